@@ -1,0 +1,1 @@
+"""What decides: no I/O, no clock, no randomness, no logging."""

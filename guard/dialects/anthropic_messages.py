@@ -1,0 +1,170 @@
+"""Anthropic messages, `POST /v1/messages`."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from guard.core.limits import Unit
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, estimate_tokens
+from guard.dialects import strict
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
+from guard.dialects.metering import JsonMeter, StreamMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from guard.core.limits import Reading
+    from guard.dialects.sse import Event
+    from guard.dialects.strict import Json
+
+_NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking"})
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+_UNITS = (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+
+
+class AnthropicMessages:
+    """The dialect of messages."""
+
+    name = "anthropic.messages"
+
+    def read(self, payload: Json) -> Query:
+        """The query in a body; raises `QueryError`."""
+        strict.refuse_variants(payload, _NAMES)
+        max_tokens = strict.integer(payload, "max_tokens", least=1)
+        if max_tokens is None:
+            raise strict.QueryError("'max_tokens' must be given.", param="max_tokens")
+        messages = strict.objects(payload.get("messages"), "messages")
+        if not messages:
+            raise strict.QueryError("'messages' must not be empty.", param="messages")
+        turns, opaque = [], 0
+        if payload.get("system") is not None:
+            texts, opaque = _content(payload["system"], "system")
+            turns.append(Turn("system", "\n".join(texts)))
+        for place, message in enumerate(messages):
+            where = f"messages[{place}]."
+            texts, others = _content(message.get("content"), f"{where}content")
+            turns.append(Turn(strict.string(message, "role", where=where), "\n".join(texts)))
+            opaque += others
+        return Query(
+            model=strict.string(payload, "model"),
+            turns=tuple(turns),
+            stream=strict.boolean(payload, "stream"),
+            max_output_tokens=max_tokens,
+            n=1,
+            input_tokens=sum(estimate_tokens(turn.text) + TOKENS_PER_TURN for turn in turns)
+            + (estimate_tokens(json.dumps(payload["tools"])) if payload.get("tools") else 0)
+            + opaque * OPAQUE_TOKENS,
+        )
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """Nothing to ask: every answer reports its usage."""
+        return None
+
+    def meter(self, query: Query, *, streaming: bool, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        if streaming:
+            return StreamMeter(tally, lambda event: _watch(event, tally), holds_back=False)
+        return JsonMeter(tally, lambda answer: _weigh(answer, tally))
+
+    def refuse(self, refusal: Refusal, request_id: str) -> Answer:
+        """`{"type": "error", "error": {type, message}, "request_id"}`."""
+        error = {"type": _TYPES.get(refusal.status, "api_error"), "message": refusal.message}
+        body = {"type": "error", "error": error, "request_id": request_id}
+        headers = (("content-type", "application/json"), ("request-id", request_id), *retry_headers(refusal))
+        return Answer(refusal.status, headers, json.dumps(body).encode())
+
+    def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
+        """`anthropic-ratelimit-{requests,tokens,…}-{limit,remaining,reset}`, the reset as RFC 3339."""
+        return numbers(
+            readings,
+            _UNITS,
+            lambda what, unit: f"anthropic-ratelimit-{unit.replace('_', '-')}-{what}",
+            lambda reading: _timestamp(now + timedelta(microseconds=reading.reset_us)),
+        )
+
+
+def _timestamp(moment: datetime) -> str:
+    """To the second, rounded up: the limit has been reset when this moment has come."""
+    whole = moment.replace(microsecond=0) + timedelta(seconds=moment.microsecond > 0)
+    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _content(content: Any, name: str) -> tuple[list[str], int]:
+    """The texts of a message's content, and how many blocks are not text."""
+    if isinstance(content, str):
+        return [content], 0
+    texts: list[str] = []
+    opaque = 0
+    for block in strict.objects(content, name):
+        match block.get("type"):
+            case "text":
+                if not isinstance(block.get("text"), str):
+                    raise strict.QueryError(f"{name!r} has a text block without text.", param=name)
+                texts.append(block["text"])
+            case "thinking":
+                texts.append(str(block.get("thinking", "")))
+            case "tool_use":
+                texts.append(json.dumps(block.get("input"), ensure_ascii=False))
+            case "tool_result":
+                inner, others = _content(block.get("content") or "", name)
+                texts += inner
+                opaque += others
+            case _:
+                opaque += 1
+    return texts, opaque
+
+
+def _take_usage(usage: Any, tally: Tally, *, final: bool) -> None:
+    """Total input is the sum of what was read, written to the cache, and read from it."""
+    if isinstance(usage, dict):
+        given = count(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        tally.input_tokens = max(filter(None, (given, tally.input_tokens)), default=given)
+        if final:
+            tally.output_tokens = count(usage, "output_tokens")
+
+
+def _watch(event: Event, tally: Tally) -> bool:
+    """Take in one event. The output tokens of `message_start` are a placeholder, those of `message_delta` cumulative."""
+    try:
+        data = json.loads(event.data or b"null")
+    except (ValueError, RecursionError):
+        return False
+    if isinstance(data, dict):
+        match data.get("type"):
+            case "message_start" if isinstance(data.get("message"), dict):
+                _take_usage(data["message"].get("usage"), tally, final=False)
+            case "message_delta":
+                _take_usage(data.get("usage"), tally, final=True)
+            case "content_block_delta" if isinstance(data.get("delta"), dict):
+                tally.add(data["delta"].get(name) for name in ("text", "thinking", "partial_json"))
+    return False
+
+
+def _weigh(answer: Json, tally: Tally) -> None:
+    """Take in a whole answer."""
+    _take_usage(answer.get("usage"), tally, final=True)
+    if tally.output_tokens is None:
+        tally.add(_block_texts(answer.get("content")))
+
+
+def _block_texts(content: Any) -> Iterator[object]:
+    for block in content if isinstance(content, list) else []:
+        if isinstance(block, dict):
+            yield from (block.get("text"), block.get("thinking"))
+            if "input" in block:
+                yield json.dumps(block["input"])

@@ -1,0 +1,168 @@
+"""What a dialect is: one family of APIs, translated into guard's words and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from guard.core.limits import MICROSECONDS
+from guard.core.query import BYTES_PER_TOKEN, Query, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from guard.core.limits import Reading, Unit
+    from guard.dialects.strict import Json
+
+OPAQUE_TOKENS = 1_000
+"""What a part that is not text (an image, a sound, a file) is taken to cost."""
+
+LONGEST_RETRY_SECONDS = 60
+"""Clients sleep as long as `Retry-After` says, some without a cap; beyond this they are told not to retry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error answer before it has a shape.
+
+    `retry_after_us` is when to come again, `None` where coming again is no use or nobody knows when.
+    """
+
+    status: int
+    message: str
+    code: str
+    param: str | None = None
+    unit: Unit | None = None
+    retry_after_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An error answer in a dialect's shape."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+class Voice(Protocol):
+    """How guard itself answers."""
+
+    def refuse(self, refusal: Refusal, request_id: str) -> Answer:
+        """An error as this API gives it, such that its SDKs raise the right exception and wait as told."""
+
+    def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
+        """This API's own headers about limits."""
+
+
+class Dialect(Voice, Protocol):
+    """One family of APIs. Stateless: what belongs to one answer is in its `Meter`."""
+
+    name: str
+
+    def read(self, payload: Json) -> Query:
+        """The query in a body; raises `QueryError`."""
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """The payload that makes the backend report usage, where the client did not ask for it."""
+
+    def meter(self, query: Query, *, streaming: bool, hide_usage: bool) -> Meter:
+        """What watches the answer to this query; `hide_usage` takes out what only `ask_usage` asked for."""
+
+
+class Meter(Protocol):
+    """Watches one answer as it passes."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take in a chunk of the body; returns what to send on, which is the chunk unless something is hidden."""
+
+    def finish(self) -> bytes:
+        """The answer is over: what was held back and is to be sent after all."""
+
+    @property
+    def usage(self) -> Usage:
+        """What has been used so far: as the backend reports it, else as estimated from what was sent."""
+
+
+class Tally:
+    """Adds up what an answer costs: reported numbers where there are any, an estimate where there are none.
+
+    A chunk with text is at least one token, and a token has about `BYTES_PER_TOKEN` bytes.
+    """
+
+    def __init__(self, query: Query) -> None:
+        self._estimated_input = query.input_tokens
+        self._chunks = 0
+        self._bytes = 0
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+
+    def add(self, texts: Iterable[object]) -> None:
+        """Count one chunk of output by its texts; what is not text counts nothing."""
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
+        self.add_bytes(size)
+
+    def add_bytes(self, size: int) -> None:
+        """Count one chunk of output of which only the size is known."""
+        self._chunks += size > 0
+        self._bytes += size
+
+    @property
+    def usage(self) -> Usage:
+        """The present total."""
+        estimate = max(self._chunks, -(-self._bytes // BYTES_PER_TOKEN))
+        return Usage(
+            self._estimated_input if self.input_tokens is None else self.input_tokens,
+            estimate if self.output_tokens is None else self.output_tokens,
+        )
+
+
+def count(usage: Json, *names: str) -> int | None:
+    """The sum of the token counts of these names; `None` unless the first is a sound number."""
+    total = 0
+    for place, name in enumerate(names):
+        value = usage.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            total += value
+        elif place == 0:
+            return None
+    return total
+
+
+def retry_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    """When to come again, in the words that the official SDKs act on.
+
+    They sleep exactly `retry-after-ms` or else `Retry-After`, and obey `x-should-retry: false`, which stands on
+    everything but a short wait and a failure of the server.
+    """
+    no_retry = [("x-should-retry", "false")] if refusal.status < 500 else []
+    wait_us = refusal.retry_after_us
+    if wait_us is None:
+        return no_retry
+    wait = ("retry-after", str(max(1, -(-wait_us // MICROSECONDS))))
+    if refusal.status in (429, 503) and wait_us <= LONGEST_RETRY_SECONDS * MICROSECONDS:
+        return [wait, ("retry-after-ms", str(max(1, -(-wait_us // 1000))))]
+    return [wait, *no_retry]
+
+
+def tightest(readings: Sequence[Reading], unit: Unit) -> Reading | None:
+    """The window of this unit that has the least room left, as a share of itself."""
+    readings = [reading for reading in readings if reading.limit.unit is unit]
+    return min(readings, key=lambda reading: reading.remaining / reading.window.burst, default=None)
+
+
+def numbers(
+    readings: Sequence[Reading], units: Iterable[Unit], name: Callable[[str, Unit], str], reset: Callable[[Reading], str]
+) -> list[tuple[str, str]]:
+    """The limit, the rest and the reset of each unit that has a limit, under this API's names."""
+    headers = []
+    for unit in units:
+        reading = tightest(readings, unit)
+        if reading is not None:
+            headers += [
+                (name("limit", unit), str(reading.window.burst)),
+                (name("remaining", unit), str(reading.remaining)),
+                (name("reset", unit), reset(reading)),
+            ]
+    return headers

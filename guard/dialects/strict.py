@@ -1,0 +1,121 @@
+"""Reading a body in exactly one way.
+
+Parsers disagree about duplicate keys, NaN, encodings and numbers in strings, and whoever judges a request must read the same
+request that the backend reads. So what could be read in two ways is refused, never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+Json: TypeAlias = dict[str, Any]
+
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+LARGEST_INTEGER = 2**53 - 1
+"""Beyond this, parsers that hold numbers as doubles see another number."""
+
+
+def parse_object(body: bytes) -> Json:
+    """The JSON object that `body` is, in UTF-8 and without duplicate keys; raises `QueryError`."""
+    if not body.strip():
+        raise QueryError("The request has no body; a JSON object is needed.")
+    try:
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite
+        )
+    except UnicodeDecodeError as error:
+        raise QueryError("The body is not valid UTF-8.") from error
+    except RecursionError as error:
+        raise QueryError("The body is nested too deeply.") from error
+    except ValueError as error:
+        # Also for a byte order mark, and for an integer of thousands of digits.
+        raise QueryError(f"The body is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise QueryError("The body must be a JSON object.")
+    if _SURROGATE_ESCAPE.search(body):
+        serialize(value)
+    return value
+
+
+def serialize(payload: Json) -> bytes:
+    """The payload as a body again; raises `QueryError` for text that UTF-8 cannot carry."""
+    try:
+        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise QueryError("The body holds half of a surrogate pair.") from error
+    except RecursionError as error:
+        raise QueryError("The body is nested too deeply.") from error
+
+
+def refuse_variants(payload: Json, names: Collection[str]) -> None:
+    """Refuse `Model` beside or instead of `model`: some backends match names without regard to case."""
+    for name in payload:
+        if name not in names and name.lower() in names:
+            raise QueryError(f"Write {name.lower()!r}, not {name!r}.", param=name)
+
+
+def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
+    """An integer field, `None` where it is absent or null; `128.0` is 128, but `"128"` and `true` are errors."""
+    value = payload.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise QueryError(f"{name!r} must be an integer.", param=name)
+    if not least <= value <= LARGEST_INTEGER:
+        raise QueryError(f"{name!r} must be at least {least} and at most {LARGEST_INTEGER}.", param=name)
+    return value
+
+
+def boolean(payload: Json, name: str) -> bool:
+    """A boolean field, false where it is absent or null."""
+    value = payload.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise QueryError(f"{name!r} must be true or false.", param=name)
+    return value
+
+
+def string(payload: Json, name: str, *, where: str = "") -> str:
+    """A string field that must be there, and not be empty."""
+    value = payload.get(name)
+    if not isinstance(value, str) or not value:
+        raise QueryError(f"{where + name!r} must be a string.", param=where + name)
+    return value
+
+
+def objects(value: Any, name: str) -> list[Json]:
+    """A list of objects."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise QueryError(f"{name!r} must be a list of objects.", param=name)
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Json:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise QueryError(f"The name {twice!r} stands twice in one object.", param=twice)
+    return value
+
+
+def _constant(text: str) -> NoReturn:
+    raise QueryError(f"{text} is not JSON.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise QueryError(f"The number {text[:32]} is too large.")
+    return value

@@ -1,0 +1,50 @@
+"""What can go wrong, and whose fault it was.
+
+    GuardError
+    ├── ConfigError       the operator's: a setting that cannot work
+    ├── RequestError      the caller's: answered with its `status`, in the dialect's shape
+    │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
+    │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
+    └── StoreError        ours: Redis did not answer in time, or answered with an error
+
+A refusal is not an error: it is a `Decision`.
+"""
+
+from __future__ import annotations
+
+
+class GuardError(Exception):
+    """Base of every error that guard raises on purpose."""
+
+
+class ConfigError(GuardError):
+    """A setting that cannot work; the message names the setting, the value, and what would be right."""
+
+
+class RequestError(GuardError):
+    """A request that guard will not forward, with the HTTP status to answer.
+
+    `message` is shown to the caller, so it never holds a credential or an internal name.
+    """
+
+    def __init__(self, message: str, *, status: int = 400, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+        self.param = param
+
+
+class CredentialError(RequestError):
+    """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one."""
+
+
+class QueryError(RequestError):
+    """The body cannot be read in exactly one way; `param` names the field where there is one."""
+
+
+class StoreError(GuardError):
+    """The store could not decide; `kind` is a short, low-cardinality word such as `timeout`."""
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind

@@ -1,0 +1,253 @@
+"""From the facts of a connection and its headers to an `Identity`.
+
+The order is fixed: what a trusted gateway says, then a credential, then the network. A better fact that fails never falls back to
+a weaker one: a bad token is an error, not an anonymous caller.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import jwt
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.network import client_address, forwarded, forwarded_for, network_of, parse_address
+from guard.errors import ConfigError, CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from guard.config import IdentitySettings, JwtSettings
+    from guard.core.network import Address
+    from guard.store.keys import Keys
+
+    Headers = Iterable[tuple[bytes, bytes]]
+
+LONGEST_NAME = 256
+"""A user, an organisation or a tier has a name of no more characters than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A credential that has been judged: whom it names."""
+
+    principal: Holder
+    attributes: Mapping[Attribute, str]
+    verified: bool
+
+
+class Identifier:
+    """Identifies callers as the settings say."""
+
+    def __init__(self, settings: IdentitySettings, keys: Keys) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._known = read_keys_file(settings.keys_file) if settings.keys_file else {}
+        self._tokens = TokenVerifier(settings.jwt) if settings.jwt else None
+        self._proxies = settings.proxies
+        self._forwarded_header = settings.forwarded_header.encode()
+        named = settings.headers.model_dump(exclude_none=True)
+        self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
+
+    def identify(self, headers: Headers, client: tuple[str, int] | None) -> Identity:
+        """Who is calling; raises `CredentialError`.
+
+        `headers` are those of the request as they came in, lower-case; `client` is the peer of the connection.
+        """
+        values: dict[bytes, list[str]] = {}
+        for name, value in headers:
+            values.setdefault(name, []).append(value.decode("latin-1").strip())
+        peer = parse_address(client[0]) if client else None
+        address = client_address(peer, self._hops(values), self._proxies)
+        caller = (
+            (self._gateway_caller(values) if self._proxies.trusts(peer) else None)
+            or self._credential_caller(values)
+            or self._anonymous(address)
+        )
+        return Identity(caller.principal, {**caller.attributes, **_places(address)}, caller.verified)
+
+    def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
+        lines = values.get(self._forwarded_header, [])
+        return forwarded(lines) if self._forwarded_header == b"forwarded" else forwarded_for(lines)
+
+    def _gateway_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
+        attributes = {
+            attribute: _named(_single(values, header), header.decode())
+            for attribute, header in self._gateway.items()
+            if header in values
+        }
+        principal = _principal(attributes)
+        return Caller(principal, attributes, verified=True) if principal else None
+
+    def _credential_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
+        given = [name for name in (b"authorization", b"x-api-key") if name in values]
+        if not given:
+            return None
+        if len(given) > 1:
+            raise CredentialError("Send either Authorization or X-Api-Key, not both.")
+        secret = _single(values, given[0])
+        if given[0] == b"authorization":
+            scheme, _, secret = secret.partition(" ")
+            if scheme.lower() != "bearer":
+                raise CredentialError("Send the key as `Authorization: Bearer …`.", status=401)
+        secret = secret.strip()
+        if not secret:
+            raise CredentialError("The key is empty.", status=401)
+        if self._tokens is not None and secret.count(".") == 2:
+            return self._tokens.verify(secret)
+        return self._key_caller(secret)
+
+    def _key_caller(self, secret: str) -> Caller:
+        known = self._known.get(hashlib.sha256(secret.encode()).hexdigest())
+        if known is not None:
+            return known
+        if self._settings.unknown_keys == "refuse":
+            raise CredentialError("Incorrect API key provided.", status=401)
+        name = self._keys.credential(secret)
+        return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=False)
+
+    def _anonymous(self, address: Address | None) -> Caller:
+        if self._settings.anonymous == "refuse":
+            raise CredentialError("No API key provided.", status=401)
+        network = network_of(address) if address else "unknown"
+        return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, verified=False)
+
+
+class TokenVerifier:
+    """Believes a JSON web token whose signature, dates, issuer and audience are right."""
+
+    def __init__(self, settings: JwtSettings) -> None:
+        self._settings = settings
+        self._keys = _token_keys(settings)
+        claims = (settings.user_claim, settings.org_claim, settings.tier_claim)
+        attributes = (Attribute.USER, Attribute.ORG, Attribute.TIER)
+        self._claims = {
+            attribute: claim for attribute, claim in zip(attributes, claims, strict=True) if claim is not None
+        }
+
+    def verify(self, token: str) -> Caller:
+        """Whom the token names; raises `CredentialError`."""
+        settings = self._settings
+        try:
+            claims = jwt.decode(
+                token,
+                self._key(token),
+                algorithms=list(settings.algorithms),
+                issuer=settings.issuer,
+                audience=settings.audience,
+                options={"require": ["exp"], "verify_aud": settings.audience is not None},
+            )
+        except jwt.PyJWTError as error:
+            raise CredentialError("The token is not valid.", status=401) from error
+        attributes = {
+            attribute: _named(str(claims[claim]), claim) for attribute, claim in self._claims.items() if claim in claims
+        }
+        principal = _principal(attributes)
+        if principal is None:
+            raise CredentialError("The token names nobody.", status=401)
+        return Caller(principal, attributes, verified=True)
+
+    def _key(self, token: str) -> Any:
+        if len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        key_id = jwt.get_unverified_header(token).get("kid")
+        if key_id not in self._keys:
+            raise jwt.InvalidKeyError("no such key")
+        return self._keys[key_id]
+
+
+class _KeyEntry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    sha256: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")], ...] = Field(min_length=1)
+    user: str | None = None
+    org: str | None = None
+    tier: str | None = None
+
+    @field_validator("sha256", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+def read_keys_file(file: Path) -> dict[str, Caller]:
+    """Callers by the SHA-256 of their key; raises `ConfigError`.
+
+    A table a key, `[NAME]`, with `sha256` (one, or a list while a key is being rotated) and optional `user`,
+    `org` and `tier`. The name is what spend follows.
+    """
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: not TOML: {error}") from error
+    callers: dict[str, Caller] = {}
+    for name, table in tables.items():
+        try:
+            entry = _KeyEntry.model_validate(table)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            where = ".".join(map(str, (name, *detail["loc"])))
+            raise ConfigError(f"{file}: {where}: {detail['msg']} (`printf %s KEY | sha256sum`)") from None
+        attributes = {
+            Attribute(field): value for field in ("user", "org", "tier") if (value := getattr(entry, field))
+        }
+        caller = Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name, **attributes}, verified=True)
+        for digest in entry.sha256:
+            if digest in callers:
+                raise ConfigError(f"{file}: {name} and {callers[digest].principal.value} have the same key")
+            callers[digest] = caller
+    return callers
+
+
+def _token_keys(settings: JwtSettings) -> dict[str | None, Any]:
+    """The keys that may have signed a token, by key id."""
+    if settings.secret is not None:
+        return {None: settings.secret.get_secret_value()}
+    if settings.key_file is None:
+        raise ConfigError("identity.jwt: give either `key_file` or `secret`")
+    try:
+        text = settings.key_file.read_text("utf-8")
+        if text.lstrip().startswith("{"):
+            return {key.key_id: key for key in jwt.PyJWKSet.from_dict(json.loads(text)).keys}
+        algorithm = jwt.get_algorithm_by_name(settings.algorithms[0])
+        return {None: algorithm.prepare_key(text)}
+    except OSError as error:
+        raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: {error.strerror}") from error
+    except (ValueError, jwt.PyJWTError) as error:
+        raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: no key: {error}") from error
+
+
+def _places(address: Address | None) -> dict[Attribute, str]:
+    if address is None:
+        return {}
+    return {Attribute.IP: str(address), Attribute.NETWORK: network_of(address)}
+
+
+def _principal(attributes: Mapping[Attribute, str]) -> Holder | None:
+    """The stable name among attributes that somebody vouches for."""
+    for attribute in (Attribute.USER, Attribute.ORG):
+        if attribute in attributes:
+            return Holder(attribute, attributes[attribute])
+    return None
+
+
+def _single(values: Mapping[bytes, list[str]], name: bytes) -> str:
+    found = values[name]
+    if len(found) > 1:
+        raise CredentialError(f"The header {name.decode()} stands twice.")
+    return found[0]
+
+
+def _named(value: str, where: str) -> str:
+    """A name that can be shown and stored."""
+    if not value or len(value) > LONGEST_NAME or not value.isprintable():
+        raise CredentialError(f"{where} is not a name of 1 to {LONGEST_NAME} printable characters.", status=401)
+    return value

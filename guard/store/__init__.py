@@ -1,0 +1,1 @@
+"""What remembers: Redis, its keys, its scripts, and the embedded server."""

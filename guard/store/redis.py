@@ -1,0 +1,390 @@
+"""The store on Redis: one script admits a request, one settles it, one round trip each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import sha1
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, cast
+
+from redis import exceptions
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.limits import MICROSECONDS, Reading
+from guard.errors import StoreError
+from guard.store.deadline import deadline
+from guard.store.keys import IDENTITIES, Keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from guard.core.limits import Charge, Limit
+    from guard.core.query import Usage
+    from guard.store.embedded import EmbeddedServer
+
+RECORD_SECONDS = 30 * 86_400
+"""How long an idle identity is remembered."""
+
+SETTLED_SECONDS = 3_600
+"""How long a settled reservation's id is remembered, against a second settle."""
+
+FOR_GOOD_SECONDS = 10 * 365 * 86_400
+"""Every key has an expiry, also that of a block without an end."""
+
+CONNECT_SECONDS = 1.0
+MAX_CONNECTIONS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that holds: for `remaining_us` more, or for good (`None`)."""
+
+    remaining_us: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the store read, and whether it charged.
+
+    `expired` counts the reservations of dead owners that this call gave back.
+    """
+
+    admitted: bool
+    block: Block | None
+    readings: tuple[Reading, ...]
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the store remembers of an identity; times in Unix seconds."""
+
+    identity: Identity
+    first_seen: float
+    last_seen: float
+    admitted: int
+    refused: int
+    input_tokens: int
+    output_tokens: int
+
+
+class RedisStore:
+    """Counts, blocks and records in one Redis.
+
+    Every call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried, since a
+    call that timed out may have been executed; `admit` and `settle` are idempotent by reservation id instead.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        url: str | None = None,
+        server: EmbeddedServer | None = None,
+        deadline_seconds: float = 0.05,
+        reservation_seconds: float = 600.0,
+    ) -> None:
+        if (url is None) == (server is None):
+            raise ValueError("a store needs either a url or an embedded server")
+        self.keys = keys
+        self._url = url
+        self._server = server
+        self._deadline_seconds = deadline_seconds
+        self._reservation_us = int(reservation_seconds * MICROSECONDS)
+        self._client: Redis | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reviving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the embedded server, where there is one, and open a first connection.
+
+        A remote Redis that is down is not an error yet: it may come back before the first request.
+        """
+        if self._server is not None:
+            await asyncio.to_thread(self._server.start)
+        try:
+            await asyncio.wait_for(self._connected().ping(), CONNECT_SECONDS)
+        except (exceptions.RedisError, OSError, TimeoutError):
+            if self._server is not None:
+                raise StoreError("the embedded Redis does not answer", kind="connection") from None
+
+    async def ping(self) -> None:
+        """Ask whether Redis answers; raises `StoreError`."""
+        async with self._asking() as client:
+            await client.ping()
+
+    async def aclose(self) -> None:
+        """Close the connections, and leave the embedded server."""
+        if self._reviving is not None:
+            self._reviving.cancel()
+        if self._client is not None and self._loop is asyncio.get_running_loop():
+            await self._client.aclose()
+        self._client = None
+        if self._server is not None:
+            await asyncio.to_thread(self._server.close)
+
+    async def admit(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+    ) -> Verdict:
+        """Charge every limit or none. `now_us` replaces the server's clock (replay); 0 takes it."""
+        holders = identity.holders
+        reply = await self._run(
+            ADMIT,
+            [
+                self.keys.reservation(identity.principal, reservation_id),
+                self.keys.record(identity.principal),
+                IDENTITIES,
+                *(self.keys.block(holder) for holder in holders),
+                *self._limit_keys(charges),
+            ],
+            [
+                now_us,
+                reservation_id,
+                self._reservation_us,
+                *self._about(identity, create=identity.verified),
+                len(holders),
+                *_limit_arguments(charges),
+            ],
+        )
+        return _verdict(reply, charges)
+
+    async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
+        """What `admit` would say to these charges; nothing is charged or written."""
+        return await self.admit("", identity, charges)
+
+    async def settle(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        *,
+        accepted: bool = True,
+        now_us: int = 0,
+    ) -> bool:
+        """True the reservation up to `charges`; `False` where it was settled before.
+
+        `accepted` says that the backend took the credential, which is when an unverified one earns a record.
+        """
+        reply = await self._run(
+            SETTLE,
+            [
+                self.keys.reservation(identity.principal, reservation_id),
+                self.keys.record(identity.principal),
+                IDENTITIES,
+                *self._limit_keys(charges),
+            ],
+            [
+                now_us,
+                reservation_id,
+                SETTLED_SECONDS * 1000,
+                *self._about(identity, create=identity.verified or accepted),
+                usage.input_tokens,
+                usage.output_tokens,
+                *_limit_arguments(charges),
+            ],
+        )
+        return bool(reply[0])
+
+    async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
+        """Refuse a holder for so long, or for good (`None`)."""
+        async with self._asking() as client:
+            if seconds is None:
+                await client.set(self.keys.block(holder), f"0 {reason}", ex=FOR_GOOD_SECONDS)
+                return
+            server_seconds, server_us = await client.time()
+            till = server_seconds * MICROSECONDS + server_us + int(seconds * MICROSECONDS)
+            await client.set(self.keys.block(holder), f"{till} {reason}", px=max(1, int(seconds * 1000)))
+
+    async def unblock(self, holder: Holder) -> bool:
+        """Lift a block; `False` where there was none."""
+        async with self._asking() as client:
+            return bool(await client.delete(self.keys.block(holder)))
+
+    async def blocked(self, holder: Holder) -> Block | None:
+        """The block on exactly this holder."""
+        async with self._asking() as client:
+            text = await client.get(self.keys.block(holder))
+            if text is None:
+                return None
+            till, _, reason = text.decode().partition(" ")
+            server_seconds, server_us = await client.time()
+        remaining_us = int(till) - server_seconds * MICROSECONDS - server_us
+        return Block(None if till == "0" else max(0, remaining_us), reason)
+
+    async def reset(self, holder: Holder, limits: Sequence[Limit]) -> int:
+        """Forget what a holder has used of these limits; returns how many had been used."""
+        if not limits:
+            return 0
+        async with self._asking() as client:
+            states, pending = zip(*(self.keys.limit(limit, holder) for limit in limits), strict=True)
+            await client.delete(*pending)
+            return int(await client.delete(*states))
+
+    async def record(self, holder: Holder) -> Record | None:
+        """What is known of the identity with this principal."""
+        async with self._asking() as client:
+            return _record(await client.hgetall(self.keys.record(holder)))
+
+    async def recent(self, count: int, *, seconds: float | None = None) -> list[Record]:
+        """The identities seen last, the latest first; with `seconds`, only those seen since."""
+        async with self._asking() as client:
+            server_seconds, server_us = await client.time()
+            since = server_seconds * MICROSECONDS + server_us - seconds * MICROSECONDS if seconds else "-inf"
+            labels = await client.zrange(
+                IDENTITIES, "+inf", cast("int", since), desc=True, byscore=True, offset=0, num=count
+            )
+            pipeline = client.pipeline(transaction=False)
+            for label in labels:
+                pipeline.hgetall(self.keys.record(Holder.parse(label.decode())))
+            records = map(_record, await pipeline.execute() if labels else [])
+        return [record for record in records if record is not None]
+
+    def _limit_keys(self, charges: Sequence[Charge]) -> list[str]:
+        return [key for charge in charges for key in self.keys.limit(charge.limit, charge.holder)]
+
+    def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
+        label = self.keys.label(identity.principal)
+        return [label, self.keys.attributes(identity), RECORD_SECONDS * 1000, int(create)]
+
+    async def _run(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
+        async with self._asking() as client:
+            try:
+                reply = await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            except exceptions.NoScriptError:
+                reply = await client.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
+        return cast("list[int]", reply)
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[Redis]:
+        try:
+            async with deadline(self._deadline_seconds):
+                yield self._connected()
+        except TimeoutError as error:
+            raise StoreError(f"no answer in {self._deadline_seconds:g} s", kind="timeout") from error
+        except (exceptions.RedisError, OSError) as error:
+            self._revive()
+            raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error
+
+    def _connected(self) -> Redis:
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            self._client, self._loop = self._connect(), loop
+        return self._client
+
+    def _connect(self) -> Redis:
+        options: dict[str, Any] = {
+            "max_connections": MAX_CONNECTIONS,
+            "timeout": self._deadline_seconds,
+            "socket_timeout": None,  # the deadline is ours, and knows a busy loop from a slow Redis
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 3,
+            "client_name": "guard",
+        }
+        if self._server is not None:
+            pool = BlockingConnectionPool(
+                connection_class=UnixDomainSocketConnection, path=str(self._server.socket), **options
+            )
+        else:
+            pool = BlockingConnectionPool.from_url(cast("str", self._url), **options)
+        return Redis.from_pool(pool)
+
+    def _revive(self) -> None:
+        """Have a lost embedded server started again, in the background and once at a time."""
+        if self._server is not None and (self._reviving is None or self._reviving.done()):
+            self._reviving = asyncio.create_task(self._restart(self._server))
+
+    @staticmethod
+    async def _restart(server: EmbeddedServer) -> None:
+        try:
+            await asyncio.to_thread(server.start)
+        except StoreError:
+            await asyncio.sleep(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the digest that Redis knows it by."""
+
+    text: str
+    sha: str
+
+    @classmethod
+    def load(cls, name: str) -> Script:
+        """The script of that name, with what scripts share put in behind its first line."""
+        folder = files("guard.store").joinpath("scripts")
+        shebang, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
+        shared = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("windows", "records")]
+        text = "\n".join([shebang, *shared, body])
+        return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+ADMIT = Script.load("admit")
+SETTLE = Script.load("settle")
+
+
+def _limit_arguments(charges: Sequence[Charge]) -> list[str | int]:
+    arguments: list[str | int] = []
+    for charge in charges:
+        limit = charge.limit
+        arguments += [int(limit.unit.reserved), charge.amount, len(limit.windows)]
+        for window in limit.windows:
+            arguments += [limit.algorithm.value, window.period_us, window.count, window.burst]
+    return arguments
+
+
+def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
+    admitted, blocked_us, expired, *numbers = reply
+    windows = [(charge, window) for charge in charges for window in charge.limit.windows]
+    triples = zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True)
+    return Verdict(
+        admitted=bool(admitted),
+        block=None if blocked_us < 0 else Block(blocked_us or None),
+        readings=tuple(
+            Reading(charge.limit, window, charge.holder, remaining, reset_us, None if wait_us < 0 else wait_us)
+            for (charge, window), (remaining, reset_us, wait_us) in zip(windows, triples, strict=True)
+        ),
+        expired=expired,
+    )
+
+
+def _record(fields: dict[bytes, bytes]) -> Record | None:
+    if not fields:
+        return None
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    attributes = {Attribute(name): value for name, value in json.loads(text["attributes"]).items()}
+    return Record(
+        identity=Identity(Holder.parse(text["label"]), attributes),
+        first_seen=int(text["first_seen"]) / MICROSECONDS,
+        last_seen=int(text["last_seen"]) / MICROSECONDS,
+        admitted=int(text.get("admitted", 0)),
+        refused=int(text.get("refused", 0)),
+        input_tokens=int(text.get("input_tokens", 0)),
+        output_tokens=int(text.get("output_tokens", 0)),
+    )
+
+
+def _kind(error: Exception) -> str:
+    """One low-cardinality word for what Redis did."""
+    for kind, classes in _KINDS:
+        if isinstance(error, classes):
+            return kind
+    return "response"
+
+
+_KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
+    ("timeout", (exceptions.TimeoutError,)),
+    ("loading", (exceptions.BusyLoadingError,)),
+    ("readonly", (exceptions.ReadOnlyError,)),
+    ("memory", (exceptions.OutOfMemoryError,)),
+    ("permission", (exceptions.NoPermissionError, exceptions.AuthenticationError)),
+    ("connection", (exceptions.ConnectionError, OSError)),
+)

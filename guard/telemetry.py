@@ -1,0 +1,61 @@
+"""What happened to a request, told to whoever watches. A hook watches; it never steers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from guard.core.policy import Action, Mode, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+logger = logging.getLogger("guard")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One request, when it is over.
+
+    It names the identity by its label, which holds no credential and no address, and it never holds the text of a query.
+    `action` is what was decided; in mode `shadow` a refusal was forwarded all the same. `limits` names the
+    violated ones. `status` is what the client got, `None` where it left first.
+    """
+
+    request_id: str
+    identity: str
+    tier: str
+    route: str
+    mode: Mode
+    action: Action
+    reason: Reason | None
+    limits: tuple[str, ...]
+    status: int | None
+    input_tokens: int
+    output_tokens: int
+    store_error: str | None
+
+
+class Hook(Protocol):
+    """Something that watches."""
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event; must not block, and what it raises is logged and dropped."""
+
+
+def log_event(event: Event) -> None:
+    """One JSON line in the log `guard`: a warning for what was refused or undecided, else for debugging."""
+    level = logging.DEBUG if event.action is Action.ALLOW and event.store_error is None else logging.WARNING
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s", json.dumps(asdict(event)))
+
+
+def tell(hooks: Iterable[Hook], event: Event) -> None:
+    """Hand an event to every hook."""
+    for hook in hooks:
+        try:
+            hook(event)
+        except Exception:  # a watcher's fault must not become the request's
+            logger.exception("a telemetry hook failed")
