@@ -1,8 +1,8 @@
 """`guard.toml` and `GUARD_…` variables, validated, and turned into the frozen objects that decide.
 
-What a variable says goes before what the file says. `__` separates levels: `GUARD_STORE__REDIS_URL` is `redis_url`
-under `[store]`. A setting that does not exist is an error, in the file and in the environment, since a
-misspelt limit is no limit.
+What a variable says goes before what the file says. `__` separates levels: `GUARD_STORE__REDIS_URL` is
+`redis_url` under `[store]`. A setting that does not exist is an error, in the file and in the environment,
+since a misspelt limit is no limit.
 """
 
 from __future__ import annotations
@@ -155,7 +155,9 @@ class JwtSettings(_Section):
             raise ValueError("give either `key_file` (a PEM public key or a JWK set) or `secret`")
         symmetric = {algorithm.startswith("HS") for algorithm in self.algorithms}
         if symmetric != {self.secret is not None}:
-            raise ValueError("`algorithms` must be HS… with a `secret`, and RS…, PS…, ES… or EdDSA with a `key_file`")
+            raise ValueError(
+                "`algorithms` must be HS… with a `secret`, and RS…, PS…, ES… or EdDSA with a `key_file`"
+            )
         return self
 
 
@@ -209,9 +211,7 @@ class IdentitySettings(_Section):
 class StoreSettings(_Section):
     """Where counts are kept; without `redis_url`, in a redis-server of guard's own."""
 
-    redis_url: Annotated[
-        SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")
-    ] = None
+    redis_url: Annotated[SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")] = None
     deadline_ms: PositiveInt = 50
     reservation_seconds: PositiveFloat = 600
 
@@ -294,11 +294,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.default_tier not in self.tiers:
-            raise ValueError(f"`default_tier` is {self.default_tier!r}, but the tiers are: {', '.join(self.tiers)}")
+            raise ValueError(
+                f"`default_tier` is {self.default_tier!r}, but the tiers are: {', '.join(self.tiers)}"
+            )
         if self.store.redis_url is not None and self.identity.pepper is None:
             raise ValueError(
-                "with `store.redis_url`, set `identity.pepper` too (best as GUARD_IDENTITY__PEPPER): all processes "
-                "must name identities alike; `openssl rand -hex 32` makes one"
+                "with `store.redis_url`, set `identity.pepper` too (best as GUARD_IDENTITY__PEPPER), "
+                "so that all processes name identities alike; `openssl rand -hex 32` makes one"
             )
         return self
 
@@ -320,7 +322,9 @@ class Settings(BaseSettings):
             mode=self.mode,
             tiers={
                 name: Tier(
-                    name, tuple(limit.limit() for limit in tier.limits), tier.on_store_error or self.on_store_error
+                    name,
+                    tuple(limit.limit() for limit in tier.limits),
+                    tier.on_store_error or self.on_store_error,
                 )
                 for name, tier in self.tiers.items()
             },
@@ -463,7 +467,7 @@ def _parse_rate(rate: str) -> list[tuple[int, int]]:
         items = limits_library.parse_many(rate)
     except ValueError:
         raise ValueError(
-            f"{rate!r} is not a rate; write `100/minute`, `10 per 30 second`, or several as `20/second;600/minute`"
+            f"{rate!r} is not a rate; write `100/minute`, `10 per 30 second`, or `20/second;600/minute`"
         ) from None
     windows = [(item.amount, item.get_expiry()) for item in items]
     for count, _ in windows:

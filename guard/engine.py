@@ -36,10 +36,12 @@ SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, 30.0)
 """When a settle that failed is tried again: it is idempotent, and an outage must not make answers free."""
 
 LARGEST_BACKLOG = 10_000
-"""So many settles are kept for later at most; beyond that reservations stand as they are until they expire."""
+"""So many settles are kept for later at most; beyond that reservations stand as they are until they
+expire."""
 
 STORE_RETRY_SECONDS = (1.0, 5.0)
-"""A caller refused because the store is down comes again after a time in this range, not with all others at once."""
+"""A caller refused because the store is down comes again after a time in this range, not with all others at
+once."""
 
 
 class Store(Protocol):
@@ -143,7 +145,9 @@ class Engine:
         charges = settle(admission.charges, usage)
         first = asyncio.Event()
         self._spawn(
-            self._settle(admission.request_id, admission.identity, charges, usage, accepted=accepted, first=first)
+            self._settle(
+                admission.request_id, admission.identity, charges, usage, accepted=accepted, first=first
+            )
         )
         await first.wait()
 
@@ -175,7 +179,7 @@ class Engine:
                 return
             except StoreError as error:
                 if delay is None or len(self._background) > LARGEST_BACKLOG:
-                    logger.error("not settled (%s): %s", error.kind, error)  # noqa: TRY400 - no trace is needed
+                    logger.error("not settled (%s): %s", error.kind, error)
                     return
             finally:
                 if first is not None:

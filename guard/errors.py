@@ -5,6 +5,7 @@
     ├── RequestError      the caller's: answered with its `status`, in the dialect's shape
     │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
+    ├── BackendError      the backend's: it failed (502) or took too long (504)
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
 A refusal is not an error: it is a `Decision`.
@@ -40,6 +41,14 @@ class CredentialError(RequestError):
 
 class QueryError(RequestError):
     """The body cannot be read in exactly one way; `param` names the field where there is one."""
+
+
+class BackendError(GuardError):
+    """The backend gave no answer: `status` is 502 for a failure, 504 for a timeout."""
+
+    def __init__(self, message: str, *, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StoreError(GuardError):

@@ -1,7 +1,7 @@
 """From the facts of a connection and its headers to an `Identity`.
 
-The order is fixed: what a trusted gateway says, then a credential, then the network. A better fact that fails never falls back to
-a weaker one: a bad token is an error, not an anonymous caller.
+The order is fixed: what a trusted gateway says, then a credential, then the network. A better fact that
+fails never falls back to a weaker one: a bad token is an error, not an anonymous caller.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Identifier:
     def identify(self, headers: Headers, client: tuple[str, int] | None) -> Identity:
         """Who is calling; raises `CredentialError`.
 
-        `headers` are those of the request as they came in, lower-case; `client` is the peer of the connection.
+        `headers` are those of the request as they came in, lower-case; `client` is the peer of the
+        connection.
         """
         values: dict[bytes, list[str]] = {}
         for name, value in headers:
@@ -146,7 +147,9 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise CredentialError("The token is not valid.", status=401) from error
         attributes = {
-            attribute: _named(str(claims[claim]), claim) for attribute, claim in self._claims.items() if claim in claims
+            attribute: _named(str(claims[claim]), claim)
+            for attribute, claim in self._claims.items()
+            if claim in claims
         }
         principal = _principal(attributes)
         if principal is None:
@@ -249,5 +252,7 @@ def _single(values: Mapping[bytes, list[str]], name: bytes) -> str:
 def _named(value: str, where: str) -> str:
     """A name that can be shown and stored."""
     if not value or len(value) > LONGEST_NAME or not value.isprintable():
-        raise CredentialError(f"{where} is not a name of 1 to {LONGEST_NAME} printable characters.", status=401)
+        raise CredentialError(
+            f"{where} is not a name of 1 to {LONGEST_NAME} printable characters.", status=401
+        )
     return value

@@ -19,9 +19,9 @@ logger = logging.getLogger("guard")
 class Event:
     """One request, when it is over.
 
-    It names the identity by its label, which holds no credential and no address, and it never holds the text of a query.
-    `action` is what was decided; in mode `shadow` a refusal was forwarded all the same. `limits` names the
-    violated ones. `status` is what the client got, `None` where it left first.
+    It names the identity by its label, which holds no credential and no address, and it never holds the
+    text of a query. `action` is what was decided; in mode `shadow` a refusal was forwarded all the same.
+    `limits` names the violated ones. `status` is what the client got, `None` where it left first.
     """
 
     request_id: str

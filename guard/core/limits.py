@@ -22,10 +22,10 @@ moment, since a backlog keeps more digits than a date in microseconds.
 
 **Reserve and settle.** What a request will cost in tokens is known when it is over. Before, an estimate is
 charged like any other cost, with a *mark* of where it was put: the start of the present window (sliding
-window), or the moment at which the backlog including it will have drained (GCRA). Afterwards the difference is
-settled: an overrun is charged to the present; what was not used is given back as far as it still weighs, so
-that no capacity is given back that has drained already. A reservation whose owner dies is given back whole at
-its expiry, by the next request that touches the same holder.
+window), or the moment at which the backlog including it will have drained (GCRA). Afterwards the difference
+is settled: an overrun is charged to the present; what was not used is given back as far as it still weighs,
+so that no capacity is given back that has drained already. A reservation whose owner dies is given back
+whole at its expiry, by the next request that touches the same holder.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def reserve_amount(limit: Limit, query: Query | None, default_output_tokens: int
     """What to charge a limit before the answer is known; 1 request and 0 tokens where no query is visible.
 
     The output is taken as the caller's cap (or the model's) for each of the `n` answers. A cap larger than
-    the whole limit reserves the whole limit, so that generous caps wait for an empty window but are not shut out for
-    ever; input alone larger than the limit stays so, and can never be admitted.
+    the whole limit reserves the whole limit, so that generous caps wait for an empty window but are not
+    shut out for ever; input alone larger than the limit stays so, and can never be admitted.
     """
     if limit.unit is Unit.REQUESTS:
         return 1

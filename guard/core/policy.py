@@ -1,4 +1,5 @@
-"""What the operator wants: tiers with their limits, routes, modes; and the decision that follows from them."""
+"""What the operator wants: tiers with their limits, routes, modes; and the decision that follows from
+them."""
 
 from __future__ import annotations
 
@@ -174,8 +175,8 @@ class Decision:
 def decide(readings: Sequence[Reading], *, blocked: bool = False, block_us: int | None = None) -> Decision:
     """The decision on what the store has read.
 
-    `block_us` is how long a block still holds, `None` for good. The wait is that of the slowest of the violated
-    windows: when it is over, all of them have room.
+    `block_us` is how long a block still holds, `None` for good. The wait is that of the slowest of the
+    violated windows: when it is over, all of them have room.
     """
     readings = tuple(readings)
     if blocked:

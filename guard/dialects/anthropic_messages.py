@@ -11,6 +11,7 @@ from guard.core.query import TOKENS_PER_TURN, Query, Turn, estimate_tokens
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
 from guard.dialects.metering import JsonMeter, StreamMeter
+from guard.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,10 +47,10 @@ class AnthropicMessages:
         strict.refuse_variants(payload, _NAMES)
         max_tokens = strict.integer(payload, "max_tokens", least=1)
         if max_tokens is None:
-            raise strict.QueryError("'max_tokens' must be given.", param="max_tokens")
+            raise QueryError("'max_tokens' must be given.", param="max_tokens")
         messages = strict.objects(payload.get("messages"), "messages")
         if not messages:
-            raise strict.QueryError("'messages' must not be empty.", param="messages")
+            raise QueryError("'messages' must not be empty.", param="messages")
         turns, opaque = [], 0
         if payload.get("system") is not None:
             texts, opaque = _content(payload["system"], "system")
@@ -114,7 +115,7 @@ def _content(content: Any, name: str) -> tuple[list[str], int]:
         match block.get("type"):
             case "text":
                 if not isinstance(block.get("text"), str):
-                    raise strict.QueryError(f"{name!r} has a text block without text.", param=name)
+                    raise QueryError(f"{name!r} has a text block without text.", param=name)
                 texts.append(block["text"])
             case "thinking":
                 texts.append(str(block.get("thinking", "")))
@@ -139,7 +140,10 @@ def _take_usage(usage: Any, tally: Tally, *, final: bool) -> None:
 
 
 def _watch(event: Event, tally: Tally) -> bool:
-    """Take in one event. The output tokens of `message_start` are a placeholder, those of `message_delta` cumulative."""
+    """Take in one event.
+
+    The output tokens of `message_start` are a placeholder, those of `message_delta` cumulative.
+    """
     try:
         data = json.loads(event.data or b"null")
     except (ValueError, RecursionError):

@@ -75,7 +75,8 @@ class Meter(Protocol):
     """Watches one answer as it passes."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take in a chunk of the body; returns what to send on, which is the chunk unless something is hidden."""
+        """Take in a chunk of the body; returns what to send on, which is the chunk unless something is
+        hidden."""
 
     def finish(self) -> bytes:
         """The answer is over: what was held back and is to be sent after all."""
@@ -133,8 +134,8 @@ def count(usage: Json, *names: str) -> int | None:
 def retry_headers(refusal: Refusal) -> list[tuple[str, str]]:
     """When to come again, in the words that the official SDKs act on.
 
-    They sleep exactly `retry-after-ms` or else `Retry-After`, and obey `x-should-retry: false`, which stands on
-    everything but a short wait and a failure of the server.
+    They sleep exactly `retry-after-ms` or else `Retry-After`, and obey `x-should-retry: false`, which
+    stands on everything but a short wait and a failure of the server.
     """
     no_retry = [("x-should-retry", "false")] if refusal.status < 500 else []
     wait_us = refusal.retry_after_us
@@ -153,7 +154,10 @@ def tightest(readings: Sequence[Reading], unit: Unit) -> Reading | None:
 
 
 def numbers(
-    readings: Sequence[Reading], units: Iterable[Unit], name: Callable[[str, Unit], str], reset: Callable[[Reading], str]
+    readings: Sequence[Reading],
+    units: Iterable[Unit],
+    name: Callable[[str, Unit], str],
+    reset: Callable[[Reading], str],
 ) -> list[tuple[str, str]]:
     """The limit, the rest and the reset of each unit that has a limit, under this API's names."""
     headers = []

@@ -56,8 +56,8 @@ class JsonMeter:
 class StreamMeter:
     """Watches events as they pass; `watch` says of each whether to take it out.
 
-    Where it never does (`holds_back` false), every chunk goes on at once and as it came. Else an event goes on when
-    it is whole, which is when a client can first make use of it.
+    Where it never does (`holds_back` false), every chunk goes on at once and as it came. Else an event goes
+    on when it is whole, which is when a client can first make use of it.
     """
 
     def __init__(self, tally: Tally, watch: Callable[[Event], bool], *, holds_back: bool) -> None:

@@ -10,6 +10,7 @@ from guard.core.query import TOKENS_PER_TURN, Query, Turn, estimate_tokens
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
 from guard.dialects.metering import JsonMeter, StreamMeter
+from guard.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from guard.dialects.sse import Event
     from guard.dialects.strict import Json
 
-_INTEGERS = ("n", "max_tokens", "max_completion_tokens", "top_logprobs", "best_of", "prompt_logprobs", "min_tokens")
+_INTEGERS = (
+    "n",
+    "max_tokens",
+    "max_completion_tokens",
+    "top_logprobs",
+    "best_of",
+    "prompt_logprobs",
+    "min_tokens",
+)
 _BOOLEANS = ("stream", "logprobs", "echo")
 _NAMES = frozenset({"model", "messages", "tools", "stream_options", "logit_bias", *_INTEGERS, *_BOOLEANS})
 
@@ -48,7 +57,7 @@ class OpenAIChat:
         strict.boolean(_optional_object(payload, "stream_options"), "include_usage")
         messages = strict.objects(payload.get("messages"), "messages")
         if not messages:
-            raise strict.QueryError("'messages' must not be empty.", param="messages")
+            raise QueryError("'messages' must not be empty.", param="messages")
         turns, opaque = [], 0
         for place, message in enumerate(messages):
             texts, others = _content(message, f"messages[{place}].")
@@ -79,7 +88,9 @@ class OpenAIChat:
         """What watches the answer to this query."""
         tally = Tally(query)
         if streaming:
-            return StreamMeter(tally, lambda event: _watch(event, tally) and hide_usage, holds_back=hide_usage)
+            return StreamMeter(
+                tally, lambda event: _watch(event, tally) and hide_usage, holds_back=hide_usage
+            )
         return JsonMeter(tally, lambda answer: _weigh(answer, tally))
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
@@ -88,7 +99,11 @@ class OpenAIChat:
         if refusal.status == 429:
             kind = "requests" if refusal.unit in (None, Unit.REQUESTS) else "tokens"
         error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}
-        headers = (("content-type", "application/json"), ("x-request-id", request_id), *retry_headers(refusal))
+        headers = (
+            ("content-type", "application/json"),
+            ("x-request-id", request_id),
+            *retry_headers(refusal),
+        )
         return Answer(refusal.status, headers, json.dumps({"error": error}).encode())
 
     def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
@@ -113,7 +128,7 @@ def duration(microseconds: int) -> str:
 def _optional_object(payload: Json, name: str) -> Json:
     value = payload.get(name)
     if value is not None and not isinstance(value, dict):
-        raise strict.QueryError(f"{name!r} must be an object.", param=name)
+        raise QueryError(f"{name!r} must be an object.", param=name)
     return value or {}
 
 
@@ -129,7 +144,7 @@ def _content(message: Json, where: str) -> tuple[list[str], int]:
     found = [part.get("text", part.get("refusal")) for part in parts]
     for part, text in zip(parts, found, strict=True):
         if part.get("type") == "text" and not isinstance(text, str):
-            raise strict.QueryError(f"'{where}content' has a text part without text.", param=f"{where}content")
+            raise QueryError(f"'{where}content' has a text part without text.", param=f"{where}content")
     visible = [text for text in found if isinstance(text, str)]
     return [*visible, *texts], len(parts) - len(visible)
 

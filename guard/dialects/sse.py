@@ -1,6 +1,7 @@
 """Server-sent events as they pass: found in any chunking, never changed.
 
-The format is that of the HTML standard, section 9.2: lines end in CRLF, LF or CR, an empty line ends an event.
+The format is that of the HTML standard, section 9.2: lines end in CRLF, LF or CR, an empty line ends an
+event.
 """
 
 from __future__ import annotations

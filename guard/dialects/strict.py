@@ -1,7 +1,8 @@
 """Reading a body in exactly one way.
 
-Parsers disagree about duplicate keys, NaN, encodings and numbers in strings, and whoever judges a request must read the same
-request that the backend reads. So what could be read in two ways is refused, never guessed.
+Parsers disagree about duplicate keys, NaN, encodings and numbers in strings, and whoever judges a request
+must read the same request that the backend reads. So what could be read in two ways is refused, never
+guessed.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def refuse_variants(payload: Json, names: Collection[str]) -> None:
 
 
 def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
-    """An integer field, `None` where it is absent or null; `128.0` is 128, but `"128"` and `true` are errors."""
+    """An integer field, `None` where it is absent or null; `128.0` is 128, but `"128"` is an error."""
     value = payload.get(name)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

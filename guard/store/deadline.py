@@ -1,8 +1,8 @@
 """A deadline that does not blame the store for our own delay.
 
-`asyncio.timeout` fires by the clock, also when the event loop was busy elsewhere and the answer lies unread in
-the socket. This one fires only when the loop has listened for as long as the deadline says: a timer that comes
-late is set again, so that what has arrived is read first.
+`asyncio.timeout` fires by the clock, also when the event loop was busy elsewhere and the answer lies unread
+in the socket. This one fires only when the loop has listened for as long as the deadline says: a timer that
+comes late is set again, so that what has arrived is read first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
     """Run the block for `seconds` of listening at most; raises `TimeoutError` after."""
     loop = asyncio.get_running_loop()
     give_up = loop.time() + seconds * LONGEST
+    timer: asyncio.TimerHandle
 
     async with asyncio.timeout(None) as timeout:
 

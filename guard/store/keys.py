@@ -1,8 +1,8 @@
 """What things are called in Redis.
 
-A key is `guard:1:{DIGEST}:NOUN…`: 1 is the version of this layout, and the digest is a keyed hash of the holder, so that
-Redis holds no credential and no address, and so that nothing a caller sends can end up between the braces
-that Redis Cluster reads.
+A key is `guard:1:{DIGEST}:NOUN…`: 1 is the version of this layout, and the digest is a keyed hash of the
+holder, so that Redis holds no credential and no address, and so that nothing a caller sends can end up
+between the braces that Redis Cluster reads.
 """
 
 from __future__ import annotations

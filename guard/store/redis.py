@@ -22,11 +22,13 @@ from guard.store.deadline import deadline
 from guard.store.keys import IDENTITIES, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from guard.core.limits import Charge, Limit
     from guard.core.query import Usage
     from guard.store.embedded import EmbeddedServer
+
+    Execute = Callable[..., Awaitable[Any]]
 
 RECORD_SECONDS = 30 * 86_400
 """How long an idle identity is remembered."""
@@ -78,8 +80,9 @@ class Record:
 class RedisStore:
     """Counts, blocks and records in one Redis.
 
-    Every call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried, since a
-    call that timed out may have been executed; `admit` and `settle` are idempotent by reservation id instead.
+    Every call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried,
+    since a call that timed out may have been executed; `admit` and `settle` are idempotent by reservation
+    id instead.
     """
 
     def __init__(
@@ -214,7 +217,7 @@ class RedisStore:
             text = await client.get(self.keys.block(holder))
             if text is None:
                 return None
-            till, _, reason = text.decode().partition(" ")
+            till, _, reason = cast("bytes", text).decode().partition(" ")
             server_seconds, server_us = await client.time()
         remaining_us = int(till) - server_seconds * MICROSECONDS - server_us
         return Block(None if till == "0" else max(0, remaining_us), reason)
@@ -231,16 +234,23 @@ class RedisStore:
     async def record(self, holder: Holder) -> Record | None:
         """What is known of the identity with this principal."""
         async with self._asking() as client:
-            return _record(await client.hgetall(self.keys.record(holder)))
+            return _record(cast("dict[bytes, bytes]", await client.hgetall(self.keys.record(holder))))
 
     async def recent(self, count: int, *, seconds: float | None = None) -> list[Record]:
         """The identities seen last, the latest first; with `seconds`, only those seen since."""
         async with self._asking() as client:
             server_seconds, server_us = await client.time()
             since = server_seconds * MICROSECONDS + server_us - seconds * MICROSECONDS if seconds else "-inf"
-            labels = await client.zrange(
-                IDENTITIES, "+inf", cast("int", since), desc=True, byscore=True, offset=0, num=count
+            found = await client.zrange(
+                IDENTITIES,
+                cast("int", "+inf"),
+                cast("int", since),
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=count,
             )
+            labels = cast("list[bytes]", found)
             pipeline = client.pipeline(transaction=False)
             for label in labels:
                 pipeline.hgetall(self.keys.record(Holder.parse(label.decode())))
@@ -256,10 +266,11 @@ class RedisStore:
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
         async with self._asking() as client:
+            execute = cast("Execute", client.execute_command)
             try:
-                reply = await client.execute_command("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = await execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except exceptions.NoScriptError:
-                reply = await client.execute_command("EVAL", script.text, len(keys), *keys, *arguments)
+                reply = await execute("EVAL", script.text, len(keys), *keys, *arguments)
         return cast("list[int]", reply)
 
     @asynccontextmanager
@@ -349,7 +360,9 @@ def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
         admitted=bool(admitted),
         block=None if blocked_us < 0 else Block(blocked_us or None),
         readings=tuple(
-            Reading(charge.limit, window, charge.holder, remaining, reset_us, None if wait_us < 0 else wait_us)
+            Reading(
+                charge.limit, window, charge.holder, remaining, reset_us, None if wait_us < 0 else wait_us
+            )
             for (charge, window), (remaining, reset_us, wait_us) in zip(windows, triples, strict=True)
         ),
         expired=expired,

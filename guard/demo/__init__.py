@@ -1,0 +1,1 @@
+"""A small model to try guard on, and traffic for it."""

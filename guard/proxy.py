@@ -1,0 +1,207 @@
+"""A remote backend as an ASGI app, and the server that puts guard in front of it (`guard serve`)."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from guard.config import Settings, load
+from guard.errors import BackendError, ConfigError
+from guard.middleware import GuardMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from guard.config import BackendSettings
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1)."""
+
+REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
+"""Request headers that the connection to the backend has its own of."""
+
+PATH_SAFE = "/:@!$&'()*+,;=~-._"
+"""What stands in a path as it is (RFC 3986, section 3.3); all else is percent-encoded, in one canonical
+form."""
+
+
+class Proxy:
+    """Forwards requests to a backend and streams its answers back.
+
+    Connections are pooled. A client that leaves cancels its request at the backend. A backend that cannot
+    be reached or breaks off raises `BackendError` 502, one that keeps silent for `read_timeout_seconds`
+    504.
+    """
+
+    def __init__(self, settings: BackendSettings) -> None:
+        if settings.url is None:
+            raise ConfigError("backend.url must be given, here or as `guard serve --backend URL`")
+        self._base = str(settings.url).rstrip("/")
+        self._headers = {
+            name.lower().encode(): value.get_secret_value().encode()
+            for name, value in settings.headers.items()
+        }
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=settings.connect_timeout_seconds,
+            sock_read=settings.read_timeout_seconds,
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise RuntimeError("a remote backend takes no WebSocket connections")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        if self._session is not None:
+            await self._session.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = _Body(receive)
+        forwarding = asyncio.create_task(self._forward(scope, body, send))
+        leaving = asyncio.create_task(body.client_left())
+        try:
+            await asyncio.wait({forwarding, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (forwarding, leaving):
+                if not task.done():
+                    task.cancel()
+                    with suppress(asyncio.CancelledError, BackendError):
+                        await task
+        if not forwarding.cancelled():
+            forwarding.result()
+
+    async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
+        try:
+            async with self._open().request(
+                scope["method"],
+                self._url(scope),
+                headers=self._request_headers(scope["headers"]),
+                data=await body.payload(scope["headers"]),
+                allow_redirects=False,
+            ) as answer:
+                await send(
+                    {
+                        "type": "http.response.start",
+                        "status": answer.status,
+                        "headers": list(_end_to_end(answer.raw_headers)),
+                    }
+                )
+                async for chunk in answer.content.iter_any():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except TimeoutError as error:
+            raise BackendError("The model did not answer in time.", status=504) from error
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
+            raise BackendError("The model cannot be reached.") from error
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                timeout=self._timeout,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            )
+        return self._session
+
+    def _url(self, scope: Scope) -> URL:
+        """The path that was judged, in canonical form, and the query string as it came."""
+        query = scope["query_string"].decode("latin-1")
+        path = quote(scope["path"], safe=PATH_SAFE)
+        return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
+
+    def _request_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+        kept = (
+            (name, value)
+            for name, value in _end_to_end(headers)
+            if name not in REWRITTEN and name not in self._headers
+        )
+        return [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in (*kept, *self._headers.items())
+        ]
+
+
+class _Body:
+    """The body of a request as it comes in, and the client's leaving, which comes the same way."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._complete = asyncio.Event()
+
+    async def payload(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | AsyncIterator[bytes] | None:
+        """The body: whole where it is here already, else as it arrives; `None` where there is none."""
+        message = await self._receive()
+        first: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            self._complete.set()
+            return first or None
+        return self._chunks(first)
+
+    async def client_left(self) -> None:
+        """Return when the client has left."""
+        await self._complete.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _chunks(self, first: bytes) -> AsyncIterator[bytes]:
+        yield first
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._complete.set()
+                raise aiohttp.ClientConnectionError("the client left while it was sending")
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
+        self._complete.set()
+
+
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
+    """The headers that go on: not the hop-by-hop ones, nor those that `Connection` names."""
+    headers = [(name.lower(), value) for name, value in headers]
+    named = {
+        part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")
+    }
+    return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
+
+
+def guarded(settings: Settings) -> ASGIApp:
+    """Guard in front of the backend that the settings name."""
+    return GuardMiddleware(Proxy(settings.backend), settings)
+
+
+def app() -> ASGIApp:
+    """What a worker of `guard serve` runs: settings from `GUARD_CONFIG` and the environment."""
+    return guarded(load())
