@@ -219,6 +219,7 @@ class Installation:
     settings: Settings
     keys: Keys
     store: RedisStore
+    server: EmbeddedServer | None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -227,11 +228,12 @@ class Installation:
         secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
         keys = Keys(secret)
         url = settings.store.redis_url
+        server = None if url else EmbeddedServer(settings.data_dir)
         store = RedisStore(
             keys,
             url=url.get_secret_value() if url else None,
-            server=None if url else EmbeddedServer(settings.data_dir),
+            server=server,
             deadline_seconds=settings.store.deadline_ms / 1000,
             reservation_seconds=settings.store.reservation_seconds,
         )
-        return cls(settings, keys, store)
+        return cls(settings, keys, store, server)

@@ -14,6 +14,7 @@ from yarl import URL
 from guard.config import Settings, load
 from guard.errors import BackendError, ConfigError
 from guard.middleware import GuardMiddleware
+from guard.telemetry import log_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from guard.config import BackendSettings
+    from guard.telemetry import Hook
 
 HOP_BY_HOP = frozenset(
     {
@@ -113,7 +115,7 @@ class Proxy:
                     {
                         "type": "http.response.start",
                         "status": answer.status,
-                        "headers": list(_end_to_end(answer.raw_headers)),
+                        "headers": [pair for pair in _end_to_end(answer.raw_headers) if pair[0] != b"date"],
                     }
                 )
                 async for chunk in answer.content.iter_any():
@@ -197,9 +199,9 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes,
     return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
 
 
-def guarded(settings: Settings) -> ASGIApp:
+def guarded(settings: Settings, hooks: Iterable[Hook] = (log_event,)) -> ASGIApp:
     """Guard in front of the backend that the settings name."""
-    return GuardMiddleware(Proxy(settings.backend), settings)
+    return GuardMiddleware(Proxy(settings.backend), settings, hooks=hooks)
 
 
 def app() -> ASGIApp:

@@ -46,8 +46,8 @@ class Hook(Protocol):
 
 
 def log_event(event: Event) -> None:
-    """One JSON line in the log `guard`: a warning for what was refused or undecided, else for debugging."""
-    level = logging.DEBUG if event.action is Action.ALLOW and event.store_error is None else logging.WARNING
+    """One JSON line in the log `guard`: of what was refused at level INFO, of the rest at DEBUG."""
+    level = logging.DEBUG if event.action is Action.ALLOW else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(level, "%s", json.dumps(asdict(event)))
 

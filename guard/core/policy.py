@@ -113,10 +113,15 @@ class Policy:
                 return cap
         return self.default_max_output_tokens
 
-    def limits_per(self, holder: Holder) -> tuple[Limit, ...]:
-        """Every limit, of any tier, that is kept for this kind of holder, each name once."""
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """Every limit of any tier, each name once."""
         limits = (limit for tier in self.tiers.values() for limit in tier.limits)
-        return tuple({limit.name: limit for limit in limits if limit.per is holder.attribute}.values())
+        return tuple({limit.name: limit for limit in limits}.values())
+
+    def limits_per(self, holder: Holder) -> tuple[Limit, ...]:
+        """The limits that are kept for this kind of holder."""
+        return tuple(limit for limit in self.limits if limit.per is holder.attribute)
 
 
 def settle(charges: Sequence[Charge], usage: Usage) -> tuple[Charge, ...]:

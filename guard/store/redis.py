@@ -39,6 +39,9 @@ SETTLED_SECONDS = 3_600
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry, also that of a block without an end."""
 
+OVERVIEW_SECONDS = 5.0
+"""The deadline for reading the records of all identities; no request waits for this."""
+
 CONNECT_SECONDS = 1.0
 MAX_CONNECTIONS = 128
 
@@ -80,7 +83,7 @@ class Record:
 class RedisStore:
     """Counts, blocks and records in one Redis.
 
-    Every call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried,
+    A call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried,
     since a call that timed out may have been executed; `admit` and `settle` are idempotent by reservation
     id instead.
     """
@@ -236,21 +239,21 @@ class RedisStore:
         async with self._asking() as client:
             return _record(cast("dict[bytes, bytes]", await client.hgetall(self.keys.record(holder))))
 
-    async def recent(self, count: int, *, seconds: float | None = None) -> list[Record]:
-        """The identities seen last, the latest first; with `seconds`, only those seen since."""
-        async with self._asking() as client:
+    async def labels(self) -> list[str]:
+        """The names of all identities that are remembered, the latest first."""
+        async with self._asking(OVERVIEW_SECONDS) as client:
+            return [
+                label.decode() for label in cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
+            ]
+
+    async def recent(self, *, seconds: float | None = None) -> list[Record]:
+        """The identities that are remembered; with `seconds`, those seen since."""
+        async with self._asking(OVERVIEW_SECONDS) as client:
             server_seconds, server_us = await client.time()
-            since = server_seconds * MICROSECONDS + server_us - seconds * MICROSECONDS if seconds else "-inf"
-            found = await client.zrange(
-                IDENTITIES,
-                cast("int", "+inf"),
-                cast("int", since),
-                desc=True,
-                byscore=True,
-                offset=0,
-                num=count,
+            since = (
+                server_seconds * MICROSECONDS + server_us - int(seconds * MICROSECONDS) if seconds else "-inf"
             )
-            labels = cast("list[bytes]", found)
+            labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
             pipeline = client.pipeline(transaction=False)
             for label in labels:
                 pipeline.hgetall(self.keys.record(Holder.parse(label.decode())))
@@ -274,12 +277,13 @@ class RedisStore:
         return cast("list[int]", reply)
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[Redis]:
+    async def _asking(self, seconds: float | None = None) -> AsyncIterator[Redis]:
+        seconds = seconds or self._deadline_seconds
         try:
-            async with deadline(self._deadline_seconds):
+            async with deadline(seconds):
                 yield self._connected()
         except TimeoutError as error:
-            raise StoreError(f"no answer in {self._deadline_seconds:g} s", kind="timeout") from error
+            raise StoreError(f"no answer in {seconds:g} s", kind="timeout") from error
         except (exceptions.RedisError, OSError) as error:
             self._revive()
             raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error

@@ -1,0 +1,157 @@
+"""The operator's questions and orders, asked of the same policy and store as every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Self
+
+from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.limits import Charge, Unit
+from guard.core.network import network_of, parse_address
+from guard.engine import Installation
+from guard.errors import GuardError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from guard.config import Settings
+    from guard.core.limits import Reading
+    from guard.store.redis import Block, Record
+
+SHORTEST_PREFIX = 4
+"""A holder may be named by the start of its name, of at least so many characters."""
+
+
+class UnknownHolderError(GuardError):
+    """Nobody of this name has been seen, or several whose names start so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All that is known of a holder.
+
+    `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
+    or on one of its attributes. `readings` say what is left of each limit.
+    """
+
+    holder: Holder
+    label: str
+    tier: str | None
+    record: Record | None
+    blocks: tuple[tuple[Holder, Block], ...]
+    readings: tuple[Reading, ...]
+
+
+class Operator:
+    """Opens the store that the settings name, for as long as the `async with` lasts.
+
+    Every method raises `StoreError` when the store does not answer.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._policy = settings.policy()
+        self._installation = Installation.of(settings)
+        self._keys = self._installation.keys
+        self._store = self._installation.store
+
+    async def __aenter__(self) -> Self:
+        await self._store.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._store.aclose()
+
+    def label(self, record: Record) -> str:
+        """The name of an identity as the operator sees it."""
+        return self._keys.label(record.identity.principal)
+
+    async def resolve(self, text: str) -> Holder:
+        """The holder that a text names: in full, by an address, or by the start of a name that was seen.
+
+        Raises `ValueError` for a text that names none, and `UnknownHolderError` for a start that several
+        share.
+        """
+        holder = _normal(Holder.parse(text))
+        if await self._store.record(holder) is not None or len(holder.value) < SHORTEST_PREFIX:
+            return holder
+        start = self._keys.label(holder) if holder.attribute not in _ADDRESSES else str(holder)
+        found = [label for label in await self._store.labels() if label.startswith(start)]
+        if len(found) > 1:
+            raise UnknownHolderError(f"{text} is the start of {len(found)} names; give more of it")
+        return Holder.parse(found[0]) if found else holder
+
+    async def show(self, holder: Holder) -> Sheet:
+        """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
+        record = await self._store.record(holder)
+        identity = record.identity if record else Identity(holder)
+        readings = await self._look(identity, record)
+        blocks = [(each, await self._store.blocked(each)) for each in identity.holders]
+        sheet = Sheet(
+            holder=holder,
+            label=self._keys.label(holder),
+            tier=self._policy.tier(identity).name if record else None,
+            record=record,
+            blocks=tuple((each, block) for each, block in blocks if block is not None),
+            readings=readings,
+        )
+        untouched = all(reading.reset_us == 0 for reading in sheet.readings)
+        if record is None and untouched and not sheet.blocks and holder != EVERYTHING:
+            raise UnknownHolderError(f"nothing is known of {holder}")
+        return sheet
+
+    async def readings(self, holder: Holder) -> tuple[Reading, ...]:
+        """How each limit stands that a holder is held to."""
+        record = await self._store.record(holder)
+        return await self._look(record.identity if record else Identity(holder), record)
+
+    async def _look(self, identity: Identity, record: Record | None) -> tuple[Reading, ...]:
+        """The limits of its tier for an identity that was seen, else those kept for its kind of holder."""
+        policy = self._policy
+        limits = policy.tier(identity).limits if record else policy.limits_per(identity.principal)
+        charges = [
+            Charge(limit, identity.holder(limit.per), int(limit.unit is Unit.REQUESTS)) for limit in limits
+        ]
+        return (await self._store.look(identity, charges)).readings
+
+    async def top(self, count: int, *, seconds: float | None = None) -> list[Record]:
+        """The identities that used most tokens, most first; with `seconds`, of those seen since."""
+        records = await self._store.recent(seconds=seconds)
+        records.sort(
+            key=lambda record: (record.input_tokens + record.output_tokens, record.admitted), reverse=True
+        )
+        return records[:count]
+
+    async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
+        """Refuse a holder for so long, or for good (`None`)."""
+        await self._store.block(holder, seconds, reason)
+
+    async def unblock(self, holder: Holder) -> bool:
+        """Lift a block; `False` where there was none."""
+        return await self._store.unblock(holder)
+
+    async def reset(self, holder: Holder) -> int:
+        """Forget what a holder has used of every limit; returns how many limits it had used."""
+        return await self._store.reset(holder, self._policy.limits)
+
+
+_ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK})
+
+
+def _normal(holder: Holder) -> Holder:
+    """An address in the form in which requests name it: `network:203.0.113.9` is that of its /32."""
+    if holder.attribute not in _ADDRESSES:
+        return holder
+    address = parse_address(holder.value)
+    if address is not None:
+        return Holder(
+            holder.attribute, network_of(address) if holder.attribute is Attribute.NETWORK else str(address)
+        )
+    if "/" not in holder.value:
+        return holder
+    network = ip_network(holder.value, strict=False)
+    if network != ip_network(network_of(network.network_address)):
+        raise ValueError(f"{holder}: a network is an IPv4 address or an IPv6 /64")
+    return Holder(holder.attribute, str(network))

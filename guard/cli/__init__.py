@@ -1,0 +1,43 @@
+"""`guard …`: every verb of the command line.
+
+Exit codes: 0 done, 1 a setting or the machine is at fault, 2 wrong usage, 3 nobody of that name, 69 the store
+does not answer.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from guard.admin import UnknownHolderError
+from guard.cli.app import app
+from guard.cli.demo import demo
+from guard.cli.output import complain
+from guard.cli.serve import serve
+from guard.errors import GuardError, StoreError
+
+__all__ = ["main"]
+
+FAULT = 1
+NOBODY = 3
+STORE_DOWN = 69
+"""EX_UNAVAILABLE of sysexits(3)."""
+
+app.command()(serve)
+app.command()(demo)
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line, never a trace."""
+    try:
+        app(prog_name="guard")
+    except UnknownHolderError as error:
+        complain(str(error))
+        sys.exit(NOBODY)
+    except StoreError as error:
+        complain(f"the store does not answer ({error.kind}): {error}")
+        sys.exit(STORE_DOWN)
+    except GuardError as error:
+        complain(str(error))
+        sys.exit(FAULT)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,15 @@
+"""Lengths of time as people type them."""
+
+from __future__ import annotations
+
+import re
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+def parse_duration(text: str) -> float:
+    """The seconds of `90s`, `30m`, `12h`, `7d` or `2w`; raises `ValueError`."""
+    found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip().lower())
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{text!r} is not a length of time; write 90s, 30m, 12h, 7d or 2w")
+    return int(found[1]) * SECONDS[found[2]]

@@ -1,0 +1,105 @@
+"""How the CLI speaks: data on stdout, everything else on stderr, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from guard.core.limits import Reading
+    from guard.store.redis import Record
+
+PIPE_WIDTH = 200
+"""Into a pipe or a file, lines are as long as this rather than cut at 80."""
+
+LONGEST_LABEL = 24
+
+
+def console() -> Console:
+    """Where tables go."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def complain(message: str) -> None:
+    """An error or a remark, to stderr."""
+    print("guard:", printable(message, keep="\n"), file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value to stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """A foreign text without the characters by which it could take over a terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in keep else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+
+
+def short(label: str) -> str:
+    """A name as tables show it; the start is enough to name it in a command."""
+    label = printable(label)
+    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: int = 0) -> Table:
+    """A table whose last `right` columns are numbers; cells are shown as they are, without markup."""
+    made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(columns):
+        made.add_column(name, justify="right" if place >= len(columns) - right else "left", no_wrap=True)
+    for row in rows:
+        made.add_row(*(Text(printable(str(cell))) for cell in row))
+    return made
+
+
+def moment(seconds: float) -> str:
+    """Unix seconds as ISO 8601."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def span(seconds: float | None) -> str:
+    """A length of time: `4.2s`, `3m`, `2h`, `5d`; a dash for none, `for good` for ever."""
+    if seconds is None:
+        return "for good"
+    for size, letter in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size * 2:
+            return f"{seconds / size:.0f}{letter}"
+    return f"{seconds:.1f}s" if seconds else "-"
+
+
+def reading_json(reading: Reading) -> dict[str, Any]:
+    """A reading as data; times in seconds."""
+    return {
+        "limit": reading.limit.name,
+        "unit": reading.limit.unit,
+        "per": reading.limit.per,
+        "algorithm": reading.limit.algorithm,
+        "window_seconds": reading.window.period_seconds,
+        "count": reading.window.count,
+        "remaining": reading.remaining,
+        "reset_seconds": reading.reset_us / 1e6,
+        "wait_seconds": None if reading.wait_us is None else reading.wait_us / 1e6,
+    }
+
+
+def record_json(label: str, record: Record) -> dict[str, Any]:
+    """An identity's record as data."""
+    return {
+        "identity": label,
+        "attributes": dict(record.identity.attributes),
+        "first_seen": moment(record.first_seen),
+        "last_seen": moment(record.last_seen),
+        "admitted": record.admitted,
+        "refused": record.refused,
+        "input_tokens": record.input_tokens,
+        "output_tokens": record.output_tokens,
+    }

@@ -1,0 +1,83 @@
+"""`guard serve`: the middleware in front of a remote backend."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import Annotated, Any
+
+import typer
+
+from guard.cli.app import Config
+from guard.cli.output import complain
+from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
+from guard.engine import Installation
+from guard.errors import ConfigError
+
+GRACE_SECONDS = 30
+"""How long streams may go on after the server was told to stop."""
+
+
+def serve(
+    backend: Annotated[
+        str | None, typer.Option(help="The model's URL, such as http://127.0.0.1:8000.")
+    ] = None,
+    config: Config = None,
+    *,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="How many processes serve.", min=1)] = 1,
+    access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+) -> None:
+    """Run guard in front of a model server, or of anything that speaks HTTP."""
+    try:
+        import uvicorn
+
+        import guard.proxy  # noqa: F401 - an extra
+    except ImportError as error:
+        raise ConfigError(
+            f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
+        ) from error
+    if backend is not None:
+        os.environ[f"{ENVIRONMENT_PREFIX}BACKEND__URL"] = backend
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
+    settings = load()
+    if settings.backend.url is None:
+        raise ConfigError("which model? give --backend URL, or `url` under [backend] in the settings")
+    # Held by this process too, the embedded server outlives a restart of all workers.
+    with Installation.of(settings).server or nullcontext():
+        complain(f"http://{host}:{port} -> {settings.backend.url}, mode {settings.mode}, {workers} worker(s)")
+        uvicorn.run(
+            "guard.proxy:app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            http="httptools",
+            access_log=access_log,
+            log_config=_logging(access_log=access_log),
+            # Addresses are ours to judge, by `trusted_proxies`.
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+
+
+def _logging(*, access_log: bool) -> dict[str, Any]:
+    """Everything to stderr; of the servers only warnings, unless requests are to be logged."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "loggers": {
+            "guard": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+            "uvicorn.access": {
+                "handlers": ["stderr"],
+                "level": "INFO" if access_log else "WARNING",
+                "propagate": False,
+            },
+        },
+    }
