@@ -68,15 +68,15 @@ class BodyReader:
         return QueryError(f"The body is larger than {self._settings.max_bytes} bytes.", status=413)
 
 
-def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives this body in one message, and then what else comes from the client."""
+def first(message: Message, receive: Receive) -> Receive:
+    """A `receive` that gives this message, and then what else comes."""
     given = False
 
-    async def replayed() -> Message:
+    async def receive_first() -> Message:
         nonlocal given
         if given:
             return await receive()
         given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return message
 
-    return replayed
+    return receive_first

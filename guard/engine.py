@@ -151,7 +151,7 @@ class Engine:
         )
         await first.wait()
 
-    async def drain(self, seconds: float = 5.0) -> None:
+    async def drain(self, seconds: float = 1.0) -> None:
         """Wait for settles under way; what is not done by then is left to the reservations' expiry."""
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=seconds)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from guard.body import BodyReader, ClientGoneError, replay
+from guard.body import BodyReader, ClientGoneError, first
 from guard.config import Settings, load
 from guard.core.policy import WEBSOCKET, Mode, Reason, RouteAction
 from guard.core.query import Usage
@@ -153,22 +153,19 @@ class GuardMiddleware:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open before the app starts up, close after it has shut down."""
-
-        async def opening() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                await self._open()
-            return message
+        startup = await receive()
+        try:
+            await self._open()
+        except GuardError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
 
         async def closing(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown"):
-                await self._close()
+                await self.aclose()
             await send(message)
 
-        try:
-            await self._app(scope, opening, closing)
-        except GuardError as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await self._app(scope, first(startup, receive), closing)
 
     async def _opened(self) -> Running:
         """What is open; a store that does not start is for `on_store_error` to answer, request by request."""
@@ -201,7 +198,8 @@ class GuardMiddleware:
             )
         return self._running
 
-    async def _close(self) -> None:
+    async def aclose(self) -> None:
+        """Close what is open; done for you where the server's lifespan reaches us."""
         if self._running is not None:
             await self._running.engine.drain()
             await self._running.installation.store.aclose()
@@ -244,7 +242,8 @@ class Exchange:
                     if name not in MOVED_ELSEWHERE
                 },
             }
-            await self._admit(scope, replay(prepared.body, receive), send, prepared)
+            message = {"type": "http.request", "body": prepared.body, "more_body": False}
+            await self._admit(scope, first(message, receive), send, prepared)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, prepared: Prepared | None) -> None:
         engine = self._running.engine

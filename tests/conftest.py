@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from guard.config import Settings
 from guard.store.embedded import EmbeddedServer
 from guard.store.keys import Keys
 from guard.store.redis import RedisStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from starlette.types import ASGIApp
+
+    from guard.telemetry import Hook
+
+# `tests/fakes.py` is imported by name; with `--import-mode=importlib` nothing else puts it on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fakes import Guarded
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +56,31 @@ async def store(redis_url: str, keys: Keys) -> AsyncIterator[RedisStore]:
     store = RedisStore(keys, url=redis_url, deadline_seconds=5.0)
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+def make_settings(redis_url: str) -> Callable[..., Settings]:
+    """Settings on the test's own part of the server: `make_settings(limits, **sections)`."""
+    pepper = secrets.token_hex(16)
+
+    def make(*limits: dict[str, Any], **sections: Any) -> Settings:
+        identity = {"pepper": pepper, **sections.pop("identity", {})}
+        store = {"redis_url": redis_url, "deadline_ms": 5_000, **sections.pop("store", {})}
+        tiers = sections.pop("tiers", {"default": {"limits": limits}})
+        return Settings(store=store, identity=identity, tiers=tiers, **sections)
+
+    return make
+
+
+@pytest.fixture
+async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Callable[..., Guarded]]:
+    """Apps behind guard: `guarded(app, limits…, hooks=…, **sections)`; they are closed after the test."""
+    made: list[Guarded] = []
+
+    def make(app: ASGIApp, *limits: dict[str, Any], hooks: Iterable[Hook] = (), **sections: Any) -> Guarded:
+        made.append(Guarded(app, make_settings(*limits, **sections), hooks))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.middleware.aclose()

@@ -196,6 +196,7 @@ def app() -> FakeModel:
 
 
 async def _silence(request: Request) -> None:
+    """Wait until the client has left."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

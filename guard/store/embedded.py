@@ -52,6 +52,7 @@ LONGEST_SOCKET_PATH = 100
 
 LARGEST_LOG = 1 << 20
 POLL_SECONDS = 0.5
+RETRY_SECONDS = 1.0
 STOP_SECONDS = 10.0
 MOST_FAILURES = 5
 """A server that ends so often in a row within `STEADY_SECONDS` is given up."""
@@ -100,12 +101,14 @@ class EmbeddedServer:
         binary = self._server or find_server()
         self._prepare()
         self._become_user(give_up)
-        supervisor = None
+        next_try = 0.0
         while not _answers(self.socket):
-            if supervisor is None or supervisor.poll() is not None:
-                supervisor = self._start_supervisor(binary)
-            if time.monotonic() > give_up:
+            now = time.monotonic()
+            if now > give_up:
                 raise StoreError(f"the embedded Redis does not start: {self._last_words()}", kind="embedded")
+            if now > next_try:
+                self._start_supervisor(binary)
+                next_try = time.monotonic() + RETRY_SECONDS
             time.sleep(0.02)
 
     def close(self) -> None:
@@ -141,11 +144,12 @@ class EmbeddedServer:
             time.sleep(0.02)
         self._lock = lock
 
-    def _start_supervisor(self, binary: Path) -> subprocess.Popen[bytes]:
+    def _start_supervisor(self, binary: Path) -> None:
+        """Start a supervisor, which ends at once where there is one; it leaves us before this returns."""
         # The package may not be on the child's path otherwise, as in a checkout that is not installed.
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return subprocess.Popen(  # noqa: S603 - our own module and the server that was found
+        subprocess.run(  # noqa: S603 - our own module and the server that was found
             [
                 sys.executable,
                 "-m",
@@ -159,6 +163,7 @@ class EmbeddedServer:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             cwd="/",
+            check=False,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
 
@@ -290,4 +295,7 @@ def _private_folder(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    # Not our starter's child any more: it need not wait for us, and its end is not ours.
+    if os.fork():
+        os._exit(0)
     supervise(*map(Path, sys.argv[1:4]))

@@ -1,0 +1,51 @@
+# `make demo` and `make test` work on a machine with nothing but Python 3.11 or later: each makes what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint check wheel-test bench clean
+
+demo: $(VENV)/run
+	$(BIN)/guard demo
+
+test: $(VENV)/dev
+	$(BIN)/pytest
+
+lint: $(VENV)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Everything that CI runs.
+check: lint test wheel-test
+
+# The wheel, in an environment of its own and outside the checkout: what it lacks, this finds.
+wheel-test: $(VENV)/dev
+	rm -rf build/wheel
+	$(BIN)/python -m build --wheel --outdir build/wheel --quiet .
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip install --quiet --upgrade pip
+	build/wheel/venv/bin/pip install --quiet --group dev "$$(echo build/wheel/*.whl)[serve,embedded]"
+	cp -r tests examples docs README.md pyproject.toml build/wheel
+	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider
+
+# The latency that guard adds, paired and interleaved with the bare backend.
+bench: $(VENV)/dev
+	$(BIN)/python benchmarks/latency.py
+
+clean:
+	rm -rf $(VENV) build dist .guard
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+
+$(VENV)/run: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable ".[serve,embedded]"
+	touch $@
+
+$(VENV)/dev: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --editable ".[serve,embedded]" --group dev
+	touch $@ $(VENV)/run

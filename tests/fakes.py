@@ -1,0 +1,167 @@
+"""Stand-ins that behave: apps, stores that fail as told, and a client for ASGI apps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from guard import GuardMiddleware
+from guard.admin import Operator
+from guard.core.identity import Attribute, Holder
+from guard.engine import Installation
+from guard.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from guard.config import Settings
+    from guard.store.redis import RedisStore, Verdict
+    from guard.telemetry import Hook
+
+
+@dataclass
+class Answer:
+    """What an ASGI app sent."""
+
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def status(self) -> int:
+        status: int = self.starts[0]["status"]
+        return status
+
+    @property
+    def starts(self) -> list[Message]:
+        return [message for message in self.messages if message["type"] == "http.response.start"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.starts[0]["headers"]}
+
+    @property
+    def chunks(self) -> list[bytes]:
+        bodies = (message["body"] for message in self.messages if message["type"] == "http.response.body")
+        return [body for body in bodies if body]
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.chunks)
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.messages) and self.messages[-1].get("more_body") is False
+
+
+def http_scope(
+    path: str,
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    client: str = "192.0.2.1",
+) -> Scope:
+    """An HTTP scope as a server makes it."""
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
+        "client": (client, 50_000),
+        "server": ("127.0.0.1", 80),
+    }
+
+
+async def call(
+    app: ASGIApp,
+    path: str = "/v1/chat/completions",
+    body: bytes | Mapping[str, Any] | Iterable[bytes] = b"",
+    *,
+    method: str = "POST",
+    headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    client: str = "192.0.2.1",
+    leave_after: int | None = None,
+) -> Answer:
+    """Send one request to an app and take in its answer; with `leave_after`, leave after so many chunks."""
+    if isinstance(body, bytes):
+        parts = [body]
+    elif hasattr(body, "items"):
+        parts = [json.dumps(body).encode()]
+    else:
+        parts = list(body)
+    pending: asyncio.Queue[Message] = asyncio.Queue()
+    for place, part in enumerate(parts):
+        pending.put_nowait({"type": "http.request", "body": part, "more_body": place < len(parts) - 1})
+    answer = Answer()
+    if leave_after == 0:
+        pending.put_nowait({"type": "http.disconnect"})
+
+    left = False
+
+    async def send(message: Message) -> None:
+        nonlocal left
+        if left:
+            return
+        answer.messages.append(message)
+        if leave_after is not None and len(answer.chunks) == leave_after and message.get("body"):
+            left = True
+            pending.put_nowait({"type": "http.disconnect"})
+        await asyncio.sleep(0)
+
+    await app(http_scope(path, method=method, headers=headers, client=client), pending.get, send)
+    return answer
+
+
+class Guarded:
+    """An app behind guard, and a look at what its callers have left."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, hooks: Iterable[Hook] = ()) -> None:
+        self.settings = settings
+        self.middleware = GuardMiddleware(app, settings, hooks=hooks)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.middleware(scope, receive, send)
+
+    async def left(self, secret: str) -> dict[str, int]:
+        """What is left of each limit for the caller with this key; the least of several windows."""
+        name = Installation.of(self.settings).keys.credential(secret)
+        async with Operator(self.settings) as operator:
+            readings = await operator.readings(Holder(Attribute.KEY, name))
+        found: dict[str, int] = {}
+        for reading in readings:
+            found[reading.limit.name] = min(
+                reading.remaining, found.get(reading.limit.name, reading.remaining)
+            )
+        return found
+
+
+class FlakyStore:
+    """A store that cannot answer as long as `broken` says so."""
+
+    def __init__(self, store: RedisStore, kind: str = "connection") -> None:
+        self.broken = True
+        self._store = store
+        self._kind = kind
+
+    async def admit(self, *arguments: Any, **named: Any) -> Verdict:
+        if self.broken:
+            raise StoreError("broken", kind=self._kind)
+        return await self._store.admit(*arguments, **named)
+
+    async def settle(self, *arguments: Any, **named: Any) -> bool:
+        if self.broken:
+            raise StoreError("broken", kind=self._kind)
+        return await self._store.settle(*arguments, **named)
