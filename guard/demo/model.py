@@ -195,6 +195,11 @@ def app() -> FakeModel:
     return FakeModel(delay_seconds=0.01)
 
 
+def instant() -> FakeModel:
+    """Likewise, for measurements: a model that takes no time."""
+    return FakeModel()
+
+
 async def _silence(request: Request) -> None:
     """Wait until the client has left."""
     while (await request.receive())["type"] != "http.disconnect":

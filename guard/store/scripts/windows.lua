@@ -7,8 +7,8 @@
 --   sliding_window  "start current previous"
 --   gcra            "at backlog", backlog being the time by which the theoretical arrival time is ahead of `at`
 
--- Rounding never refuses the last unit: a millionth of a unit is forgiven.
-local EPSILON = 1e-6
+-- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
+local SLACK = 1e-11
 
 local algorithms = {}
 
@@ -38,7 +38,7 @@ end
 
 function sliding.wait(window, state, amount)
   if amount > window.count then return -1 end
-  if sliding_used(window, state) + amount <= window.count + EPSILON then return 0 end
+  if sliding_used(window, state) + amount <= window.count * (1 + SLACK) then return 0 end
   local room = window.count - amount - state.current
   if room >= 0 then
     return math.ceil(window.period * (1 - room / state.previous) - state.elapsed)
@@ -65,7 +65,7 @@ function sliding.refund(window, state, amount, text)
 end
 
 function sliding.remaining(window, state)
-  return math.floor(window.count - sliding_used(window, state) + EPSILON)
+  return math.floor(window.count * (1 + SLACK) - sliding_used(window, state))
 end
 
 function sliding.reset(window, state)
@@ -95,7 +95,7 @@ end
 function gcra.wait(window, state, amount)
   if amount > window.burst then return -1 end
   local over = state.backlog + (amount - window.burst) * per_unit(window)
-  if over <= EPSILON * per_unit(window) then return 0 end
+  if over <= SLACK * window.period then return 0 end
   return math.ceil(over)
 end
 
@@ -114,7 +114,7 @@ function gcra.refund(window, state, amount, text)
 end
 
 function gcra.remaining(window, state)
-  return math.floor(window.burst - state.backlog / per_unit(window) + EPSILON)
+  return math.floor(window.burst + SLACK * window.count - state.backlog / per_unit(window))
 end
 
 function gcra.reset(_, state)
