@@ -67,7 +67,7 @@ def make_settings(redis_url: str) -> Callable[..., Settings]:
         identity = {"pepper": pepper, **sections.pop("identity", {})}
         store = {"redis_url": redis_url, "deadline_ms": 5_000, **sections.pop("store", {})}
         tiers = sections.pop("tiers", {"default": {"limits": limits}})
-        return Settings(store=store, identity=identity, tiers=tiers, **sections)
+        return Settings.model_validate({"store": store, "identity": identity, "tiers": tiers, **sections})
 
     return make
 

@@ -534,5 +534,11 @@ class TestLifespan:
             assert client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code == 200
 
     async def test_a_scope_that_nobody_knows_is_not_let_through(self, guarded: MakeGuarded) -> None:
+        async def receive() -> Message:
+            return {}
+
+        async def send(message: Message) -> None:
+            del message
+
         with pytest.raises(RuntimeError, match="webtransport"):
-            await guarded(FakeModel())({"type": "webtransport"}, asyncio.Queue().get, asyncio.Queue().put)
+            await guarded(FakeModel())({"type": "webtransport"}, receive, send)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder
@@ -22,6 +23,9 @@ PREFIX = "guard:1:"
 IDENTITIES = PREFIX + "identities"
 """The index of identities, by last use."""
 
+DIGESTS_KEPT = 65_536
+"""So many digests of holders are remembered: a request names the same holder several times over."""
+
 _PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK})
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -31,6 +35,7 @@ class Keys:
 
     def __init__(self, pepper: bytes) -> None:
         self._pepper = pepper
+        self._digests = lru_cache(DIGESTS_KEPT)(self._hash)
 
     def credential(self, secret: str) -> str:
         """The stable name of a credential that no key file knows: 32 hex digits of a keyed hash."""
@@ -40,7 +45,7 @@ class Keys:
         """The keyed hash of a holder; an address may be given as its digest already (see `label`)."""
         if holder.attribute in _PERSONAL and _DIGEST.fullmatch(holder.value):
             return holder.value
-        return self._hash(holder.attribute, holder.value)
+        return self._digests(holder.attribute, holder.value)
 
     def label(self, holder: Holder) -> str:
         """The holder's name as the store and the operator see it: addresses only as their digest."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
@@ -346,14 +347,15 @@ ADMIT = Script.load("admit")
 SETTLE = Script.load("settle")
 
 
-def _limit_arguments(charges: Sequence[Charge]) -> list[str | int]:
-    arguments: list[str | int] = []
-    for charge in charges:
-        limit = charge.limit
-        arguments += [int(limit.unit.reserved), charge.amount, len(limit.windows)]
-        for window in limit.windows:
-            arguments += [limit.algorithm.value, window.period_us, window.count, window.burst]
-    return arguments
+def _limit_arguments(charges: Sequence[Charge]) -> list[str]:
+    """Each limit in one argument: the client's cost goes by their number."""
+    return [f"{charge.limit.unit.reserved:d} {charge.amount}{_shape(charge.limit)}" for charge in charges]
+
+
+@lru_cache(maxsize=1024)
+def _shape(limit: Limit) -> str:
+    windows = (f" {limit.algorithm} {each.period_us} {each.count} {each.burst}" for each in limit.windows)
+    return "".join(windows)
 
 
 def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:

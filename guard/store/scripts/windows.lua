@@ -128,28 +128,25 @@ local function clock(argument)
   return time[1] * 1000000 + time[2]
 end
 
--- Reads limits from ARGV[at] on, two keys each from KEYS[key] on: { reserved 0|1, amount, windows n,
--- then n × (algorithm, period, count, burst) }.
+-- Reads limits from ARGV[at] on, one each, with two keys each from KEYS[key] on:
+-- "reserved(0|1) amount", then "algorithm period count burst" for each window.
 local function read_limits(at, key)
   local limits = {}
-  while at <= #ARGV do
-    local limit = {
-      state_key = KEYS[key], pending_key = KEYS[key + 1],
-      reserved = ARGV[at] == '1', amount = tonumber(ARGV[at + 1]), windows = {},
-    }
-    local fields = {}
-    for i = 1, tonumber(ARGV[at + 2]) do
-      local first = at + 3 + (i - 1) * 4
-      local window = {
-        algorithm = algorithms[ARGV[first]], period = tonumber(ARGV[first + 1]),
-        count = tonumber(ARGV[first + 2]), burst = tonumber(ARGV[first + 3]),
-        field = ARGV[first] .. ':' .. ARGV[first + 1],
+  for i = at, #ARGV do
+    local reserved, amount, rest = string.match(ARGV[i], '^(%d) (%d+)(.*)$')
+    local windows, fields = {}, {}
+    for name, period, count, burst in string.gmatch(rest, ' (%S+) (%d+) (%d+) (%d+)') do
+      fields[#fields + 1] = name .. ':' .. period
+      windows[#windows + 1] = {
+        algorithm = algorithms[name], field = name .. ':' .. period,
+        period = tonumber(period), count = tonumber(count), burst = tonumber(burst),
       }
-      limit.windows[i], fields[i] = window, window.field
     end
-    limit.fields = fields
-    limits[#limits + 1] = limit
-    at, key = at + 3 + #fields * 4, key + 2
+    limits[#limits + 1] = {
+      state_key = KEYS[key], pending_key = KEYS[key + 1],
+      reserved = reserved == '1', amount = tonumber(amount), windows = windows, fields = fields,
+    }
+    key = key + 2
   end
   return limits
 end
