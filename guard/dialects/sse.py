@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LARGEST_EVENT = 1 << 20
 """An event of more bytes than this is not looked at."""
 
-_LINE_END = rb"(?:\r\n|\n|\r(?!\n))"
+# A CR at the end of what has come may be half of a CRLF: it ends a line when the next byte says so.
+_LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
 _DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
 

@@ -42,7 +42,7 @@ def test_all_bytes_come_out_again_and_the_data_does_not_depend_on_the_chunking(s
     [
         (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
         (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
-        (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
+        (b"data: a\r\rdata: b\r\r: more", [b"a", b"b"]),
         (b"data: a\ndata: b\n\n", [b"a\nb"]),
         (b"data:a\n\n", [b"a"]),
         (b"data:  a\n\n", [b" a"]),
