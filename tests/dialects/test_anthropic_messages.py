@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,8 +28,14 @@ class TestReading:
     def test_texts_come_from_strings_and_blocks(self) -> None:
         messages = [
             {"role": "user", "content": [{"type": "text", "text": "see"}, {"type": "image", "source": {}}]},
-            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "tool_use", "input": {"q": 1}}]},
-            {"role": "user", "content": [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}]},
+            {
+                "role": "assistant",
+                "content": [{"type": "thinking", "thinking": "hm"}, {"type": "tool_use", "input": {"q": 1}}],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}],
+            },
         ]
         query = DIALECT.read(payload(system=[{"type": "text", "text": "be brief"}], messages=messages))
         assert query.turns == (
@@ -88,7 +95,7 @@ END = event({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 42
 def usage_of(stream: bytes, cuts: list[int]) -> Usage:
     meter = DIALECT.meter(QUERY, streaming=True, hide_usage=False)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    out = b"".join(meter.feed(stream[start:end]) for start, end in zip(places, places[1:], strict=False))
+    out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
     assert out + meter.finish() == stream
     return meter.usage
 
@@ -117,8 +124,14 @@ class TestMetering:
         ("body", "usage"),
         [
             ({"usage": {"input_tokens": 5, "cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
-            ({"usage": {"input_tokens": 5, "cache_read_input_tokens": None, "output_tokens": 7}}, Usage(5, 7)),
-            ({"usage": {"input_tokens": -5, "output_tokens": True}, "content": [{"text": "x" * 40}]}, Usage(11, 10)),
+            (
+                {"usage": {"input_tokens": 5, "cache_read_input_tokens": None, "output_tokens": 7}},
+                Usage(5, 7),
+            ),
+            (
+                {"usage": {"input_tokens": -5, "output_tokens": True}, "content": [{"text": "x" * 40}]},
+                Usage(11, 10),
+            ),
             ({"content": [{"type": "tool_use", "input": {"a": "x" * 31}}]}, Usage(11, 10)),
             ({"content": 7}, Usage(11, 0)),
         ],
@@ -146,7 +159,11 @@ class TestMetering:
 )
 def test_the_shape_of_an_error(status: int, kind: str) -> None:
     answer = DIALECT.refuse(Refusal(status, "No.", "code", retry_after_us=1_500_000), "req_1")
-    assert json.loads(answer.body) == {"type": "error", "error": {"type": kind, "message": "No."}, "request_id": "req_1"}
+    assert json.loads(answer.body) == {
+        "type": "error",
+        "error": {"type": kind, "message": "No."},
+        "request_id": "req_1",
+    }
     assert dict(answer.headers)["request-id"] == "req_1"
     assert dict(answer.headers)["retry-after"] == "2"
 

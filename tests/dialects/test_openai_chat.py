@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -29,11 +30,20 @@ class TestReading:
         messages = [
             {"role": "system", "content": "be brief"},
             {"role": "user", "content": parts},
-            {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}],
+            },
             {"role": "tool", "content": "42", "tool_call_id": "x"},
         ]
         query = DIALECT.read(payload(messages=messages))
-        assert query.turns == (Turn("system", "be brief"), Turn("user", "see"), Turn("assistant", "{}"), Turn("tool", "42"))
+        assert query.turns == (
+            Turn("system", "be brief"),
+            Turn("user", "see"),
+            Turn("assistant", "{}"),
+            Turn("tool", "42"),
+        )
         assert query.input_tokens == 2 + 1 + 1 + 1 + 4 * 4 + OPAQUE_TOKENS
 
     def test_tools_count_as_input(self) -> None:
@@ -55,7 +65,8 @@ class TestReading:
         assert DIALECT.read(payload(**fields)).max_output_tokens == cap
 
     @pytest.mark.parametrize(
-        ("fields", "n"), [({}, 1), ({"n": None}, 1), ({"n": 3}, 3), ({"best_of": 4}, 4), ({"n": 2, "best_of": 5}, 5)]
+        ("fields", "n"),
+        [({}, 1), ({"n": None}, 1), ({"n": 3}, 3), ({"best_of": 4}, 4), ({"n": 2, "best_of": 5}, 5)],
     )
     def test_the_number_of_answers(self, fields: dict[str, Any], n: int) -> None:
         assert DIALECT.read(payload(**fields)).n == n
@@ -103,7 +114,9 @@ class TestAskingForUsage:
         assert DIALECT.ask_usage(payload(stream=True, stream_options={"include_usage": True})) is None
 
     def test_other_options_stay(self) -> None:
-        asking = DIALECT.ask_usage(payload(stream=True, stream_options={"include_usage": False, "x": 1}, seed=7))
+        asking = DIALECT.ask_usage(
+            payload(stream=True, stream_options={"include_usage": False, "x": 1}, seed=7)
+        )
         assert asking == payload(stream=True, stream_options={"include_usage": True, "x": 1}, seed=7)
 
 
@@ -115,14 +128,16 @@ def content(text: str, **more: Any) -> bytes:
     return event({"choices": [{"index": 0, "delta": {"content": text}}], **more})
 
 
-USAGE_EVENT = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}})
+USAGE_EVENT = event(
+    {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}}
+)
 DONE = b"data: [DONE]\n\n"
 
 
 def pass_through(stream: bytes, cuts: list[int], *, hide: bool) -> tuple[bytes, Usage]:
     meter = DIALECT.meter(QUERY, streaming=True, hide_usage=hide)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    out = b"".join(meter.feed(stream[start:end]) for start, end in zip(places, places[1:], strict=False))
+    out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
     return out + meter.finish(), meter.usage
 
 
@@ -139,7 +154,9 @@ class TestMetering:
         assert out.replace(b"\r", b"") == (head + tail).replace(b"\r", b"")
 
     @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400)), hide=st.booleans())
-    def test_a_stream_of_anything_passes_unchanged(self, stream: bytes, cuts: list[int], *, hide: bool) -> None:
+    def test_a_stream_of_anything_passes_unchanged(
+        self, stream: bytes, cuts: list[int], *, hide: bool
+    ) -> None:
         assert pass_through(stream, cuts, hide=hide)[0] == stream
 
     def test_the_usage_in_every_chunk_is_a_running_total(self) -> None:
@@ -148,7 +165,15 @@ class TestMetering:
 
     @pytest.mark.parametrize(
         "usage",
-        [None, {}, {"prompt_tokens": 5}, {"prompt_tokens": -1, "completion_tokens": 2}, {"prompt_tokens": True, "completion_tokens": 2}, "x", []],
+        [
+            None,
+            {},
+            {"prompt_tokens": 5},
+            {"prompt_tokens": -1, "completion_tokens": 2},
+            {"prompt_tokens": True, "completion_tokens": 2},
+            "x",
+            [],
+        ],
     )
     def test_unsound_usage_is_replaced_by_an_estimate(self, usage: Any) -> None:
         stream = content("x") * 9 + event({"choices": [], "usage": usage}) + DONE
@@ -218,11 +243,14 @@ class TestRefusing:
     def test_the_shape(self, status: int, unit: Unit | None, kind: str) -> None:
         answer = DIALECT.refuse(Refusal(status, "No.", "code", "param", unit), "req_1")
         assert answer.status == status
-        assert json.loads(answer.body) == {"error": {"message": "No.", "type": kind, "param": "param", "code": "code"}}
+        assert json.loads(answer.body) == {
+            "error": {"message": "No.", "type": kind, "param": "param", "code": "code"}
+        }
         assert dict(answer.headers)["x-request-id"] == "req_1"
 
     @pytest.mark.parametrize(
-        ("wait_us", "seconds", "ms"), [(1, "1", "1"), (999_001, "1", "1000"), (1_000_001, "2", "1001"), (60_000_000, "60", "60000")]
+        ("wait_us", "seconds", "ms"),
+        [(1, "1", "1"), (999_001, "1", "1000"), (1_000_001, "2", "1001"), (60_000_000, "60", "60000")],
     )
     def test_a_short_wait_is_told_in_seconds_and_in_milliseconds_never_too_short(
         self, wait_us: int, seconds: str, ms: str
@@ -275,7 +303,15 @@ def test_the_limit_headers_are_those_of_the_tightest_window() -> None:
 
 @pytest.mark.parametrize(
     ("microseconds", "text"),
-    [(0, "0ms"), (1, "1ms"), (11_001, "12ms"), (1_000_000, "1s"), (5_000_001, "6s"), (60_000_000, "1m0s"), (7_261_000_000, "2h1m1s")],
+    [
+        (0, "0ms"),
+        (1, "1ms"),
+        (11_001, "12ms"),
+        (1_000_000, "1s"),
+        (5_000_001, "6s"),
+        (60_000_000, "1m0s"),
+        (7_261_000_000, "2h1m1s"),
+    ],
 )
 def test_durations(microseconds: int, text: str) -> None:
     assert duration(microseconds) == text

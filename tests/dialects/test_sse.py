@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.dialects.sse import LARGEST_EVENT, EventSplitter
 
-lines = st.sampled_from(["data: one", "data:two", "data", "data: é\N{GRINNING FACE}", "event: ping", ": comment", "id: 7", "nonsense"])
+lines = st.sampled_from(
+    [
+        "data: one",
+        "data:two",
+        "data",
+        "data: é\N{GRINNING FACE}",
+        "event: ping",
+        ": comment",
+        "id: 7",
+        "nonsense",
+    ]
+)
 ends = st.sampled_from(["\n", "\r\n", "\r"])
 
 
@@ -15,8 +28,7 @@ def streams(draw: st.DrawFn) -> bytes:
     parts = []
     for _ in range(draw(st.integers(0, 6))):
         end = draw(ends)
-        for _ in range(draw(st.integers(0, 3))):
-            parts.append(draw(lines) + end)
+        parts += [draw(lines) + end for _ in range(draw(st.integers(0, 3)))]
         parts.append(end)
     parts.append(draw(st.sampled_from(["", "data: unfinished", "\n", "\r"])))
     return "".join(parts).encode()
@@ -29,9 +41,11 @@ def split(chunks: list[bytes]) -> tuple[list[bytes], list[bytes], bytes]:
 
 
 @given(stream=streams(), cuts=st.lists(st.integers(0, 300)))
-def test_all_bytes_come_out_again_and_the_data_does_not_depend_on_the_chunking(stream: bytes, cuts: list[int]) -> None:
+def test_all_bytes_come_out_again_and_the_data_does_not_depend_on_the_chunking(
+    stream: bytes, cuts: list[int]
+) -> None:
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    chunks = [stream[start:end] for start, end in zip(places, places[1:], strict=False)]
+    chunks = [stream[start:end] for start, end in pairwise(places)]
     raw, data, rest = split(chunks)
     assert b"".join(raw) + rest == stream
     assert data == split([stream])[1]

@@ -1,0 +1,141 @@
+"""What README and examples say is tried, and what can be set is written down."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import sys
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+from typer.main import get_command
+
+from guard import Settings, load
+from guard.cli.app import app as cli
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
+KEY = {"authorization": "Bearer sk-docs"}
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def run(file: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where annotations are looked up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_examples_settings_are_those_of_guard_init() -> None:
+    assert (ROOT / "examples" / "guard.toml").read_text("utf-8") == STARTER
+
+
+def test_the_fastapi_example_runs_as_it_stands(tmp_path: Path) -> None:
+    for name in ("fastapi_app.py", "guard.toml"):
+        shutil.copy(ROOT / "examples" / name, tmp_path)
+    module = run(tmp_path / "fastapi_app.py", "fastapi_app_example")
+    with TestClient(module.app) as client:
+        answer = client.post("/v1/chat/completions", json=CHAT, headers=KEY)
+        stream = client.post("/v1/chat/completions", json={**CHAT, "stream": True}, headers=KEY)
+        other = client.get("/docs")
+    assert answer.json()["usage"]["completion_tokens"] == 3
+    assert answer.headers["x-ratelimit-remaining-requests"] == "19"
+    assert stream.text.endswith("data: [DONE]\n\n")
+    assert other.status_code == 404
+
+
+def test_the_readmes_app_runs_on_what_guard_init_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "guard.toml").write_text(STARTER)
+    (tmp_path / "app.py").write_text(snippets("python")[0])
+    monkeypatch.chdir(tmp_path)
+    with TestClient(run(tmp_path / "app.py", "readme_app").app) as client:
+        assert client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code == 404
+        assert (
+            client.post("/v1/responses", json=CHAT, headers=KEY).headers["content-type"]
+            == "application/problem+json"
+        )
+
+
+def test_the_readmes_settings_load(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text(snippets("toml")[0])
+    assert load(tmp_path / "guard.toml").tiers["default"].limits[0].name == "tokens"
+
+
+def test_the_readmes_commands_exist() -> None:
+    verbs = set(get_command(cli).commands)  # type: ignore[attr-defined]
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    named = {verb for block in blocks for verb in re.findall(r"^guard (\w+)", block, re.MULTILINE)}
+    assert {"init", "serve", "top", "show", "block", "unblock", "reset"} <= named
+    assert named <= verbs
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        inner = next(
+            (each for each in (inner, *getattr(inner, "__args__", ())) if isinstance(each, type)), None
+        )
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and name != "tiers":
+            found += settings_of(inner, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "setting", [name for name in settings_of(Settings) if name not in {"routes", "tiers"}]
+)
+def test_every_setting_is_in_the_starter_file(setting: str) -> None:
+    name = setting.rpartition(".")[2]
+    assert re.search(rf"^(# )?{name} = ", STARTER, re.MULTILINE), setting
+
+
+def test_the_defaults_that_the_starter_file_states_are_the_defaults() -> None:
+    stated = tomllib.loads(
+        "\n".join(
+            line.removeprefix("# ")
+            for line in STARTER.splitlines()
+            if re.match(
+                r"# (deadline_ms|reservation_seconds|max_bytes|timeout_seconds|max_buffered_bytes)\b", line
+            )
+            or re.match(r"# (connect_timeout_seconds|read_timeout_seconds|default_max_output_tokens)\b", line)
+            or re.match(r"# (anonymous|unknown_keys|forwarded_header|algorithms|user_claim)\b", line)
+        )
+    )
+    assert len(stated) == 13
+    settings = Settings()
+    sections: list[Any] = [
+        settings.store,
+        settings.body,
+        settings.backend,
+        settings.models,
+        settings.identity,
+    ]
+    for name, value in stated.items():
+        if name in {"algorithms", "user_claim"}:
+            continue
+        (section,) = [each for each in sections if hasattr(each, name)]
+        assert getattr(section, name) == value, name
+    for name in ("mode", "unknown_paths", "on_store_error", "default_tier", "data_dir"):
+        given = tomllib.loads(STARTER)[name]
+        assert str(getattr(settings, name)) == given, name
