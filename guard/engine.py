@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -38,6 +40,9 @@ SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, 30.0)
 LARGEST_BACKLOG = 10_000
 """So many settles are kept for later at most; beyond that reservations stand as they are until they
 expire."""
+
+COMPLAIN_SECONDS = 1.0
+"""A store that fails is logged once in this time."""
 
 STORE_RETRY_SECONDS = (1.0, 5.0)
 """A caller refused because the store is down comes again after a time in this range, not with all others at
@@ -96,6 +101,7 @@ class Engine:
         self._keys = keys
         self._hooks = tuple(hooks)
         self._background: set[asyncio.Task[None]] = set()
+        self._complained_at = -math.inf
 
     async def admit(self, request_id: str, identity: Identity, query: Query | None, route: str) -> Admission:
         """Decide on a request, and reserve what it may use if it is admitted."""
@@ -105,7 +111,7 @@ class Engine:
         try:
             verdict = await self._store.admit(request_id, identity, charges)
         except StoreError as error:
-            logger.warning("the store cannot decide (%s): %s", error.kind, error)
+            self._complain(error)
             store_error = error.kind
             decision = _undecided(tier.on_store_error)
             if decision.refused:
@@ -157,6 +163,13 @@ class Engine:
             _, late = await asyncio.wait(self._background, timeout=seconds)
             for task in late:
                 task.cancel()
+
+    def _complain(self, error: StoreError) -> None:
+        """Say that the store fails, but not once a request: an outage is trouble enough."""
+        now = time.monotonic()
+        if now - self._complained_at > COMPLAIN_SECONDS:
+            self._complained_at = now
+            logger.warning("the store cannot decide (%s): %s", error.kind, error)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

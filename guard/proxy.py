@@ -42,6 +42,8 @@ HOP_BY_HOP = frozenset(
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
 
+FORWARDED_FOR = b"x-forwarded-for"
+
 PATH_SAFE = "/:@!$&'()*+,;=~-._"
 """What stands in a path as it is (RFC 3986, section 3.3); all else is percent-encoded, in one canonical
 form."""
@@ -107,8 +109,8 @@ class Proxy:
             async with self._open().request(
                 scope["method"],
                 self._url(scope),
-                headers=self._request_headers(scope["headers"]),
-                data=await body.payload(scope["headers"]),
+                headers=self._request_headers(scope),
+                data=await body.payload(),
                 allow_redirects=False,
             ) as answer:
                 await send(
@@ -143,16 +145,16 @@ class Proxy:
         path = quote(scope["path"], safe=PATH_SAFE)
         return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
 
-    def _request_headers(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-        kept = (
-            (name, value)
-            for name, value in _end_to_end(headers)
-            if name not in REWRITTEN and name not in self._headers
-        )
-        return [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in (*kept, *self._headers.items())
+    def _request_headers(self, scope: Scope) -> list[tuple[str, str]]:
+        """What the client sent, our own headers in its place, and the client's address behind what was claimed."""
+        ours = dict(self._headers)
+        claimed = [value for name, value in scope["headers"] if name == FORWARDED_FOR]
+        if scope.get("client"):
+            ours[FORWARDED_FOR] = b", ".join([*claimed, scope["client"][0].encode()])
+        kept = [
+            pair for pair in _end_to_end(scope["headers"]) if pair[0] not in REWRITTEN and pair[0] not in ours
         ]
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in (*kept, *ours.items())]
 
 
 class _Body:
@@ -162,7 +164,7 @@ class _Body:
         self._receive = receive
         self._complete = asyncio.Event()
 
-    async def payload(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | AsyncIterator[bytes] | None:
+    async def payload(self) -> bytes | AsyncIterator[bytes] | None:
         """The body: whole where it is here already, else as it arrives; `None` where there is none."""
         message = await self._receive()
         first: bytes = message.get("body", b"")

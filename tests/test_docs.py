@@ -82,7 +82,7 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
 
 def test_the_readmes_commands_exist() -> None:
     verbs = set(get_command(cli).commands)  # type: ignore[attr-defined]
-    blocks = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
     named = {verb for block in blocks for verb in re.findall(r"^guard (\w+)", block, re.MULTILINE)}
     assert {"init", "serve", "top", "show", "block", "unblock", "reset"} <= named
     assert named <= verbs

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking"})
 
 _TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
@@ -84,7 +83,8 @@ class AnthropicMessages:
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
         """`{"type": "error", "error": {type, message}, "request_id"}`."""
-        error = {"type": _TYPES.get(refusal.status, "api_error"), "message": refusal.message}
+        fault = "invalid_request_error" if refusal.status < 500 else "api_error"
+        error = {"type": _TYPES.get(refusal.status, fault), "message": refusal.message}
         body = {"type": "error", "error": error, "request_id": request_id}
         headers = (("content-type", "application/json"), ("request-id", request_id), *retry_headers(refusal))
         return Answer(refusal.status, headers, json.dumps(body).encode())

@@ -32,14 +32,7 @@ _INTEGERS = (
 _BOOLEANS = ("stream", "logprobs", "echo")
 _NAMES = frozenset({"model", "messages", "tools", "stream_options", "logit_bias", *_INTEGERS, *_BOOLEANS})
 
-_TYPES = {
-    400: "invalid_request_error",
-    401: "invalid_request_error",
-    403: "permission_error",
-    404: "invalid_request_error",
-    413: "invalid_request_error",
-    503: "service_unavailable_error",
-}
+_TYPES = {403: "permission_error", 503: "service_unavailable_error"}
 
 
 class OpenAIChat:
@@ -95,7 +88,8 @@ class OpenAIChat:
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
         """`{"error": {message, type, param, code}}`."""
-        kind = _TYPES.get(refusal.status, "server_error")
+        fault = "invalid_request_error" if refusal.status < 500 else "server_error"
+        kind = _TYPES.get(refusal.status, fault)
         if refusal.status == 429:
             kind = "requests" if refusal.unit in (None, Unit.REQUESTS) else "tokens"
         error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}

@@ -107,7 +107,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
     if len(value) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise QueryError(f"The name {twice!r} stands twice in one object.", param=twice)
+        raise QueryError(f"The name {twice[:64]!r} stands twice in one object.", param=twice[:64])
     return value
 
 

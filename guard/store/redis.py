@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from guard.store.embedded import EmbeddedServer
 
     Execute = Callable[..., Awaitable[Any]]
+
+logger = logging.getLogger("guard")
 
 RECORD_SECONDS = 30 * 86_400
 """How long an idle identity is remembered."""
@@ -118,9 +121,10 @@ class RedisStore:
             await asyncio.to_thread(self._server.start)
         try:
             await asyncio.wait_for(self._connected().ping(), CONNECT_SECONDS)
-        except (exceptions.RedisError, OSError, TimeoutError):
+        except (exceptions.RedisError, OSError, TimeoutError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
+            logger.warning("Redis does not answer yet: %s", str(error) or type(error).__name__)
 
     async def ping(self) -> None:
         """Ask whether Redis answers; raises `StoreError`."""
