@@ -146,7 +146,7 @@ class Proxy:
         return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
 
     def _request_headers(self, scope: Scope) -> list[tuple[str, str]]:
-        """What the client sent, our own headers in its place, and the client's address behind what was claimed."""
+        """What the client sent, with ours in its place and its address behind what it claimed."""
         ours = dict(self._headers)
         claimed = [value for name, value in scope["headers"] if name == FORWARDED_FOR]
         if scope.get("client"):
