@@ -8,10 +8,11 @@ import math
 import random
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, Self
 
 from guard.core.limits import MICROSECONDS
-from guard.core.policy import Action, Decision, Mode, OnStoreError, Policy, Reason, decide, release, settle
+from guard.core.policy import Action, Decision, Mode, OnStoreError, Policy, Reason, decide, settle
 from guard.core.query import Usage
 from guard.errors import StoreError
 from guard.store.embedded import EmbeddedServer
@@ -21,7 +22,7 @@ from guard.store.redis import RedisStore
 from guard.telemetry import Event, log_event, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
     from guard.config import Settings
     from guard.core.identity import Identity
@@ -65,6 +66,9 @@ class Store(Protocol):
         accepted: bool,
     ) -> bool:
         """True a reservation up to these charges; idempotent by id. Raises `StoreError`."""
+
+    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
+        """Take a reservation back; idempotent by id. Raises `StoreError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class Engine:
             decision = _undecided(tier.on_store_error)
             if decision.refused:
                 # The store may have charged and only answered too late.
-                self._spawn(self._settle(request_id, identity, release(charges), NO_USAGE, accepted=False))
+                self._spawn(self._insist(partial(self._store.release, request_id, identity, charges)))
         else:
             block = verdict.block
             decision = decide(
@@ -149,13 +153,12 @@ class Engine:
             return  # shadowed: nothing was reserved, and enforcing would charge nothing
         accepted = status is not None and status < 400
         charges = settle(admission.charges, usage)
-        first = asyncio.Event()
-        self._spawn(
-            self._settle(
-                admission.request_id, admission.identity, charges, usage, accepted=accepted, first=first
-            )
+        work = partial(
+            self._store.settle, admission.request_id, admission.identity, charges, usage, accepted=accepted
         )
-        await first.wait()
+        tried = asyncio.Event()
+        self._spawn(self._insist(work, tried))
+        await tried.wait()
 
     async def drain(self, seconds: float = 1.0) -> None:
         """Wait for settles under way; what is not done by then is left to the reservations' expiry."""
@@ -176,27 +179,19 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _settle(
-        self,
-        request_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
-        usage: Usage,
-        *,
-        accepted: bool,
-        first: asyncio.Event | None = None,
-    ) -> None:
+    async def _insist(self, work: Callable[[], Awaitable[bool]], tried: asyncio.Event | None = None) -> None:
+        """Do what is idempotent until it is done, or there is no use; `tried` is set after the first try."""
         for delay in (*SETTLE_RETRY_SECONDS, None):
             try:
-                await self._store.settle(request_id, identity, charges, usage, accepted=accepted)
+                await work()
                 return
             except StoreError as error:
                 if delay is None or len(self._background) > LARGEST_BACKLOG:
                     logger.error("not settled (%s): %s", error.kind, error)
                     return
             finally:
-                if first is not None:
-                    first.set()
+                if tried is not None:
+                    tried.set()
             await asyncio.sleep(delay)
 
     def _tell(self, admission: Admission, usage: Usage, status: int | None) -> None:

@@ -41,7 +41,7 @@ class Event:
 class Hook(Protocol):
     """Something that watches."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """Take in one event; must not block, and what it raises is logged and dropped."""
 
 

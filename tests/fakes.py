@@ -165,3 +165,8 @@ class FlakyStore:
         if self.broken:
             raise StoreError("broken", kind=self._kind)
         return await self._store.settle(*arguments, **named)
+
+    async def release(self, *arguments: Any, **named: Any) -> bool:
+        if self.broken:
+            raise StoreError("broken", kind=self._kind)
+        return await self._store.release(*arguments, **named)

@@ -139,7 +139,9 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     console.print(sheet.label, markup=False, style="bold")
     if sheet.record is not None:
         record = sheet.record
-        attributes = ", ".join(f"{name} {value}" for name, value in record.identity.attributes.items())
+        attributes = ", ".join(
+            f"{name} {output.short(value)}" for name, value in record.identity.attributes.items()
+        )
         for line in (
             f"tier {sheet.tier}; {attributes}",
             f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}",
@@ -247,7 +249,7 @@ def reset(holder: HolderText, config: Config = None) -> None:
 
     name, used = _ask(config, ask)
     print(
-        f"{output.printable(name)}: {used} limits are as good as new."
+        f"{output.printable(name)}: {used} limit(s) as good as new."
         if used
         else f"{output.printable(name)} had used nothing."
     )

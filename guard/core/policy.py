@@ -131,11 +131,6 @@ def settle(charges: Sequence[Charge], usage: Usage) -> tuple[Charge, ...]:
     )
 
 
-def release(charges: Sequence[Charge]) -> tuple[Charge, ...]:
-    """What is owed for a request that did not happen: nothing."""
-    return tuple(Charge(charge.limit, charge.holder, 0) for charge in charges)
-
-
 class Action(StrEnum):
     """The outcome of a decision."""
 

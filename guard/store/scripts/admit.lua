@@ -61,8 +61,8 @@ if not look then
     redis.call('HSET', KEYS[1], unpack(tickets))
     redis.call('PEXPIRE', KEYS[1], math.ceil(life / 500))
   end
-  if not again then
-    note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, { fits and 'admitted' or 'refused', 1 })
+  if not fits then
+    note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, { 'refused', 1 })
   end
 end
 

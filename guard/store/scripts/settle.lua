@@ -4,14 +4,15 @@
 -- KEYS  1 reservation  2 record of the identity  3 index of identities, then { state, pending } for each limit
 -- ARGV  1 now (µs; 0: the server's clock)  2 reservation id  3 how long a settled id is remembered (ms)
 --       4 label  5 attributes (JSON)  6 life of the record (ms)  7 create the record 0|1
---       8 input tokens  9 output tokens, then the limits with their true amounts, as read_limits (windows.lua) says
+--       8 requests that were answered (0: this one is taken back)  9 input tokens  10 output tokens
+--       then the limits with their true amounts, as read_limits (windows.lua) says
 -- Returns { settled 0|1, reservations that had expired }
 -- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made
 -- because the store could not be asked, is charged in full. It may run out of memory's way (allow-oom): else a full
 -- Redis would make answers free.
 
 local now = clock(ARGV[1])
-local limits = read_limits(10, 4)
+local limits = read_limits(11, 4)
 
 if redis.call('HEXISTS', KEYS[1], 'settled') == 1 then return { 0, 0 } end
 
@@ -35,5 +36,5 @@ redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'settled', 1)
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now,
-  { 'input_tokens', ARGV[8], 'output_tokens', ARGV[9] })
+  { 'admitted', ARGV[8], 'input_tokens', ARGV[9], 'output_tokens', ARGV[10] })
 return { 1, late }
