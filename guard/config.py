@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -21,6 +20,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    IPvAnyNetwork,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -176,7 +176,7 @@ class IdentitySettings(_Section):
     anonymous: Literal["accept", "refuse"] = "accept"
     unknown_keys: Literal["accept", "refuse"] = "accept"
     keys_file: Path | None = None
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     headers: GatewayHeaders = GatewayHeaders()
     jwt: JwtSettings | None = None

@@ -136,7 +136,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         output.print_json(_sheet_json(sheet))
         return
     console = output.console()
-    console.print(sheet.label, markup=False, style="bold")
+    console.print(output.printable(sheet.label), markup=False, style="bold")
     if sheet.record is not None:
         record = sheet.record
         attributes = ", ".join(

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import MICROSECONDS, Charge, Reading
 from guard.core.query import Usage
-from guard.errors import StoreError
+from guard.errors import GuardError, StoreError
 from guard.store.deadline import deadline
 from guard.store.keys import IDENTITIES, Keys
 
@@ -350,7 +350,8 @@ class RedisStore:
     async def _restart(server: EmbeddedServer) -> None:
         try:
             await asyncio.to_thread(server.start)
-        except StoreError:
+        except GuardError as error:
+            logger.warning("the embedded Redis does not start again: %s", error)
             await asyncio.sleep(1)
 
 

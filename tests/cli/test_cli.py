@@ -1,0 +1,274 @@
+"""The command as it is installed, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from guard import Settings, load
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.query import Usage
+from guard.engine import Installation
+
+GUARD = Path(sys.executable).with_name("guard")
+VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset")
+
+CONFIG = """
+data_dir = "data"
+[store]
+deadline_ms = 5000
+[[tiers.default.limits]]
+name = "requests"
+unit = "requests"
+rate = "5/hour"
+[[tiers.default.limits]]
+name = "org-tokens"
+unit = "tokens"
+rate = "1000/day"
+per = "org"
+"""
+
+ALICE = Identity(
+    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
+)
+HOSTILE = Identity(
+    Holder(Attribute.USER, "[red]x[/red]\x1b[2J"), {Attribute.USER: "[red]x[/red]\x1b[2J"}, verified=True
+)
+
+
+def guard(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [GUARD, *arguments],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def use(settings: Settings, *identities: Identity) -> None:
+    """Two requests of each, one of them answered."""
+    installation = Installation.of(settings)
+    await installation.store.start()
+    for identity in identities:
+        charges = settings.policy().reserve(identity, None)
+        for number in range(2):
+            await installation.store.admit(f"r{number}", identity, charges)
+        settled = [
+            type(each)(each.limit, each.holder, 40 if each.limit.unit.reserved else 1) for each in charges
+        ]
+        await installation.store.settle("r0", identity, settled, Usage(10, 30))
+    await installation.store.aclose()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with settings and a store in which Alice has been seen."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "guard.toml").write_text(CONFIG)
+    stranger = Identity(Holder(Attribute.KEY, "0a1b2c3d" * 4), {Attribute.KEY: "0a1b2c3d" * 4}, verified=True)
+    twin = Identity(
+        Holder(Attribute.KEY, "0a1b" + "f" * 28), {Attribute.KEY: "0a1b" + "f" * 28}, verified=True
+    )
+    asyncio.run(use(load(folder / "guard.toml"), ALICE, HOSTILE, stranger, twin))
+    return folder
+
+
+class TestHelp:
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_every_verb_explains_itself_within_80_columns(self, tmp_path: Path, verb: str) -> None:
+        told = guard(verb, "--help", folder=tmp_path)
+        assert told.returncode == 0
+        assert f"guard {verb}" in told.stdout
+        assert max(map(len, told.stdout.splitlines())) <= 80
+
+    def test_all_verbs_are_listed(self, tmp_path: Path) -> None:
+        told = guard("--help", folder=tmp_path)
+        assert all(f" {verb} " in told.stdout for verb in VERBS)
+
+    def test_the_version(self, tmp_path: Path) -> None:
+        assert guard("--version", folder=tmp_path).stdout.startswith("guard 0.")
+
+    def test_a_verb_that_is_none_is_wrong_usage(self, tmp_path: Path) -> None:
+        assert guard("explode", folder=tmp_path).returncode == 2
+
+
+class TestInit:
+    def test_it_writes_a_file_that_check_accepts_and_does_not_replace_it(self, tmp_path: Path) -> None:
+        assert guard("init", folder=tmp_path).returncode == 0
+        assert (tmp_path / "guard.toml").read_text() == files("guard.cli").joinpath(
+            "starter.toml"
+        ).read_text()
+        assert guard("check", folder=tmp_path).returncode == 0
+        (tmp_path / "guard.toml").write_text("mine")
+        refused = guard("init", folder=tmp_path)
+        assert refused.returncode == 1
+        assert "--force" in refused.stderr
+        assert (tmp_path / "guard.toml").read_text() == "mine"
+        assert guard("init", "--force", folder=tmp_path).returncode == 0
+        assert (tmp_path / "guard.toml").read_text() != "mine"
+
+    def test_a_folder_that_is_not_there_is_one_line(self, tmp_path: Path) -> None:
+        told = guard("init", "no/such/guard.toml", folder=tmp_path)
+        assert told.returncode == 1
+        assert told.stderr == "guard: no/such/guard.toml: No such file or directory\n"
+
+
+class TestCheck:
+    def test_it_prints_the_policy(self, folder: Path) -> None:
+        told = guard("check", folder=folder)
+        assert told.returncode == 0
+        assert "mode enforce" in told.stdout
+        assert "org-tokens" in told.stdout
+
+    def test_as_data_too(self, folder: Path) -> None:
+        policy = json.loads(guard("check", "--json", folder=folder).stdout)
+        limit = policy["tiers"]["default"]["limits"][0]
+        assert limit["windows"] == [{"count": 5, "period_seconds": 3600, "burst": 5}]
+
+    def test_it_starts_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "guard.toml").write_text(CONFIG)
+        guard("check", folder=tmp_path)
+        assert not (tmp_path / "data").exists()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("mod = 1", "did you mean `mode`?"),
+            ('[identity]\nkeys_file = "none.toml"', "none.toml: No such file"),
+        ],
+    )
+    def test_what_is_wrong_is_one_line_on_stderr(self, tmp_path: Path, text: str, message: str) -> None:
+        (tmp_path / "guard.toml").write_text(text)
+        told = guard("check", folder=tmp_path)
+        assert told.returncode == 1
+        assert told.stdout == ""
+        assert message in told.stderr
+        assert len(told.stderr.splitlines()) == 1
+
+
+class TestReading:
+    def test_show_tells_what_was_used_and_what_is_left(self, folder: Path) -> None:
+        sheet = json.loads(guard("show", "key:alice", "--json", folder=folder).stdout)
+        assert sheet["record"]["admitted"] == 1
+        assert (sheet["record"]["input_tokens"], sheet["record"]["output_tokens"]) == (10, 30)
+        assert {limit["limit"]: limit["remaining"] for limit in sheet["limits"]} == {
+            "requests": 3,
+            "org-tokens": 960,
+        }
+
+    def test_show_takes_any_attribute(self, folder: Path) -> None:
+        sheet = json.loads(guard("show", "org:acme", "--json", folder=folder).stdout)
+        assert [(limit["limit"], limit["remaining"]) for limit in sheet["limits"]] == [("org-tokens", 960)]
+
+    def test_show_for_people_has_the_same(self, folder: Path) -> None:
+        told = guard("show", "key:alice", folder=folder).stdout
+        assert "1 admitted, 0 refused, 10 input and 30 output tokens" in told
+        assert "960" in told
+
+    def test_the_start_of_a_name_is_enough_where_it_is_one_name(self, folder: Path) -> None:
+        sheet = json.loads(guard("show", "key:0a1b2c", "--json", folder=folder).stdout)
+        assert sheet["holder"] == "key:" + "0a1b2c3d" * 4
+        told = guard("show", "key:0a1b", folder=folder)
+        assert told.returncode == 3
+        assert "2 names" in told.stderr
+
+    def test_top_lists_who_was_seen(self, folder: Path) -> None:
+        rows = json.loads(guard("top", "--json", "--count", "2", folder=folder).stdout)
+        assert len(rows) == 2
+        assert all(row["output_tokens"] == 30 for row in rows)
+        assert "key:alice" in guard("top", folder=folder).stdout
+
+    def test_a_pipe_gets_whole_lines(self, folder: Path) -> None:
+        told = guard("top", folder=folder)
+        header, *rows = [line for line in told.stdout.splitlines() if line.strip()]
+        assert header.split()[-2:] == ["last", "seen"]
+        assert all(row.rstrip().endswith("Z") for row in rows)
+
+    def test_names_cannot_take_over_the_terminal(self, folder: Path) -> None:
+        for told in (guard("top", folder=folder), guard("show", str(HOSTILE.principal), folder=folder)):
+            assert "[red]x[/red]" in told.stdout
+            assert "\x1b" not in told.stdout
+
+    def test_nobody_is_an_exit_code_of_its_own(self, folder: Path) -> None:
+        told = guard("show", "key:nobody", folder=folder)
+        assert (told.returncode, told.stdout) == (3, "")
+        assert told.stderr == "guard: nothing is known of key:nobody\n"
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("show", "alice"),
+            ("show", "team:alice"),
+            ("block", "key:alice", "--for", "soon"),
+            ("top", "--since", "x"),
+            ("block", "network:10.0.0.0/8"),
+            ("show",),
+        ],
+    )
+    def test_wrong_words_are_wrong_usage(self, folder: Path, arguments: tuple[str, ...]) -> None:
+        told = guard(*arguments, folder=folder)
+        assert told.returncode == 2
+        assert "Traceback" not in told.stderr
+
+
+class TestWriting:
+    def test_a_block_is_shown_and_lifted(self, folder: Path) -> None:
+        assert (
+            guard("block", "org:acme", "--for", "2h", "--reason", "[b]why[/b]", folder=folder).returncode == 0
+        )
+        sheet = json.loads(guard("show", "key:alice", "--json", folder=folder).stdout)
+        (block,) = sheet["blocks"]
+        assert (block["holder"], block["reason"]) == ("org:acme", "[b]why[/b]")
+        assert 7_000 < block["remaining_seconds"] <= 7_200
+        assert "BLOCKED" in guard("show", "org:acme", folder=folder).stdout
+        assert guard("unblock", "org:acme", folder=folder).stdout == "org:acme is no longer blocked.\n"
+        assert guard("unblock", "org:acme", folder=folder).stdout == "org:acme was not blocked.\n"
+
+    def test_a_block_may_be_for_good(self, folder: Path) -> None:
+        guard("block", "user:eve", "--for", "ever", folder=folder)
+        sheet = json.loads(guard("show", "user:eve", "--json", folder=folder).stdout)
+        assert sheet["blocks"][0]["remaining_seconds"] is None
+
+    def test_addresses_are_blocked_by_their_network(self, folder: Path) -> None:
+        assert "network:203.0.113.9/32" in guard("block", "network:203.0.113.9", folder=folder).stdout
+        assert "BLOCKED" in guard("show", "network:203.0.113.9/32", folder=folder).stdout
+
+    def test_a_reset_forgets_what_was_used(self, folder: Path) -> None:
+        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
+        asyncio.run(use(load(folder / "guard.toml"), bob))
+        assert "2 limit(s) as good as new" in guard("reset", "key:bob", folder=folder).stdout
+        sheet = json.loads(guard("show", "key:bob", "--json", folder=folder).stdout)
+        assert {limit["limit"]: limit["remaining"] for limit in sheet["limits"]} == {
+            "requests": 5,
+            "org-tokens": 1000,
+        }
+        assert "had used nothing" in guard("reset", "key:bob", folder=folder).stdout
+
+
+class TestTrouble:
+    def test_a_store_that_is_down_is_an_exit_code_of_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "guard.toml").write_text('[store]\nredis_url = "redis://:canary@127.0.0.1:1/0"\n')
+        told = guard("top", folder=tmp_path, GUARD_IDENTITY__PEPPER="x" * 32)
+        assert (told.returncode, told.stdout) == (69, "")
+        assert "Traceback" not in told.stderr
+        assert "canary" not in told.stderr
+
+    def test_serve_without_a_backend_says_what_is_missing(self, tmp_path: Path) -> None:
+        told = guard("serve", folder=tmp_path)
+        assert told.returncode == 1
+        assert "--backend URL" in told.stderr
+
+    def test_serve_with_a_backend_that_is_no_url_says_so(self, tmp_path: Path) -> None:
+        told = guard("serve", "--backend", "localhost:8000", folder=tmp_path)
+        assert told.returncode == 1
+        assert "GUARD_BACKEND__URL" in told.stderr
