@@ -41,13 +41,17 @@ class BodyReader:
             raise self._too_large()
         held = bytearray()
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                await self._fill(held, receive)
+            await self._fill_in_time(held, receive)
             yield bytes(held)
-        except TimeoutError:
-            raise QueryError("The body did not arrive in time.", status=408) from None
         finally:
             self._buffered -= len(held)
+
+    async def _fill_in_time(self, held: bytearray, receive: Receive) -> None:
+        try:
+            async with asyncio.timeout(self._settings.timeout_seconds):
+                await self._fill(held, receive)
+        except TimeoutError:
+            raise QueryError("The body did not arrive in time.", status=408) from None
 
     async def _fill(self, held: bytearray, receive: Receive) -> None:
         more = True

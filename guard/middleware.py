@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -230,8 +229,7 @@ class Exchange:
         if self._dialect is None:
             await self._admit(scope, receive, send, None)
             return
-        async with AsyncExitStack() as stack:
-            body = await stack.enter_async_context(self._running.bodies.read(dict(scope["headers"]), receive))
+        async with self._running.bodies.read(dict(scope["headers"]), receive) as body:
             prepared = prepare(self._dialect, body)
             scope = {
                 **scope,

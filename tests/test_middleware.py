@@ -297,6 +297,13 @@ class TestBadInput:
         await app(http_scope("/v1/chat/completions", headers=KEY), never, send)
         assert sent[0]["status"] == 408
 
+    async def test_a_timeout_of_the_apps_own_is_the_apps(self, guarded: MakeGuarded) -> None:
+        async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+            raise TimeoutError("mine")
+
+        with pytest.raises(TimeoutError, match="mine"):
+            await call(guarded(slow), body=CHAT, headers=KEY)
+
     async def test_all_bodies_together_have_a_bound_which_frees_up_again(self, guarded: MakeGuarded) -> None:
         app = guarded(FakeModel(), body={"max_buffered_bytes": 200})
         big = chat("x" * 300)
