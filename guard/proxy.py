@@ -78,8 +78,10 @@ class Proxy:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
-        else:
-            raise RuntimeError("a remote backend takes no WebSocket connections")
+        elif scope["type"] == "websocket":
+            # Only HTTP is forwarded; the route that let this through is for apps behind the middleware.
+            await receive()
+            await send({"type": "websocket.close", "code": 1011})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()

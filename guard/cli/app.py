@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
@@ -110,7 +111,7 @@ def check(config: Config = None, *, json: Json = False) -> None:
                 limit.per,
                 limit.algorithm,
                 window.count,
-                output.span(window.period_seconds),
+                output.period(window.period_seconds),
                 window.burst,
             )
             for limit in tier.limits
@@ -159,7 +160,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             reading.limit.unit,
             output.short(str(reading.holder)),
             reading.window.burst,
-            output.span(reading.window.period_seconds),
+            output.period(reading.window.period_seconds),
             reading.remaining,
             output.span(reading.reset_us / 1e6),
         )
@@ -184,6 +185,7 @@ def top(
         return [(operator.label(record), record) for record in await operator.top(count, seconds=seconds)]
 
     records = _ask(config, ask)
+    now = time.time()
     if json:
         output.print_json([output.record_json(label, record) for label, record in records])
         return
@@ -195,11 +197,11 @@ def top(
             record.refused,
             record.input_tokens,
             record.output_tokens,
-            output.moment(record.last_seen),
+            output.span(max(0.0, now - record.last_seen)),
         )
         for label, record in records
     ]
-    columns = ("identity", "tier", "admitted", "refused", "tokens in", "out", "last seen")
+    columns = ("identity", "tier", "admitted", "refused", "tokens in", "out", "seen ago")
     output.console().print(
         output.table("", columns, rows, right=5) if rows else f"Nobody was seen in {since}."
     )

@@ -65,9 +65,9 @@ def _table(rows: list[Row]) -> Table:
         other = answers.total() - answers[200] - answers[429] - answers[403]
         limit, left = "", ""
         if row.tightest is not None:
-            limit = (
-                f"{row.tightest.window.count} {row.tightest.limit.unit}/{row.tightest.window.period_seconds}s"
-            )
+            held = row.tightest
+            window = output.period(held.window.period_seconds)
+            limit = f"{held.window.count} {held.limit.unit}/{window}"
             left = str(row.tightest.remaining)
         wants = f"{row.client.per_second:g}/s"
         cells.append((row.client.name, wants, answers[200], answers[429], answers[403], other, limit, left))

@@ -67,13 +67,23 @@ def moment(seconds: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A length of time: `4.2s`, `3m`, `2h`, `5d`; a dash for none, `for good` for ever."""
+    """About how long: `4.2s`, `3m`, `2h`, `5d`; a dash for no time, `for good` for ever."""
     if seconds is None:
         return "for good"
-    for size, letter in ((86_400, "d"), (3_600, "h"), (60, "m")):
+    for size, letter in _SIZES:
         if seconds >= size * 2:
             return f"{seconds / size:.0f}{letter}"
     return f"{seconds:.1f}s" if seconds else "-"
+
+
+def period(seconds: int) -> str:
+    """Exactly how long: `1s`, `1m`, `90s`, `1d`."""
+    return next(
+        (f"{seconds // size}{letter}" for size, letter in _SIZES if seconds % size == 0), f"{seconds}s"
+    )
+
+
+_SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:
