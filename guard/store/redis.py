@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1
@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from redis import exceptions
-from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio import ConnectionPool, Redis, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -21,16 +21,14 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import MICROSECONDS, Charge, Reading
 from guard.core.query import Usage
 from guard.errors import GuardError, StoreError
-from guard.store.deadline import deadline
+from guard.store.connection import ScriptConnection
 from guard.store.keys import IDENTITIES, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from guard.core.limits import Limit
     from guard.store.embedded import EmbeddedServer
-
-    Execute = Callable[..., Awaitable[Any]]
 
 logger = logging.getLogger("guard")
 
@@ -43,11 +41,10 @@ SETTLED_SECONDS = 3_600
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry, also that of a block without an end."""
 
-OVERVIEW_SECONDS = 5.0
-"""The deadline for reading the records of all identities; no request waits for this."""
+OPERATOR_SECONDS = 5.0
+"""The deadline for what the operator asks; no request waits for this."""
 
 CONNECT_SECONDS = 1.0
-MAX_CONNECTIONS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +81,21 @@ class Record:
     output_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """What is open on one event loop: a client for the operator, and the scripts' own connection."""
+
+    loop: asyncio.AbstractEventLoop
+    client: Redis
+    scripts: ScriptConnection
+
+
 class RedisStore:
     """Counts, blocks and records in one Redis.
 
-    A call ends within `deadline_seconds` and raises `StoreError` when it cannot. Nothing is retried,
-    since a call that timed out may have been executed; `admit` and `settle` are idempotent by reservation
-    id instead.
+    `admit` and `settle` end within `deadline_seconds`, and all calls raise `StoreError` when it cannot.
+    Nothing is retried, since a call that timed out may have been executed; `admit` and `settle` are
+    idempotent by reservation id instead.
     """
 
     def __init__(
@@ -108,36 +114,31 @@ class RedisStore:
         self._server = server
         self._deadline_seconds = deadline_seconds
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
-        self._client: Redis | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: Connections | None = None
         self._reviving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start the embedded server, where there is one, and open a first connection.
+        """Start the embedded server, where there is one, and connect.
 
         A remote Redis that is down is not an error yet: it may come back before the first request.
         """
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
         try:
-            await asyncio.wait_for(self._connected().ping(), CONNECT_SECONDS)
-        except (exceptions.RedisError, OSError, TimeoutError) as error:
+            await self._connected().scripts.connect(CONNECT_SECONDS)
+        except (exceptions.RedisError, OSError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
             logger.warning("Redis does not answer yet: %s", str(error) or type(error).__name__)
-
-    async def ping(self) -> None:
-        """Ask whether Redis answers; raises `StoreError`."""
-        async with self._asking() as client:
-            await client.ping()
 
     async def aclose(self) -> None:
         """Close the connections, and leave the embedded server."""
         if self._reviving is not None:
             self._reviving.cancel()
-        if self._client is not None and self._loop is asyncio.get_running_loop():
-            await self._client.aclose()
-        self._client = None
+        if self._connections is not None and self._connections.loop is asyncio.get_running_loop():
+            await self._connections.scripts.aclose()
+            await self._connections.client.aclose()
+        self._connections = None
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
 
@@ -270,14 +271,14 @@ class RedisStore:
 
     async def labels(self) -> list[str]:
         """The names of all identities that are remembered, the latest first."""
-        async with self._asking(OVERVIEW_SECONDS) as client:
+        async with self._asking() as client:
             return [
                 label.decode() for label in cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
             ]
 
     async def recent(self, *, seconds: float | None = None) -> list[Record]:
         """The identities that are remembered; with `seconds`, those seen since."""
-        async with self._asking(OVERVIEW_SECONDS) as client:
+        async with self._asking() as client:
             server_seconds, server_us = await client.time()
             since = (
                 server_seconds * MICROSECONDS + server_us - int(seconds * MICROSECONDS) if seconds else "-inf"
@@ -297,49 +298,52 @@ class RedisStore:
         return [label, self.keys.attributes(identity), RECORD_SECONDS * 1000, int(create)]
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
-        async with self._asking() as client:
-            execute = cast("Execute", client.execute_command)
+        with self._translated(self._deadline_seconds):
+            call = self._connected().scripts.call
             try:
-                reply = await execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = await call("EVALSHA", script.sha, len(keys), *keys, *arguments)
             except exceptions.NoScriptError:
-                reply = await execute("EVAL", script.text, len(keys), *keys, *arguments)
+                reply = await call("EVAL", script.text, len(keys), *keys, *arguments)
         return cast("list[int]", reply)
 
     @asynccontextmanager
-    async def _asking(self, seconds: float | None = None) -> AsyncIterator[Redis]:
-        seconds = seconds or self._deadline_seconds
+    async def _asking(self) -> AsyncIterator[Redis]:
+        """For the operator's questions, which no request waits for."""
+        with self._translated(OPERATOR_SECONDS):
+            async with asyncio.timeout(OPERATOR_SECONDS):
+                yield self._connected().client
+
+    @contextmanager
+    def _translated(self, seconds: float) -> Iterator[None]:
+        """Turn what can go wrong with Redis into `StoreError`."""
         try:
-            async with deadline(seconds):
-                yield self._connected()
-        except TimeoutError as error:
+            yield
+        except (TimeoutError, exceptions.TimeoutError) as error:
+            self._revive()
             raise StoreError(f"no answer in {seconds:g} s", kind="timeout") from error
         except (exceptions.RedisError, OSError) as error:
             self._revive()
             raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error
 
-    def _connected(self) -> Redis:
+    def _connected(self) -> Connections:
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._client, self._loop = self._connect(), loop
-        return self._client
+        if self._connections is None or self._connections.loop is not loop:
+            pool = self._pool()
+            scripts = ScriptConnection(pool.make_connection, self._deadline_seconds)
+            self._connections = Connections(loop, Redis.from_pool(pool), scripts)
+        return self._connections
 
-    def _connect(self) -> Redis:
+    def _pool(self) -> ConnectionPool:
         options: dict[str, Any] = {
-            "max_connections": MAX_CONNECTIONS,
-            "timeout": self._deadline_seconds,
-            "socket_timeout": None,  # the deadline is ours, and knows a busy loop from a slow Redis
+            "socket_timeout": None,  # deadlines are ours: they know a busy loop from a slow Redis
             "socket_connect_timeout": CONNECT_SECONDS,
             "retry": Retry(NoBackoff(), 0),
             "protocol": 3,
             "client_name": "guard",
         }
         if self._server is not None:
-            pool = BlockingConnectionPool(
-                connection_class=UnixDomainSocketConnection, path=str(self._server.socket), **options
-            )
-        else:
-            pool = BlockingConnectionPool.from_url(cast("str", self._url), **options)
-        return Redis.from_pool(pool)
+            return ConnectionPool(UnixDomainSocketConnection, path=str(self._server.socket), **options)
+        return ConnectionPool.from_url(cast("str", self._url), **options)
 
     def _revive(self) -> None:
         """Have a lost embedded server started again, in the background and once at a time."""

@@ -1,0 +1,196 @@
+"""One connection for a process's scripts: calls that come together share a round trip.
+
+Redis runs one script at a time whatever the number of connections, while a client pays for every system
+call. So all calls of an event loop go over one connection: those made in the same turn of the loop are
+written at once, and replies come back in the order of the calls.
+
+The deadline is Redis's, not ours. It runs from the moment a call is written, and a timer that fires late,
+because the loop was busy elsewhere, is set again, so that a reply which lies unread in the socket is read
+first. A call that has waited in vain on a connection from which nothing came since gives that connection
+up, for all: it is frozen or gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import hiredis
+from redis import exceptions
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from redis.asyncio.connection import AbstractConnection
+
+LATE_SECONDS = 0.005
+"""A timer this much behind says that the loop was busy."""
+
+LONGEST = 10
+"""However busy the loop is, a call ends after so many times the deadline."""
+
+
+class ScriptConnection:
+    """Sends commands over one connection, which it opens when it is needed and again when it was lost.
+
+    Errors are those of redis-py, and `TimeoutError` for a reply that did not come within `deadline_seconds`.
+    """
+
+    def __init__(self, new_connection: Callable[[], AbstractConnection], deadline_seconds: float) -> None:
+        self._new_connection = new_connection
+        self._deadline_seconds = deadline_seconds
+        self._link: Link | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    async def call(self, *arguments: str | int) -> Any:
+        """The reply to one command."""
+        if self._link is None or self._link.closed:
+            await self.connect(self._deadline_seconds)
+        return await cast("Link", self._link).call(hiredis.pack_command(cast("tuple[str | int]", arguments)))
+
+    async def connect(self, seconds: float) -> None:
+        """Open the connection; those who ask at the same time wait for the same one."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._open())
+            # Whoever asked may have given up before it failed.
+            self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
+        task = self._connecting
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        task.result()
+
+    async def aclose(self) -> None:
+        """Close the connection; calls that are waiting fail."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            with suppress(asyncio.CancelledError, exceptions.RedisError, OSError):
+                await self._connecting
+        if self._link is not None:
+            await self._link.aclose()
+
+    async def _open(self) -> None:
+        try:
+            connection = self._new_connection()
+            await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
+            self._link = Link(connection, self._deadline_seconds)
+        finally:
+            self._connecting = None
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """A command that has been made: where its reply goes, and when it was written, in the loop's time."""
+
+    packed: bytes
+    reply: asyncio.Future[Any]
+    give_up: float
+    written_at: float | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Link:
+    """One open connection and the calls that wait on it."""
+
+    def __init__(self, connection: AbstractConnection, deadline_seconds: float) -> None:
+        self.closed = False
+        self._connection = connection
+        self._deadline_seconds = deadline_seconds
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = -math.inf
+        self._unwritten: list[Call] = []
+        self._waiting: deque[Call] = deque()
+        self._wake = asyncio.Event()
+        self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
+
+    async def call(self, packed: bytes) -> Any:
+        """The reply to one command."""
+        now = self._loop.time()
+        call = Call(packed, self._loop.create_future(), now + self._deadline_seconds * LONGEST)
+        self._set_timer(call, now + self._deadline_seconds)
+        self._unwritten.append(call)
+        self._wake.set()
+        try:
+            return await call.reply
+        finally:
+            if call.timer is not None:
+                call.timer.cancel()
+
+    async def aclose(self) -> None:
+        """Close the connection; calls that are waiting fail."""
+        self._close(exceptions.ConnectionError("closed"))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            calls = [call for call in self._unwritten if not call.reply.done()]
+            self._unwritten.clear()
+            now = self._loop.time()
+            for call in calls:
+                call.written_at = now
+            self._waiting.extend(calls)
+            try:
+                await self._connection.send_packed_command(
+                    b"".join(call.packed for call in calls), check_health=False
+                )
+            except (exceptions.RedisError, OSError) as error:
+                self._close(error)
+                return
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                reply, error = None, None
+                try:
+                    reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+                except exceptions.ResponseError as failure:
+                    error = failure
+                self._heard_at = self._loop.time()
+                call = self._waiting.popleft()
+                if call.reply.done():
+                    continue
+                if error is None:
+                    call.reply.set_result(reply)
+                else:
+                    call.reply.set_exception(error)
+        except (exceptions.RedisError, OSError) as failure:
+            self._close(failure)
+        finally:
+            await self._connection.disconnect(nowait=True)
+
+    def _set_timer(self, call: Call, due: float) -> None:
+        call.timer = self._loop.call_at(due, self._check, call, due)
+
+    def _check(self, call: Call, due: float) -> None:
+        """A call's time may be up."""
+        if call.reply.done():
+            return
+        now = self._loop.time()
+        written_at = now if call.written_at is None else call.written_at
+        due = max(
+            written_at + self._deadline_seconds, now + LATE_SECONDS if now - due > LATE_SECONDS else now
+        )
+        if now < due and now < call.give_up:
+            self._set_timer(call, due)
+            return
+        call.reply.set_exception(TimeoutError())
+        if self._heard_at < written_at:
+            self._close(TimeoutError())
+
+    def _close(self, error: Exception) -> None:
+        """Fail whatever waits, and end both tasks."""
+        self.closed = True
+        for call in (*self._waiting, *self._unwritten):
+            if not call.reply.done():
+                call.reply.set_exception(error)
+        self._waiting.clear()
+        self._unwritten.clear()
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()

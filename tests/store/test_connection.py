@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from redis import exceptions
+from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from guard.store.connection import ScriptConnection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from guard.store.embedded import EmbeddedServer
+
+DEADLINE_SECONDS = 0.25
+PATIENT_SECONDS = 20.0
+
+
+class Wire:
+    """What lies between a client and a server: it counts, it can fall silent, and it can be cut."""
+
+    def __init__(self, server: Path) -> None:
+        self.chunks = 0
+        self.connections = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self._server = server
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        server_reader, server_writer = await asyncio.open_unix_connection(str(self._server))
+        self._writers += [writer, server_writer]
+        await asyncio.gather(self._carry(reader, server_writer, 1), self._carry(server_reader, writer, 0))
+
+    def cut(self) -> None:
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: int) -> None:
+        try:
+            while chunk := await reader.read(65536):
+                await self.open.wait()
+                self.chunks += count
+                writer.write(chunk)
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def wired(
+    server: EmbeddedServer, folder: Path, deadline_seconds: float
+) -> AsyncIterator[tuple[ScriptConnection, Wire]]:
+    wire = Wire(server.socket)
+    path = str(folder / "wire")
+    listener = await asyncio.start_unix_server(wire.connect, path)
+    pool = ConnectionPool(
+        UnixDomainSocketConnection,
+        path=path,
+        retry=Retry(NoBackoff(), 0),
+        protocol=3,
+        socket_connect_timeout=5,
+    )
+    connection = ScriptConnection(pool.make_connection, deadline_seconds)
+    try:
+        yield connection, wire
+    finally:
+        wire.open.set()
+        await connection.aclose()
+        wire.cut()
+        listener.close()
+
+
+async def test_calls_that_come_together_are_written_together(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        await connection.call("PING")
+        before = wire.chunks
+        replies = await asyncio.gather(*(connection.call("ECHO", number) for number in range(100)))
+        assert replies == [str(number).encode() for number in range(100)]
+        assert wire.chunks - before <= 3
+        assert wire.connections == 1
+
+
+async def test_first_calls_that_come_together_open_one_connection(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        await asyncio.gather(*(connection.call("PING") for _ in range(50)))
+        assert wire.connections == 1
+
+
+async def test_every_call_gets_its_own_reply_whoever_is_cancelled(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, _):
+        for round_ in range(20):
+            tasks = [
+                asyncio.create_task(connection.call("ECHO", f"{round_}-{number}")) for number in range(40)
+            ]
+            for _ in range(round_ % 5):
+                await asyncio.sleep(0)
+            for task in tasks[round_ % 3 :: 3]:
+                task.cancel()
+            replies = await asyncio.gather(*tasks, return_exceptions=True)
+            for number, reply in enumerate(replies):
+                assert isinstance(reply, asyncio.CancelledError) or reply == f"{round_}-{number}".encode()
+
+
+async def test_an_error_is_one_calls_and_not_its_neighbours(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, _):
+        commands = [("ECHO", 1), ("NONSENSE",), ("ECHO", 2)]
+        calls = [connection.call(*command) for command in commands]
+        first, wrong, last = await asyncio.gather(*calls, return_exceptions=True)
+        assert (first, last) == (b"1", b"2")
+        assert isinstance(wrong, exceptions.ResponseError)
+
+
+async def test_a_silent_connection_is_given_up_and_replaced(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, DEADLINE_SECONDS) as (connection, wire):
+        await until_answered(connection)
+        wire.open.clear()
+        with pytest.raises(TimeoutError):
+            await connection.call("PING")
+        with pytest.raises(TimeoutError):  # the new connection is as silent
+            await connection.call("PING")
+        wire.open.set()
+        await until_answered(connection)
+        assert wire.connections >= 2
+
+
+async def test_a_connection_that_is_cut_fails_those_who_wait_at_once(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        await connection.call("PING")
+        wire.open.clear()
+        waiting = [asyncio.create_task(connection.call("PING")) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        wire.cut()
+        for failure in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(failure, exceptions.ConnectionError)
+        wire.open.set()
+        assert await connection.call("ECHO", "again") == b"again"
+
+
+async def test_a_busy_loop_is_not_a_slow_server(redis_server: EmbeddedServer, tmp_path: Path) -> None:
+    async with wired(redis_server, tmp_path, DEADLINE_SECONDS) as (connection, _):
+        await until_answered(connection)
+        for _ in range(2):
+            calls = [asyncio.create_task(connection.call("ECHO", number)) for number in range(10)]
+            await asyncio.sleep(0)
+            time.sleep(DEADLINE_SECONDS * 3)  # noqa: ASYNC251 - the loop is busy: that is the point
+            assert await asyncio.gather(*calls) == [str(number).encode() for number in range(10)]
+
+
+async def test_a_server_that_is_not_there_is_an_error_of_redis(tmp_path: Path) -> None:
+    pool = ConnectionPool(
+        UnixDomainSocketConnection, path=str(tmp_path / "none"), retry=Retry(NoBackoff(), 0)
+    )
+    connection = ScriptConnection(pool.make_connection, PATIENT_SECONDS)
+    for _ in range(2):
+        with pytest.raises(exceptions.ConnectionError):
+            await connection.call("PING")
+    await connection.aclose()
+
+
+async def until_answered(connection: ScriptConnection) -> None:
+    """A slow machine may miss the deadline now and then; not for ever."""
+    for _ in range(100):
+        try:
+            await connection.call("PING")
+        except (TimeoutError, exceptions.RedisError):
+            await asyncio.sleep(0.05)
+        else:
+            return
+    raise AssertionError("no answer")
