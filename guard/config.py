@@ -336,18 +336,35 @@ class Settings(BaseSettings):
         )
 
 
-def load(path: str | Path | None = None, *, environment: Mapping[str, str] | None = None) -> Settings:
+class FileSettings(Settings):
+    """Settings in which the environment has no say."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the file, which comes in as arguments."""
+        return (init_settings,)
+
+
+def load(path: str | Path | None = None, *, environment: bool = True) -> Settings:
     """Read the settings; raises `ConfigError`.
 
     `path` names the file; without it `GUARD_CONFIG` does, and without that `./guard.toml` is read if it is
-    there. Relative paths in the file are relative to the file.
+    there. Relative paths in the file are relative to the file. With `environment` false, no variable has a
+    say.
     """
-    environment = os.environ if environment is None else environment
-    file = _find(path, environment)
+    file = _find(path, os.environ if environment else {})
     values = _read_toml(file) if file is not None else {}
-    _refuse_unknown_variables(environment)
+    if environment:
+        _refuse_unknown_variables(os.environ)
     try:
-        settings = Settings(**values)
+        settings = (Settings if environment else FileSettings)(**values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(file, values, detail) for detail in error.errors())) from None
     return _anchor(settings, file.parent if file is not None else Path())

@@ -89,3 +89,7 @@ async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Calla
     yield make
     for each in made:
         await each.middleware.aclose()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--model-examples", default="40", help="runs of 50 steps of the store against its model")

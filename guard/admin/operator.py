@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Unit
-from guard.core.network import network_of, parse_address
+from guard.core.network import network_of
 from guard.engine import Installation
 from guard.errors import GuardError
+from guard.store.keys import is_digest
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from guard.config import Settings
     from guard.core.limits import Reading
     from guard.store.redis import Block, Record
-
-SHORTEST_PREFIX = 4
-"""A holder may be named by the start of its name, of at least so many characters."""
 
 
 class UnknownHolderError(GuardError):
@@ -69,19 +67,19 @@ class Operator:
         return self._keys.label(record.identity.principal)
 
     async def resolve(self, text: str) -> Holder:
-        """The holder that a text names: in full, by an address, or by the start of a name that was seen.
+        """The holder that a text names: in full, by an address, or by the start of a name and `…` (or `...`).
 
-        Raises `ValueError` for a text that names none, and `UnknownHolderError` for a start that several
-        share.
+        Raises `ValueError` for a text that names none, and `UnknownHolderError` for a start that nobody's
+        name has, or several names.
         """
-        holder = _normal(Holder.parse(text))
-        if await self._store.record(holder) is not None or len(holder.value) < SHORTEST_PREFIX:
-            return holder
-        start = self._keys.label(holder) if holder.attribute not in _ADDRESSES else str(holder)
+        start = text.removesuffix("…").removesuffix("...")
+        if start == text:
+            return _normal(Holder.parse(text))
+        Holder.parse(start)
         found = [label for label in await self._store.labels() if label.startswith(start)]
-        if len(found) > 1:
-            raise UnknownHolderError(f"{text} is the start of {len(found)} names; give more of it")
-        return Holder.parse(found[0]) if found else holder
+        if len(found) != 1:
+            raise UnknownHolderError(f"{start} is the start of {len(found)} names, not of one")
+        return Holder.parse(found[0])
 
     async def show(self, holder: Holder) -> Sheet:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
@@ -141,17 +139,19 @@ _ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK})
 
 
 def _normal(holder: Holder) -> Holder:
-    """An address in the form in which requests name it: `network:203.0.113.9` is that of its /32."""
-    if holder.attribute not in _ADDRESSES:
+    """An address in the form in which requests name it: `network:203.0.113.9` is that of its /32.
+
+    An address may also be given as the digest that stands for it.
+    """
+    if holder.attribute not in _ADDRESSES or is_digest(holder.value):
         return holder
-    address = parse_address(holder.value)
-    if address is not None:
-        return Holder(
-            holder.attribute, network_of(address) if holder.attribute is Attribute.NETWORK else str(address)
-        )
-    if "/" not in holder.value:
-        return holder
-    network = ip_network(holder.value, strict=False)
-    if network != ip_network(network_of(network.network_address)):
-        raise ValueError(f"{holder}: a network is an IPv4 address or an IPv6 /64")
-    return Holder(holder.attribute, str(network))
+    try:
+        network = ip_network(holder.value, strict=False)
+    except ValueError:
+        raise ValueError(f"{holder}: {holder.value} is no address") from None
+    own = network_of(network.network_address)
+    if holder.attribute is Attribute.IP and network.num_addresses == 1:
+        return Holder(Attribute.IP, str(network.network_address))
+    if holder.attribute is Attribute.NETWORK and (network.num_addresses == 1 or str(network) == own):
+        return Holder(Attribute.NETWORK, own)
+    raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")

@@ -7,6 +7,7 @@ does not answer.
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 from guard.admin import UnknownHolderError
 from guard.cli.app import app
@@ -28,6 +29,9 @@ app.command()(demo)
 
 def main() -> None:
     """Run the command line; an error of ours is one line, never a trace."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # where only ASCII can be shown, a name is no reason to fail
     try:
         app(prog_name="guard")
     except UnknownHolderError as error:

@@ -48,7 +48,7 @@ HolderText = Annotated[
     typer.Argument(
         metavar="HOLDER",
         help="ATTRIBUTE:VALUE, such as key:alice, org:acme or network:203.0.113.9; "
-        "the start of a name that `guard top` shows is enough.",
+        "or the start of a name with … behind it, as `guard top` shows it.",
     ),
 ]
 
@@ -137,7 +137,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         output.print_json(_sheet_json(sheet))
         return
     console = output.console()
-    console.print(output.printable(sheet.label), markup=False, style="bold")
+    console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
     if sheet.record is not None:
         record = sheet.record
         attributes = ", ".join(
@@ -149,11 +149,11 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             f"{record.admitted} admitted, {record.refused} refused, "
             f"{record.input_tokens} input and {record.output_tokens} output tokens",
         ):
-            console.print(output.printable(line), markup=False)
+            console.print(output.printable(line), markup=False, soft_wrap=True)
     for blocked, block in sheet.blocks:
         remaining = None if block.remaining_us is None else block.remaining_us / 1e6
         line = f"BLOCKED {output.span(remaining)} as {blocked}: {block.reason or 'no reason given'}"
-        console.print(output.printable(line), markup=False, style="red")
+        console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
     rows = [
         (
             reading.limit.name,

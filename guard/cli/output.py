@@ -35,7 +35,7 @@ def complain(message: str) -> None:
 
 def print_json(value: Any) -> None:
     """One JSON value to stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2))
 
 
 def printable(text: str, *, keep: str = "") -> str:

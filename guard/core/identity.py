@@ -74,6 +74,6 @@ class Identity:
 
     @property
     def holders(self) -> tuple[Holder, ...]:
-        """The principal and every attribute as holders, each once: where a block can bite."""
+        """The principal, every attribute, and everything, each once: where a block can bite."""
         named = (Holder(attribute, value) for attribute, value in self.attributes.items())
-        return tuple(dict.fromkeys((self.principal, *named)))
+        return tuple(dict.fromkeys((self.principal, *named, EVERYTHING)))

@@ -283,7 +283,8 @@ def _message(model: str, wish: Wish, *, content: list[Json], final: bool) -> Jso
         "output_tokens": wish.words if final else 1,
     }
     message = {"id": "msg_demo", "type": "message", "role": "assistant", "model": model, "content": content}
-    return {**message, "stop_reason": reason if final else None, "stop_sequence": None, "usage": usage}
+    ending = {"stop_reason": reason if final else None, "stop_sequence": None}
+    return {**message, **ending, **({"usage": usage} if wish.usage else {})}
 
 
 def _message_events(model: str, wish: Wish) -> Iterator[Json]:
@@ -306,7 +307,8 @@ def _message_events(model: str, wish: Wish) -> Iterator[Json]:
     yield {"type": "content_block_stop", "index": 0}
     final = _message(model, wish, content=[], final=True)
     stop = {"stop_reason": final["stop_reason"], "stop_sequence": None}
-    yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": wish.words}}
+    usage = {"usage": {"output_tokens": wish.words}} if wish.usage else {}
+    yield {"type": "message_delta", "delta": stop, **usage}
     yield {"type": "message_stop"}
 
 

@@ -22,6 +22,7 @@ from guard.config import Settings, load
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
 from guard.proxy import guarded
+from guard.store.embedded import find_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -174,7 +175,8 @@ def running() -> Iterator[Demo]:
             if client.key is not None
         )
         (folder / "keys.toml").write_text("\n".join(keys), "utf-8")
-        settings = load(folder / "guard.toml")
+        settings = load(folder / "guard.toml", environment=False)
+        find_server()  # or say what to install, before anything starts
         url = stack.enter_context(serving(guarded(settings, hooks=())))
         yield Demo(url, settings)
 

@@ -30,6 +30,11 @@ _PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK})
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text has the form of a digest: 32 hex digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 class Keys:
     """Names keys with one pepper; another pepper names other keys, and sees none of these."""
 
@@ -43,7 +48,7 @@ class Keys:
 
     def digest(self, holder: Holder) -> str:
         """The keyed hash of a holder; an address may be given as its digest already (see `label`)."""
-        if holder.attribute in _PERSONAL and _DIGEST.fullmatch(holder.value):
+        if holder.attribute in _PERSONAL and is_digest(holder.value):
             return holder.value
         return self._digests(holder.attribute, holder.value)
 

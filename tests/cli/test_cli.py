@@ -55,6 +55,15 @@ def guard(*arguments: str | Path, folder: Path, **environment: str) -> subproces
     )
 
 
+async def blocked(settings: Settings, identity: Identity) -> bool:
+    """Whether a block bites this caller."""
+    installation = Installation.of(settings)
+    await installation.store.start()
+    verdict = await installation.store.look(identity, ())
+    await installation.store.aclose()
+    return verdict.block is not None
+
+
 async def use(settings: Settings, *identities: Identity) -> None:
     """Two requests of each, one of them answered."""
     installation = Installation.of(settings)
@@ -117,6 +126,11 @@ class TestInit:
         assert guard("init", "--force", folder=tmp_path).returncode == 0
         assert (tmp_path / "guard.toml").read_text() != "mine"
 
+    def test_the_example_is_the_file_that_it_writes(self, tmp_path: Path) -> None:
+        example = Path(__file__).parents[2] / "examples" / "guard.toml"
+        assert guard("init", folder=tmp_path).returncode == 0
+        assert (tmp_path / "guard.toml").read_text() == example.read_text()
+
     def test_a_folder_that_is_not_there_is_one_line(self, tmp_path: Path) -> None:
         told = guard("init", "no/such/guard.toml", folder=tmp_path)
         assert told.returncode == 1
@@ -144,6 +158,7 @@ class TestCheck:
         ("text", "message"),
         [
             ("mod = 1", "did you mean `mode`?"),
+            ("mode = ", "not TOML"),
             ('[identity]\nkeys_file = "none.toml"', "none.toml: No such file"),
         ],
     )
@@ -153,6 +168,12 @@ class TestCheck:
         assert told.returncode == 1
         assert told.stdout == ""
         assert message in told.stderr
+        assert len(told.stderr.splitlines()) == 1
+
+    def test_settings_that_are_not_there_are_one_line_too(self, tmp_path: Path) -> None:
+        told = guard("check", "--config", "none.toml", "--json", folder=tmp_path)
+        assert (told.returncode, told.stdout) == (1, "")
+        assert told.stderr.startswith("guard: none.toml: No such file")
         assert len(told.stderr.splitlines()) == 1
 
 
@@ -176,9 +197,9 @@ class TestReading:
         assert "960" in told
 
     def test_the_start_of_a_name_is_enough_where_it_is_one_name(self, folder: Path) -> None:
-        sheet = json.loads(guard("show", "key:0a1b2c", "--json", folder=folder).stdout)
+        sheet = json.loads(guard("show", "key:0a1b2c…", "--json", folder=folder).stdout)
         assert sheet["holder"] == "key:" + "0a1b2c3d" * 4
-        told = guard("show", "key:0a1b", folder=folder)
+        told = guard("show", "key:0a1b...", folder=folder)
         assert told.returncode == 3
         assert "2 names" in told.stderr
 
@@ -198,6 +219,29 @@ class TestReading:
         for told in (guard("top", folder=folder), guard("show", str(HOSTILE.principal), folder=folder)):
             assert "[red]x[/red]" in told.stdout
             assert "\x1b" not in told.stdout
+
+    def test_names_cannot_take_over_the_terminal_as_data_either(self, folder: Path) -> None:
+        name = "c1\x9b2J\u202e"
+        asyncio.run(use(load(folder / "guard.toml"), Identity(Holder(Attribute.USER, name), verified=True)))
+        told = guard("show", f"user:{name}", "--json", folder=folder)
+        assert json.loads(told.stdout)["holder"] == f"user:{name}"
+        assert "\x9b" not in told.stdout
+        assert "\u202e" not in told.stdout
+
+    def test_a_pipe_gets_the_whole_name(self, folder: Path) -> None:
+        name = "long" * 64
+        long = Identity(Holder(Attribute.USER, name), {Attribute.USER: name}, verified=True)
+        asyncio.run(use(load(folder / "guard.toml"), long))
+        assert f"user:{name}\n" in guard("show", "user:longlong…", folder=folder).stdout
+
+    def test_a_name_in_full_is_not_taken_for_the_start_of_another(self, folder: Path) -> None:
+        member = Identity(
+            Holder(Attribute.KEY, "gus"), {Attribute.KEY: "gus", Attribute.ORG: "globex"}, verified=True
+        )
+        longer = Identity(Holder(Attribute.ORG, "globex-eu"), {Attribute.ORG: "globex-eu"}, verified=True)
+        asyncio.run(use(load(folder / "guard.toml"), member, longer))
+        sheet = json.loads(guard("show", "org:globex", "--json", folder=folder).stdout)
+        assert sheet["holder"] == "org:globex"
 
     def test_nobody_is_an_exit_code_of_its_own(self, folder: Path) -> None:
         told = guard("show", "key:nobody", folder=folder)
@@ -243,6 +287,27 @@ class TestWriting:
         assert "network:203.0.113.9/32" in guard("block", "network:203.0.113.9", folder=folder).stdout
         assert "BLOCKED" in guard("show", "network:203.0.113.9/32", folder=folder).stdout
 
+    def test_a_block_can_be_lifted_by_the_name_it_was_given(self, folder: Path) -> None:
+        """Also when, meanwhile, somebody was seen whose name starts so."""
+        assert guard("block", "key:carol", folder=folder).stdout.startswith("key:carol is blocked")
+        longer = Identity(Holder(Attribute.KEY, "carol-2"), {Attribute.KEY: "carol-2"}, verified=True)
+        asyncio.run(use(load(folder / "guard.toml"), longer))
+        assert guard("unblock", "key:carol", folder=folder).stdout == "key:carol is no longer blocked.\n"
+
+    @pytest.mark.parametrize("holder", ["everything", "ip:198.51.100.7", "ip:198.51.100.7/32"])
+    def test_a_block_bites_or_is_wrong_usage(self, folder: Path, holder: str) -> None:
+        caller = Identity(
+            Holder(Attribute.KEY, "dave"),
+            {Attribute.KEY: "dave", Attribute.IP: "198.51.100.7", Attribute.NETWORK: "198.51.100.7/32"},
+            verified=True,
+        )
+        told = guard("block", holder, folder=folder)
+        try:
+            bites = asyncio.run(blocked(load(folder / "guard.toml"), caller))
+        finally:
+            guard("unblock", holder, folder=folder)
+        assert bites or told.returncode == 2, told.stdout
+
     def test_a_reset_forgets_what_was_used(self, folder: Path) -> None:
         bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
         asyncio.run(use(load(folder / "guard.toml"), bob))
@@ -262,6 +327,23 @@ class TestTrouble:
         assert (told.returncode, told.stdout) == (69, "")
         assert "Traceback" not in told.stderr
         assert "canary" not in told.stderr
+
+    def test_a_reader_that_has_left_is_no_trace(self, folder: Path) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            told = subprocess.run(
+                [GUARD, "top"], cwd=folder, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False
+            )
+        finally:
+            os.close(writing)
+        assert told.returncode == 1
+        assert b"Traceback" not in told.stderr
+
+    def test_an_output_that_takes_only_ascii_is_no_trace(self, folder: Path) -> None:
+        told = guard("top", folder=folder, PYTHONIOENCODING="ascii")
+        assert "key:alice" in told.stdout
+        assert "Traceback" not in told.stderr
 
     def test_serve_without_a_backend_says_what_is_missing(self, tmp_path: Path) -> None:
         told = guard("serve", folder=tmp_path)

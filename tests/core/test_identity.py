@@ -25,4 +25,4 @@ def test_who_lacks_an_attribute_is_held_as_themselves() -> None:
 
 
 def test_a_block_can_bite_on_every_attribute_once() -> None:
-    assert ALICE.holders == (Holder(Attribute.KEY, "a"), Holder(Attribute.ORG, "acme"))
+    assert ALICE.holders == (Holder(Attribute.KEY, "a"), Holder(Attribute.ORG, "acme"), EVERYTHING)

