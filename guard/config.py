@@ -11,7 +11,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import limits as limits_library
 from pydantic import (
@@ -278,6 +278,8 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
+    reads_environment: ClassVar[bool] = True
+
     mode: Mode = Mode.ENFORCE
     unknown_paths: Literal["deny", "count", "pass"] = "deny"
     on_store_error: OnStoreError = OnStoreError.DENY
@@ -314,7 +316,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment before the file, which comes in as arguments."""
-        return env_settings, init_settings
+        return (env_settings, init_settings) if cls.reads_environment else (init_settings,)
 
     def policy(self) -> Policy:
         """What decides."""
@@ -339,17 +341,7 @@ class Settings(BaseSettings):
 class FileSettings(Settings):
     """Settings in which the environment has no say."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the file, which comes in as arguments."""
-        return (init_settings,)
+    reads_environment: ClassVar[bool] = False
 
 
 def load(path: str | Path | None = None, *, environment: bool = True) -> Settings:
