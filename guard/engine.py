@@ -230,8 +230,11 @@ class Installation:
     server: EmbeddedServer | None
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
-        """Put the store together; nothing is started yet. Raises `ConfigError`."""
+    def of(cls, settings: Settings, *, deadline_seconds: float | None = None) -> Self:
+        """Put the store together; nothing is started yet. Raises `ConfigError`.
+
+        `deadline_seconds` replaces that of requests.
+        """
         pepper = settings.identity.pepper
         secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
         keys = Keys(secret)
@@ -241,7 +244,7 @@ class Installation:
             keys,
             url=url.get_secret_value() if url else None,
             server=server,
-            deadline_seconds=settings.store.deadline_ms / 1000,
+            deadline_seconds=deadline_seconds or settings.store.deadline_ms / 1000,
             reservation_seconds=settings.store.reservation_seconds,
         )
         return cls(settings, keys, store, server)

@@ -16,7 +16,7 @@ import jwt
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.network import client_address, forwarded, forwarded_for, network_of, parse_address
+from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
 from guard.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Identifier:
     def _anonymous(self, address: Address | None) -> Caller:
         if self._settings.anonymous == "refuse":
             raise CredentialError("No API key provided.", status=401)
-        network = network_of(address) if address else "unknown"
+        network = network_of(address) if address else NO_ADDRESS
         return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, verified=False)
 
 

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Self
 
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Unit
-from guard.core.network import network_of
+from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.engine import Installation
 from guard.errors import GuardError
 from guard.store.keys import is_digest
+from guard.store.redis import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from guard.config import Settings
     from guard.core.limits import Reading
+    from guard.core.network import Address
     from guard.store.redis import Block, Record
 
 
@@ -49,7 +51,8 @@ class Operator:
 
     def __init__(self, settings: Settings) -> None:
         self._policy = settings.policy()
-        self._installation = Installation.of(settings)
+        # A person can wait longer than a request can.
+        self._installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
         self._keys = self._installation.keys
         self._store = self._installation.store
 
@@ -143,15 +146,21 @@ def _normal(holder: Holder) -> Holder:
 
     An address may also be given as the digest that stands for it.
     """
-    if holder.attribute not in _ADDRESSES or is_digest(holder.value):
+    if holder.attribute not in _ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
+    address = parse_address(holder.value) or _only_address(holder)
+    name = network_of(address) if holder.attribute is Attribute.NETWORK else str(address)
+    return Holder(holder.attribute, name)
+
+
+def _only_address(holder: Holder) -> Address:
+    """The address that a network in the notation of prefixes stands for; raises `ValueError`."""
     try:
         network = ip_network(holder.value, strict=False)
     except ValueError:
         raise ValueError(f"{holder}: {holder.value} is no address") from None
-    own = network_of(network.network_address)
-    if holder.attribute is Attribute.IP and network.num_addresses == 1:
-        return Holder(Attribute.IP, str(network.network_address))
-    if holder.attribute is Attribute.NETWORK and (network.num_addresses == 1 or str(network) == own):
-        return Holder(Attribute.NETWORK, own)
-    raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")
+    address = network.network_address
+    own = holder.attribute is Attribute.NETWORK and str(network) == network_of(address)
+    if network.num_addresses > 1 and not own:
+        raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")
+    return address

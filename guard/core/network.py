@@ -21,6 +21,10 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
+NO_ADDRESS = "unknown"
+"""The network of all callers without an address, as on a unix socket."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrustedProxies:
     """The networks whose word about addresses and users is believed."""

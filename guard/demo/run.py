@@ -22,7 +22,7 @@ from guard.config import Settings, load
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
 from guard.proxy import guarded
-from guard.store.embedded import find_server
+from guard.store.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -37,6 +37,9 @@ REFRESH_SECONDS = 0.5
 CONFIG = """
 on_store_error = "deny"
 data_dir = "data"
+
+[store]
+deadline_ms = 2000
 
 [identity]
 keys_file = "keys.toml"
@@ -176,7 +179,7 @@ def running() -> Iterator[Demo]:
         )
         (folder / "keys.toml").write_text("\n".join(keys), "utf-8")
         settings = load(folder / "guard.toml", environment=False)
-        find_server()  # or say what to install, before anything starts
+        stack.enter_context(EmbeddedServer(settings.data_dir))  # or say why not, before guard starts
         url = stack.enter_context(serving(guarded(settings, hooks=())))
         yield Demo(url, settings)
 

@@ -294,7 +294,16 @@ class TestWriting:
         asyncio.run(use(load(folder / "guard.toml"), longer))
         assert guard("unblock", "key:carol", folder=folder).stdout == "key:carol is no longer blocked.\n"
 
-    @pytest.mark.parametrize("holder", ["everything", "ip:198.51.100.7", "ip:198.51.100.7/32"])
+    @pytest.mark.parametrize(
+        "holder",
+        [
+            "everything",
+            "ip:198.51.100.7",
+            "ip:198.51.100.7/32",
+            "ip:::ffff:198.51.100.7",
+            "network:::ffff:198.51.100.7",
+        ],
+    )
     def test_a_block_bites_or_is_wrong_usage(self, folder: Path, holder: str) -> None:
         caller = Identity(
             Holder(Attribute.KEY, "dave"),
@@ -307,6 +316,12 @@ class TestWriting:
         finally:
             guard("unblock", holder, folder=folder)
         assert bites or told.returncode == 2, told.stdout
+
+    def test_callers_without_an_address_can_be_blocked(self, folder: Path) -> None:
+        """Those of a unix socket, say, are `network:unknown`."""
+        caller = Identity(Holder(Attribute.NETWORK, "unknown"), {Attribute.NETWORK: "unknown"})
+        told = guard("block", "network:unknown", folder=folder)
+        assert asyncio.run(blocked(load(folder / "guard.toml"), caller)), told.stderr
 
     def test_a_reset_forgets_what_was_used(self, folder: Path) -> None:
         bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)

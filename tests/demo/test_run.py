@@ -67,6 +67,28 @@ def test_without_a_redis_server_the_demo_says_what_to_install(tmp_path: Path) ->
     assert "Traceback" not in told.stderr
 
 
+def test_with_a_redis_server_that_does_not_run_the_demo_says_why(tmp_path: Path) -> None:
+    binary = tmp_path / "redis-server"
+    binary.write_text("""#!/bin/sh
+case "$1" in
+--version) echo "Redis server v=7.2.0 sha=0" ;;
+*) echo out of ideas; exit 3 ;;
+esac
+""")
+    binary.chmod(0o700)
+    told = subprocess.run(
+        [GUARD, "demo", "--seconds", "1"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert told.returncode == 69
+    assert "out of ideas" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
 def test_the_demo_is_not_steered_by_the_settings_of_the_real_thing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUARD_MODE", "off")
     monkeypatch.setenv("GUARD_STORE__REDIS_URL", "redis://127.0.0.1:1/0")
