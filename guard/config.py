@@ -21,7 +21,6 @@ from pydantic import (
     ConfigDict,
     Field,
     IPvAnyNetwork,
-    PositiveFloat,
     PositiveInt,
     SecretStr,
     StringConstraints,
@@ -30,7 +29,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, Limit, Unit, Window
@@ -51,7 +55,17 @@ CONFIG_VARIABLE = "GUARD_CONFIG"
 LARGEST_COUNT = 10**15 - 1
 """The largest integer that an HTTP structured field can carry."""
 
+LONGEST_PERIOD_SECONDS = 10 * 366 * 86_400
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
+
+
+TokenAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA",
+]  # fmt: skip
 
 
 def _absolute(path: str) -> str:
@@ -72,7 +86,7 @@ class LimitSettings(_Section):
     rate: str
     per: Attribute = Attribute.KEY
     algorithm: Algorithm = Algorithm.SLIDING_WINDOW
-    burst: PositiveInt | None = None
+    burst: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
 
     @field_validator("rate")
     @classmethod
@@ -142,7 +156,7 @@ class JwtSettings(_Section):
 
     key_file: Path | None = None
     secret: SecretStr | None = None
-    algorithms: tuple[str, ...] = ("RS256",)
+    algorithms: tuple[TokenAlgorithm, ...] = ("RS256",)
     issuer: str | None = None
     audience: str | None = None
     user_claim: str = "sub"
@@ -213,7 +227,7 @@ class StoreSettings(_Section):
 
     redis_url: Annotated[SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")] = None
     deadline_ms: PositiveInt = 50
-    reservation_seconds: PositiveFloat = 600
+    reservation_seconds: Seconds = 600
 
     @field_validator("redis_url")
     @classmethod
@@ -227,7 +241,7 @@ class BodySettings(_Section):
     """How much of a request guard reads, and for how long."""
 
     max_bytes: PositiveInt = 4 << 20
-    timeout_seconds: PositiveFloat = 15
+    timeout_seconds: Seconds = 15
     max_buffered_bytes: PositiveInt = 256 << 20
 
 
@@ -235,9 +249,16 @@ class BackendSettings(_Section):
     """The model behind `guard serve`."""
 
     url: Annotated[AnyHttpUrl, UrlConstraints(allowed_schemes=["http", "https"])] | None = None
-    connect_timeout_seconds: PositiveFloat = 5
-    read_timeout_seconds: PositiveFloat = 600
+    connect_timeout_seconds: Seconds = 5
+    read_timeout_seconds: Seconds = 600
     headers: dict[str, SecretStr] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: AnyHttpUrl | None) -> AnyHttpUrl | None:
+        if url is not None and (url.username or url.password):
+            raise ValueError("a URL is shown and logged; put credentials into `headers`, as `authorization`")
+        return url
 
 
 class ModelSettings(_Section):
@@ -359,6 +380,8 @@ def load(path: str | Path | None = None, *, environment: bool = True) -> Setting
         settings = (Settings if environment else FileSettings)(**values)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(file, values, detail) for detail in error.errors())) from None
+    except SettingsError as error:
+        raise ConfigError(_explain_json(error)) from None
     return _anchor(settings, file.parent if file is not None else Path())
 
 
@@ -383,7 +406,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
     """pydantic-settings overlooks a misspelt variable at the top level; we do not."""
-    for variable in environment:
+    for variable in map(str.upper, environment):
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")[0].lower()
@@ -394,7 +417,7 @@ def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
 
 def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails) -> str:
     """One line: where, what, and what would be right."""
-    location = detail["loc"]
+    location = tuple(part for part in detail["loc"] if part != "[key]")
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
         case "extra_forbidden":
@@ -406,10 +429,29 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     if not location:
         return f"{file or 'the settings'}: {message}"
     given = _given(values, location)
-    if file is None or (given is None and detail["type"] != "missing"):
-        return f"{ENVIRONMENT_PREFIX}{'__'.join(map(str, location)).upper()}: {message}"
-    shown = isinstance(given, str | int | float) and not _secret(location)
+    variable = f"{ENVIRONMENT_PREFIX}{'__'.join(map(str, location)).upper()}"
+    if (
+        file is None
+        or variable in map(str.upper, os.environ)
+        or (given is None and detail["type"] != "missing")
+    ):
+        return f"{variable}: {message}"
+    # What stands under a name that we do not know may be a secret; a number is none.
+    harmless = int | float if detail["type"] == "extra_forbidden" else str | int | float
+    shown = isinstance(given, harmless) and not _secret(location)
     return f"{file}: {_dotted(location)}{f' = {given!r}' if shown else ''}: {message}"
+
+
+def _explain_json(error: SettingsError) -> str:
+    """Name the variable whose value is not JSON, by the value that could not be read."""
+    value = getattr(error.__cause__, "doc", None)
+    named = [
+        variable
+        for variable, given in os.environ.items()
+        if given == value and variable.upper().startswith(ENVIRONMENT_PREFIX)
+    ]
+    where = ", ".join(named) or "the environment"
+    return f"{where}: a list or a section must be given as JSON, such as '[\"10.0.0.0/8\"]'"
 
 
 def _dotted(location: Iterable[int | str]) -> str:
@@ -429,7 +471,7 @@ def _given(values: Any, location: Iterable[int | str]) -> Any:
 
 
 def _secret(location: Iterable[int | str]) -> bool:
-    return not {"pepper", "secret", "redis_url", "headers"}.isdisjoint(map(str, location))
+    return not {"pepper", "secret", "redis_url", "headers", "url"}.isdisjoint(map(str, location))
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
@@ -483,6 +525,8 @@ def _parse_rate(rate: str) -> list[tuple[int, int]]:
         if not 0 < count <= LARGEST_COUNT:
             raise ValueError(f"{rate!r}: a count is at least 1 and at most {LARGEST_COUNT}")
     periods = [seconds for _, seconds in windows]
+    if not all(0 < seconds <= LONGEST_PERIOD_SECONDS for seconds in periods):
+        raise ValueError(f"{rate!r}: a window is at least a second and at most ten years long")
     if len(set(periods)) < len(periods):
         raise ValueError(f"{rate!r} has two windows of the same length")
     return windows

@@ -1,24 +1,32 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+import re
+import tomllib
+import traceback
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+import guard.cli
 from guard import ConfigError, load
+from guard.config import Settings
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, Unit, Window
 from guard.core.policy import Mode, OnStoreError, RouteAction
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LIMIT = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "1/second"\n'
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file of the checkout is found by chance."""
+    """No file of the checkout is found by chance, and no variable of the machine."""
     monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.upper().startswith("GUARD_")]:
+        monkeypatch.delenv(variable)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -44,6 +52,85 @@ class TestLoading:
         monkeypatch.setenv("GUARD_CONFIG", str(tmp_path / "other.toml"))
         assert load().mode is Mode.OFF
 
+    def test_an_argument_goes_before_the_variable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "other.toml").write_text('mode = "off"')
+        monkeypatch.setenv("GUARD_CONFIG", str(tmp_path / "other.toml"))
+        assert load(written(tmp_path, 'mode = "shadow"')).mode is Mode.SHADOW
+        assert load(str(tmp_path / "guard.toml")).mode is Mode.SHADOW
+
+    @pytest.mark.parametrize(
+        ("variable", "value", "where", "read"),
+        [
+            ("GUARD_UNKNOWN_PATHS", "pass", "unknown_paths", "pass"),
+            ("GUARD_BODY__MAX_BYTES", "7", "body.max_bytes", 7),
+            ("GUARD_STORE", '{"deadline_ms": 7}', "store.deadline_ms", 7),
+            ("GUARD_BACKEND__URL", "http://x:1", "backend.url.host", "x"),
+            ("GUARD_IDENTITY__ANONYMOUS", "refuse", "identity.anonymous", "refuse"),
+            ("GUARD_MODELS__MAX_OUTPUT_TOKENS", '{"big-*": 5}', "models.max_output_tokens", {"big-*": 5}),
+        ],
+    )
+    def test_every_level_can_be_set_by_a_variable(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, where: str, read: Any
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        assert attrgetter(where)(load()) == read
+
+    def test_secrets_can_come_from_variables_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GUARD_STORE__REDIS_URL", "redis://:canary@x")
+        monkeypatch.setenv("GUARD_IDENTITY__PEPPER", "canary-canary-canary")
+        monkeypatch.setenv("GUARD_BACKEND__HEADERS", '{"authorization": "Bearer canary"}')
+        settings = load()
+        assert settings.store.redis_url is not None
+        assert settings.store.redis_url.get_secret_value() == "redis://:canary@x"
+        assert settings.backend.headers["authorization"].get_secret_value() == "Bearer canary"
+        assert "canary" not in repr(settings)
+
+    def test_a_pepper_may_stand_in_the_environment_and_the_url_in_the_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = written(tmp_path, '[store]\nredis_url = "redis://x"\n[identity]\nanonymous = "refuse"\n')
+        monkeypatch.setenv("GUARD_IDENTITY__PEPPER", "x" * 16)
+        assert load(file).identity.anonymous == "refuse"
+
+    def test_variables_of_others_are_none_of_ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GUARDIAN_MODE", "off")
+        monkeypatch.setenv("MODE", "off")
+        assert load().mode is Mode.ENFORCE
+
+    def test_settings_do_not_change(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            load().mode = Mode.OFF
+
+    def test_the_default_routes_give_way_as_a_whole(self, tmp_path: Path) -> None:
+        file = written(tmp_path, '[[routes]]\npath = "/x"\nmethods = ["get"]\naction = "count"\n')
+        policy = load(file).policy()
+        assert policy.route("GET", "/x").action is RouteAction.COUNT
+        assert policy.route("POST", "/x").action is RouteAction.DENY
+        assert policy.route("POST", "/v1/chat/completions").action is RouteAction.DENY
+
+    def test_what_is_reserved_for_a_model_is_as_set(self, tmp_path: Path) -> None:
+        text = '[models]\ndefault_max_output_tokens = 5\nmax_output_tokens = { "big-*" = 7 }\n'
+        policy = load(written(tmp_path, text)).policy()
+        assert [policy.output_cap(model) for model in ("big-1", "small")] == [7, 5]
+
+    @pytest.mark.parametrize(
+        ("rate", "windows"),
+        [
+            ("100/minute", [(100, 60)]),
+            ("100 per minute", [(100, 60)]),
+            ("10 per 30 second", [(10, 30)]),
+            ("1/hour", [(1, 3600)]),
+            ("20/second;600/minute", [(20, 1), (600, 60)]),
+            ("600/minute, 20/second", [(600, 60), (20, 1)]),
+            (f"{10**15 - 1}/day", [(10**15 - 1, 86_400)]),
+        ],
+    )
+    def test_rates_are_read(self, tmp_path: Path, rate: str, windows: list[tuple[int, int]]) -> None:
+        (limit,) = load(written(tmp_path, LIMIT.replace("1/second", rate))).policy().limits
+        assert limit.windows == tuple(Window(count, seconds, count) for count, seconds in windows)
+
     def test_a_variable_goes_before_the_file_and_leaves_the_rest(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -64,6 +151,17 @@ class TestLoading:
         assert settings.identity.keys_file == tmp_path / "etc" / "k.toml"
         assert settings.identity.jwt is not None
         assert str(settings.identity.jwt.key_file) == "/abs/issuer.pem"
+
+    def test_also_those_of_a_token_s_key_and_of_the_default(self, tmp_path: Path) -> None:
+        (tmp_path / "etc").mkdir()
+        settings = load(written(tmp_path / "etc", '[identity.jwt]\nkey_file = "keys/issuer.pem"\n'))
+        assert settings.identity.jwt is not None
+        assert settings.identity.jwt.key_file == tmp_path / "etc" / "keys" / "issuer.pem"
+        assert settings.data_dir == tmp_path / "etc" / ".guard"
+
+    def test_a_home_folder_is_found(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        assert load(written(tmp_path, 'data_dir = "~/d"')).data_dir == tmp_path / "home" / "d"
 
     def test_limits_become_what_decides(self, tmp_path: Path) -> None:
         text = """
@@ -133,6 +231,53 @@ class TestErrors:
             ('default_tier = "gold"', "`default_tier` is 'gold', but the tiers are: default"),
             (LIMIT.replace('"1/second"', '"100/minut"'), "'100/minut' is not a rate; write `100/minute`"),
             (LIMIT.replace('"1/second"', '"0/minute"'), "a count is at least 1"),
+            *(
+                (LIMIT.replace("1/second", rate), f"{rate!r} is not a rate")
+                for rate in ("", " ", "100", "-5/minute", "1.5/second", "1,000/minute", "1_000/minute")
+            ),
+            *(
+                (LIMIT.replace("1/second", rate), f"{rate!r} is not a rate")
+                for rate in ("1e3/minute", "5/min", "5/fortnight", "100/minute;", "5/minute each", "/minute")
+            ),
+            (LIMIT.replace("1/second", f"{10**15}/day"), f"at most {10**15 - 1}"),
+            (LIMIT.replace("1/second", "60/minute;1 per 60 second"), "two windows of the same length"),
+            (
+                LIMIT.replace('"1/second"', "7"),
+                "tiers.default.limits[0].rate = 7: Input should be a valid string",
+            ),
+            (LIMIT.replace('rate = "1/second"', ""), "tiers.default.limits[0].rate: must be given"),
+            (LIMIT.replace('name = "l"', ""), "tiers.default.limits[0].name: must be given"),
+            (LIMIT.replace('"l"', '"' + "l" * 33 + '"'), "at most 32"),
+            (LIMIT.replace('"l"', '""'), "at most 32"),
+            (LIMIT.replace('"requests"', '"cost"'), "tiers.default.limits[0].unit = 'cost'"),
+            (LIMIT + 'algorithm = "bucket"', "tiers.default.limits[0].algorithm = 'bucket'"),
+            (LIMIT + 'algorithm = "gcra"\nburst = 0', "limits[0].burst = 0: Input should be greater than 0"),
+            (LIMIT + 'algorithm = "gcra"\nburst = 1.5', "limits[0].burst = 1.5"),
+            ("[tiers.default]\nlimts = []", "tiers.default.limts: no such setting; did you mean `limits`?"),
+            ("[tiers.gold]", "`default_tier` is 'default', but the tiers are: gold"),
+            ("[identity]\nanonymos = 1", "identity.anonymos = 1: no such setting; did you mean `anonymous`?"),
+            ("[identity.headers]\nusr = 'x'", "identity.headers.usr: no such setting; did you mean `user`?"),
+            ("[identity.jwt]\nsecret = 'x'\nalgorithm = 'HS256'", "did you mean `algorithms`?"),
+            ("[identity.jwt]\nsecret = 'x'\nalgorithms = []", "must be HS… with a `secret`"),
+            ("[body]\nmax_byte = 1", "body.max_byte = 1: no such setting; did you mean `max_bytes`?"),
+            ("[body]\nmax_bytes = -1", "body.max_bytes = -1: Input should be greater than 0"),
+            ("[body]\ntimeout_seconds = 0", "body.timeout_seconds = 0: Input should be greater than 0"),
+            ("[backend]\nuri = 'x'", "no such setting; did you mean `url`?"),
+            ("[backend]\nurl = 'x'", "backend.url: Input should be a valid URL"),
+            (
+                "[models]\nmax_output_tokens = { a = 0 }",
+                "models.max_output_tokens.a = 0: Input should be greater",
+            ),
+            (
+                "[[routes]]\npath = '/x'\nmethod = ['GET']",
+                "routes[0].method: no such setting; did you mean `methods`?",
+            ),
+            ("[[routes]]\npath = '/x'\nmethods = 'GET'", "routes[0].methods = 'GET'"),
+            ("[[routes]]\npath = '/x'\naction = 'block'", "routes[0].action = 'block'"),
+            ("unknown_paths = 'guard'", "unknown_paths = 'guard': Input should be 'deny', 'count' or 'pass'"),
+            ("zzz = 1", "zzz = 1: no such setting; there are mode, unknown_paths,"),
+            ("\nmode = 1 2", "(at line 2, column 10)"),
+            ("\n\n[store\n", "not TOML: Expected ']' at the end of a table declaration (at line 3,"),
             (LIMIT.replace('"1/second"', '"1/minute;2/minute"'), "two windows of the same length"),
             (LIMIT.replace('"l"', '"L l"'), "must be lower-case letters, digits, `-` and `_`"),
             (LIMIT + "brst = 3", "tiers.default.limits[0].brst = 3: no such setting; did you mean `burst`?"),
@@ -160,9 +305,87 @@ class TestErrors:
         with pytest.raises(ConfigError, match=r"missing\.toml: No such file"):
             load(tmp_path / "missing.toml")
 
+    def test_a_file_that_cannot_be_read_is_an_error_too(self, tmp_path: Path) -> None:
+        (tmp_path / "guard.toml").write_bytes(b'mode = "\xff"')
+        with pytest.raises(ConfigError, match=r"guard\.toml: not UTF-8"):
+            load()
+        with pytest.raises(ConfigError, match="Is a directory"):
+            load(tmp_path)
+
+    def test_a_variable_must_name_a_file_that_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GUARD_CONFIG", "missing.toml")
+        with pytest.raises(ConfigError, match=r"missing\.toml: No such file"):
+            load()
+
+    @pytest.mark.parametrize("rate", ["1 per 99999999999 year", "1 per 11 year"])
+    def test_a_window_that_no_store_can_keep_is_refused(self, tmp_path: Path, rate: str) -> None:
+        with pytest.raises(ConfigError, match=r"limits\[0\]\.rate"):
+            load(written(tmp_path, LIMIT.replace("1/second", rate)))
+
+    def test_a_burst_that_no_header_can_carry_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"limits\[0\]\.burst"):
+            load(written(tmp_path, LIMIT + f'algorithm = "gcra"\nburst = {10**15}'))
+
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [
+            ("[store]\nreservation_seconds", "inf"),
+            ("[store]\nreservation_seconds", "nan"),
+            ("[body]\ntimeout_seconds", "nan"),
+            ("[body]\ntimeout_seconds", "-inf"),
+        ],
+    )
+    def test_a_time_that_is_no_number_is_refused(self, tmp_path: Path, setting: str, value: str) -> None:
+        with pytest.raises(ConfigError, match="_seconds = "):
+            load(written(tmp_path, f"{setting} = {value}"))
+
+    @pytest.mark.parametrize("algorithms", ['["none"]', '["RS999"]', '["RS256", "none"]', '["rs256"]'])
+    def test_an_algorithm_that_does_not_exist_is_refused(self, tmp_path: Path, algorithms: str) -> None:
+        text = f'[identity.jwt]\nkey_file = "issuer.pem"\nalgorithms = {algorithms}\n'
+        with pytest.raises(ConfigError, match="algorithms"):
+            load(written(tmp_path, text))
+
+    def test_a_tier_with_a_bad_name_is_found_in_the_file(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError) as error:
+            load(written(tmp_path, "[tiers.default]\n[tiers.Big]\n"))
+        assert str(error.value).startswith(str(tmp_path / "guard.toml"))
+        assert "must be lower-case letters" in str(error.value)
+
+    def test_a_value_is_blamed_on_whoever_gave_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = written(tmp_path, "[store]\ndeadline_ms = 70\n")
+        monkeypatch.setenv("GUARD_STORE__DEADLINE_MS", "soon")
+        with pytest.raises(ConfigError) as error:
+            load(file)
+        assert str(error.value).startswith("GUARD_STORE__DEADLINE_MS: ")
+        assert "70" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("GUARD_IDENTITY__TRUSTED_PROXIES", "10.0.0.0/8"),
+            ("GUARD_STORE", "redis://:canary@x"),
+            ("GUARD_BACKEND__HEADERS", "authorization=canary"),
+            ("GUARD_ROUTES", "/v1"),
+            ("GUARD_TIERS__DEFAULT__LIMITS", "[{"),
+        ],
+    )
+    def test_a_variable_that_is_not_json_where_json_is_needed_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigError) as error:
+            load()
+        assert variable.partition("__")[0] in str(error.value)
+        assert "canary" not in str(error.value)
+
     @pytest.mark.parametrize(
         ("variable", "value", "message"),
         [
+            ("guard_mod", "x", "no such setting"),
+            ("GUARD_TIER__DEFAULT__LIMITS", "[]", "did you mean `GUARD_TIERS`?"),
+            ("GUARD_", "x", "no such setting"),
             ("GUARD_MOD", "x", "GUARD_MOD: no such setting; did you mean `GUARD_MODE`?"),
             ("GUARD_MODE", "x", "GUARD_MODE: Input should be"),
             (
@@ -196,6 +419,50 @@ class TestErrors:
             load(written(tmp_path, text))
         assert "canary" not in str(error.value)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '[identity]\npeper = "canary"',
+            '[identity]\npepper_file = "canary"',
+            '[identity.jwt]\nalgorithms = ["HS256"]\nsecert = "canary"',
+            '[store]\nredisurl = "redis://:canary@x"',
+            '[store]\nurl = "redis://:canary@x"',
+            'pepper = "canary"',
+            'redis = "redis://:canary@x"',
+            '[backend]\nheader = "Bearer canary"',
+            '[backend]\nurl = "ftp://user:canary@x"',
+            '[identity]\npepper = ["canary"]',
+            '[identity]\npepper = "canary',
+        ],
+    )
+    def test_not_even_where_its_setting_is_misspelt(self, tmp_path: Path, text: str) -> None:
+        with pytest.raises(ConfigError) as error:
+            load(written(tmp_path, text))
+        assert "canary" not in str(error.value)
+
+    @pytest.mark.parametrize(
+        ("variable", "value"),
+        [
+            ("GUARD_IDENTITY__PEPPER", "canary"),
+            ("GUARD_IDENTITY__PEPER", "canary"),
+            ("GUARD_PEPPER", "canary"),
+            ("GUARD_STORE__REDIS_URL", "http://:canary@x"),
+            ("GUARD_BACKEND__HEADERS", '{"authorization": ["canary"]}'),
+        ],
+    )
+    def test_nor_where_it_comes_from_a_variable(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+    ) -> None:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ConfigError) as error:
+            load()
+        assert "canary" not in "".join(traceback.format_exception(error.value))
+
+    def test_a_password_in_a_backends_url_has_a_better_place(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="put credentials into `headers`") as error:
+            load(written(tmp_path, '[backend]\nurl = "http://user:canary@x"'))
+        assert "canary" not in str(error.value)
+
     def test_nor_in_what_settings_look_like(self, tmp_path: Path) -> None:
         text = """
             [store]
@@ -208,3 +475,64 @@ class TestErrors:
         settings = load(written(tmp_path, text))
         assert "canary" not in repr(settings)
         assert "canary" not in settings.model_dump_json()
+
+
+class TestStarterFile:
+    FILE = Path(guard.cli.__file__).parent / "starter.toml"
+
+    def stated(self) -> dict[str, Any]:
+        return tomllib.loads(self.FILE.read_text("utf-8"))
+
+    def suggested(self, section: str) -> dict[str, Any]:
+        """What a section states behind `#`, without the examples of what is off unless set."""
+        body = (
+            self.FILE.read_text("utf-8")
+            .partition(f"\n[{section}]\n")[2]
+            .partition("\n[")[0]
+            .partition("\n\n")[0]
+        )
+        lines = [line.removeprefix("# ") for line in body.splitlines() if " = " in line]
+        return tomllib.loads("\n".join(lines))
+
+    def test_it_loads(self) -> None:
+        policy = load(self.FILE).policy()
+        assert set(policy.tiers) == {"default", "pro"}
+        assert [limit.name for limit in policy.tiers["default"].limits] == [
+            "requests",
+            "tokens",
+            "network-requests",
+        ]
+
+    @pytest.mark.parametrize("name", ["mode", "unknown_paths", "on_store_error", "default_tier", "data_dir"])
+    def test_what_it_sets_at_the_top_is_the_default(self, name: str) -> None:
+        assert str(self.stated()[name]) == str(getattr(Settings(), name))
+
+    @pytest.mark.parametrize(
+        ("section", "names"),
+        [
+            ("store", {"deadline_ms", "reservation_seconds"}),
+            ("identity", {"anonymous", "unknown_keys", "forwarded_header"}),
+            ("body", {"max_bytes", "timeout_seconds", "max_buffered_bytes"}),
+            ("backend", {"connect_timeout_seconds", "read_timeout_seconds"}),
+            ("models", {"default_max_output_tokens"}),
+        ],
+    )
+    def test_what_it_says_is_the_default_is(self, section: str, names: set[str]) -> None:
+        suggested = self.suggested(section)
+        fields = type(getattr(Settings(), section)).model_fields
+        assert names <= set(suggested) <= set(fields)
+        defaults = getattr(Settings(), section)
+        assert {name: suggested[name] for name in names} == {name: getattr(defaults, name) for name in names}
+
+    def test_its_routes_and_limits_are_among_the_defaults(self, tmp_path: Path) -> None:
+        starter, default = load(self.FILE), load()
+        assert set(starter.routes) <= set(default.routes)
+        assert starter.tiers["default"].limits[:2] == default.tiers["default"].limits
+
+    def test_every_setting_is_in_it(self) -> None:
+        text = self.FILE.read_text("utf-8")
+        for section in ("store", "identity", "body", "backend", "models"):
+            for name in type(getattr(Settings(), section)).model_fields:
+                assert re.search(rf"^(# )?(\[identity\.)?{name}( =|\])", text, re.MULTILINE), (
+                    f"{section}.{name}"
+                )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking"})
 
+DEEPEST_RESULT = 8
+"""A tool's result may hold blocks, but not results in results without end."""
+
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -105,8 +108,10 @@ def _timestamp(moment: datetime) -> str:
     return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _content(content: Any, name: str) -> tuple[list[str], int]:
+def _content(content: Any, name: str, *, depth: int = 0) -> tuple[list[str], int]:
     """The texts of a message's content, and how many blocks are not text."""
+    if depth > DEEPEST_RESULT:
+        raise QueryError(f"{name!r} has results in results in results.", param=name)
     if isinstance(content, str):
         return [content], 0
     texts: list[str] = []
@@ -122,7 +127,7 @@ def _content(content: Any, name: str) -> tuple[list[str], int]:
             case "tool_use":
                 texts.append(json.dumps(block.get("input"), ensure_ascii=False))
             case "tool_result":
-                inner, others = _content(block.get("content") or "", name)
+                inner, others = _content(block.get("content") or "", name, depth=depth + 1)
                 texts += inner
                 opaque += others
             case _:

@@ -89,7 +89,9 @@ class Meter(Protocol):
 class Tally:
     """Adds up what an answer costs: reported numbers where there are any, an estimate where there are none.
 
-    A chunk with text is at least one token, and a token has about `BYTES_PER_TOKEN` bytes.
+    A chunk with text is at least one token, and a token has about `BYTES_PER_TOKEN` bytes. `running_tokens`
+    is a report from the middle of an answer, which may be behind or of one choice only: at least so much
+    was used.
     """
 
     def __init__(self, query: Query) -> None:
@@ -98,6 +100,7 @@ class Tally:
         self._bytes = 0
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
+        self.running_tokens = 0
 
     def add(self, texts: Iterable[object]) -> None:
         """Count one chunk of output by its texts; what is not text counts nothing."""
@@ -112,7 +115,7 @@ class Tally:
     @property
     def usage(self) -> Usage:
         """The present total."""
-        estimate = max(self._chunks, -(-self._bytes // BYTES_PER_TOKEN))
+        estimate = max(self._chunks, -(-self._bytes // BYTES_PER_TOKEN), self.running_tokens)
         return Usage(
             self._estimated_input if self.input_tokens is None else self.input_tokens,
             estimate if self.output_tokens is None else self.output_tokens,

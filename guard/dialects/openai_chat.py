@@ -129,28 +129,37 @@ def _optional_object(payload: Json, name: str) -> Json:
 def _content(message: Json, where: str) -> tuple[list[str], int]:
     """The texts of a message, and how many parts are not text."""
     content = message.get("content")
-    texts = [call["arguments"] for call in _calls(message) if isinstance(call.get("arguments"), str)]
+    texts = [text for call in _calls(message) for text in _arguments(call)]
     if content is None:
         return texts, 0
     if isinstance(content, str):
         return [content, *texts], 0
-    parts = strict.objects(content, f"{where}content")
-    found = [part.get("text", part.get("refusal")) for part in parts]
-    for part, text in zip(parts, found, strict=True):
-        if part.get("type") == "text" and not isinstance(text, str):
+    opaque = 0
+    for part in strict.objects(content, f"{where}content"):
+        kind = part.get("type")
+        text = part.get(kind) if kind in ("text", "refusal") else None
+        if isinstance(text, str):
+            texts.append(text)
+        elif kind == "text":
             raise QueryError(f"'{where}content' has a text part without text.", param=f"{where}content")
-    visible = [text for text in found if isinstance(text, str)]
-    return [*visible, *texts], len(parts) - len(visible)
+        else:
+            opaque += 1
+    return texts, opaque
 
 
 def _calls(message: Json) -> Iterator[Json]:
-    """The functions that a message calls, in the present form and in the old one."""
+    """The functions and custom tools that a message calls, in the present form and in the old one."""
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else []:
-        if isinstance(call, dict) and isinstance(call.get("function"), dict):
-            yield call["function"]
+        if isinstance(call, dict):
+            yield from (call[kind] for kind in ("function", "custom") if isinstance(call.get(kind), dict))
     if isinstance(message.get("function_call"), dict):
         yield message["function_call"]
+
+
+def _arguments(call: Json) -> Iterator[str]:
+    """What a call passes on."""
+    yield from (call[name] for name in ("arguments", "input") if isinstance(call.get(name), str))
 
 
 def _texts(message: Any) -> Iterator[object]:
@@ -158,17 +167,23 @@ def _texts(message: Any) -> Iterator[object]:
     if isinstance(message, dict):
         yield from (message.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal"))
         for call in _calls(message):
-            yield from (call.get("name"), call.get("arguments"))
+            yield call.get("name")
+            yield from _arguments(call)
 
 
-def _take_usage(answer: Json, tally: Tally) -> bool:
+def _take_usage(answer: Json, tally: Tally, *, final: bool) -> bool:
+    """Whether there is sound usage; that of a chunk with choices is not the last word (vLLM sends such)."""
     usage = answer.get("usage")
     if not isinstance(usage, dict):
         return False
-    reported = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
-    if None in reported:
+    input_tokens, output_tokens = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    if input_tokens is None or output_tokens is None:
         return False
-    tally.input_tokens, tally.output_tokens = reported
+    tally.input_tokens = input_tokens
+    if final:
+        tally.output_tokens = output_tokens
+    else:
+        tally.running_tokens = max(tally.running_tokens, output_tokens)
     return True
 
 
@@ -185,12 +200,12 @@ def _watch(event: Event, tally: Tally) -> bool:
     for choice in choices:
         if isinstance(choice, dict):
             tally.add(_texts(choice.get("delta")))
-    return _take_usage(chunk, tally) and not choices
+    return _take_usage(chunk, tally, final=not choices) and not choices
 
 
 def _weigh(answer: Json, tally: Tally) -> None:
     """Take in a whole answer."""
-    if not _take_usage(answer, tally):
+    if not _take_usage(answer, tally, final=True):
         choices = answer.get("choices")
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, dict):

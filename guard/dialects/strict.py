@@ -59,8 +59,8 @@ def serialize(payload: Json) -> bytes:
 def refuse_variants(payload: Json, names: Collection[str]) -> None:
     """Refuse `Model` beside or instead of `model`: some backends match names without regard to case."""
     for name in payload:
-        if name not in names and name.lower() in names:
-            raise QueryError(f"Write {name.lower()!r}, not {name!r}.", param=name)
+        if name not in names and name.casefold() in names:
+            raise QueryError(f"Write {name.casefold()!r}, not {name!r}.", param=name)
 
 
 def integer(payload: Json, name: str, *, least: int = 0) -> int | None:

@@ -53,6 +53,23 @@ class TestReading:
             ({"max_tokens": None}, "max_tokens"),
             ({"max_tokens": 0}, "max_tokens"),
             ({"max_tokens": "9"}, "max_tokens"),
+            ({"max_tokens": True}, "max_tokens"),
+            ({"max_tokens": -1}, "max_tokens"),
+            ({"max_tokens": 1.5}, "max_tokens"),
+            ({"max_tokens": 2**53}, "max_tokens"),
+            ({"model": None}, "model"),
+            ({"model": ""}, "model"),
+            ({"messages": None}, "messages"),
+            ({"messages": {}}, "messages"),
+            ({"messages": ["x"]}, "messages"),
+            ({"messages": [{"content": "x"}]}, "messages[0].role"),
+            ({"messages": [{"role": "user", "content": "x"}, {"role": "user"}]}, "messages[1].content"),
+            ({"messages": [{"role": "user", "content": [7]}]}, "messages[0].content"),
+            ({"system": [{"type": "text"}]}, "system"),
+            ({"system": [7]}, "system"),
+            ({"stream": 1}, "stream"),
+            ({"MESSAGES": []}, "MESSAGES"),
+            ({"\u017fystem": "x"}, "\u017fystem"),
             ({"model": []}, "model"),
             ({"messages": []}, "messages"),
             ({"messages": [{"role": "user"}]}, "messages[0].content"),
@@ -66,6 +83,36 @@ class TestReading:
         with pytest.raises(QueryError) as refused:
             DIALECT.read(payload(**fields))
         assert refused.value.param == param
+
+    @pytest.mark.parametrize("kind", ["image", "document", "search_result", "redacted_thinking", None])
+    def test_what_is_not_text_is_opaque_wherever_it_stands(self, kind: str | None) -> None:
+        block: dict[str, Any] = {"type": kind, "source": {}, "text": ""}
+        result = {"type": "tool_result", "content": [block, block]}
+        assert DIALECT.read(
+            payload(system=[block], messages=[{"role": "user", "content": [block, result]}])
+        ).input_tokens == (4 * OPAQUE_TOKENS + 2 * 4)
+
+    @pytest.mark.parametrize("empty", [{}, {"content": None}, {"content": ""}, {"content": []}])
+    def test_a_tool_may_have_no_result(self, empty: dict[str, Any]) -> None:
+        messages = [{"role": "user", "content": [{"type": "tool_result", **empty}]}]
+        assert DIALECT.read(payload(messages=messages)).turns == (Turn("user", ""),)
+
+    def test_tools_count_as_input(self) -> None:
+        tools = [{"name": "f", "description": "x" * 400, "input_schema": {}}]
+        assert DIALECT.read(payload(tools=tools)).input_tokens > DIALECT.read(payload()).input_tokens + 100
+        assert DIALECT.read(payload(tools=None)) == DIALECT.read(payload())
+
+    def test_there_is_one_answer_whatever_n_says(self) -> None:
+        assert DIALECT.read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
+            "m", (Turn("user", "hello"),), stream=True, max_output_tokens=128, n=1, input_tokens=6
+        )
+
+    def test_results_in_results_are_refused_where_they_go_too_deep(self) -> None:
+        content: Any = "x"
+        for _ in range(10_000):
+            content = [{"type": "tool_result", "content": content}]
+        with pytest.raises(QueryError):
+            DIALECT.read(payload(messages=[{"role": "user", "content": content}]))
 
     def test_usage_need_not_be_asked_for(self) -> None:
         assert DIALECT.ask_usage(payload(stream=True)) is None
@@ -115,6 +162,63 @@ class TestMetering:
     def test_without_any_usage_both_are_estimated(self) -> None:
         assert usage_of(TEXT * 3, []) == Usage(11, 3)
 
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    @pytest.mark.parametrize("hide", [True, False])
+    def test_every_byte_goes_on_at_once(self, end: str, *, hide: bool) -> None:
+        stream = (START + TEXT + b": ping\n\n" + END + b"event: message_stop").replace(b"\n", end.encode())
+        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=hide)
+        for place in range(len(stream)):
+            assert meter.feed(stream[place : place + 1]) == stream[place : place + 1]
+        assert meter.finish() == b""
+        assert meter.usage == Usage(325, 42)
+
+    @pytest.mark.parametrize(
+        ("start", "end", "usage"),
+        [
+            ({"input_tokens": 5}, {"output_tokens": 42}, Usage(5, 42)),
+            ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
+            ({"input_tokens": 5}, {"input_tokens": None, "output_tokens": 42}, Usage(5, 42)),
+            ({"input_tokens": 0}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
+            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0)),
+            ({"input_tokens": 5, "cache_read_input_tokens": -3}, {"output_tokens": 42}, Usage(5, 42)),
+            ({"input_tokens": True}, {"output_tokens": True}, Usage(11, 3)),
+            ({"input_tokens": -5}, {"output_tokens": -1}, Usage(11, 3)),
+            ({"input_tokens": "5"}, {"output_tokens": 4.5}, Usage(11, 3)),
+            (None, None, Usage(11, 3)),
+            ([], "x", Usage(11, 3)),
+        ],
+    )
+    def test_reports_are_joined_and_unsound_ones_replaced_by_an_estimate(
+        self, start: Any, end: Any, usage: Usage
+    ) -> None:
+        first = event({"type": "message_start", "message": {"usage": start}})
+        assert usage_of(first + TEXT * 3 + event({"type": "message_delta", "usage": end}), []) == usage
+
+    def test_an_answer_that_talks_of_usage_is_not_believed(self) -> None:
+        text = 'event: message_delta\ndata: {"type":"message_delta","usage":{"output_tokens":0}}\n\n'
+        imitation = event(
+            {"type": "content_block_delta", "delta": {"text": text}, "usage": {"output_tokens": 0}}
+        )
+        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4))
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            b"data: {\n\n",
+            b"data: 7\n\n",
+            b"data: []\n\n",
+            b"data: \xff\n\n",
+            b"data: " + b"[" * 5000 + b"\n\n",
+            b'data: {"type": "message_start", "message": 7}\n\n',
+            b'data: {"type": "content_block_delta", "delta": []}\n\n',
+            b'data: {"type": ["message_delta"]}\n\n',
+            b": comment\n\n",
+            b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
+        ],
+    )
+    def test_what_cannot_be_read_passes_and_counts_nothing(self, junk: bytes) -> None:
+        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2)
+
     def test_thinking_and_tool_input_count_as_output(self) -> None:
         thinking = event({"type": "content_block_delta", "delta": {"thinking": "x" * 40}})
         tool = event({"type": "content_block_delta", "delta": {"partial_json": "x" * 40}})
@@ -134,6 +238,21 @@ class TestMetering:
             ),
             ({"content": [{"type": "tool_use", "input": {"a": "x" * 31}}]}, Usage(11, 10)),
             ({"content": 7}, Usage(11, 0)),
+            ({"content": [{"text": '{"usage": {"output_tokens": 1}}'}]}, Usage(11, 8)),
+            ({"usage": {"input_tokens": 5, "output_tokens": 0}, "content": [{"text": "x"}]}, Usage(5, 0)),
+            (
+                {
+                    "usage": {
+                        "input_tokens": 1,
+                        "cache_creation_input_tokens": 20,
+                        "cache_read_input_tokens": 300,
+                        "output_tokens": 4000,
+                    }
+                },
+                Usage(321, 4000),
+            ),
+            ({"usage": {"cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
+            ({"content": [{"thinking": "x" * 40}, {"text": "x" * 40}, 7, None]}, Usage(11, 20)),
         ],
     )
     def test_an_answer_in_one_piece(self, body: dict[str, Any], usage: Usage) -> None:
@@ -179,3 +298,43 @@ def test_the_limit_headers_have_a_reset_that_is_never_too_early() -> None:
         "anthropic-ratelimit-input-tokens-remaining": "70",
         "anthropic-ratelimit-input-tokens-reset": "2027-01-01T00:00:01Z",
     }
+
+
+@pytest.mark.parametrize(
+    ("refusal", "headers"),
+    [
+        (Refusal(429, "", "", retry_after_us=1), {"retry-after": "1", "retry-after-ms": "1"}),
+        (Refusal(429, "", "", retry_after_us=6_000_001), {"retry-after": "7", "retry-after-ms": "6001"}),
+        (Refusal(429, "", "", retry_after_us=60_000_001), {"retry-after": "61", "x-should-retry": "false"}),
+        (Refusal(429, "", ""), {"x-should-retry": "false"}),
+        (Refusal(503, "", "", retry_after_us=2_500_000), {"retry-after": "3", "retry-after-ms": "2500"}),
+        (Refusal(503, "", ""), {}),
+        (Refusal(403, "", ""), {"x-should-retry": "false"}),
+        (Refusal(403, "", "", retry_after_us=9_000_000), {"retry-after": "9", "x-should-retry": "false"}),
+        (Refusal(400, "", ""), {"x-should-retry": "false"}),
+        (Refusal(401, "", ""), {"x-should-retry": "false"}),
+        (Refusal(404, "", ""), {"x-should-retry": "false"}),
+        (Refusal(413, "", ""), {"x-should-retry": "false"}),
+    ],
+)
+def test_a_refusal_says_whether_to_come_again_and_when(refusal: Refusal, headers: dict[str, str]) -> None:
+    given = dict(DIALECT.refuse(refusal, "req_1").headers)
+    assert given == {"content-type": "application/json", "request-id": "req_1", **headers}
+
+
+def test_each_unit_has_headers_of_its_own() -> None:
+    def reading(unit: Unit, remaining: int, count: int) -> Reading:
+        window = Window(count, 60, count)
+        limit = Limit("l", unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, (window,))
+        return Reading(limit, window, EVERYTHING, remaining, 0, 0)
+
+    units = (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+    readings = [each for unit in units for each in (reading(unit, 90, 100), reading(unit, 3, 40))]
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    expected = {
+        f"anthropic-ratelimit-{unit}-{what}": value
+        for unit in ("requests", "tokens", "input-tokens", "output-tokens")
+        for what, value in (("limit", "40"), ("remaining", "3"), ("reset", "2026-01-02T03:04:05Z"))
+    }
+    assert dict(DIALECT.limit_headers(readings, now)) == expected
+    assert DIALECT.limit_headers([], now) == []

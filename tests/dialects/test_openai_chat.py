@@ -46,6 +46,54 @@ class TestReading:
         )
         assert query.input_tokens == 2 + 1 + 1 + 1 + 4 * 4 + OPAQUE_TOKENS
 
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"type": "image_url", "image_url": {"url": "data:…"}},
+            {"type": "image_url", "image_url": {"url": "data:…"}, "text": ""},
+            {"type": "input_audio", "input_audio": {"data": "…"}, "text": "x"},
+            {"type": "file", "file": {"file_id": "f"}},
+            {"type": "video_url", "refusal": "x"},
+            {},
+        ],
+    )
+    def test_a_part_that_is_not_text_has_the_price_of_one(self, part: dict[str, Any]) -> None:
+        query = DIALECT.read(payload(messages=[{"role": "user", "content": [part]}]))
+        assert query.input_tokens >= OPAQUE_TOKENS
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"tool_calls": [{"type": "function", "function": {"name": "f", "arguments": "x" * 4000}}]},
+            {"function_call": {"name": "f", "arguments": "x" * 4000}},
+            {"content": [{"type": "refusal", "refusal": "x" * 4000}]},
+            {"tool_calls": [{"type": "custom", "custom": {"name": "f", "input": "x" * 4000}}]},
+        ],
+    )
+    def test_what_an_earlier_turn_called_or_said_is_input(self, message: dict[str, Any]) -> None:
+        query = DIALECT.read(payload(messages=[{"role": "assistant", **message}]))
+        assert query.input_tokens >= 1000
+
+    def test_text_is_priced_by_its_bytes_in_utf8(self) -> None:
+        messages = [{"role": "user", "content": "\N{GRINNING FACE}" * 10}]
+        assert DIALECT.read(payload(messages=messages)).input_tokens == 10 + 4
+
+    @pytest.mark.parametrize("name", ["tools", "functions", "response_format"])
+    def test_what_shapes_the_answer_counts_as_input(self, name: str) -> None:
+        assert DIALECT.read(payload(**{name: [{"x": "y" * 400}]})).input_tokens >= 100
+        assert DIALECT.read(payload(**{name: None})) == DIALECT.read(payload())
+
+    @pytest.mark.parametrize("name", ["user", "metadata", "safety_identifier", "prompt_cache_key"])
+    def test_what_a_client_says_of_itself_changes_nothing(self, name: str) -> None:
+        assert DIALECT.read(payload(**{name: "someone else"})) == DIALECT.read(payload())
+
+    def test_whether_it_streams(self) -> None:
+        assert [DIALECT.read(payload(stream=value)).stream for value in (True, False, None)] == [
+            True,
+            False,
+            False,
+        ]
+
     def test_tools_count_as_input(self) -> None:
         tools = [{"type": "function", "function": {"name": "f", "description": "x" * 400}}]
         assert DIALECT.read(payload(tools=tools)).input_tokens > DIALECT.read(payload()).input_tokens + 100
@@ -59,6 +107,8 @@ class TestReading:
             ({"max_tokens": 5, "max_completion_tokens": 7}, 7),
             ({"max_tokens": 9, "max_completion_tokens": 7}, 9),
             ({"max_tokens": None, "max_completion_tokens": 3}, 3),
+            ({"max_tokens": None, "max_completion_tokens": None}, None),
+            ({"max_tokens": 128.0}, 128),
         ],
     )
     def test_the_larger_cap_holds(self, fields: dict[str, Any], cap: int | None) -> None:
@@ -66,7 +116,16 @@ class TestReading:
 
     @pytest.mark.parametrize(
         ("fields", "n"),
-        [({}, 1), ({"n": None}, 1), ({"n": 3}, 3), ({"best_of": 4}, 4), ({"n": 2, "best_of": 5}, 5)],
+        [
+            ({}, 1),
+            ({"n": None}, 1),
+            ({"n": 3}, 3),
+            ({"n": 3.0}, 3),
+            ({"best_of": 4}, 4),
+            ({"n": 2, "best_of": 5}, 5),
+            ({"n": 5, "best_of": 2}, 5),
+            ({"n": None, "best_of": None}, 1),
+        ],
     )
     def test_the_number_of_answers(self, fields: dict[str, Any], n: int) -> None:
         assert DIALECT.read(payload(**fields)).n == n
@@ -88,6 +147,25 @@ class TestReading:
             ({"n": "128"}, "n"),
             ({"n": True}, "n"),
             ({"n": 0}, "n"),
+            ({"n": -1}, "n"),
+            ({"n": 1.5}, "n"),
+            ({"n": 2**53}, "n"),
+            ({"best_of": 0}, "best_of"),
+            ({"best_of": "4"}, "best_of"),
+            ({"max_tokens": 0}, "max_tokens"),
+            ({"max_tokens": True}, "max_tokens"),
+            ({"max_tokens": 9, "max_completion_tokens": "9"}, "max_completion_tokens"),
+            ({"max_completion_tokens": 0}, "max_completion_tokens"),
+            ({"prompt_logprobs": -1}, "prompt_logprobs"),
+            ({"min_tokens": "1"}, "min_tokens"),
+            ({"echo": 1}, "echo"),
+            ({"STREAM": True}, "STREAM"),
+            ({"messages": [{"role": "user", "content": "x"}, 7]}, "messages"),
+            ({"messages": [{"role": "user", "content": "x"}, {"role": 7}]}, "messages[1].role"),
+            (
+                {"messages": [{"role": "user", "content": [{"type": "text", "text": 7}]}]},
+                "messages[0].content",
+            ),
             ({"max_tokens": -1}, "max_tokens"),
             ({"max_tokens": "1_000"}, "max_tokens"),
             ({"stream": "on"}, "stream"),
@@ -153,6 +231,27 @@ class TestMetering:
         assert usage == Usage(5, 7)
         assert out.replace(b"\r", b"") == (head + tail).replace(b"\r", b"")
 
+    @given(
+        usages=st.lists(st.sampled_from(["none", "null", "mid"]), min_size=1, max_size=5),
+        ends=st.lists(st.sampled_from(["\n", "\r\n", "\r"]), min_size=8, max_size=8),
+        cuts=st.lists(st.integers(0, 900)),
+    )
+    def test_nothing_but_the_hidden_event_is_missing(
+        self, usages: list[str], ends: list[str], cuts: list[int]
+    ) -> None:
+        more: dict[str, dict[str, Any]] = {
+            "none": {},
+            "null": {"usage": None},
+            "mid": {"usage": {"prompt_tokens": 5, "completion_tokens": 1}},
+        }
+        events = [content("\N{GRINNING FACE}é", **more[usage]) for usage in usages]
+        head, hidden, tail = (
+            b"".join(event.replace(b"\n", end.encode()) for event, end in zip(each, ends, strict=False))
+            for each in (events, [USAGE_EVENT], [b": ping\n\n", DONE, b"data: cut off"])
+        )
+        out, usage = pass_through(head + hidden + tail, cuts, hide=True)
+        assert (out, usage) == (head + tail, Usage(5, 7))
+
     @given(stream=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400)), hide=st.booleans())
     def test_a_stream_of_anything_passes_unchanged(
         self, stream: bytes, cuts: list[int], *, hide: bool
@@ -179,6 +278,60 @@ class TestMetering:
         stream = content("x") * 9 + event({"choices": [], "usage": usage}) + DONE
         assert pass_through(stream, [], hide=True) == (stream, Usage(11, 9))
 
+    @pytest.mark.parametrize(
+        ("stream", "usage"),
+        [
+            (content("x") * 9, Usage(11, 9)),
+            (content("x" * 9), Usage(11, 3)),
+            (content("") * 9, Usage(11, 0)),
+            (content("é" * 3), Usage(11, 2)),
+            (content("x") * 9 + b'data: {"choices": [{"delta": {"content": "cut', Usage(11, 9)),
+            (content("x") * 9 + event({"error": {"message": "overloaded"}}), Usage(11, 9)),
+            (event(None) + event([]) + event(7) + b"data: {\n\n" + content("x"), Usage(11, 1)),
+            (event({"choices": [None, {"delta": None}, {"delta": {"content": 7}}]}), Usage(11, 0)),
+            (b"", Usage(11, 0)),
+        ],
+    )
+    def test_a_stream_that_was_cut_is_estimated(self, stream: bytes, usage: Usage) -> None:
+        assert pass_through(stream, [], hide=True) == (stream, usage)
+
+    def test_several_answers_are_counted_where_the_running_total_is_of_one(self) -> None:
+        # vLLM with `continuous_usage_stats`: each chunk has the total of its own choice, and only the last
+        # chunk, which a client that leaves never sees, has the sum.
+        chunks = [
+            event(
+                {
+                    "choices": [{"index": place % 8, "delta": {"content": "x"}}],
+                    "usage": {"prompt_tokens": 5, "completion_tokens": 1 + place // 8},
+                }
+            )
+            for place in range(80)
+        ]
+        assert pass_through(b"".join(chunks), [], hide=True)[1] == Usage(5, 80)
+        assert pass_through(b"".join([*chunks, USAGE_EVENT]), [], hide=True)[1] == Usage(5, 7)
+
+    def test_what_is_said_after_an_early_report_is_counted(self) -> None:
+        first = content("", usage={"prompt_tokens": 5, "completion_tokens": 0})
+        assert pass_through(first + content("x") * 50, [], hide=True)[1] == Usage(5, 50)
+
+    def test_nothing_is_held_back_longer_than_its_event(self) -> None:
+        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=True)
+        assert meter.feed(content("x")[:-1]) == b""
+        assert meter.feed(b"\n" + content("y") + b"data: ") == content("x") + content("y")
+        assert meter.finish() == b"data: "
+        assert DIALECT.meter(QUERY, streaming=True, hide_usage=False).feed(b"da") == b"da"
+
+    def test_usage_is_hidden_with_its_details_and_only_where_that_was_asked(self) -> None:
+        details = {"completion_tokens_details": {"reasoning_tokens": 6}, "total_tokens": 12}
+        extra = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, **details}})
+        assert pass_through(extra + DONE, [], hide=True) == (DONE, Usage(5, 7))
+        assert pass_through(extra + DONE, [], hide=False) == (extra + DONE, Usage(5, 7))
+
+    def test_a_chunk_that_also_says_something_is_never_hidden(self) -> None:
+        last = content("x", usage={"prompt_tokens": 5, "completion_tokens": 7})
+        filtered = event({"choices": [], "prompt_filter_results": [{}], "usage": None})
+        assert pass_through(filtered + last + DONE, [], hide=True) == (filtered + last + DONE, Usage(5, 7))
+
     def test_a_long_chunk_is_several_tokens(self) -> None:
         assert pass_through(content("x" * 41), [], hide=False)[1] == Usage(11, 11)
 
@@ -190,6 +343,52 @@ class TestMetering:
     def test_an_answer_that_talks_of_usage_is_not_believed(self) -> None:
         text = 'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n'
         assert pass_through(content(text), [], hide=True) == (content(text), Usage(11, -(-len(text) // 4)))
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '"usage":{"prompt_tokens":1,"completion_tokens":1}',
+            '{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}',
+            '\r\n\r\ndata: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}\r\n\r\n',
+        ],
+    )
+    def test_nor_is_one_in_one_piece(self, text: str) -> None:
+        message = {"content": text, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=True)
+        body = json.dumps({"choices": [{"message": message}]}).encode()
+        assert meter.feed(body) + meter.finish() == body
+        assert meter.usage == Usage(11, -(-len(text) // 4))
+
+    @given(cuts=st.lists(st.integers(0, 200)))
+    def test_an_answer_in_one_piece_may_come_in_any_chunking(self, cuts: list[int]) -> None:
+        answer = {
+            "choices": [{"message": {"content": "é"}}],
+            "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        }
+        body = json.dumps(answer, ensure_ascii=False).encode()
+        places = sorted({min(cut, len(body)) for cut in cuts} | {0, len(body)})
+        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        assert (
+            b"".join(meter.feed(body[start:end]) for start, end in pairwise(places)) + meter.finish() == body
+        )
+        assert meter.usage == Usage(3, 4)
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {"content": "x" * 40},
+            {"reasoning": "x" * 20, "content": "x" * 20},
+            {"refusal": "x" * 40},
+            {"tool_calls": [{"function": {"name": "x" * 20, "arguments": "x" * 20}}]},
+            {"tool_calls": [{"type": "custom", "custom": {"name": "x" * 20, "input": "x" * 20}}]},
+        ],
+    )
+    @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 3, "completion_tokens": -4}])
+    def test_all_that_an_answer_says_is_estimated(self, message: dict[str, Any], usage: Any) -> None:
+        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter.feed(json.dumps({"choices": [{"message": message}] * 2, "usage": usage}).encode())
+        meter.finish()
+        assert meter.usage == Usage(11, 20)
 
     def test_an_answer_in_one_piece(self) -> None:
         body = json.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
@@ -276,6 +475,25 @@ class TestRefusing:
 
     def test_a_failure_of_ours_may_be_retried(self) -> None:
         assert "x-should-retry" not in headers_of(Refusal(502, "", ""))
+        assert headers_of(Refusal(503, "", "", retry_after_us=1_000_000))["retry-after"] == "1"
+        assert "x-should-retry" not in headers_of(Refusal(503, "", "", retry_after_us=1_000_000))
+
+    def test_a_long_wait_is_told_in_full(self) -> None:
+        assert headers_of(Refusal(429, "", "", retry_after_us=86_399_000_001))["retry-after"] == "86400"
+
+    def test_no_wait_is_told_where_nobody_knows_it(self) -> None:
+        assert "retry-after" not in headers_of(Refusal(429, "", ""))
+        assert headers_of(Refusal(429, "", ""))["x-should-retry"] == "false"
+
+    @given(wait_us=st.integers(0, 10**12))
+    def test_whoever_waits_as_told_has_waited_long_enough(self, wait_us: int) -> None:
+        headers = headers_of(Refusal(429, "", "", retry_after_us=wait_us))
+        assert 0 <= int(headers["retry-after"]) * 1_000_000 - wait_us <= 1_000_000
+        assert int(headers["retry-after"]) > 0
+        if "retry-after-ms" in headers:
+            assert 0 <= int(headers["retry-after-ms"]) * 1000 - wait_us <= 1000
+            assert int(headers["retry-after-ms"]) > 0
+        assert ("retry-after-ms" in headers) is (wait_us <= 60_000_000) is ("x-should-retry" not in headers)
 
 
 def reading(unit: Unit, remaining: int, count: int, reset_us: int) -> Reading:
@@ -309,9 +527,19 @@ def test_the_limit_headers_are_those_of_the_tightest_window() -> None:
         (11_001, "12ms"),
         (1_000_000, "1s"),
         (5_000_001, "6s"),
+        (999_999, "1000ms"),
+        (59_000_001, "1m0s"),
         (60_000_000, "1m0s"),
+        (3_599_000_001, "1h0m0s"),
+        (3_600_000_000, "1h0m0s"),
+        (86_400_000_000, "24h0m0s"),
         (7_261_000_000, "2h1m1s"),
     ],
 )
 def test_durations(microseconds: int, text: str) -> None:
     assert duration(microseconds) == text
+
+
+def test_no_limit_is_told_where_there_is_none() -> None:
+    assert DIALECT.limit_headers([], datetime.now(UTC)) == []
+    assert DIALECT.limit_headers([reading(Unit.OUTPUT_TOKENS, 1, 2, 3)], datetime.now(UTC)) == []

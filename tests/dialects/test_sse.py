@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.dialects.sse import LARGEST_EVENT, EventSplitter
+from guard.dialects.sse import LARGEST_EVENT, Event, EventSplitter
 
 lines = st.sampled_from(
     [
@@ -48,7 +49,7 @@ def test_all_bytes_come_out_again_and_the_data_does_not_depend_on_the_chunking(
     chunks = [stream[start:end] for start, end in pairwise(places)]
     raw, data, rest = split(chunks)
     assert b"".join(raw) + rest == stream
-    assert data == split([stream])[1]
+    assert (raw, data) == split([stream])[:2]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,15 @@ def test_all_bytes_come_out_again_and_the_data_does_not_depend_on_the_chunking(
         (b": keep-alive\n\ndata: a\n\n", [b"a"]),
         (b"datax: a\n\n", []),
         (b"data: a\n", []),
+        (b"\n\ndata: a\n\n\n\n", [b"a"]),
+        (b"data: a\r\n\ndata: b\n\r\ndata: c\r\r\ndata: d\r\n\r: more", [b"a", b"b", b"c", b"d"]),
+        (b"data\ndata\n\n", [b"\n"]),
+        (b"data: a\ndata\ndata: b\n\n", [b"a\n\nb"]),
+        (b"data:\ta\n\n", [b"\ta"]),
+        (b" data: a\n\n", []),
+        (b"Data: a\n\n", []),
+        (b"data: a\x00\x0b\x0c\xc2\x85\xe2\x80\xa8b\n\n", [b"a\x00\x0b\x0c\xc2\x85\xe2\x80\xa8b"]),
+        ("data: \N{GRINNING FACE}\n\n".encode(), ["\N{GRINNING FACE}".encode()]),
     ],
 )
 def test_data_is_what_the_standard_says(stream: bytes, data: list[bytes]) -> None:
@@ -78,3 +88,36 @@ def test_an_event_without_an_end_is_found_out() -> None:
     assert splitter.overlong
     assert len(splitter.rest()) > LARGEST_EVENT
     assert not splitter.overlong
+
+
+@given(stream=st.text("\r\n:da ", max_size=40).map(str.encode), cuts=st.lists(st.integers(0, 40)))
+def test_no_chunking_of_line_ends_changes_an_event(stream: bytes, cuts: list[int]) -> None:
+    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    assert split([stream[start:end] for start, end in pairwise(places)]) == split([stream])
+
+
+@given(stream=streams())
+def test_the_events_are_those_of_the_standard(stream: bytes) -> None:
+    data: list[bytes] = []
+    found: list[bytes] = []
+    # A CR that comes last may yet be half of a CRLF; and a line that has not ended is none.
+    for line in re.split(rb"\r\n|\n|\r", stream.removesuffix(b"\r"))[:-1]:
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            data.append(value.removeprefix(b" "))
+        elif not line:
+            found.append(b"\n".join(data))
+            data = []
+    assert split([stream])[1] == [each for each in found if each]
+
+
+@pytest.mark.parametrize("size", [LARGEST_EVENT, 4096])
+def test_a_long_event_that_ends_is_an_event(size: int) -> None:
+    stream = b"data: " + b"x" * (LARGEST_EVENT - 8) + b"\n\n"
+    splitter = EventSplitter()
+    events: list[Event] = []
+    for place in range(0, len(stream), size):
+        events += splitter.feed(stream[place : place + size])
+        assert not splitter.overlong
+    assert [len(event.data) for event in events] == [LARGEST_EVENT - 8]
+    assert splitter.rest() == b""

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guard.dialects import strict
 from guard.errors import QueryError
@@ -23,6 +26,8 @@ from guard.errors import QueryError
         b'{"a":1,"a":1}',
         b'{"model":"x","mod\\u0065l":"y"}',
         b'{"a":{"b":[{"c":1,"c":2}]}}',
+        b'{"n":1,"n":1.0,"\\u006e":1}',
+        b'{"":1,"":2}',
         b'{"a":NaN}',
         b'{"a":Infinity}',
         b'{"a":-Infinity}',
@@ -31,15 +36,28 @@ from guard.errors import QueryError
         b"\xef\xbb\xbf{}",
         '{"a":1}'.encode("utf-16"),
         '{"a":1}'.encode("utf-16-le"),
+        '{"a":1}'.encode("utf-16-be"),
         '{"a":1}'.encode("utf-32"),
+        '{"a":1}'.encode("utf-32-le"),
+        '{"a":1}'.encode("utf-32-be"),
         b'{"a":"\xff"}',
         b'{"a":"\xed\xa0\x80"}',
+        b'{"a":"\xc0\xaf"}',
+        b'{"a":"\xe2\x82"}',
         b'{"a":"\\ud800"}',
         b'{"a":"\\udc00 \\ud800"}',
         b'{"\\ud83d":1}',
+        b'{"a":[{"b":"\\uD83D\\u0041"}]}',
+        b'{"a":01}',
+        b'{"a":+1}',
+        b'{"a":.5}',
+        b'{"a":0x10}',
+        b"{'a':1}",
+        b'{"a":1}//',
         b'{"a":"\x00"}',
         b'{"a":' + b"9" * 10_000 + b"}",
         b"[" * (5 << 20),
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     ],
 )
@@ -64,14 +82,16 @@ def test_a_payload_is_written_as_it_was_read() -> None:
 
 @pytest.mark.parametrize(
     ("value", "read"),
-    [(None, None), (0, 0), (128, 128), (128.0, 128), (2**53 - 1, 2**53 - 1)],
+    [(None, None), (0, 0), (-0.0, 0), (128, 128), (128.0, 128), (2**53 - 1, 2**53 - 1)],
 )
 def test_integers_are_read(value: Any, read: int | None) -> None:
     assert strict.integer({"n": value}, "n") == read
     assert strict.integer({}, "n") is None
 
 
-@pytest.mark.parametrize("value", ["128", "1_0", True, False, 1.5, -1, 2**53, [], {}, ""])
+@pytest.mark.parametrize(
+    "value", ["128", "1_0", True, False, 1.5, -1, -1.0, 2**53, 2.0**53, 1e300, 10**400, [], {}, ""]
+)
 def test_what_is_not_quite_an_integer_is_refused(value: Any) -> None:
     with pytest.raises(QueryError) as refused:
         strict.integer({"n": value}, "n")
@@ -105,3 +125,74 @@ def test_a_name_in_other_case_is_refused(name: str) -> None:
 
 def test_names_that_are_nobodys_variant_pass() -> None:
     strict.refuse_variants({"model": 1, "Unknown": 2}, {"model"})
+
+
+@given(
+    value=st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**60), 2**60)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(lambda value: {"a": value}),
+    escaped=st.booleans(),
+)
+def test_whatever_is_read_is_what_was_written(value: dict[str, Any], *, escaped: bool) -> None:
+    body = json.dumps(value, ensure_ascii=escaped).encode()
+    assert strict.parse_object(body) == value
+    assert strict.parse_object(strict.serialize(value)) == value
+
+
+@given(body=st.binary(max_size=40) | st.text('{}[]:,"\\ud8c0aN1e9-. ', max_size=40).map(str.encode))
+def test_no_body_fails_in_another_way(body: bytes) -> None:
+    with suppress(QueryError):
+        assert strict.parse_object(body) == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (b'{"model":"x","mod\\u0065l":"y"}', "model"),
+        (b'{"a":{"b":[{"c":1,"c":2}]}}', "c"),
+        (b'{"' + b"x" * 999 + b'":1,"' + b"x" * 999 + b'":2}', "x" * 64),
+    ],
+)
+def test_a_name_that_stands_twice_is_told(body: bytes, name: str) -> None:
+    with pytest.raises(QueryError, match="stands twice") as refused:
+        strict.parse_object(body)
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":"\\ud83d\\ude00"}', b'{"a":"\\uD83D\\uDE00"}', '{"a":"\N{GRINNING FACE}"}'.encode()]
+)
+def test_a_pair_of_surrogates_is_one_character(body: bytes) -> None:
+    assert strict.parse_object(body) == {"a": "\N{GRINNING FACE}"}
+
+
+def test_a_payload_that_utf8_cannot_carry_is_not_written() -> None:
+    with pytest.raises(QueryError, match="surrogate"):
+        strict.serialize({"a": "\ud800"})
+
+
+# Go's decoder (Ollama) folds as Unicode does: U+017F is an `s`, U+212A a `k`.
+@pytest.mark.parametrize("name", ["\u017ftream", "mes\u017fages", "max_to\u212aens", "MAX_TO\u212aEN\u017f"])
+def test_a_name_that_only_folds_to_ours_is_refused(name: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        strict.refuse_variants({name: 1}, {"stream", "messages", "max_tokens"})
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize("value", [None, "", 7, [], {}, True])
+def test_a_string_must_be_there(value: Any) -> None:
+    with pytest.raises(QueryError) as refused:
+        strict.string({"role": value}, "role", where="messages[3].")
+    assert refused.value.param == "messages[3].role"
+
+
+@pytest.mark.parametrize("value", [None, {}, "x", [1], [{}, None], 7])
+def test_a_list_of_objects_is_nothing_else(value: Any) -> None:
+    with pytest.raises(QueryError) as refused:
+        strict.objects(value, "messages")
+    assert refused.value.param == "messages"
