@@ -63,7 +63,8 @@ class Identifier:
         """
         values: dict[bytes, list[str]] = {}
         for name, value in headers:
-            values.setdefault(name, []).append(value.decode("latin-1").strip())
+            # UTF-8 where it is that; other bytes stay distinct, and no name can be made of them.
+            values.setdefault(name, []).append(value.strip(b" \t").decode("utf-8", "surrogateescape"))
         peer = parse_address(client[0]) if client else None
         address = client_address(peer, self._hops(values), self._proxies)
         caller = (
@@ -97,17 +98,17 @@ class Identifier:
             scheme, _, secret = secret.partition(" ")
             if scheme.lower() != "bearer":
                 raise CredentialError("Send the key as `Authorization: Bearer …`.", status=401)
-        secret = secret.strip()
+        secret = secret.strip(" \t")
         if not secret:
             raise CredentialError("The key is empty.", status=401)
-        if self._tokens is not None and secret.count(".") == 2:
-            return self._tokens.verify(secret)
-        return self._key_caller(secret)
+        return self._secret_caller(secret)
 
-    def _key_caller(self, secret: str) -> Caller:
-        known = self._known.get(hashlib.sha256(secret.encode()).hexdigest())
+    def _secret_caller(self, secret: str) -> Caller:
+        known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
         if known is not None:
             return known
+        if self._tokens is not None and secret.count(".") == 2:
+            return self._tokens.verify(secret)
         if self._settings.unknown_keys == "refuse":
             raise CredentialError("Incorrect API key provided.", status=401)
         name = self._keys.credential(secret)
@@ -134,35 +135,44 @@ class TokenVerifier:
 
     def verify(self, token: str) -> Caller:
         """Whom the token names; raises `CredentialError`."""
-        settings = self._settings
-        try:
-            claims = jwt.decode(
-                token,
-                self._key(token),
-                algorithms=list(settings.algorithms),
-                issuer=settings.issuer,
-                audience=settings.audience,
-                options={"require": ["exp"], "verify_aud": settings.audience is not None},
-            )
-        except jwt.PyJWTError as error:
-            raise CredentialError("The token is not valid.", status=401) from error
+        claims = self._claims_of(token)
         attributes = {
-            attribute: _named(str(claims[claim]), claim)
+            attribute: _claimed(claims[claim], claim)
             for attribute, claim in self._claims.items()
-            if claim in claims
+            if claims.get(claim) is not None
         }
         principal = _principal(attributes)
         if principal is None:
             raise CredentialError("The token names nobody.", status=401)
         return Caller(principal, attributes, verified=True)
 
-    def _key(self, token: str) -> Any:
+    def _claims_of(self, token: str) -> dict[str, Any]:
+        settings = self._settings
+        failure: Exception | None = None
+        try:
+            for key in self._candidates(token):
+                try:
+                    return jwt.decode(
+                        token,
+                        key,
+                        algorithms=list(settings.algorithms),
+                        issuer=settings.issuer,
+                        audience=settings.audience,
+                        options={"require": ["exp"], "verify_aud": settings.audience is not None},
+                    )
+                except jwt.InvalidSignatureError as error:
+                    failure = error  # perhaps another key's
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            # PyJWT has a TypeError for a key of another kind than the algorithm's.
+            failure = error
+        raise CredentialError("The token is not valid.", status=401) from failure
+
+    def _candidates(self, token: str) -> list[Any]:
+        """The only key; else those of the token's key id, none standing for none."""
         if len(self._keys) == 1:
-            return next(iter(self._keys.values()))
+            return [key for _, key in self._keys]
         key_id = jwt.get_unverified_header(token).get("kid")
-        if key_id not in self._keys:
-            raise jwt.InvalidKeyError("no such key")
-        return self._keys[key_id]
+        return [key for name, key in self._keys if name == key_id]
 
 
 class _KeyEntry(BaseModel):
@@ -202,6 +212,11 @@ def read_keys_file(file: Path) -> dict[str, Caller]:
         attributes = {
             Attribute(field): value for field in ("user", "org", "tier") if (value := getattr(entry, field))
         }
+        for each in (name, *attributes.values()):
+            if not _is_name(each):
+                raise ConfigError(
+                    f"{file}: {each!r} is not a name of 1 to {LONGEST_NAME} printable characters"
+                )
         caller = Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name, **attributes}, verified=True)
         for digest in entry.sha256:
             if digest in callers:
@@ -210,21 +225,21 @@ def read_keys_file(file: Path) -> dict[str, Caller]:
     return callers
 
 
-def _token_keys(settings: JwtSettings) -> dict[str | None, Any]:
-    """The keys that may have signed a token, by key id."""
+def _token_keys(settings: JwtSettings) -> list[tuple[str | None, Any]]:
+    """The keys that may have signed a token, with their key ids."""
     if settings.secret is not None:
-        return {None: settings.secret.get_secret_value()}
+        return [(None, settings.secret.get_secret_value())]
     if settings.key_file is None:
         raise ConfigError("identity.jwt: give either `key_file` or `secret`")
     try:
         text = settings.key_file.read_text("utf-8")
         if text.lstrip().startswith("{"):
-            return {key.key_id: key for key in jwt.PyJWKSet.from_dict(json.loads(text)).keys}
+            return [(key.key_id, key) for key in jwt.PyJWKSet.from_dict(json.loads(text)).keys]
         algorithm = jwt.get_algorithm_by_name(settings.algorithms[0])
-        return {None: algorithm.prepare_key(text)}
+        return [(None, algorithm.prepare_key(text))]
     except OSError as error:
         raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: {error.strerror}") from error
-    except (ValueError, jwt.PyJWTError) as error:
+    except (TypeError, ValueError, jwt.PyJWTError) as error:
         raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: no key: {error}") from error
 
 
@@ -249,9 +264,20 @@ def _single(values: Mapping[bytes, list[str]], name: bytes) -> str:
     return found[0]
 
 
+def _claimed(value: Any, claim: str) -> str:
+    """A claim as a name: a text, or a number as some issuers count their users."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise CredentialError(f"{claim} is not a name.", status=401)
+    return _named(str(value), claim)
+
+
+def _is_name(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_NAME and value.isprintable()
+
+
 def _named(value: str, where: str) -> str:
     """A name that can be shown and stored."""
-    if not value or len(value) > LONGEST_NAME or not value.isprintable():
+    if not _is_name(value):
         raise CredentialError(
             f"{where} is not a name of 1 to {LONGEST_NAME} printable characters.", status=401
         )

@@ -4,13 +4,17 @@ import hmac
 import json
 import time
 from base64 import urlsafe_b64encode
+from contextlib import suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from guard.config import IdentitySettings
 from guard.core.identity import Attribute, Holder
@@ -25,6 +29,36 @@ if TYPE_CHECKING:
 
 KEYS = Keys(b"a pepper for the tests")
 SECRET = "a shared secret of more than 32 bytes"
+RSA_KEY = rsa.generate_private_key(65537, 2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+HEADER_NAMES = st.sampled_from(
+    [b"authorization", b"x-api-key", b"x-forwarded-for", b"x-user", b"x-org", b"x-tier"]
+)
+EVERY_WAY = Identifier(
+    IdentitySettings.model_validate(
+        {
+            "trusted_proxies": ["10.0.0.0/8"],
+            "headers": {"user": "x-user", "org": "x-org", "tier": "x-tier"},
+            "jwt": {"secret": SECRET, "algorithms": ["HS256"]},
+        }
+    ),
+    KEYS,
+)
+
+
+def b64(value: bytes) -> str:
+    return urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def pem_of(key: rsa.RSAPrivateKey, folder: Path) -> Path:
+    file = folder / "issuer.pem"
+    file.write_bytes(
+        key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+    )
+    return file
 
 
 def identify(
@@ -33,11 +67,13 @@ def identify(
     peer: str | None = "192.0.2.1",
 ) -> Identity:
     identifier = Identifier(IdentitySettings.model_validate(settings or {}), KEYS)
-    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers or []]
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers or []]
     return identifier.identify(raw, (peer, 1) if peer else None)
 
 
-def refused(settings: dict[str, Any] | None, headers: list[tuple[str, str]], peer: str = "192.0.2.1") -> int:
+def refused(
+    settings: dict[str, Any] | None, headers: list[tuple[str, str]], peer: str | None = "192.0.2.1"
+) -> int:
     with pytest.raises(CredentialError) as error:
         identify(settings, headers, peer)
     return error.value.status
@@ -61,6 +97,55 @@ class TestKeys:
         }
         assert len(names) == 3
 
+    @given(one=st.binary(max_size=30), other=st.binary(max_size=30))
+    def test_different_keys_are_different_callers_and_none_is_shown(self, one: bytes, other: bytes) -> None:
+        identifier = Identifier(IdentitySettings(), KEYS)
+        one, other = (b"sk-proj-0123456789abcdef" + urlsafe_b64encode(each) for each in (one, other))
+        callers = [identifier.identify([(b"x-api-key", key)], None) for key in (one, other)]
+        assert (callers[0] == callers[1]) is (one == other)
+        assert "sk-proj" not in repr(callers)
+        assert KEYS.digest(callers[0].principal) not in repr(callers)
+
+    @given(headers=st.lists(st.tuples(HEADER_NAMES, st.binary(max_size=20)), max_size=3))
+    def test_whatever_is_sent_is_a_caller_or_an_error_of_the_caller_s(
+        self, headers: list[tuple[bytes, bytes]]
+    ) -> None:
+        with suppress(CredentialError):
+            identity = EVERY_WAY.identify(headers, ("10.0.0.1", 1))
+            kinds = [name for name, _ in headers if name in (b"authorization", b"x-api-key")]
+            by = {0: Attribute.NETWORK, 1: Attribute.KEY}.get(len(kinds))
+            assert identity.principal.value
+            assert identity.principal.attribute in {Attribute.USER, Attribute.ORG, by}
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            ("sk-1", "SK-1"),
+            ("sk-1", "sk-1."),
+            ("sk-1", "sk-1\u00a0"),
+            ("sk-1", "sk-\u217c"),
+            ("clé\u00e0", "clé\u00c5"),
+            ("{}", "{ }"),
+            ("a:b", "a\x00b"),
+            ("k" * 65_536, "k" * 65_537),
+        ],
+    )
+    def test_keys_that_look_alike_are_different(self, one: str, other: str) -> None:
+        assert identify(headers=[("x-api-key", one)]) != identify(headers=[("x-api-key", other)])
+
+    def test_where_a_key_stands_makes_no_difference(self) -> None:
+        assert identify(headers=[("x-api-key", "k")]) == identify(headers=[("authorization", "BEARER k")])
+
+    def test_what_a_client_says_of_itself_is_no_fact(self) -> None:
+        claims = [("x-user-id", "root"), ("x-org", "acme"), ("x-real-ip", "6.6.6.6"), ("host", "x")]
+        assert identify(headers=[("x-api-key", "k"), *claims]) == identify(headers=[("x-api-key", "k")])
+
+    def test_an_error_never_repeats_the_credential(self) -> None:
+        for headers in ([("authorization", "Basic canary")], [("x-api-key", "canary")] * 2):
+            with pytest.raises(CredentialError) as error:
+                identify(headers=headers)
+            assert "canary" not in str(error.value)
+
     def test_another_pepper_gives_another_name(self) -> None:
         assert Keys(b"another").credential("sk-1") != KEYS.credential("sk-1")
 
@@ -76,6 +161,13 @@ class TestKeys:
             ([("x-api-key", "  ")], 401),
             ([("authorization", "Basic dXNlcjpwYXNz")], 401),
             ([("authorization", "sk-1")], 401),
+            ([("authorization", "Bearer a"), ("x-api-key", "")], 400),
+            ([("authorization", ""), ("x-api-key", "a")], 400),
+            ([("authorization", "Bearer a"), ("authorization", "Bearer a")], 400),
+            ([("authorization", "Basic x"), ("x-api-key", "a")], 400),
+            ([("authorization", "Bearer\ta")], 401),
+            ([("authorization", "Bearera")], 401),
+            ([("authorization", "Token a")], 401),
         ],
     )
     def test_a_credential_that_is_not_clear_is_an_error_not_an_anonymous_caller(
@@ -108,10 +200,66 @@ class TestKeysFile:
             assert identity.attributes[Attribute.ORG] == "acme"
             assert identity.attributes[Attribute.TIER] == "pro"
 
+    def test_a_key_that_it_does_not_know_is_another_s(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("k")}"\n')
+        stranger = identify(settings, [("x-api-key", "other")])
+        assert stranger.principal == Holder(Attribute.KEY, KEYS.credential("other"))
+        assert not stranger.verified
+        assert refused({**settings, "unknown_keys": "refuse"}, [("x-api-key", "other")]) == 401
+        assert identify({**settings, "unknown_keys": "refuse"}, [("x-api-key", "k")]).verified
+
+    def test_the_hash_of_a_key_is_no_key(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("k")}"\n')
+        assert not identify(settings, [("x-api-key", self.digest("k"))]).verified
+
+    def test_what_it_does_not_say_is_no_attribute(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("k")}"\norg = ""\n')
+        assert set(identify(settings, [("x-api-key", "k")]).attributes) == {
+            Attribute.KEY,
+            Attribute.IP,
+            Attribute.NETWORK,
+        }
+
+    def test_a_key_outside_ascii_is_hashed_as_sha256sum_does(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("clé")}"\n')
+        assert identify(settings, [("x-api-key", "clé")]).principal == Holder(Attribute.KEY, "laptop")
+
+    def test_a_known_key_may_look_like_a_token(self, tmp_path: Path) -> None:
+        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("sk.a.b")}"\n')
+        settings["jwt"] = {"secret": SECRET, "algorithms": ["HS256"]}
+        assert identify(settings, [("x-api-key", "sk.a.b")]).principal == Holder(Attribute.KEY, "laptop")
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '[""]\nsha256 = "{0}"',
+            '["a\\nb"]\nsha256 = "{0}"',
+            '[a]\nsha256 = "{0}"\nuser = "a\\u001b[2J"',
+            '[a]\nsha256 = "{0}"\norg = "{0}{0}{0}{0}{0}"',
+        ],
+    )
+    def test_a_name_in_it_can_be_shown_and_stored_like_any_other(self, tmp_path: Path, text: str) -> None:
+        settings = self.settings(tmp_path, text.replace("{0}", self.digest("k")))
+        with pytest.raises(ConfigError):
+            identify(settings)
+
+    def test_a_key_in_clear_is_refused_and_not_repeated(self, tmp_path: Path) -> None:
+        for text in ('[a]\nsha256 = "sk-canary"', '[a]\nsha256 = "{0}"\nkey = "sk-canary"'):
+            settings = self.settings(tmp_path, text.replace("{0}", self.digest("k")))
+            with pytest.raises(ConfigError) as error:
+                identify(settings)
+            assert "canary" not in str(error.value)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("x = ", "not TOML"),
+            ("x = 1", r"keys\.toml: x: "),
+            ("[a]\nsha256 = 7", r"a\.sha256"),
+            ('[a]\nsha256 = ["{0}", "{0}"]', "a and a have the same key"),
+            ('[a]\nsha256 = "{0}"\nuser = 7', r"a\.user"),
+            ('[a]\nsha256 = "{0}0"', r"a\.sha256\.0"),
+            ('[a]\nsha256 = "' + "A" * 64 + '"', r"a\.sha256\.0"),
             ("[a]", r"a\.sha256: Field required"),
             ('[a]\nsha256 = "abc"', r"a\.sha256\.0: String should match"),
             ("[a]\nsha256 = []", r"a\.sha256"),
@@ -158,6 +306,49 @@ class TestGateways:
 
     def test_a_name_that_stands_twice_is_refused(self) -> None:
         assert refused(self.SETTINGS, [("x-user", "a"), ("x-user", "b")], "10.0.0.1") == 400
+        assert refused(self.SETTINGS, [("x-org", "a"), ("x-org", "a")], "10.0.0.1") == 400
+
+    @pytest.mark.parametrize("name", ["José", "Éric", "Łukasz", "voilà", "Ü\N{GRINNING FACE}"])
+    def test_a_name_outside_ascii_is_that_name(self, name: str) -> None:
+        identity = identify(self.SETTINGS, [("x-user", name)], "10.0.0.1")
+        assert identity.principal == Holder(Attribute.USER, name)
+
+    def test_names_outside_ascii_do_not_fall_together(self) -> None:
+        one, other = (
+            identify(self.SETTINGS, [("x-user", name)], "10.0.0.1").principal for name in ("voilà", "voilÅ")
+        )
+        assert one != other
+
+    def test_a_bad_name_is_not_made_up_for_by_a_credential(self) -> None:
+        headers = [("x-user", ""), ("authorization", "Bearer k")]
+        assert refused(self.SETTINGS, headers, "10.0.0.1") == 401
+        assert refused(self.SETTINGS, [("x-user", "a"), ("x-tier", "")], "10.0.0.1") == 401
+
+    def test_a_tier_alone_is_nobody_and_loosens_nothing(self) -> None:
+        identity = identify(self.SETTINGS, [("x-tier", "pro"), ("x-api-key", "k")], "10.0.0.1")
+        assert identity.principal.attribute is Attribute.KEY
+        assert Attribute.TIER not in identity.attributes
+
+    @pytest.mark.parametrize("peer", [None, "", "192.0.2.1", "::ffff:192.0.2.1", "110.0.0.1"])
+    def test_only_the_peer_itself_is_asked_whether_it_is_trusted(self, peer: str | None) -> None:
+        spoofed = [("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.1"), *self.SAYS]
+        identity = identify(self.SETTINGS, spoofed, peer)
+        assert identity.principal.attribute is Attribute.NETWORK
+        assert not identity.verified
+
+    def test_a_gateway_s_address_may_be_written_as_ipv6(self) -> None:
+        assert identify(self.SETTINGS, self.SAYS, "::ffff:10.0.0.1").verified
+
+    def test_its_callers_are_told_apart_by_address_too(self) -> None:
+        headers = [*self.SAYS, ("x-forwarded-for", "2001:db8:1:2::7")]
+        attributes = identify(self.SETTINGS, headers, "10.0.0.1").attributes
+        assert attributes[Attribute.IP] == "2001:db8:1:2::7"
+        assert attributes[Attribute.NETWORK] == "2001:db8:1:2::/64"
+
+    def test_without_a_name_it_is_the_credential_that_counts(self) -> None:
+        assert identify(self.SETTINGS, [("x-api-key", "k")], "10.0.0.1").principal == Holder(
+            Attribute.KEY, KEYS.credential("k")
+        )
 
 
 class TestTokens:
@@ -169,7 +360,7 @@ class TestTokens:
         self,
         key: Any = SECRET,
         algorithm: str = "HS256",
-        headers: dict[str, str] | None = None,
+        headers: dict[str, Any] | None = None,
         **claims: Any,
     ) -> str:
         full = {"sub": "alice", "exp": int(time.time()) + 600, **claims}
@@ -203,23 +394,109 @@ class TestTokens:
             self.token(**right, sub=None),
             self.token(**right, sub="x" * 300),
             self.token("", "none", **right),
+            self.token("", "none", **right).replace("..", "."),
+            self.token(**right, exp="soon"),
+            self.token(**right, exp=True),
+            self.token(**right, iat=int(time.time()) + 600),
+            self.token(**right, sub=""),
+            self.token(**right, sub="a\nb"),
+            self.token(**{**right, "aud": ["you", "them"]}),
+            self.token(**{**right, "iss": "us/"}),
+            self.token(headers={"crit": ["x"], "x": "1"}, **right),
+            self.token(**right)[:-2],
+            self.token(**right).partition(".")[0] + ".e30.",
+            b64(b'{"alg":["HS256"]}') + ".e30.x",
+            b64(b'{"alg":"HS256","kid":["x"]}') + ".e30.x",
+            b64(b"[" * 40_000) + ".e30.x",
+            b64(b"\xff") + ".e30.x",
             "a.b.c",
+            "..",
+            "é.é.é",
         ]
         for token in wrong:
             assert refused(settings, self.bearer(token)) == 401
+            assert refused(settings, [("x-api-key", token)]) == 401
+
+    def test_one_of_several_audiences_is_enough(self) -> None:
+        settings = {"jwt": {**self.HS["jwt"], "audience": "me"}}
+        assert identify(settings, self.bearer(self.token(aud=["you", "me"]))).verified
+
+    def test_an_audience_that_nobody_asked_for_does_no_harm(self) -> None:
+        assert identify(self.HS, self.bearer(self.token(aud="you"))).verified
+
+    def test_an_error_never_repeats_the_token(self) -> None:
+        with pytest.raises(CredentialError) as error:
+            identify(self.HS, self.bearer(self.token(exp=1)))
+        assert str(error.value) == "The token is not valid."
+
+    @pytest.mark.parametrize("claim", [None, True, [], ["acme"], {}, {"id": "acme"}])
+    def test_a_claim_that_is_no_name_names_nobody(self, claim: Any) -> None:
+        settings = {"jwt": {**self.HS["jwt"], "user_claim": "email", "org_claim": None}}
+        claims = {"sub": "x", "email": claim, "exp": int(time.time()) + 600}
+        assert refused(settings, self.bearer(jwt.encode(claims, SECRET, "HS256"))) == 401
+
+    @pytest.mark.parametrize("name", ["org", "plan"])
+    def test_a_claim_that_is_null_is_absent(self, name: str) -> None:
+        claims = {"sub": "alice", name: None, "exp": int(time.time()) + 600}
+        identity = identify(self.HS, self.bearer(jwt.encode(claims, SECRET, "HS256")))
+        assert set(identity.attributes) == {Attribute.USER, Attribute.IP, Attribute.NETWORK}
+
+    def test_without_a_user_the_organisation_is_held(self) -> None:
+        token = self.token(sub=None, org="acme")
+        assert identify(self.HS, self.bearer(token)).principal == Holder(Attribute.ORG, "acme")
+
+    def test_a_token_is_no_weaker_than_the_key_that_comes_with_it(self) -> None:
+        headers = [*self.bearer(self.token(exp=1)), ("x-api-key", "k")]
+        assert refused(self.HS, headers) == 400
 
     def test_a_public_key_is_no_shared_secret(self, tmp_path: Path) -> None:
-        private = rsa.generate_private_key(65537, 2048)
-        pem = private.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        (tmp_path / "issuer.pem").write_bytes(pem)
+        pem = pem_of(RSA_KEY, tmp_path).read_bytes()
         settings = {"jwt": {"key_file": tmp_path / "issuer.pem"}}
-        assert identify(settings, self.bearer(self.token(private, "RS256"))).principal.value == "alice"
+        assert identify(settings, self.bearer(self.token(RSA_KEY, "RS256"))).principal.value == "alice"
         parts = ({"alg": "HS256", "typ": "JWT"}, {"sub": "root", "exp": 9_999_999_999})
         signed = b".".join(urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in parts)
         signature = urlsafe_b64encode(hmac.digest(pem, signed, "sha256")).rstrip(b"=")
         assert refused(settings, self.bearer(f"{signed.decode()}.{signature.decode()}")) == 401
+
+    @pytest.mark.parametrize("algorithm", ["ES256", "PS256", "RS512", "none", "EdDSA"])
+    def test_a_token_of_another_algorithm_is_refused(self, tmp_path: Path, algorithm: str) -> None:
+        settings = {"jwt": {"key_file": pem_of(RSA_KEY, tmp_path)}}
+        assert refused(settings, self.bearer(self.signed_with(algorithm))) == 401
+
+    def test_a_key_is_used_only_for_the_algorithms_of_its_kind(self, tmp_path: Path) -> None:
+        settings = {"jwt": {"key_file": pem_of(RSA_KEY, tmp_path), "algorithms": ["RS256", "ES256"]}}
+        with pytest.raises((CredentialError, ConfigError)):
+            identify(settings, self.bearer(self.signed_with("ES256")))
+
+    def signed_with(self, algorithm: str) -> str:
+        keys: dict[str, Any] = {"none": "", "ES256": EC_KEY, "EdDSA": ed25519.Ed25519PrivateKey.generate()}
+        return self.token(keys.get(algorithm, RSA_KEY), algorithm)
+
+    def test_a_key_set_without_key_ids_has_all_its_keys(self, tmp_path: Path) -> None:
+        private = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+        algorithm = jwt.get_algorithm_by_name("ES256")
+        keys = [json.loads(algorithm.to_jwk(key.public_key())) for key in private]
+        (tmp_path / "jwks.json").write_text(json.dumps({"keys": keys}))
+        settings = {"jwt": {"key_file": tmp_path / "jwks.json", "algorithms": ["ES256"]}}
+        for key in private:
+            assert identify(settings, self.bearer(self.token(key, "ES256"))).principal.value == "alice"
+        assert refused(settings, self.bearer(self.token(EC_KEY, "ES256"))) == 401
+
+    def test_a_shared_secret_in_a_key_set_signs_nothing(self, tmp_path: Path) -> None:
+        secret = {"kty": "oct", "k": b64(SECRET.encode()), "kid": "s", "alg": "HS256"}
+        public = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(EC_KEY.public_key()))
+        (tmp_path / "jwks.json").write_text(json.dumps({"keys": [secret, {**public, "kid": "e"}]}))
+        settings = {"jwt": {"key_file": tmp_path / "jwks.json", "algorithms": ["ES256"]}}
+        assert refused(settings, self.bearer(self.token(headers={"kid": "s"}))) == 401
+        assert identify(settings, self.bearer(self.token(EC_KEY, "ES256", {"kid": "e"}))).verified
+
+    @pytest.mark.parametrize("algorithm", ["RS999", "none", "rs256"])
+    def test_an_algorithm_that_does_not_exist_is_an_error_at_the_start(
+        self, tmp_path: Path, algorithm: str
+    ) -> None:
+        file = pem_of(RSA_KEY, tmp_path)
+        with pytest.raises((ConfigError, ValidationError)):
+            identify({"jwt": {"key_file": file, "algorithms": [algorithm]}})
 
     def test_a_key_set_is_chosen_from_by_key_id(self, tmp_path: Path) -> None:
         private = {name: ec.generate_private_key(ec.SECP256R1()) for name in ("one", "two")}
@@ -238,7 +515,15 @@ class TestTokens:
         assert refused(settings, self.bearer(self.token(private["one"], "ES256"))) == 401
 
     def test_a_key_that_is_no_token_is_a_key_still(self) -> None:
-        assert identify(self.HS, self.bearer("sk-1")).principal.attribute is Attribute.KEY
+        for key in ("sk-1", "a.b", "a.b.c.d"):
+            assert identify(self.HS, self.bearer(key)).principal == Holder(
+                Attribute.KEY, KEYS.credential(key)
+            )
+            assert refused({**self.HS, "unknown_keys": "refuse"}, self.bearer(key)) == 401
+
+    def test_a_token_file_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"identity\.jwt\.key_file: .*No such file"):
+            identify({"jwt": {"key_file": tmp_path / "none.pem"}})
 
     @pytest.mark.parametrize("content", ["", "no key", '{"keys": []}', '{"keys": 7}'])
     def test_a_key_file_without_a_key_is_an_error(self, tmp_path: Path, content: str) -> None:
@@ -264,6 +549,29 @@ class TestAnonymous:
 
     def test_they_can_be_refused(self) -> None:
         assert refused({"anonymous": "refuse"}, []) == 401
+        assert identify({"anonymous": "refuse"}, [("x-api-key", "k")]).principal.attribute is Attribute.KEY
+
+    def test_changing_the_address_within_a_network_changes_nobody(self) -> None:
+        peers = [f"2001:db8:1:2::{number:x}" for number in range(1, 300)]
+        assert len({identify(peer=peer).principal for peer in peers}) == 1
+        assert identify(peer="2001:db8:1:3::1").principal != identify(peer=peers[0]).principal
+
+    def test_a_credential_keeps_its_caller_wherever_it_comes_from(self) -> None:
+        here, there = (identify(headers=[("x-api-key", "k")], peer=peer) for peer in ("192.0.2.1", None))
+        assert here.principal == there.principal
+        assert here.attributes[Attribute.IP] == "192.0.2.1"
+        assert Attribute.IP not in there.attributes
+
+    @pytest.mark.parametrize("name", ["x-real-ip", "forwarded", "x-client-ip", "cf-connecting-ip"])
+    def test_no_other_header_moves_them(self, name: str) -> None:
+        settings = {"trusted_proxies": ["10.0.0.0/8"]}
+        headers = [(name, "for=6.6.6.6" if name == "forwarded" else "6.6.6.6")]
+        assert identify(settings, headers, "10.0.0.1").principal.value == "10.0.0.1/32"
+
+    def test_several_lines_are_one_list(self) -> None:
+        settings = {"trusted_proxies": ["10.0.0.0/8"]}
+        headers = [("x-forwarded-for", "6.6.6.6"), ("x-forwarded-for", "203.0.113.9, 10.0.0.7")]
+        assert identify(settings, headers, "10.0.0.1").principal.value == "203.0.113.9/32"
 
     def test_behind_a_proxy_they_are_told_apart(self) -> None:
         settings = {"trusted_proxies": ["10.0.0.0/8"]}
