@@ -341,9 +341,10 @@ class TestGateways:
 
     def test_its_callers_are_told_apart_by_address_too(self) -> None:
         headers = [*self.SAYS, ("x-forwarded-for", "2001:db8:1:2::7")]
-        attributes = identify(self.SETTINGS, headers, "10.0.0.1").attributes
-        assert attributes[Attribute.IP] == "2001:db8:1:2::7"
-        assert attributes[Attribute.NETWORK] == "2001:db8:1:2::/64"
+        identity = identify(self.SETTINGS, headers, "10.0.0.1")
+        assert identity.principal == Holder(Attribute.USER, "alice")
+        assert identity.attributes[Attribute.IP] == "2001:db8:1:2::7"
+        assert identity.attributes[Attribute.NETWORK] == "2001:db8:1:2::/64"
 
     def test_without_a_name_it_is_the_credential_that_counts(self) -> None:
         assert identify(self.SETTINGS, [("x-api-key", "k")], "10.0.0.1").principal == Holder(

@@ -26,10 +26,12 @@ class Sliding:
 
     def bring_to(self, now: int) -> None:
         periods = (now - self.start) // self.window.period_us
-        if periods >= 2 or self.current == self.previous == 0:
-            self.start, self.current, self.previous = now, 0, 0
+        if periods >= 2:
+            self.current, self.previous = 0, 0
         elif periods == 1:
             self.start, self.current, self.previous = self.start + self.window.period_us, 0, self.current
+        if self.current == self.previous == 0:
+            self.start = now
         self.now = now
 
     @property

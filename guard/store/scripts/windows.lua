@@ -10,6 +10,9 @@
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
 
+-- State is kept so much longer (ms) than it weighs: a replayed log has a clock of its own.
+local GRACE = 60000
+
 local algorithms = {}
 
 local sliding = {}
@@ -20,10 +23,12 @@ function sliding.load(window, text, now)
   start, current, previous = tonumber(start), tonumber(current), tonumber(previous)
   local age = start and math.floor((now - start) / window.period) or 2
   if age >= 2 then
-    start, current, previous = now, 0, 0
+    current, previous = 0, 0
   elseif age == 1 then
     start, current, previous = start + window.period, 0, current
   end
+  -- A window that holds nothing starts anew, whether or not its key has expired yet.
+  if current == 0 and previous == 0 then start = now end
   -- A clock that was set back counts as standing still.
   return { start = start, current = current, previous = previous, elapsed = math.max(0, now - start) }
 end
@@ -166,7 +171,7 @@ local function save(limit)
     keep = math.max(keep, window.algorithm.reset(window, window.state))
   end
   redis.call('HSET', limit.state_key, unpack(values))
-  redis.call('PEXPIRE', limit.state_key, math.ceil(keep / 1000))
+  redis.call('PEXPIRE', limit.state_key, math.ceil(keep / 1000) + GRACE)
 end
 
 local function charge(limit, amount)
