@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from guard.core.limits import MICROSECONDS
 from guard.core.policy import Action, Decision, Mode, OnStoreError, Policy, Reason, decide, settle
-from guard.core.query import Usage
+from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.embedded import EmbeddedServer
 from guard.store.keys import Keys
@@ -27,13 +27,11 @@ if TYPE_CHECKING:
     from guard.config import Settings
     from guard.core.identity import Identity
     from guard.core.limits import Charge
-    from guard.core.query import Query
+    from guard.core.query import Query, Usage
     from guard.store.redis import Verdict
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
-
-NO_USAGE = Usage(0, 0)
 
 SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, 30.0)
 """When a settle that failed is tried again: it is idempotent, and an outage must not make answers free."""

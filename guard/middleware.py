@@ -15,11 +15,11 @@ from starlette.websockets import WebSocket
 from guard.body import BodyReader, ClientGoneError, first
 from guard.config import Settings, load
 from guard.core.policy import WEBSOCKET, Mode, Reason, RouteAction
-from guard.core.query import Usage
+from guard.core.query import NO_USAGE, Usage
 from guard.dialects import DIALECTS, PLAIN
 from guard.dialects.base import Refusal
 from guard.dialects.strict import parse_object, serialize
-from guard.engine import NO_USAGE, Engine, Installation
+from guard.engine import Engine, Installation
 from guard.errors import BackendError, GuardError, RequestError, StoreError
 from guard.identify import Identifier
 from guard.tap import Tap

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.query import Usage
+from guard.core.query import NO_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.types import Message, Send
 
+    from guard.core.query import Usage
     from guard.dialects.base import Meter
 
     Settle = Callable[[Usage, int | None], Awaitable[None]]
     MeterFor = Callable[[bool], Meter | None]
-
-NOTHING = Usage(0, 0)
 
 
 class Tap:
@@ -57,7 +56,7 @@ class Tap:
         if self._settled:
             return
         if self._meter is None:
-            await self._settle_once(NOTHING if self.started else unanswered)
+            await self._settle_once(NO_USAGE if self.started else unanswered)
             return
         self._meter.finish()
         await self._settle_once(self._meter.usage)
@@ -89,7 +88,7 @@ class Tap:
             return
         if chunk:
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self._settle_once(self._meter.usage if self._meter is not None else NOTHING)
+        await self._settle_once(self._meter.usage if self._meter is not None else NO_USAGE)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _settle_once(self, usage: Usage) -> None:

@@ -43,6 +43,9 @@ class Usage:
     output_tokens: int
 
 
+NO_USAGE = Usage(0, 0)
+
+
 def estimate_tokens(text: str) -> int:
     """About how many tokens a text has; never 0 for a text that is not empty."""
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import MICROSECONDS, Charge, Reading
-from guard.core.query import Usage
+from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
 from guard.store.connection import ScriptConnection
 from guard.store.keys import IDENTITIES, Keys
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from guard.core.limits import Limit
+    from guard.core.query import Usage
     from guard.store.embedded import EmbeddedServer
 
 logger = logging.getLogger("guard")
@@ -193,9 +194,7 @@ class RedisStore:
     ) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
         nothing = tuple(Charge(charge.limit, charge.holder, 0) for charge in charges)
-        return await self._settle(
-            reservation_id, identity, nothing, Usage(0, 0), 0, create=False, now_us=now_us
-        )
+        return await self._settle(reservation_id, identity, nothing, NO_USAGE, 0, create=False, now_us=now_us)
 
     async def _settle(
         self,
