@@ -230,7 +230,7 @@ class Exchange:
             await self._admit(scope, receive, send, None)
             return
         async with self._running.bodies.read(dict(scope["headers"]), receive) as body:
-            prepared = prepare(self._dialect, body)
+            prepared = prepare(self._dialect, body, scope["path"])
             scope = {
                 **scope,
                 "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
@@ -348,13 +348,13 @@ _CODES = {
 }
 
 
-def prepare(dialect: Dialect, body: bytes) -> Prepared:
+def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
     """Read a body; raises `QueryError`.
 
     What was judged is what the app gets, byte for byte unless usage is asked for.
     """
     payload = parse_object(body)
-    query = dialect.read(payload)
+    query = dialect.read(payload, path)
     asking = dialect.ask_usage(payload)
     if asking is None:
         return Prepared(query, body, hides_usage=False)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Attribute(StrEnum):
-    """One kind of fact about an identity; `EVERYTHING` is the one holder that all identities share."""
+    """One kind of fact about a request; `EVERYTHING` is the one holder that all requests share.
+
+    `MODEL`, `ROUTE` and `END_USER` belong to one request, the others to who makes it.
+    """
 
     KEY = "key"
     USER = "user"
@@ -19,30 +23,54 @@ class Attribute(StrEnum):
     TIER = "tier"
     IP = "ip"
     NETWORK = "network"
+    MODEL = "model"
+    ROUTE = "route"
+    END_USER = "end_user"
     EVERYTHING = "everything"
+
+
+OF_A_REQUEST = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.END_USER})
+"""What an identity has for one request only."""
+
+# What could be read as the start of another part, and what stands for it.
+_JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?::|\Z))")
+_ESCAPES = {"+": "%2B", "%": "%25"}
+_ESCAPED = re.compile(r"%2B|%25")
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What a limit, a block or a score is kept for: one value of one attribute, written `org:acme`."""
+    """What a limit, a block or a score is kept for: the value of an attribute, or of several together.
+
+    Written `org:acme`, or `org:acme+model:small` where several make one holder. `and_` holds the parts after
+    the first.
+    """
 
     attribute: Attribute
     value: str
+    and_: tuple[Holder, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Holder, ...]:
+        """The holder's single values, in order."""
+        return (Holder(self.attribute, self.value), *self.and_)
 
     def __str__(self) -> str:
-        return f"{self.attribute}:{self.value}" if self.value else str(self.attribute)
+        parts = ((part.attribute, _escape(part.value)) for part in self.parts)
+        return "+".join(f"{attribute}:{value}" if value else attribute for attribute, value in parts)
+
+    @classmethod
+    def together(cls, parts: Sequence[Holder]) -> Holder:
+        """One holder of several parts; a part that is there twice counts once."""
+        first, *others = dict.fromkeys(single for part in parts for single in part.parts)
+        return cls(first.attribute, first.value, tuple(others))
 
     @classmethod
     def parse(cls, text: str) -> Holder:
-        """Read `org:acme` or `everything`; raises `ValueError` with what would be right."""
-        name, _, value = text.partition(":")
-        kinds = ", ".join(Attribute)
-        if name not in set(Attribute):
-            raise ValueError(f"{text!r} is not a holder; write ATTRIBUTE:VALUE with one of {kinds}")
-        attribute = Attribute(name)
-        if (attribute is Attribute.EVERYTHING) == bool(value):
-            raise ValueError(f"{text!r} is not a holder; write `everything`, or {name}:VALUE for the others")
-        return cls(attribute, value)
+        """Read `org:acme`, `org:acme+model:small` or `everything`; raises `ValueError` with what would be
+        right.
+        """
+        return cls.together([_parse_part(part) for part in _JOINT.split(text)])
 
 
 EVERYTHING = Holder(Attribute.EVERYTHING, "")
@@ -50,30 +78,68 @@ EVERYTHING = Holder(Attribute.EVERYTHING, "")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One caller.
+    """One caller, and what is known of the request that it makes.
 
     `principal` is the stable name that spend follows, also when a secret is rotated. `attributes` holds
-    only facts that guard has reason to believe. `verified` says that guard itself has checked the
-    credential (a key file, a signature, a trusted gateway); a key that only the app can judge is not.
+    only facts that guard has reason to believe, except for `end_user`, which the caller may choose.
+    `verified` says that guard itself has checked the credential (a key file, a signature, a trusted
+    gateway); a key that only the app can judge is not. `amounts` are the units of the operator's own that a
+    trusted gateway or a token gives for this request.
     """
 
     principal: Holder
     attributes: Mapping[Attribute, str] = field(default_factory=dict)
     verified: bool = False
+    amounts: Mapping[str, int] = field(default_factory=dict)
 
-    def holder(self, per: Attribute) -> Holder:
-        """Who is held to a limit that is kept `per` this attribute.
+    def asking(self, **facts: str | None) -> Identity:
+        """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none."""
+        given = {Attribute(name): value for name, value in facts.items() if value}
+        return replace(self, attributes={**self.attributes, **given})
 
-        An identity without the attribute is held by its principal, so that leaving a fact out never
-        escapes a limit.
+    def holder(self, *per: Attribute) -> Holder:
+        """Who is held to a limit that is kept `per` these attributes.
+
+        An identity without one of them is held by its principal in its place, so that leaving a fact out
+        never escapes a limit. An end user is always its caller's own: `key:app+end_user:ann`, so that a name
+        which anybody may give cannot use up what others have.
         """
-        if per is Attribute.EVERYTHING:
-            return EVERYTHING
-        value = self.attributes.get(per)
-        return Holder(per, value) if value else self.principal
+        parts = []
+        for attribute in per:
+            value = self.attributes.get(attribute)
+            if attribute is Attribute.EVERYTHING:
+                parts.append(EVERYTHING)
+            elif not value:
+                parts.append(self.principal)
+            elif attribute is Attribute.END_USER:
+                parts += [self.principal, Holder(attribute, value)]
+            else:
+                parts.append(Holder(attribute, value))
+        return Holder.together(parts)
+
+    @property
+    def lasting(self) -> dict[Attribute, str]:
+        """The attributes of who makes the request, without those of the request."""
+        return {name: value for name, value in self.attributes.items() if name not in OF_A_REQUEST}
 
     @property
     def holders(self) -> tuple[Holder, ...]:
         """The principal, every attribute, and everything, each once: where a block can bite."""
-        named = (Holder(attribute, value) for attribute, value in self.attributes.items())
+        named = (self.holder(attribute) for attribute in self.attributes)
         return tuple(dict.fromkeys((self.principal, *named, EVERYTHING)))
+
+
+def _escape(value: str) -> str:
+    value = re.sub(r"%(?=2B|25)", _ESCAPES["%"], value)
+    return _JOINT.sub(_ESCAPES["+"], value)
+
+
+def _parse_part(text: str) -> Holder:
+    name, _, value = text.partition(":")
+    if name not in set(Attribute):
+        kinds = ", ".join(Attribute)
+        raise ValueError(f"{text!r} is not a holder; write ATTRIBUTE:VALUE with one of {kinds}")
+    attribute = Attribute(name)
+    if (attribute is Attribute.EVERYTHING) == bool(value):
+        raise ValueError(f"{text!r} is not a holder; write `everything`, or {name}:VALUE for the others")
+    return Holder(attribute, _ESCAPED.sub(lambda found: "+" if found[0] == "%2B" else "%", value))

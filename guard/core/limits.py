@@ -1,7 +1,8 @@
 """Limits: so many units per window, for a holder. What the store's scripts count, and why it is exact.
 
 A limit may have several windows (`20/second;600/minute`); all of them must have room. A request is admitted
-against all limits at once or charged to none. Two algorithms, both O(1) in memory, however large the limit:
+against all limits at once or charged to none. Four algorithms, each O(1) in memory, however large the limit
+(leases: one entry for each request under way):
 
 **Sliding-window counter.** Two counts, of the present window and of the one before, weighted by how much of
 the window before still overlaps the last `period`. Windows start at a holder's first request, not on the
@@ -20,39 +21,66 @@ moment, since a backlog keeps more digits than a date in microseconds.
     12:00:00  10 requests at once: the backlog is 10 s, an eleventh waits 1 s
     12:00:03  the backlog has drained to 7 s: 3 more fit
 
+**Calendar window.** One count, and the start of the period that it belongs to; a count of another period
+counts as none, so nothing has to be reset. The periods are those of guard/core/calendars.py.
+
+    1000000/month in UTC: 999,990 used by 30 November; a cost of 20 waits until 1 December, 00:00
+
+**Leases**, for concurrency. One entry for each request under way, with the moment at which it lapses unless
+it is renewed; a request fits while fewer than `count` hold. When one will be given back, nobody knows: who
+is refused is told to come again in a second.
+
 **Reserve and settle.** What a request will cost in tokens is known when it is over. Before, an estimate is
-charged like any other cost, with a *mark* of where it was put: the start of the present window (sliding
-window), or the moment at which the backlog including it will have drained (GCRA). Afterwards the difference
-is settled: an overrun is charged to the present; what was not used is given back as far as it still weighs,
-so that no capacity is given back that has drained already. A reservation whose owner dies is given back
-whole at its expiry, by the next request that touches the same holder.
+charged like any other cost, with a *mark* of where it was put: the start of the present window (sliding and
+calendar windows), or the moment at which the backlog including it will have drained (GCRA). Afterwards the
+difference is settled: an overrun is charged to the present; what was not used is given back as far as it
+still weighs, so that no capacity is given back that has drained already. A reservation is renewed while its
+request runs. One whose owner dies is given back whole at its expiry, by the next request that touches the
+same holder.
+
+**A limit whose numbers change** keeps what was used: state is kept by name, algorithm and period, not by
+count. It is read as what the new limit could have admitted at most, so that nobody waits longer than under
+the new limit: 900 used of 1,000 count as 100 when the limit falls to 100, and as 900 when it rises. GCRA
+converts its backlog, which is time, by way of units.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from guard.core.identity import Attribute, Holder
-    from guard.core.query import Query, Usage
+from guard.core.calendars import MICROSECONDS
+from guard.core.modes import ENFORCED
 
-MICROSECONDS = 1_000_000
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from zoneinfo import ZoneInfo
+
+    from guard.core.calendars import Span
+    from guard.core.identity import Attribute, Holder
+    from guard.core.modes import Rollout
+
+__all__ = ["MICROSECONDS"]
 
 
 class Unit(StrEnum):
-    """What a limit counts."""
+    """What a limit counts, where it is not a unit of the operator's own.
+
+    `COST` is in micro-dollars.
+    """
 
     REQUESTS = "requests"
     INPUT_TOKENS = "input_tokens"
     OUTPUT_TOKENS = "output_tokens"
     TOKENS = "tokens"
+    COST = "cost"
+    CONCURRENCY = "concurrency"
 
-    @property
-    def reserved(self) -> bool:
-        """Whether the cost is an estimate until the answer is over."""
-        return self is not Unit.REQUESTS
+
+ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST})
+"""Units of which a request knows only an estimate until it is over."""
 
 
 class Algorithm(StrEnum):
@@ -60,15 +88,21 @@ class Algorithm(StrEnum):
 
     SLIDING_WINDOW = "sliding_window"
     GCRA = "gcra"
+    CALENDAR = "calendar"
+    LEASES = "leases"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`count` units in `period_seconds`; `burst` is the most at one moment (GCRA)."""
+    """`count` units in `period_seconds`; `burst` is the most at one moment (GCRA).
+
+    A calendar window has its `span`, and a period that is only about right. Leases have no period.
+    """
 
     count: int
     period_seconds: int
     burst: int
+    span: Span | None = None
 
     @property
     def period_us(self) -> int:
@@ -77,36 +111,88 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Match:
+    """Which requests a limit is for: shell globs, of which one must match; none at all match everything.
+
+    A request without a model is not held to a limit for certain models.
+    """
+
+    models: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+
+    def takes(self, model: str, route: str, method: str) -> bool:
+        """Whether a request belongs here."""
+        return (
+            _any(self.models, model)
+            and _any(self.routes, route)
+            and (not self.methods or method in self.methods)
+        )
+
+
+EVERY_REQUEST = Match()
+
+
+@dataclass(frozen=True, slots=True)
 class Limit:
-    """So many units per window for each holder of one attribute. The name is its key in the store."""
+    """So many units per window for each holder. The name is its key in the store.
+
+    `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
+    at midnight; `None` for the other algorithms.
+    """
 
     name: str
-    unit: Unit
-    per: Attribute
+    unit: str
+    per: tuple[Attribute, ...]
     algorithm: Algorithm
     windows: tuple[Window, ...]
+    match: Match = EVERY_REQUEST
+    rollout: Rollout = ENFORCED
+    zone: ZoneInfo | None = None
 
     @property
-    def largest_cost(self) -> int:
-        """The most that one request may cost, if it is ever to fit."""
-        return min(window.burst for window in self.windows)
+    def estimated(self) -> bool:
+        """Whether the cost is an estimate until the answer is over."""
+        return self.unit in ESTIMATED
+
+    @property
+    def pending(self) -> bool:
+        """Whether what a request was charged is kept apart until it is over."""
+        return self.estimated or self.unit == Unit.CONCURRENCY
+
+    def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
+        """The same limit with other numbers: (count, burst) by period in seconds."""
+        windows = tuple(
+            replace(window, count=counts[window.period_seconds][0], burst=counts[window.period_seconds][1])
+            if window.period_seconds in counts
+            else window
+            for window in self.windows
+        )
+        return replace(self, windows=windows)
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one request owes to one limit of one holder."""
+    """What one request owes to one limit of one holder.
+
+    `spare` is the part of the amount that only the caller's own cap asks for. It is not insisted on: where
+    the whole limit is smaller than the amount, the request waits for an empty window instead of being shut
+    out for ever. `enforced` says that the request is refused where there is no room.
+    """
 
     limit: Limit
     holder: Holder
     amount: int
+    spare: int = 0
+    enforced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How one window of a limit stands after (or, when refused, without) the charge.
 
-    Times in microseconds: `reset_us` until the window is as good as new, `wait_us` until this charge would
-    fit: 0 if it does now, `None` if it never can.
+    `window` has the numbers that held for this holder. Times in microseconds: `reset_us` until the window is
+    as good as new, `wait_us` until this charge would fit: 0 if it does now, `None` if it never can.
     """
 
     limit: Limit
@@ -115,6 +201,7 @@ class Reading:
     remaining: int
     reset_us: int
     wait_us: int | None
+    enforced: bool = True
 
     @property
     def fits(self) -> bool:
@@ -122,31 +209,5 @@ class Reading:
         return self.wait_us == 0
 
 
-def reserve_amount(limit: Limit, query: Query | None, default_output_tokens: int) -> int:
-    """What to charge a limit before the answer is known; 1 request and 0 tokens where no query is visible.
-
-    The output is taken as the caller's cap (or the model's) for each of the `n` answers. A cap larger than
-    the whole limit reserves the whole limit, so that generous caps wait for an empty window but are not
-    shut out for ever; input alone larger than the limit stays so, and can never be admitted.
-    """
-    if limit.unit is Unit.REQUESTS:
-        return 1
-    if query is None:
-        return 0
-    output_tokens = query.n * (query.max_output_tokens or default_output_tokens)
-    known = 0 if limit.unit is Unit.OUTPUT_TOKENS else query.input_tokens
-    estimate = known + (0 if limit.unit is Unit.INPUT_TOKENS else output_tokens)
-    return max(known, min(estimate, limit.largest_cost))
-
-
-def settle_amount(unit: Unit, usage: Usage) -> int:
-    """What a finished request owes to a limit of this unit."""
-    match unit:
-        case Unit.REQUESTS:
-            return 1
-        case Unit.INPUT_TOKENS:
-            return usage.input_tokens
-        case Unit.OUTPUT_TOKENS:
-            return usage.output_tokens
-        case Unit.TOKENS:
-            return usage.input_tokens + usage.output_tokens
+def _any(globs: tuple[str, ...], text: str) -> bool:
+    return not globs or any(fnmatchcase(text, glob) for glob in globs)

@@ -3,27 +3,22 @@ them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from guard.core.demand import Demand
 from guard.core.identity import Attribute
-from guard.core.limits import Charge, Limit, Reading, reserve_amount, settle_amount
+from guard.core.limits import Charge, Limit, Reading
+from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from guard.core.identity import Holder, Identity
+    from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
-
-
-class Mode(StrEnum):
-    """`enforce` refuses; `shadow` decides and counts but refuses nothing; `off` only forwards."""
-
-    ENFORCE = "enforce"
-    SHADOW = "shadow"
-    OFF = "off"
 
 
 class OnStoreError(StrEnum):
@@ -31,6 +26,7 @@ class OnStoreError(StrEnum):
 
     ALLOW = "allow"
     DENY = "deny"
+    LOCAL = "local"
 
 
 class RouteAction(StrEnum):
@@ -72,19 +68,38 @@ class Tier:
     name: str
     limits: tuple[Limit, ...]
     on_store_error: OnStoreError
+    rollout: Rollout = ENFORCED
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Other numbers for one holder: (count, burst) by period in seconds, or none at all, which exempts it.
+
+    `limit` is a glob over names of limits. After `until_us`, in Unix microseconds, it is over.
+    """
+
+    limit: str
+    counts: Mapping[int, tuple[int, int]] | None
+    until_us: int | None = None
+
+    def holds(self, limit: Limit, now_us: int) -> bool:
+        """Whether it is for this limit, and not over."""
+        return (self.until_us is None or now_us < self.until_us) and fnmatchcase(limit.name, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Everything that decides, as the operator set it; immutable, so that one request sees one policy."""
 
-    mode: Mode
+    rollout: Rollout
     tiers: Mapping[str, Tier]
     default_tier: str
     routes: tuple[Route, ...]
     unknown_paths: RouteAction
     max_output_tokens: Mapping[str, int]
     default_max_output_tokens: int
+    prices: PriceTable
+    overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
 
     def route(self, method: str, path: str) -> Route:
         """The first route that matches; for a path that none does, what `unknown_paths` says."""
@@ -98,13 +113,37 @@ class Policy:
         """The tier that an identity's attribute names; the default one where it names none that exists."""
         return self.tiers.get(identity.attributes.get(Attribute.TIER, ""), self.tiers[self.default_tier])
 
-    def reserve(self, identity: Identity, query: Query | None) -> tuple[Charge, ...]:
-        """What to charge before the request is forwarded."""
-        cap = self.output_cap(query.model) if query else 0
-        return tuple(
-            Charge(limit, identity.holder(limit.per), reserve_amount(limit, query, cap))
-            for limit in self.tier(identity).limits
-        )
+    def demand(self, identity: Identity, query: Query | None) -> Demand:
+        """What a request asks for."""
+        if query is None:
+            return Demand(amounts=identity.amounts)
+        cap = query.max_output_tokens
+        output_tokens = query.n * (self.output_cap(query.model) if cap is None else cap)
+        return Demand(query, output_tokens, self.prices.price(query.model), identity.amounts)
+
+    def reserve(self, identity: Identity, demand: Demand, caller: Caller) -> tuple[Charge, ...]:
+        """What to charge before the request is forwarded, and which of it may refuse the request."""
+        charges = []
+        for limit in self.applicable(identity, caller):
+            holder = identity.holder(*limit.per)
+            mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
+            overridden = self._overridden(limit, holder, caller.now_us)
+            if overridden is not None:
+                amount, spare = demand.reserve(limit.unit)
+                charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE))
+        return tuple(charges)
+
+    def applicable(self, identity: Identity, caller: Caller) -> Iterator[Limit]:
+        """The limits of the identity's tier that this request is held to."""
+        model = identity.attributes.get(Attribute.MODEL, "")
+        route = identity.attributes.get(Attribute.ROUTE, "")
+        for limit in self.tier(identity).limits:
+            if limit.rollout.mode is not Mode.OFF and limit.match.takes(model, route, caller.method):
+                yield limit
+
+    def mode(self, tier: Tier, place: float, ceiling: Mode = Mode.ENFORCE) -> Mode:
+        """How far a tier's limits bite for the identity at this place; never further than `ceiling`."""
+        return mildest(ceiling, self.rollout.mode_at(place), tier.rollout.mode_at(place))
 
     def output_cap(self, model: str) -> int:
         """The most output tokens that a model gives when the caller names no cap."""
@@ -121,14 +160,40 @@ class Policy:
 
     def limits_per(self, holder: Holder) -> tuple[Limit, ...]:
         """The limits that are kept for this kind of holder."""
-        return tuple(limit for limit in self.limits if limit.per is holder.attribute)
+        kinds = {part.attribute for part in holder.parts}
+        return tuple(
+            limit for limit in self.limits if set(limit.per) == kinds or set(limit.per) == _own(kinds)
+        )
+
+    def _overridden(self, limit: Limit, holder: Holder, now_us: int) -> Limit | None:
+        """The limit with the numbers that hold for this holder; `None` for one that is exempt."""
+        for override in self.overrides.get(holder, ()):
+            if override.holds(limit, now_us):
+                return None if override.counts is None else limit.with_counts(override.counts)
+        return limit
 
 
-def settle(charges: Sequence[Charge], usage: Usage) -> tuple[Charge, ...]:
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """How one request is to be judged: by which method it came, how far limits bite for its identity, the
+    identity's place among all (0 to 100), and when, in Unix microseconds."""
+
+    method: str = "POST"
+    mode: Mode = Mode.ENFORCE
+    place: float = 0.0
+    now_us: int = 0
+
+
+def settle(charges: Sequence[Charge], demand: Demand, usage: Usage) -> tuple[Charge, ...]:
     """What the same limits are owed now that the usage is known."""
     return tuple(
-        Charge(charge.limit, charge.holder, settle_amount(charge.limit.unit, usage)) for charge in charges
+        replace(charge, amount=demand.settle(charge.limit.unit, usage), spare=0) for charge in charges
     )
+
+
+def _own(kinds: set[Attribute]) -> set[Attribute]:
+    """What a limit per end user is kept for: the principal's attribute goes without saying."""
+    return {Attribute.END_USER} if Attribute.END_USER in kinds else set()
 
 
 class Action(StrEnum):
@@ -152,6 +217,7 @@ class Reason(StrEnum):
 class Decision:
     """What becomes of one request.
 
+    `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
     `retry_after_us` is when the same request would be admitted, other traffic aside; `None` means never, or
     that nobody knows. `readings` come from the same call that decided.
     """
@@ -160,31 +226,47 @@ class Decision:
     reason: Reason | None = None
     readings: tuple[Reading, ...] = ()
     retry_after_us: int | None = None
+    mode: Mode = Mode.ENFORCE
 
     @property
     def refused(self) -> bool:
-        """Whether the request must not reach the backend (in mode `enforce`)."""
-        return self.action is not Action.ALLOW
+        """Whether the request must not reach the backend."""
+        return self.action is not Action.ALLOW and self.mode is Mode.ENFORCE
 
     @property
     def violated(self) -> tuple[Reading, ...]:
         """The windows without room."""
         return tuple(reading for reading in self.readings if not reading.fits)
 
+    @property
+    def told(self) -> tuple[Reading, ...]:
+        """What the client is told about: not what is only tried out."""
+        return tuple(reading for reading in self.readings if reading.enforced)
 
-def decide(readings: Sequence[Reading], *, blocked: bool = False, block_us: int | None = None) -> Decision:
+
+def decide(
+    readings: Sequence[Reading],
+    mode: Mode = Mode.ENFORCE,
+    *,
+    blocked: bool = False,
+    block_us: int | None = None,
+) -> Decision:
     """The decision on what the store has read.
 
-    `block_us` is how long a block still holds, `None` for good. The wait is that of the slowest of the
-    violated windows: when it is over, all of them have room.
+    `mode` is that of everything which is not a limit's own. `block_us` is how long a block still holds,
+    `None` for good. The wait is that of the slowest of the violated windows: when it is over, all of them
+    have room. What is shadowed is judged only where nothing that is enforced refuses.
     """
     readings = tuple(readings)
     if blocked:
-        return Decision(Action.DENY, Reason.BLOCKED, readings, block_us)
-    waits = [reading.wait_us for reading in readings]
+        return Decision(Action.DENY, Reason.BLOCKED, readings, block_us, mode)
+    violated = [reading for reading in readings if not reading.fits]
+    enforced = [reading for reading in violated if reading.enforced]
+    if not violated:
+        return Decision(Action.ALLOW, None, readings, None, mode)
+    outcome = Mode.ENFORCE if enforced else Mode.SHADOW
+    waits = [reading.wait_us for reading in enforced or violated]
     if None in waits:
-        return Decision(Action.DENY, Reason.TOO_LARGE, readings)
-    wait_us = max((wait for wait in waits if wait is not None), default=0)
-    if wait_us:
-        return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us)
-    return Decision(Action.ALLOW, None, readings)
+        return Decision(Action.DENY, Reason.TOO_LARGE, readings, None, outcome)
+    wait_us = max(wait for wait in waits if wait is not None)
+    return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us, outcome)

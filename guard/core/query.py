@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-BYTES_PER_TOKEN = 4
-"""UTF-8 bytes a token, for estimates only. English prose runs at 4 to 4.5, code and CJK text at 3."""
+BYTES_PER_TOKEN = 4.0
+"""UTF-8 bytes a token where nothing better is known: English prose has 4 to 4.5, code and CJK text 3."""
 
 TOKENS_PER_TURN = 4
 """What the role markers round a turn cost."""
@@ -23,8 +23,10 @@ class Turn:
 class Query:
     """What is asked of the model.
 
-    `input_tokens` is an estimate. `max_output_tokens` is the caller's cap on one answer, `None` where it
-    named none; `n` is how many answers it wants.
+    `input_bytes` is the UTF-8 size of all text that the model is sent, `other_tokens` what else it is sent
+    (role markers, images, token ids) in estimated tokens. `max_output_tokens` is the caller's cap on one
+    answer, `None` where it named none; `n` is how many answers it wants. `end_user` is the name that the
+    caller gives to whoever asks it: its own word, which nobody has checked.
     """
 
     model: str
@@ -32,20 +34,38 @@ class Query:
     stream: bool
     max_output_tokens: int | None
     n: int
-    input_tokens: int
+    input_bytes: int
+    other_tokens: int
+    end_user: str | None = None
+    bytes_per_token: float = BYTES_PER_TOKEN
+
+    @property
+    def input_tokens(self) -> int:
+        """About how many tokens the model is sent; never 0 for a text that is not empty."""
+        return self.text_tokens(self.input_bytes) + self.other_tokens
+
+    def text_tokens(self, size: int) -> int:
+        """About how many tokens `size` bytes of text have for this model."""
+        return -int(-size // self.bytes_per_token)
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that one query used: cached input counts as input, reasoning counts as output."""
+    """Tokens that one query used, as the backend reports them or as estimated.
+
+    `cached_input_tokens` are those of the input that were read from a cache, `reasoning_tokens` those of the
+    output that were spent on reasoning: both are parts, not additions.
+    """
 
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 NO_USAGE = Usage(0, 0)
 
 
-def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has; never 0 for a text that is not empty."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+def text_bytes(text: str) -> int:
+    """The UTF-8 size of a text; half a surrogate pair counts as three bytes."""
+    return len(text.encode("utf-8", "surrogatepass"))

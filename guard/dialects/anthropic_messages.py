@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import Unit
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, estimate_tokens
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
 from guard.dialects.metering import JsonMeter, StreamMeter
@@ -44,7 +44,7 @@ class AnthropicMessages:
 
     name = "anthropic.messages"
 
-    def read(self, payload: Json) -> Query:
+    def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
         strict.refuse_variants(payload, _NAMES)
         max_tokens = strict.integer(payload, "max_tokens", least=1)
@@ -68,9 +68,9 @@ class AnthropicMessages:
             stream=strict.boolean(payload, "stream"),
             max_output_tokens=max_tokens,
             n=1,
-            input_tokens=sum(estimate_tokens(turn.text) + TOKENS_PER_TURN for turn in turns)
-            + (estimate_tokens(json.dumps(payload["tools"])) if payload.get("tools") else 0)
-            + opaque * OPAQUE_TOKENS,
+            input_bytes=sum(text_bytes(turn.text) for turn in turns)
+            + (text_bytes(json.dumps(payload["tools"])) if payload.get("tools") else 0),
+            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
         )
 
     def ask_usage(self, payload: Json) -> Json | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from guard.core.limits import MICROSECONDS
-from guard.core.query import BYTES_PER_TOKEN, Query, Usage
+from guard.core.query import Query, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,8 +61,8 @@ class Dialect(Voice, Protocol):
 
     name: str
 
-    def read(self, payload: Json) -> Query:
-        """The query in a body; raises `QueryError`."""
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body that was sent to this path; raises `QueryError`."""
 
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload that makes the backend report usage, where the client did not ask for it."""
@@ -89,18 +89,20 @@ class Meter(Protocol):
 class Tally:
     """Adds up what an answer costs: reported numbers where there are any, an estimate where there are none.
 
-    A chunk with text is at least one token, and a token has about `BYTES_PER_TOKEN` bytes. `running_tokens`
-    is a report from the middle of an answer, which may be behind or of one choice only: at least so much
-    was used.
+    A chunk with text is at least one token, and bytes are turned into tokens as the query's are.
+    `running_tokens` is a report from the middle of an answer, which may be behind or of one choice only: at
+    least so much was used.
     """
 
     def __init__(self, query: Query) -> None:
-        self._estimated_input = query.input_tokens
+        self._query = query
         self._chunks = 0
         self._bytes = 0
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.running_tokens = 0
+        self.cached_input_tokens = 0
+        self.reasoning_tokens = 0
 
     def add(self, texts: Iterable[object]) -> None:
         """Count one chunk of output by its texts; what is not text counts nothing."""
@@ -115,10 +117,12 @@ class Tally:
     @property
     def usage(self) -> Usage:
         """The present total."""
-        estimate = max(self._chunks, -(-self._bytes // BYTES_PER_TOKEN), self.running_tokens)
+        estimate = max(self._chunks, self._query.text_tokens(self._bytes), self.running_tokens)
         return Usage(
-            self._estimated_input if self.input_tokens is None else self.input_tokens,
+            self._query.input_tokens if self.input_tokens is None else self.input_tokens,
             estimate if self.output_tokens is None else self.output_tokens,
+            self.cached_input_tokens,
+            self.reasoning_tokens,
         )
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import MICROSECONDS, Unit
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, estimate_tokens
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
 from guard.dialects.metering import JsonMeter, StreamMeter
@@ -40,7 +40,7 @@ class OpenAIChat:
 
     name = "openai.chat"
 
-    def read(self, payload: Json) -> Query:
+    def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
         strict.refuse_variants(payload, _NAMES)
         least = {"top_logprobs": 0, "prompt_logprobs": 0, "min_tokens": 0}
@@ -65,9 +65,9 @@ class OpenAIChat:
                 filter(None, (integers["max_tokens"], integers["max_completion_tokens"])), default=None
             ),
             n=max(integers["n"] or 1, integers["best_of"] or 1),
-            input_tokens=sum(estimate_tokens(turn.text) + TOKENS_PER_TURN for turn in turns)
-            + sum(estimate_tokens(json.dumps(tool)) for tool in tools)
-            + opaque * OPAQUE_TOKENS,
+            input_bytes=sum(text_bytes(turn.text) for turn in turns)
+            + sum(text_bytes(json.dumps(tool)) for tool in tools),
+            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
         )
 
     def ask_usage(self, payload: Json) -> Json | None:

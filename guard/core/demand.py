@@ -1,0 +1,62 @@
+"""What one request will use, before it is known, and what it used, after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.core.limits import ESTIMATED, Unit
+from guard.core.prices import FREE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.prices import Price
+    from guard.core.query import Query, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one request asks for, as far as it is known before: nothing, where its query is not read.
+
+    `output_tokens` is the most that all its answers together may have. `amounts` are those of the
+    operator's own units.
+    """
+
+    query: Query | None = None
+    output_tokens: int = 0
+    price: Price = FREE
+    amounts: Mapping[str, int] | None = None
+
+    def reserve(self, unit: str) -> tuple[int, int]:
+        """What to charge before the answer is known, and how much of it is only the caller's cap."""
+        if unit in (Unit.REQUESTS, Unit.CONCURRENCY):
+            return 1, 0
+        if unit not in ESTIMATED:
+            return (self.amounts or {}).get(unit, 0), 0
+        if self.query is None:
+            return 0, 0
+        given, capped = self.query.input_tokens, self.output_tokens
+        match unit:
+            case Unit.INPUT_TOKENS:
+                return given, 0
+            case Unit.OUTPUT_TOKENS:
+                return capped, capped
+            case Unit.COST:
+                sure = self.price.cost_at_most(given, 0)
+                most = self.price.cost_at_most(given, capped)
+                return most, most - sure
+        return given + capped, capped
+
+    def settle(self, unit: str, usage: Usage) -> int:
+        """What a finished request owes to a limit of this unit."""
+        match unit:
+            case Unit.INPUT_TOKENS:
+                return usage.input_tokens
+            case Unit.OUTPUT_TOKENS:
+                return usage.output_tokens
+            case Unit.TOKENS:
+                return usage.input_tokens + usage.output_tokens
+            case Unit.COST:
+                return self.price.cost(usage)
+        return self.reserve(unit)[0]

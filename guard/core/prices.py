@@ -1,0 +1,92 @@
+"""What queries cost, in whole micro-dollars.
+
+A price is in micro-dollars per million tokens, which is also the price of one token in units of 10⁻¹²
+dollars, so that everything is an integer: $2.50 per million tokens is 2,500,000. One query's cost is summed
+exactly and then rounded up to a whole micro-dollar, once.
+
+    gpt-small: input $0.15, cached input $0.075, output $0.60
+    1,000 tokens in, 400 of them cached, 50 out:  600 × 150,000 + 400 × 75,000 + 50 × 600,000 = 150,000,000
+    divided by a million tokens: 150 micro-dollars
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.query import Usage
+
+PER_TOKENS = 1_000_000
+"""Prices are for so many tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in micro-dollars per million tokens of each kind."""
+
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+
+    def cost(self, usage: Usage) -> int:
+        """What a query costs in micro-dollars, rounded up; parts larger than their whole are taken as all
+        of it.
+        """
+        cached = min(usage.cached_input_tokens, usage.input_tokens)
+        reasoning = min(usage.reasoning_tokens, usage.output_tokens)
+        total = (
+            (usage.input_tokens - cached) * self.input
+            + cached * self.cached_input
+            + (usage.output_tokens - reasoning) * self.output
+            + reasoning * self.reasoning
+        )
+        return -(-total // PER_TOKENS)
+
+    @property
+    def dearest_output(self) -> int:
+        """The price of output that may turn out to be reasoning."""
+        return max(self.output, self.reasoning)
+
+    def cost_at_most(self, input_tokens: int, output_tokens: int) -> int:
+        """What a query may cost in micro-dollars: nothing of it cached, its output of the dearer kind."""
+        return -(-(input_tokens * self.input + output_tokens * self.dearest_output) // PER_TOKENS)
+
+
+FREE = Price(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """Prices by model: a model's own name first, then the first glob that matches.
+
+    A model that the table does not name costs as much as its dearest entries, column by column, since who
+    can name a model must not be able to make it free. A table of nothing makes everything free.
+    """
+
+    exact: Mapping[str, Price]
+    globs: tuple[tuple[str, Price], ...]
+    dearest: Price
+
+    @classmethod
+    def of(cls, prices: Mapping[str, Price]) -> PriceTable:
+        """The table with these entries; those with `*`, `?` or `[` are globs."""
+        globs = {name: price for name, price in prices.items() if not _GLOB.isdisjoint(name)}
+        exact = {name: price for name, price in prices.items() if name not in globs}
+        columns = ("input", "cached_input", "output", "reasoning")
+        dearest = (max((getattr(price, each) for price in prices.values()), default=0) for each in columns)
+        return cls(exact, tuple(globs.items()), Price(*dearest))
+
+    def price(self, model: str) -> Price:
+        """What a model costs."""
+        found = self.exact.get(model)
+        if found is not None:
+            return found
+        return next((price for glob, price in self.globs if fnmatchcase(model, glob)), self.dearest)
+
+
+_GLOB = frozenset("*?[")
