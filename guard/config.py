@@ -10,13 +10,16 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from zoneinfo import ZoneInfo
 
 import limits as limits_library
 from pydantic import (
     AfterValidator,
     AnyHttpUrl,
+    AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
@@ -36,10 +39,13 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from guard.core.identity import Attribute
-from guard.core.limits import Algorithm, Limit, Unit, Window
+from guard.core.calendars import MICROSECONDS, Span
+from guard.core.identity import Attribute, Holder
+from guard.core.limits import Algorithm, Limit, Match, Unit, Window
+from guard.core.modes import Mode, Rollout
 from guard.core.network import TrustedProxies
-from guard.core.policy import Mode, OnStoreError, Policy, Route, RouteAction, Tier
+from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
+from guard.core.prices import PriceTable
 from guard.dialects import DIALECTS
 from guard.errors import ConfigError
 
@@ -58,6 +64,19 @@ LARGEST_COUNT = 10**15 - 1
 LONGEST_PERIOD_SECONDS = 10 * 366 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        raise ValueError(f"{name!r} is no time zone; write one like `UTC` or `Europe/Berlin`") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_zone)]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 
@@ -79,35 +98,84 @@ class _Section(BaseModel):
 
 
 class LimitSettings(_Section):
-    """One limit of a tier."""
+    """One limit: of a tier, or of all tiers that `tiers` names."""
 
     name: Name
-    unit: Unit
-    rate: str
-    per: Attribute = Attribute.KEY
+    unit: Name
+    rate: str | None = None
+    count: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
+    per: Attribute | tuple[Attribute, ...] = Attribute.KEY
     algorithm: Algorithm = Algorithm.SLIDING_WINDOW
     burst: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
+    time_zone: ZoneName | None = None
+    models: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    methods: tuple[Annotated[str, StringConstraints(to_upper=True)], ...] = ()
+    mode: Mode = Mode.ENFORCE
+    enforce_percent: Percent = 100
 
     @field_validator("rate")
     @classmethod
-    def _readable(cls, rate: str) -> str:
-        _parse_rate(rate)
+    def _readable(cls, rate: str | None) -> str | None:
+        if rate is not None:
+            _parse_rate(rate)
         return rate
+
+    @field_validator("per")
+    @classmethod
+    def _some(cls, per: Attribute | tuple[Attribute, ...]) -> Attribute | tuple[Attribute, ...]:
+        if not per or (isinstance(per, tuple) and len(set(per)) < len(per)):
+            raise ValueError('name an attribute, or several that differ: `per = ["org", "model"]`')
+        return per
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.unit == Unit.CONCURRENCY:
+            if self.count is None or self.rate is not None or self.algorithm is not Algorithm.SLIDING_WINDOW:
+                raise ValueError("a limit on concurrency has a `count`, and neither `rate` nor `algorithm`")
+        elif self.algorithm is Algorithm.LEASES:
+            raise ValueError("`leases` goes without saying for concurrency, and is for nothing else")
+        elif self.rate is None or self.count is not None:
+            raise ValueError("must have a `rate`, such as `100/minute`; a `count` is for concurrency alone")
         if self.burst is not None and self.algorithm is not Algorithm.GCRA:
-            raise ValueError('`burst` belongs to `algorithm = "gcra"`; a sliding window has none')
-        if self.burst is not None and len(_parse_rate(self.rate)) > 1:
+            raise ValueError('`burst` belongs to `algorithm = "gcra"`; the others have none')
+        if self.burst is not None and len(_parse_rate(self.rate or "")) > 1:
             raise ValueError("`burst` needs a rate of one window; write a limit for each window")
+        if self.algorithm is Algorithm.CALENDAR:
+            _parse_calendar(self.rate or "")
+        elif self.time_zone is not None:
+            raise ValueError('`time_zone` belongs to `algorithm = "calendar"`')
         return self
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that the rate or the count stands for."""
+        if self.rate is None:
+            count = self.count or 0
+            return (Window(count, 0, count),)
+        if self.algorithm is Algorithm.CALENDAR:
+            return _parse_calendar(self.rate)
+        return tuple(Window(count, seconds, self.burst or count) for count, seconds in _parse_rate(self.rate))
 
     def limit(self) -> Limit:
         """The limit that decides."""
-        windows = tuple(
-            Window(count, seconds, self.burst or count) for count, seconds in _parse_rate(self.rate)
+        calendar = self.algorithm is Algorithm.CALENDAR
+        return Limit(
+            self.name,
+            self.unit,
+            self.per if isinstance(self.per, tuple) else (self.per,),
+            Algorithm.LEASES if self.unit == Unit.CONCURRENCY else self.algorithm,
+            self.windows,
+            Match(self.models, self.routes, self.methods),
+            Rollout(self.mode, self.enforce_percent),
+            ZoneInfo(self.time_zone or "UTC") if calendar else None,
         )
-        return Limit(self.name, self.unit, self.per, self.algorithm, windows)
+
+
+class SharedLimitSettings(LimitSettings):
+    """A limit of every tier whose name one of these globs matches."""
+
+    tiers: tuple[str, ...] = ("*",)
 
 
 class TierSettings(_Section):
@@ -115,15 +183,58 @@ class TierSettings(_Section):
 
     limits: tuple[LimitSettings, ...] = ()
     on_store_error: OnStoreError | None = None
+    mode: Mode = Mode.ENFORCE
+    enforce_percent: Percent = 100
 
-    @field_validator("limits")
+
+class OverrideSettings(_Section):
+    """Other numbers for one holder, or none at all; until a date, or for good."""
+
+    holder: str
+    limit: str
+    rate: str | None = None
+    count: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
+    burst: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
+    exempt: bool = False
+    until: AwareDatetime | None = None
+
+    @field_validator("holder")
     @classmethod
-    def _named_once(cls, limits: tuple[LimitSettings, ...]) -> tuple[LimitSettings, ...]:
-        names = [limit.name for limit in limits]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two limits are named {name!r}; a limit's name is its key in the store")
-        return limits
+    def _known(cls, holder: str) -> str:
+        Holder.parse(holder)
+        return holder
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.rate is not None) + (self.count is not None) + self.exempt != 1:
+            raise ValueError("give one of `rate`, `count` (concurrency) and `exempt = true`")
+        return self
+
+    def override(self, limits: Iterable[Limit]) -> Override:
+        """The override that decides; raises `ValueError` where it fits no limit."""
+        matching = [limit for limit in limits if fnmatchcase(limit.name, self.limit)]
+        if not matching:
+            raise ValueError(f"`overrides`: no limit is named {self.limit!r}")
+        counts = None
+        if not self.exempt:
+            for limit in matching:
+                counts = other_counts(limit, self.rate, self.count, self.burst)
+        until_us = int(self.until.timestamp() * MICROSECONDS) if self.until else None
+        return Override(self.limit, counts, until_us)
+
+
+class UnitSettings(_Section):
+    """A unit of the operator's own: where a trusted gateway or a token says how much a request has of it."""
+
+    header: str | None = None
+    claim: str | None = None
+    default: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.header is None and self.claim is None:
+            raise ValueError("name a `header` of a trusted gateway, a `claim` of the token, or both")
+        return self
 
 
 class RouteSettings(_Section):
@@ -162,6 +273,7 @@ class JwtSettings(_Section):
     user_claim: str = "sub"
     org_claim: str | None = None
     tier_claim: str | None = None
+    end_user_claim: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -181,6 +293,7 @@ class GatewayHeaders(_Section):
     user: str | None = None
     org: str | None = None
     tier: str | None = None
+    end_user: str | None = None
 
 
 class IdentitySettings(_Section):
@@ -227,7 +340,8 @@ class StoreSettings(_Section):
 
     redis_url: Annotated[SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")] = None
     deadline_ms: PositiveInt = 50
-    reservation_seconds: Seconds = 600
+    reservation_seconds: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 60
+    local_share: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @field_validator("redis_url")
     @classmethod
@@ -302,8 +416,10 @@ class Settings(BaseSettings):
     reads_environment: ClassVar[bool] = True
 
     mode: Mode = Mode.ENFORCE
+    enforce_percent: Percent = 100
     unknown_paths: Literal["deny", "count", "pass"] = "deny"
-    on_store_error: OnStoreError = OnStoreError.DENY
+    on_store_error: OnStoreError = OnStoreError.LOCAL
+    reload_seconds: Seconds = 1
     default_tier: Name = "default"
     data_dir: Path = Path(".guard")
     store: StoreSettings = StoreSettings()
@@ -313,6 +429,9 @@ class Settings(BaseSettings):
     models: ModelSettings = ModelSettings()
     routes: tuple[RouteSettings, ...] = Field(default_factory=default_routes)
     tiers: dict[Name, TierSettings] = Field(default_factory=default_tiers)
+    limits: tuple[SharedLimitSettings, ...] = ()
+    overrides: tuple[OverrideSettings, ...] = ()
+    units: dict[Name, UnitSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -320,6 +439,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"`default_tier` is {self.default_tier!r}, but the tiers are: {', '.join(self.tiers)}"
             )
+        for shared in self.limits:
+            if not any(fnmatchcase(tier, glob) for tier in self.tiers for glob in shared.tiers):
+                raise ValueError(
+                    f"limit {shared.name!r} is for tiers {shared.tiers}, and there are none such"
+                )
+        _check_limits(self)
+        limits = {limit.name: limit for tier in self.tiers for limit in self._limits_of(tier)}.values()
+        for each in self.overrides:
+            each.override(limits)
         if self.store.redis_url is not None and self.identity.pepper is None:
             raise ValueError(
                 "with `store.redis_url`, set `identity.pepper` too (best as GUARD_IDENTITY__PEPPER), "
@@ -339,23 +467,37 @@ class Settings(BaseSettings):
         """The environment before the file, which comes in as arguments."""
         return (env_settings, init_settings) if cls.reads_environment else (init_settings,)
 
+    def _limits_of(self, tier: str) -> tuple[Limit, ...]:
+        """The limits of a tier: its own, then those of all tiers like it."""
+        shared = (each for each in self.limits if any(fnmatchcase(tier, glob) for glob in each.tiers))
+        return tuple(each.limit() for each in (*self.tiers[tier].limits, *shared))
+
     def policy(self) -> Policy:
         """What decides."""
+        tiers = {
+            name: Tier(
+                name,
+                self._limits_of(name),
+                tier.on_store_error or self.on_store_error,
+                Rollout(tier.mode, tier.enforce_percent),
+            )
+            for name, tier in self.tiers.items()
+        }
+        limits = {limit.name: limit for tier in tiers.values() for limit in tier.limits}.values()
+        overrides: dict[Holder, tuple[Override, ...]] = {}
+        for each in self.overrides:
+            holder = Holder.parse(each.holder)
+            overrides[holder] = (*overrides.get(holder, ()), each.override(limits))
         return Policy(
-            mode=self.mode,
-            tiers={
-                name: Tier(
-                    name,
-                    tuple(limit.limit() for limit in tier.limits),
-                    tier.on_store_error or self.on_store_error,
-                )
-                for name, tier in self.tiers.items()
-            },
+            rollout=Rollout(self.mode, self.enforce_percent),
+            tiers=tiers,
             default_tier=self.default_tier,
             routes=tuple(route.route() for route in self.routes),
             unknown_paths=RouteAction(self.unknown_paths),
             max_output_tokens=self.models.max_output_tokens,
             default_max_output_tokens=self.models.default_max_output_tokens,
+            prices=PriceTable.of({}),
+            overrides=overrides,
         )
 
 
@@ -530,3 +672,69 @@ def _parse_rate(rate: str) -> list[tuple[int, int]]:
     if len(set(periods)) < len(periods):
         raise ValueError(f"{rate!r} has two windows of the same length")
     return windows
+
+
+_SPANS: dict[str, Span] = {str(span): span for span in Span}
+
+
+def _parse_calendar(rate: str) -> tuple[Window, ...]:
+    """The calendar windows of `1000/day;20000/month`."""
+    windows = []
+    for item in limits_library.parse_many(rate):
+        span = _SPANS.get(item.GRANULARITY.name)
+        if span is None or item.multiples != 1:
+            raise ValueError(f"{rate!r}: a calendar window is one minute, hour, day, month or year")
+        windows.append(Window(item.amount, item.get_expiry(), item.amount, span))
+    return tuple(windows)
+
+
+def other_counts(
+    limit: Limit, rate: str | None, count: int | None, burst: int | None
+) -> dict[int, tuple[int, int]]:
+    """The (count, burst) by period in seconds that an override gives a limit.
+
+    Raises `ValueError` where the limit has no such windows.
+    """
+    given = [(count, 0)] if count is not None else _parse_rate(rate or "")
+    periods = {window.period_seconds for window in limit.windows}
+    strange = {seconds for _, seconds in given} - periods
+    if strange:
+        known = ", ".join(f"{window.count} in {window.period_seconds} s" for window in limit.windows)
+        raise ValueError(f"limit {limit.name!r} has no window of {min(strange)} s; it has {known}")
+    bursts = {window.period_seconds: window.burst / window.count for window in limit.windows}
+    gcra = limit.algorithm is Algorithm.GCRA
+    return {
+        seconds: (number, burst or (max(1, round(number * bursts[seconds])) if gcra else number))
+        for number, seconds in given
+    }
+
+
+def _check_limits(settings: Settings) -> None:
+    """Units that exist, a name once in a tier, and one meaning for what several tiers share."""
+    meanings: dict[str, tuple[str, Limit]] = {}
+    known = {*Unit, *settings.units}
+    for tier in settings.tiers:
+        names: set[str] = set()
+        for limit in settings._limits_of(tier):
+            if limit.unit not in known:
+                raise ValueError(
+                    f"limit {limit.name!r} of tier {tier!r}: {limit.unit!r} is no unit"
+                    f"{_suggestion(limit.unit, sorted(known))}"
+                )
+            if limit.name in names:
+                raise ValueError(
+                    f"two limits of tier {tier!r} are named {limit.name!r}; "
+                    "a limit's name is its key in the store"
+                )
+            names.add(limit.name)
+            other, meaning = meanings.setdefault(limit.name, (tier, limit))
+            if _shared(limit) and (meaning.unit, meaning.windows) != (limit.unit, limit.windows):
+                raise ValueError(
+                    f"limit {limit.name!r} has other numbers in tier {tier!r} than in {other!r}, but is kept "
+                    f"per {'+'.join(limit.per)}, which both share: give it another name in one of them"
+                )
+
+
+def _shared(limit: Limit) -> bool:
+    """Whether identities of several tiers may be held to the same count."""
+    return not {Attribute.KEY, Attribute.USER, Attribute.END_USER, Attribute.TIER} & set(limit.per)

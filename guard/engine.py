@@ -1,4 +1,4 @@
-"""One request end to end: admit it, and settle it when it is over."""
+"""One request end to end: admit it, keep its reservation alive, and settle it when it is over."""
 
 from __future__ import annotations
 
@@ -6,34 +6,42 @@ import asyncio
 import logging
 import math
 import random
+import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
+from guard.core.demand import Demand
+from guard.core.identity import Attribute
 from guard.core.limits import MICROSECONDS
-from guard.core.policy import Action, Decision, Mode, OnStoreError, Policy, Reason, decide, settle
-from guard.core.query import NO_USAGE
+from guard.core.modes import Mode, mildest
+from guard.core.policy import Action, Caller, Decision, OnStoreError, Policy, Reason, decide, settle
+from guard.core.prices import PER_TOKENS, Price
+from guard.core.query import NO_USAGE, Query
+from guard.core.refusals import Refusals
 from guard.errors import StoreError
-from guard.store.embedded import EmbeddedServer
-from guard.store.keys import Keys
-from guard.store.pepper import local_pepper
-from guard.store.redis import RedisStore
+from guard.store.breaker import OPEN, Breaker
+from guard.store.debts import Debts
+from guard.store.local import LocalLimiter
+from guard.store.operator import Control
 from guard.telemetry import Event, log_event, tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
-    from guard.config import Settings
-    from guard.core.identity import Identity
+    from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
-    from guard.core.query import Query, Usage
+    from guard.core.policy import Tier
+    from guard.core.query import Usage
+    from guard.store.debts import Debt
+    from guard.store.keys import Keys
     from guard.store.redis import Verdict
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
 
-SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, 30.0)
+SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, *(30.0 for _ in range(60)))
 """When a settle that failed is tried again: it is idempotent, and an outage must not make answers free."""
 
 LARGEST_BACKLOG = 10_000
@@ -47,12 +55,20 @@ STORE_RETRY_SECONDS = (1.0, 5.0)
 """A caller refused because the store is down comes again after a time in this range, not with all others at
 once."""
 
+UNKNOWN_SHARE = 1 / 8
+"""The share of each quota that a process admits alone when it never learnt how many others there are."""
+
+REPAID_AT_ONCE = 50
+"""So many debts are charged back in one go, so that a store which has just come back is not run over."""
+
 
 class Store(Protocol):
-    """What the engine needs of a store."""
+    """What the engine needs of a store; every call raises `StoreError`."""
 
-    async def admit(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> Verdict:
-        """Charge every limit or none; idempotent by id. Raises `StoreError`."""
+    async def admit(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, unreported: int = 0
+    ) -> Verdict:
+        """Charge every limit or none; idempotent by id."""
 
     async def settle(
         self,
@@ -61,19 +77,34 @@ class Store(Protocol):
         charges: Sequence[Charge],
         usage: Usage,
         *,
-        accepted: bool,
+        cost: int = 0,
+        requests: int = 1,
+        accepted: bool = True,
     ) -> bool:
-        """True a reservation up to these charges; idempotent by id. Raises `StoreError`."""
+        """True a reservation up to these charges; idempotent by id."""
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
-        """Take a reservation back; idempotent by id. Raises `StoreError`."""
+        """Take a reservation back; idempotent by id."""
+
+    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
+        """Keep a reservation from expiring."""
+
+    async def repay(self, debt: Debt, identity: Identity) -> bool:
+        """Charge what was used without the store; idempotent by id."""
+
+    async def control(self, worker: str | None = None) -> Control:
+        """What the operator has ordered for all."""
+
+    async def leave(self, worker: str) -> None:
+        """This process serves no more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """A request that has been decided on.
 
-    `charges` are what was reserved. `label` and `tier` are for the event at its end.
+    `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
+    event at its end.
     """
 
     request_id: str
@@ -81,60 +112,106 @@ class Admission:
     label: str
     tier: str
     route: str
-    mode: Mode
+    demand: Demand
     decision: Decision
-    charges: tuple[Charge, ...]
+    charges: tuple[Charge, ...] = ()
     store_error: str | None = None
+    expired: int = 0
+    remembered: bool = False
 
     @property
     def refused(self) -> bool:
-        """Whether the request must not be forwarded: what was decided, unless only shadowed."""
-        return self.decision.refused and self.mode is Mode.ENFORCE
+        """Whether the request must not be forwarded."""
+        return self.decision.refused
+
+
+@dataclass(slots=True)
+class Running:
+    """An admitted request, and when its reservation was last renewed."""
+
+    admission: Admission
+    renewed_at: float
 
 
 class Engine:
-    """Decides on requests and keeps their books."""
+    """Decides on requests and keeps their books.
+
+    `policy` may be replaced between requests. `control` is what the operator has ordered for all, as `watch`
+    last heard it.
+    """
 
     def __init__(
-        self, policy: Policy, store: Store, keys: Keys, hooks: Iterable[Hook] = (log_event,)
+        self,
+        policy: Policy,
+        store: Store,
+        keys: Keys,
+        hooks: Iterable[Hook] = (log_event,),
+        *,
+        local_share: float | None = None,
+        reservation_seconds: float = 60.0,
     ) -> None:
         self.policy = policy
+        self.control = Control()
         self._store = store
         self._keys = keys
         self._hooks = tuple(hooks)
+        self._local_share = local_share
+        self._renew_seconds = reservation_seconds / 3
+        self._worker = secrets.token_hex(8)
+        self._breaker = Breaker()
+        self._local = LocalLimiter()
+        self._debts = Debts()
+        self._owners: dict[tuple[str, Holder], Identity] = {}
+        self._refusals = Refusals()
+        self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._complained_at = -math.inf
 
-    async def admit(self, request_id: str, identity: Identity, query: Query | None, route: str) -> Admission:
+    @property
+    def mode(self) -> Mode:
+        """How far anything bites at all."""
+        return mildest(self.policy.rollout.mode, self.control.mode)
+
+    def adopt(self, policy: Policy) -> None:
+        """Decide by another policy from the next request on."""
+        self.policy = policy
+        self._refusals.forget()
+
+    def foresee(
+        self, request_id: str, identity: Identity, route: str, method: str, *, read: bool
+    ) -> Admission | None:
+        """A refusal that needs neither the request's body nor the store, since it was given a moment ago.
+
+        `read` says that the request's query will be read, and so be charged for its tokens.
+        """
+        identity = identity.asking(route=route)
+        tier, caller = self._caller(identity, method)
+        demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
+        return self._remembered(request_id, identity, tier, caller, demand)
+
+    async def admit(
+        self, request_id: str, identity: Identity, query: Query | None, route: str, method: str = "POST"
+    ) -> Admission:
         """Decide on a request, and reserve what it may use if it is admitted."""
-        tier = self.policy.tier(identity)
-        charges = self.policy.reserve(identity, query)
-        store_error = None
-        try:
-            verdict = await self._store.admit(request_id, identity, charges)
-        except StoreError as error:
-            self._complain(error)
-            store_error = error.kind
-            decision = _undecided(tier.on_store_error)
-            if decision.refused:
-                # The store may have charged and only answered too late.
-                self._spawn(self._insist(partial(self._store.release, request_id, identity, charges)))
+        if query is None:
+            identity = identity.asking(route=route)
         else:
-            block = verdict.block
-            decision = decide(
-                verdict.readings, blocked=block is not None, block_us=block.remaining_us if block else None
-            )
-        return Admission(
-            request_id,
-            identity,
-            self._keys.label(identity.principal),
-            tier.name,
-            route,
-            self.policy.mode,
-            decision,
-            charges,
-            store_error,
-        )
+            trusted = identity.attributes.get(Attribute.END_USER)
+            identity = identity.asking(route=route, model=query.model, end_user=trusted or query.end_user)
+        tier, caller = self._caller(identity, method)
+        demand = self.policy.demand(identity, query)
+        found = self._remembered(request_id, identity, tier, caller, demand)
+        if found is not None:
+            return found
+        label = self._keys.label(identity.principal)
+        blank = Admission(request_id, identity, label, tier.name, route, demand, Decision(Action.ALLOW))
+        if caller.mode is Mode.OFF:
+            return replace(blank, decision=Decision(Action.ALLOW, mode=Mode.OFF))
+        charges = self.policy.reserve(identity, demand, caller)
+        admission = await self._ask(blank, charges, tier, caller.mode)
+        if not admission.refused:
+            self._running[request_id] = Running(admission, time.monotonic())
+        return admission
 
     def refuse(self, admission: Admission, status: int) -> None:
         """A refusal has been sent: tell the hooks."""
@@ -146,17 +223,43 @@ class Engine:
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
         background. A cancelled caller does not cancel the settling.
         """
+        self._running.pop(admission.request_id, None)
         self._tell(admission, usage, status)
-        if admission.decision.refused:
-            return  # shadowed: nothing was reserved, and enforcing would charge nothing
-        accepted = status is not None and status < 400
-        charges = settle(admission.charges, usage)
+        if admission.decision.mode is Mode.OFF:
+            return
+        charges = settle(admission.charges, admission.demand, usage)
+        if admission.store_error is not None:
+            self._local.release(admission.request_id)
+            if admission.store_error in _NEVER_ASKED:
+                self._owe(admission.identity, charges)
+                return
         work = partial(
-            self._store.settle, admission.request_id, admission.identity, charges, usage, accepted=accepted
+            self._store.settle,
+            admission.request_id,
+            admission.identity,
+            charges,
+            usage,
+            cost=admission.demand.price.cost(usage),
+            requests=int(admission.decision.action is Action.ALLOW),
+            accepted=status is not None and status < 400,
         )
         tried = asyncio.Event()
         self._spawn(self._insist(work, tried))
-        await tried.wait()
+        if admission.store_error is None:
+            await tried.wait()
+
+    async def watch(self) -> Control:
+        """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts."""
+        try:
+            # Also the probe that finds the store well again where there are no requests.
+            with self._breaker.call():
+                self.control = await self._store.control(self._worker)
+        except StoreError as error:
+            self._complain(error)
+            return self.control
+        await self._renew()
+        await self._repay()
+        return self.control
 
     async def drain(self, seconds: float = 1.0) -> None:
         """Wait for settles under way; what is not done by then is left to the reservations' expiry."""
@@ -164,6 +267,122 @@ class Engine:
             _, late = await asyncio.wait(self._background, timeout=seconds)
             for task in late:
                 task.cancel()
+        try:
+            with self._breaker.call():
+                await self._store.leave(self._worker)
+        except StoreError:
+            pass
+
+    def _caller(self, identity: Identity, method: str) -> tuple[Tier, Caller]:
+        tier = self.policy.tier(identity)
+        place = self._keys.place(identity.principal)
+        mode = self.policy.mode(tier, place, self.control.mode)
+        return tier, Caller(method, mode, place, time.time_ns() // 1000)
+
+    def _remembered(
+        self,
+        request_id: str,
+        identity: Identity,
+        tier: Tier,
+        caller: Caller,
+        demand: Demand,
+    ) -> Admission | None:
+        """The refusal of a moment ago, if this request runs into the same limit."""
+        if caller.mode is not Mode.ENFORCE or not self._refusals:
+            return None
+        keys = (
+            (limit.name, identity.holder(*limit.per))
+            for limit in self.policy.applicable(identity, caller)
+            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE and demand.reserve(limit.unit)[0]
+        )
+        decision = self._refusals.find(identity.holders, keys, time.monotonic())
+        if decision is None:
+            return None
+        label = self._keys.label(identity.principal)
+        route = identity.attributes.get(Attribute.ROUTE, "")
+        return Admission(request_id, identity, label, tier.name, route, demand, decision, remembered=True)
+
+    async def _ask(
+        self, blank: Admission, charges: tuple[Charge, ...], tier: Tier, mode: Mode
+    ) -> Admission:
+        """Ask the store, or do without it as the tier says."""
+        identity = blank.identity
+        unreported = self._refusals.unreported(identity.principal)
+        try:
+            with self._breaker.call():
+                verdict = await self._store.admit(
+                    blank.request_id, identity, charges, unreported=unreported
+                )
+        except StoreError as error:
+            self._complain(error)
+            decision = self._alone(tier.on_store_error, blank.request_id, charges, mode)
+            if decision.refused and error.kind not in _NEVER_ASKED:
+                # The store may have charged and only answered too late.
+                self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
+            owed = tuple(charge for charge in charges if charge.enforced)
+            return replace(blank, decision=decision, charges=owed, store_error=error.kind)
+        block = verdict.block
+        decision = decide(
+            verdict.readings, mode, blocked=block is not None, block_us=block.remaining_us if block else None
+        )
+        if decision.refused:
+            self._refusals.remember(decision, identity.holders, time.monotonic())
+        return replace(blank, decision=decision, charges=verdict.charged, expired=verdict.expired)
+
+    def _alone(
+        self, on_store_error: OnStoreError, request_id: str, charges: Sequence[Charge], mode: Mode
+    ) -> Decision:
+        """The decision without the store."""
+        if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
+            return Decision(Action.ALLOW, Reason.STORE, mode=mode)
+        if on_store_error is OnStoreError.LOCAL:
+            workers = self.control.workers
+            share = self._local_share or (1 / workers if workers else UNKNOWN_SHARE)
+            readings = self._local.admit(request_id, charges, share, time.monotonic())
+            decision = decide(readings, mode)
+            # What one process has left of its share is nobody's business.
+            return replace(decision, reason=decision.reason or Reason.STORE, readings=())
+        wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
+        return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)
+
+    def _owe(self, identity: Identity, charges: Sequence[Charge]) -> None:
+        """Keep for later what was used while the store was not asked."""
+        now_us = time.time_ns() // 1000
+        for charge in charges:
+            lost = self._debts.lost
+            self._debts.add(charge.limit, charge.holder, charge.amount, now_us)
+            if self._debts.lost == lost:
+                self._owners[charge.limit.name, charge.holder] = identity
+
+    async def _repay(self) -> None:
+        """Charge what is owed, a few debts at a time."""
+        for debt in self._debts.take(REPAID_AT_ONCE, time.time_ns() // 1000):
+            owner = self._owners[debt.limit.name, debt.holder]
+            try:
+                with self._breaker.call():
+                    await self._store.repay(debt, owner)
+            except StoreError:
+                self._debts.put_back(debt.id)
+            else:
+                self._debts.done(debt.id)
+        if not self._debts:
+            self._owners.clear()
+
+    async def _renew(self) -> None:
+        """Renew the reservations of the requests that have been running for long."""
+        now = time.monotonic()
+        due = [each for each in self._running.values() if now - each.renewed_at > self._renew_seconds]
+        for each in due:
+            each.renewed_at = now
+            admission = each.admission
+            if admission.store_error is not None:
+                continue
+            try:
+                with self._breaker.call():
+                    await self._store.renew(admission.request_id, admission.identity, admission.charges)
+            except StoreError as error:
+                self._complain(error)
+                return
 
     def _complain(self, error: StoreError) -> None:
         """Say that the store fails, but not once a request: an outage is trouble enough."""
@@ -181,7 +400,8 @@ class Engine:
         """Do what is idempotent until it is done, or there is no use; `tried` is set after the first try."""
         for delay in (*SETTLE_RETRY_SECONDS, None):
             try:
-                await work()
+                with self._breaker.call():
+                    await work()
                 return
             except StoreError as error:
                 if delay is None or len(self._background) > LARGEST_BACKLOG:
@@ -199,7 +419,7 @@ class Engine:
             identity=admission.label,
             tier=admission.tier,
             route=admission.route,
-            mode=admission.mode,
+            mode=decision.mode,
             action=decision.action,
             reason=decision.reason,
             limits=tuple(dict.fromkeys(reading.limit.name for reading in decision.violated)),
@@ -211,38 +431,10 @@ class Engine:
         tell(self._hooks, event)
 
 
-def _undecided(on_store_error: OnStoreError) -> Decision:
-    if on_store_error is OnStoreError.ALLOW:
-        return Decision(Action.ALLOW, Reason.STORE)
-    wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
-    return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS))
+_UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)
+"""Stands for a query that has not been read: it will be charged something in every unit."""
 
+_ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
 
-@dataclass(frozen=True, slots=True)
-class Installation:
-    """The store that the settings name, and how it names things: what the doors and the admin share."""
-
-    settings: Settings
-    keys: Keys
-    store: RedisStore
-    server: EmbeddedServer | None
-
-    @classmethod
-    def of(cls, settings: Settings, *, deadline_seconds: float | None = None) -> Self:
-        """Put the store together; nothing is started yet. Raises `ConfigError`.
-
-        `deadline_seconds` replaces that of requests.
-        """
-        pepper = settings.identity.pepper
-        secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
-        keys = Keys(secret)
-        url = settings.store.redis_url
-        server = None if url else EmbeddedServer(settings.data_dir)
-        store = RedisStore(
-            keys,
-            url=url.get_secret_value() if url else None,
-            server=server,
-            deadline_seconds=deadline_seconds or settings.store.deadline_ms / 1000,
-            reservation_seconds=settings.store.reservation_seconds,
-        )
-        return cls(settings, keys, store, server)
+_NEVER_ASKED = frozenset({OPEN})
+"""Kinds of `StoreError` after which the store has certainly not charged anything."""

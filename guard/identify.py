@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import jwt
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from guard.config import IdentitySettings, JwtSettings
+    from guard.config import IdentitySettings, JwtSettings, UnitSettings
     from guard.core.network import Address
     from guard.store.keys import Keys
 
     Headers = Iterable[tuple[bytes, bytes]]
+
+NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
 LONGEST_NAME = 256
 """A user, an organisation or a tier has a name of no more characters than this."""
@@ -40,16 +44,21 @@ class Caller:
     principal: Holder
     attributes: Mapping[Attribute, str]
     verified: bool
+    amounts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Identifier:
     """Identifies callers as the settings say."""
 
-    def __init__(self, settings: IdentitySettings, keys: Keys) -> None:
+    def __init__(
+        self, settings: IdentitySettings, keys: Keys, units: Mapping[str, UnitSettings] = NO_UNITS
+    ) -> None:
         self._settings = settings
         self._keys = keys
+        self._units = units
         self._known = read_keys_file(settings.keys_file) if settings.keys_file else {}
-        self._tokens = TokenVerifier(settings.jwt) if settings.jwt else None
+        claims = {name: unit.claim for name, unit in units.items() if unit.claim is not None}
+        self._tokens = TokenVerifier(settings.jwt, claims) if settings.jwt else None
         self._proxies = settings.proxies
         self._forwarded_header = settings.forwarded_header.encode()
         named = settings.headers.model_dump(exclude_none=True)
@@ -67,12 +76,16 @@ class Identifier:
             values.setdefault(name, []).append(value.strip(b" \t").decode("utf-8", "surrogateescape"))
         peer = parse_address(client[0]) if client else None
         address = client_address(peer, self._hops(values), self._proxies)
+        trusted = self._proxies.trusts(peer)
         caller = (
-            (self._gateway_caller(values) if self._proxies.trusts(peer) else None)
+            (self._gateway_caller(values) if trusted else None)
             or self._credential_caller(values)
             or self._anonymous(address)
         )
-        return Identity(caller.principal, {**caller.attributes, **_places(address)}, caller.verified)
+        amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
+        if trusted:
+            amounts |= self._gateway_amounts(values)
+        return Identity(caller.principal, {**caller.attributes, **_places(address)}, caller.verified, amounts)
 
     def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
         lines = values.get(self._forwarded_header, [])
@@ -86,6 +99,15 @@ class Identifier:
         }
         principal = _principal(attributes)
         return Caller(principal, attributes, verified=True) if principal else None
+
+    def _gateway_amounts(self, values: Mapping[bytes, list[str]]) -> dict[str, int]:
+        """What a trusted gateway says that this request has of the operator's own units."""
+        named = ((name, unit.header.lower().encode()) for name, unit in self._units.items() if unit.header)
+        return {
+            name: _amount(_single(values, header), header.decode())
+            for name, header in named
+            if header in values
+        }
 
     def _credential_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
         given = [name for name in (b"authorization", b"x-api-key") if name in values]
@@ -124,14 +146,17 @@ class Identifier:
 class TokenVerifier:
     """Believes a JSON web token whose signature, dates, issuer and audience are right."""
 
-    def __init__(self, settings: JwtSettings) -> None:
+    def __init__(self, settings: JwtSettings, amounts: Mapping[str, str]) -> None:
         self._settings = settings
+        self._amounts = amounts
         self._keys = _token_keys(settings)
-        claims = (settings.user_claim, settings.org_claim, settings.tier_claim)
-        attributes = (Attribute.USER, Attribute.ORG, Attribute.TIER)
-        self._claims = {
-            attribute: claim for attribute, claim in zip(attributes, claims, strict=True) if claim is not None
+        named = {
+            Attribute.USER: settings.user_claim,
+            Attribute.ORG: settings.org_claim,
+            Attribute.TIER: settings.tier_claim,
+            Attribute.END_USER: settings.end_user_claim,
         }
+        self._claims = {attribute: claim for attribute, claim in named.items() if claim is not None}
 
     def verify(self, token: str) -> Caller:
         """Whom the token names; raises `CredentialError`."""
@@ -144,7 +169,10 @@ class TokenVerifier:
         principal = _principal(attributes)
         if principal is None:
             raise CredentialError("The token names nobody.", status=401)
-        return Caller(principal, attributes, verified=True)
+        amounts = {
+            name: _amount(claims[claim], claim) for name, claim in self._amounts.items() if claim in claims
+        }
+        return Caller(principal, attributes, True, amounts)
 
     def _claims_of(self, token: str) -> dict[str, Any]:
         settings = self._settings
@@ -269,6 +297,14 @@ def _claimed(value: Any, claim: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise CredentialError(f"{claim} is not a name.", status=401)
     return _named(str(value), claim)
+
+
+def _amount(value: Any, where: str) -> int:
+    """So many of a unit of the operator's own: a whole number, not negative."""
+    text = str(value)
+    if isinstance(value, bool) or re.fullmatch(r"[0-9]{1,15}", text) is None:
+        raise CredentialError(f"{where} is not a whole number of at most 15 digits.")
+    return int(text)
 
 
 def _is_name(value: str) -> bool:

@@ -1,8 +1,13 @@
 """What things are called in Redis.
 
-A key is `guard:1:{DIGEST}:NOUN…`: 1 is the version of this layout, and the digest is a keyed hash of the
+A key is `guard:2:{DIGEST}:NOUN…`: 2 is the version of this layout, and the digest is a keyed hash of the
 holder, so that Redis holds no credential and no address, and so that nothing a caller sends can end up
 between the braces that Redis Cluster reads.
+
+On a cluster, what one script touches must live in one slot. So what an organisation's members hold there
+stands in the organisation's braces, `guard:2:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
+caller without an organisation holds, in its principal's. What many share (networks, tiers, models, routes,
+everything) has its own.
 """
 
 from __future__ import annotations
@@ -19,14 +24,22 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Limit
 
-PREFIX = "guard:1:"
+PREFIX = "guard:2:"
 IDENTITIES = PREFIX + "identities"
 """The index of identities, by last use."""
+TERMS = PREFIX + "terms"
+"""What the operator has ordered for single holders: blocks and overrides, by `Keys.block_field` and so on."""
+CONTROL = PREFIX + "control"
+"""What the operator has ordered for all: the kill switch, and when to read the settings again."""
+WORKERS = PREFIX + "workers"
+"""The processes that serve, by when they were last heard of."""
 
 DIGESTS_KEPT = 65_536
 """So many digests of holders are remembered: a request names the same holder several times over."""
 
 _PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK})
+_OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
+"""What belongs to one organisation, or to one caller."""
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
@@ -36,10 +49,14 @@ def is_digest(text: str) -> bool:
 
 
 class Keys:
-    """Names keys with one pepper; another pepper names other keys, and sees none of these."""
+    """Names keys with one pepper; another pepper names other keys, and sees none of these.
 
-    def __init__(self, pepper: bytes) -> None:
+    `together` puts what an organisation holds into one slot of a cluster.
+    """
+
+    def __init__(self, pepper: bytes, *, together: bool = False) -> None:
         self._pepper = pepper
+        self._together = together
         self._digests = lru_cache(DIGESTS_KEPT)(self._hash)
 
     def credential(self, secret: str) -> str:
@@ -48,41 +65,77 @@ class Keys:
 
     def digest(self, holder: Holder) -> str:
         """The keyed hash of a holder; an address may be given as its digest already (see `label`)."""
-        if holder.attribute in _PERSONAL and is_digest(holder.value):
-            return holder.value
-        return self._digests(holder.attribute, holder.value)
+        if not holder.and_:
+            return self._digest(holder)
+        return self._digests("together", "\0".join(self._digest(part) for part in holder.parts))
+
+    def place(self, holder: Holder) -> float:
+        """Where a holder stands among all, from 0 to 100, by its digest (see guard/core/modes.py)."""
+        return int(self.digest(holder)[:8], 16) / (1 << 32) * 100
 
     def label(self, holder: Holder) -> str:
         """The holder's name as the store and the operator see it: addresses only as their digest."""
         return str(self._nameable(holder))
 
     def attributes(self, identity: Identity) -> str:
-        """The attributes of an identity as JSON, addresses only as their digest."""
-        holders = (Holder(attribute, value) for attribute, value in identity.attributes.items())
+        """The lasting attributes of an identity as JSON, addresses only as their digest."""
+        holders = (Holder(attribute, value) for attribute, value in identity.lasting.items())
         return json.dumps({holder.attribute: self._nameable(holder).value for holder in holders})
 
-    def record(self, holder: Holder) -> str:
-        """The record of an identity, by its principal."""
-        return self._key(holder, "record")
+    def record(self, identity: Identity) -> str:
+        """The record of an identity, by its principal; always in the principal's own slot."""
+        return self._key(identity.principal, identity.principal, "record")
 
-    def reservation(self, holder: Holder, reservation_id: str) -> str:
-        """What one request of this principal has reserved."""
-        return self._key(holder, f"reservation:{reservation_id}")
+    def reservation(self, near: str, reservation_id: str) -> str:
+        """What one request has reserved, in the slot of the key that it stands near."""
+        return f"{near[: near.index('}') + 1]}:reservation:{reservation_id}"
 
-    def block(self, holder: Holder) -> str:
-        """The block on a holder."""
-        return self._key(holder, "block")
-
-    def limit(self, limit: Limit, holder: Holder) -> tuple[str, str]:
+    def limit(self, limit: Limit, holder: Holder, identity: Identity) -> tuple[str, str]:
         """The state of a limit, and the reservations pending on it; by its name, whatever its numbers."""
-        state = self._key(holder, f"limit:{limit.name}")
+        state = self._key(self._home(holder, identity), holder, f"limit:{limit.name}")
         return state, f"{state}:pending"
 
-    def _nameable(self, holder: Holder) -> Holder:
-        return Holder(holder.attribute, self.digest(holder)) if holder.attribute in _PERSONAL else holder
+    def debt(self, near: str, debt_id: str) -> str:
+        """What remembers that a debt was charged, in the slot of the key that it stands near."""
+        return f"{near[: near.index('}') + 1]}:debt:{debt_id}"
 
-    def _key(self, holder: Holder, noun: str) -> str:
-        return f"{PREFIX}{{{self.digest(holder)}}}:{noun}"
+    def home(self, identity: Identity) -> str:
+        """A key in the slot where what this identity holds alone is kept."""
+        return self._key(self._home(identity.principal, identity), identity.principal, "home")
+
+    def block_field(self, holder: Holder) -> str:
+        """The field of `TERMS` that blocks a holder."""
+        return self.digest(holder)
+
+    def override_fields(self, holder: Holder, limit: str) -> tuple[str, str]:
+        """The fields of `TERMS` that change all limits of a holder, and this one."""
+        digest = self.digest(holder)
+        return f"{digest}/*", f"{digest}/{limit}"
+
+    def _home(self, holder: Holder, identity: Identity) -> Holder:
+        """Whose braces a holder's keys stand in."""
+        if not self._together or not any(part.attribute in _OWN for part in holder.parts):
+            return holder
+        org = identity.attributes.get(Attribute.ORG)
+        return Holder(Attribute.ORG, org) if org else identity.principal
+
+    def _nameable(self, holder: Holder) -> Holder:
+        if not any(part.attribute in _PERSONAL for part in holder.parts):
+            return holder
+        return Holder.together([self._named_part(part) for part in holder.parts])
+
+    def _named_part(self, part: Holder) -> Holder:
+        return Holder(part.attribute, self._digest(part)) if part.attribute in _PERSONAL else part
+
+    def _digest(self, part: Holder) -> str:
+        if part.attribute in _PERSONAL and is_digest(part.value):
+            return part.value
+        return self._digests(part.attribute, part.value)
+
+    def _key(self, home: Holder, holder: Holder, noun: str) -> str:
+        tag = self.digest(home)
+        own = "" if home == holder else f"{self.digest(holder)}:"
+        return f"{PREFIX}{{{tag}}}:{own}{noun}"
 
     def _hash(self, kind: str, value: str) -> str:
         text = f"{kind}\0{value}".encode("utf-8", "surrogatepass")

@@ -3,49 +3,68 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import time
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from redis import exceptions
-from redis.asyncio import ConnectionPool, Redis, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
-from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import MICROSECONDS, Charge, Reading
+from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.limits import Charge, Reading
 from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
-from guard.store.connection import ScriptConnection
-from guard.store.keys import IDENTITIES, Keys
+from guard.store.keys import IDENTITIES, TERMS, Keys
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
-    from guard.core.limits import Limit
+    from redis.asyncio import Redis, RedisCluster
+
+    from guard.core.identity import Holder, Identity
+    from guard.core.limits import Limit, Window
     from guard.core.query import Usage
+    from guard.store.debts import Debt
     from guard.store.embedded import EmbeddedServer
+    from guard.store.nodes import Nodes
 
 logger = logging.getLogger("guard")
+
+T = TypeVar("T")
 
 RECORD_SECONDS = 30 * 86_400
 """How long an idle identity is remembered."""
 
 SETTLED_SECONDS = 3_600
-"""How long a settled reservation's id is remembered, against a second settle."""
-
-FOR_GOOD_SECONDS = 10 * 365 * 86_400
-"""Every key has an expiry, also that of a block without an end."""
+"""How long a settled reservation's id is remembered, against a second settle; likewise a debt's."""
 
 OPERATOR_SECONDS = 5.0
 """The deadline for what the operator asks; no request waits for this."""
 
+TERMS_SECONDS = 0.5
+"""On a cluster, where they live on another node, the operator's terms for an identity are kept so long."""
+
+TERMS_KEPT = 10_000
+
 CONNECT_SECONDS = 1.0
+
+INDEX_SECONDS = 60.0
+"""On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
+
+LARGEST_AMOUNT = 10**15
+"""A double holds this and every integer below exactly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,65 +77,58 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the store read, and whether it charged.
+    """What the store read, and what it charged.
 
-    `expired` counts the reservations of dead owners that this call gave back.
+    `charged` is nothing where the request has no room; where it has, what is enforced, and what is only
+    tried out if there is room in all. `expired` counts the reservations of dead owners that this call gave
+    back.
     """
 
     admitted: bool
+    charged: tuple[Charge, ...]
     block: Block | None
     readings: tuple[Reading, ...]
     expired: int
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What the store remembers of an identity; times in Unix seconds."""
+class Group:
+    """What one script can touch: the charges whose keys live in one slot, under one reservation key."""
 
-    identity: Identity
-    first_seen: float
-    last_seen: float
-    admitted: int
-    refused: int
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """What is open on one event loop: a client for the operator, and the scripts' own connection."""
-
-    loop: asyncio.AbstractEventLoop
-    client: Redis
-    scripts: ScriptConnection
+    near: str
+    charges: tuple[Charge, ...]
 
 
 class RedisStore:
-    """Counts, blocks and records in one Redis.
+    """Counts in Redis: one server, or several behind `Nodes`.
 
-    `admit` and `settle` end within `deadline_seconds`, and all calls raise `StoreError` when it cannot.
-    Nothing is retried, since a call that timed out may have been executed; `admit` and `settle` are
+    `admit`, `settle` and `renew` end within `deadline_seconds`, and all calls raise `StoreError` when they
+    cannot. Nothing is retried, since a call that timed out may have been executed; `admit` and `settle` are
     idempotent by reservation id instead.
+
+    Where all keys can be touched by one script, `admit` is one script and all or nothing. On a cluster what
+    an identity's organisation holds is one script, and each holder that many share (a network, a tier, a
+    model, everything) is another, in parallel; where one of them refuses, the others are taken back.
     """
 
     def __init__(
         self,
         keys: Keys,
+        new_nodes: Callable[[], Nodes],
         *,
-        url: str | None = None,
         server: EmbeddedServer | None = None,
         deadline_seconds: float = 0.05,
-        reservation_seconds: float = 600.0,
+        reservation_seconds: float = 60.0,
     ) -> None:
-        if (url is None) == (server is None):
-            raise ValueError("a store needs either a url or an embedded server")
         self.keys = keys
-        self._url = url
+        self._new_nodes = new_nodes
         self._server = server
         self._deadline_seconds = deadline_seconds
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
-        self._connections: Connections | None = None
+        self._open: tuple[asyncio.AbstractEventLoop, Nodes] | None = None
         self._reviving: asyncio.Task[None] | None = None
+        self._terms: dict[str, tuple[float, list[str]]] = {}
+        self._indexed: dict[str, float] = {}
 
     async def start(self) -> None:
         """Start the embedded server, where there is one, and connect.
@@ -126,7 +138,7 @@ class RedisStore:
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
         try:
-            await self._connected().scripts.connect(CONNECT_SECONDS)
+            await self._nodes().connect(CONNECT_SECONDS)
         except (exceptions.RedisError, OSError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
@@ -136,37 +148,51 @@ class RedisStore:
         """Close the connections, and leave the embedded server."""
         if self._reviving is not None:
             self._reviving.cancel()
-        if self._connections is not None and self._connections.loop is asyncio.get_running_loop():
-            await self._connections.scripts.aclose()
-            await self._connections.client.aclose()
-        self._connections = None
+        if self._open is not None and self._open[0] is asyncio.get_running_loop():
+            await self._open[1].aclose()
+        self._open = None
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
 
     async def admit(
-        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        *,
+        unreported: int = 0,
+        now_us: int = 0,
     ) -> Verdict:
-        """Charge every limit or none. `now_us` replaces the server's clock (replay); 0 takes it."""
-        holders = identity.holders
-        reply = await self._run(
-            ADMIT,
-            [
-                self.keys.reservation(identity.principal, reservation_id),
-                self.keys.record(identity.principal),
-                IDENTITIES,
-                *(self.keys.block(holder) for holder in holders),
-                *self._limit_keys(charges),
-            ],
-            [
-                now_us,
-                reservation_id,
-                self._reservation_us,
-                *self._about(identity, create=identity.verified),
-                len(holders),
-                *_limit_arguments(charges),
-            ],
+        """Charge every limit or none.
+
+        `unreported` counts refusals of this identity that the store has not heard of. `now_us` replaces the
+        server's clock (replay); 0 takes it.
+        """
+        groups = self._groups(identity, charges)
+        terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None
+        verdicts = await _all(
+            self._admit(group, place == 0, reservation_id, identity, unreported, now_us, terms)
+            for place, group in enumerate(groups)
         )
-        return _verdict(reply, charges)
+        if len(verdicts) == 1:
+            return verdicts[0]
+        admitted = all(verdict.admitted for verdict in verdicts)
+        if not admitted and reservation_id:
+            # Until this is done, others see these units as used.
+            await _all(
+                self._settle(
+                    group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
+                )
+                for group, verdict in zip(groups, verdicts, strict=True)
+                if verdict.admitted
+            )
+        return Verdict(
+            admitted,
+            tuple(charge for verdict in verdicts for charge in verdict.charged) if admitted else (),
+            verdicts[0].block,
+            tuple(reading for verdict in verdicts for reading in verdict.readings),
+            sum(verdict.expired for verdict in verdicts),
+        )
 
     async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
         """What `admit` would say to these charges; nothing is charged or written."""
@@ -179,42 +205,140 @@ class RedisStore:
         charges: Sequence[Charge],
         usage: Usage,
         *,
+        cost: int = 0,
+        requests: int = 1,
         accepted: bool = True,
         now_us: int = 0,
     ) -> bool:
         """True the reservation up to `charges`; `False` where it was settled before.
 
+        `cost` is in micro-dollars, for the record. `requests` is 0 for one that counts as refused.
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
         create = identity.verified or accepted
-        return await self._settle(reservation_id, identity, charges, usage, 1, create=create, now_us=now_us)
+        settled = await _all(
+            self._settle(
+                group,
+                place == 0,
+                reservation_id,
+                identity,
+                group.charges,
+                usage,
+                now_us,
+                cost=cost,
+                requests=requests,
+                create=create,
+            )
+            for place, group in enumerate(self._groups(identity, charges))
+        )
+        return settled[0]
 
     async def release(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
     ) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
-        nothing = tuple(Charge(charge.limit, charge.holder, 0) for charge in charges)
-        return await self._settle(reservation_id, identity, nothing, NO_USAGE, 0, create=False, now_us=now_us)
+        settled = await _all(
+            self._settle(
+                group,
+                place == 0,
+                reservation_id,
+                identity,
+                _nothing(group.charges),
+                NO_USAGE,
+                now_us,
+                requests=0,
+                create=False,
+            )
+            for place, group in enumerate(self._groups(identity, charges))
+        )
+        return settled[0]
+
+    async def renew(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+    ) -> int:
+        """Keep what a request has reserved from expiring; returns how many limits it is still reserved in."""
+        pending = [charge for charge in charges if charge.limit.pending]
+        kept = await _all(
+            self._run(
+                RENEW,
+                [
+                    self.keys.reservation(group.near, reservation_id),
+                    *self._limit_keys(identity, group.charges),
+                ],
+                [now_us, self._reservation_us, *_limit_arguments(group.charges, now_us)],
+            )
+            for group in self._groups(identity, pending)
+        )
+        return sum(reply[0] for reply in kept)
+
+    async def repay(self, debt: Debt, identity: Identity, *, now_us: int = 0) -> bool:
+        """Charge what was used while the store could not be asked; `False` where it was charged before."""
+        state, pending = self.keys.limit(debt.limit, debt.holder, identity)
+        reply = await self._run(
+            REPAY,
+            [self.keys.debt(state, debt.id), state, pending],
+            [
+                now_us,
+                SETTLED_SECONDS * 1000,
+                " ".join(map(str, debt.amounts)),
+                *_limit_arguments([Charge(debt.limit, debt.holder, 0)], now_us),
+            ],
+        )
+        return bool(reply[0])
+
+    async def _admit(
+        self,
+        group: Group,
+        home: bool,
+        reservation_id: str,
+        identity: Identity,
+        unreported: int,
+        now_us: int,
+        terms: Mapping[str, str] | None,
+    ) -> Verdict:
+        reservation = self.keys.reservation(group.near, reservation_id)
+        holders = identity.holders if home else ()
+        fields = self._term_fields(holders, group.charges)
+        reply = await self._run(
+            ADMIT,
+            [
+                reservation,
+                *self._record_keys(reservation, group, identity, home),
+                TERMS if terms is None else reservation,
+                *self._limit_keys(identity, group.charges),
+            ],
+            [
+                now_us,
+                reservation_id,
+                self._reservation_us,
+                *self._about(identity, create=identity.verified),
+                unreported,
+                len(holders),
+                *(fields if terms is None else (terms.get(field, "") for field in fields)),
+                *_limit_arguments(group.charges, now_us),
+            ],
+        )
+        return _verdict(reply, group.charges)
 
     async def _settle(
         self,
+        group: Group,
+        home: bool,
         reservation_id: str,
         identity: Identity,
         charges: Sequence[Charge],
         usage: Usage,
-        requests: int,
-        *,
-        create: bool,
         now_us: int,
+        *,
+        cost: int = 0,
+        requests: int = 0,
+        create: bool = False,
     ) -> bool:
+        reservation = self.keys.reservation(group.near, reservation_id)
+        record, index = self._record_keys(reservation, group, identity, home)
         reply = await self._run(
             SETTLE,
-            [
-                self.keys.reservation(identity.principal, reservation_id),
-                self.keys.record(identity.principal),
-                IDENTITIES,
-                *self._limit_keys(charges),
-            ],
+            [reservation, record, index, *self._limit_keys(identity, charges)],
             [
                 now_us,
                 reservation_id,
@@ -223,74 +347,75 @@ class RedisStore:
                 requests,
                 usage.input_tokens,
                 usage.output_tokens,
-                *_limit_arguments(charges),
+                cost,
+                *_limit_arguments(charges, now_us),
             ],
         )
+        if record != reservation and index == reservation and (create or requests):
+            await self._index(identity)
         return bool(reply[0])
 
-    async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
-        """Refuse a holder for so long, or for good (`None`)."""
-        async with self._asking() as client:
-            if seconds is None:
-                await client.set(self.keys.block(holder), f"0 {reason}", ex=FOR_GOOD_SECONDS)
-                return
-            server_seconds, server_us = await client.time()
-            till = server_seconds * MICROSECONDS + server_us + int(seconds * MICROSECONDS)
-            await client.set(self.keys.block(holder), f"{till} {reason}", px=max(1, int(seconds * 1000)))
+    def _groups(self, identity: Identity, charges: Sequence[Charge]) -> list[Group]:
+        """The charges by where their keys live; the identity's own first, which has the reservation."""
+        nodes = self._nodes()
+        home = self.keys.home(identity)
+        grouped: dict[int, tuple[str, list[Charge]]] = {nodes.group(home): (home, [])}
+        for charge in charges:
+            state = self.keys.limit(charge.limit, charge.holder, identity)[0]
+            grouped.setdefault(nodes.group(state), (state, []))[1].append(charge)
+        return [Group(near, tuple(of_group)) for near, of_group in grouped.values()]
 
-    async def unblock(self, holder: Holder) -> bool:
-        """Lift a block; `False` where there was none."""
-        async with self._asking() as client:
-            return bool(await client.delete(self.keys.block(holder)))
+    def _apart(self, groups: Sequence[Group]) -> bool:
+        """Whether the operator's terms live where the scripts that need them cannot read them."""
+        nodes = self._nodes()
+        return len(groups) > 1 or nodes.group(TERMS) != nodes.group(groups[0].near)
 
-    async def blocked(self, holder: Holder) -> Block | None:
-        """The block on exactly this holder."""
-        async with self._asking() as client:
-            text = await client.get(self.keys.block(holder))
-            if text is None:
-                return None
-            till, _, reason = cast("bytes", text).decode().partition(" ")
-            server_seconds, server_us = await client.time()
-        remaining_us = int(till) - server_seconds * MICROSECONDS - server_us
-        return Block(None if till == "0" else max(0, remaining_us), reason)
+    def _term_fields(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> list[str]:
+        fields = [self.keys.block_field(holder) for holder in holders]
+        for charge in charges:
+            fields += self.keys.override_fields(charge.holder, charge.limit.name)
+        return fields
 
-    async def reset(self, holder: Holder, limits: Sequence[Limit]) -> int:
-        """Forget what a holder has used of these limits; returns how many had been used."""
-        if not limits:
-            return 0
-        async with self._asking() as client:
-            states, pending = zip(*(self.keys.limit(limit, holder) for limit in limits), strict=True)
-            await client.delete(*pending)
-            return int(await client.delete(*states))
+    async def _terms_elsewhere(self, identity: Identity, charges: Sequence[Charge]) -> dict[str, str]:
+        """The operator's terms for a request, which a script in another slot cannot read."""
+        fields = list(dict.fromkeys(self._term_fields(identity.holders, charges)))
+        cached = "\0".join(fields)
+        now = time.monotonic()
+        until, texts = self._terms.get(cached, (0.0, []))
+        if until < now:
+            with self._translated(self._deadline_seconds):
+                reply = await self._nodes().call(TERMS, "HMGET", TERMS, *fields)
+            texts = [text.decode() if text else "" for text in cast("list[bytes | None]", reply)]
+            if len(self._terms) >= TERMS_KEPT:
+                self._terms.clear()
+            self._terms[cached] = (now + TERMS_SECONDS, texts)
+        return dict(zip(fields, texts, strict=True))
 
-    async def record(self, holder: Holder) -> Record | None:
-        """What is known of the identity with this principal."""
-        async with self._asking() as client:
-            return _record(cast("dict[bytes, bytes]", await client.hgetall(self.keys.record(holder))))
+    async def _index(self, identity: Identity) -> None:
+        """Keep an identity's place in the index, which lives on another node."""
+        label = self.keys.label(identity.principal)
+        now = time.monotonic()
+        if self._indexed.get(label, 0.0) > now:
+            return
+        if len(self._indexed) >= TERMS_KEPT:
+            self._indexed.clear()
+        self._indexed[label] = now + INDEX_SECONDS
+        with self._translated(self._deadline_seconds):
+            await self._nodes().call(IDENTITIES, "ZADD", IDENTITIES, time.time_ns() // 1000, label)
+            await self._nodes().call(IDENTITIES, "EXPIRE", IDENTITIES, RECORD_SECONDS)
 
-    async def labels(self) -> list[str]:
-        """The names of all identities that are remembered, the latest first."""
-        async with self._asking() as client:
-            return [
-                label.decode() for label in cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
-            ]
+    def _record_keys(self, reservation: str, group: Group, identity: Identity, home: bool) -> tuple[str, str]:
+        """The record and the index, each the reservation's own key where this script cannot touch it."""
+        nodes = self._nodes()
+        record = self.keys.record(identity)
+        slot = nodes.group(reservation)
+        return (
+            record if home and nodes.group(record) == slot else reservation,
+            IDENTITIES if home and nodes.group(IDENTITIES) == slot else reservation,
+        )
 
-    async def recent(self, *, seconds: float | None = None) -> list[Record]:
-        """The identities that are remembered; with `seconds`, those seen since."""
-        async with self._asking() as client:
-            server_seconds, server_us = await client.time()
-            since = (
-                server_seconds * MICROSECONDS + server_us - int(seconds * MICROSECONDS) if seconds else "-inf"
-            )
-            labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
-            pipeline = client.pipeline(transaction=False)
-            for label in labels:
-                pipeline.hgetall(self.keys.record(Holder.parse(label.decode())))
-            records = map(_record, await pipeline.execute() if labels else [])
-        return [record for record in records if record is not None]
-
-    def _limit_keys(self, charges: Sequence[Charge]) -> list[str]:
-        return [key for charge in charges for key in self.keys.limit(charge.limit, charge.holder)]
+    def _limit_keys(self, identity: Identity, charges: Sequence[Charge]) -> list[str]:
+        return [key for charge in charges for key in self.keys.limit(charge.limit, charge.holder, identity)]
 
     def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
         label = self.keys.label(identity.principal)
@@ -298,19 +423,19 @@ class RedisStore:
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
         with self._translated(self._deadline_seconds):
-            call = self._connected().scripts.call
+            call = self._nodes().call
             try:
-                reply = await call("EVALSHA", script.sha, len(keys), *keys, *arguments)
+                reply = await call(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
             except exceptions.NoScriptError:
-                reply = await call("EVAL", script.text, len(keys), *keys, *arguments)
+                reply = await call(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
         return cast("list[int]", reply)
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[Redis]:
-        """For the operator's questions, which no request waits for."""
+    async def asking(self) -> AsyncIterator[Redis | RedisCluster]:
+        """A plain client, for what no request waits for."""
         with self._translated(OPERATOR_SECONDS):
             async with asyncio.timeout(OPERATOR_SECONDS):
-                yield self._connected().client
+                yield self._nodes().client()
 
     @contextmanager
     def _translated(self, seconds: float) -> Iterator[None]:
@@ -324,25 +449,11 @@ class RedisStore:
             self._revive()
             raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error
 
-    def _connected(self) -> Connections:
+    def _nodes(self) -> Nodes:
         loop = asyncio.get_running_loop()
-        if self._connections is None or self._connections.loop is not loop:
-            pool = self._pool()
-            scripts = ScriptConnection(pool.make_connection, self._deadline_seconds)
-            self._connections = Connections(loop, Redis.from_pool(pool), scripts)
-        return self._connections
-
-    def _pool(self) -> ConnectionPool:
-        options: dict[str, Any] = {
-            "socket_timeout": None,  # deadlines are ours: they know a busy loop from a slow Redis
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 3,
-            "client_name": "guard",
-        }
-        if self._server is not None:
-            return ConnectionPool(UnixDomainSocketConnection, path=str(self._server.socket), **options)
-        return ConnectionPool.from_url(cast("str", self._url), **options)
+        if self._open is None or self._open[0] is not loop:
+            self._open = (loop, self._new_nodes())
+        return self._open[1]
 
     def _revive(self) -> None:
         """Have a lost embedded server started again, in the background and once at a time."""
@@ -370,56 +481,88 @@ class Script:
         """The script of that name, with what scripts share put in behind its first line."""
         folder = files("guard.store").joinpath("scripts")
         shebang, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-        shared = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("windows", "records")]
+        shared = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in SHARED]
         text = "\n".join([shebang, *shared, body])
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
+SHARED = ("windows", "records", "terms")
+"""The parts that every script is given; what a script does not call costs it nothing."""
+
 ADMIT = Script.load("admit")
 SETTLE = Script.load("settle")
+RENEW = Script.load("renew")
+REPAY = Script.load("repay")
 
 
-def _limit_arguments(charges: Sequence[Charge]) -> list[str]:
+async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """The results of all of them, at the same time; when one fails the others still end, then it is raised."""
+    works = list(works)
+    if len(works) == 1:
+        return [await works[0]]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)
+
+
+def _nothing(charges: Sequence[Charge]) -> tuple[Charge, ...]:
+    return tuple(replace(charge, amount=0, spare=0) for charge in charges)
+
+
+def _limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
     """Each limit in one argument: the client's cost goes by their number."""
-    return [f"{charge.limit.unit.reserved:d} {charge.amount}{_shape(charge.limit)}" for charge in charges]
+    return [
+        f"{charge.enforced:d} {charge.limit.pending:d} "
+        f"{min(charge.amount - charge.spare, LARGEST_AMOUNT)} {min(charge.amount, LARGEST_AMOUNT)}"
+        f"{_shape(charge.limit) if charge.limit.zone is None else _dated_shape(charge.limit, now_us)}"
+        for charge in charges
+    ]
 
 
 @lru_cache(maxsize=1024)
 def _shape(limit: Limit) -> str:
-    windows = (f" {limit.algorithm} {each.period_us} {each.count} {each.burst}" for each in limit.windows)
-    return "".join(windows)
+    return "".join(f" {limit.algorithm} {_window(each)}" for each in limit.windows)
 
 
-def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
-    admitted, blocked_us, expired, *numbers = reply
-    windows = [(charge, window) for charge in charges for window in charge.limit.windows]
-    triples = zip(numbers[0::3], numbers[1::3], numbers[2::3], strict=True)
-    return Verdict(
-        admitted=bool(admitted),
-        block=None if blocked_us < 0 else Block(blocked_us or None),
-        readings=tuple(
-            Reading(
-                charge.limit, window, charge.holder, remaining, reset_us, None if wait_us < 0 else wait_us
-            )
-            for (charge, window), (remaining, reset_us, wait_us) in zip(windows, triples, strict=True)
-        ),
-        expired=expired,
+def _dated_shape(limit: Limit, now_us: int) -> str:
+    """That of calendar windows, with the boundaries round the present moment."""
+    now_us = now_us or time.time_ns() // 1000
+    return "".join(
+        f" {limit.algorithm} {_window(each)}:{':'.join(map(str, boundaries(each.span, limit.zone, now_us)))}"
+        for each in limit.windows
+        if each.span is not None and limit.zone is not None
     )
 
 
-def _record(fields: dict[bytes, bytes]) -> Record | None:
-    if not fields:
-        return None
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-    attributes = {Attribute(name): value for name, value in json.loads(text["attributes"]).items()}
-    return Record(
-        identity=Identity(Holder.parse(text["label"]), attributes),
-        first_seen=int(text["first_seen"]) / MICROSECONDS,
-        last_seen=int(text["last_seen"]) / MICROSECONDS,
-        admitted=int(text.get("admitted", 0)),
-        refused=int(text.get("refused", 0)),
-        input_tokens=int(text.get("input_tokens", 0)),
-        output_tokens=int(text.get("output_tokens", 0)),
+def _window(window: Window) -> str:
+    return f"{window.period_us} {window.count} {window.burst}"
+
+
+def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
+    admitted, room, blocked_us, expired, *numbers = reply
+    windows = [(charge, window) for charge in charges for window in charge.limit.windows]
+    readings, exempt = [], set()
+    for (charge, window), (count, burst, remaining, reset_us, wait_us) in zip(
+        windows, zip(*(numbers[place::5] for place in range(5)), strict=True), strict=True
+    ):
+        if count < 0:
+            exempt.add(charge)
+            continue
+        if (count, burst) != (window.count, window.burst):
+            window = replace(window, count=count, burst=burst)  # noqa: PLW2901 - the numbers that hold
+        wait = None if wait_us < 0 else wait_us
+        readings.append(
+            Reading(charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced)
+        )
+    charged = (each for each in charges if (room or each.enforced) and each not in exempt)
+    return Verdict(
+        admitted=bool(admitted),
+        charged=tuple(charged) if admitted else (),
+        block=None if blocked_us < 0 else Block(blocked_us or None),
+        readings=tuple(readings),
+        expired=expired,
     )
 
 

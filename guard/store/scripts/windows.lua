@@ -1,11 +1,14 @@
--- The two algorithms of guard/core/limits.py, shared by every script that counts: it is put in front of them.
+-- The four algorithms of guard/core/limits.py, shared by every script that counts: it is put in front of them.
 --
--- A window is { algorithm, period (µs), count, burst }. Its state is one hash field, named by algorithm and period, so that
--- a limit can change its numbers, or gain and lose windows, without forgetting what was used.
+-- A window is { algorithm, period (µs), count, burst, boundaries }. Its state is one hash field, named by algorithm and
+-- period, so that a limit can change its numbers, or gain and lose windows, without forgetting what was used. The numbers
+-- under which it was last counted stand in the state.
 -- A load must come first: it brings the state to `now`. Amounts are whole units, times are µs.
 --
---   sliding_window  "start current previous"
---   gcra            "at backlog", backlog being the time by which the theoretical arrival time is ahead of `at`
+--   sliding_window  "start current previous count"
+--   gcra            "at backlog count burst", backlog being the time by which the theoretical arrival time is ahead of `at`
+--   calendar        "start used"
+--   leases          none: the entries of the pending set that have not expired
 
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
@@ -13,19 +16,27 @@ local SLACK = 1e-11
 -- State is kept so much longer (ms) than it weighs: a replayed log has a clock of its own.
 local GRACE = 60000
 
+-- Nobody knows when a lease will be given back: ask again in so many µs.
+local LEASE_WAIT = 1000000
+
 local algorithms = {}
 
 local sliding = {}
 algorithms.sliding_window = sliding
 
-function sliding.load(window, text, now)
-  local start, current, previous = string.match(text or '', '^(%S+) (%S+) (%S+)$')
-  start, current, previous = tonumber(start), tonumber(current), tonumber(previous)
+function sliding.load(window, text, now, as_counted)
+  local start, current, previous, count = string.match(text or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  start, current, previous, count = tonumber(start), tonumber(current), tonumber(previous), tonumber(count)
   local age = start and math.floor((now - start) / window.period) or 2
   if age >= 2 then
     current, previous = 0, 0
   elseif age == 1 then
     start, current, previous = start + window.period, 0, current
+  end
+  if count and as_counted then
+    window.count = count
+  elseif count and count ~= window.count then
+    current, previous = math.min(current, window.count), math.min(previous, window.count)
   end
   -- A window that holds nothing starts anew, whether or not its key has expired yet.
   if current == 0 and previous == 0 then start = now end
@@ -33,8 +44,8 @@ function sliding.load(window, text, now)
   return { start = start, current = current, previous = previous, elapsed = math.max(0, now - start) }
 end
 
-function sliding.dump(state)
-  return string.format('%.0f %.0f %.0f', state.start, state.current, state.previous)
+function sliding.dump(window, state)
+  return string.format('%.0f %.0f %.0f %.0f', state.start, state.current, state.previous, window.count)
 end
 
 local function sliding_used(window, state)
@@ -82,19 +93,24 @@ end
 local gcra = {}
 algorithms.gcra = gcra
 
-function gcra.load(_, text, now)
-  local at, backlog = string.match(text or '', '^(%S+) (%S+)$')
-  at, backlog = tonumber(at) or now, tonumber(backlog) or 0
-  if at > now then return { at = at, backlog = backlog } end
-  return { at = now, backlog = math.max(0, backlog - (now - at)) }
-end
-
-function gcra.dump(state)
-  return string.format('%.0f %.17g', state.at, state.backlog)
-end
-
 local function per_unit(window)
   return window.period / window.count
+end
+
+function gcra.load(window, text, now, as_counted)
+  local at, backlog, count, burst = string.match(text or '', '^(%S+) (%S+) (%S+) (%S+)$')
+  at, backlog, count, burst = tonumber(at) or now, tonumber(backlog) or 0, tonumber(count), tonumber(burst)
+  if at <= now then at, backlog = now, math.max(0, backlog - (now - at)) end
+  if count and as_counted then
+    window.count, window.burst = count, burst
+  elseif count and (count ~= window.count or burst ~= window.burst) then
+    backlog = math.min(backlog * count / window.period, window.burst) * per_unit(window)
+  end
+  return { at = at, backlog = backlog }
+end
+
+function gcra.dump(window, state)
+  return string.format('%.0f %.17g %.0f %.0f', state.at, state.backlog, window.count, window.burst)
 end
 
 function gcra.wait(window, state, amount)
@@ -126,6 +142,75 @@ function gcra.reset(_, state)
   return math.ceil(state.backlog)
 end
 
+local calendar = {}
+algorithms.calendar = calendar
+
+-- The period is the one of the three handed over that holds `now`; the first or the last for a caller whose clock is far off.
+function calendar.load(window, text, now)
+  local start, used = string.match(text or '', '^(%S+) (%S+)$')
+  start, used = tonumber(start), tonumber(used)
+  local at = window.boundaries
+  local i = now < at[2] and 1 or now < at[3] and 2 or 3
+  -- A clock that was set back counts as standing still.
+  if not start or start < at[i] then start, used = at[i], 0 end
+  return { start = start, used = used, left = math.max(1, at[i + 1] - now) }
+end
+
+function calendar.dump(_, state)
+  return string.format('%.0f %.0f', state.start, state.used)
+end
+
+function calendar.wait(window, state, amount)
+  if amount > window.count then return -1 end
+  if state.used + amount <= window.count then return 0 end
+  return state.left
+end
+
+function calendar.charge(_, state, amount)
+  state.used = state.used + amount
+end
+
+function calendar.mark(state)
+  return string.format('%.0f', state.start)
+end
+
+function calendar.refund(_, state, amount, text)
+  if tonumber(text) == state.start then state.used = math.max(0, state.used - amount) end
+end
+
+function calendar.remaining(window, state)
+  return window.count - state.used
+end
+
+function calendar.reset(_, state)
+  return state.used > 0 and state.left or 0
+end
+
+local leases = {}
+algorithms.leases = leases
+
+function leases.wait(window, state, amount)
+  if amount > window.count then return -1 end
+  return state.held + amount <= window.count and 0 or LEASE_WAIT
+end
+
+function leases.charge(_, state, amount)
+  state.held = state.held + amount
+end
+
+function leases.mark() return '-' end
+
+-- What has left the pending set is given back.
+function leases.refund() end
+
+function leases.remaining(window, state)
+  return window.count - state.held
+end
+
+function leases.reset(_, state)
+  return state.held > 0 and LEASE_WAIT or 0
+end
+
 local function clock(argument)
   local now = tonumber(argument)
   if now > 0 then return now end
@@ -134,40 +219,54 @@ local function clock(argument)
 end
 
 -- Reads limits from ARGV[at] on, one each, with two keys each from KEYS[key] on:
--- "reserved(0|1) amount", then "algorithm period count burst" for each window.
+-- "enforced(0|1) pending(0|1) least most", then "algorithm period count burst" for each window; in place of the last of
+-- these, for a calendar window, "burst:boundary:boundary:boundary:boundary". The amount is `most`, or what the whole limit
+-- holds where that is less, but not under `least`.
 local function read_limits(at, key)
   local limits = {}
   for i = at, #ARGV do
-    local reserved, amount, rest = string.match(ARGV[i], '^(%d) (%d+)(.*)$')
+    local enforced, pending, least, most, rest = string.match(ARGV[i], '^(%d) (%d) (%d+) (%d+)(.*)$')
     local windows, fields = {}, {}
-    for name, period, count, burst in string.gmatch(rest, ' (%S+) (%d+) (%d+) (%d+)') do
+    for name, period, count, burst, bounds in string.gmatch(rest, ' (%S+) (%d+) (%d+) (%d+)([:%d]*)') do
+      local boundaries = {}
+      for boundary in string.gmatch(bounds, '%d+') do boundaries[#boundaries + 1] = tonumber(boundary) end
       fields[#fields + 1] = name .. ':' .. period
       windows[#windows + 1] = {
-        algorithm = algorithms[name], field = name .. ':' .. period,
+        algorithm = algorithms[name], field = name .. ':' .. period, boundaries = boundaries,
         period = tonumber(period), count = tonumber(count), burst = tonumber(burst),
       }
     end
     limits[#limits + 1] = {
-      state_key = KEYS[key], pending_key = KEYS[key + 1],
-      reserved = reserved == '1', amount = tonumber(amount), windows = windows, fields = fields,
+      state_key = KEYS[key], pending_key = KEYS[key + 1], windows = windows, fields = fields,
+      enforced = enforced == '1', pending = pending == '1', least = tonumber(least), most = tonumber(most),
+      leases = windows[1].algorithm == leases,
     }
     key = key + 2
   end
   return limits
 end
 
-local function load(limit, now)
-  local texts = redis.call('HMGET', limit.state_key, unpack(limit.fields))
-  for i, window in ipairs(limit.windows) do
-    window.state = window.algorithm.load(window, texts[i], now)
+-- Brings a limit to `now`. With `as_counted` under the numbers that it was last counted under, for what is not to be judged.
+local function load(limit, now, as_counted)
+  if limit.leases then
+    limit.windows[1].state = { held = redis.call('ZCOUNT', limit.pending_key, string.format('(%.0f', now), '+inf') }
+  else
+    local texts = redis.call('HMGET', limit.state_key, unpack(limit.fields))
+    for i, window in ipairs(limit.windows) do
+      window.state = window.algorithm.load(window, texts[i], now, as_counted)
+    end
   end
+  local largest = math.huge
+  for _, window in ipairs(limit.windows) do largest = math.min(largest, window.burst) end
+  limit.amount = math.max(limit.least, math.min(limit.most, largest))
 end
 
 local function save(limit)
+  if limit.leases then return end
   local values, keep = {}, 1
   for _, window in ipairs(limit.windows) do
     values[#values + 1] = window.field
-    values[#values + 1] = window.algorithm.dump(window.state)
+    values[#values + 1] = window.algorithm.dump(window, window.state)
     keep = math.max(keep, window.algorithm.reset(window, window.state))
   end
   redis.call('HSET', limit.state_key, unpack(values))
@@ -191,6 +290,12 @@ end
 
 local function ticket_amount(text)
   return tonumber(string.match(text, '^%S+ (%S+)'))
+end
+
+-- Keeps a ticket among the pending ones until `life` (µs) is over.
+local function keep_pending(limit, text, now, life)
+  redis.call('ZADD', limit.pending_key, now + life, text)
+  redis.call('PEXPIRE', limit.pending_key, math.ceil(life / 500))
 end
 
 local function refund(limit, amount, text)

@@ -1,0 +1,52 @@
+"""The store that the settings name, and how it names things: what the doors and the admin share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from guard.store.embedded import EmbeddedServer
+from guard.store.keys import Keys
+from guard.store.nodes import SingleNode
+from guard.store.operator import OperatorStore
+from guard.store.pepper import local_pepper
+
+if TYPE_CHECKING:
+    from guard.config import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The parts that outlive a change of the settings."""
+
+    settings: Settings
+    keys: Keys
+    store: OperatorStore
+    server: EmbeddedServer | None
+
+    @classmethod
+    def of(cls, settings: Settings, *, deadline_seconds: float | None = None) -> Self:
+        """Put the store together; nothing is started yet. Raises `ConfigError`.
+
+        `deadline_seconds` replaces that of requests.
+        """
+        pepper = settings.identity.pepper
+        secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
+        url = settings.store.redis_url
+        server = None if url else EmbeddedServer(settings.data_dir)
+        deadline_seconds = deadline_seconds or settings.store.deadline_ms / 1000
+        keys = Keys(secret)
+        store = OperatorStore(
+            keys,
+            partial(
+                SingleNode,
+                url.get_secret_value() if url else None,
+                socket=server.socket if server else None,
+                deadline_seconds=deadline_seconds,
+            ),
+            server=server,
+            deadline_seconds=deadline_seconds,
+            reservation_seconds=settings.store.reservation_seconds,
+        )
+        return cls(settings, keys, store, server)

@@ -1,0 +1,240 @@
+"""What the operator asks of the store and orders it, beside the requests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from guard.core.calendars import MICROSECONDS
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.modes import Mode
+from guard.store.keys import CONTROL, IDENTITIES, TERMS, WORKERS
+from guard.store.redis import Block, RedisStore, Script
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guard.core.limits import Limit
+
+FOR_GOOD_SECONDS = 10 * 365 * 86_400
+"""Every key has an expiry, also that of a block without an end."""
+
+WORKER_SECONDS = 5
+"""A process that was not heard of for so long does not serve any more."""
+
+TERM = Script.load("term")
+EXEMPT = "exempt"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An override that the operator gave one holder: for `remaining_us` more, or for good (`None`).
+
+    `counts` are (count, burst) by period in seconds, `None` where the holder is exempt.
+    """
+
+    limit: str
+    counts: Mapping[int, tuple[int, int]] | None
+    remaining_us: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the operator has ordered for all, and how many processes serve.
+
+    `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
+    """
+
+    mode: Mode = Mode.ENFORCE
+    generation: int = 0
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What the store remembers of an identity; times in Unix seconds, `cost` in micro-dollars."""
+
+    identity: Identity
+    first_seen: float
+    last_seen: float
+    admitted: int
+    refused: int
+    input_tokens: int
+    output_tokens: int
+    cost: int
+
+
+class OperatorStore(RedisStore):
+    """The store of the requests, with what only the operator may ask of it.
+
+    These calls end within `OPERATOR_SECONDS`.
+    """
+
+    async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
+        """Refuse a holder for so long, or for good (`None`)."""
+        await self._set_term(self.keys.block_field(holder), seconds, reason)
+
+    async def unblock(self, holder: Holder) -> bool:
+        """Lift a block; `False` where there was none."""
+        return await self._drop_term(self.keys.block_field(holder))
+
+    async def blocked(self, holder: Holder) -> Block | None:
+        """The block on exactly this holder."""
+        (found,) = await self._read_terms([self.keys.block_field(holder)])
+        return None if found is None else Block(*found)
+
+    async def override(
+        self,
+        holder: Holder,
+        limit: str,
+        counts: Mapping[int, tuple[int, int]] | None,
+        seconds: float | None,
+    ) -> None:
+        """Give a holder other numbers in a limit, for so long or for good (`None`).
+
+        `counts` are (count, burst) by period in seconds; `None` exempts the holder. `limit` may be `*`, for
+        an exemption from all.
+        """
+        text = (
+            EXEMPT
+            if counts is None
+            else " ".join(
+                f"{period * MICROSECONDS}:{count}:{burst}" for period, (count, burst) in counts.items()
+            )
+        )
+        await self._set_term(self._override_field(holder, limit), seconds, text)
+
+    async def drop_override(self, holder: Holder, limit: str) -> bool:
+        """Let the settings hold again; `False` where they did."""
+        return await self._drop_term(self._override_field(holder, limit))
+
+    async def overrides(self, holder: Holder, limits: Sequence[str]) -> list[Term]:
+        """The overrides of a holder in these limits, and in all (`*`)."""
+        names = ["*", *limits]
+        found = await self._read_terms([self._override_field(holder, name) for name in names])
+        return [
+            Term(name, _counts(term[1]), term[0])
+            for name, term in zip(names, found, strict=True)
+            if term is not None
+        ]
+
+    async def reset(self, holder: Holder, limits: Sequence[Limit], identity: Identity) -> int:
+        """Forget what a holder has used of these limits; returns how many had been used."""
+        used = 0
+        async with self.asking() as client:
+            for limit in limits:
+                state, pending = self.keys.limit(limit, holder, identity)
+                # Leases have no state but what is pending.
+                used += bool(int(await client.delete(state)) + int(await client.delete(pending)))
+        return used
+
+    async def record(self, holder: Holder) -> Record | None:
+        """What is known of the identity with this principal."""
+        async with self.asking() as client:
+            key = self.keys.record(Identity(holder))
+            return _record(cast("dict[bytes, bytes]", await client.hgetall(key)))
+
+    async def labels(self) -> list[str]:
+        """The names of all identities that are remembered, the latest first."""
+        async with self.asking() as client:
+            return [
+                label.decode() for label in cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
+            ]
+
+    async def recent(self, *, seconds: float | None = None) -> list[Record]:
+        """The identities that are remembered; with `seconds`, those seen since."""
+        async with self.asking() as client:
+            since = await self._now_us() - int(seconds * MICROSECONDS) if seconds else "-inf"
+            labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
+            pipeline = client.pipeline(transaction=False)
+            for label in labels:
+                pipeline.hgetall(self.keys.record(Identity(Holder.parse(label.decode()))))
+            records = map(_record, await pipeline.execute() if labels else [])
+        return [record for record in records if record is not None]
+
+    async def control(self, worker: str | None = None) -> Control:
+        """What holds for all; a process that serves gives its name, and so is counted."""
+        async with self.asking() as client:
+            now = await self._now_us()
+            if worker is not None:
+                await client.zadd(WORKERS, {worker: now})
+                await client.zremrangebyscore(WORKERS, "-inf", now - WORKER_SECONDS * MICROSECONDS)
+                await client.expire(WORKERS, 10 * WORKER_SECONDS)
+            workers = await client.zcard(WORKERS)
+            fields = cast("dict[bytes, bytes]", await client.hgetall(CONTROL))
+        mode = fields.get(b"mode", b"").decode()
+        return Control(
+            Mode(mode) if mode in set(Mode) else Mode.ENFORCE, int(fields.get(b"generation", 0)), workers
+        )
+
+    async def leave(self, worker: str) -> None:
+        """A process serves no more."""
+        async with self.asking() as client:
+            await client.zrem(WORKERS, worker)
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Turn the kill switch: nothing bites further than `mode`, in any process, within a second or two."""
+        async with self.asking() as client:
+            await client.hset(CONTROL, "mode", mode)
+            await client.expire(CONTROL, FOR_GOOD_SECONDS)
+
+    async def reload(self) -> int:
+        """Have every process read its settings again; returns how many serve."""
+        async with self.asking() as client:
+            await client.hincrby(CONTROL, "generation", 1)
+            await client.expire(CONTROL, FOR_GOOD_SECONDS)
+            return int(await client.zcard(WORKERS))
+
+    def _override_field(self, holder: Holder, limit: str) -> str:
+        return self.keys.override_fields(holder, limit)[1]
+
+    async def _set_term(self, field: str, seconds: float | None, text: str) -> None:
+        life_us = 0 if seconds is None else max(1, int(seconds * MICROSECONDS))
+        await self._run(TERM, [TERMS], [field, life_us, text, FOR_GOOD_SECONDS * 1000])
+
+    async def _drop_term(self, field: str) -> bool:
+        return bool(await self._run(TERM, [TERMS], [field, -1, "", FOR_GOOD_SECONDS * 1000]))
+
+    async def _read_terms(self, fields: Sequence[str]) -> list[tuple[int | None, str] | None]:
+        """What holds in each field: for how many µs more (`None`: for good), and what."""
+        async with self.asking() as client:
+            texts = cast("list[bytes | None]", await client.hmget(TERMS, list(fields)))
+            now = await self._now_us()
+        found: list[tuple[int | None, str] | None] = []
+        for text in texts:
+            till, _, rest = (text or b"").decode().partition(" ")
+            if till == "0":
+                found.append((None, rest))
+            else:
+                found.append((int(till) - now, rest) if till and int(till) > now else None)
+        return found
+
+    async def _now_us(self) -> int:
+        """The server's clock; on a cluster, that of the node with the terms."""
+        reply = await self._nodes().call(TERMS, "TIME")
+        return int(reply[0]) * MICROSECONDS + int(reply[1])
+
+
+def _counts(text: str) -> dict[int, tuple[int, int]] | None:
+    if text == EXEMPT:
+        return None
+    triples = (triple.split(":") for triple in text.split())
+    return {int(period) // MICROSECONDS: (int(count), int(burst)) for period, count, burst in triples}
+
+
+def _record(fields: dict[bytes, bytes]) -> Record | None:
+    if not fields:
+        return None
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    attributes = {Attribute(name): value for name, value in json.loads(text["attributes"]).items()}
+    return Record(
+        identity=Identity(Holder.parse(text["label"]), attributes),
+        first_seen=int(text["first_seen"]) / MICROSECONDS,
+        last_seen=int(text["last_seen"]) / MICROSECONDS,
+        admitted=int(text.get("admitted", 0)),
+        refused=int(text.get("refused", 0)),
+        input_tokens=int(text.get("input_tokens", 0)),
+        output_tokens=int(text.get("output_tokens", 0)),
+        cost=int(text.get("cost", 0)),
+    )

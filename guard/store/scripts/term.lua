@@ -1,0 +1,23 @@
+#!lua
+-- Sets one of the operator's terms (terms.lua), or takes it away.
+--
+-- KEYS  1 the terms
+-- ARGV  1 field  2 how long it holds (µs; 0: for good; -1: take it away)  3 what holds  4 how long "for good" is (ms)
+-- Returns 1 where there was a term that held, else 0
+-- Fields have no expiry of their own, so each call also drops what is over among a few fields picked at random.
+
+local now = clock('0')
+local key, field, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
+local was = term(redis.call('HGET', key, field) or nil, now) and 1 or 0
+if life < 0 then
+  redis.call('HDEL', key, field)
+else
+  local till = life == 0 and 0 or now + life
+  redis.call('HSET', key, field, string.format('%.0f %s', till, ARGV[3]))
+  redis.call('PEXPIRE', key, ARGV[4])
+end
+local some = redis.call('HRANDFIELD', key, 20, 'WITHVALUES')
+for i = 1, #some, 2 do
+  if not term(some[i + 1], now) then redis.call('HDEL', key, some[i]) end
+end
+return was
