@@ -17,7 +17,12 @@ from guard.dialects.base import OPAQUE_TOKENS, Refusal
 from guard.errors import QueryError
 
 DIALECT = AnthropicMessages()
-QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_tokens=11)
+QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_bytes=44, other_tokens=0)
+EVENTS = "text/event-stream; charset=utf-8"
+
+
+def read(body: dict[str, Any]) -> Query:
+    return DIALECT.read(body, "/v1/messages")
 
 
 def payload(**fields: Any) -> dict[str, Any]:
@@ -37,14 +42,14 @@ class TestReading:
                 "content": [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}],
             },
         ]
-        query = DIALECT.read(payload(system=[{"type": "text", "text": "be brief"}], messages=messages))
+        query = read(payload(system=[{"type": "text", "text": "be brief"}], messages=messages))
         assert query.turns == (
             Turn("system", "be brief"),
             Turn("user", "see"),
             Turn("assistant", 'hm\n{"q": 1}'),
             Turn("user", "42"),
         )
-        assert query.input_tokens == 2 + 1 + 3 + 1 + 4 * 4 + OPAQUE_TOKENS
+        assert query.input_tokens == (8 + 3 + 2 + 1 + 8 + 2) // 4 + 4 * 4 + OPAQUE_TOKENS
         assert (query.max_output_tokens, query.n, query.stream) == (9, 1, False)
 
     @pytest.mark.parametrize(
@@ -81,30 +86,36 @@ class TestReading:
     )
     def test_wrong_fields_are_named(self, fields: dict[str, Any], param: str) -> None:
         with pytest.raises(QueryError) as refused:
-            DIALECT.read(payload(**fields))
+            read(payload(**fields))
         assert refused.value.param == param
 
     @pytest.mark.parametrize("kind", ["image", "document", "search_result", "redacted_thinking", None])
     def test_what_is_not_text_is_opaque_wherever_it_stands(self, kind: str | None) -> None:
         block: dict[str, Any] = {"type": kind, "source": {}, "text": ""}
         result = {"type": "tool_result", "content": [block, block]}
-        assert DIALECT.read(
+        assert read(
             payload(system=[block], messages=[{"role": "user", "content": [block, result]}])
         ).input_tokens == (4 * OPAQUE_TOKENS + 2 * 4)
 
     @pytest.mark.parametrize("empty", [{}, {"content": None}, {"content": ""}, {"content": []}])
     def test_a_tool_may_have_no_result(self, empty: dict[str, Any]) -> None:
         messages = [{"role": "user", "content": [{"type": "tool_result", **empty}]}]
-        assert DIALECT.read(payload(messages=messages)).turns == (Turn("user", ""),)
+        assert read(payload(messages=messages)).turns == (Turn("user", ""),)
 
     def test_tools_count_as_input(self) -> None:
         tools = [{"name": "f", "description": "x" * 400, "input_schema": {}}]
-        assert DIALECT.read(payload(tools=tools)).input_tokens > DIALECT.read(payload()).input_tokens + 100
-        assert DIALECT.read(payload(tools=None)) == DIALECT.read(payload())
+        assert read(payload(tools=tools)).input_tokens > read(payload()).input_tokens + 100
+        assert read(payload(tools=None)) == read(payload())
 
     def test_there_is_one_answer_whatever_n_says(self) -> None:
-        assert DIALECT.read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
-            "m", (Turn("user", "hello"),), stream=True, max_output_tokens=128, n=1, input_tokens=6
+        assert read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
+            "m",
+            (Turn("user", "hello"),),
+            stream=True,
+            max_output_tokens=128,
+            n=1,
+            input_bytes=5,
+            other_tokens=4,
         )
 
     def test_results_in_results_are_refused_where_they_go_too_deep(self) -> None:
@@ -112,7 +123,7 @@ class TestReading:
         for _ in range(10_000):
             content = [{"type": "tool_result", "content": content}]
         with pytest.raises(QueryError):
-            DIALECT.read(payload(messages=[{"role": "user", "content": content}]))
+            read(payload(messages=[{"role": "user", "content": content}]))
 
     def test_usage_need_not_be_asked_for(self) -> None:
         assert DIALECT.ask_usage(payload(stream=True)) is None
@@ -140,7 +151,7 @@ END = event({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 42
 
 
 def usage_of(stream: bytes, cuts: list[int]) -> Usage:
-    meter = DIALECT.meter(QUERY, streaming=True, hide_usage=False)
+    meter = DIALECT.meter(QUERY, EVENTS, hide_usage=False)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
     assert out + meter.finish() == stream
@@ -166,7 +177,7 @@ class TestMetering:
     @pytest.mark.parametrize("hide", [True, False])
     def test_every_byte_goes_on_at_once(self, end: str, *, hide: bool) -> None:
         stream = (START + TEXT + b": ping\n\n" + END + b"event: message_stop").replace(b"\n", end.encode())
-        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=hide)
+        meter = DIALECT.meter(QUERY, EVENTS, hide_usage=hide)
         for place in range(len(stream)):
             assert meter.feed(stream[place : place + 1]) == stream[place : place + 1]
         assert meter.finish() == b""
@@ -256,7 +267,7 @@ class TestMetering:
         ],
     )
     def test_an_answer_in_one_piece(self, body: dict[str, Any], usage: Usage) -> None:
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         meter.feed(json.dumps(body).encode())
         meter.finish()
         assert meter.usage == usage
@@ -290,7 +301,7 @@ def test_the_shape_of_an_error(status: int, kind: str) -> None:
 
 def test_the_limit_headers_have_a_reset_that_is_never_too_early() -> None:
     window = Window(100, 60, 100)
-    limit = Limit("l", Unit.INPUT_TOKENS, Attribute.KEY, Algorithm.GCRA, (window,))
+    limit = Limit("l", Unit.INPUT_TOKENS, (Attribute.KEY,), Algorithm.GCRA, (window,))
     readings = [Reading(limit, window, EVERYTHING, 70, 1_500_000, 0)]
     now = datetime(2026, 12, 31, 23, 59, 58, 700_000, tzinfo=UTC)
     assert dict(DIALECT.limit_headers(readings, now)) == {
@@ -325,7 +336,7 @@ def test_a_refusal_says_whether_to_come_again_and_when(refusal: Refusal, headers
 def test_each_unit_has_headers_of_its_own() -> None:
     def reading(unit: Unit, remaining: int, count: int) -> Reading:
         window = Window(count, 60, count)
-        limit = Limit("l", unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, (window,))
+        limit = Limit("l", unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (window,))
         return Reading(limit, window, EVERYTHING, remaining, 0, 0)
 
     units = (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
