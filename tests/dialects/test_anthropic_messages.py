@@ -82,6 +82,9 @@ class TestReading:
             ({"system": 7}, "system"),
             ({"stream": "true"}, "stream"),
             ({"Max_Tokens": 7}, "Max_Tokens"),
+            ({"metadata": "x"}, "metadata"),
+            ({"metadata": {"user_id": 7}}, "user_id"),
+            ({"metadata": {"user_id": "x" * 257}}, "user_id"),
         ],
     )
     def test_wrong_fields_are_named(self, fields: dict[str, Any], param: str) -> None:
@@ -117,6 +120,19 @@ class TestReading:
             input_bytes=5,
             other_tokens=4,
         )
+
+    @pytest.mark.parametrize(
+        ("metadata", "end_user"),
+        [
+            (None, None),
+            ({}, None),
+            ({"user_id": ""}, None),
+            ({"user_id": None}, None),
+            ({"user_id": "u"}, "u"),
+        ],
+    )
+    def test_whom_the_caller_names_as_its_user(self, metadata: Any, end_user: str | None) -> None:
+        assert read(payload(metadata=metadata)).end_user == end_user
 
     def test_results_in_results_are_refused_where_they_go_too_deep(self) -> None:
         content: Any = "x"
@@ -161,14 +177,14 @@ def usage_of(stream: bytes, cuts: list[int]) -> Usage:
 class TestMetering:
     @given(cuts=st.lists(st.integers(0, 700)))
     def test_usage_is_found_in_any_chunking(self, cuts: list[int]) -> None:
-        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42)
+        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42, 300)
 
     def test_a_stream_that_was_cut_is_counted_by_its_chunks(self) -> None:
-        assert usage_of(START + TEXT * 50, []) == Usage(325, 50)
+        assert usage_of(START + TEXT * 50, []) == Usage(325, 50, 300)
 
     def test_the_output_is_cumulative(self) -> None:
         earlier = event({"type": "message_delta", "usage": {"output_tokens": 10}})
-        assert usage_of(START + earlier + END, []) == Usage(325, 42)
+        assert usage_of(START + earlier + END, []) == Usage(325, 42, 300)
 
     def test_without_any_usage_both_are_estimated(self) -> None:
         assert usage_of(TEXT * 3, []) == Usage(11, 3)
@@ -181,7 +197,7 @@ class TestMetering:
         for place in range(len(stream)):
             assert meter.feed(stream[place : place + 1]) == stream[place : place + 1]
         assert meter.finish() == b""
-        assert meter.usage == Usage(325, 42)
+        assert meter.usage == Usage(325, 42, 300)
 
     @pytest.mark.parametrize(
         ("start", "end", "usage"),
@@ -190,7 +206,7 @@ class TestMetering:
             ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
             ({"input_tokens": 5}, {"input_tokens": None, "output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": 0}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
-            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0)),
+            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0, 3)),
             ({"input_tokens": 5, "cache_read_input_tokens": -3}, {"output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": True}, {"output_tokens": True}, Usage(11, 3)),
             ({"input_tokens": -5}, {"output_tokens": -1}, Usage(11, 3)),
@@ -210,7 +226,7 @@ class TestMetering:
         imitation = event(
             {"type": "content_block_delta", "delta": {"text": text}, "usage": {"output_tokens": 0}}
         )
-        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4))
+        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4), 300)
 
     @pytest.mark.parametrize(
         "junk",
@@ -228,7 +244,7 @@ class TestMetering:
         ],
     )
     def test_what_cannot_be_read_passes_and_counts_nothing(self, junk: bytes) -> None:
-        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2)
+        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2, 300)
 
     def test_thinking_and_tool_input_count_as_output(self) -> None:
         thinking = event({"type": "content_block_delta", "delta": {"thinking": "x" * 40}})
@@ -238,7 +254,10 @@ class TestMetering:
     @pytest.mark.parametrize(
         ("body", "usage"),
         [
-            ({"usage": {"input_tokens": 5, "cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
+            (
+                {"usage": {"input_tokens": 5, "cache_read_input_tokens": 6, "output_tokens": 7}},
+                Usage(11, 7, 6),
+            ),
             (
                 {"usage": {"input_tokens": 5, "cache_read_input_tokens": None, "output_tokens": 7}},
                 Usage(5, 7),
@@ -260,7 +279,7 @@ class TestMetering:
                         "output_tokens": 4000,
                     }
                 },
-                Usage(321, 4000),
+                Usage(321, 4000, 300),
             ),
             ({"usage": {"cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
             ({"content": [{"thinking": "x" * 40}, {"text": "x" * 40}, 7, None]}, Usage(11, 20)),

@@ -89,9 +89,38 @@ class TestReading:
         assert read(payload(**{name: [{"x": "y" * 400}]})).input_tokens >= 100
         assert read(payload(**{name: None})) == read(payload())
 
-    @pytest.mark.parametrize("name", ["user", "metadata", "safety_identifier", "prompt_cache_key"])
-    def test_what_a_client_says_of_itself_changes_nothing(self, name: str) -> None:
-        assert read(payload(**{name: "someone else"})) == read(payload())
+    @pytest.mark.parametrize("name", ["user", "metadata", "safety_identifier", "prompt_cache_key", "stop"])
+    def test_what_the_model_does_not_read_costs_nothing(self, name: str) -> None:
+        assert read(payload(**{name: "someone else"})).input_tokens == read(payload()).input_tokens
+
+    @pytest.mark.parametrize(
+        ("fields", "end_user"),
+        [
+            ({}, None),
+            ({"user": None, "safety_identifier": None}, None),
+            ({"user": ""}, None),
+            ({"user": "u"}, "u"),
+            ({"user": "u", "safety_identifier": "s"}, "s"),
+            ({"user": "u", "safety_identifier": ""}, "u"),
+            ({"safety_identifier": "s" * 256}, "s" * 256),
+        ],
+    )
+    def test_whom_the_caller_names_as_its_user(self, fields: dict[str, Any], end_user: str | None) -> None:
+        assert read(payload(**fields)).end_user == end_user
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("prompt", "x" * 400),
+            ("chat_template", "x" * 400),
+            ("documents", [{"text": "x" * 390}]),
+            ("prediction", {"type": "content", "content": "x" * 390}),
+            ("guided_grammar", "x" * 400),
+            ("something_new", {"deep": ["x" * 390]}),
+        ],
+    )
+    def test_whatever_text_a_server_may_take_besides_is_input(self, name: str, value: Any) -> None:
+        assert read(payload(**{name: value})).input_tokens >= 100
 
     def test_whether_it_streams(self) -> None:
         assert [read(payload(stream=value)).stream for value in (True, False, None)] == [
@@ -183,6 +212,11 @@ class TestReading:
             ({"stream_options": {"include_usage": "yes"}}, "include_usage"),
             ({"Model": "other"}, "Model"),
             ({"N": 100}, "N"),
+            ({"user": 7}, "user"),
+            ({"user": {"id": 1}}, "user"),
+            ({"safety_identifier": "s", "user": ["u"]}, "user"),
+            ({"safety_identifier": "x" * 257}, "safety_identifier"),
+            ({"User": "u"}, "User"),
         ],
     )
     def test_wrong_fields_are_named(self, fields: dict[str, Any], param: str) -> None:
@@ -328,10 +362,14 @@ class TestMetering:
         assert DIALECT.meter(QUERY, EVENTS, hide_usage=False).feed(b"da") == b"da"
 
     def test_usage_is_hidden_with_its_details_and_only_where_that_was_asked(self) -> None:
-        details = {"completion_tokens_details": {"reasoning_tokens": 6}, "total_tokens": 12}
+        details = {
+            "prompt_tokens_details": {"cached_tokens": 4},
+            "completion_tokens_details": {"reasoning_tokens": 6},
+            "total_tokens": 12,
+        }
         extra = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, **details}})
-        assert pass_through(extra + DONE, [], hide=True) == (DONE, Usage(5, 7))
-        assert pass_through(extra + DONE, [], hide=False) == (extra + DONE, Usage(5, 7))
+        assert pass_through(extra + DONE, [], hide=True) == (DONE, Usage(5, 7, 4, 6))
+        assert pass_through(extra + DONE, [], hide=False) == (extra + DONE, Usage(5, 7, 4, 6))
 
     def test_a_chunk_that_also_says_something_is_never_hidden(self) -> None:
         last = content("x", usage={"prompt_tokens": 5, "completion_tokens": 7})
