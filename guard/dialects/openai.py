@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.core.limits import MICROSECONDS, Unit
 from guard.core.query import text_bytes
 from guard.dialects import strict
 from guard.dialects.base import Answer, Refusal, Tally, count, numbers, retry_headers
+from guard.errors import QueryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,6 +105,33 @@ def other_bytes(payload: Json, *read: str) -> int:
         text_bytes(strict.written(value))
         for name, value in payload.items()
         if value and isinstance(value, str | list | dict) and name not in NOT_SENT and name not in read
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One text or several, or the ids of their tokens: `count` of them, `tokens` known by number only."""
+
+    count: int
+    texts: tuple[str, ...] = ()
+    tokens: int = 0
+
+
+def read_input(payload: Json, name: str) -> Input:
+    """A field that is a string, strings, token ids or lists of them; raises `QueryError`."""
+    value = payload.get(name)
+    if isinstance(value, str):
+        return Input(1, (value,))
+    if isinstance(value, list) and value:
+        if strict.are_tokens(value):
+            return Input(1, tokens=len(value))
+        if all(isinstance(item, str) for item in value):
+            return Input(len(value), tuple(value))
+        if all(strict.are_tokens(item) for item in value):
+            return Input(len(value), tokens=sum(map(len, value)))
+    raise QueryError(
+        f"{name!r} must be a string, a list of strings, a list of token ids, or a list of such lists.",
+        param=name,
     )
 
 
