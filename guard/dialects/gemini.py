@@ -30,8 +30,11 @@ _PATH = re.compile(
     r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+):(?P<stream>generate|streamGenerate)Content"
 )
 
-_COUNTED = ("contents", "systemInstruction", "tools", "toolConfig", "cachedContent", "generationConfig")
+_COUNTED = ("contents", "systemInstruction", "tools", "cachedContent", "generationConfig")
 _INTEGERS = ("maxOutputTokens", "candidateCount", "logprobs")
+_SCHEMAS = ("responseSchema", "responseJsonSchema")
+_WRITTEN = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
+_MEDIA = ("inlineData", "fileData")
 
 _STATUSES = {
     401: "UNAUTHENTICATED",
@@ -58,7 +61,9 @@ class GeminiGenerate:
         if named is None or named.end() != len(path):
             raise QueryError("There is no model and method in this path.", status=404)
         fields = _spelled(payload, _COUNTED)
-        config = _spelled(strict.mapping(fields, "generationConfig"), (*_INTEGERS, "responseLogprobs"))
+        config = _spelled(
+            strict.mapping(fields, "generationConfig"), (*_INTEGERS, *_SCHEMAS, "responseLogprobs")
+        )
         integers = {
             name: strict.integer(config, name, least=0 if name == "logprobs" else 1) for name in _INTEGERS
         }
@@ -76,7 +81,7 @@ class GeminiGenerate:
             turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
             opaque += others
         cached = bool(strict.text(fields, "cachedContent"))
-        rest = [fields.get("tools"), fields.get("toolConfig"), *_structures(config)]
+        rest = [fields.get("tools"), *(config.get(name) for name in _SCHEMAS)]
         return Query(
             model=named["model"],
             turns=tuple(turns),
@@ -154,24 +159,15 @@ def _listed(value: Any, name: str) -> list[Json]:
 def _parts(content: Json, where: str) -> tuple[list[str], int]:
     """The texts of a content, and how many of its parts are not text."""
     texts, opaque = [], 0
-    for part in _listed(content.get("parts", []), f"{where}.parts"):
-        fields = _spelled(
-            part, ("text", "functionCall", "functionResponse", "executableCode", "codeExecutionResult")
-        )
+    for part in _listed(content.get("parts") or [], f"{where}.parts"):
+        fields = _spelled(part, ("text", *_WRITTEN, *_MEDIA))
         said = fields.get("text")
         if said is not None and not isinstance(said, str):
             raise QueryError(f"'{where}.parts' has a text part without text.", param=f"{where}.parts")
-        spoken = [said] if said is not None else list(_structures(fields))
-        texts += [strict.written(value) for value in spoken if value is not None]
-        opaque += not spoken
+        found = [said] if said is not None else [fields[name] for name in _WRITTEN if fields.get(name)]
+        texts += map(strict.written, found)
+        opaque += not found or any(name in fields for name in _MEDIA)
     return texts, opaque
-
-
-def _structures(fields: Json) -> Iterator[Any]:
-    """What is written out for the model as JSON: calls and their results, schemas."""
-    names = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
-    schemas = ("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema")
-    return (fields[name] for name in (*names, *schemas) if fields.get(name))
 
 
 def _watch(answer: Json, tally: Tally) -> None:
