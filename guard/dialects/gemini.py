@@ -158,7 +158,8 @@ def _listed(value: Any, name: str) -> list[Json]:
 
 def _parts(content: Json, where: str) -> tuple[list[str], int]:
     """The texts of a content, and how many of its parts are not text."""
-    texts, opaque = [], 0
+    texts: list[str] = []
+    opaque = 0
     for part in _listed(content.get("parts") or [], f"{where}.parts"):
         fields = _spelled(part, ("text", *_WRITTEN, *_MEDIA))
         said = fields.get("text")
