@@ -262,10 +262,10 @@ class Exchange:
         async def settle(usage: Usage, status: int | None) -> None:
             await engine.settle(admission, usage, status)
 
-        def meter(streaming: bool) -> Meter | None:
+        def meter(content_type: str) -> Meter | None:
             if self._dialect is None or prepared is None:
                 return None
-            return self._dialect.meter(prepared.query, streaming=streaming, hide_usage=prepared.hides_usage)
+            return self._dialect.meter(prepared.query, content_type, hide_usage=prepared.hides_usage)
 
         headers = self._answer.voice.limit_headers(admission.decision.readings, datetime.now(UTC))
         tap = Tap(send, meter, headers, settle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.core.query import NO_USAGE
+from guard.dialects.metering import STREAMS, media_type
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -15,15 +16,15 @@ if TYPE_CHECKING:
     from guard.dialects.base import Meter
 
     Settle = Callable[[Usage, int | None], Awaitable[None]]
-    MeterFor = Callable[[bool], Meter | None]
+    MeterFor = Callable[[str], Meter | None]
 
 
 class Tap:
     """Passes an answer's messages on, and settles when it is over.
 
-    `meter` makes what watches the body, told whether it is a stream of events; an answer that is an error
-    costs nothing. The last bytes leave before the settling, and the end of the answer after it: a client
-    that has seen the end finds its books in order.
+    `meter` makes what watches the body, told its content type, an empty one where it is compressed; an answer
+    that is an error costs nothing. The last bytes leave before the settling, and the end of the answer after
+    it: a client that has seen the end finds its books in order.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Tap:
         if 200 <= status < 300:
             named = dict(headers)
             readable = named.get(b"content-encoding", b"identity") == b"identity"
-            streaming = readable and named.get(b"content-type", b"").startswith(b"text/event-stream")
-            self._meter = self._meter_for(streaming)
-            if streaming:
+            content_type = named.get(b"content-type", b"").decode("latin-1") if readable else ""
+            self._meter = self._meter_for(content_type)
+            if media_type(content_type) in STREAMS:
                 headers = [(name, value) for name, value in headers if name != b"content-length"]
         ours = {name for name, _ in self._headers}
         return {**message, "headers": [*((n, v) for n, v in headers if n not in ours), *self._headers]}

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 from guard.core.limits import Unit
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
-from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, numbers, retry_headers
-from guard.dialects.metering import JsonMeter, StreamMeter
+from guard.dialects.base import (
+    OPAQUE_TOKENS,
+    Answer,
+    Meter,
+    Refusal,
+    Tally,
+    count,
+    numbers,
+    parts,
+    retry_headers,
+)
+from guard.dialects.metering import meter_for
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -18,10 +28,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from guard.core.limits import Reading
-    from guard.dialects.sse import Event
     from guard.dialects.strict import Json
 
-_NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking"})
+_NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking", "metadata"})
 
 DEEPEST_RESULT = 8
 """A tool's result may hold blocks, but not results in results without end."""
@@ -69,20 +78,24 @@ class AnthropicMessages:
             max_output_tokens=max_tokens,
             n=1,
             input_bytes=sum(text_bytes(turn.text) for turn in turns)
-            + (text_bytes(json.dumps(payload["tools"])) if payload.get("tools") else 0),
+            + (text_bytes(strict.written(payload["tools"])) if payload.get("tools") else 0),
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
+            end_user=strict.label(strict.mapping(payload, "metadata"), "user_id"),
         )
 
     def ask_usage(self, payload: Json) -> Json | None:
         """Nothing to ask: every answer reports its usage."""
         return None
 
-    def meter(self, query: Query, *, streaming: bool, hide_usage: bool) -> Meter:
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        if streaming:
-            return StreamMeter(tally, lambda event: _watch(event, tally), holds_back=False)
-        return JsonMeter(tally, lambda answer: _weigh(answer, tally))
+        return meter_for(
+            tally,
+            content_type,
+            whole=lambda answer: _weigh(answer, tally),
+            part=lambda event: _watch(event, tally),
+        )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
         """`{"type": "error", "error": {type, message}, "request_id"}`."""
@@ -125,7 +138,7 @@ def _content(content: Any, name: str, *, depth: int = 0) -> tuple[list[str], int
             case "thinking":
                 texts.append(str(block.get("thinking", "")))
             case "tool_use":
-                texts.append(json.dumps(block.get("input"), ensure_ascii=False))
+                texts.append(strict.written(block.get("input")))
             case "tool_result":
                 inner, others = _content(block.get("content") or "", name, depth=depth + 1)
                 texts += inner
@@ -135,45 +148,40 @@ def _content(content: Any, name: str, *, depth: int = 0) -> tuple[list[str], int
     return texts, opaque
 
 
-def _take_usage(usage: Any, tally: Tally, *, final: bool) -> None:
+def _take_usage(usage: object, tally: Tally, *, final: bool) -> None:
     """Total input is the sum of what was read, written to the cache, and read from it."""
-    if isinstance(usage, dict):
-        given = count(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-        tally.input_tokens = max(filter(None, (given, tally.input_tokens)), default=given)
-        if final:
-            tally.output_tokens = count(usage, "output_tokens")
+    given = count(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    if given is not None and given >= (tally.input_tokens or 0):
+        tally.input_tokens = given
+        tally.cached_input_tokens = max(
+            tally.cached_input_tokens, count(usage, "cache_read_input_tokens") or 0
+        )
+    if final:
+        tally.output_tokens = count(usage, "output_tokens")
 
 
-def _watch(event: Event, tally: Tally) -> bool:
+def _watch(event: Json, tally: Tally) -> None:
     """Take in one event.
 
     The output tokens of `message_start` are a placeholder, those of `message_delta` cumulative.
     """
-    try:
-        data = json.loads(event.data or b"null")
-    except (ValueError, RecursionError):
-        return False
-    if isinstance(data, dict):
-        match data.get("type"):
-            case "message_start" if isinstance(data.get("message"), dict):
-                _take_usage(data["message"].get("usage"), tally, final=False)
-            case "message_delta":
-                _take_usage(data.get("usage"), tally, final=True)
-            case "content_block_delta" if isinstance(data.get("delta"), dict):
-                tally.add(data["delta"].get(name) for name in ("text", "thinking", "partial_json"))
-    return False
+    match event.get("type"):
+        case "message_start" if isinstance(event.get("message"), dict):
+            _take_usage(event["message"].get("usage"), tally, final=False)
+        case "message_delta":
+            _take_usage(event.get("usage"), tally, final=True)
+        case "content_block_delta" if isinstance(event.get("delta"), dict):
+            tally.add(event["delta"].get(name) for name in ("text", "thinking", "partial_json"))
 
 
 def _weigh(answer: Json, tally: Tally) -> None:
     """Take in a whole answer."""
     _take_usage(answer.get("usage"), tally, final=True)
     if tally.output_tokens is None:
-        tally.add(_block_texts(answer.get("content")))
+        tally.add(text for block in parts(answer.get("content")) for text in _texts(block))
 
 
-def _block_texts(content: Any) -> Iterator[object]:
-    for block in content if isinstance(content, list) else []:
-        if isinstance(block, dict):
-            yield from (block.get("text"), block.get("thinking"))
-            if "input" in block:
-                yield json.dumps(block["input"])
+def _texts(block: Json) -> Iterator[object]:
+    yield from (block.get("text"), block.get("thinking"))
+    if "input" in block:
+        yield json.dumps(block["input"])

@@ -9,7 +9,7 @@ from guard.core.limits import MICROSECONDS
 from guard.core.query import Query, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from guard.core.limits import Reading, Unit
@@ -33,7 +33,7 @@ class Refusal:
     message: str
     code: str
     param: str | None = None
-    unit: Unit | None = None
+    unit: str | None = None
     retry_after_us: int | None = None
 
 
@@ -67,8 +67,11 @@ class Dialect(Voice, Protocol):
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload that makes the backend report usage, where the client did not ask for it."""
 
-    def meter(self, query: Query, *, streaming: bool, hide_usage: bool) -> Meter:
-        """What watches the answer to this query; `hide_usage` takes out what only `ask_usage` asked for."""
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query, which is of this type (empty where its bytes are encoded).
+
+        `hide_usage` takes out what only `ask_usage` asked for.
+        """
 
 
 class Meter(Protocol):
@@ -114,6 +117,10 @@ class Tally:
         self._chunks += size > 0
         self._bytes += size
 
+    def expect_all(self) -> None:
+        """The rest of the answer will not pass here: at least all that the caller allowed it is counted."""
+        self.running_tokens = max(self.running_tokens, self._query.n * (self._query.max_output_tokens or 0))
+
     @property
     def usage(self) -> Usage:
         """The present total."""
@@ -126,8 +133,15 @@ class Tally:
         )
 
 
-def count(usage: Json, *names: str) -> int | None:
+def parts(value: object) -> Iterator[Json]:
+    """The objects in what should be a list of them: nothing of an answer is taken on trust."""
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+
+
+def count(usage: object, *names: str) -> int | None:
     """The sum of the token counts of these names; `None` unless the first is a sound number."""
+    if not isinstance(usage, dict):
+        return None
     total = 0
     for place, name in enumerate(names):
         value = usage.get(name)
@@ -156,7 +170,7 @@ def retry_headers(refusal: Refusal) -> list[tuple[str, str]]:
 
 def tightest(readings: Sequence[Reading], unit: Unit) -> Reading | None:
     """The window of this unit that has the least room left, as a share of itself."""
-    readings = [reading for reading in readings if reading.limit.unit is unit]
+    readings = [reading for reading in readings if reading.limit.unit == unit]
     return min(readings, key=lambda reading: reading.remaining / reading.window.burst, default=None)
 
 

@@ -23,6 +23,9 @@ _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 LARGEST_INTEGER = 2**53 - 1
 """Beyond this, parsers that hold numbers as doubles see another number."""
 
+LONGEST_LABEL = 256
+"""A name of more characters than this is refused."""
+
 
 def parse_object(body: bytes) -> Json:
     """The JSON object that `body` is, in UTF-8 and without duplicate keys; raises `QueryError`."""
@@ -58,9 +61,10 @@ def serialize(payload: Json) -> bytes:
 
 def refuse_variants(payload: Json, names: Collection[str]) -> None:
     """Refuse `Model` beside or instead of `model`: some backends match names without regard to case."""
+    folded = {name.casefold(): name for name in names}
     for name in payload:
-        if name not in names and name.casefold() in names:
-            raise QueryError(f"Write {name.casefold()!r}, not {name!r}.", param=name)
+        if name not in names and (meant := folded.get(name.casefold())) is not None:
+            raise QueryError(f"Write {meant!r}, not {name!r}.", param=name)
 
 
 def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
@@ -77,11 +81,11 @@ def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
     return value
 
 
-def boolean(payload: Json, name: str) -> bool:
-    """A boolean field, false where it is absent or null."""
+def boolean(payload: Json, name: str, *, default: bool = False) -> bool:
+    """A boolean field, `default` where it is absent or null."""
     value = payload.get(name)
     if value is None:
-        return False
+        return default
     if not isinstance(value, bool):
         raise QueryError(f"{name!r} must be true or false.", param=name)
     return value
@@ -95,11 +99,55 @@ def string(payload: Json, name: str, *, where: str = "") -> str:
     return value
 
 
+def text(payload: Json, name: str) -> str:
+    """A string field, empty where it is absent or null."""
+    value = payload.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise QueryError(f"{name!r} must be a string.", param=name)
+    return value
+
+
+def label(payload: Json, name: str) -> str | None:
+    """A name that the caller gives to something, `None` where it is absent, null or empty.
+
+    One of more than 256 characters is refused: cut short, two of them could be the same.
+    """
+    value = text(payload, name)
+    if len(value) > LONGEST_LABEL:
+        raise QueryError(f"{name!r} must have at most {LONGEST_LABEL} characters.", param=name)
+    return value or None
+
+
+def mapping(payload: Json, name: str) -> Json:
+    """An object field, empty where it is absent or null."""
+    value = payload.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise QueryError(f"{name!r} must be an object.", param=name)
+    return value or {}
+
+
 def objects(value: Any, name: str) -> list[Json]:
     """A list of objects."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise QueryError(f"{name!r} must be a list of objects.", param=name)
     return value
+
+
+def are_tokens(value: Any) -> bool:
+    """Whether this is a list of token ids; an empty list is one."""
+    return isinstance(value, list) and all(type(item) is int for item in value)
+
+
+def written(value: Any) -> str:
+    """A value as the model may read it: a string as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError as error:
+        raise QueryError("The body is nested too deeply.") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:

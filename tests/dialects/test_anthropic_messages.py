@@ -17,7 +17,12 @@ from guard.dialects.base import OPAQUE_TOKENS, Refusal
 from guard.errors import QueryError
 
 DIALECT = AnthropicMessages()
-QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_tokens=11)
+QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_bytes=44, other_tokens=0)
+EVENTS = "text/event-stream; charset=utf-8"
+
+
+def read(body: dict[str, Any]) -> Query:
+    return DIALECT.read(body, "/v1/messages")
 
 
 def payload(**fields: Any) -> dict[str, Any]:
@@ -37,14 +42,14 @@ class TestReading:
                 "content": [{"type": "tool_result", "content": [{"type": "text", "text": "42"}]}],
             },
         ]
-        query = DIALECT.read(payload(system=[{"type": "text", "text": "be brief"}], messages=messages))
+        query = read(payload(system=[{"type": "text", "text": "be brief"}], messages=messages))
         assert query.turns == (
             Turn("system", "be brief"),
             Turn("user", "see"),
             Turn("assistant", 'hm\n{"q": 1}'),
             Turn("user", "42"),
         )
-        assert query.input_tokens == 2 + 1 + 3 + 1 + 4 * 4 + OPAQUE_TOKENS
+        assert query.input_tokens == (8 + 3 + 2 + 1 + 8 + 2) // 4 + 4 * 4 + OPAQUE_TOKENS
         assert (query.max_output_tokens, query.n, query.stream) == (9, 1, False)
 
     @pytest.mark.parametrize(
@@ -77,42 +82,64 @@ class TestReading:
             ({"system": 7}, "system"),
             ({"stream": "true"}, "stream"),
             ({"Max_Tokens": 7}, "Max_Tokens"),
+            ({"metadata": "x"}, "metadata"),
+            ({"metadata": {"user_id": 7}}, "user_id"),
+            ({"metadata": {"user_id": "x" * 257}}, "user_id"),
         ],
     )
     def test_wrong_fields_are_named(self, fields: dict[str, Any], param: str) -> None:
         with pytest.raises(QueryError) as refused:
-            DIALECT.read(payload(**fields))
+            read(payload(**fields))
         assert refused.value.param == param
 
     @pytest.mark.parametrize("kind", ["image", "document", "search_result", "redacted_thinking", None])
     def test_what_is_not_text_is_opaque_wherever_it_stands(self, kind: str | None) -> None:
         block: dict[str, Any] = {"type": kind, "source": {}, "text": ""}
         result = {"type": "tool_result", "content": [block, block]}
-        assert DIALECT.read(
+        assert read(
             payload(system=[block], messages=[{"role": "user", "content": [block, result]}])
         ).input_tokens == (4 * OPAQUE_TOKENS + 2 * 4)
 
     @pytest.mark.parametrize("empty", [{}, {"content": None}, {"content": ""}, {"content": []}])
     def test_a_tool_may_have_no_result(self, empty: dict[str, Any]) -> None:
         messages = [{"role": "user", "content": [{"type": "tool_result", **empty}]}]
-        assert DIALECT.read(payload(messages=messages)).turns == (Turn("user", ""),)
+        assert read(payload(messages=messages)).turns == (Turn("user", ""),)
 
     def test_tools_count_as_input(self) -> None:
         tools = [{"name": "f", "description": "x" * 400, "input_schema": {}}]
-        assert DIALECT.read(payload(tools=tools)).input_tokens > DIALECT.read(payload()).input_tokens + 100
-        assert DIALECT.read(payload(tools=None)) == DIALECT.read(payload())
+        assert read(payload(tools=tools)).input_tokens > read(payload()).input_tokens + 100
+        assert read(payload(tools=None)) == read(payload())
 
     def test_there_is_one_answer_whatever_n_says(self) -> None:
-        assert DIALECT.read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
-            "m", (Turn("user", "hello"),), stream=True, max_output_tokens=128, n=1, input_tokens=6
+        assert read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
+            "m",
+            (Turn("user", "hello"),),
+            stream=True,
+            max_output_tokens=128,
+            n=1,
+            input_bytes=5,
+            other_tokens=4,
         )
+
+    @pytest.mark.parametrize(
+        ("metadata", "end_user"),
+        [
+            (None, None),
+            ({}, None),
+            ({"user_id": ""}, None),
+            ({"user_id": None}, None),
+            ({"user_id": "u"}, "u"),
+        ],
+    )
+    def test_whom_the_caller_names_as_its_user(self, metadata: Any, end_user: str | None) -> None:
+        assert read(payload(metadata=metadata)).end_user == end_user
 
     def test_results_in_results_are_refused_where_they_go_too_deep(self) -> None:
         content: Any = "x"
         for _ in range(10_000):
             content = [{"type": "tool_result", "content": content}]
         with pytest.raises(QueryError):
-            DIALECT.read(payload(messages=[{"role": "user", "content": content}]))
+            read(payload(messages=[{"role": "user", "content": content}]))
 
     def test_usage_need_not_be_asked_for(self) -> None:
         assert DIALECT.ask_usage(payload(stream=True)) is None
@@ -140,7 +167,7 @@ END = event({"type": "message_delta", "delta": {}, "usage": {"output_tokens": 42
 
 
 def usage_of(stream: bytes, cuts: list[int]) -> Usage:
-    meter = DIALECT.meter(QUERY, streaming=True, hide_usage=False)
+    meter = DIALECT.meter(QUERY, EVENTS, hide_usage=False)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
     assert out + meter.finish() == stream
@@ -150,14 +177,14 @@ def usage_of(stream: bytes, cuts: list[int]) -> Usage:
 class TestMetering:
     @given(cuts=st.lists(st.integers(0, 700)))
     def test_usage_is_found_in_any_chunking(self, cuts: list[int]) -> None:
-        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42)
+        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42, 300)
 
     def test_a_stream_that_was_cut_is_counted_by_its_chunks(self) -> None:
-        assert usage_of(START + TEXT * 50, []) == Usage(325, 50)
+        assert usage_of(START + TEXT * 50, []) == Usage(325, 50, 300)
 
     def test_the_output_is_cumulative(self) -> None:
         earlier = event({"type": "message_delta", "usage": {"output_tokens": 10}})
-        assert usage_of(START + earlier + END, []) == Usage(325, 42)
+        assert usage_of(START + earlier + END, []) == Usage(325, 42, 300)
 
     def test_without_any_usage_both_are_estimated(self) -> None:
         assert usage_of(TEXT * 3, []) == Usage(11, 3)
@@ -166,11 +193,11 @@ class TestMetering:
     @pytest.mark.parametrize("hide", [True, False])
     def test_every_byte_goes_on_at_once(self, end: str, *, hide: bool) -> None:
         stream = (START + TEXT + b": ping\n\n" + END + b"event: message_stop").replace(b"\n", end.encode())
-        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=hide)
+        meter = DIALECT.meter(QUERY, EVENTS, hide_usage=hide)
         for place in range(len(stream)):
             assert meter.feed(stream[place : place + 1]) == stream[place : place + 1]
         assert meter.finish() == b""
-        assert meter.usage == Usage(325, 42)
+        assert meter.usage == Usage(325, 42, 300)
 
     @pytest.mark.parametrize(
         ("start", "end", "usage"),
@@ -179,7 +206,7 @@ class TestMetering:
             ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
             ({"input_tokens": 5}, {"input_tokens": None, "output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": 0}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
-            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0)),
+            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0, 3)),
             ({"input_tokens": 5, "cache_read_input_tokens": -3}, {"output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": True}, {"output_tokens": True}, Usage(11, 3)),
             ({"input_tokens": -5}, {"output_tokens": -1}, Usage(11, 3)),
@@ -199,7 +226,7 @@ class TestMetering:
         imitation = event(
             {"type": "content_block_delta", "delta": {"text": text}, "usage": {"output_tokens": 0}}
         )
-        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4))
+        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4), 300)
 
     @pytest.mark.parametrize(
         "junk",
@@ -217,7 +244,7 @@ class TestMetering:
         ],
     )
     def test_what_cannot_be_read_passes_and_counts_nothing(self, junk: bytes) -> None:
-        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2)
+        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2, 300)
 
     def test_thinking_and_tool_input_count_as_output(self) -> None:
         thinking = event({"type": "content_block_delta", "delta": {"thinking": "x" * 40}})
@@ -227,7 +254,10 @@ class TestMetering:
     @pytest.mark.parametrize(
         ("body", "usage"),
         [
-            ({"usage": {"input_tokens": 5, "cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
+            (
+                {"usage": {"input_tokens": 5, "cache_read_input_tokens": 6, "output_tokens": 7}},
+                Usage(11, 7, 6),
+            ),
             (
                 {"usage": {"input_tokens": 5, "cache_read_input_tokens": None, "output_tokens": 7}},
                 Usage(5, 7),
@@ -249,14 +279,14 @@ class TestMetering:
                         "output_tokens": 4000,
                     }
                 },
-                Usage(321, 4000),
+                Usage(321, 4000, 300),
             ),
             ({"usage": {"cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
             ({"content": [{"thinking": "x" * 40}, {"text": "x" * 40}, 7, None]}, Usage(11, 20)),
         ],
     )
     def test_an_answer_in_one_piece(self, body: dict[str, Any], usage: Usage) -> None:
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         meter.feed(json.dumps(body).encode())
         meter.finish()
         assert meter.usage == usage
@@ -290,7 +320,7 @@ def test_the_shape_of_an_error(status: int, kind: str) -> None:
 
 def test_the_limit_headers_have_a_reset_that_is_never_too_early() -> None:
     window = Window(100, 60, 100)
-    limit = Limit("l", Unit.INPUT_TOKENS, Attribute.KEY, Algorithm.GCRA, (window,))
+    limit = Limit("l", Unit.INPUT_TOKENS, (Attribute.KEY,), Algorithm.GCRA, (window,))
     readings = [Reading(limit, window, EVERYTHING, 70, 1_500_000, 0)]
     now = datetime(2026, 12, 31, 23, 59, 58, 700_000, tzinfo=UTC)
     assert dict(DIALECT.limit_headers(readings, now)) == {
@@ -325,7 +355,7 @@ def test_a_refusal_says_whether_to_come_again_and_when(refusal: Refusal, headers
 def test_each_unit_has_headers_of_its_own() -> None:
     def reading(unit: Unit, remaining: int, count: int) -> Reading:
         window = Window(count, 60, count)
-        limit = Limit("l", unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, (window,))
+        limit = Limit("l", unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (window,))
         return Reading(limit, window, EVERYTHING, remaining, 0, 0)
 
     units = (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)

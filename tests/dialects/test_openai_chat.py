@@ -13,11 +13,17 @@ from guard.core.identity import EVERYTHING, Attribute
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.core.query import Query, Turn, Usage
 from guard.dialects.base import OPAQUE_TOKENS, Refusal
-from guard.dialects.openai_chat import OpenAIChat, duration
+from guard.dialects.openai import duration
+from guard.dialects.openai_chat import OpenAIChat
 from guard.errors import QueryError
 
 DIALECT = OpenAIChat()
-QUERY = Query("m", (), stream=True, max_output_tokens=None, n=1, input_tokens=11)
+QUERY = Query("m", (), stream=True, max_output_tokens=None, n=1, input_bytes=44, other_tokens=0)
+EVENTS = "text/event-stream; charset=utf-8"
+
+
+def read(body: dict[str, Any]) -> Query:
+    return DIALECT.read(body, "/v1/chat/completions")
 
 
 def payload(**fields: Any) -> dict[str, Any]:
@@ -37,14 +43,14 @@ class TestReading:
             },
             {"role": "tool", "content": "42", "tool_call_id": "x"},
         ]
-        query = DIALECT.read(payload(messages=messages))
+        query = read(payload(messages=messages))
         assert query.turns == (
             Turn("system", "be brief"),
             Turn("user", "see"),
             Turn("assistant", "{}"),
             Turn("tool", "42"),
         )
-        assert query.input_tokens == 2 + 1 + 1 + 1 + 4 * 4 + OPAQUE_TOKENS
+        assert query.input_tokens == -(-(8 + 3 + 2 + 2) // 4) + 4 * 4 + OPAQUE_TOKENS
 
     @pytest.mark.parametrize(
         "part",
@@ -58,7 +64,7 @@ class TestReading:
         ],
     )
     def test_a_part_that_is_not_text_has_the_price_of_one(self, part: dict[str, Any]) -> None:
-        query = DIALECT.read(payload(messages=[{"role": "user", "content": [part]}]))
+        query = read(payload(messages=[{"role": "user", "content": [part]}]))
         assert query.input_tokens >= OPAQUE_TOKENS
 
     @pytest.mark.parametrize(
@@ -71,24 +77,53 @@ class TestReading:
         ],
     )
     def test_what_an_earlier_turn_called_or_said_is_input(self, message: dict[str, Any]) -> None:
-        query = DIALECT.read(payload(messages=[{"role": "assistant", **message}]))
+        query = read(payload(messages=[{"role": "assistant", **message}]))
         assert query.input_tokens >= 1000
 
     def test_text_is_priced_by_its_bytes_in_utf8(self) -> None:
         messages = [{"role": "user", "content": "\N{GRINNING FACE}" * 10}]
-        assert DIALECT.read(payload(messages=messages)).input_tokens == 10 + 4
+        assert read(payload(messages=messages)).input_tokens == 10 + 4
 
     @pytest.mark.parametrize("name", ["tools", "functions", "response_format"])
     def test_what_shapes_the_answer_counts_as_input(self, name: str) -> None:
-        assert DIALECT.read(payload(**{name: [{"x": "y" * 400}]})).input_tokens >= 100
-        assert DIALECT.read(payload(**{name: None})) == DIALECT.read(payload())
+        assert read(payload(**{name: [{"x": "y" * 400}]})).input_tokens >= 100
+        assert read(payload(**{name: None})) == read(payload())
 
-    @pytest.mark.parametrize("name", ["user", "metadata", "safety_identifier", "prompt_cache_key"])
-    def test_what_a_client_says_of_itself_changes_nothing(self, name: str) -> None:
-        assert DIALECT.read(payload(**{name: "someone else"})) == DIALECT.read(payload())
+    @pytest.mark.parametrize("name", ["user", "metadata", "safety_identifier", "prompt_cache_key", "stop"])
+    def test_what_the_model_does_not_read_costs_nothing(self, name: str) -> None:
+        assert read(payload(**{name: "someone else"})).input_tokens == read(payload()).input_tokens
+
+    @pytest.mark.parametrize(
+        ("fields", "end_user"),
+        [
+            ({}, None),
+            ({"user": None, "safety_identifier": None}, None),
+            ({"user": ""}, None),
+            ({"user": "u"}, "u"),
+            ({"user": "u", "safety_identifier": "s"}, "s"),
+            ({"user": "u", "safety_identifier": ""}, "u"),
+            ({"safety_identifier": "s" * 256}, "s" * 256),
+        ],
+    )
+    def test_whom_the_caller_names_as_its_user(self, fields: dict[str, Any], end_user: str | None) -> None:
+        assert read(payload(**fields)).end_user == end_user
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("prompt", "x" * 400),
+            ("chat_template", "x" * 400),
+            ("documents", [{"text": "x" * 390}]),
+            ("prediction", {"type": "content", "content": "x" * 390}),
+            ("guided_grammar", "x" * 400),
+            ("something_new", {"deep": ["x" * 390]}),
+        ],
+    )
+    def test_whatever_text_a_server_may_take_besides_is_input(self, name: str, value: Any) -> None:
+        assert read(payload(**{name: value})).input_tokens >= 100
 
     def test_whether_it_streams(self) -> None:
-        assert [DIALECT.read(payload(stream=value)).stream for value in (True, False, None)] == [
+        assert [read(payload(stream=value)).stream for value in (True, False, None)] == [
             True,
             False,
             False,
@@ -96,7 +131,7 @@ class TestReading:
 
     def test_tools_count_as_input(self) -> None:
         tools = [{"type": "function", "function": {"name": "f", "description": "x" * 400}}]
-        assert DIALECT.read(payload(tools=tools)).input_tokens > DIALECT.read(payload()).input_tokens + 100
+        assert read(payload(tools=tools)).input_tokens > read(payload()).input_tokens + 100
 
     @pytest.mark.parametrize(
         ("fields", "cap"),
@@ -112,7 +147,7 @@ class TestReading:
         ],
     )
     def test_the_larger_cap_holds(self, fields: dict[str, Any], cap: int | None) -> None:
-        assert DIALECT.read(payload(**fields)).max_output_tokens == cap
+        assert read(payload(**fields)).max_output_tokens == cap
 
     @pytest.mark.parametrize(
         ("fields", "n"),
@@ -128,7 +163,7 @@ class TestReading:
         ],
     )
     def test_the_number_of_answers(self, fields: dict[str, Any], n: int) -> None:
-        assert DIALECT.read(payload(**fields)).n == n
+        assert read(payload(**fields)).n == n
 
     @pytest.mark.parametrize(
         ("fields", "param"),
@@ -177,11 +212,16 @@ class TestReading:
             ({"stream_options": {"include_usage": "yes"}}, "include_usage"),
             ({"Model": "other"}, "Model"),
             ({"N": 100}, "N"),
+            ({"user": 7}, "user"),
+            ({"user": {"id": 1}}, "user"),
+            ({"safety_identifier": "s", "user": ["u"]}, "user"),
+            ({"safety_identifier": "x" * 257}, "safety_identifier"),
+            ({"User": "u"}, "User"),
         ],
     )
     def test_wrong_fields_are_named(self, fields: dict[str, Any], param: str) -> None:
         with pytest.raises(QueryError) as refused:
-            DIALECT.read(payload(**fields))
+            read(payload(**fields))
         assert refused.value.param == param
 
 
@@ -213,7 +253,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def pass_through(stream: bytes, cuts: list[int], *, hide: bool) -> tuple[bytes, Usage]:
-    meter = DIALECT.meter(QUERY, streaming=True, hide_usage=hide)
+    meter = DIALECT.meter(QUERY, EVENTS, hide_usage=hide)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
     return out + meter.finish(), meter.usage
@@ -315,17 +355,21 @@ class TestMetering:
         assert pass_through(first + content("x") * 50, [], hide=True)[1] == Usage(5, 50)
 
     def test_nothing_is_held_back_longer_than_its_event(self) -> None:
-        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=True)
+        meter = DIALECT.meter(QUERY, EVENTS, hide_usage=True)
         assert meter.feed(content("x")[:-1]) == b""
         assert meter.feed(b"\n" + content("y") + b"data: ") == content("x") + content("y")
         assert meter.finish() == b"data: "
-        assert DIALECT.meter(QUERY, streaming=True, hide_usage=False).feed(b"da") == b"da"
+        assert DIALECT.meter(QUERY, EVENTS, hide_usage=False).feed(b"da") == b"da"
 
     def test_usage_is_hidden_with_its_details_and_only_where_that_was_asked(self) -> None:
-        details = {"completion_tokens_details": {"reasoning_tokens": 6}, "total_tokens": 12}
+        details = {
+            "prompt_tokens_details": {"cached_tokens": 4},
+            "completion_tokens_details": {"reasoning_tokens": 6},
+            "total_tokens": 12,
+        }
         extra = event({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 7, **details}})
-        assert pass_through(extra + DONE, [], hide=True) == (DONE, Usage(5, 7))
-        assert pass_through(extra + DONE, [], hide=False) == (extra + DONE, Usage(5, 7))
+        assert pass_through(extra + DONE, [], hide=True) == (DONE, Usage(5, 7, 4, 6))
+        assert pass_through(extra + DONE, [], hide=False) == (extra + DONE, Usage(5, 7, 4, 6))
 
     def test_a_chunk_that_also_says_something_is_never_hidden(self) -> None:
         last = content("x", usage={"prompt_tokens": 5, "completion_tokens": 7})
@@ -354,7 +398,7 @@ class TestMetering:
     )
     def test_nor_is_one_in_one_piece(self, text: str) -> None:
         message = {"content": text, "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=True)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=True)
         body = json.dumps({"choices": [{"message": message}]}).encode()
         assert meter.feed(body) + meter.finish() == body
         assert meter.usage == Usage(11, -(-len(text) // 4))
@@ -367,7 +411,7 @@ class TestMetering:
         }
         body = json.dumps(answer, ensure_ascii=False).encode()
         places = sorted({min(cut, len(body)) for cut in cuts} | {0, len(body)})
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         assert (
             b"".join(meter.feed(body[start:end]) for start, end in pairwise(places)) + meter.finish() == body
         )
@@ -385,14 +429,14 @@ class TestMetering:
     )
     @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 3, "completion_tokens": -4}])
     def test_all_that_an_answer_says_is_estimated(self, message: dict[str, Any], usage: Any) -> None:
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         meter.feed(json.dumps({"choices": [{"message": message}] * 2, "usage": usage}).encode())
         meter.finish()
         assert meter.usage == Usage(11, 20)
 
     def test_an_answer_in_one_piece(self) -> None:
         body = json.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         assert meter.feed(body[:9]) + meter.feed(body[9:]) + meter.finish() == body
         assert meter.usage == Usage(3, 4)
 
@@ -407,13 +451,13 @@ class TestMetering:
         ],
     )
     def test_an_answer_without_usage_is_estimated(self, body: bytes, output_tokens: int) -> None:
-        meter = DIALECT.meter(QUERY, streaming=False, hide_usage=False)
+        meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         meter.feed(body)
         meter.finish()
         assert meter.usage == Usage(11, output_tokens)
 
     def test_an_endless_event_goes_on_and_is_counted_by_its_size(self) -> None:
-        meter = DIALECT.meter(QUERY, streaming=True, hide_usage=True)
+        meter = DIALECT.meter(QUERY, EVENTS, hide_usage=True)
         out = b"".join(meter.feed(b"x" * (1 << 18)) for _ in range(8)) + meter.finish()
         assert len(out) == 8 << 18
         assert meter.usage == Usage(11, (8 << 18) // 4)
@@ -498,7 +542,7 @@ class TestRefusing:
 
 def reading(unit: Unit, remaining: int, count: int, reset_us: int) -> Reading:
     window = Window(count, 60, count)
-    limit = Limit("l", unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, (window,))
+    limit = Limit("l", unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (window,))
     return Reading(limit, window, EVERYTHING, remaining, reset_us, 0)
 
 

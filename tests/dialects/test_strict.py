@@ -196,3 +196,45 @@ def test_a_list_of_objects_is_nothing_else(value: Any) -> None:
     with pytest.raises(QueryError) as refused:
         strict.objects(value, "messages")
     assert refused.value.param == "messages"
+
+
+@pytest.mark.parametrize("name", ["maxOutputTokens", "n"])
+def test_names_are_taken_as_they_are_written(name: str) -> None:
+    strict.refuse_variants({name: 1, "other": 2}, {"maxOutputTokens", "n"})
+
+
+@pytest.mark.parametrize("name", ["MaxOutputTokens", "maxoutputtokens", "N", "MAXOUTPUTTOKENS"])
+def test_names_in_another_case_are_refused(name: str) -> None:
+    with pytest.raises(QueryError) as refused:
+        strict.refuse_variants({name: 1}, {"maxOutputTokens", "n"})
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize(
+    ("value", "label"), [(None, None), ("", None), ("u", "u"), ("é" * strict.LONGEST_LABEL, "é" * 256)]
+)
+def test_a_label_is_short_or_absent(value: Any, label: str | None) -> None:
+    assert strict.label({"user": value}, "user") == label
+
+
+@pytest.mark.parametrize("value", [7, True, [], {}, "x" * (strict.LONGEST_LABEL + 1)])
+def test_a_label_of_another_kind_is_refused(value: Any) -> None:
+    with pytest.raises(QueryError) as refused:
+        strict.label({"user": value}, "user")
+    assert refused.value.param == "user"
+
+
+@pytest.mark.parametrize(
+    ("value", "they_are"),
+    [
+        ([], True),
+        ([1, 2], True),
+        ([True], False),
+        ([1.0], False),
+        (["1"], False),
+        ("12", False),
+        (None, False),
+    ],
+)
+def test_token_ids_are_integers(value: Any, *, they_are: bool) -> None:
+    assert strict.are_tokens(value) is they_are

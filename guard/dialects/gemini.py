@@ -1,0 +1,219 @@
+"""Gemini, `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`; also Vertex AI.
+
+The path says which model, and whether the answer is a stream: server-sent events with `alt=sse`, else one
+JSON array. Names may be written in camel case or with underscores, as in all of Google's JSON, and where a
+list has one item, the item may stand for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from guard.core.limits import MICROSECONDS
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.dialects import strict
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.json_array import ItemSplitter
+from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from guard.core.limits import Reading
+    from guard.dialects.strict import Json
+
+_PATH = re.compile(
+    r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+):(?P<stream>generate|streamGenerate)Content"
+)
+
+_COUNTED = ("contents", "systemInstruction", "tools", "cachedContent", "generationConfig")
+_INTEGERS = ("maxOutputTokens", "candidateCount", "logprobs")
+_SCHEMAS = ("responseSchema", "responseJsonSchema")
+_WRITTEN = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
+_MEDIA = ("inlineData", "fileData")
+
+_STATUSES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "CANCELLED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    502: "UNAVAILABLE",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_DETAIL = "type.googleapis.com/google.rpc."
+
+
+class GeminiGenerate:
+    """The dialect of generateContent."""
+
+    name = "gemini.generate"
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body and its path; raises `QueryError`, with 404 where the path names no model."""
+        named = _PATH.search(path)
+        if named is None or named.end() != len(path):
+            raise QueryError("There is no model and method in this path.", status=404)
+        fields = _spelled(payload, _COUNTED)
+        config = _spelled(
+            strict.mapping(fields, "generationConfig"), (*_INTEGERS, *_SCHEMAS, "responseLogprobs")
+        )
+        integers = {
+            name: strict.integer(config, name, least=0 if name == "logprobs" else 1) for name in _INTEGERS
+        }
+        strict.boolean(config, "responseLogprobs")
+        contents = _listed(fields.get("contents"), "contents")
+        if not contents:
+            raise QueryError("'contents' must not be empty.", param="contents")
+        turns, opaque = [], 0
+        if fields.get("systemInstruction") is not None:
+            texts, opaque = _parts(strict.mapping(fields, "systemInstruction"), "systemInstruction")
+            turns.append(Turn("system", "\n".join(texts)))
+        for place, content in enumerate(contents):
+            texts, others = _parts(content, f"contents[{place}]")
+            role = strict.text(content, "role")
+            turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
+            opaque += others
+        cached = bool(strict.text(fields, "cachedContent"))
+        rest = [fields.get("tools"), *(config.get(name) for name in _SCHEMAS)]
+        return Query(
+            model=named["model"],
+            turns=tuple(turns),
+            stream=named["stream"] == "streamGenerate",
+            max_output_tokens=integers["maxOutputTokens"],
+            n=integers["candidateCount"] or 1,
+            input_bytes=sum(text_bytes(turn.text) for turn in turns)
+            + sum(text_bytes(strict.written(value)) for value in rest if value),
+            other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS,
+        )
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """Nothing to ask: every answer reports its usage."""
+        return None
+
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        if query.stream and content_type and media_type(content_type) not in STREAMS:
+            return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally))
+        return meter_for(
+            tally,
+            content_type,
+            whole=lambda answer: _weigh(answer, tally),
+            part=lambda answer: _watch(answer, tally),
+        )
+
+    def refuse(self, refusal: Refusal, request_id: str) -> Answer:
+        """`{"error": {code, message, status, details}}`, a google.rpc.Status with the wait as RetryInfo."""
+        details: list[Json] = [{"@type": f"{_DETAIL}RequestInfo", "requestId": request_id}]
+        details.append({"@type": f"{_DETAIL}ErrorInfo", "reason": refusal.code.upper(), "domain": "guard"})
+        if refusal.param is not None:
+            violation = {"field": refusal.param, "description": refusal.message}
+            details.append({"@type": f"{_DETAIL}BadRequest", "fieldViolations": [violation]})
+        if refusal.retry_after_us is not None:
+            seconds = max(1, -(-refusal.retry_after_us // MICROSECONDS))
+            details.append({"@type": f"{_DETAIL}RetryInfo", "retryDelay": f"{seconds}s"})
+        error = {
+            "code": refusal.status,
+            "message": refusal.message,
+            "status": _STATUSES.get(refusal.status, "INVALID_ARGUMENT"),
+            "details": details,
+        }
+        headers = (
+            ("content-type", "application/json"),
+            ("x-request-id", request_id),
+            *retry_headers(refusal),
+        )
+        return Answer(refusal.status, headers, json.dumps({"error": error}).encode())
+
+    def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
+        """None: this API has no headers of its own about limits."""
+        return []
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+
+
+def _spelled(payload: Json, names: Iterable[str]) -> Json:
+    """The payload with these names in camel case; raises `QueryError` for one that is spelled in two ways."""
+    snakes = {_snake(name): name for name in names}
+    strict.refuse_variants(payload, {*snakes, *snakes.values()})
+    for snake, name in snakes.items():
+        if snake != name and snake in payload and name in payload:
+            raise QueryError(f"Give {name!r} or {snake!r}, not both.", param=snake)
+    return {snakes.get(name, name): value for name, value in payload.items()}
+
+
+def _listed(value: Any, name: str) -> list[Json]:
+    """A list of objects, or the one that stands for it."""
+    return [value] if isinstance(value, dict) else strict.objects(value, name)
+
+
+def _parts(content: Json, where: str) -> tuple[list[str], int]:
+    """The texts of a content, and how many of its parts are not text."""
+    texts: list[str] = []
+    opaque = 0
+    for part in _listed(content.get("parts") or [], f"{where}.parts"):
+        fields = _spelled(part, ("text", *_WRITTEN, *_MEDIA))
+        said = fields.get("text")
+        if said is not None and not isinstance(said, str):
+            raise QueryError(f"'{where}.parts' has a text part without text.", param=f"{where}.parts")
+        found = [said] if said is not None else [fields[name] for name in _WRITTEN if fields.get(name)]
+        texts += map(strict.written, found)
+        opaque += not found or any(name in fields for name in _MEDIA)
+    return texts, opaque
+
+
+def _watch(answer: Json, tally: Tally) -> None:
+    """Take in one chunk. Its usage is a running total, and the last word where an answer ends."""
+    _add_texts(answer, tally)
+    made = _take_usage(answer.get("usageMetadata"), tally)
+    if made is None:
+        return
+    tally.running_tokens = max(tally.running_tokens, made)
+    if isinstance(answer.get("promptFeedback"), dict) or any(
+        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
+    ):
+        tally.output_tokens = max(tally.output_tokens or 0, made)
+
+
+def _weigh(answer: Json, tally: Tally) -> None:
+    """Take in a whole answer."""
+    tally.output_tokens = _take_usage(answer.get("usageMetadata"), tally)
+    if tally.output_tokens is None:
+        _add_texts(answer, tally)
+
+
+def _take_usage(usage: Any, tally: Tally) -> int | None:
+    """Take in the input of a report; gives its output, thoughts included. What is 0 is left out of it."""
+    given = count(usage, "promptTokenCount", "toolUsePromptTokenCount")
+    if given is None:
+        return None
+    tally.input_tokens = given
+    tally.cached_input_tokens = count(usage, "cachedContentTokenCount") or 0
+    tally.reasoning_tokens = count(usage, "thoughtsTokenCount") or 0
+    if "candidatesTokenCount" in usage:
+        return count(usage, "candidatesTokenCount", "thoughtsTokenCount")
+    total = count(usage, "totalTokenCount")
+    return None if total is None else max(total - given, tally.reasoning_tokens)
+
+
+def _add_texts(answer: Json, tally: Tally) -> None:
+    for candidate in parts(answer.get("candidates")):
+        content = candidate.get("content")
+        if isinstance(content, dict):
+            tally.add(text for part in parts(content.get("parts")) for text in _said(part))
+
+
+def _said(part: Json) -> Iterator[object]:
+    yield part.get("text")
+    for name in ("functionCall", "executableCode"):
+        if name in part:
+            yield json.dumps(part[name])

@@ -1,0 +1,209 @@
+"""An API that no dialect knows, read at the places that the operator names.
+
+What is at those places is held to the same rules as everywhere: a wrong type is refused, not guessed. Texts
+may be a string or a list of strings; a list of integers is token ids, and an object in a list that has no
+text at any of the places is something opaque.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.dialects import strict
+from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, count
+from guard.dialects.metering import meter_for
+from guard.dialects.places import EACH, Place
+from guard.dialects.plain import Plain
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from guard.dialects.strict import Json
+
+
+@dataclass(frozen=True, slots=True)
+class GenericPaths:
+    """Where an API has its fields, as `guard.dialects.places` writes places; raises `ValueError`.
+
+    `text` and one of `model` and `model_name` must be given. `model_name` is the name itself, for an API that
+    does not ask for one. `input_tokens`, `output_tokens` and `answer_text` are places in the answer, and in
+    each event or line of a stream.
+    """
+
+    text: tuple[str, ...]
+    model: str | None = None
+    model_name: str | None = None
+    max_output_tokens: str | None = None
+    n: str | None = None
+    stream: str | None = None
+    end_user: str | None = None
+    input_tokens: str | None = None
+    output_tokens: str | None = None
+    answer_text: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise ValueError("'text' must name at least one place, as in 'messages[*].content'")
+        if (self.model is None) == (self.model_name is None):
+            raise ValueError("give 'model', the place of the model's name, or 'model_name', the name itself")
+        if self.model_name == "":
+            raise ValueError("'model_name' must not be empty")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name == "model_name" or value is None:
+                continue
+            if isinstance(value, tuple):
+                for text in value:
+                    Place.parse(text)
+            elif not Place.parse(value).single:
+                raise ValueError(f"{each.name!r} is one value, so {value!r} cannot have {EACH}")
+
+
+class Generic(Plain):
+    """The dialect of an API that an operator describes; it refuses with problem details."""
+
+    def __init__(self, name: str, paths: GenericPaths) -> None:
+        self.name = name
+        self._model_name = paths.model_name
+        self._texts = _Node.of(map(Place.parse, paths.text))
+        self._model = _place(paths.model)
+        self._max_output_tokens = _place(paths.max_output_tokens)
+        self._n = _place(paths.n)
+        self._stream = _place(paths.stream)
+        self._end_user = _place(paths.end_user)
+        self._input_tokens = _place(paths.input_tokens)
+        self._output_tokens = _place(paths.output_tokens)
+        self._answer_texts = tuple(map(Place.parse, paths.answer_text))
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body; raises `QueryError`."""
+        sent = _Sent()
+        self._texts.read(payload, "", sent)
+        if not sent.turns and not sent.other_tokens:
+            raise QueryError(f"There is no text; it should be at {self._texts.places()}.")
+        return Query(
+            model=self._model_name or strict.string(*_holder(payload, self._model)),
+            turns=tuple(sent.turns),
+            stream=strict.boolean(*_holder(payload, self._stream)),
+            max_output_tokens=strict.integer(*_holder(payload, self._max_output_tokens), least=1),
+            n=strict.integer(*_holder(payload, self._n), least=1) or 1,
+            input_bytes=sum(text_bytes(turn.text) for turn in sent.turns),
+            other_tokens=len(sent.turns) * TOKENS_PER_TURN + sent.other_tokens,
+            end_user=strict.label(*_holder(payload, self._end_user)),
+        )
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """Nothing: who does not know an API does not change what it is sent."""
+        return None
+
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        return meter_for(
+            tally,
+            content_type,
+            whole=lambda answer: self._watch(answer, tally, whole=True),
+            part=lambda answer: self._watch(answer, tally, whole=False),
+        )
+
+    def _watch(self, answer: Json, tally: Tally, *, whole: bool) -> None:
+        """Take in an answer or a part of one; the report of a part that also has text is a running total."""
+        texts = [text for place in self._answer_texts for text in place.find(answer)]
+        tally.add(texts)
+        given, made = (_number(place, answer) for place in (self._input_tokens, self._output_tokens))
+        if given is not None:
+            tally.input_tokens = given
+        if made is not None:
+            tally.running_tokens = max(tally.running_tokens, made)
+            if whole or not any(texts):
+                tally.output_tokens = made
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What the model is sent, as far as it has been read."""
+
+    turns: list[Turn] = field(default_factory=list)
+    other_tokens: int = 0
+
+
+@dataclass(slots=True)
+class _Node:
+    """The places of texts that begin alike: a text may be here, below each item, or below names."""
+
+    text: bool = False
+    each: _Node | None = None
+    names: dict[str, _Node] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, places: Iterable[Place]) -> _Node:
+        root = cls()
+        for place in places:
+            node = root
+            for step in place.steps:
+                if step == EACH:
+                    node.each = node = node.each or cls()
+                else:
+                    node = node.names.setdefault(step, cls())
+            node.text = True
+        return root
+
+    def read(self, value: Any, where: str, sent: _Sent) -> None:
+        """Collect the texts of a value; raises `QueryError` for one that is of no known shape."""
+        if value is None:
+            return
+        if isinstance(value, str) and self.text:
+            sent.turns.append(Turn("user", value))
+        elif isinstance(value, list) and self.each is not None:
+            for place, item in enumerate(value):
+                before = len(sent.turns), sent.other_tokens
+                self.each.read(item, f"{where}[{place}]", sent)
+                if isinstance(item, dict) and before == (len(sent.turns), sent.other_tokens):
+                    sent.other_tokens += OPAQUE_TOKENS
+        elif isinstance(value, list) and self.text and all(isinstance(item, str) for item in value):
+            sent.turns += (Turn("user", item) for item in value)
+        elif self.text and strict.are_tokens(value):
+            sent.other_tokens += len(value)
+        elif isinstance(value, dict) and self.names:
+            strict.refuse_variants(value, self.names)
+            for name, node in self.names.items():
+                node.read(value.get(name), f"{where}.{name}" if where else name, sent)
+        else:
+            raise QueryError(f"{where!r} must be {self._shape()}.", param=where)
+
+    def _shape(self) -> str:
+        shapes = ["a string or a list of strings"] * self.text
+        shapes += ["a list"] * (self.each is not None) + ["an object"] * bool(self.names)
+        return " or ".join(shapes)
+
+    def places(self, where: str = "") -> str:
+        """The places, for a message."""
+        found = [repr(where)] if self.text else []
+        found += [self.each.places(where + EACH)] if self.each is not None else []
+        found += [node.places(f"{where}.{name}" if where else name) for name, node in self.names.items()]
+        return " or ".join(found)
+
+
+def _place(text: str | None) -> Place | None:
+    return None if text is None else Place.parse(text)
+
+
+def _holder(payload: Json, place: Place | None) -> tuple[Json, str]:
+    """The object that has this place, and the name of the place in it; raises `QueryError`."""
+    if place is None:
+        return {}, ""
+    *steps, last = place.steps
+    for step in steps:
+        strict.refuse_variants(payload, {step})
+        payload = strict.mapping(payload, step)
+    strict.refuse_variants(payload, {last})
+    return payload, last
+
+
+def _number(place: Place | None, answer: Json) -> int | None:
+    """A sound token count at a place of an answer."""
+    found = list(place.find(answer)) if place is not None else []
+    return count({"": found[0]}, "") if found else None

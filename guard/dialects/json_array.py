@@ -1,0 +1,81 @@
+"""A JSON array of objects that is written as they come to be: each found in any chunking, never changed.
+
+What stands between the objects (`[`, `,`, `]`, white space) is not checked, so that a lone object is found
+as well.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.dialects.sse import LARGEST_EVENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MARK = re.compile(rb'["{}\[\]]')
+_IN_STRING = re.compile(rb'["\\]')
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object: its bytes as they came, with what stood before it."""
+
+    raw: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The object alone."""
+        return self.raw[self.raw.index(b"{") :]
+
+
+class ItemSplitter:
+    """Cuts a stream of bytes after each object that is in no other. All bytes come out again: those of
+    items, then `rest`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._depth = 0
+        self._in_string = False
+
+    def feed(self, chunk: bytes) -> Iterator[Item]:
+        """The objects that this chunk completes."""
+        self._buffer += chunk
+        start = 0
+        while found := (_IN_STRING if self._in_string else _MARK).search(self._buffer, self._searched):
+            mark = found[0]
+            if mark == b"\\":
+                if found.end() == len(self._buffer):
+                    # What it escapes has not come.
+                    self._searched = found.start()
+                    break
+                self._searched = found.end() + 1
+                continue
+            self._searched = found.end()
+            if mark == b'"':
+                self._in_string = not self._in_string
+            elif mark in b"{[":
+                self._depth += mark == b"{" or self._depth > 0
+            elif self._depth > 0:
+                self._depth -= 1
+                if self._depth == 0:
+                    yield Item(bytes(self._buffer[start : self._searched]))
+                    start = self._searched
+        else:
+            self._searched = len(self._buffer)
+        del self._buffer[:start]
+        self._searched -= start
+
+    @property
+    def overlong(self) -> bool:
+        """Whether an object has grown larger than anything worth waiting for."""
+        return len(self._buffer) > LARGEST_EVENT
+
+    def rest(self) -> bytes:
+        """The bytes of the object that is not complete; they are not given again."""
+        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
+        self._depth, self._in_string = 0, False
+        return rest

@@ -1,0 +1,51 @@
+"""Lines of JSON as they pass (`application/x-ndjson`): found in any chunking, never changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.dialects.sse import LARGEST_EVENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: its bytes as they came, the line's end included."""
+
+    raw: bytes
+
+    @property
+    def data(self) -> bytes:
+        """The same: JSON does not mind white space round it."""
+        return self.raw
+
+
+class LineSplitter:
+    """Cuts a stream of bytes after each LF. All bytes come out again: those of lines, then `rest`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def feed(self, chunk: bytes) -> Iterator[Line]:
+        """The lines that this chunk completes."""
+        self._buffer += chunk
+        start = 0
+        while (end := self._buffer.find(b"\n", max(start, self._searched)) + 1) > 0:
+            yield Line(bytes(self._buffer[start:end]))
+            start = end
+        del self._buffer[:start]
+        self._searched = len(self._buffer)
+
+    @property
+    def overlong(self) -> bool:
+        """Whether a line has grown larger than anything worth waiting for."""
+        return len(self._buffer) > LARGEST_EVENT
+
+    def rest(self) -> bytes:
+        """The bytes of the line that is not complete; they are not given again."""
+        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
+        return rest

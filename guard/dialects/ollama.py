@@ -1,0 +1,144 @@
+"""Ollama, `POST /api/chat` and `POST /api/generate`: lines of JSON, unless `stream` is false.
+
+Ollama reads names without regard to case, so those that count are refused in any case but their own. A
+query without a message or prompt only loads the model, and is free.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.dialects import strict
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.metering import meter_for
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from guard.core.limits import Reading
+    from guard.dialects.strict import Json
+
+NO_CAP = -2
+"""The least that `num_predict` may be: -1 is an answer without end, -2 one that fills the context."""
+
+_COMMON = frozenset({"model", "stream", "options", "format", "tools", "logprobs", "top_logprobs"})
+_CHAT = _COMMON | {"messages"}
+_MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
+_GENERATE = _COMMON | {"prompt", "suffix", "system", "template", "context", "raw", "images"}
+
+
+class Ollama:
+    """What both have in common: streams, usage and errors."""
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """Nothing to ask: every answer reports its usage."""
+        return None
+
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        return meter_for(
+            tally,
+            content_type,
+            whole=lambda answer: _watch(answer, tally),
+            part=lambda answer: _watch(answer, tally),
+        )
+
+    def refuse(self, refusal: Refusal, request_id: str) -> Answer:
+        """`{"error": message}`: there is nothing else that an Ollama client reads."""
+        headers = (
+            ("content-type", "application/json"),
+            ("x-request-id", request_id),
+            *retry_headers(refusal),
+        )
+        return Answer(refusal.status, headers, json.dumps({"error": refusal.message}).encode())
+
+    def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
+        """None: this API has no headers of its own about limits."""
+        return []
+
+
+class OllamaChat(Ollama):
+    """The dialect of `/api/chat`."""
+
+    name = "ollama.chat"
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body; raises `QueryError`."""
+        strict.refuse_variants(payload, _CHAT)
+        turns, images = [], 0
+        for place, message in enumerate(strict.objects(payload.get("messages") or [], "messages")):
+            strict.refuse_variants(message, _MESSAGE)
+            role = strict.string(message, "role", where=f"messages[{place}].")
+            said = [strict.text(message, name) for name in ("content", "thinking")]
+            said += [strict.written(message["tool_calls"])] if message.get("tool_calls") else []
+            turns.append(Turn(role, "\n".join(filter(None, said))))
+            images += _images(message)
+        return _query(payload, turns, images * OPAQUE_TOKENS, "")
+
+
+class OllamaGenerate(Ollama):
+    """The dialect of `/api/generate`."""
+
+    name = "ollama.generate"
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body; raises `QueryError`."""
+        strict.refuse_variants(payload, _GENERATE)
+        strict.boolean(payload, "raw")
+        context = payload.get("context")
+        if context is not None and not strict.are_tokens(context):
+            raise QueryError("'context' must be a list of token ids.", param="context")
+        said = {"system": strict.text(payload, "system"), "user": strict.text(payload, "prompt")}
+        turns = [Turn(role, text) for role, text in said.items() if text]
+        around = strict.text(payload, "suffix") + strict.text(payload, "template")
+        return _query(payload, turns, _images(payload) * OPAQUE_TOKENS + len(context or ()), around)
+
+
+def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> Query:
+    """The query that these turns make, with the fields that both have; `around` is text of no turn."""
+    options = strict.mapping(payload, "options")
+    strict.refuse_variants(options, {"num_predict"})
+    cap = strict.integer(options, "num_predict", least=NO_CAP)
+    strict.boolean(payload, "logprobs")
+    strict.integer(payload, "top_logprobs")
+    shapes = [payload[name] for name in ("tools", "format") if payload.get(name)]
+    return Query(
+        model=strict.string(payload, "model"),
+        turns=tuple(turns),
+        stream=strict.boolean(payload, "stream", default=True),
+        # It takes 0 for no cap as well.
+        max_output_tokens=cap if cap is not None and cap > 0 else None,
+        n=1,
+        input_bytes=sum(text_bytes(turn.text) for turn in turns)
+        + text_bytes(around)
+        + sum(text_bytes(strict.written(shape)) for shape in shapes),
+        other_tokens=len(turns) * TOKENS_PER_TURN + other_tokens,
+    )
+
+
+def _images(payload: Json) -> int:
+    images = payload.get("images")
+    if images is not None and not isinstance(images, list):
+        raise QueryError("'images' must be a list.", param="images")
+    return len(images or ())
+
+
+def _watch(answer: Json, tally: Tally) -> None:
+    """Take in a whole answer or a line of one; the last has the usage, without what is 0 in it."""
+    tally.add(_texts(answer))
+    if answer.get("done") is True:
+        tally.input_tokens = count(answer, "prompt_eval_count")
+        tally.output_tokens = count(answer, "eval_count")
+
+
+def _texts(answer: Json) -> Iterator[Any]:
+    message = answer.get("message")
+    yield from (answer.get(name) for name in ("response", "thinking"))
+    if isinstance(message, dict):
+        yield from (message.get(name) for name in ("content", "thinking"))
+        yield from (json.dumps(call) for call in parts(message.get("tool_calls")))

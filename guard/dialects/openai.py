@@ -1,0 +1,181 @@
+"""What OpenAI's APIs have in common: errors, headers about limits, usage, and who asks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.core.limits import MICROSECONDS, Unit
+from guard.core.query import text_bytes
+from guard.dialects import strict
+from guard.dialects.base import Answer, Refusal, Tally, count, numbers, retry_headers
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from guard.core.limits import Reading
+    from guard.dialects.strict import Json
+
+WHO_ASKS = frozenset({"user", "safety_identifier"})
+
+NOT_SENT = WHO_ASKS | {
+    "audio",
+    "background",
+    "cache_salt",
+    "encoding_format",
+    "include",
+    "logit_bias",
+    "metadata",
+    "modalities",
+    "model",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "reasoning",
+    "reasoning_effort",
+    "service_tier",
+    "stop",
+    "stop_token_ids",
+    "stream_options",
+    "tool_choice",
+    "truncation",
+    "verbosity",
+}
+"""Fields that steer the model or keep its books, and are not text that it reads."""
+
+_TYPES = {403: "permission_error", 503: "service_unavailable_error"}
+
+
+class OpenAI:
+    """How these APIs refuse and tell limits."""
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """Nothing to ask where every answer reports its usage."""
+        return None
+
+    def refuse(self, refusal: Refusal, request_id: str) -> Answer:
+        """`{"error": {message, type, param, code}}`."""
+        fault = "invalid_request_error" if refusal.status < 500 else "server_error"
+        kind = _TYPES.get(refusal.status, fault)
+        if refusal.status == 429:
+            counted = refusal.unit in (None, Unit.REQUESTS, Unit.CONCURRENCY)
+            kind = "requests" if counted else "tokens"
+        error = {"message": refusal.message, "type": kind, "param": refusal.param, "code": refusal.code}
+        headers = (
+            ("content-type", "application/json"),
+            ("x-request-id", request_id),
+            *retry_headers(refusal),
+        )
+        return Answer(refusal.status, headers, json.dumps({"error": error}).encode())
+
+    def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
+        """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, the reset as a duration (`6s`, `12ms`)."""
+        return numbers(
+            readings,
+            (Unit.REQUESTS, Unit.TOKENS),
+            lambda what, unit: f"x-ratelimit-{what}-{unit}",
+            lambda reading: duration(reading.reset_us),
+        )
+
+
+def duration(microseconds: int) -> str:
+    """A time as OpenAI writes it: `12ms`, `6s`, `1m30s`, `2h0m0s`; rounded up."""
+    if microseconds < MICROSECONDS:
+        return f"{-(-microseconds // 1000)}ms"
+    minutes, seconds = divmod(-(-microseconds // MICROSECONDS), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{seconds}s"
+
+
+def end_user(payload: Json) -> str | None:
+    """Whoever asks the caller: `safety_identifier`, else `user`, which it replaces."""
+    user = strict.label(payload, "user")
+    return strict.label(payload, "safety_identifier") or user
+
+
+def other_bytes(payload: Json, *read: str) -> int:
+    """The size of all else in a body that may be text for the model, beside the fields that have been read.
+
+    Tools, schemas, predictions, and whatever a server adds to this API (templates, documents): what is not
+    known to be a setting counts.
+    """
+    return sum(
+        text_bytes(strict.written(value))
+        for name, value in payload.items()
+        if value and isinstance(value, str | list | dict) and name not in NOT_SENT and name not in read
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One text or several, or the ids of their tokens: `count` of them, `tokens` known by number only."""
+
+    count: int
+    texts: tuple[str, ...] = ()
+    tokens: int = 0
+
+
+def read_input(payload: Json, name: str) -> Input:
+    """A field that is a string, strings, token ids or lists of them; raises `QueryError`."""
+    value = payload.get(name)
+    if isinstance(value, str):
+        return Input(1, (value,))
+    if isinstance(value, list) and value:
+        if strict.are_tokens(value):
+            return Input(1, tokens=len(value))
+        if all(isinstance(item, str) for item in value):
+            return Input(len(value), tuple(value))
+        if all(strict.are_tokens(item) for item in value):
+            return Input(len(value), tokens=sum(map(len, value)))
+    raise QueryError(
+        f"{name!r} must be a string, a list of strings, a list of token ids, or a list of such lists.",
+        param=name,
+    )
+
+
+def ask_stream_usage(payload: Json) -> Json | None:
+    """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
+    options = payload.get("stream_options") or {}
+    if not payload.get("stream") or options.get("include_usage"):
+        return None
+    return {**payload, "stream_options": {**options, "include_usage": True}}
+
+
+def check_stream_options(payload: Json) -> None:
+    """Refuse what cannot be told apart from asking for usage."""
+    strict.boolean(strict.mapping(payload, "stream_options"), "include_usage")
+
+
+def only_usage(chunk: Json) -> bool:
+    """Whether this is the extra chunk that `include_usage` adds: sound usage, and no choices."""
+    usage = chunk.get("usage")
+    sound = count(usage, "prompt_tokens") is not None and count(usage, "completion_tokens") is not None
+    return sound and not _choices(chunk)
+
+
+def take_usage(answer: Json, tally: Tally, *, final: bool) -> bool:
+    """Whether there is sound usage of prompt and completion."""
+    usage = answer.get("usage")
+    given, made = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
+    if not isinstance(usage, dict) or given is None or made is None:
+        return False
+    tally.input_tokens = given
+    tally.cached_input_tokens = count(usage.get("prompt_tokens_details"), "cached_tokens") or 0
+    tally.reasoning_tokens = count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0
+    if final:
+        tally.output_tokens = made
+    else:
+        tally.running_tokens = max(tally.running_tokens, made)
+    return True
+
+
+def take_chunk_usage(chunk: Json, tally: Tally) -> None:
+    """Take in the usage of a chunk; with choices it is not the last word (vLLM sends such)."""
+    take_usage(chunk, tally, final=not _choices(chunk))
+
+
+def _choices(chunk: Json) -> bool:
+    choices = chunk.get("choices")
+    return isinstance(choices, list) and bool(choices)

@@ -1,0 +1,84 @@
+"""OpenAI completions, `POST /v1/completions`: a text that the model continues. Old, and common in vLLM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guard.core.query import Query, Turn, text_bytes
+from guard.dialects import openai, strict
+from guard.dialects.base import Meter, Tally, parts
+from guard.dialects.metering import meter_for
+from guard.dialects.openai import OpenAI
+
+if TYPE_CHECKING:
+    from guard.dialects.strict import Json
+
+_LEAST = {
+    "n": 1,
+    "best_of": 1,
+    "max_tokens": 0,  # with `echo`, a way to have a prompt scored
+    "min_tokens": 0,
+    "logprobs": 0,
+    "prompt_logprobs": 0,
+}
+_BOOLEANS = ("stream", "echo")
+_NAMES = frozenset(
+    {"model", "prompt", "suffix", "stream_options", "logit_bias", *openai.WHO_ASKS, *_LEAST, *_BOOLEANS}
+)
+
+
+class OpenAICompletions(OpenAI):
+    """The dialect of completions."""
+
+    name = "openai.completions"
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body; raises `QueryError`. Each of several prompts is answered `n` times."""
+        strict.refuse_variants(payload, _NAMES)
+        integers = {name: strict.integer(payload, name, least=least) for name, least in _LEAST.items()}
+        flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
+        strict.mapping(payload, "logit_bias")
+        openai.check_stream_options(payload)
+        prompts = openai.read_input(payload, "prompt")
+        suffix = strict.text(payload, "suffix")
+        return Query(
+            model=strict.string(payload, "model"),
+            turns=tuple(Turn("user", text) for text in prompts.texts),
+            stream=flags["stream"],
+            max_output_tokens=integers["max_tokens"],
+            n=prompts.count * max(integers["n"] or 1, integers["best_of"] or 1),
+            input_bytes=sum(text_bytes(text) for text in prompts.texts)
+            + prompts.count * text_bytes(suffix)
+            + openai.other_bytes(payload, "prompt", "suffix"),
+            other_tokens=prompts.tokens,
+            end_user=openai.end_user(payload),
+        )
+
+    def ask_usage(self, payload: Json) -> Json | None:
+        """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
+        return openai.ask_stream_usage(payload)
+
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        return meter_for(
+            tally,
+            content_type,
+            whole=lambda answer: _weigh(answer, tally),
+            part=lambda chunk: _watch(chunk, tally),
+            hidden=openai.only_usage if hide_usage else None,
+        )
+
+
+def _watch(chunk: Json, tally: Tally) -> None:
+    """Take in one chunk of a stream."""
+    for choice in parts(chunk.get("choices")):
+        tally.add([choice.get("text")])
+    openai.take_chunk_usage(chunk, tally)
+
+
+def _weigh(answer: Json, tally: Tally) -> None:
+    """Take in a whole answer."""
+    if not openai.take_usage(answer, tally, final=True):
+        for choice in parts(answer.get("choices")):
+            tally.add([choice.get("text")])

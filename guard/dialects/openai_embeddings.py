@@ -1,0 +1,48 @@
+"""OpenAI embeddings, `POST /v1/embeddings`: texts in, vectors out. Only the input has tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guard.core.query import Query, Turn, text_bytes
+from guard.dialects import openai, strict
+from guard.dialects.base import Meter, Tally, count
+from guard.dialects.metering import JsonMeter
+from guard.dialects.openai import OpenAI
+
+if TYPE_CHECKING:
+    from guard.dialects.strict import Json
+
+_NAMES = frozenset({"model", "input", "dimensions", *openai.WHO_ASKS})
+
+
+class OpenAIEmbeddings(OpenAI):
+    """The dialect of embeddings."""
+
+    name = "openai.embeddings"
+
+    def read(self, payload: Json, path: str) -> Query:
+        """The query in a body, `n` the number of its inputs; raises `QueryError`."""
+        strict.refuse_variants(payload, _NAMES)
+        strict.integer(payload, "dimensions", least=1)
+        inputs = openai.read_input(payload, "input")
+        return Query(
+            model=strict.string(payload, "model"),
+            turns=tuple(Turn("user", text) for text in inputs.texts),
+            stream=False,
+            max_output_tokens=0,
+            n=inputs.count,
+            input_bytes=sum(text_bytes(text) for text in inputs.texts) + openai.other_bytes(payload, "input"),
+            other_tokens=inputs.tokens,
+            end_user=openai.end_user(payload),
+        )
+
+    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+        """What watches the answer to this query."""
+        tally = Tally(query)
+        tally.output_tokens = 0
+        return JsonMeter(tally, lambda answer: _weigh(answer, tally))
+
+
+def _weigh(answer: Json, tally: Tally) -> None:
+    tally.input_tokens = count(answer.get("usage"), "prompt_tokens")

@@ -1,0 +1,143 @@
+"""Streams in every framing: nothing is changed, and what is found does not depend on the chunking."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from passing import EVENTS, JSON, LINES, pass_through
+
+from guard.core.query import Query
+from guard.dialects.base import Tally
+from guard.dialects.json_array import ItemSplitter
+from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
+from guard.dialects.ndjson import LineSplitter
+from guard.dialects.sse import LARGEST_EVENT, EventSplitter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guard.dialects.metering import Splitter
+
+SPLITTERS: list[Callable[[], Splitter]] = [EventSplitter, LineSplitter, ItemSplitter]
+QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_bytes=44, other_tokens=0)
+
+objects = st.dictionaries(
+    st.sampled_from(["a", "}", '"', "é", "[{"]),
+    st.one_of(
+        st.integers(),
+        st.sampled_from(['"', "\\", '\\"', "[", "}", "{", "]\n", "\N{GRINNING FACE}"]),
+        st.lists(st.dictionaries(st.sampled_from("xy{"), st.text('{}[]"\\', max_size=4)), max_size=2),
+    ),
+    max_size=3,
+)
+
+
+def framed(splitter: Callable[[], Splitter], values: list[Any], *, ascii_only: bool) -> bytes:
+    texts = [json.dumps(value, ensure_ascii=ascii_only) for value in values]
+    if splitter is EventSplitter:
+        return "".join(f"data: {text}\n\n" for text in texts).encode()
+    if splitter is LineSplitter:
+        return "".join(f"{text}\n" for text in texts).encode()
+    return ("[" + "\r\n,\r\n".join(texts) + "]\n").encode()
+
+
+def watch(splitter: Splitter, body: bytes, cuts: list[int]) -> tuple[bytes, list[Any]]:
+    found: list[Any] = []
+    out, _ = pass_through(StreamMeter(Tally(QUERY), splitter, found.append), body, cuts)
+    return out, found
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+@given(values=st.lists(objects, max_size=4), cuts=st.lists(st.integers(0, 300)), ascii_only=st.booleans())
+def test_every_object_is_found_in_any_chunking(
+    splitter: Callable[[], Splitter], values: list[Any], cuts: list[int], *, ascii_only: bool
+) -> None:
+    body = framed(splitter, values, ascii_only=ascii_only)
+    assert watch(splitter(), body, cuts) == (body, values)
+    every_byte = list(range(len(body)))
+    assert watch(splitter(), body, every_byte) == (body, values)
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+@given(values=st.lists(objects, min_size=1, max_size=4), cuts=st.lists(st.integers(0, 300)))
+def test_only_what_is_hidden_is_missing(
+    splitter: Callable[[], Splitter], values: list[Any], cuts: list[int]
+) -> None:
+    marked = [{**value, "hide": place % 2} for place, value in enumerate(values)]
+    body = framed(splitter, marked, ascii_only=False)
+    found: list[Any] = []
+    meter = StreamMeter(Tally(QUERY), splitter(), found.append, lambda value: bool(value["hide"]))
+    out, _ = pass_through(meter, body, cuts)
+    assert found == marked
+    if splitter is not ItemSplitter:
+        kept = [value for value in marked if not value["hide"]]
+        assert out == framed(splitter, kept, ascii_only=False)
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+@given(body=st.lists(st.sampled_from([b"{", b"}", b"[", b"]", b'"', b"\\", b"\n", b"data: ", b"7", b"\xff"])))
+def test_a_stream_of_anything_passes_unchanged_and_is_read_in_one_way(
+    splitter: Callable[[], Splitter], body: list[bytes]
+) -> None:
+    whole = b"".join(body)
+    out, found = watch(splitter(), whole, [])
+    assert out == whole
+    assert watch(splitter(), whole, list(range(len(whole)))) == (whole, found)
+    held = StreamMeter(Tally(QUERY), splitter(), lambda _: None, lambda _: False)
+    assert pass_through(held, whole, list(range(0, len(whole), 2)))[0] == whole
+
+
+@pytest.mark.parametrize(
+    ("splitter", "body"),
+    [
+        (LineSplitter, b'{"a": 1}\n{"a": 2}'),
+        (LineSplitter, b'{"a": 1}\r\n\r\n{"a": 2}\r\n'),
+        (EventSplitter, b'data: {"a": 1}\n\ndata: {"a": 2}'),
+        (EventSplitter, b'data: {"a": 1}\r\n\r\ndata: {"a": 2}\r\n'),
+        (ItemSplitter, b'[{"a": 1},{"a": 2}'),
+        (ItemSplitter, b'{"a": 1} {"a": 2}'),
+    ],
+)
+def test_the_last_end_may_be_missing(splitter: Callable[[], Splitter], body: bytes) -> None:
+    assert watch(splitter(), body, []) == (body, [{"a": 1}, {"a": 2}])
+
+
+@pytest.mark.parametrize("splitter", SPLITTERS)
+def test_an_endless_part_goes_on_and_is_counted_by_its_size(splitter: Callable[[], Splitter]) -> None:
+    tally = Tally(QUERY)
+    meter = StreamMeter(tally, splitter(), lambda _: None, lambda _: False)
+    out = meter.feed(b'{"a": "') + b"".join(meter.feed(b"x" * (LARGEST_EVENT // 4)) for _ in range(8))
+    assert out + meter.finish() == b'{"a": "' + b"x" * (2 * LARGEST_EVENT)
+    assert meter.usage.output_tokens == -(-(7 + 2 * LARGEST_EVENT) // 4)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        (EVENTS, b'data: {"a": 1}\n\n'),
+        ("Text/Event-Stream;charset=UTF-8", b'data: {"a": 1}\n\n'),
+        (LINES, b'{"a": 1}\n'),
+        ("application/jsonl", b'{"a": 1}\n'),
+        (JSON, b'{"a": 1}'),
+        ("text/plain", b'{"a": 1}'),
+        ("", b'{"a": 1}'),
+    ],
+)
+def test_the_type_says_how_an_answer_comes(content_type: str, body: bytes) -> None:
+    whole: list[Any] = []
+    part: list[Any] = []
+    meter = meter_for(Tally(QUERY), content_type, whole=whole.append, part=part.append)
+    assert pass_through(meter, body)[0] == body
+    streams = media_type(content_type) in STREAMS
+    assert (whole, part) == (([], [{"a": 1}]) if streams else ([{"a": 1}], []))
+
+
+def test_an_array_can_be_scanned_as_fast_as_it_comes() -> None:
+    splitter = ItemSplitter()
+    body = b'[{"a": "' + b"\\n" * 100_000 + b'"}]'
+    found = [item for place in range(len(body)) for item in splitter.feed(body[place : place + 1])]
+    assert len(found) == 1
