@@ -467,6 +467,12 @@ class Settings(BaseSettings):
         """The environment before the file, which comes in as arguments."""
         return (env_settings, init_settings) if cls.reads_environment else (init_settings,)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The other files that the settings name."""
+        named = (self.identity.keys_file, self.identity.jwt.key_file if self.identity.jwt else None)
+        return tuple(file for file in named if file is not None)
+
     def _limits_of(self, tier: str) -> tuple[Limit, ...]:
         """The limits of a tier: its own, then those of all tiers like it."""
         shared = (each for each in self.limits if any(fnmatchcase(tier, glob) for glob in each.tiers))
@@ -514,7 +520,7 @@ def load(path: str | Path | None = None, *, environment: bool = True) -> Setting
     there. Relative paths in the file are relative to the file. With `environment` false, no variable has a
     say.
     """
-    file = _find(path, os.environ if environment else {})
+    file = find(path, os.environ if environment else {})
     values = _read_toml(file) if file is not None else {}
     if environment:
         _refuse_unknown_variables(os.environ)
@@ -527,7 +533,8 @@ def load(path: str | Path | None = None, *, environment: bool = True) -> Setting
     return _anchor(settings, file.parent if file is not None else Path())
 
 
-def _find(path: str | Path | None, environment: Mapping[str, str]) -> Path | None:
+def find(path: str | Path | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file that `load` reads, `None` where there is none to read."""
     named = path or environment.get(CONFIG_VARIABLE)
     if named is None:
         file = Path("guard.toml")

@@ -229,7 +229,7 @@ class Engine:
             return
         charges = settle(admission.charges, admission.demand, usage)
         if admission.store_error is not None:
-            self._local.release(admission.request_id)
+            self._local.settle(admission.request_id, admission.charges, charges, self._share, time.time())
             if admission.store_error in _NEVER_ASKED:
                 self._owe(admission.identity, charges)
                 return
@@ -248,15 +248,18 @@ class Engine:
         if admission.store_error is None:
             await tried.wait()
 
-    async def watch(self) -> Control:
-        """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts."""
+    async def watch(self) -> Control | None:
+        """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
+
+        Returns `None` where the store is not to be heard; what it said last still holds.
+        """
         try:
             # Also the probe that finds the store well again where there are no requests.
             with self._breaker.call():
                 self.control = await self._store.control(self._worker)
         except StoreError as error:
             self._complain(error)
-            return self.control
+            return None
         await self._renew()
         await self._repay()
         return self.control
@@ -302,17 +305,13 @@ class Engine:
         route = identity.attributes.get(Attribute.ROUTE, "")
         return Admission(request_id, identity, label, tier.name, route, demand, decision, remembered=True)
 
-    async def _ask(
-        self, blank: Admission, charges: tuple[Charge, ...], tier: Tier, mode: Mode
-    ) -> Admission:
+    async def _ask(self, blank: Admission, charges: tuple[Charge, ...], tier: Tier, mode: Mode) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity = blank.identity
         unreported = self._refusals.unreported(identity.principal)
         try:
             with self._breaker.call():
-                verdict = await self._store.admit(
-                    blank.request_id, identity, charges, unreported=unreported
-                )
+                verdict = await self._store.admit(blank.request_id, identity, charges, unreported=unreported)
         except StoreError as error:
             self._complain(error)
             decision = self._alone(tier.on_store_error, blank.request_id, charges, mode)
@@ -336,14 +335,18 @@ class Engine:
         if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
             return Decision(Action.ALLOW, Reason.STORE, mode=mode)
         if on_store_error is OnStoreError.LOCAL:
-            workers = self.control.workers
-            share = self._local_share or (1 / workers if workers else UNKNOWN_SHARE)
-            readings = self._local.admit(request_id, charges, share, time.monotonic())
+            readings = self._local.admit(request_id, charges, self._share, time.time())
             decision = decide(readings, mode)
             # What one process has left of its share is nobody's business.
             return replace(decision, reason=decision.reason or Reason.STORE, readings=())
         wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
         return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)
+
+    @property
+    def _share(self) -> float:
+        """The share of each quota that this process may admit alone."""
+        workers = self.control.workers
+        return self._local_share or (1 / workers if workers else UNKNOWN_SHARE)
 
     def _owe(self, identity: Identity, charges: Sequence[Charge]) -> None:
         """Keep for later what was used while the store was not asked."""
@@ -376,6 +379,7 @@ class Engine:
             each.renewed_at = now
             admission = each.admission
             if admission.store_error is not None:
+                self._local.renew(admission.request_id, time.time())
                 continue
             try:
                 with self._breaker.call():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,8 @@ import pytest
 from guard.config import Settings
 from guard.store.embedded import EmbeddedServer
 from guard.store.keys import Keys
-from guard.store.redis import RedisStore
+from guard.store.nodes import SingleNode
+from guard.store.operator import OperatorStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -56,9 +58,9 @@ def keys() -> Keys:
 
 
 @pytest.fixture
-async def store(redis_url: str, keys: Keys) -> AsyncIterator[RedisStore]:
+async def store(redis_url: str, keys: Keys) -> AsyncIterator[OperatorStore]:
     """A store that is empty, and patient: a slow test machine is not a store that is down."""
-    store = RedisStore(keys, url=redis_url, deadline_seconds=5.0)
+    store = OperatorStore(keys, partial(SingleNode, redis_url, deadline_seconds=5.0), deadline_seconds=5.0)
     yield store
     await store.aclose()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guard import GuardMiddleware
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
-from guard.engine import Installation
+from guard.installation import Installation
 from guard.errors import StoreError
 
 if TYPE_CHECKING:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
+from guard.config import other_counts
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
-from guard.engine import Installation
 from guard.errors import GuardError
+from guard.installation import Installation
 from guard.store.keys import is_digest
 from guard.store.redis import OPERATOR_SECONDS
 
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     from guard.config import Settings
     from guard.core.limits import Reading
+    from guard.core.modes import Mode
     from guard.core.network import Address
-    from guard.store.redis import Block, Record
+    from guard.store.operator import Record, Term
+    from guard.store.redis import Block
 
 
 class UnknownHolderError(GuardError):
@@ -32,7 +35,7 @@ class Sheet:
     """All that is known of a holder.
 
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
-    or on one of its attributes. `readings` say what is left of each limit.
+    or on one of its attributes; `overrides` likewise. `readings` say what is left of each limit.
     """
 
     holder: Holder
@@ -40,6 +43,7 @@ class Sheet:
     tier: str | None
     record: Record | None
     blocks: tuple[tuple[Holder, Block], ...]
+    overrides: tuple[tuple[Holder, Term], ...]
     readings: tuple[Reading, ...]
 
 
@@ -90,16 +94,21 @@ class Operator:
         identity = record.identity if record else Identity(holder)
         readings = await self._look(identity, record)
         blocks = [(each, await self._store.blocked(each)) for each in identity.holders]
+        names = [limit.name for limit in self._policy.limits]
+        overrides = [
+            (each, term) for each in identity.holders for term in await self._store.overrides(each, names)
+        ]
         sheet = Sheet(
             holder=holder,
             label=self._keys.label(holder),
             tier=self._policy.tier(identity).name if record else None,
             record=record,
             blocks=tuple((each, block) for each, block in blocks if block is not None),
+            overrides=tuple(overrides),
             readings=readings,
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        if record is None and untouched and not sheet.blocks and holder != EVERYTHING:
+        if record is None and untouched and not sheet.blocks and not overrides and holder != EVERYTHING:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
 
@@ -113,7 +122,13 @@ class Operator:
         policy = self._policy
         limits = policy.tier(identity).limits if record else policy.limits_per(identity.principal)
         charges = [
-            Charge(limit, identity.holder(limit.per), int(limit.unit is Unit.REQUESTS)) for limit in limits
+            # A limit per model or end user has as many holders as these; one that is asked for has its own.
+            Charge(
+                limit,
+                identity.holder(*limit.per) if record else identity.principal,
+                int(limit.unit in (Unit.REQUESTS, Unit.CONCURRENCY)),
+            )
+            for limit in limits
         ]
         return (await self._store.look(identity, charges)).readings
 
@@ -135,7 +150,57 @@ class Operator:
 
     async def reset(self, holder: Holder) -> int:
         """Forget what a holder has used of every limit; returns how many limits it had used."""
-        return await self._store.reset(holder, self._policy.limits)
+        return await self._store.reset(holder, self._policy.limits, await self._belonging(holder))
+
+    async def override(
+        self,
+        holder: Holder,
+        limit: str,
+        *,
+        rate: str | None = None,
+        count: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        """Give a holder other numbers in a limit, or, without any, exempt it; for so long, or for good.
+
+        `limit` may be `*` for an exemption from all. Raises `ValueError` where there is no such limit or
+        window.
+        """
+        counts = None
+        if limit != "*" or rate is not None or count is not None:
+            found = next((each for each in self._policy.limits if each.name == limit), None)
+            if found is None:
+                known = ", ".join(each.name for each in self._policy.limits)
+                raise ValueError(f"no limit is named {limit!r}; there are {known}")
+            if rate is not None or count is not None:
+                counts = other_counts(found, rate, count, None)
+        await self._store.override(holder, limit, counts, seconds)
+
+    async def drop_override(self, holder: Holder, limit: str) -> bool:
+        """Let the settings hold again for a holder; `False` where they did."""
+        return await self._store.drop_override(holder, limit)
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Turn the kill switch: nothing bites further than this mode, whatever the settings say."""
+        await self._store.set_mode(mode)
+
+    async def mode(self) -> Mode:
+        """How the kill switch stands."""
+        return (await self._store.control()).mode
+
+    async def reload(self) -> int:
+        """Have every process read its settings again; returns how many serve."""
+        return await self._store.reload()
+
+    async def _belonging(self, holder: Holder) -> Identity:
+        """An identity that a holder belongs to, which says where its keys live on a cluster."""
+        record = await self._store.record(holder.parts[0])
+        if record is not None or not self._keys.together:
+            return record.identity if record else Identity(holder)
+        for each in await self._store.recent():
+            if holder.parts[0] in each.identity.holders:
+                return each.identity
+        return Identity(holder)
 
 
 _ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK})
@@ -146,6 +211,8 @@ def _normal(holder: Holder) -> Holder:
 
     An address may also be given as the digest that stands for it.
     """
+    if holder.and_:
+        return Holder.together([_normal(part) for part in holder.parts])
     if holder.attribute not in _ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
     address = parse_address(holder.value) or _only_address(holder)

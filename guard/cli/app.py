@@ -97,7 +97,9 @@ def check(config: Config = None, *, json: Json = False) -> None:
     console = output.console()
     store = "a redis-server of its own in " + str(settings.data_dir)
     store = "redis_url" if settings.store.redis_url else store
-    console.print(f"mode {policy.mode}, unknown paths {policy.unknown_paths}, store: {store}\n", markup=False)
+    console.print(
+        f"mode {policy.rollout.mode}, unknown paths {policy.unknown_paths}, store: {store}\n", markup=False
+    )
     routes = [
         (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
         for route in policy.routes
@@ -108,7 +110,7 @@ def check(config: Config = None, *, json: Json = False) -> None:
             (
                 limit.name,
                 limit.unit,
-                limit.per,
+                "+".join(limit.per),
                 limit.algorithm,
                 window.count,
                 output.period(window.period_seconds),
@@ -279,7 +281,7 @@ def _duration(text: str) -> float:
 
 def _policy_json(settings: Settings, policy: Policy) -> dict[str, Any]:
     return {
-        "mode": policy.mode,
+        "mode": policy.rollout.mode,
         "unknown_paths": policy.unknown_paths,
         "default_tier": policy.default_tier,
         "store": "redis_url" if settings.store.redis_url else str(settings.data_dir),
@@ -299,7 +301,7 @@ def _policy_json(settings: Settings, policy: Policy) -> dict[str, Any]:
                     {
                         "name": limit.name,
                         "unit": limit.unit,
-                        "per": limit.per,
+                        "per": list(limit.per),
                         "algorithm": limit.algorithm,
                         "windows": [asdict(window) for window in limit.windows],
                     }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from guard.core.limits import Reading
-    from guard.store.redis import Record
+    from guard.store.operator import Record
 
 PIPE_WIDTH = 200
 """Into a pipe or a file, lines are as long as this rather than cut at 80."""
@@ -91,7 +91,7 @@ def reading_json(reading: Reading) -> dict[str, Any]:
     return {
         "limit": reading.limit.name,
         "unit": reading.limit.unit,
-        "per": reading.limit.per,
+        "per": list(reading.limit.per),
         "algorithm": reading.limit.algorithm,
         "window_seconds": reading.window.period_seconds,
         "count": reading.window.count,
@@ -112,4 +112,5 @@ def record_json(label: str, record: Record) -> dict[str, Any]:
         "refused": record.refused,
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
+        "cost_microdollars": record.cost,
     }

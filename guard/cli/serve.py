@@ -11,8 +11,8 @@ import typer
 from guard.cli.app import Config
 from guard.cli.output import complain
 from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
-from guard.engine import Installation
 from guard.errors import ConfigError
+from guard.installation import Installation
 
 GRACE_SECONDS = 30
 """How long streams may go on after the server was told to stop."""

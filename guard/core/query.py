@@ -61,6 +61,7 @@ class Usage:
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    reported: bool = False
 
 
 NO_USAGE = Usage(0, 0)

@@ -56,7 +56,7 @@ class Keys:
 
     def __init__(self, pepper: bytes, *, together: bool = False) -> None:
         self._pepper = pepper
-        self._together = together
+        self.together = together
         self._digests = lru_cache(DIGESTS_KEPT)(self._hash)
 
     def credential(self, secret: str) -> str:
@@ -114,7 +114,7 @@ class Keys:
 
     def _home(self, holder: Holder, identity: Identity) -> Holder:
         """Whose braces a holder's keys stand in."""
-        if not self._together or not any(part.attribute in _OWN for part in holder.parts):
+        if not self.together or not any(part.attribute in _OWN for part in holder.parts):
             return holder
         org = identity.attributes.get(Attribute.ORG)
         return Holder(Attribute.ORG, org) if org else identity.principal

@@ -496,7 +496,7 @@ REPAY = Script.load("repay")
 
 
 async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """The results of all of them, at the same time; when one fails the others still end, then it is raised."""
+    """The results of all, run at the same time; where one fails the others still end before it is raised."""
     works = list(works)
     if len(works) == 1:
         return [await works[0]]
@@ -551,7 +551,7 @@ def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
             exempt.add(charge)
             continue
         if (count, burst) != (window.count, window.burst):
-            window = replace(window, count=count, burst=burst)  # noqa: PLW2901 - the numbers that hold
+            window = replace(window, count=count, burst=burst)
         wait = None if wait_us < 0 else wait_us
         readings.append(
             Reading(charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced)

@@ -1,0 +1,82 @@
+"""Guard's own answers: refusals, and errors of requests that cannot be judged."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+
+from guard.core.policy import Reason
+from guard.dialects.base import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from guard.core.policy import Decision
+    from guard.dialects.base import Voice
+    from guard.engine import Admission
+    from guard.errors import BackendError, RequestError
+
+
+class Refuser:
+    """Makes guard's own answers to one request."""
+
+    def __init__(self, voice: Voice, request_id: str) -> None:
+        self.voice = voice
+        self.request_id = request_id
+
+    def error(self, error: RequestError) -> Response:
+        """The answer to a request that cannot be judged."""
+        code = _CODES.get(error.status, "invalid_request")
+        wait_us = 1_000_000 if error.status == 503 else None
+        return self._response(Refusal(error.status, error.message, code, error.param, retry_after_us=wait_us))
+
+    def backend_failed(self, error: BackendError) -> Response:
+        """The answer when the backend gave none."""
+        return self._response(Refusal(error.status, str(error), "backend_failed"))
+
+    def refusal(self, admission: Admission) -> Response:
+        """The answer to a request that was refused."""
+        decision = admission.decision
+        unit = decision.violated[0].limit.unit if decision.violated else None
+        status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]
+        if decision.reason is Reason.QUOTA and decision.retry_after_us is not None:
+            message = f"{message} Please try again in {decision.retry_after_us / 1e6:.3f}s."
+        refusal = Refusal(status, message, code, None, unit, decision.retry_after_us)
+        return self._response(refusal, self.limit_headers(decision))
+
+    def limit_headers(self, decision: Decision) -> list[tuple[str, str]]:
+        """How the limits stand, for any answer, in this API's own words."""
+        return self.voice.limit_headers(decision.told, datetime.now(UTC))
+
+    def _response(self, refusal: Refusal, headers: Iterable[tuple[str, str]] = ()) -> Response:
+        answer = self.voice.refuse(refusal, self.request_id)
+        return Response(
+            answer.body, answer.status, {**dict(answer.headers), **dict(headers), "cache-control": "no-store"}
+        )
+
+
+_REFUSALS = {
+    Reason.QUOTA: (429, "rate_limit_exceeded", "Rate limit reached."),
+    Reason.TOO_LARGE: (
+        413,
+        "request_too_large",
+        "This request is larger than your limits ever allow; make it smaller.",
+    ),
+    Reason.BLOCKED: (403, "access_blocked", "Access is blocked."),
+    Reason.STORE: (
+        503,
+        "temporarily_unavailable",
+        "The service is temporarily unavailable. Please try again.",
+    ),
+}
+
+_CODES = {
+    401: "invalid_api_key",
+    404: "unknown_path",
+    408: "request_timeout",
+    413: "request_too_large",
+    415: "unsupported_encoding",
+    503: "temporarily_unavailable",
+}

@@ -1,0 +1,170 @@
+"""What is open while requests are served, on one event loop, and how it follows the settings.
+
+A background task hears once in `reload_seconds` what the operator has ordered for all, and looks whether
+the settings are to be read again: because a file has changed, because of SIGHUP, or because of `guard
+reload`, which reaches every process of every machine. What is read is checked whole before any of it holds.
+Where it cannot work, the last good settings stay, and the log says why. A request that is under way goes on
+by the settings that it began with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from guard.body import BodyReader
+from guard.config import Settings, find, load
+from guard.dialects import DIALECTS
+from guard.engine import Engine
+from guard.errors import GuardError
+from guard.estimate import Estimator
+from guard.identify import Identifier
+from guard.installation import Installation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from guard.core.policy import Policy
+    from guard.dialects.base import Dialect
+    from guard.store.keys import Keys
+    from guard.telemetry import Hook
+
+logger = logging.getLogger("guard")
+
+FileState = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What follows from the settings, and is replaced with them."""
+
+    policy: Policy
+    identifier: Identifier
+    bodies: BodyReader
+    dialects: Mapping[str, Dialect]
+
+    @classmethod
+    def of(cls, settings: Settings, keys: Keys) -> Self:
+        """Read all that the settings name; raises `ConfigError`."""
+        return cls(
+            settings.policy(),
+            Identifier(settings.identity, keys, settings.units),
+            BodyReader(settings.body),
+            DIALECTS,
+        )
+
+
+class Service:
+    """Opens the store that the settings name; raises `ConfigError`.
+
+    `config` is a path, settings, or nothing for what `guard.config.load` finds. Settings that are given as
+    an object are not followed.
+    """
+
+    def __init__(self, config: str | Path | Settings | None, hooks: Iterable[Hook]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._path = None if isinstance(config, Settings) else config
+        self._follows = not isinstance(config, Settings)
+        self._seen = self._files()
+        self.settings = config if isinstance(config, Settings) else load(config)
+        self._seen = self._files()
+        self._installation = Installation.of(self.settings)
+        self.rules = Rules.of(self.settings, self._installation.keys)
+        self.engine = Engine(
+            self.rules.policy,
+            self._installation.store,
+            self._installation.keys,
+            hooks,
+            local_share=self.settings.store.local_share,
+            reservation_seconds=self.settings.store.reservation_seconds,
+        )
+        self.estimator = Estimator()
+        self._asked = asyncio.Event()
+        self._starting = self.loop.create_task(self._installation.store.start())
+        self._watching = self.loop.create_task(self._watch())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the store has started, or has failed to."""
+        return self._starting.done()
+
+    async def started(self) -> None:
+        """Return when the store has started; raises `StoreError` where it does not."""
+        await asyncio.shield(self._starting)
+
+    def reload_soon(self) -> None:
+        """Read the settings again, as soon as the loop comes to it."""
+        self._asked.set()
+
+    async def aclose(self) -> None:
+        """Settle what is under way, and close the store."""
+        for task in (self._watching, self._starting):
+            task.cancel()
+            with suppress(asyncio.CancelledError, GuardError):
+                await task
+        await self.engine.drain()
+        await self._installation.store.aclose()
+
+    async def _watch(self) -> None:
+        await asyncio.wait({self._starting})
+        generation: int | None = None
+        while True:
+            control = await self.engine.watch()
+            ordered = control is not None and generation is not None and control.generation != generation
+            generation = control.generation if control is not None else generation
+            files = self._files()
+            if ordered or self._asked.is_set() or files != self._seen:
+                self._asked.clear()
+                self._seen = files
+                self._reload()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.reload_seconds):
+                    await self._asked.wait()
+
+    def _reload(self) -> None:
+        """Adopt the settings as they stand now, or say why not and go on with the last good ones."""
+        if not self._follows:
+            return
+        try:
+            settings = load(self._path)
+            rules = Rules.of(settings, self._installation.keys)
+        except GuardError as error:
+            logger.error("the settings are not reloaded, since they cannot work: %s", error)
+            return
+        for name in _fixed(self.settings, settings):
+            logger.warning("%s has changed, which takes effect at the next start", name)
+        self.settings, self.rules = settings, rules
+        self.engine.adopt(rules.policy)
+        logger.info("the settings are reloaded")
+
+    def _files(self) -> dict[Path, FileState]:
+        """The files that the settings come from, and a state of each that changes when it does."""
+        if not self._follows:
+            return {}
+        file = find(self._path)
+        named = getattr(self, "settings", None)
+        files = [*([file] if file is not None else []), *(named.files if named is not None else ())]
+        return {each: _state(each) for each in files}
+
+
+def _fixed(old: Settings, new: Settings) -> list[str]:
+    """The settings that have changed and that only a start reads."""
+    parts = {
+        "[store]": (old.store, new.store),
+        "data_dir": (old.data_dir, new.data_dir),
+        "identity.pepper": (old.identity.pepper, new.identity.pepper),
+        "[backend]": (old.backend, new.backend),
+    }
+    return [name for name, (before, after) in parts.items() if before != after]
+
+
+def _state(file: Path) -> FileState:
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
