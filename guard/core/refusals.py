@@ -88,7 +88,7 @@ class Refusals:
         return decision
 
     def unreported(self, principal: Holder) -> int:
-        """How many refusals the principal was given that the store has not heard of; they count as told now."""
+        """How many refusals the principal was given that the store has not heard of; told once."""
         return self._unreported.pop(principal, 0)
 
     def forget(self) -> None:
