@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from guard.core.calendars import Span
 from guard.core.limits import Algorithm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from zoneinfo import ZoneInfo
 
     from guard.core.limits import Charge, Limit, Window
 
@@ -23,6 +27,16 @@ class Sliding:
     current: int = 0
     previous: int = 0
     now: int = 0
+    counted_under: Window | None = None
+
+    def judge_by(self, window: Window) -> None:
+        """The numbers that hold now; what was used counts as what they could have admitted."""
+        if self.counted_under is not None and self.counted_under.count != window.count:
+            self.current = min(self.current, window.count)
+            self.previous = min(self.previous, window.count)
+        self.window = window
+        if self.current == self.previous == 0:
+            self.start = self.now
 
     def bring_to(self, now: int) -> None:
         periods = (now - self.start) // self.window.period_us
@@ -78,6 +92,14 @@ class Gcra:
     window: Window
     now: int = 0
     backlog: float = 0.0
+    counted_under: Window | None = None
+
+    def judge_by(self, window: Window) -> None:
+        was = self.counted_under
+        if was is not None and (was.count, was.burst) != (window.count, window.burst):
+            units = self.backlog * was.count / was.period_us
+            self.backlog = min(units, window.burst) * window.period_us / window.count
+        self.window = window
 
     def bring_to(self, now: int) -> None:
         self.backlog = max(0.0, self.backlog - (now - self.now))
@@ -110,6 +132,96 @@ class Gcra:
 
 
 @dataclass
+class Calendar:
+    """A count by the day, month or other period that the moment falls in, found by asking for each moment."""
+
+    window: Window
+    zone: ZoneInfo
+    period: tuple[int, ...] = ()
+    used: int = 0
+    now: int = 0
+    counted_under: Window | None = None
+
+    def judge_by(self, window: Window) -> None:
+        self.window = window
+
+    def _period_at(self, now: int) -> tuple[int, ...]:
+        span = self.window.span
+        zone = self.zone if span in (Span.DAY, Span.MONTH, Span.YEAR) else UTC
+        moment = datetime.fromtimestamp(now // 1_000_000, zone)
+        fields = {Span.YEAR: 1, Span.MONTH: 2, Span.DAY: 3, Span.HOUR: 4, Span.MINUTE: 5}
+        return tuple(moment.timetuple()[: fields[span or Span.DAY]])
+
+    def bring_to(self, now: int) -> None:
+        if self._period_at(now) != self.period:
+            self.period, self.used = self._period_at(now), 0
+        self.now = now
+
+    def wait(self, amount: int) -> int | None:
+        """Found by search."""
+        if amount > self.window.count:
+            return None
+        if self.used + amount <= self.window.count:
+            return 0
+        low, high = 0, 400 * 86_400 * 1_000_000
+        while high - low > 1:
+            middle = (low + high) // 2
+            over = self._period_at(self.now + middle) > self.period
+            low, high = (low, middle) if over else (middle, high)
+        return high
+
+    def charge(self, amount: int) -> None:
+        self.used += amount
+
+    def mark(self) -> object:
+        return self.period
+
+    def refund(self, amount: int, mark: object) -> None:
+        if mark == self.period:
+            self.used = max(0, self.used - amount)
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.window.count - self.used)
+
+
+@dataclass
+class Leases:
+    """How many hold: what is pending and has not expired."""
+
+    window: Window
+    held: int = 0
+    counted_under: Window | None = None
+
+    def judge_by(self, window: Window) -> None:
+        self.window = window
+
+    def bring_to(self, now: int) -> None:
+        pass
+
+    def wait(self, amount: int) -> int | None:
+        if amount > self.window.count:
+            return None
+        return 0 if self.held + amount <= self.window.count else 1_000_000
+
+    def charge(self, amount: int) -> None:
+        self.held += amount
+
+    def mark(self) -> object:
+        return None
+
+    def refund(self, amount: int, mark: object) -> None:
+        self.held -= amount
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.window.count - self.held)
+
+
+State = Sliding | Gcra | Calendar | Leases
+
+
+@dataclass
 class Ticket:
     amount: int
     marks: list[object]
@@ -121,42 +233,87 @@ class Held:
     """One limit of one holder."""
 
     limit: Limit
-    states: list[Sliding | Gcra] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
     pending: dict[str, Ticket] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        kind = Sliding if self.limit.algorithm is Algorithm.SLIDING_WINDOW else Gcra
-        self.states = [kind(window) for window in self.limit.windows]
+        self.states = [self._new(window) for window in self.limit.windows]
+
+    def _new(self, window: Window) -> State:
+        match self.limit.algorithm:
+            case Algorithm.SLIDING_WINDOW:
+                return Sliding(window)
+            case Algorithm.GCRA:
+                return Gcra(window)
+            case Algorithm.CALENDAR:
+                assert self.limit.zone is not None
+                return Calendar(window, self.limit.zone)
+            case Algorithm.LEASES:
+                return Leases(window)
 
     def bring_to(self, now: int) -> None:
         for state in self.states:
             state.bring_to(now)
 
-    def heal(self, now: int) -> None:
-        for name, ticket in list(self.pending.items()):
-            if self.limit.unit.reserved and ticket.expires <= now:
-                self._refund(ticket, ticket.amount)
-                del self.pending[name]
+    def judge_by(self, windows: Sequence[Window]) -> None:
+        for state, window in zip(self.states, windows, strict=True):
+            state.judge_by(window)
+
+    def heal(self, now: int) -> bool:
+        """Whether anything was given back, which counts under the present numbers."""
+        expired = [name for name, ticket in self.pending.items() if ticket.expires <= now]
+        if not self.limit.pending or not expired:
+            return False
+        for name in expired:
+            ticket = self.pending.pop(name)
+            self._refund(ticket, ticket.amount)
+        self.counted()
+        return True
+
+    def counted(self) -> None:
+        for state in self.states:
+            state.counted_under = state.window
 
     def charge(self, amount: int) -> None:
         for state in self.states:
             state.charge(amount)
+        self.counted()
 
     def reserve(self, name: str, amount: int, expires: int) -> None:
         self.charge(amount)
         self.pending[name] = Ticket(amount, [state.mark() for state in self.states], expires)
 
     def settle(self, name: str, amount: int) -> None:
+        for state in self.states:
+            if state.counted_under is not None:
+                state.window = state.counted_under
         ticket = self.pending.pop(name, None)
         over = amount - (ticket.amount if ticket else 0)
-        if over > 0:
+        if isinstance(self.states[0], Leases):
+            if ticket is not None:
+                self._refund(ticket, ticket.amount)
+        elif over > 0:
             self.charge(over)
         elif over < 0 and ticket is not None:
             self._refund(ticket, -over)
+            self.counted()
+
+    def renew(self, name: str, expires: int) -> None:
+        if name in self.pending and self.limit.pending:
+            self.pending[name].expires = expires
 
     def _refund(self, ticket: Ticket, amount: int) -> None:
         for state, mark in zip(self.states, ticket.marks, strict=True):
             state.refund(amount, mark)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an admission should say; the readings are (remaining, wait), none where a holder is exempt."""
+
+    admitted: bool
+    charged: list[str]
+    readings: list[tuple[int, int | None]]
 
 
 class ModelStore:
@@ -167,42 +324,76 @@ class ModelStore:
         self._held: dict[tuple[str, str], Held] = {}
         self._settled: set[str] = set()
         self._admitted: set[str] = set()
+        self.blocked: set[str] = set()
+        self.charged: dict[str, set[str]] = {}
+        self.overrides: dict[tuple[str, str], dict[int, tuple[int, int]] | None] = {}
 
-    def admit(
-        self, name: str, charges: Sequence[Charge], now: int
-    ) -> tuple[bool, list[tuple[int, int | None]]]:
-        """Whether it is admitted, and (remaining, wait) of each window."""
-        helds = self._load(charges, now)
-        for held in helds:
-            held.heal(now)
+    def admit(self, name: str, holders: Sequence[str], charges: Sequence[Charge], now: int) -> Seen:
+        """What becomes of a request of these holders."""
         again = name in self._admitted | self._settled
-        waits = [
-            0 if again else state.wait(charge.amount)
-            for held, charge in zip(helds, charges, strict=True)
-            for state in held.states
-        ]
-        fits = not any(wait != 0 for wait in waits)
-        if fits and not again:
+        room = fits = not self.blocked.intersection(holders)
+        judged: list[tuple[Held, int] | None] = []
+        waits: list[int | None] = []
+        for charge in charges:
+            limit = self._judged(charge)
+            if limit is None:
+                judged.append(None)
+                continue
+            # Being judged by other numbers leaves no trace, unless something is counted under them.
+            held = copy.deepcopy(self._load(charge, now))
+            held.judge_by(limit.windows)
+            if held.heal(now):
+                self._keep(charge, held)
+            largest = min(window.burst for window in limit.windows)
+            amount = max(charge.amount - charge.spare, min(charge.amount, largest))
+            judged.append((held, amount))
+            for state in held.states:
+                wait = 0 if again else state.wait(amount)
+                waits.append(wait)
+                if wait != 0:
+                    room = False
+                    fits = fits and not charge.enforced
+        charged = []
+        for charge, each in zip(charges, judged, strict=True):
+            if fits and not again and each is not None and (charge.enforced or room):
+                held, amount = each
+                held.reserve(name, amount, now + self._life_us)
+                self._keep(charge, held)
+                charged.append(charge.limit.name)
+        if charged:
             self._admitted.add(name)
-            for held, charge in zip(helds, charges, strict=True):
-                held.reserve(name, charge.amount, now + self._life_us)
-        remaining = [state.remaining for held in helds for state in held.states]
-        return fits, list(zip(remaining, waits, strict=True))
+        if not again:
+            self.charged[name] = set(charged)
+        left = [state.remaining for each in judged if each is not None for state in each[0].states]
+        return Seen(fits, charged, list(zip(left, waits, strict=True)))
 
     def settle(self, name: str, charges: Sequence[Charge], now: int) -> bool:
         """Whether it counted."""
         if name in self._settled:
             return False
         self._settled.add(name)
-        for held, charge in zip(self._load(charges, now), charges, strict=True):
-            held.settle(name, charge.amount)
+        for charge in charges:
+            self._load(charge, now).settle(name, charge.amount)
         return True
 
-    def _load(self, charges: Sequence[Charge], now: int) -> list[Held]:
-        helds = []
+    def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:
-            key = (charge.limit.name, str(charge.holder))
-            held = self._held.setdefault(key, Held(charge.limit))
-            held.bring_to(now)
-            helds.append(held)
-        return helds
+            held = self._load(charge, now)
+            if name not in self._settled:
+                held.renew(name, now + self._life_us)
+
+    def _judged(self, charge: Charge) -> Limit | None:
+        """The limit with the numbers that hold; `None` for who is exempt."""
+        holder = str(charge.holder)
+        if (holder, charge.limit.name) in self.overrides:
+            counts = self.overrides[holder, charge.limit.name]
+            return None if counts is None else charge.limit.with_counts(counts)
+        return charge.limit
+
+    def _keep(self, charge: Charge, held: Held) -> None:
+        self._held[charge.limit.name, str(charge.holder)] = held
+
+    def _load(self, charge: Charge, now: int) -> Held:
+        held = self._held.setdefault((charge.limit.name, str(charge.holder)), Held(charge.limit))
+        held.bring_to(now)
+        return held
