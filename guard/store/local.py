@@ -78,7 +78,7 @@ class Share:
     def of(cls, algorithm: Algorithm, window: Window, share: float) -> Share:
         """The share of a window; the theory is at the top of this file."""
         count, period_us = window.count, window.period_us
-        if algorithm is Algorithm.GCRA and count:
+        if algorithm is Algorithm.GCRA and window.burst and window.count:
             count, period_us = window.burst, math.ceil(window.burst * window.period_us / window.count)
         quota = count * share
         if quota >= 1 or not count:

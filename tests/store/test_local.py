@@ -86,6 +86,7 @@ def admitted_of(
         (GCRA, Window(60, 60, 4), 0.125, 1, 8),
         (GCRA, Window(60, 60, 120), 0.125, 15, 120),
         (GCRA, Window(0, 60, 0), 0.125, 0, 60),
+        (GCRA, Window(0, 60, 9), 1.0, 0, 60),
         (CALENDAR, Window(80, 86_400, 80, Span.DAY), 0.125, 10, 86_400),
         (CALENDAR, Window(1, 86_400, 1, Span.DAY), 0.125, 1, 8 * 86_400),
         (LEASES, Window(20, 0, 20), 0.125, 2, 0),
