@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -154,6 +155,18 @@ def test_a_debt_that_weighs_no_more_makes_room() -> None:
     debts = owing(keys(3), most=3)
     debts.add(limit(60), KEY, 1, at(70))
     assert (len(debts), debts.lost) == (3, 0)
+
+
+def test_memory_does_not_grow_with_the_time_that_the_store_is_away() -> None:
+    debts = Debts()
+    tracemalloc.start()
+    try:
+        for second in range(0, 100_000, 10):
+            debts.add(limit(60, 3_600), KEY, 1, at(second))
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held_bytes < 20_000
 
 
 @given(
