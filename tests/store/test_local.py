@@ -288,6 +288,9 @@ def test_what_is_over_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_admitting_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     limiter = LocalLimiter()
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join()  # that of the library, which was told to stop
     started: list[threading.Thread] = []
     monkeypatch.setattr(threading.Thread, "start", started.append)
     assert all(admitted(limiter, charge(holder=holder)) for holder in holders(100))
