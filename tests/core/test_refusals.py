@@ -173,6 +173,14 @@ def test_a_flood_pushes_out_the_oldest() -> None:
     assert [refusals.unreported(holder) for holder in holders[:2]] == [0, 0]
 
 
+def test_who_was_refused_again_is_not_the_oldest() -> None:
+    refusals = Refusals(most=2)
+    first, second, third = (Holder(Attribute.KEY, name) for name in "abc")
+    for holder in (first, second, first, third):
+        refusals.remember(decide([reading(holder=holder)]), (holder,), 0.0)
+    assert [find(refusals, 0.1, holder=holder) is not None for holder in (first, second, third)] == [1, 0, 1]
+
+
 def test_what_holds_no_longer_makes_room() -> None:
     refusals = remembered(reading(), at=0.0)
     refusals.remember(decide([reading(holder=EVERYTHING)]), (EVERYTHING,), 1.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -154,6 +155,20 @@ def test_a_debt_that_weighs_no_more_makes_room() -> None:
     debts = owing(keys(3), most=3)
     debts.add(limit(60), KEY, 1, at(70))
     assert (len(debts), debts.lost) == (3, 0)
+
+
+def test_memory_does_not_grow_with_the_time_that_the_store_is_away() -> None:
+    debts, kept = Debts(), limit(60, 3_600)
+    tracemalloc.start()
+    try:
+        held_bytes = []
+        for hour in range(1, 50):
+            for second in range(0, 3_600, 10):
+                debts.add(kept, KEY, 1, at(3_600 * hour + second))
+            held_bytes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert held_bytes[-1] - held_bytes[1] < 2_000
 
 
 @given(
