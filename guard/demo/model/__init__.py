@@ -99,7 +99,7 @@ class FakeModel:
         try:
             prompt = api.prompt(request)
         except BadRequest as error:
-            return JSONResponse(api.error(400, str(error)), 400)
+            return JSONResponse(error.answer, 400)
         wish = wish_for(prompt, self.words, self.delay_seconds)
         if wish.silent:
             await _silence(http)

@@ -31,7 +31,7 @@ class Messages:
         """What a request says; raises `BadRequest` where it names no cap."""
         asked = request.asked
         if "max_tokens" not in asked:
-            raise BadRequest("max_tokens: Field required")
+            raise BadRequest(_error("invalid_request_error", "max_tokens: Field required"))
         said = [*asked["messages"], *([{"content": asked["system"]}] if "system" in asked else [])]
         return Prompt(
             [text_of(message.get("content")) for message in said],
@@ -52,8 +52,11 @@ class Messages:
 
     def error(self, status: int, message: str) -> Json:
         """An error as this API gives it."""
-        kind = "api_error" if status >= 500 else "invalid_request_error"
-        return {"type": "error", "error": {"type": kind, "message": message}}
+        return _error("api_error", message)
+
+
+def _error(kind: str, message: str) -> Json:
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def _block(wish: Wish) -> Json:

@@ -7,10 +7,13 @@ import hashlib
 import json
 import math
 import struct
+from typing import TYPE_CHECKING
 
 from guard.demo.model.openai_chat import openai_error
 from guard.demo.model.openai_completions import inputs_of, prompt_of
-from guard.demo.model.wish import Json, Prompt, Request, Stream, Wish
+
+if TYPE_CHECKING:
+    from guard.demo.model.wish import Json, Prompt, Request, Stream, Wish
 
 DIMENSIONS = 8
 

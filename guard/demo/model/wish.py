@@ -34,7 +34,11 @@ VOCABULARY = [
 
 
 class BadRequest(Exception):  # noqa: N818 - named as HTTP names it
-    """A request that the API which is played would refuse."""
+    """A request that the API which is played would refuse, with what it would answer."""
+
+    def __init__(self, answer: Json) -> None:
+        super().__init__(answer)
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,9 @@ class Stream:
 class Api(Protocol):
     """One API of the model."""
 
-    paths: Sequence[str]
+    @property
+    def paths(self) -> Sequence[str]:
+        """Where it is, as routes of Starlette."""
 
     def prompt(self, request: Request) -> Prompt:
         """What a request says; raises `BadRequest`."""
