@@ -421,9 +421,10 @@ class TestGemini:
 
 
 @pytest.fixture(scope="module")
-def llama(served_model: tuple[FakeModel, str]) -> ollama.Client:
+def llama(served_model: tuple[FakeModel, str]) -> Iterator[ollama.Client]:
     _, url = served_model
-    return ollama.Client(host=url, timeout=20)
+    with ollama.Client(host=url, timeout=20) as client:
+        yield client
 
 
 class TestOllama:
