@@ -244,17 +244,20 @@ class TestGemini:
         assert len(chunks) == 7
         assert served.used() == 5 + 7
 
-    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda client: client.models.generate_content(model="m", contents="hi"),
+            lambda client: list(client.models.generate_content_stream(model="m", contents="hi")),
+        ],
+    )
     def test_a_refusal_is_a_client_error_with_the_wait(
-        self, serve: Callable[..., str], *, stream: bool
+        self, serve: Callable[..., str], ask: Callable[[genai.Client], Any]
     ) -> None:
         with self.client(serve(SLOW)) as client:
-            client.models.generate_content(model="m", contents="hi")
+            ask(client)
             with pytest.raises(genai_errors.ClientError) as refused:
-                if stream:
-                    list(client.models.generate_content_stream(model="m", contents="hi"))
-                else:
-                    client.models.generate_content(model="m", contents="hi")
+                ask(client)
         error = refused.value
         assert (error.code, error.status) == (429, "RESOURCE_EXHAUSTED")
         assert error.message is not None
@@ -300,15 +303,21 @@ class TestOllama:
         assert last.eval_count == 7
         assert served.used() == 5 + 7
 
-    @pytest.mark.parametrize("stream", [False, True])
-    def test_a_refusal_is_a_response_error(self, serve: Callable[..., str], *, stream: bool) -> None:
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            lambda client: client.generate(model="m", prompt="hi"),
+            lambda client: list(client.generate(model="m", prompt="hi", stream=True)),
+            lambda client: client.chat(model="m", messages=[{"role": "user", "content": "hi"}]),
+        ],
+    )
+    def test_a_refusal_is_a_response_error(
+        self, serve: Callable[..., str], ask: Callable[[ollama.Client], Any]
+    ) -> None:
         with self.client(serve(SLOW)) as client:
-            client.generate(model="m", prompt="hi")
+            ask(client)
             with pytest.raises(ollama.ResponseError) as refused:
-                if stream:
-                    list(client.chat(model="m", messages=[{"role": "user", "content": "hi"}], stream=True))
-                else:
-                    client.chat(model="m", messages=[{"role": "user", "content": "hi"}])
+                ask(client)
         assert refused.value.status_code == 429
         assert refused.value.error.startswith("Rate limit reached.")
 
