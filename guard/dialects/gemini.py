@@ -16,7 +16,7 @@ from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
 from guard.dialects.json_array import ItemSplitter
-from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
+from guard.dialects.metering import StreamMeter, media_type, meter_for
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class GeminiGenerate:
     def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        if query.stream and content_type and media_type(content_type) not in STREAMS:
+        if query.stream and media_type(content_type) == "application/json":
             return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally))
         return meter_for(
             tally,
@@ -178,10 +178,14 @@ def _watch(answer: Json, tally: Tally) -> None:
     if made is None:
         return
     tally.running_tokens = max(tally.running_tokens, made)
-    if isinstance(answer.get("promptFeedback"), dict) or any(
-        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
-    ):
+    if tally.output_tokens is not None or _ends(answer):
         tally.output_tokens = max(tally.output_tokens or 0, made)
+
+
+def _ends(answer: Json) -> bool:
+    return isinstance(answer.get("promptFeedback"), dict) or any(
+        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
+    )
 
 
 def _weigh(answer: Json, tally: Tally) -> None:
