@@ -150,7 +150,9 @@ def _spelled(payload: Json, names: tuple[str, ...]) -> Json:
     strict.refuse_variants(payload, {*snakes, *names})
     spelled = {snakes.get(name, name): value for name, value in payload.items()}
     if len(spelled) < len(payload):
-        twice = next(name for name in snakes if name in payload and snakes[name] in payload)
+        twice = next(
+            name for name in snakes if snakes[name] != name and {name, snakes[name]} <= payload.keys()
+        )
         raise QueryError(f"Give {snakes[twice]!r} or {twice!r}, not both.", param=twice)
     return spelled
 
