@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import MICROSECONDS
@@ -16,11 +17,11 @@ from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
 from guard.dialects.json_array import ItemSplitter
-from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
+from guard.dialects.metering import StreamMeter, media_type, meter_for
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from guard.core.limits import Reading
@@ -33,8 +34,10 @@ _PATH = re.compile(
 _COUNTED = ("contents", "systemInstruction", "tools", "cachedContent", "generationConfig")
 _INTEGERS = ("maxOutputTokens", "candidateCount", "logprobs")
 _SCHEMAS = ("responseSchema", "responseJsonSchema")
+_CONFIG = (*_INTEGERS, *_SCHEMAS, "responseLogprobs")
 _WRITTEN = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
 _MEDIA = ("inlineData", "fileData")
+_PART = ("text", *_WRITTEN, *_MEDIA)
 
 _STATUSES = {
     401: "UNAUTHENTICATED",
@@ -61,9 +64,7 @@ class GeminiGenerate:
         if named is None or named.end() != len(path):
             raise QueryError("There is no model and method in this path.", status=404)
         fields = _spelled(payload, _COUNTED)
-        config = _spelled(
-            strict.mapping(fields, "generationConfig"), (*_INTEGERS, *_SCHEMAS, "responseLogprobs")
-        )
+        config = _spelled(strict.mapping(fields, "generationConfig"), _CONFIG)
         integers = {
             name: strict.integer(config, name, least=0 if name == "logprobs" else 1) for name in _INTEGERS
         }
@@ -100,7 +101,7 @@ class GeminiGenerate:
     def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        if query.stream and content_type and media_type(content_type) not in STREAMS:
+        if query.stream and media_type(content_type) == "application/json":
             return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally))
         return meter_for(
             tally,
@@ -137,18 +138,23 @@ class GeminiGenerate:
         return []
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
+@cache
+def _snakes(names: tuple[str, ...]) -> dict[str, str]:
+    """These names by their spelling with underscores."""
+    return {re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name): name for name in names}
 
 
-def _spelled(payload: Json, names: Iterable[str]) -> Json:
+def _spelled(payload: Json, names: tuple[str, ...]) -> Json:
     """The payload with these names in camel case; raises `QueryError` for one that is spelled in two ways."""
-    snakes = {_snake(name): name for name in names}
-    strict.refuse_variants(payload, {*snakes, *snakes.values()})
-    for snake, name in snakes.items():
-        if snake != name and snake in payload and name in payload:
-            raise QueryError(f"Give {name!r} or {snake!r}, not both.", param=snake)
-    return {snakes.get(name, name): value for name, value in payload.items()}
+    snakes = _snakes(names)
+    strict.refuse_variants(payload, {*snakes, *names})
+    spelled = {snakes.get(name, name): value for name, value in payload.items()}
+    if len(spelled) < len(payload):
+        twice = next(
+            name for name in snakes if snakes[name] != name and {name, snakes[name]} <= payload.keys()
+        )
+        raise QueryError(f"Give {snakes[twice]!r} or {twice!r}, not both.", param=twice)
+    return spelled
 
 
 def _listed(value: Any, name: str) -> list[Json]:
@@ -161,7 +167,7 @@ def _parts(content: Json, where: str) -> tuple[list[str], int]:
     texts: list[str] = []
     opaque = 0
     for part in _listed(content.get("parts") or [], f"{where}.parts"):
-        fields = _spelled(part, ("text", *_WRITTEN, *_MEDIA))
+        fields = _spelled(part, _PART)
         said = fields.get("text")
         if said is not None and not isinstance(said, str):
             raise QueryError(f"'{where}.parts' has a text part without text.", param=f"{where}.parts")
@@ -178,10 +184,14 @@ def _watch(answer: Json, tally: Tally) -> None:
     if made is None:
         return
     tally.running_tokens = max(tally.running_tokens, made)
-    if isinstance(answer.get("promptFeedback"), dict) or any(
-        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
-    ):
+    if tally.output_tokens is not None or _ends(answer):
         tally.output_tokens = max(tally.output_tokens or 0, made)
+
+
+def _ends(answer: Json) -> bool:
+    return isinstance(answer.get("promptFeedback"), dict) or any(
+        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
+    )
 
 
 def _weigh(answer: Json, tally: Tally) -> None:

@@ -157,16 +157,16 @@ class _Node:
             return
         if isinstance(value, str) and self.text:
             sent.turns.append(Turn("user", value))
+        elif isinstance(value, list) and self.text and all(isinstance(item, str) for item in value):
+            sent.turns += (Turn("user", item) for item in value)
+        elif self.text and strict.are_tokens(value):
+            sent.other_tokens += len(value)
         elif isinstance(value, list) and self.each is not None:
             for place, item in enumerate(value):
                 before = len(sent.turns), sent.other_tokens
                 self.each.read(item, f"{where}[{place}]", sent)
                 if isinstance(item, dict) and before == (len(sent.turns), sent.other_tokens):
                     sent.other_tokens += OPAQUE_TOKENS
-        elif isinstance(value, list) and self.text and all(isinstance(item, str) for item in value):
-            sent.turns += (Turn("user", item) for item in value)
-        elif self.text and strict.are_tokens(value):
-            sent.other_tokens += len(value)
         elif isinstance(value, dict) and self.names:
             strict.refuse_variants(value, self.names)
             for name, node in self.names.items():

@@ -61,9 +61,10 @@ def serialize(payload: Json) -> bytes:
 
 def refuse_variants(payload: Json, names: Collection[str]) -> None:
     """Refuse `Model` beside or instead of `model`: some backends match names without regard to case."""
-    folded = {name.casefold(): name for name in names}
-    for name in payload:
-        if name not in names and (meant := folded.get(name.casefold())) is not None:
+    others = [name for name in payload if name not in names]
+    folded = {name.casefold(): name for name in names} if others else {}
+    for name in others:
+        if (meant := folded.get(name.casefold())) is not None:
             raise QueryError(f"Write {meant!r}, not {name!r}.", param=name)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import anthropic
+import ollama
 import openai
 import pytest
+from google import genai
+from google.genai import errors as genai_errors
 
 from guard.demo.model import TOKENS_PER_MESSAGE, VOCABULARY, FakeModel
 from guard.demo.run import serving
@@ -280,6 +284,190 @@ class TestOpenAI:
                 next(stream)
         wait_until(lambda: model.cut == 1)
         assert model.served == 0
+
+
+class TestOtherOpenAI:
+    @pytest.mark.parametrize(
+        ("fields", "input_tokens"),
+        [
+            ({"input": "one two three"}, 3 + TOKENS_PER_MESSAGE),
+            ({"input": "one two", "instructions": "Be brief."}, 4 + 2 * TOKENS_PER_MESSAGE),
+            (
+                {"input": [{"role": "user", "content": [{"type": "input_text", "text": "one two"}]}]},
+                2 + TOKENS_PER_MESSAGE,
+            ),
+        ],
+    )
+    def test_a_response_has_the_words_that_were_asked_for(
+        self, gpt: openai.OpenAI, fields: dict[str, Any], input_tokens: int
+    ) -> None:
+        response = gpt.responses.create(model="m", **fields)
+        assert response.usage is not None
+        assert (response.usage.input_tokens, response.usage.output_tokens) == (input_tokens, DEFAULT_WORDS)
+        assert len(response.output_text.split()) == DEFAULT_WORDS
+        assert response.status == "completed"
+
+    def test_a_response_ends_early_at_its_cap(self, gpt: openai.OpenAI) -> None:
+        response = gpt.responses.create(model="m", input="words=7", max_output_tokens=3)
+        assert response.status == "incomplete"
+        assert response.output_text == "the model answers"
+
+    def test_a_streamed_response_has_numbered_events(self, gpt: openai.OpenAI, model: FakeModel) -> None:
+        events = list(gpt.responses.create(model="m", input="words=7", stream=True))
+        assert [event.sequence_number for event in events] == list(range(len(events)))
+        assert sum(event.type == "response.output_text.delta" for event in events) == 7
+        last = events[-1]
+        assert last.type == "response.completed"
+        assert last.response.usage is not None
+        assert last.response.usage.output_tokens == 7
+        assert model.served == 1
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_response_calls_the_first_tool_when_told_to(self, gpt: openai.OpenAI, *, stream: bool) -> None:
+        tools: Any = [{"type": "function", "name": name, "parameters": {}} for name in ("look", "listen")]
+        asked: dict[str, Any] = {"model": "m", "input": "use the tool words=2", "tools": tools}
+        if stream:
+            *_, last = gpt.responses.create(**asked, stream=True)
+            response = last.response
+        else:
+            response = gpt.responses.create(**asked)
+        (call,) = response.output
+        assert (call.type, call.name, call.arguments) == ("function_call", "look", '{"query": "the model"}')
+
+    def test_a_response_in_the_background_is_a_promise(self, gpt: openai.OpenAI) -> None:
+        response = gpt.responses.create(model="m", input="hi", background=True, max_output_tokens=9)
+        assert (response.status, response.usage, response.output) == ("queued", None, [])
+
+    @pytest.mark.parametrize(
+        ("prompt", "fields", "input_tokens", "answers"),
+        [
+            ("one two words=7", {}, 3, 1),
+            (["one", "two words=7"], {"n": 2}, 3, 4),
+            ([1, 2, 3, 4], {"max_tokens": 7}, 4, 1),
+            ([[1, 2], [3]], {"max_tokens": 7}, 3, 2),
+        ],
+    )
+    def test_every_prompt_is_completed(
+        self, gpt: openai.OpenAI, prompt: Any, fields: dict[str, Any], input_tokens: int, answers: int
+    ) -> None:
+        answer = gpt.completions.create(model="m", prompt=prompt, **fields)
+        assert answer.usage is not None
+        assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (input_tokens, 7 * answers)
+        assert [len(choice.text.split()) for choice in answer.choices] == [7] * answers
+
+    def test_a_streamed_completion_ends_with_its_usage(self, gpt: openai.OpenAI) -> None:
+        *chunks, last = gpt.completions.create(
+            model="m", prompt="words=7", stream=True, stream_options={"include_usage": True}
+        )
+        assert len("".join(chunk.choices[0].text for chunk in chunks).split()) == 7
+        assert last.usage is not None
+        assert last.usage.completion_tokens == 7
+
+    @pytest.mark.parametrize("encoding", ["float", "base64"])
+    def test_equal_texts_have_equal_vectors(self, gpt: openai.OpenAI, encoding: Any) -> None:
+        answer = gpt.embeddings.create(
+            model="m", input=["one two", "three", "one two"], dimensions=4, encoding_format=encoding
+        )
+        first, second, third = (each.embedding for each in answer.data)
+        assert first == third != second
+        assert answer.usage.prompt_tokens == 5
+
+    def test_vectors_have_length_1(self, gpt: openai.OpenAI) -> None:
+        (vector,) = (each.embedding for each in gpt.embeddings.create(model="m", input=[1, 2, 3]).data)
+        assert sum(number * number for number in vector) == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def gemini(served_model: tuple[FakeModel, str]) -> Iterator[genai.Client]:
+    _, url = served_model
+    with genai.Client(api_key="sk-test", http_options={"base_url": url}) as client:
+        yield client
+
+
+class TestGemini:
+    def test_an_answer_has_the_words_that_were_asked_for(self, gemini: genai.Client) -> None:
+        answer = gemini.models.generate_content(
+            model="gemini-x",
+            contents="hi words=7",
+            config={"max_output_tokens": 5, "system_instruction": "be brief"},
+        )
+        assert answer.text == "the model answers with plain"
+        assert answer.candidates is not None
+        assert str(answer.candidates[0].finish_reason) == "FinishReason.MAX_TOKENS"
+        usage = answer.usage_metadata
+        assert usage is not None
+        assert (usage.prompt_token_count, usage.candidates_token_count) == (4 + 2 * TOKENS_PER_MESSAGE, 5)
+        assert answer.model_version == "gemini-x"
+
+    def test_a_stream_counts_as_it_goes(self, gemini: genai.Client, model: FakeModel) -> None:
+        chunks = list(gemini.models.generate_content_stream(model="m", contents="hi words=7"))
+        counts = [chunk.usage_metadata.candidates_token_count for chunk in chunks if chunk.usage_metadata]
+        assert counts == [1, 2, 3, 4, 5, 6, 7]
+        assert model.served == 1
+
+    def test_without_alt_a_stream_is_an_array(self, served_model: tuple[FakeModel, str]) -> None:
+        _, url = served_model
+        body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "words=7"}]}]}).encode()
+        request = urllib.request.Request(f"{url}/v1beta/models/m:streamGenerateContent", body)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            chunks = json.load(answer)
+        assert len(chunks) == 7
+        assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
+
+    def test_it_fails_as_asked(self, gemini: genai.Client) -> None:
+        with pytest.raises(genai_errors.ServerError) as failed:
+            gemini.models.generate_content(model="m", contents="fail=503")
+        assert (failed.value.code, failed.value.message) == (503, "failed as asked")
+
+
+@pytest.fixture(scope="module")
+def llama(served_model: tuple[FakeModel, str]) -> Iterator[ollama.Client]:
+    _, url = served_model
+    with ollama.Client(host=url, timeout=20) as client:
+        yield client
+
+
+class TestOllama:
+    def test_a_chat_has_the_words_that_were_asked_for(self, llama: ollama.Client) -> None:
+        answer = llama.chat(
+            model="m", messages=[{"role": "user", "content": "hi words=7"}], options={"num_predict": 5}
+        )
+        assert answer.message.content == "the model answers with plain"
+        assert (answer.prompt_eval_count, answer.eval_count) == (2 + TOKENS_PER_MESSAGE, 5)
+        assert answer.done_reason == "length"
+
+    def test_a_streamed_chat_ends_with_its_usage(self, llama: ollama.Client, model: FakeModel) -> None:
+        *parts, last = llama.chat(
+            model="m", messages=[{"role": "user", "content": "hi words=7"}], stream=True
+        )
+        assert len("".join(part.message.content or "" for part in parts).split()) == 7
+        assert last.eval_count == 7
+        assert model.served == 1
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_it_calls_the_first_tool_when_told_to(self, llama: ollama.Client, *, stream: bool) -> None:
+        tools: Any = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
+        asked: dict[str, Any] = {"messages": [{"role": "user", "content": "tool words=2"}], "tools": tools}
+        answers = llama.chat(model="m", stream=True, **asked) if stream else [llama.chat(model="m", **asked)]
+        calls = [call for answer in answers for call in answer.message.tool_calls or []]
+        assert [(call.function.name, call.function.arguments) for call in calls] == [
+            ("look", {"query": "the model"})
+        ]
+
+    def test_a_prompt_is_completed(self, llama: ollama.Client) -> None:
+        answer = llama.generate(model="m", prompt="hi words=7", system="be brief", context=[1, 2])
+        assert len((answer.response or "").split()) == 7
+        assert answer.prompt_eval_count == 4 + 2 * TOKENS_PER_MESSAGE + 2
+
+    def test_a_streamed_completion_ends_with_its_usage(self, llama: ollama.Client) -> None:
+        *parts, last = llama.generate(model="m", prompt="hi words=7", stream=True)
+        assert [bool(part.response) for part in parts] == [True] * 7
+        assert last.eval_count == 7
+
+    def test_it_fails_as_asked(self, llama: ollama.Client) -> None:
+        with pytest.raises(ollama.ResponseError) as failed:
+            llama.generate(model="m", prompt="fail=503")
+        assert (failed.value.status_code, failed.value.error) == (503, "failed as asked")
 
 
 class TestAnthropic:

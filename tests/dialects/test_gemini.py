@@ -205,6 +205,7 @@ class TestMetering:
                 ],
                 Usage(5, 0),
             ),
+            ([chunk("x", usage(5, 3), "STOP"), chunk("y", usage(5, 9))], Usage(5, 9)),
             ([chunk("x", usage(-5, 7), "STOP")], Usage(11, 1)),
             ([{"error": {"code": 503}}], Usage(11, 0)),
             (
@@ -245,8 +246,10 @@ class TestMetering:
         body = json.dumps(answer).encode()
         assert pass_through(DIALECT.meter(query, JSON, hide_usage=False), body) == (body, expected)
 
-    def test_what_is_compressed_is_counted_by_its_size(self) -> None:
-        assert pass_through(DIALECT.meter(QUERY, "", hide_usage=False), b"\x1f\x8b" * 20)[1] == Usage(11, 10)
+    @pytest.mark.parametrize("content_type", ["", "text/plain"])
+    def test_what_cannot_be_read_is_counted_by_its_size(self, content_type: str) -> None:
+        meter = DIALECT.meter(QUERY, content_type, hide_usage=False)
+        assert pass_through(meter, b"\x1f\x8b" * 20)[1] == Usage(11, 10)
 
 
 class TestRefusing:

@@ -158,10 +158,11 @@ class TestReading:
                 {"content": "a"},
                 {"content": [{"type": "text", "text": "b"}, {"type": "image", "data": "…"}]},
                 {"role": "tool"},
+                {"content": ["c", "d"]},
             ]
         )
-        assert query.turns == (Turn("user", "a"), Turn("user", "b"))
-        assert query.other_tokens == 2 * TOKENS_PER_TURN + 2 * OPAQUE_TOKENS
+        assert query.turns == tuple(Turn("user", text) for text in "abcd")
+        assert query.other_tokens == 4 * TOKENS_PER_TURN + 2 * OPAQUE_TOKENS
 
     @pytest.mark.parametrize(
         ("fields", "param"),
@@ -177,7 +178,7 @@ class TestReading:
             ({"messages": [{"content": "x"}, 7]}, "messages[1]"),
             ({"messages": [{"content": 7}]}, "messages[0].content"),
             ({"messages": [{"content": {"text": "x"}}]}, "messages[0].content"),
-            ({"messages": [{"content": ["x"]}]}, "messages[0].content[0]"),
+            ({"messages": [{"content": ["x", {"text": "y"}]}]}, "messages[0].content[0]"),
             ({"messages": [{"content": [{"text": {}}]}]}, "messages[0].content[0].text"),
             ({"messages": [{"content": "x", "Content": "y"}]}, "Content"),
             ({"system": True}, "system"),

@@ -182,7 +182,7 @@ class TestMetering:
             ([{"response": "x", "done": False}] * 9, Usage(11, 9)),
             ([{"response": "x" * 41, "done": False}], Usage(11, 11)),
             ([{"message": {"thinking": "x"}}, {"thinking": "y"}], Usage(11, 2)),
-            ([{"message": {"tool_calls": [{"function": {"name": "x" * 20}}]}}], Usage(11, 11)),
+            ([{"message": {"tool_calls": [{"function": {"name": "x" * 20}}]}}], Usage(11, 12)),
             ([{"response": "x"}, {"done": True, "eval_count": 7}], Usage(11, 7)),
             ([{"response": "x"}, {"done": True, "prompt_eval_count": 5}], Usage(5, 1)),
             ([{"done": True, "done_reason": "load"}], Usage(11, 0)),

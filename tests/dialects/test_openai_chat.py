@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+import passing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from passing import EVENTS, reading
 
-from guard.core.identity import EVERYTHING, Attribute
-from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
+from guard.core.limits import Unit
 from guard.core.query import Query, Turn, Usage
 from guard.dialects.base import OPAQUE_TOKENS, Refusal
 from guard.dialects.openai import duration
@@ -19,7 +20,6 @@ from guard.errors import QueryError
 
 DIALECT = OpenAIChat()
 QUERY = Query("m", (), stream=True, max_output_tokens=None, n=1, input_bytes=44, other_tokens=0)
-EVENTS = "text/event-stream; charset=utf-8"
 
 
 def read(body: dict[str, Any]) -> Query:
@@ -253,10 +253,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def pass_through(stream: bytes, cuts: list[int], *, hide: bool) -> tuple[bytes, Usage]:
-    meter = DIALECT.meter(QUERY, EVENTS, hide_usage=hide)
-    places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
-    out = b"".join(meter.feed(stream[start:end]) for start, end in pairwise(places))
-    return out + meter.finish(), meter.usage
+    return passing.pass_through(DIALECT.meter(QUERY, EVENTS, hide_usage=hide), stream, cuts)
 
 
 class TestMetering:
@@ -477,13 +474,16 @@ class TestRefusing:
             (404, None, "invalid_request_error"),
             (413, Unit.TOKENS, "invalid_request_error"),
             (429, Unit.REQUESTS, "requests"),
+            (429, "requests", "requests"),
+            (429, Unit.CONCURRENCY, "requests"),
+            (429, Unit.COST, "tokens"),
             (429, Unit.TOKENS, "tokens"),
             (429, Unit.OUTPUT_TOKENS, "tokens"),
             (502, None, "server_error"),
             (503, None, "service_unavailable_error"),
         ],
     )
-    def test_the_shape(self, status: int, unit: Unit | None, kind: str) -> None:
+    def test_the_shape(self, status: int, unit: str | None, kind: str) -> None:
         answer = DIALECT.refuse(Refusal(status, "No.", "code", "param", unit), "req_1")
         assert answer.status == status
         assert json.loads(answer.body) == {
@@ -540,16 +540,10 @@ class TestRefusing:
         assert ("retry-after-ms" in headers) is (wait_us <= 60_000_000) is ("x-should-retry" not in headers)
 
 
-def reading(unit: Unit, remaining: int, count: int, reset_us: int) -> Reading:
-    window = Window(count, 60, count)
-    limit = Limit("l", unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (window,))
-    return Reading(limit, window, EVERYTHING, remaining, reset_us, 0)
-
-
 def test_the_limit_headers_are_those_of_the_tightest_window() -> None:
     readings = [
         reading(Unit.REQUESTS, 90, 100, 1),
-        reading(Unit.REQUESTS, 1, 20, 90_000_000),
+        reading("requests", 1, 20, 90_000_000),
         reading(Unit.TOKENS, 5, 1000, 12_000),
         reading(Unit.INPUT_TOKENS, 0, 9, 1),
     ]
