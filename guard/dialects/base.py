@@ -123,6 +123,7 @@ class Tally:
             estimate if self.output_tokens is None else self.output_tokens,
             self.cached_input_tokens,
             self.reasoning_tokens,
+            reported=self.input_tokens is not None,
         )
 
 
