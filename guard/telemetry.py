@@ -7,13 +7,13 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from guard.core.modes import Mode
-from guard.core.policy import Action, Reason
+from guard.core.policy import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.core.policy import OnStoreError
+    from guard.core.modes import Mode
+    from guard.core.policy import OnStoreError, Reason
 
 logger = logging.getLogger("guard")
 

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,10 @@ _COLUMNS = {
     "output": "output_cost_per_token",
     "reasoning": "output_cost_per_reasoning_token",
 }
+_TIER = "input_cost_per_token_above_"
+_OTHER_KINDS = ("per_second", "per_image", "per_pixel", "per_character", "per_query", "per_page", "per_video")
+_DEAREST = DEAREST_DOLLARS // PER_TOKENS
+"""The dearest token, in dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,8 @@ class Imported:
     """
 
     models: PriceFile
-    skipped: Counter[str] = field(default_factory=Counter)
-    tiered: int = 0
+    skipped: Counter[str]
+    tiered: int
 
     @property
     def free(self) -> int:
@@ -72,18 +76,17 @@ def import_prices(text: str | bytes, only: Sequence[str] = ()) -> Imported:
     if not isinstance(listed, dict):
         raise ConfigError("not a list of prices: one object with an entry for each model is expected")
     wanted = GlobTable.of(dict.fromkeys(only or ("*",), True))
-    found = Imported(PriceFile())
-    tiered = 0
+    models, skipped, tiered = PriceFile(), Counter[str](), 0
     for name, entry in listed.items():
         if name == _EXAMPLE or not wanted.find(name):
             continue
         try:
-            found.models[name] = _priced(name, entry)
+            models[name] = _priced(name, entry)
         except _SkippedError as reason:
-            found.skipped[str(reason)] += 1
+            skipped[str(reason)] += 1
         else:
-            tiered += any(field.startswith("input_cost_per_token_above_") for field in entry)
-    return Imported(found.models, found.skipped, tiered)
+            tiered += any(name.startswith(_TIER) for name in entry)
+    return Imported(models, skipped, tiered)
 
 
 def write_price_file(models: PriceFile, path: Path) -> None:
@@ -111,13 +114,13 @@ def _priced(name: str, entry: Any) -> PricedModel:
     mode = entry.get("mode")
     if mode is not None and not isinstance(mode, str):
         raise _SkippedError("not an entry")
-    per_token = {column: _dollars(entry, name) for column, name in _COLUMNS.items()}
+    per_token = {column: _dollars(entry, field) for column, field in _COLUMNS.items()}
     if mode in _WITHOUT_OUTPUT and per_token["output"] is None:
         per_token["output"] = Decimal(0)
     if not per_token["input"] and not per_token["output"]:
         for kind in _OTHER_KINDS:
-            if any(kind in field and entry[field] for field in entry):
-                raise _SkippedError(f"priced {kind.replace('_', ' ').strip()}")
+            if any(kind in name and value for name, value in entry.items()):
+                raise _SkippedError(f"priced {kind.replace('_', ' ')}")
     if mode not in _TEXT_MODES:
         raise _SkippedError(f"mode {mode}")
     if per_token["input"] is None or per_token["output"] is None:
@@ -137,12 +140,6 @@ def _priced(name: str, entry: Any) -> PricedModel:
         )
     except ValidationError:
         raise _SkippedError("a price out of range") from None
-
-
-_OTHER_KINDS = ("per_second", "per_image", "per_pixel", "per_character", "per_query", "per_page", "per_video")
-
-
-_DEAREST = DEAREST_DOLLARS // PER_TOKENS
 
 
 def _dollars(entry: dict[str, Any], field: str) -> Decimal | None:
