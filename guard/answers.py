@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from guard.core.policy import Reason
 from guard.dialects.base import Refusal
+from guard.dialects.ratelimit import ratelimit_fields, violated_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,12 +44,21 @@ class Refuser:
         status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]
         if decision.reason is Reason.QUOTA and decision.retry_after_us is not None:
             message = f"{message} Please try again in {decision.retry_after_us / 1e6:.3f}s."
-        refusal = Refusal(status, message, code, None, unit, decision.retry_after_us)
+        refusal = Refusal(
+            status,
+            message,
+            code,
+            None,
+            unit,
+            decision.retry_after_us,
+            violated_policies(decision.told) if decision.reason is Reason.QUOTA else (),
+        )
         return self._response(refusal, self.limit_headers(decision))
 
     def limit_headers(self, decision: Decision) -> list[tuple[str, str]]:
-        """How the limits stand, for any answer, in this API's own words."""
-        return self.voice.limit_headers(decision.told, datetime.now(UTC))
+        """How the limits stand, for any answer: in this API's own words, and in those of the IETF's draft."""
+        own = self.voice.limit_headers(decision.told, datetime.now(UTC))
+        return [*own, *ratelimit_fields(decision.told)]
 
     def _response(self, refusal: Refusal, headers: Iterable[tuple[str, str]] = ()) -> Response:
         answer = self.voice.refuse(refusal, self.request_id)

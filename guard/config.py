@@ -40,19 +40,22 @@ from pydantic_settings import (
 )
 
 from guard.core.calendars import MICROSECONDS, Span
+from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.network import TrustedProxies
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
-from guard.core.prices import PriceTable
-from guard.dialects import DIALECTS
+from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.errors import ConfigError
+from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pydantic_core import ErrorDetails
+
+    from guard.dialects.base import Dialect
 
 ENVIRONMENT_PREFIX = "GUARD_"
 CONFIG_VARIABLE = "GUARD_CONFIG"
@@ -80,6 +83,7 @@ ZoneName = Annotated[str, AfterValidator(_zone)]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 
+DialectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,31}$")]
 
 TokenAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -248,8 +252,6 @@ class RouteSettings(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         known = ", ".join(DIALECTS)
-        if self.dialect is not None and self.dialect not in DIALECTS:
-            raise ValueError(f"{self.dialect!r} is no dialect; there are {known}")
         if (self.action is RouteAction.GUARD) != (self.dialect is not None):
             raise ValueError(
                 f'`action = "guard"` needs a `dialect` ({known}), and the other actions take none; '
@@ -380,16 +382,55 @@ class ModelSettings(_Section):
 
     default_max_output_tokens: PositiveInt = 4096
     max_output_tokens: dict[str, PositiveInt] = Field(default_factory=dict)
+    prices: dict[str, PriceSettings] = Field(default_factory=dict)
+    prices_file: Path | None = None
+    tokenizers: dict[str, Path] = Field(default_factory=dict)
+
+
+class DialectSettings(_Section):
+    """An API of the operator's own: where it has its fields, as places like `messages[*].content`."""
+
+    text: tuple[str, ...]
+    model: str | None = None
+    model_name: str | None = None
+    max_output_tokens: str | None = None
+    n: str | None = None
+    stream: str | None = None
+    end_user: str | None = None
+    input_tokens: str | None = None
+    output_tokens: str | None = None
+    answer_text: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        self.paths()
+        return self
+
+    def paths(self) -> GenericPaths:
+        """The places that are read; raises `ValueError`."""
+        return GenericPaths(**self.model_dump())
 
 
 def default_routes() -> tuple[RouteSettings, ...]:
     """The paths that are open without a word in the file; all others are refused."""
-    post, get = frozenset({"POST"}), frozenset({"GET"})
+    queries = {
+        "/v1/chat/completions": "openai.chat",
+        "/v1/responses": "openai.responses",
+        "/v1/completions": "openai.completions",
+        "/v1/embeddings": "openai.embeddings",
+        "/v1/messages": "anthropic.messages",
+        "/v1beta/models/*:generateContent": "gemini.generate",
+        "/v1beta/models/*:streamGenerateContent": "gemini.generate",
+        "/api/chat": "ollama.chat",
+        "/api/generate": "ollama.generate",
+    }
+    lists = ("/v1/models", "/v1/models/*", "/v1beta/models", "/v1beta/models/*", "/api/tags")
     return (
-        RouteSettings(path="/v1/chat/completions", methods=post, dialect="openai.chat"),
-        RouteSettings(path="/v1/messages", methods=post, dialect="anthropic.messages"),
-        RouteSettings(path="/v1/models", methods=get, action=RouteAction.COUNT),
-        RouteSettings(path="/v1/models/*", methods=get, action=RouteAction.COUNT),
+        *(
+            RouteSettings(path=path, methods=frozenset({"POST"}), dialect=name)
+            for path, name in queries.items()
+        ),
+        *(RouteSettings(path=path, methods=frozenset({"GET"}), action=RouteAction.COUNT) for path in lists),
     )
 
 
@@ -432,6 +473,7 @@ class Settings(BaseSettings):
     limits: tuple[SharedLimitSettings, ...] = ()
     overrides: tuple[OverrideSettings, ...] = ()
     units: dict[Name, UnitSettings] = Field(default_factory=dict)
+    dialects: dict[DialectName, DialectSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -443,6 +485,13 @@ class Settings(BaseSettings):
             if not any(fnmatchcase(tier, glob) for tier in self.tiers for glob in shared.tiers):
                 raise ValueError(
                     f"limit {shared.name!r} is for tiers {shared.tiers}, and there are none such"
+                )
+        dialects = (*DIALECTS, *self.dialects)
+        for route in self.routes:
+            if route.dialect is not None and route.dialect not in dialects:
+                raise ValueError(
+                    f"route {route.path!r}: {route.dialect!r} is no dialect"
+                    f"{_suggestion(route.dialect, dialects)}"
                 )
         _check_limits(self)
         limits = {limit.name: limit for tier in self.tiers for limit in self._limits_of(tier)}.values()
@@ -470,8 +519,17 @@ class Settings(BaseSettings):
     @property
     def files(self) -> tuple[Path, ...]:
         """The other files that the settings name."""
-        named = (self.identity.keys_file, self.identity.jwt.key_file if self.identity.jwt else None)
+        named = (
+            self.identity.keys_file,
+            self.identity.jwt.key_file if self.identity.jwt else None,
+            self.models.prices_file,
+            *self.models.tokenizers.values(),
+        )
         return tuple(file for file in named if file is not None)
+
+    def all_dialects(self) -> dict[str, Dialect]:
+        """The dialects that a route may name: guard's, and the operator's own."""
+        return {**DIALECTS, **{name: Generic(name, each.paths()) for name, each in self.dialects.items()}}
 
     def _limits_of(self, tier: str) -> tuple[Limit, ...]:
         """The limits of a tier: its own, then those of all tiers like it."""
@@ -479,7 +537,11 @@ class Settings(BaseSettings):
         return tuple(each.limit() for each in (*self.tiers[tier].limits, *shared))
 
     def policy(self) -> Policy:
-        """What decides."""
+        """What decides; raises `ConfigError` for a price file that cannot be read."""
+        models = self.models
+        file = read_price_file(models.prices_file) if models.prices_file is not None else PriceFile()
+        own_caps = GlobTable.of(models.max_output_tokens)
+        caps = {name: cap for name, cap in file.max_output_tokens.items() if own_caps.find(name) is None}
         tiers = {
             name: Tier(
                 name,
@@ -500,9 +562,9 @@ class Settings(BaseSettings):
             default_tier=self.default_tier,
             routes=tuple(route.route() for route in self.routes),
             unknown_paths=RouteAction(self.unknown_paths),
-            max_output_tokens=self.models.max_output_tokens,
-            default_max_output_tokens=self.models.default_max_output_tokens,
-            prices=PriceTable.of({}),
+            max_output_tokens=GlobTable.of({**models.max_output_tokens, **caps}),
+            default_max_output_tokens=models.default_max_output_tokens,
+            prices=price_table(models.prices, file),
             overrides=overrides,
         )
 
@@ -657,8 +719,15 @@ def _anchor(settings: Settings, folder: Path) -> Settings:
         jwt = jwt.model_copy(update={"key_file": folder / jwt.key_file})
     keys_file = folder / identity.keys_file if identity.keys_file is not None else None
     identity = identity.model_copy(update={"keys_file": keys_file, "jwt": jwt})
+    models = settings.models
+    models = models.model_copy(
+        update={
+            "prices_file": folder / models.prices_file if models.prices_file is not None else None,
+            "tokenizers": {name: folder / file for name, file in models.tokenizers.items()},
+        }
+    )
     data_dir = folder / settings.data_dir.expanduser()
-    return settings.model_copy(update={"identity": identity, "data_dir": data_dir})
+    return settings.model_copy(update={"identity": identity, "models": models, "data_dir": data_dir})
 
 
 def _parse_rate(rate: str) -> list[tuple[int, int]]:

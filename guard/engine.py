@@ -117,7 +117,8 @@ class Admission:
     charges: tuple[Charge, ...] = ()
     store_error: str | None = None
     expired: int = 0
-    remembered: bool = False
+    on_store_error: OnStoreError | None = None
+    body_read: bool = True
 
     @property
     def refused(self) -> bool:
@@ -187,7 +188,8 @@ class Engine:
         identity = identity.asking(route=route)
         tier, caller = self._caller(identity, method)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
-        return self._remembered(request_id, identity, tier, caller, demand)
+        found = self._remembered(request_id, identity, tier, caller, demand)
+        return None if found is None else replace(found, body_read=False)
 
     async def admit(
         self, request_id: str, identity: Identity, query: Query | None, route: str, method: str = "POST"
@@ -303,7 +305,7 @@ class Engine:
             return None
         label = self._keys.label(identity.principal)
         route = identity.attributes.get(Attribute.ROUTE, "")
-        return Admission(request_id, identity, label, tier.name, route, demand, decision, remembered=True)
+        return Admission(request_id, identity, label, tier.name, route, demand, decision)
 
     async def _ask(self, blank: Admission, charges: tuple[Charge, ...], tier: Tier, mode: Mode) -> Admission:
         """Ask the store, or do without it as the tier says."""
@@ -319,7 +321,13 @@ class Engine:
                 # The store may have charged and only answered too late.
                 self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
             owed = tuple(charge for charge in charges if charge.enforced)
-            return replace(blank, decision=decision, charges=owed, store_error=error.kind)
+            return replace(
+                blank,
+                decision=decision,
+                charges=owed,
+                store_error=error.kind,
+                on_store_error=tier.on_store_error,
+            )
         block = verdict.block
         decision = decide(
             verdict.readings, mode, blocked=block is not None, block_us=block.remaining_us if block else None
@@ -431,6 +439,10 @@ class Engine:
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             store_error=admission.store_error,
+            on_store_error=admission.on_store_error,
+            body_read=admission.body_read,
+            expired_reservations=admission.expired,
+            cost=admission.demand.price.cost(usage),
         )
         tell(self._hooks, event)
 

@@ -56,7 +56,7 @@ class Exchange:
         self._app = app
         self._engine = service.engine
         self._bodies = service.rules.bodies
-        self._estimator = service.estimator
+        self._estimator = service.rules.estimator
         self._route = route
         self._dialect = dialect
         self._identity = identity
@@ -128,7 +128,7 @@ class Exchange:
         self, scope: Scope, receive: Receive, send: Send, prepared: Prepared | None, admission: Admission
     ) -> None:
         async def settle(usage: Usage, status: int | None) -> None:
-            if prepared is not None and usage.reported:
+            if prepared is not None:
                 self._estimator.learn(prepared.query, usage)
             await self._engine.settle(admission, usage, status)
 

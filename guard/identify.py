@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
+CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
+"""The headers that a key may come in; a key in the URL would stand in every log."""
+
 LONGEST_NAME = 256
 """A user, an organisation or a tier has a name of no more characters than this."""
 
@@ -110,11 +113,13 @@ class Identifier:
         }
 
     def _credential_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
-        given = [name for name in (b"authorization", b"x-api-key") if name in values]
+        given = [name for name in CREDENTIALS if name in values]
         if not given:
             return None
         if len(given) > 1:
-            raise CredentialError("Send either Authorization or X-Api-Key, not both.")
+            raise CredentialError(
+                f"Send one credential, not both {' and '.join(each.decode() for each in given)}."
+            )
         secret = _single(values, given[0])
         if given[0] == b"authorization":
             scheme, _, secret = secret.partition(" ")

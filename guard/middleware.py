@@ -12,6 +12,7 @@ from guard.body import ClientGoneError, first
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
 from guard.dialects import PLAIN
+from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with, method_of
 from guard.service import Service
@@ -71,7 +72,9 @@ class GuardMiddleware:
         scope = {**scope, "headers": list(scope["headers"])}
         rules = service.rules
         dialect = rules.dialects[route.dialect] if route.dialect else None
-        answer = Refuser(dialect or PLAIN, f"req_{secrets.token_hex(12)}")
+        accepted = (value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+        voice = PLAIN if dialect is None or asks_for_problems(accepted) else dialect
+        answer = Refuser(voice, f"req_{secrets.token_hex(12)}")
         try:
             if route.action is RouteAction.DENY:
                 raise RequestError("There is nothing here.", status=404)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Self
 
 from guard.body import BodyReader
 from guard.config import Settings, find, load
-from guard.dialects import DIALECTS
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
@@ -46,6 +45,7 @@ class Rules:
     identifier: Identifier
     bodies: BodyReader
     dialects: Mapping[str, Dialect]
+    estimator: Estimator
 
     @classmethod
     def of(cls, settings: Settings, keys: Keys) -> Self:
@@ -54,7 +54,8 @@ class Rules:
             settings.policy(),
             Identifier(settings.identity, keys, settings.units),
             BodyReader(settings.body),
-            DIALECTS,
+            settings.all_dialects(),
+            Estimator(settings.models.tokenizers),
         )
 
 
@@ -82,7 +83,6 @@ class Service:
             local_share=self.settings.store.local_share,
             reservation_seconds=self.settings.store.reservation_seconds,
         )
-        self.estimator = Estimator()
         self._asked = asyncio.Event()
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())

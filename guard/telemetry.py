@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.modes import Mode
-    from guard.core.policy import Reason
+    from guard.core.policy import OnStoreError, Reason
 
 logger = logging.getLogger("guard")
 
@@ -25,6 +25,11 @@ class Event:
     It names the identity by its label, which holds no credential and no address, and it never holds the
     text of a query. `action` is what was decided; in mode `shadow` a refusal was forwarded all the same.
     `limits` names the violated ones. `status` is what the client got, `None` where it left first.
+
+    `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
+    then. `body_read` is false where the request was refused before its body was read.
+    `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
+    micro-dollars.
     """
 
     request_id: str
@@ -39,6 +44,10 @@ class Event:
     input_tokens: int
     output_tokens: int
     store_error: str | None
+    on_store_error: OnStoreError | None = None
+    body_read: bool = True
+    expired_reservations: int = 0
+    cost: int = 0
 
 
 class Hook(Protocol):

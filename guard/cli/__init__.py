@@ -13,6 +13,7 @@ from guard.admin import UnknownHolderError
 from guard.cli.app import app
 from guard.cli.demo import demo
 from guard.cli.output import complain
+from guard.cli.prices import prices
 from guard.cli.serve import serve
 from guard.errors import GuardError, StoreError
 
@@ -25,6 +26,7 @@ STORE_DOWN = 69
 
 app.command()(serve)
 app.command()(demo)
+app.add_typer(prices, name="prices")
 
 
 def main() -> None:

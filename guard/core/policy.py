@@ -16,6 +16,7 @@ from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from guard.core.globs import GlobTable
     from guard.core.identity import Holder, Identity
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
@@ -96,7 +97,7 @@ class Policy:
     default_tier: str
     routes: tuple[Route, ...]
     unknown_paths: RouteAction
-    max_output_tokens: Mapping[str, int]
+    max_output_tokens: GlobTable[int]
     default_max_output_tokens: int
     prices: PriceTable
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
@@ -147,10 +148,8 @@ class Policy:
 
     def output_cap(self, model: str) -> int:
         """The most output tokens that a model gives when the caller names no cap."""
-        for pattern, cap in self.max_output_tokens.items():
-            if fnmatchcase(model, pattern):
-                return cap
-        return self.default_max_output_tokens
+        cap = self.max_output_tokens.find(model)
+        return self.default_max_output_tokens if cap is None else cap
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -12,8 +12,9 @@ exactly and then rounded up to a whole micro-dollar, once.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from guard.core.globs import GlobTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,14 +48,11 @@ class Price:
         )
         return -(-total // PER_TOKENS)
 
-    @property
-    def dearest_output(self) -> int:
-        """The price of output that may turn out to be reasoning."""
-        return max(self.output, self.reasoning)
-
     def cost_at_most(self, input_tokens: int, output_tokens: int) -> int:
-        """What a query may cost in micro-dollars: nothing of it cached, its output of the dearer kind."""
-        return -(-(input_tokens * self.input + output_tokens * self.dearest_output) // PER_TOKENS)
+        """What a query may cost in micro-dollars, rounded up: input and output each of the dearer kind."""
+        dearer_input = max(self.input, self.cached_input)
+        dearer_output = max(self.output, self.reasoning)
+        return -(-(input_tokens * dearer_input + output_tokens * dearer_output) // PER_TOKENS)
 
 
 FREE = Price(0, 0, 0, 0)
@@ -68,25 +66,16 @@ class PriceTable:
     can name a model must not be able to make it free. A table of nothing makes everything free.
     """
 
-    exact: Mapping[str, Price]
-    globs: tuple[tuple[str, Price], ...]
+    models: GlobTable[Price]
     dearest: Price
 
     @classmethod
     def of(cls, prices: Mapping[str, Price]) -> PriceTable:
         """The table with these entries; those with `*`, `?` or `[` are globs."""
-        globs = {name: price for name, price in prices.items() if not _GLOB.isdisjoint(name)}
-        exact = {name: price for name, price in prices.items() if name not in globs}
         columns = ("input", "cached_input", "output", "reasoning")
         dearest = (max((getattr(price, each) for price in prices.values()), default=0) for each in columns)
-        return cls(exact, tuple(globs.items()), Price(*dearest))
+        return cls(GlobTable.of(prices), Price(*dearest))
 
     def price(self, model: str) -> Price:
         """What a model costs."""
-        found = self.exact.get(model)
-        if found is not None:
-            return found
-        return next((price for glob, price in self.globs if fnmatchcase(model, glob)), self.dearest)
-
-
-_GLOB = frozenset("*?[")
+        return self.models.find(model) or self.dearest

@@ -54,7 +54,8 @@ class Usage:
     """Tokens that one query used, as the backend reports them or as estimated.
 
     `cached_input_tokens` are those of the input that were read from a cache, `reasoning_tokens` those of the
-    output that were spent on reasoning: both are parts, not additions.
+    output that were spent on reasoning: both are parts, not additions. `reported` says that the input is
+    what the backend counted.
     """
 
     input_tokens: int

@@ -27,6 +27,7 @@ class Refusal:
     """An error answer before it has a shape.
 
     `retry_after_us` is when to come again, `None` where coming again is no use or nobody knows when.
+    `policies` are those without room, by the names that clients are told.
     """
 
     status: int
@@ -35,6 +36,7 @@ class Refusal:
     param: str | None = None
     unit: str | None = None
     retry_after_us: int | None = None
+    policies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ class Tally:
             estimate if self.output_tokens is None else self.output_tokens,
             self.cached_input_tokens,
             self.reasoning_tokens,
+            reported=self.input_tokens is not None,
         )
 
 

@@ -1,0 +1,49 @@
+"""A table in which names may be shell globs: what is told of a model by its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+T = TypeVar("T")
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name stands for several."""
+    return not _SIGNS.isdisjoint(name)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobTable(Generic[T]):
+    """A name's own entry first, then that of the first glob that matches.
+
+    Globs are compiled when the table is made and a name's own entry is found by hash, since a list of
+    prices has thousands of entries and is asked for every request.
+    """
+
+    exact: Mapping[str, T]
+    globs: tuple[tuple[re.Pattern[str], T], ...]
+
+    @classmethod
+    def of(cls, entries: Mapping[str, T]) -> GlobTable[T]:
+        """The table with these entries; those with `*`, `?` or `[` in their name are globs, in their
+        order.
+        """
+        globs = {name: entry for name, entry in entries.items() if is_glob(name)}
+        exact = {name: entry for name, entry in entries.items() if name not in globs}
+        return cls(exact, tuple((re.compile(translate(glob)), entry) for glob, entry in globs.items()))
+
+    def find(self, name: str) -> T | None:
+        """The entry for a name, `None` where there is none."""
+        found = self.exact.get(name)
+        if found is not None:
+            return found
+        return next((entry for glob, entry in self.globs if glob.match(name)), None)
+
+
+_SIGNS = frozenset("*?[")

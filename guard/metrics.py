@@ -1,0 +1,86 @@
+"""Counters for Prometheus; the extra `prometheus` brings what this needs.
+
+    hooks = (log_event, PrometheusHook())
+
+Labels are words of guard's own and names of tiers, so there are as many series as the policy has room for,
+however many identities, paths and models clients think of. Nothing but counters: several workers add up
+where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describes it.
+
+    guard_decisions_total{tier, mode, action, reason}     every request, by what was decided
+    guard_refusals_total{tier, reason, body}              those that were refused: before (`unread`) or after
+                                                          (`read`) their body was read
+    guard_store_errors_total{kind}                        the store could not decide
+    guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
+                                                          (`deny`), or decided by this process (`local`)
+    guard_reservations_expired_total                      reservations of requests that died, given back
+    guard_tokens_total{tier, direction}                   `input` and `output`
+    guard_cost_dollars_total{tier}                        by the operator's prices
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import REGISTRY, Counter
+
+from guard.core.modes import Mode
+from guard.core.policy import Action
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from guard.telemetry import Event
+
+MICRODOLLARS = 1_000_000
+
+
+class PrometheusHook:
+    """Counts events. One for each registry, since its names can be registered only once."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._decisions = Counter(
+            "guard_decisions_total",
+            "Requests by what was decided.",
+            ("tier", "mode", "action", "reason"),
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "guard_refusals_total",
+            "Requests that were refused, before or after their body was read.",
+            ("tier", "reason", "body"),
+            registry=registry,
+        )
+        self._store_errors = Counter(
+            "guard_store_errors_total",
+            "Requests on which the store could not decide.",
+            ("kind",),
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            "guard_store_fallbacks_total",
+            "Requests by what was done when the store could not decide.",
+            ("tier", "on_store_error"),
+            registry=registry,
+        )
+        self._expired = Counter(
+            "guard_reservations_expired_total",
+            "Reservations of requests that died, given back at their expiry.",
+            registry=registry,
+        )
+        self._tokens = Counter("guard_tokens_total", "Tokens used.", ("tier", "direction"), registry=registry)
+        self._cost = Counter("guard_cost_dollars_total", "Dollars spent.", ("tier",), registry=registry)
+
+    def __call__(self, event: Event, /) -> None:
+        """Count one request."""
+        reason = event.reason or "none"
+        self._decisions.labels(event.tier, event.mode, event.action, reason).inc()
+        if event.action is not Action.ALLOW and event.mode is Mode.ENFORCE:
+            self._refusals.labels(event.tier, reason, "read" if event.body_read else "unread").inc()
+        if event.store_error is not None:
+            self._store_errors.labels(event.store_error).inc()
+        if event.on_store_error is not None:
+            self._fallbacks.labels(event.tier, event.on_store_error).inc()
+        self._expired.inc(event.expired_reservations)
+        self._tokens.labels(event.tier, "input").inc(event.input_tokens)
+        self._tokens.labels(event.tier, "output").inc(event.output_tokens)
+        self._cost.labels(event.tier).inc(event.cost / MICRODOLLARS)
