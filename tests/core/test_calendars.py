@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from guard.core.calendars import MICROSECONDS, Span, boundaries
 
 HOUR_US = 3_600 * MICROSECONDS
-# Where periods are odd: midnights that do not exist or come twice, half-hour steps, and the ends of the day line.
+# Midnights that do not exist or come twice, steps of half an hour, and both sides of the date line.
 ZONES = [
     "UTC",
     "Europe/Berlin",
@@ -33,7 +33,9 @@ ZONES = [
 def microseconds(text: str, zone: str = "UTC") -> int:
     """The moment that is written; one without an offset is the zone's."""
     moment = datetime.fromisoformat(text)
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).timestamp()) * MICROSECONDS
+    return (
+        int((moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(zone))).timestamp()) * MICROSECONDS
+    )
 
 
 def written(zone: str, moments: tuple[int, ...]) -> list[str]:

@@ -115,9 +115,7 @@ def test_an_answer_within_its_cap_never_owes_more_than_was_reserved(
     price = Price(prices.input, min(prices.input, prices.cached_input), prices.output, prices.reasoning)
     asked = demand(input_tokens, cap, price)
     given_tokens, output_tokens = int(shares[0] * input_tokens), int(shares[1] * cap)
-    usage = Usage(
-        given_tokens, output_tokens, int(shares[2] * given_tokens), int(shares[3] * output_tokens)
-    )
+    usage = Usage(given_tokens, output_tokens, int(shares[2] * given_tokens), int(shares[3] * output_tokens))
     amount, spare = asked.reserve(unit)
     assert 0 <= asked.settle(unit, usage) <= amount
     assert 0 <= spare <= amount

@@ -85,7 +85,10 @@ def test_what_names_no_holder_is_refused(text: str) -> None:
         ("org:a%2Bmodel:c", [(Attribute.ORG, "a+model:c")]),
         ("org:a%252Bmodel:c", [(Attribute.ORG, "a%2Bmodel:c")]),
         ("org:100%", [(Attribute.ORG, "100%")]),
-        ("org:a+everything+model:c", [(Attribute.ORG, "a"), (Attribute.EVERYTHING, ""), (Attribute.MODEL, "c")]),
+        (
+            "org:a+everything+model:c",
+            [(Attribute.ORG, "a"), (Attribute.EVERYTHING, ""), (Attribute.MODEL, "c")],
+        ),
         ("org:a+org:b", [(Attribute.ORG, "a"), (Attribute.ORG, "b")]),
         ("org:a+model:c+org:a", [(Attribute.ORG, "a"), (Attribute.MODEL, "c")]),
     ],
@@ -121,7 +124,9 @@ def test_parts_that_are_there_twice_count_once() -> None:
 
 
 def test_a_refusal_of_a_holder_says_what_would_be_right() -> None:
-    with pytest.raises(ValueError, match="key, user, org, tier, ip, network, model, route, end_user, everything"):
+    with pytest.raises(
+        ValueError, match="key, user, org, tier, ip, network, model, route, end_user, everything"
+    ):
         Holder.parse("team:x")
     with pytest.raises(ValueError, match="user:VALUE"):
         Holder.parse("user")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.query import NO_USAGE, Query, Usage, text_bytes
+from guard.core.query import Query, text_bytes
 
 QUERY = Query("m", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=0)
 
@@ -63,7 +63,3 @@ def test_a_text_in_pieces_is_never_estimated_lower(sizes: list[int], bytes_per_t
     whole = query.text_tokens(sum(sizes))
     assert whole <= sum(query.text_tokens(size) for size in sizes) <= whole + len(sizes)
     assert math.isclose(whole, sum(sizes) / bytes_per_token, abs_tol=1)
-
-
-def test_no_usage_is_nothing_and_nobodys_report() -> None:
-    assert NO_USAGE == Usage(0, 0, 0, 0, reported=False)
