@@ -33,7 +33,7 @@ OF_A_REQUEST = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.END_USER})
 """What an identity has for one request only."""
 
 # What could be read as the start of another part, and what stands for it.
-_JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?::|\Z))")
+_JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?:[:+]|\Z))")
 _ESCAPES = {"+": "%2B", "%": "%25"}
 _ESCAPED = re.compile(r"%2B|%25")
 

@@ -159,10 +159,8 @@ class Policy:
 
     def limits_per(self, holder: Holder) -> tuple[Limit, ...]:
         """The limits that are kept for this kind of holder."""
-        kinds = {part.attribute for part in holder.parts}
-        return tuple(
-            limit for limit in self.limits if set(limit.per) == kinds or set(limit.per) == _own(kinds)
-        )
+        kinds = _kinds(holder)
+        return tuple(limit for limit in self.limits if set(limit.per) in kinds)
 
     def _overridden(self, limit: Limit, holder: Holder, now_us: int) -> Limit | None:
         """The limit with the numbers that hold for this holder; `None` for one that is exempt."""
@@ -190,9 +188,13 @@ def settle(charges: Sequence[Charge], demand: Demand, usage: Usage) -> tuple[Cha
     )
 
 
-def _own(kinds: set[Attribute]) -> set[Attribute]:
-    """What a limit per end user is kept for: the principal's attribute goes without saying."""
-    return {Attribute.END_USER} if Attribute.END_USER in kinds else set()
+def _kinds(holder: Holder) -> tuple[set[Attribute], ...]:
+    """What limits of such a holder are kept per: before an end user, the principal goes without saying."""
+    kinds = [part.attribute for part in holder.parts]
+    if Attribute.END_USER not in kinds:
+        return (set(kinds),)
+    place = kinds.index(Attribute.END_USER)
+    return set(kinds), {*kinds[: max(place - 1, 0)], *kinds[place:]}
 
 
 class Action(StrEnum):

@@ -1,119 +1,124 @@
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
+from guard.core.calendars import Span
 from guard.core.identity import EVERYTHING, Attribute
-from guard.core.limits import Algorithm, Limit, Reading, Unit, Window, reserve_amount, settle_amount
-from guard.core.query import Query, Usage, estimate_tokens
+from guard.core.limits import EVERY_REQUEST, Algorithm, Limit, Match, Reading, Unit, Window
+from guard.core.modes import Mode, Rollout
 
-
-def limit(unit: Unit, *counts: int, burst: int | None = None) -> Limit:
-    windows = tuple(Window(count, 60 * (place + 1), burst or count) for place, count in enumerate(counts))
-    return Limit("l", unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, windows)
-
-
-def query(*, cap: int | None = 100, n: int = 1, input_tokens: int = 10) -> Query:
-    return Query("m", (), stream=False, max_output_tokens=cap, n=n, input_tokens=input_tokens)
-
-
-@pytest.mark.parametrize(
-    ("unit", "asked", "amount"),
-    [
-        (Unit.REQUESTS, query(), 1),
-        (Unit.REQUESTS, None, 1),
-        (Unit.TOKENS, None, 0),
-        (Unit.INPUT_TOKENS, query(), 10),
-        (Unit.OUTPUT_TOKENS, query(), 100),
-        (Unit.TOKENS, query(), 110),
-        (Unit.OUTPUT_TOKENS, query(n=3), 300),
-        (Unit.TOKENS, query(n=3), 310),
-        (Unit.OUTPUT_TOKENS, query(cap=None), 500),
-        (Unit.TOKENS, query(cap=None), 510),
-        (Unit.OUTPUT_TOKENS, query(cap=9_999), 1_000),
-        (Unit.TOKENS, query(cap=9_999), 1_000),
-        (Unit.TOKENS, query(cap=9_999, n=128), 1_000),
-        (Unit.TOKENS, query(input_tokens=2_000), 2_000),
-        (Unit.INPUT_TOKENS, query(input_tokens=2_000), 2_000),
-        (Unit.OUTPUT_TOKENS, query(input_tokens=2_000), 100),
-        (Unit.INPUT_TOKENS, query(cap=9_999, n=128), 10),
-        (Unit.INPUT_TOKENS, query(input_tokens=0), 0),
-        (Unit.INPUT_TOKENS, None, 0),
-        (Unit.OUTPUT_TOKENS, None, 0),
-        (Unit.OUTPUT_TOKENS, query(cap=None, n=2), 1_000),
-        (Unit.OUTPUT_TOKENS, query(cap=1_000), 1_000),
-        (Unit.TOKENS, query(cap=990), 1_000),
-        (Unit.TOKENS, query(cap=1, input_tokens=1_000), 1_000),
-        (Unit.TOKENS, query(cap=1, input_tokens=1_001), 1_001),
-        (Unit.TOKENS, query(cap=2**53 - 1, n=2**53 - 1), 1_000),
-        (Unit.REQUESTS, query(cap=9_999, n=128, input_tokens=9_999), 1),
-    ],
+MINUTE = Window(60, 60, 10)
+HOUR = Window(600, 3_600, 100)
+LIMIT = Limit(
+    "l",
+    Unit.REQUESTS,
+    (Attribute.ORG, Attribute.MODEL),
+    Algorithm.GCRA,
+    (MINUTE, HOUR),
+    Match(models=("big-*",)),
+    Rollout(Mode.SHADOW),
 )
-def test_what_is_reserved(unit: Unit, asked: Query | None, amount: int) -> None:
-    assert reserve_amount(limit(unit, 5_000, 1_000), asked, 500) == amount
-
-
-def test_a_burst_bounds_what_is_reserved() -> None:
-    assert reserve_amount(limit(Unit.TOKENS, 5_000, burst=50), query(), 500) == 50
-
-
-@given(
-    unit=st.sampled_from([unit for unit in Unit if unit.reserved]),
-    cap=st.none() | st.integers(1, 2_000),
-    n=st.integers(1, 9),
-    input_tokens=st.integers(0, 3_000),
-    share=st.floats(0, 1),
-)
-def test_what_is_reserved_is_what_it_may_cost_or_the_whole_limit(
-    unit: Unit, cap: int | None, n: int, input_tokens: int, share: float
-) -> None:
-    asked = query(cap=cap, n=n, input_tokens=input_tokens)
-    reserved = reserve_amount(limit(unit, 5_000, 1_000), asked, 500)
-    owed = settle_amount(unit, Usage(input_tokens, int(share * n * (cap or 500))))
-    assert reserved >= min(owed, 1_000)
-    assert reserved <= 1_000 or (unit is not Unit.OUTPUT_TOKENS and reserved == input_tokens)
-
-
-def test_the_largest_cost_is_that_of_the_smallest_window() -> None:
-    assert limit(Unit.TOKENS, 5_000, 1_000, 3_000).largest_cost == 1_000
-    assert limit(Unit.TOKENS, 5_000, burst=9_000).largest_cost == 9_000
 
 
 def test_a_window_knows_its_period_in_microseconds() -> None:
-    assert Window(1, 60, 1).period_us == 60_000_000
+    assert MINUTE.period_us == 60_000_000
 
 
 @pytest.mark.parametrize(("wait_us", "fits"), [(0, True), (1, False), (None, False)])
 def test_a_charge_fits_where_nothing_is_to_wait_for(wait_us: int | None, *, fits: bool) -> None:
-    kept = limit(Unit.TOKENS, 10)
-    assert Reading(kept, kept.windows[0], EVERYTHING, 0, 0, wait_us).fits is fits
+    assert Reading(LIMIT, MINUTE, EVERYTHING, 0, 0, wait_us).fits is fits
 
 
 @pytest.mark.parametrize(
-    ("unit", "amount"),
-    [(Unit.REQUESTS, 1), (Unit.INPUT_TOKENS, 7), (Unit.OUTPUT_TOKENS, 30), (Unit.TOKENS, 37)],
+    ("unit", "estimated", "pending"),
+    [
+        (Unit.REQUESTS, False, False),
+        (Unit.INPUT_TOKENS, True, True),
+        (Unit.OUTPUT_TOKENS, True, True),
+        (Unit.TOKENS, True, True),
+        (Unit.COST, True, True),
+        (Unit.CONCURRENCY, False, True),
+        ("pages", False, False),
+        ("tokens", True, True),
+    ],
 )
-def test_what_is_settled(unit: Unit, amount: int) -> None:
-    assert settle_amount(unit, Usage(7, 30)) == amount
-
-
-def test_only_requests_are_known_beforehand() -> None:
-    assert [unit for unit in Unit if not unit.reserved] == [Unit.REQUESTS]
+def test_what_is_estimated_and_what_is_kept_apart_until_the_request_is_over(
+    unit: str, *, estimated: bool, pending: bool
+) -> None:
+    limit = Limit("l", unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (MINUTE,))
+    assert (limit.estimated, limit.pending) == (estimated, pending)
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("é" * 4, 2), ("\ud800", 1)]
+    ("counts", "windows"),
+    [
+        ({}, (MINUTE, HOUR)),
+        ({60: (5, 2)}, (Window(5, 60, 2), HOUR)),
+        ({3_600: (5, 2)}, (MINUTE, Window(5, 3_600, 2))),
+        ({60: (0, 0), 3_600: (1, 1)}, (Window(0, 60, 0), Window(1, 3_600, 1))),
+        ({86_400: (5, 2)}, (MINUTE, HOUR)),
+        ({60: (60, 10)}, (MINUTE, HOUR)),
+    ],
 )
-def test_the_estimate_goes_by_bytes(text: str, tokens: int) -> None:
-    assert estimate_tokens(text) == tokens
+def test_other_numbers_go_to_the_windows_of_their_periods(
+    counts: dict[int, tuple[int, int]], windows: tuple[Window, ...]
+) -> None:
+    changed = LIMIT.with_counts(counts)
+    assert changed == Limit(
+        LIMIT.name, LIMIT.unit, LIMIT.per, LIMIT.algorithm, windows, LIMIT.match, LIMIT.rollout, LIMIT.zone
+    )
+    assert LIMIT.windows == (MINUTE, HOUR)
 
 
-@given(text=st.text(min_size=1))
-def test_the_estimate_is_never_nothing_for_something(text: str) -> None:
-    assert 1 <= estimate_tokens(text) <= len(text)
+def test_a_calendar_window_keeps_its_span_and_zone_with_other_numbers() -> None:
+    month = Window(100, 2_592_000, 100, Span.MONTH)
+    limit = Limit(
+        "l", Unit.COST, (Attribute.ORG,), Algorithm.CALENDAR, (month,), zone=ZoneInfo("Europe/Berlin")
+    )
+    changed = limit.with_counts({2_592_000: (7, 7)})
+    assert changed.windows == (Window(7, 2_592_000, 7, Span.MONTH),)
+    assert changed.zone is limit.zone
 
 
-@pytest.mark.parametrize("unit", Unit)
-def test_an_answer_that_used_nothing_owes_nothing_but_its_request(unit: Unit) -> None:
-    assert settle_amount(unit, Usage(0, 0)) == (unit is Unit.REQUESTS)
+BIG = Match(models=("big-*", "huge"))
+CHAT = Match(routes=("/v1/chat*",))
+POSTS = Match(methods=("POST",))
+ALL_THREE = Match(("big-*",), ("/v1/*",), ("POST", "PUT"))
+
+
+@pytest.mark.parametrize(
+    ("match", "model", "route", "method", "takes"),
+    [
+        (EVERY_REQUEST, "", "", "", True),
+        (EVERY_REQUEST, "big-1", "/v1/chat", "GET", True),
+        (BIG, "big-1", "", "", True),
+        (BIG, "huge", "", "", True),
+        (BIG, "huge-1", "", "", False),
+        (BIG, "Big-1", "", "", False),
+        (Match(models=("Big-*",)), "Big-1", "", "", True),
+        (BIG, "xbig-1", "", "", False),
+        (BIG, "big-a/b\n", "", "", True),
+        (BIG, "small", "", "", False),
+        (BIG, "", "", "", False),
+        (CHAT, "", "/v1/chat", "", True),
+        (CHAT, "", "/v1/chat/completions", "", True),
+        (CHAT, "", "/v2/v1/chat", "", False),
+        (CHAT, "", "", "", False),
+        (POSTS, "", "", "POST", True),
+        (POSTS, "", "", "GET", False),
+        (POSTS, "", "", "post", False),
+        (Match(methods=("P*",)), "", "", "POST", False),
+        (ALL_THREE, "big-1", "/v1/x", "PUT", True),
+        (ALL_THREE, "small", "/v1/x", "PUT", False),
+        (ALL_THREE, "big-1", "/v2/x", "PUT", False),
+        (ALL_THREE, "big-1", "/v1/x", "GET", False),
+        (Match(models=("gpt-[34]?",)), "gpt-4o", "", "", True),
+        (Match(models=("gpt-[!3]?",)), "gpt-3o", "", "", False),
+    ],
+)
+def test_which_requests_a_limit_is_for(
+    match: Match, model: str, route: str, method: str, *, takes: bool
+) -> None:
+    assert match.takes(model, route, method) is takes

@@ -3,14 +3,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from guard.core.demand import Demand
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
-from guard.core.limits import Algorithm, Charge, Limit, Reading, Unit, Window
+from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Window
+from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.policy import (
     WEBSOCKET,
     Action,
-    Mode,
+    Caller,
     OnStoreError,
+    Override,
     Policy,
     Reason,
     Route,
@@ -19,13 +24,17 @@ from guard.core.policy import (
     decide,
     settle,
 )
-from guard.core.query import Query, Usage
+from guard.core.prices import FREE, Price, PriceTable
+from guard.core.query import NO_USAGE, Query, Usage
 
+KEY = Holder(Attribute.KEY, "a")
+ACME = Holder(Attribute.ORG, "acme")
 WINDOW = Window(10, 60, 10)
-REQUESTS = Limit("requests", Unit.REQUESTS, Attribute.KEY, Algorithm.GCRA, (WINDOW,))
-TOKENS = Limit("tokens", Unit.TOKENS, Attribute.ORG, Algorithm.GCRA, (WINDOW,))
+REQUESTS = Limit("requests", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (WINDOW,))
+TOKENS = Limit("tokens", Unit.TOKENS, (Attribute.ORG,), Algorithm.GCRA, (WINDOW,))
+DEAR = Price(2_000_000, 1_000_000, 8_000_000, 8_000_000)
 POLICY = Policy(
-    mode=Mode.ENFORCE,
+    rollout=ENFORCED,
     tiers={
         "free": Tier("free", (REQUESTS,), OnStoreError.DENY),
         "pro": Tier("pro", (REQUESTS, TOKENS), OnStoreError.ALLOW),
@@ -40,7 +49,31 @@ POLICY = Policy(
     unknown_paths=RouteAction.DENY,
     max_output_tokens={"big-*": 7, "*": 3},
     default_max_output_tokens=5,
+    prices=PriceTable.of({"big-*": DEAR, "small": FREE}),
 )
+PRO = Identity(KEY, {Attribute.TIER: "pro", Attribute.ORG: "acme"})
+CALLER = Caller()
+
+
+def query(model: str = "big-1", *, cap: int | None = None, n: int = 1, input_tokens: int = 2) -> Query:
+    return Query(
+        model, (), stream=False, max_output_tokens=cap, n=n, input_bytes=0, other_tokens=input_tokens
+    )
+
+
+def of_limits(*limits: Limit, **overrides: tuple[Override, ...]) -> Policy:
+    """A policy with these limits in its one tier; an override for `key` or `org` is for KEY or ACME."""
+    holders = {"key": KEY, "org": ACME}
+    return replace(
+        POLICY,
+        tiers={"free": Tier("free", limits, OnStoreError.DENY)},
+        overrides={holders[name]: each for name, each in overrides.items()},
+    )
+
+
+def charges(policy: Policy, caller: Caller = CALLER, identity: Identity = PRO) -> tuple[Charge, ...]:
+    """What a request of one input token and no answer is charged."""
+    return policy.reserve(identity, policy.demand(identity, query(cap=0, input_tokens=1)), caller)
 
 
 @pytest.mark.parametrize(
@@ -119,20 +152,242 @@ def test_a_tier_that_does_not_exist_is_the_default_one(named: str | None, tier: 
 
 
 def test_every_limit_of_the_tier_is_charged_to_its_holder() -> None:
-    identity = Identity(Holder(Attribute.KEY, "a"), {Attribute.TIER: "pro", Attribute.ORG: "acme"})
-    query = Query("big-1", (), stream=False, max_output_tokens=None, n=1, input_tokens=2)
-    charges = POLICY.reserve(identity, query)
-    assert charges == (
-        Charge(REQUESTS, Holder(Attribute.KEY, "a"), 1),
-        Charge(TOKENS, Holder(Attribute.ORG, "acme"), 9),
-    )
-    assert [charge.amount for charge in settle(charges, Usage(2, 50))] == [1, 52]
+    demand = POLICY.demand(PRO, query())
+    charged = POLICY.reserve(PRO, demand, CALLER)
+    assert charged == (Charge(REQUESTS, KEY, 1), Charge(TOKENS, ACME, 9, spare=7))
+    assert settle(charged, demand, Usage(2, 50)) == (Charge(REQUESTS, KEY, 1), Charge(TOKENS, ACME, 52))
+    assert [charge.amount for charge in settle(charged, demand, NO_USAGE)] == [1, 0]
 
 
-def test_limits_are_found_by_name_and_by_what_they_are_kept_for() -> None:
+@pytest.mark.parametrize(
+    ("asked", "output_tokens", "price"),
+    [
+        (query(), 7, DEAR),
+        (query(cap=100), 100, DEAR),
+        (query(cap=0), 0, DEAR),
+        (query(n=3), 21, DEAR),
+        (query(cap=4, n=3), 12, DEAR),
+        (query("small"), 3, FREE),
+        (query("unheard-of"), 3, DEAR),
+        (query(""), 3, DEAR),
+    ],
+)
+def test_a_request_asks_for_all_its_answers_at_its_models_price(
+    asked: Query, output_tokens: int, price: Price
+) -> None:
+    assert POLICY.demand(PRO, asked) == Demand(asked, output_tokens, price, {})
+
+
+def test_the_operators_own_amounts_are_asked_for_with_and_without_a_query() -> None:
+    identity = replace(PRO, amounts={"pages": 7})
+    pages = replace(REQUESTS, name="pages", unit="pages")
+    for asked in (query(), None):
+        demand = POLICY.demand(identity, asked)
+        assert of_limits(pages).reserve(identity, demand, CALLER) == (Charge(pages, KEY, 7),)
+
+
+def test_without_a_query_only_the_request_is_charged() -> None:
+    demand = POLICY.demand(PRO, None)
+    assert POLICY.reserve(PRO, demand, CALLER) == (Charge(REQUESTS, KEY, 1), Charge(TOKENS, ACME, 0))
+
+
+def test_an_identity_without_the_attribute_is_charged_itself() -> None:
+    identity = Identity(KEY, {Attribute.TIER: "pro", Attribute.ORG: ""})
+    assert [charge.holder for charge in charges(POLICY, identity=identity)] == [KEY, KEY]
+
+
+def test_a_limit_per_several_attributes_is_charged_to_their_one_holder() -> None:
+    each = replace(TOKENS, per=(Attribute.ORG, Attribute.MODEL, Attribute.END_USER))
+    asking = PRO.asking(model="big-1", end_user="ann")
+    found = charges(of_limits(each), identity=asking)
+    assert [str(charge.holder) for charge in found] == ["org:acme+model:big-1+key:a+end_user:ann"]
+
+
+def test_a_tier_without_limits_charges_nothing() -> None:
+    assert charges(of_limits()) == ()
+
+
+NAMED = replace(REQUESTS, match=Match(models=("big-*",)))
+ON_CHAT = replace(REQUESTS, match=Match(routes=("/v1/chat",)))
+OF_POSTS = replace(REQUESTS, match=Match(methods=("POST",)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "facts", "method", "held"),
+    [
+        (REQUESTS, {}, "GET", True),
+        (NAMED, {"model": "big-1"}, "POST", True),
+        (NAMED, {"model": "small"}, "POST", False),
+        (NAMED, {}, "POST", False),
+        (ON_CHAT, {"route": "/v1/chat"}, "POST", True),
+        (ON_CHAT, {"route": "/v1/models"}, "POST", False),
+        (OF_POSTS, {}, "POST", True),
+        (OF_POSTS, {}, "GET", False),
+        (replace(REQUESTS, rollout=Rollout(Mode.OFF)), {}, "POST", False),
+        (replace(REQUESTS, rollout=Rollout(Mode.SHADOW)), {}, "POST", True),
+        (replace(REQUESTS, rollout=Rollout(Mode.ENFORCE, 0)), {}, "POST", True),
+    ],
+)
+def test_a_request_is_held_to_the_limits_that_are_for_it(
+    limit: Limit, facts: dict[str, str], method: str, *, held: bool
+) -> None:
+    policy, caller, identity = of_limits(limit), Caller(method), PRO.asking(**facts)
+    assert list(policy.applicable(identity, caller)) == [limit] * held
+    assert len(charges(policy, caller, identity)) == held
+
+
+@pytest.mark.parametrize(
+    ("callers", "limits", "place", "enforced"),
+    [
+        (Mode.ENFORCE, ENFORCED, 0.0, True),
+        (Mode.ENFORCE, Rollout(Mode.SHADOW), 0.0, False),
+        (Mode.SHADOW, ENFORCED, 0.0, False),
+        (Mode.OFF, ENFORCED, 0.0, False),
+        (Mode.SHADOW, Rollout(Mode.SHADOW), 0.0, False),
+        (Mode.ENFORCE, Rollout(Mode.ENFORCE, 5), 4.9, True),
+        (Mode.ENFORCE, Rollout(Mode.ENFORCE, 5), 5.0, False),
+        (Mode.SHADOW, Rollout(Mode.ENFORCE, 5), 4.9, False),
+    ],
+)
+def test_a_charge_refuses_only_where_caller_and_limit_are_both_enforced(
+    callers: Mode, limits: Rollout, place: float, *, enforced: bool
+) -> None:
+    policy = of_limits(replace(REQUESTS, rollout=limits), TOKENS)
+    of_limit, of_other = charges(policy, Caller(mode=callers, place=place))
+    assert of_limit.enforced is enforced
+    assert of_other.enforced is (callers is Mode.ENFORCE)
+
+
+@pytest.mark.parametrize(
+    ("policys", "tiers", "ceiling", "place", "mode"),
+    [
+        (ENFORCED, ENFORCED, Mode.ENFORCE, 0.0, Mode.ENFORCE),
+        (Rollout(Mode.SHADOW), ENFORCED, Mode.ENFORCE, 0.0, Mode.SHADOW),
+        (ENFORCED, Rollout(Mode.SHADOW), Mode.ENFORCE, 0.0, Mode.SHADOW),
+        (ENFORCED, ENFORCED, Mode.SHADOW, 0.0, Mode.SHADOW),
+        (ENFORCED, ENFORCED, Mode.OFF, 0.0, Mode.OFF),
+        (Rollout(Mode.OFF), Rollout(Mode.SHADOW), Mode.ENFORCE, 0.0, Mode.OFF),
+        (ENFORCED, Rollout(Mode.OFF), Mode.SHADOW, 0.0, Mode.OFF),
+        (Rollout(Mode.ENFORCE, 10), Rollout(Mode.ENFORCE, 5), Mode.ENFORCE, 4.0, Mode.ENFORCE),
+        (Rollout(Mode.ENFORCE, 10), Rollout(Mode.ENFORCE, 5), Mode.ENFORCE, 7.0, Mode.SHADOW),
+        (Rollout(Mode.ENFORCE, 5), Rollout(Mode.ENFORCE, 10), Mode.ENFORCE, 7.0, Mode.SHADOW),
+    ],
+)
+def test_the_mildest_of_policy_tier_and_ceiling_holds(
+    policys: Rollout, tiers: Rollout, ceiling: Mode, place: float, mode: Mode
+) -> None:
+    tier = Tier("t", (), OnStoreError.DENY, tiers)
+    assert replace(POLICY, rollout=policys).mode(tier, place, ceiling) is mode
+
+
+@given(
+    policys=st.builds(Rollout, st.sampled_from(Mode), st.floats(0, 100)),
+    tiers=st.builds(Rollout, st.sampled_from(Mode), st.floats(0, 100)),
+    ceiling=st.sampled_from(Mode),
+    place=st.floats(0, 100, exclude_max=True),
+)
+def test_nothing_makes_a_mode_harsher_than_any_of_its_settings(
+    policys: Rollout, tiers: Rollout, ceiling: Mode, place: float
+) -> None:
+    tier = Tier("t", (), OnStoreError.DENY, tiers)
+    mode = replace(POLICY, rollout=policys).mode(tier, place, ceiling)
+    assert all(mildest(mode, each) is mode for each in (policys.mode, tiers.mode, ceiling))
+
+
+def numbers(count: int, limit: str = "*", until_us: int | None = None) -> Override:
+    return Override(limit, {60: (count, count)}, until_us)
+
+
+EXEMPT = Override("*", None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "now_us", "count"),
+    [
+        ((), 0, 10),
+        ((numbers(99),), 0, 99),
+        ((numbers(0),), 0, 0),
+        ((EXEMPT,), 0, None),
+        ((numbers(99, "requests"),), 0, 99),
+        ((numbers(99, "req*"),), 0, 99),
+        ((numbers(99, "tokens"),), 0, 10),
+        ((numbers(99, "Requests"),), 0, 10),
+        ((Override("*", {3_600: (99, 99)}),), 0, 10),
+        ((numbers(99, until_us=100),), 99, 99),
+        ((numbers(99, until_us=100),), 100, 10),
+        ((Override("*", None, 100),), 99, None),
+        ((Override("*", None, 100),), 100, 10),
+        ((numbers(7, until_us=100), numbers(99)), 99, 7),
+        ((numbers(7, until_us=100), numbers(99)), 100, 99),
+        ((numbers(7, "tokens"), numbers(99)), 0, 99),
+        ((numbers(99), EXEMPT), 0, 99),
+        ((EXEMPT, numbers(99)), 0, None),
+    ],
+)
+def test_the_first_override_that_holds_gives_the_numbers(
+    overrides: tuple[Override, ...], now_us: int, count: int | None
+) -> None:
+    found = charges(of_limits(REQUESTS, key=overrides), Caller(now_us=now_us))
+    changed = [] if count is None else [replace(REQUESTS, windows=(Window(count, 60, count),))]
+    assert found == tuple(Charge(limit, KEY, 1) for limit in changed)
+
+
+def test_an_override_is_for_its_holder_alone() -> None:
+    of_key, of_org = charges(of_limits(REQUESTS, TOKENS, key=(numbers(99),)))
+    assert (of_key.limit.windows[0].count, of_org.limit) == (99, TOKENS)
+    policy = of_limits(REQUESTS, TOKENS, org=(EXEMPT,))
+    assert charges(policy) == (Charge(REQUESTS, KEY, 1),)
+    assert len(charges(policy, identity=Identity(KEY))) == 2
+
+
+def test_an_override_of_a_combined_holder_leaves_its_parts_alone() -> None:
+    per_both = replace(TOKENS, per=(Attribute.ORG, Attribute.MODEL))
+    both = Holder.together([ACME, Holder(Attribute.MODEL, "big-1")])
+    policy = replace(of_limits(TOKENS, per_both), overrides={both: (numbers(99),)})
+    found = charges(policy, identity=PRO.asking(model="big-1"))
+    assert [each.limit.windows[0].count for each in found] == [10, 99]
+    other = charges(policy, identity=PRO.asking(model="big-2"))
+    assert [each.limit.windows[0].count for each in other] == [10, 10]
+
+
+def test_limits_are_found_by_name() -> None:
     assert POLICY.limits == (REQUESTS, TOKENS)
-    assert POLICY.limits_per(Holder(Attribute.ORG, "x")) == (TOKENS,)
-    assert POLICY.limits_per(EVERYTHING) == ()
+
+
+PER_BOTH = replace(TOKENS, name="both", per=(Attribute.ORG, Attribute.MODEL))
+PER_END_USER = replace(TOKENS, name="end_user", per=(Attribute.END_USER,))
+PER_KEY_END_USER = replace(TOKENS, name="key_end_user", per=(Attribute.KEY, Attribute.END_USER))
+PER_MODEL_END_USER = replace(TOKENS, name="model_end_user", per=(Attribute.MODEL, Attribute.END_USER))
+OF_ALL = replace(TOKENS, name="all", per=(Attribute.EVERYTHING,))
+ALL = (REQUESTS, TOKENS, PER_BOTH, PER_END_USER, PER_KEY_END_USER, PER_MODEL_END_USER, OF_ALL)
+
+
+@pytest.mark.parametrize(
+    ("holder", "names"),
+    [
+        ("key:a", ["requests"]),
+        ("org:acme", ["tokens"]),
+        ("everything", ["all"]),
+        ("user:u", []),
+        ("org:acme+model:small", ["both"]),
+        ("model:small+org:acme", ["both"]),
+        ("key:a+model:small", []),
+        ("key:a+end_user:ann", ["end_user", "key_end_user"]),
+        ("user:u+end_user:ann", ["end_user"]),
+        ("model:small+key:a+end_user:ann", ["model_end_user"]),
+        ("org:acme+key:a+end_user:ann", []),
+    ],
+)
+def test_limits_are_found_by_what_they_are_kept_for(holder: str, names: list[str]) -> None:
+    assert [limit.name for limit in of_limits(*ALL).limits_per(Holder.parse(holder))] == names
+
+
+@pytest.mark.parametrize("limit", ALL)
+@pytest.mark.parametrize("principal", ["key:a", "user:u", "network:192.0.2.1/32"])
+def test_a_limit_is_found_by_the_holder_that_it_charges(limit: Limit, principal: str) -> None:
+    identity = Identity(Holder.parse(principal), {Attribute.KEY: "a", Attribute.ORG: "acme"})
+    holder = identity.asking(model="small", end_user="ann").holder(*limit.per)
+    assert limit in of_limits(*ALL).limits_per(holder)
 
 
 def test_the_first_pattern_that_fits_a_model_gives_its_cap() -> None:
@@ -140,28 +395,8 @@ def test_the_first_pattern_that_fits_a_model_gives_its_cap() -> None:
     assert replace(POLICY, max_output_tokens={}).output_cap("big-1") == 5
 
 
-def test_without_a_query_only_the_request_is_charged() -> None:
-    identity = Identity(Holder(Attribute.KEY, "a"), {Attribute.TIER: "pro"})
-    charges = POLICY.reserve(identity, None)
-    assert [(charge.holder, charge.amount) for charge in charges] == [
-        (identity.principal, 1),
-        (identity.principal, 0),
-    ]
-
-
-def test_an_identity_without_the_attribute_is_charged_itself() -> None:
-    identity = Identity(Holder(Attribute.KEY, "a"), {Attribute.TIER: "pro", Attribute.ORG: ""})
-    query = Query("m", (), stream=False, max_output_tokens=1, n=2, input_tokens=2)
-    assert POLICY.reserve(identity, query)[1] == Charge(TOKENS, identity.principal, 4)
-
-
-def test_a_tier_without_limits_charges_nothing() -> None:
-    policy = replace(POLICY, tiers={"free": Tier("free", (), OnStoreError.DENY)})
-    assert policy.reserve(Identity(EVERYTHING), None) == ()
-
-
-def readings(*waits: int | None) -> list[Reading]:
-    return [Reading(REQUESTS, WINDOW, EVERYTHING, 0, 0, wait) for wait in waits]
+def readings(*waits: int | None, enforced: bool = True) -> list[Reading]:
+    return [Reading(REQUESTS, WINDOW, EVERYTHING, 0, 0, wait, enforced) for wait in waits]
 
 
 @pytest.mark.parametrize(
@@ -206,3 +441,70 @@ def test_who_is_blocked_is_denied_for_as_long_as_the_block_holds(
 
 def test_a_block_that_has_ended_tells_no_wait() -> None:
     assert decide(readings(0), blocked=False, block_us=7) == decide(readings(0))
+
+
+@pytest.mark.parametrize(
+    ("enforced", "shadowed", "action", "retry_after_us", "refused"),
+    [
+        ((), (), Action.ALLOW, None, False),
+        ((0,), (0,), Action.ALLOW, None, False),
+        ((0,), (5,), Action.THROTTLE, 5, False),
+        ((), (5, 9), Action.THROTTLE, 9, False),
+        ((0,), (5, None), Action.DENY, None, False),
+        ((5,), (0,), Action.THROTTLE, 5, True),
+        ((5,), (9,), Action.THROTTLE, 5, True),
+        ((5,), (None,), Action.THROTTLE, 5, True),
+        ((None,), (9,), Action.DENY, None, True),
+    ],
+)
+def test_what_is_shadowed_is_judged_only_where_nothing_enforced_refuses(
+    enforced: tuple[int | None, ...],
+    shadowed: tuple[int | None, ...],
+    action: Action,
+    retry_after_us: int | None,
+    *,
+    refused: bool,
+) -> None:
+    told, tried = readings(*enforced), readings(*shadowed, enforced=False)
+    for read in ([*told, *tried], [*tried, *told]):
+        decision = decide(read)
+        assert (decision.action, decision.retry_after_us, decision.refused) == (
+            action,
+            retry_after_us,
+            refused,
+        )
+        assert decision.told == tuple(told)
+        assert decision.readings == tuple(read)
+
+
+@pytest.mark.parametrize(
+    ("mode", "blocked", "refused"),
+    [
+        (Mode.ENFORCE, True, True),
+        (Mode.SHADOW, True, False),
+        (Mode.OFF, True, False),
+        (Mode.ENFORCE, False, False),
+        (Mode.SHADOW, False, False),
+    ],
+)
+def test_a_block_bites_as_far_as_the_mode_says(mode: Mode, *, blocked: bool, refused: bool) -> None:
+    decision = decide(readings(0), mode, blocked=blocked)
+    assert (decision.mode, decision.refused) == (mode, refused)
+    assert (decision.action is Action.DENY) is blocked
+
+
+WAITS = st.none() | st.integers(0, 9)
+
+
+@given(read=st.lists(st.tuples(WAITS, st.booleans())))
+def test_a_request_is_refused_exactly_where_an_enforced_window_has_no_room(
+    read: list[tuple[int | None, bool]],
+) -> None:
+    found = [reading for wait, enforced in read for reading in readings(wait, enforced=enforced)]
+    decision = decide(found)
+    waits = [wait for wait, enforced in read if enforced and wait != 0]
+    assert decision.refused == bool(waits)
+    assert decision.violated == tuple(reading for reading in found if not reading.fits)
+    if waits:
+        longest = None if None in waits else max(wait for wait in waits if wait is not None)
+        assert decision.retry_after_us == longest
