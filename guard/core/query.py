@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes a token where nothing better is known: English prose has 4 to 4.5, code and CJK text 3."""
@@ -62,7 +62,7 @@ class Usage:
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
-    reported: bool = False
+    reported: bool = field(default=False, compare=False)
 
 
 NO_USAGE = Usage(0, 0)

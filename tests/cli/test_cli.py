@@ -15,7 +15,7 @@ import pytest
 from guard import Settings, load
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
-from guard.engine import Installation
+from guard.installation import Installation
 
 GUARD = Path(sys.executable).with_name("guard")
 VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset")
