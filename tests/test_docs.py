@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from guard import Settings, load
 from guard.cli.app import app as cli
+from guard.config import default_routes
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -69,10 +70,9 @@ def test_the_readmes_app_runs_on_what_guard_init_writes(
     monkeypatch.chdir(tmp_path)
     with TestClient(run(tmp_path / "app.py", "readme_app").app) as client:
         assert client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code == 404
-        assert (
-            client.post("/v1/responses", json=CHAT, headers=KEY).headers["content-type"]
-            == "application/problem+json"
-        )
+        unknown = client.post("/v1/files", json=CHAT, headers=KEY)
+    assert unknown.status_code == 404
+    assert unknown.headers["content-type"] == "application/problem+json"
 
 
 def test_the_readmes_settings_load(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:
 )
 def test_every_setting_is_in_the_starter_file(setting: str) -> None:
     name = setting.rpartition(".")[2]
-    assert re.search(rf"^(# )?{name} = ", STARTER, re.MULTILINE), setting
+    assert re.search(rf"(^|^# |[{{,] ){name} = ", STARTER, re.MULTILINE), setting
 
 
 def test_the_defaults_that_the_starter_file_states_are_the_defaults() -> None:
@@ -136,6 +136,28 @@ def test_the_defaults_that_the_starter_file_states_are_the_defaults() -> None:
             continue
         (section,) = [each for each in sections if hasattr(each, name)]
         assert getattr(section, name) == value, name
-    for name in ("mode", "unknown_paths", "on_store_error", "default_tier", "data_dir"):
-        given = tomllib.loads(STARTER)[name]
-        assert str(getattr(settings, name)) == given, name
+    given = tomllib.loads(STARTER)
+    for name in ("mode", "enforce_percent", "unknown_paths", "on_store_error", "reload_seconds"):
+        assert given[name] == getattr(settings, name), name
+    for name in ("default_tier", "data_dir"):
+        assert given[name] == str(getattr(settings, name)), name
+
+
+def test_the_routes_of_the_starter_file_are_the_default_routes(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text(STARTER)
+    assert load(tmp_path / "guard.toml", environment=False).routes == default_routes()
+
+
+def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
+    tables = STARTER.replace("# [[", "[[").replace("# [units", "[units").replace("# [dialects", "[dialects")
+    shown = re.split(r"\n(?=\[)", tables)
+    kinds = ("[[limits]]", "[[overrides]]", "[units.", "[dialects.")
+    examples = [
+        re.sub(r"^# (?=\w+ = )", "", table, flags=re.MULTILINE) for table in shown if table.startswith(kinds)
+    ]
+    examples = [re.sub(r"^(model_name|burst) = .*", "", each, flags=re.MULTILINE) for each in examples]
+    assert len(examples) == 6
+    (tmp_path / "guard.toml").write_text(STARTER + "\n".join(examples))
+    settings = load(tmp_path / "guard.toml", environment=False)
+    assert [limit.name for limit in settings.limits] == ["org-budget", "at-once-big"]
+    assert settings.units["pages"].default == 1
