@@ -112,6 +112,13 @@ class Operator:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
 
+    async def limits(self, holder: Holder) -> Sheet:
+        """What holds for a holder, also for one of whom nothing is known yet."""
+        try:
+            return await self.show(holder)
+        except UnknownHolderError:
+            return Sheet(holder, self._keys.label(holder), None, None, (), (), await self.readings(holder))
+
     async def readings(self, holder: Holder) -> tuple[Reading, ...]:
         """How each limit stands that a holder is held to."""
         record = await self._store.record(holder)
