@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 from redis.asyncio import RedisCluster
-from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.cluster import ClusterNode, NodesManager
+from redis.cluster import PRIMARY
 from redis.crc import key_slot
 
 from guard.store.connection import ScriptConnection
@@ -32,7 +33,7 @@ DISCOVERY_SECONDS = 3.0
 """The deadline for learning which master serves which slot."""
 
 ANSWER_SECONDS = 1.0
-"""The deadline for one node's answer to that question, after which the next one is asked."""
+"""The deadline for one node's answer, after which the next one is asked for what all of them know."""
 
 PAUSE_SECONDS = 0.5
 """The time from one such question to the next, which chance makes up to half longer or shorter."""
@@ -49,13 +50,12 @@ class ClusterNodes:
     def __init__(self, url: RedisURL, deadline_seconds: float) -> None:
         self._url = url
         self._deadline_seconds = deadline_seconds
-        self._client = RedisCluster(
-            startup_nodes=[ClusterNode(host, port) for host, port in url.hosts],
-            # The slots that are served are served.
-            require_full_coverage=False,
-            ssl=url.tls,
-            **{**url.options, "socket_timeout": ANSWER_SECONDS},
-        )
+        options = {**url.options, "socket_timeout": ANSWER_SECONDS}
+        node_options = {**options, "connection_class": url.connection_class}
+        nodes = [ClusterNode(host, port, **node_options) for host, port in url.hosts]
+        # Without full coverage, the slots that are served are served.
+        self._topology = NodesManager(nodes, require_full_coverage=False, connection_kwargs=node_options)
+        self._client = RedisCluster(startup_nodes=nodes, require_full_coverage=False, ssl=url.tls, **options)
         self._connections: dict[Address, ScriptConnection] = {}
         self._discovery: asyncio.Task[str] | None = None
         self._next_discovery = -math.inf
@@ -89,6 +89,8 @@ class ClusterNodes:
             await asyncio.wait({self._discovery})
         await asyncio.gather(*(connection.aclose() for connection in self._connections.values()))
         await self._client.aclose()
+        await self._topology.aclose()
+        await self._topology.aclose("startup_nodes")
 
     async def _call(self, master: Address, *arguments: str | int) -> Any:
         try:
@@ -100,16 +102,17 @@ class ClusterNodes:
             return await self._connection(_named(ask, master)).call(*arguments, asking=True)
 
     async def _master(self, slot: int) -> Address:
-        slots = self._client.nodes_manager.slots_cache
+        slots = self._topology.slots_cache
         if not slots:
             await self._discovered(self._deadline_seconds)
-            slots = self._client.nodes_manager.slots_cache
+            slots = self._topology.slots_cache
         if not slots.get(slot):
             raise exceptions.ClusterDownError(f"no node serves slot {slot}")
         return slots[slot][0].host, int(slots[slot][0].port)
 
     def _masters(self) -> set[Address]:
-        return {(node.host, int(node.port)) for node in self._client.get_primaries()}
+        masters = self._topology.get_nodes_by_server_type(PRIMARY)
+        return {(node.host, int(node.port)) for node in masters}
 
     def _connection(self, address: Address) -> ScriptConnection:
         if address not in self._connections:
@@ -137,7 +140,7 @@ class ClusterNodes:
     async def _ask_nodes(self) -> str:
         try:
             async with asyncio.timeout(DISCOVERY_SECONDS):
-                await self._client.nodes_manager.initialize()
+                await self._topology.initialize()
         except TimeoutError:
             return "no node of the cluster answered in time"
         except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:

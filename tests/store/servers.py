@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
@@ -39,9 +39,9 @@ NODE_TIMEOUT_MS = 1_000
 class Server:
     """One redis-server process on loopback, in a folder of its own."""
 
-    def __init__(self, folder: Path, **options: str | int) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, **options: str | int) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.options = options
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
@@ -128,8 +128,7 @@ class SentinelServer(Server):
     """A Sentinel that watches one master, and is alone in deciding that it is down."""
 
     def __init__(self, folder: Path, master: Server, password: str | None) -> None:
-        options = {"requirepass": password} if password else {}
-        super().__init__(folder, **options)
+        super().__init__(folder, **({"requirepass": password} if password else {}))
         self._master = master
 
     def start(self) -> None:
@@ -152,7 +151,7 @@ class SentinelServer(Server):
         until(lambda: self._replicas_up() > 0)
 
     def master_port(self) -> int:
-        return int(self.ask("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+        return int(cast("dict[str, Any]", self.client.sentinel_master(SERVICE))["port"])
 
     def fail_over(self) -> None:
         """Have the replica promoted; the old master may not know yet when this returns."""
@@ -178,7 +177,7 @@ class Replicated:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Masters with a third of the slots each, say, and then the replicas, in the order of their masters."""
+    """Masters that share the slots evenly, and the replicas, in the order of their masters."""
 
     masters: tuple[Server, ...]
     replicas: tuple[Server, ...]

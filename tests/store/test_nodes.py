@@ -266,12 +266,6 @@ class TestCluster:
                 assert await gathered(*(nodes.call(key, "GET", key) for key in goes)) == [
                     key.encode() for key in goes
                 ]
-                # A call that is cancelled takes its ASKING with it: the target still sends others away.
-                for key in goes:
-                    task = asyncio.create_task(nodes.call(key, "GET", key))
-                    await asyncio.sleep(0)
-                    task.cancel()
-                    await gathered(task)
                 with pytest.raises(exceptions.TryAgainError):
                     await nodes.call(stays, "MGET", stays, goes[0])
 
