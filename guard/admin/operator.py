@@ -183,6 +183,10 @@ class Operator:
                 counts = other_counts(found, rate, count, None)
         await self._store.override(holder, limit, counts, seconds)
 
+    def keeps(self, limit: str, holder: Holder) -> bool:
+        """Whether a limit is kept for this kind of holder; another stands in for what an identity lacks."""
+        return any(each.name == limit for each in self._policy.limits_per(holder))
+
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again for a holder; `False` where they did."""
         return await self._store.drop_override(holder, limit)

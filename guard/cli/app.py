@@ -114,7 +114,7 @@ def check(config: Config = None, *, json: Json = False) -> None:
                 "+".join(limit.per),
                 limit.algorithm,
                 window.count,
-                output.period(window.period_seconds),
+                output.length(window),
                 window.burst,
             )
             for limit in tier.limits

@@ -67,6 +67,8 @@ def set_(
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
         await operator.override(found, limit, rate=rate, count=count, seconds=seconds)
+        if not operator.keeps(limit, found):
+            output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
         return str(found)
 
     name = ask_store(config, ask)

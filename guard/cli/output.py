@@ -14,7 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guard.core.limits import Reading
+    from guard.core.limits import Reading, Window
     from guard.store.operator import Record, Term
 
 PIPE_WIDTH = 200
@@ -83,6 +83,11 @@ def period(seconds: int) -> str:
     )
 
 
+def length(window: Window) -> str:
+    """How long a window is: a period, a calendar's, or none for leases."""
+    return window.span or (period(window.period_seconds) if window.period_seconds else "at once")
+
+
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
@@ -109,7 +114,7 @@ def readings_table(readings: Iterable[Reading]) -> Table:
             reading.limit.unit,
             short(str(reading.holder)),
             reading.window.burst,
-            period(reading.window.period_seconds) if reading.window.period_seconds else "at once",
+            length(reading.window),
             reading.remaining,
             span(reading.reset_us / 1e6),
         )
