@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -63,10 +64,12 @@ class Service:
     """Opens the store that the settings name; raises `ConfigError`.
 
     `config` is a path, settings, or nothing for what `guard.config.load` finds. Settings that are given as
-    an object are not followed.
+    an object are not followed. With `reload_on_sighup` this signal has them read again.
     """
 
-    def __init__(self, config: str | Path | Settings | None, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, config: str | Path | Settings | None, hooks: Iterable[Hook], *, reload_on_sighup: bool = False
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._path = None if isinstance(config, Settings) else config
         self._follows = not isinstance(config, Settings)
@@ -86,6 +89,8 @@ class Service:
         self._asked = asyncio.Event()
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
+        if reload_on_sighup and hasattr(signal, "SIGHUP"):
+            self.loop.add_signal_handler(signal.SIGHUP, self._asked.set)
 
     @property
     def ready(self) -> bool:
@@ -95,10 +100,6 @@ class Service:
     async def started(self) -> None:
         """Return when the store has started; raises `StoreError` where it does not."""
         await asyncio.shield(self._starting)
-
-    def reload_soon(self) -> None:
-        """Read the settings again, as soon as the loop comes to it."""
-        self._asked.set()
 
     async def aclose(self) -> None:
         """Settle what is under way, and close the store."""
