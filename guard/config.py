@@ -471,7 +471,7 @@ class Settings(BaseSettings):
     enforce_percent: Percent = 100
     unknown_paths: Literal["deny", "count", "pass"] = "deny"
     on_store_error: OnStoreError = OnStoreError.LOCAL
-    reload_seconds: Seconds = 1
+    reload_seconds: Annotated[float, Field(gt=0, le=3)] = 1
     default_tier: Name = "default"
     data_dir: Path = Path(".guard")
     store: StoreSettings = StoreSettings()
