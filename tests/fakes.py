@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from guard import GuardMiddleware
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
-from guard.installation import Installation
 from guard.errors import StoreError
+from guard.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.config import Settings
-    from guard.store.redis import RedisStore, Verdict
+    from guard.store.operator import Control, OperatorStore
+    from guard.store.redis import Verdict
     from guard.telemetry import Hook
 
 
@@ -151,22 +152,33 @@ class Guarded:
 class FlakyStore:
     """A store that cannot answer as long as `broken` says so."""
 
-    def __init__(self, store: RedisStore, kind: str = "connection") -> None:
+    def __init__(self, store: OperatorStore, kind: str = "connection") -> None:
         self.broken = True
         self._store = store
         self._kind = kind
 
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
-        if self.broken:
-            raise StoreError("broken", kind=self._kind)
-        return await self._store.admit(*arguments, **named)
+        return await self._working().admit(*arguments, **named)
 
     async def settle(self, *arguments: Any, **named: Any) -> bool:
-        if self.broken:
-            raise StoreError("broken", kind=self._kind)
-        return await self._store.settle(*arguments, **named)
+        return await self._working().settle(*arguments, **named)
 
     async def release(self, *arguments: Any, **named: Any) -> bool:
+        return await self._working().release(*arguments, **named)
+
+    async def renew(self, *arguments: Any, **named: Any) -> int:
+        return await self._working().renew(*arguments, **named)
+
+    async def repay(self, *arguments: Any, **named: Any) -> bool:
+        return await self._working().repay(*arguments, **named)
+
+    async def control(self, worker: str | None = None) -> Control:
+        return await self._working().control(worker)
+
+    async def leave(self, worker: str) -> None:
+        await self._working().leave(worker)
+
+    def _working(self) -> OperatorStore:
         if self.broken:
             raise StoreError("broken", kind=self._kind)
-        return await self._store.release(*arguments, **named)
+        return self._store
