@@ -50,6 +50,7 @@ from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
+from guard.store.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -350,7 +351,7 @@ class IdentitySettings(_Section):
 class StoreSettings(_Section):
     """Where counts are kept; without `redis_url`, in a redis-server of guard's own."""
 
-    redis_url: Annotated[SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")] = None
+    redis_url: SecretStr | None = None
     deadline_ms: PositiveInt = 50
     reservation_seconds: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 60
     local_share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -358,9 +359,19 @@ class StoreSettings(_Section):
     @field_validator("redis_url")
     @classmethod
     def _supported(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("a store's URL starts with redis://, rediss:// or unix://")
+        try:
+            if url is not None:
+                RedisURL.parse(url.get_secret_value())
+        except ConfigError as error:
+            raise ValueError(str(error).removeprefix("store.")) from None
         return url
+
+    @property
+    def url(self) -> RedisURL:
+        """Where Redis is; raises `ConfigError` where that is guard's own business."""
+        if self.redis_url is None:
+            raise ConfigError("store.redis_url is not set")
+        return RedisURL.parse(self.redis_url.get_secret_value())
 
 
 class BodySettings(_Section):
@@ -470,7 +481,7 @@ class Settings(BaseSettings):
     enforce_percent: Percent = 100
     unknown_paths: Literal["deny", "count", "pass"] = "deny"
     on_store_error: OnStoreError = OnStoreError.LOCAL
-    reload_seconds: Seconds = 1
+    reload_seconds: Annotated[float, Field(gt=0, le=3)] = 1
     default_tier: Name = "default"
     data_dir: Path = Path(".guard")
     store: StoreSettings = StoreSettings()

@@ -39,6 +39,8 @@ class GuardMiddleware:
     and the store is opened when the server starts, or at the first request where no lifespan reaches us; a
     setting that cannot work stops the server's start with its message. A file that changes is read again
     while requests are served. `hooks` get an `Event` for each request.
+    `reload_on_sighup` is for a process whose SIGHUP nobody else wants; the server's loop must be in the main
+    thread then.
     """
 
     def __init__(
@@ -47,10 +49,12 @@ class GuardMiddleware:
         config: str | Path | Settings | None = None,
         *,
         hooks: Iterable[Hook] = (log_event,),
+        reload_on_sighup: bool = False,
     ) -> None:
         self._app = app
         self._config = config
         self._hooks = tuple(hooks)
+        self._reload_on_sighup = reload_on_sighup
         self._service: Service | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -120,7 +124,7 @@ class GuardMiddleware:
     def _open_now(self) -> Service:
         loop = asyncio.get_running_loop()
         if self._service is None or self._service.loop is not loop:
-            self._service = Service(self._config, self._hooks)
+            self._service = Service(self._config, self._hooks, reload_on_sighup=self._reload_on_sighup)
         return self._service
 
     async def aclose(self) -> None:

@@ -11,13 +11,14 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from guard.config import Settings, load
+from guard.config import Settings, find, load
 from guard.errors import BackendError, ConfigError
 from guard.middleware import GuardMiddleware
 from guard.telemetry import log_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -203,11 +204,17 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes,
     return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
 
 
-def guarded(settings: Settings, hooks: Iterable[Hook] = (log_event,)) -> ASGIApp:
-    """Guard in front of the backend that the settings name."""
-    return GuardMiddleware(Proxy(settings.backend), settings, hooks=hooks)
+def guarded(
+    settings: Settings, hooks: Iterable[Hook] = (log_event,), *, config: str | Path | None = None
+) -> ASGIApp:
+    """Guard in front of the backend that the settings name; it follows `config`, where that is given."""
+    proxy = Proxy(settings.backend)
+    if config is None:
+        return GuardMiddleware(proxy, settings, hooks=hooks)
+    return GuardMiddleware(proxy, config, hooks=hooks, reload_on_sighup=True)
 
 
 def app() -> ASGIApp:
     """What a worker of `guard serve` runs: settings from `GUARD_CONFIG` and the environment."""
-    return guarded(load())
+    file = find(None)
+    return guarded(load(file), config=file)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -63,14 +64,15 @@ class Service:
     """Opens the store that the settings name; raises `ConfigError`.
 
     `config` is a path, settings, or nothing for what `guard.config.load` finds. Settings that are given as
-    an object are not followed.
+    an object are not followed. With `reload_on_sighup` this signal has them read again.
     """
 
-    def __init__(self, config: str | Path | Settings | None, hooks: Iterable[Hook]) -> None:
+    def __init__(
+        self, config: str | Path | Settings | None, hooks: Iterable[Hook], *, reload_on_sighup: bool = False
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._path = None if isinstance(config, Settings) else config
         self._follows = not isinstance(config, Settings)
-        self._seen = self._files()
         self.settings = config if isinstance(config, Settings) else load(config)
         self._seen = self._files()
         self._installation = Installation.of(self.settings)
@@ -86,6 +88,8 @@ class Service:
         self._asked = asyncio.Event()
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
+        if reload_on_sighup and hasattr(signal, "SIGHUP"):
+            self.loop.add_signal_handler(signal.SIGHUP, self._asked.set)
 
     @property
     def ready(self) -> bool:
@@ -95,10 +99,6 @@ class Service:
     async def started(self) -> None:
         """Return when the store has started; raises `StoreError` where it does not."""
         await asyncio.shield(self._starting)
-
-    def reload_soon(self) -> None:
-        """Read the settings again, as soon as the loop comes to it."""
-        self._asked.set()
 
     async def aclose(self) -> None:
         """Settle what is under way, and close the store."""
@@ -120,18 +120,18 @@ class Service:
             if ordered or self._asked.is_set() or files != self._seen:
                 self._asked.clear()
                 self._seen = files
-                self._reload()
+                await self._reload()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.reload_seconds):
                     await self._asked.wait()
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         """Adopt the settings as they stand now, or say why not and go on with the last good ones."""
         if not self._follows:
             return
         try:
-            settings = load(self._path)
-            rules = Rules.of(settings, self._installation.keys)
+            # In a thread, since large files take longer than a request should wait.
+            settings, rules = await asyncio.to_thread(self._read)
         except GuardError as error:
             logger.error("the settings are not reloaded, since they cannot work: %s", error)
             return
@@ -141,14 +141,17 @@ class Service:
         self.engine.adopt(rules.policy)
         logger.info("the settings are reloaded")
 
+    def _read(self) -> tuple[Settings, Rules]:
+        settings = load(self._path)
+        return settings, Rules.of(settings, self._installation.keys)
+
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""
         if not self._follows:
             return {}
         file = find(self._path)
-        named = getattr(self, "settings", None)
-        files = [*([file] if file is not None else []), *(named.files if named is not None else ())]
-        return {each: _state(each) for each in files}
+        named = ([file] if file is not None else []) + list(self.settings.files)
+        return {each: _state(each) for each in named}
 
 
 def _fixed(old: Settings, new: Settings) -> list[str]:

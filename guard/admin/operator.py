@@ -112,6 +112,13 @@ class Operator:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
 
+    async def limits(self, holder: Holder) -> Sheet:
+        """What holds for a holder, also for one of whom nothing is known yet."""
+        try:
+            return await self.show(holder)
+        except UnknownHolderError:
+            return Sheet(holder, self._keys.label(holder), None, None, (), (), await self.readings(holder))
+
     async def readings(self, holder: Holder) -> tuple[Reading, ...]:
         """How each limit stands that a holder is held to."""
         record = await self._store.record(holder)
@@ -175,6 +182,10 @@ class Operator:
             if rate is not None or count is not None:
                 counts = other_counts(found, rate, count, None)
         await self._store.override(holder, limit, counts, seconds)
+
+    def keeps(self, limit: str, holder: Holder) -> bool:
+        """Whether a limit is kept for this kind of holder; another stands in for what an identity lacks."""
+        return any(each.name == limit for each in self._policy.limits_per(holder))
 
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again for a holder; `False` where they did."""

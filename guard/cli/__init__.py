@@ -12,6 +12,7 @@ from io import TextIOWrapper
 from guard.admin import UnknownHolderError
 from guard.cli.app import app
 from guard.cli.demo import demo
+from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
 from guard.cli.serve import serve
@@ -26,6 +27,7 @@ STORE_DOWN = 69
 
 app.command()(serve)
 app.command()(demo)
+app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 
 

@@ -16,6 +16,7 @@ from guard.admin import Operator
 from guard.cli import output
 from guard.cli.durations import parse_duration
 from guard.config import load
+from guard.core.modes import Mode
 from guard.errors import ConfigError
 from guard.identify import Identifier
 from guard.store.keys import Keys
@@ -113,7 +114,7 @@ def check(config: Config = None, *, json: Json = False) -> None:
                 "+".join(limit.per),
                 limit.algorithm,
                 window.count,
-                output.period(window.period_seconds),
+                output.length(window),
                 window.burst,
             )
             for limit in tier.limits
@@ -134,7 +135,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     async def ask(operator: Operator) -> Sheet:
         return await operator.show(await operator.resolve(holder))
 
-    sheet = _ask(config, ask)
+    sheet = ask_store(config, ask)
     if json:
         output.print_json(_sheet_json(sheet))
         return
@@ -156,20 +157,10 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         remaining = None if block.remaining_us is None else block.remaining_us / 1e6
         line = f"BLOCKED {output.span(remaining)} as {blocked}: {block.reason or 'no reason given'}"
         console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
-    rows = [
-        (
-            reading.limit.name,
-            reading.limit.unit,
-            output.short(str(reading.holder)),
-            reading.window.burst,
-            output.period(reading.window.period_seconds),
-            reading.remaining,
-            output.span(reading.reset_us / 1e6),
-        )
-        for reading in sheet.readings
-    ]
-    columns = ("limit", "unit", "held by", "limit", "window", "left", "new in")
-    console.print(output.table("", columns, rows, right=4))
+    for holder_of, term in sheet.overrides:
+        line = f"{holder_of} has {output.terms(term)}"
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+    console.print(output.readings_table(sheet.readings))
 
 
 @app.command()
@@ -181,12 +172,12 @@ def top(
     json: Json = False,
 ) -> None:
     """Show the identities that have used most tokens."""
-    seconds = _duration(since)
+    seconds = seconds_of(since)
 
     async def ask(operator: Operator) -> list[tuple[str, Any]]:
         return [(operator.label(record), record) for record in await operator.top(count, seconds=seconds)]
 
-    records = _ask(config, ask)
+    records = ask_store(config, ask)
     now = time.time()
     if json:
         output.print_json([output.record_json(label, record) for label, record in records])
@@ -220,14 +211,14 @@ def block(
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
 ) -> None:
     """Refuse every request of a holder."""
-    seconds = None if duration == "ever" else _duration(duration)
+    seconds = None if duration == "ever" else seconds_of(duration)
 
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
         await operator.block(found, seconds, reason)
         return str(found)
 
-    name = _ask(config, ask)
+    name = ask_store(config, ask)
     print(f"{output.printable(name)} is blocked {'for good' if seconds is None else 'for ' + duration}.")
 
 
@@ -239,7 +230,7 @@ def unblock(holder: HolderText, config: Config = None) -> None:
         found = await operator.resolve(holder)
         return str(found), await operator.unblock(found)
 
-    name, lifted = _ask(config, ask)
+    name, lifted = ask_store(config, ask)
     print(f"{output.printable(name)} {'is no longer blocked' if lifted else 'was not blocked'}.")
 
 
@@ -251,7 +242,7 @@ def reset(holder: HolderText, config: Config = None) -> None:
         found = await operator.resolve(holder)
         return str(found), await operator.reset(found)
 
-    name, used = _ask(config, ask)
+    name, used = ask_store(config, ask)
     print(
         f"{output.printable(name)}: {used} limit(s) as good as new."
         if used
@@ -259,7 +250,40 @@ def reset(holder: HolderText, config: Config = None) -> None:
     )
 
 
-def _ask(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
+@app.command()
+def mode(
+    wanted: Annotated[
+        Mode | None, typer.Argument(metavar="[MODE]", help="enforce, shadow or off; without it, tell.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Turn the kill switch: nothing bites further than MODE, in any process, within two seconds.
+
+    `enforce` lets the settings hold again.
+    """
+
+    async def ask(operator: Operator) -> Mode:
+        if wanted is not None:
+            await operator.set_mode(wanted)
+        return await operator.mode()
+
+    print(f"The kill switch is at {ask_store(config, ask)}.")
+
+
+@app.command()
+def reload(config: Config = None) -> None:
+    """Have every process read its settings again, on every machine of this store.
+
+    A process whose settings cannot work keeps its last good ones, and says so in its log.
+    """
+
+    async def ask(operator: Operator) -> int:
+        return await operator.reload()
+
+    print(f"{ask_store(config, ask)} process(es) will read their settings again.")
+
+
+def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
     """Put a question to the store that the settings name."""
 
     async def ask() -> T:
@@ -272,7 +296,8 @@ def _ask(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T
         raise typer.BadParameter(str(error)) from None
 
 
-def _duration(text: str) -> float:
+def seconds_of(text: str) -> float:
+    """A duration that was given as an option; one that is none is wrong usage."""
     try:
         return parse_duration(text)
     except ValueError as error:
@@ -326,5 +351,6 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
             }
             for holder, block in sheet.blocks
         ],
+        "overrides": [{"holder": str(holder), **output.term_json(term)} for holder, term in sheet.overrides],
         "limits": [output.reading_json(reading) for reading in sheet.readings],
     }

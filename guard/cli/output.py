@@ -14,8 +14,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guard.core.limits import Reading
-    from guard.store.operator import Record
+    from guard.core.limits import Reading, Window
+    from guard.store.operator import Record, Term
 
 PIPE_WIDTH = 200
 """Into a pipe or a file, lines are as long as this rather than cut at 80."""
@@ -83,6 +83,11 @@ def period(seconds: int) -> str:
     )
 
 
+def length(window: Window) -> str:
+    """How long a window is: a period, a calendar's, or none for leases."""
+    return window.span or (period(window.period_seconds) if window.period_seconds else "at once")
+
+
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
@@ -98,6 +103,51 @@ def reading_json(reading: Reading) -> dict[str, Any]:
         "remaining": reading.remaining,
         "reset_seconds": reading.reset_us / 1e6,
         "wait_seconds": None if reading.wait_us is None else reading.wait_us / 1e6,
+    }
+
+
+def readings_table(readings: Iterable[Reading]) -> Table:
+    """How limits stand, a row for each window."""
+    rows = [
+        (
+            reading.limit.name,
+            reading.limit.unit,
+            short(str(reading.holder)),
+            reading.window.burst,
+            length(reading.window),
+            reading.remaining,
+            span(reading.reset_us / 1e6),
+        )
+        for reading in readings
+    ]
+    return table("", ("limit", "unit", "held by", "limit", "window", "left", "new in"), rows, right=4)
+
+
+def terms(term: Term) -> str:
+    """An override in words."""
+    seconds = None if term.remaining_us is None else term.remaining_us / 1e6
+    if term.counts is None:
+        what = "no limit"
+    else:
+        numbers = (
+            f"{count}/{period(size)}" if size else f"{count} at once"
+            for size, (count, _) in term.counts.items()
+        )
+        what = ", ".join(numbers)
+    limit = "" if term.limit == "*" else f" in {term.limit}"
+    return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
+
+
+def term_json(term: Term) -> dict[str, Any]:
+    """An override as data; times in seconds."""
+    return {
+        "limit": term.limit,
+        "exempt": term.counts is None,
+        "windows": [
+            {"window_seconds": size, "count": count, "burst": burst}
+            for size, (count, burst) in (term.counts or {}).items()
+        ],
+        "remaining_seconds": None if term.remaining_us is None else term.remaining_us / 1e6,
     }
 
 

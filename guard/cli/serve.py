@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
-from typing import Annotated, Any
+import signal
+import sys
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +15,12 @@ from guard.cli.output import complain
 from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
 from guard.errors import ConfigError
 from guard.installation import Installation
+
+if TYPE_CHECKING:
+    import uvicorn
+
+STARTUP_FAILURE = 3
+"""The exit code of uvicorn where a server does not start."""
 
 GRACE_SECONDS = 30
 """How long streams may go on after the server was told to stop."""
@@ -48,20 +56,43 @@ def serve(
     # Held by this process too, the embedded server outlives a restart of all workers.
     with Installation.of(settings).server or nullcontext():
         complain(f"http://{host}:{port} -> {settings.backend.url}, mode {settings.mode}, {workers} worker(s)")
-        uvicorn.run(
-            "guard.proxy:app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            http="httptools",
-            access_log=access_log,
-            log_config=_logging(access_log=access_log),
-            # Addresses are ours to judge, by `trusted_proxies`.
-            proxy_headers=False,
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_SECONDS,
+        _run(
+            uvicorn.Config(
+                "guard.proxy:app",
+                factory=True,
+                host=host,
+                port=port,
+                workers=workers,
+                http="httptools",
+                access_log=access_log,
+                log_config=_logging(access_log=access_log),
+                # Addresses are ours to judge, by `trusted_proxies`.
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+            )
         )
+
+
+def _run(config: uvicorn.Config) -> None:
+    """What `uvicorn.run` does, but for SIGHUP: workers read their settings again, and go on."""
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    class Workers(Multiprocess):
+        def handle_hup(self) -> None:
+            for process in self.processes:
+                if process.pid is not None:
+                    os.kill(process.pid, signal.SIGHUP)
+
+    if config.workers > 1:
+        Workers(config, sockets=[config.bind_socket()]).run()
+        return
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def _logging(*, access_log: bool) -> dict[str, Any]:

@@ -571,12 +571,16 @@ def _kind(error: Exception) -> str:
     for kind, classes in _KINDS:
         if isinstance(error, classes):
             return kind
-    return "response"
+    # What redis-py has no class for, Redis names in its first word.
+    word = str(error).partition(" ")[0].lower()
+    return word if word in ("busy", "misconf") else "response"
 
 
 _KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("timeout", (exceptions.TimeoutError,)),
     ("loading", (exceptions.BusyLoadingError,)),
+    ("masterdown", (exceptions.MasterDownError,)),
+    ("clusterdown", (exceptions.ClusterDownError, exceptions.TryAgainError)),
     ("readonly", (exceptions.ReadOnlyError,)),
     ("memory", (exceptions.OutOfMemoryError,)),
     ("permission", (exceptions.NoPermissionError, exceptions.AuthenticationError)),

@@ -1,0 +1,122 @@
+"""`guard limits …`: other numbers for one holder, for a while or for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guard.cli import output
+from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
+
+if TYPE_CHECKING:
+    from guard.admin import Operator, Sheet
+
+limits = typer.Typer(
+    no_args_is_help=True, help="Show the limits of a holder, and give it other numbers than the settings do."
+)
+
+LimitName = Annotated[str, typer.Argument(metavar="LIMIT", help="The limit's name in the settings.")]
+Duration = Annotated[
+    str, typer.Option("--for", help="How long, such as 30m, 12h or 7d; `ever` until it is cleared.")
+]
+
+
+@limits.command()
+def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
+    """Show what holds for a holder: the numbers, what is left of them, and its overrides."""
+
+    async def ask(operator: Operator) -> Sheet:
+        return await operator.limits(await operator.resolve(holder))
+
+    sheet = ask_store(config, ask)
+    if json:
+        output.print_json(
+            {
+                "holder": sheet.label,
+                "overrides": [
+                    {"holder": str(each), **output.term_json(term)} for each, term in sheet.overrides
+                ],
+                "limits": [output.reading_json(reading) for reading in sheet.readings],
+            }
+        )
+        return
+    console = output.console()
+    for each, term in sheet.overrides:
+        console.print(output.printable(f"{each} has {output.terms(term)}"), markup=False, soft_wrap=True)
+    console.print(output.readings_table(sheet.readings))
+
+
+@limits.command("set")
+def set_(
+    holder: HolderText,
+    limit: LimitName,
+    config: Config = None,
+    *,
+    rate: Annotated[
+        str | None, typer.Option(help="Such as 500/minute; only for windows that the limit has.")
+    ] = None,
+    count: Annotated[int | None, typer.Option(help="For a limit on concurrency.", min=1)] = None,
+    duration: Duration = "ever",
+) -> None:
+    """Give a holder other numbers in one limit."""
+    if (rate is None) == (count is None):
+        raise typer.BadParameter("give --rate, or --count for a limit on concurrency")
+    seconds = None if duration == "ever" else seconds_of(duration)
+
+    async def ask(operator: Operator) -> str:
+        found = await operator.resolve(holder)
+        await operator.override(found, limit, rate=rate, count=count, seconds=seconds)
+        if not operator.keeps(limit, found):
+            output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
+        return str(found)
+
+    name = ask_store(config, ask)
+    print(f"{output.printable(name)} has {rate or count} in {limit} {_span(duration)}.")
+
+
+@limits.command()
+def exempt(
+    holder: HolderText,
+    limit: Annotated[str, typer.Argument(metavar="[LIMIT]", help="The limit; without it, all.")] = "*",
+    config: Config = None,
+    *,
+    duration: Duration = "ever",
+) -> None:
+    """Hold a holder to no limit, or not to this one."""
+    seconds = None if duration == "ever" else seconds_of(duration)
+
+    async def ask(operator: Operator) -> str:
+        found = await operator.resolve(holder)
+        await operator.override(found, limit, seconds=seconds)
+        return str(found)
+
+    name = ask_store(config, ask)
+    print(f"{output.printable(name)} is exempt from {_named(limit)} {_span(duration)}.")
+
+
+@limits.command()
+def clear(
+    holder: HolderText,
+    limit: Annotated[
+        str, typer.Argument(metavar="[LIMIT]", help="The limit; without it, the exemption from all.")
+    ] = "*",
+    config: Config = None,
+) -> None:
+    """Let the settings hold again for a holder."""
+
+    async def ask(operator: Operator) -> tuple[str, bool]:
+        found = await operator.resolve(holder)
+        return str(found), await operator.drop_override(found, limit)
+
+    name, was = ask_store(config, ask)
+    held = "no longer has" if was else "did not have"
+    print(f"{output.printable(name)} {held} terms of its own in {_named(limit)}.")
+
+
+def _named(limit: str) -> str:
+    return "all limits" if limit == "*" else limit
+
+
+def _span(duration: str) -> str:
+    return "until it is cleared" if duration == "ever" else f"for {duration}"
