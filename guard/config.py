@@ -440,6 +440,8 @@ def default_routes() -> tuple[RouteSettings, ...]:
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
         "/v1/messages": "anthropic.messages",
+        "/v1/models/*:generateContent": "gemini.generate",
+        "/v1/models/*:streamGenerateContent": "gemini.generate",
         "/v1beta/models/*:generateContent": "gemini.generate",
         "/v1beta/models/*:streamGenerateContent": "gemini.generate",
         "/api/chat": "ollama.chat",
