@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,60 @@ class Guarded:
                 reading.remaining, found.get(reading.limit.name, reading.remaining)
             )
         return found
+
+    async def hear(self) -> None:
+        """Hear what the operator has ordered for all, as happens by itself once a second or so."""
+        service = await self.middleware._opened()
+        await service.engine.watch()
+
+
+class Clock:
+    """Stands in for the `time` module: true time, and as far ahead of it as the test says."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+    def time(self) -> float:
+        return time.time() + self.ahead_seconds
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead_seconds * 1e9)
+
+
+class TimedStore:
+    """A store that goes by the test's clock instead of the server's."""
+
+    def __init__(self, store: OperatorStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def admit(self, *arguments: Any, **named: Any) -> Verdict:
+        return await self._store.admit(*arguments, now_us=self._now_us, **named)
+
+    async def settle(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.settle(*arguments, now_us=self._now_us, **named)
+
+    async def release(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.release(*arguments, now_us=self._now_us, **named)
+
+    async def renew(self, *arguments: Any, **named: Any) -> int:
+        return await self._store.renew(*arguments, now_us=self._now_us, **named)
+
+    async def repay(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.repay(*arguments, now_us=self._now_us, **named)
+
+    async def control(self, worker: str | None = None) -> Control:
+        return await self._store.control(worker)
+
+    async def leave(self, worker: str) -> None:
+        await self._store.leave(worker)
+
+    @property
+    def _now_us(self) -> int:
+        return self._clock.time_ns() // 1000
 
 
 class FlakyStore:

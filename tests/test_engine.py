@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import FlakyStore
+from fakes import Clock, FlakyStore, TimedStore
 
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
@@ -13,9 +16,11 @@ from guard.core.policy import Action, Caller, OnStoreError, Policy, Reason, Rout
 from guard.core.prices import PriceTable
 from guard.core.query import Query, Usage
 from guard.engine import Engine
+from guard.store.breaker import Breaker
 
 if TYPE_CHECKING:
     from guard.store.operator import OperatorStore
+    from guard.store.redis import Verdict
     from guard.telemetry import Event
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
@@ -112,3 +117,233 @@ async def test_shadow_decides_alike_and_charges_alike(
     assert await left(store) == [0, 1000 - 6]
     assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE]
     assert events[3].limits == ("requests",)
+
+
+SLOT = Limit("slot", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(1, 0, 1),))
+PER_END_USER = Limit(
+    "end-users",
+    Unit.REQUESTS,
+    (Attribute.END_USER,),
+    Algorithm.SLIDING_WINDOW,
+    (Window(1, 3600, 1),),
+)
+
+
+def holding(*limits: Limit, on_store_error: OnStoreError = OnStoreError.DENY) -> Policy:
+    """A policy of these limits alone."""
+    return replace(policy(), tiers={"default": Tier("default", limits, on_store_error)})
+
+
+class TestRenewal:
+    async def test_a_slot_is_kept_as_long_as_its_request_runs(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(holding(SLOT), TimedStore(store, clock), store.keys, hooks=())
+        long = await engine.admit("long", ALICE, QUERY, "/")
+        for _ in range(10):
+            clock.ahead_seconds += 25
+            await engine.watch()
+        assert (await engine.admit("next", ALICE, QUERY, "/")).refused
+        await engine.settle(long, Usage(1, 1), 200)
+        assert not (await engine.admit("after", ALICE, QUERY, "/")).refused
+
+    async def test_the_slot_of_a_process_that_died_is_free_after_a_minute(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        dead, living = (Engine(holding(SLOT), TimedStore(store, clock), store.keys, hooks=()) for _ in "ab")
+        await dead.admit("long", ALICE, QUERY, "/")
+        clock.ahead_seconds = 59
+        await living.watch()
+        assert (await living.admit("early", ALICE, QUERY, "/")).refused
+        clock.ahead_seconds = 61
+        assert not (await living.admit("late", ALICE, QUERY, "/")).refused
+
+    async def test_tokens_stay_reserved_as_long_as_the_request_runs(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(holding(*LIMITS), TimedStore(store, clock), store.keys, hooks=())
+        big = replace(QUERY, max_output_tokens=900)
+        long = await engine.admit("long", ALICE, big, "/")
+        for _ in range(4):
+            clock.ahead_seconds += 25
+            await engine.watch()
+        assert (await engine.admit("next", ALICE, big, "/")).refused
+        await engine.settle(long, Usage(10, 20), 200)
+        assert not (await engine.admit("after", ALICE, replace(big, max_output_tokens=800), "/")).refused
+
+
+class TestCancelling:
+    async def test_a_caller_who_is_gone_before_the_store_has_answered_holds_nothing(
+        self, store: OperatorStore
+    ) -> None:
+        class Slow(FlakyStore):
+            async def admit(self, *arguments: Any, **named: Any) -> Verdict:
+                verdict = await super().admit(*arguments, **named)
+                charged.set()
+                await asyncio.Future()
+                return verdict
+
+        charged = asyncio.Event()
+        slow = Slow(store)
+        slow.broken = False
+        engine = Engine(holding(SLOT, *LIMITS), slow, store.keys, hooks=())
+        asking = asyncio.create_task(engine.admit("gone", ALICE, QUERY, "/"))
+        await charged.wait()
+        assert await left(store) == [2, 1000 - 110]
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await engine.drain()
+        assert await left(store) == [3, 1000]
+        assert (await store.admit("next", ALICE, [Charge(SLOT, ALICE.principal, 1)])).admitted
+
+    async def test_a_caller_who_is_cancelled_while_its_answer_is_settled_is_charged(
+        self, store: OperatorStore
+    ) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        admission = await engine.admit("r", ALICE, QUERY, "/")
+        settling = asyncio.create_task(engine.settle(admission, Usage(12, 34), 200))
+        await asyncio.sleep(0)
+        settling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await settling
+        await engine.drain()
+        assert await left(store) == [2, 1000 - 46]
+
+
+class TestForeseeing:
+    async def test_who_was_refused_is_refused_without_the_store(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        flaky = FlakyStore(store)
+        flaky.broken = False
+        engine = Engine(policy(), flaky, store.keys, hooks=())
+        for number in range(4):
+            last = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        flaky.broken = True
+        clock.ahead_seconds = 0.5
+        again = engine.foresee("again", ALICE, "/", "POST", read=True)
+        assert again is not None
+        assert again.refused
+        assert not again.body_read
+        assert again.store_error is None
+        assert again.decision.reason is Reason.QUOTA
+        assert again.decision.retry_after_us is not None
+        assert last.decision.retry_after_us is not None
+        since = last.decision.retry_after_us - again.decision.retry_after_us
+        assert 500_000 <= since < 1_000_000
+        clock.ahead_seconds = 1.0
+        assert engine.foresee("later", ALICE, "/", "POST", read=True) is None
+
+    async def test_others_are_not_refused_with_it(self, store: OperatorStore) -> None:
+        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert engine.foresee("a", ALICE, "/", "POST", read=True) is not None
+        assert engine.foresee("b", bob, "/", "POST", read=True) is None
+
+    async def test_the_store_hears_later_of_what_was_refused_without_it(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        for number in range(5):
+            assert engine.foresee(f"again{number}", ALICE, "/", "POST", read=True) is not None
+        clock.ahead_seconds = 1.0
+        assert (await engine.admit("last", ALICE, QUERY, "/")).refused
+        record = await store.record(ALICE.principal)
+        assert record is not None
+        assert record.refused == 1 + 5 + 1
+
+    @pytest.mark.parametrize("fact", [Attribute.END_USER, Attribute.MODEL])
+    async def test_a_query_without_a_fact_does_not_have_queries_with_it_refused(
+        self, store: OperatorStore, fact: Attribute
+    ) -> None:
+        """Whom such a limit holds, only the query says: without the fact, it is the caller."""
+        engine = Engine(holding(replace(PER_END_USER, per=(fact,))), store, store.keys, hooks=())
+        nameless = replace(QUERY, model="")
+        assert not (await engine.admit("a", ALICE, nameless, "/")).refused
+        assert (await engine.admit("b", ALICE, nameless, "/")).refused
+        assert engine.foresee("c", ALICE, "/", "POST", read=True) is None
+        named = replace(QUERY, end_user="ann")
+        assert not (await engine.admit("c", ALICE, named, "/")).refused
+        # Where nothing will be read, nothing more is to be learnt.
+        assert engine.foresee("d", ALICE, "/", "POST", read=False) is not None
+
+    async def test_another_policy_makes_it_forget(self, store: OperatorStore) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        engine.adopt(holding(replace(LIMITS[0], windows=(Window(9, 3600, 9),))))
+        assert engine.foresee("again", ALICE, "/", "POST", read=True) is None
+        assert not (await engine.admit("again", ALICE, QUERY, "/")).refused
+
+
+class TestKillSwitch:
+    @pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.OFF])
+    async def test_nothing_bites_further_than_it_says(self, store: OperatorStore, mode: Mode) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            last = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert last.refused
+        await store.set_mode(mode)
+        try:
+            control = await engine.watch()
+            assert control is not None
+            assert control.mode is engine.mode is mode
+            assert engine.foresee("a", ALICE, "/", "POST", read=True) is None
+            spared = await engine.admit("a", ALICE, QUERY, "/")
+            assert not spared.refused
+            assert spared.decision.mode is mode
+        finally:
+            await store.set_mode(Mode.ENFORCE)
+        await engine.watch()
+        assert (await engine.admit("b", ALICE, QUERY, "/")).refused
+
+    async def test_it_makes_nothing_stricter(self, store: OperatorStore) -> None:
+        engine = Engine(policy(mode=Mode.SHADOW), store, store.keys, hooks=())
+        await engine.watch()
+        assert engine.mode is Mode.SHADOW
+
+    async def test_what_was_heard_last_holds_while_the_store_is_silent(self, store: OperatorStore) -> None:
+        flaky = FlakyStore(store)
+        flaky.broken = False
+        engine = Engine(policy(OnStoreError.DENY), flaky, store.keys, hooks=())
+        await store.set_mode(Mode.SHADOW)
+        try:
+            await engine.watch()
+        finally:
+            await store.set_mode(Mode.ENFORCE)
+        flaky.broken = True
+        assert await engine.watch() is None
+        assert not (await engine.admit("a", ALICE, QUERY, "/")).refused
+
+
+class TestWithoutTheStore:
+    async def test_what_was_used_while_it_was_not_even_asked_is_owed(
+        self, store: OperatorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.engine.Breaker", partial(Breaker, clock=clock.monotonic))
+        flaky = FlakyStore(store)
+        engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
+        for number in range(6):
+            admission = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert admission.store_error == "open"
+        await engine.settle(admission, Usage(12, 34), 200)
+        assert await left(store) == [3, 1000]
+        flaky.broken = False
+        clock.ahead_seconds = 5
+        assert await engine.watch() is not None
+        assert await left(store) == [2, 1000 - 46]
+        await engine.watch()
+        assert await left(store) == [2, 1000 - 46]
+
+    async def test_a_process_admits_its_share_and_no_more(self, store: OperatorStore) -> None:
+        engine = Engine(
+            policy(OnStoreError.LOCAL), FlakyStore(store), store.keys, hooks=(), local_share=2 / 3
+        )
+        admissions = [await engine.admit(f"r{number}", ALICE, QUERY, "/") for number in range(4)]
+        assert [each.refused for each in admissions] == [False, False, True, True]
+        assert all(each.decision.readings == () for each in admissions)
