@@ -196,7 +196,8 @@ class Engine:
         identity = identity.asking(route=route)
         tier, caller = self._caller(identity, method)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
-        found = self._remembered(request_id, identity, tier, caller, demand)
+        untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
+        found = self._remembered(request_id, identity, tier, caller, demand, untold)
         return None if found is None else replace(found, body_read=False)
 
     async def admit(
@@ -299,14 +300,20 @@ class Engine:
         tier: Tier,
         caller: Caller,
         demand: Demand,
+        untold: frozenset[Attribute] = frozenset(),
     ) -> Admission | None:
-        """The refusal of a moment ago, if this request runs into the same limit."""
+        """The refusal of a moment ago, if this request runs into the same limit.
+
+        `untold` is what only the query will say; whom limits that are kept per these hold, nobody knows yet.
+        """
         if caller.mode is not Mode.ENFORCE or not self._refusals:
             return None
         keys = (
             (limit.name, identity.holder(*limit.per))
             for limit in self.policy.applicable(identity, caller)
-            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE and demand.reserve(limit.unit)[0]
+            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE
+            and demand.reserve(limit.unit)[0]
+            and untold.isdisjoint(limit.per)
         )
         decision = self._refusals.find(identity.holders, keys, time.monotonic())
         if decision is None:
@@ -322,6 +329,10 @@ class Engine:
         try:
             with self._breaker.call():
                 verdict = await self._store.admit(blank.request_id, identity, charges, unreported=unreported)
+        except asyncio.CancelledError:
+            # Nobody is left who would settle what the store may have charged.
+            self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
+            raise
         except StoreError as error:
             self._complain(error)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
@@ -480,6 +491,8 @@ _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, o
 """Stands for a query that has not been read: it will be charged something in every unit."""
 
 _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
+
+_TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})
 
 _NEVER_ASKED = frozenset({OPEN})
 """Kinds of `StoreError` after which the store has certainly not charged anything."""
