@@ -21,6 +21,7 @@ from pydantic import (
     AnyHttpUrl,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     IPvAnyNetwork,
@@ -98,6 +99,15 @@ def _absolute(path: str) -> str:
     return path
 
 
+def _several(per: object) -> object:
+    """One attribute stands for a list of one."""
+    if not isinstance(per, str):
+        return per
+    if per not in set(Attribute):
+        raise ValueError(f"must be one of {', '.join(Attribute)}, or a list of them")
+    return (per,)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -109,7 +119,7 @@ class LimitSettings(_Section):
     unit: Name
     rate: str | None = None
     count: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
-    per: Attribute | tuple[Attribute, ...] = Attribute.KEY
+    per: Annotated[tuple[Attribute, ...], BeforeValidator(_several)] = (Attribute.KEY,)
     algorithm: Algorithm = Algorithm.SLIDING_WINDOW
     burst: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
     time_zone: ZoneName | None = None
@@ -128,8 +138,8 @@ class LimitSettings(_Section):
 
     @field_validator("per")
     @classmethod
-    def _some(cls, per: Attribute | tuple[Attribute, ...]) -> Attribute | tuple[Attribute, ...]:
-        if not per or (isinstance(per, tuple) and len(set(per)) < len(per)):
+    def _some(cls, per: tuple[Attribute, ...]) -> tuple[Attribute, ...]:
+        if not per or len(set(per)) < len(per):
             raise ValueError('name an attribute, or several that differ: `per = ["org", "model"]`')
         return per
 
@@ -168,7 +178,7 @@ class LimitSettings(_Section):
         return Limit(
             self.name,
             self.unit,
-            self.per if isinstance(self.per, tuple) else (self.per,),
+            self.per,
             Algorithm.LEASES if self.unit == Unit.CONCURRENCY else self.algorithm,
             self.windows,
             Match(self.models, self.routes, self.methods),
@@ -430,6 +440,8 @@ def default_routes() -> tuple[RouteSettings, ...]:
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
         "/v1/messages": "anthropic.messages",
+        "/v1/models/*:generateContent": "gemini.generate",
+        "/v1/models/*:streamGenerateContent": "gemini.generate",
         "/v1beta/models/*:generateContent": "gemini.generate",
         "/v1beta/models/*:streamGenerateContent": "gemini.generate",
         "/api/chat": "ollama.chat",
@@ -471,7 +483,7 @@ class Settings(BaseSettings):
     enforce_percent: Percent = 100
     unknown_paths: Literal["deny", "count", "pass"] = "deny"
     on_store_error: OnStoreError = OnStoreError.LOCAL
-    reload_seconds: Seconds = 1
+    reload_seconds: Annotated[float, Field(gt=0, le=3)] = 1
     default_tier: Name = "default"
     data_dir: Path = Path(".guard")
     store: StoreSettings = StoreSettings()

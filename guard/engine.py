@@ -8,6 +8,7 @@ import math
 import random
 import secrets
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.store.debts import Debt
     from guard.store.keys import Keys
-    from guard.store.redis import Verdict
+    from guard.store.redis import Block, Verdict
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
@@ -60,6 +61,12 @@ UNKNOWN_SHARE = 1 / 8
 
 REPAID_AT_ONCE = 50
 """So many debts are charged back in one go, so that a store which has just come back is not run over."""
+
+LONGEST_BLOCK_SECONDS = 3_600.0
+"""A block that was seen is held without the store for as long as it says, but no longer than this."""
+
+MOST_BLOCKS = 10_000
+"""So many are remembered, the latest."""
 
 
 class Store(Protocol):
@@ -160,10 +167,11 @@ class Engine:
         self._renew_seconds = reservation_seconds / 3
         self._worker = secrets.token_hex(8)
         self._breaker = Breaker()
-        self._local = LocalLimiter()
+        self._local = LocalLimiter(lease_seconds=reservation_seconds)
         self._debts = Debts()
         self._owners: dict[tuple[str, Holder], Identity] = {}
         self._refusals = Refusals()
+        self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._complained_at = -math.inf
@@ -188,7 +196,8 @@ class Engine:
         identity = identity.asking(route=route)
         tier, caller = self._caller(identity, method)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
-        found = self._remembered(request_id, identity, tier, caller, demand)
+        untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
+        found = self._remembered(request_id, identity, tier, caller, demand, untold)
         return None if found is None else replace(found, body_read=False)
 
     async def admit(
@@ -291,14 +300,20 @@ class Engine:
         tier: Tier,
         caller: Caller,
         demand: Demand,
+        untold: frozenset[Attribute] = frozenset(),
     ) -> Admission | None:
-        """The refusal of a moment ago, if this request runs into the same limit."""
+        """The refusal of a moment ago, if this request runs into the same limit.
+
+        `untold` is what only the query will say; whom limits that are kept per these hold, nobody knows yet.
+        """
         if caller.mode is not Mode.ENFORCE or not self._refusals:
             return None
         keys = (
             (limit.name, identity.holder(*limit.per))
             for limit in self.policy.applicable(identity, caller)
-            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE and demand.reserve(limit.unit)[0]
+            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE
+            and demand.reserve(limit.unit)[0]
+            and untold.isdisjoint(limit.per)
         )
         decision = self._refusals.find(identity.holders, keys, time.monotonic())
         if decision is None:
@@ -314,9 +329,13 @@ class Engine:
         try:
             with self._breaker.call():
                 verdict = await self._store.admit(blank.request_id, identity, charges, unreported=unreported)
+        except asyncio.CancelledError:
+            # Nobody is left who would settle what the store may have charged.
+            self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
+            raise
         except StoreError as error:
             self._complain(error)
-            decision = self._alone(tier.on_store_error, blank.request_id, charges, mode)
+            decision = self._alone(tier.on_store_error, blank, charges, mode)
             if decision.refused and error.kind not in _NEVER_ASKED:
                 # The store may have charged and only answered too late.
                 self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
@@ -329,6 +348,7 @@ class Engine:
                 on_store_error=tier.on_store_error,
             )
         block = verdict.block
+        self._note_block(identity.principal, block)
         decision = decide(
             verdict.readings, mode, blocked=block is not None, block_us=block.remaining_us if block else None
         )
@@ -337,18 +357,31 @@ class Engine:
         return replace(blank, decision=decision, charges=verdict.charged, expired=verdict.expired)
 
     def _alone(
-        self, on_store_error: OnStoreError, request_id: str, charges: Sequence[Charge], mode: Mode
+        self, on_store_error: OnStoreError, blank: Admission, charges: Sequence[Charge], mode: Mode
     ) -> Decision:
         """The decision without the store."""
+        if time.monotonic() < self._blocked.get(blank.identity.principal, 0.0):
+            return Decision(Action.DENY, Reason.BLOCKED, mode=mode)
         if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
             return Decision(Action.ALLOW, Reason.STORE, mode=mode)
         if on_store_error is OnStoreError.LOCAL:
-            readings = self._local.admit(request_id, charges, self._share, time.time())
+            readings = self._local.admit(blank.request_id, charges, self._share, time.time())
             decision = decide(readings, mode)
             # What one process has left of its share is nobody's business.
             return replace(decision, reason=decision.reason or Reason.STORE, readings=())
         wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
         return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)
+
+    def _note_block(self, principal: Holder, block: Block | None) -> None:
+        """Remember who is blocked, for when the store cannot be asked."""
+        self._blocked.pop(principal, None)
+        if block is not None:
+            seconds = LONGEST_BLOCK_SECONDS
+            if block.remaining_us is not None:
+                seconds = min(seconds, block.remaining_us / MICROSECONDS)
+            self._blocked[principal] = time.monotonic() + seconds
+            if len(self._blocked) > MOST_BLOCKS:
+                self._blocked.popitem(last=False)
 
     @property
     def _share(self) -> float:
@@ -366,18 +399,22 @@ class Engine:
                 self._owners[charge.limit.name, charge.holder] = identity
 
     async def _repay(self) -> None:
-        """Charge what is owed, a few debts at a time."""
-        for debt in self._debts.take(REPAID_AT_ONCE, time.time_ns() // 1000):
-            owner = self._owners[debt.limit.name, debt.holder]
-            try:
-                with self._breaker.call():
-                    await self._store.repay(debt, owner)
-            except StoreError:
-                self._debts.put_back(debt.id)
-            else:
-                self._debts.done(debt.id)
-        if not self._debts:
-            self._owners.clear()
+        """Charge what is owed, a few debts at a time, until all are charged or the store fails again."""
+        while debts := self._debts.take(REPAID_AT_ONCE, time.time_ns() // 1000):
+            if not all(await asyncio.gather(*map(self._repay_one, debts))):
+                return
+        self._owners.clear()
+
+    async def _repay_one(self, debt: Debt) -> bool:
+        try:
+            with self._breaker.call():
+                await self._store.repay(debt, self._owners[debt.limit.name, debt.holder])
+        except StoreError as error:
+            self._complain(error)
+            self._debts.put_back(debt.id)
+            return False
+        self._debts.done(debt.id)
+        return True
 
     async def _renew(self) -> None:
         """Renew the reservations of the requests that have been running for long."""
@@ -385,16 +422,19 @@ class Engine:
         due = [each for each in self._running.values() if now - each.renewed_at > self._renew_seconds]
         for each in due:
             each.renewed_at = now
-            admission = each.admission
-            if admission.store_error is not None:
-                self._local.renew(admission.request_id, time.time())
-                continue
-            try:
-                with self._breaker.call():
-                    await self._store.renew(admission.request_id, admission.identity, admission.charges)
-            except StoreError as error:
-                self._complain(error)
-                return
+        await asyncio.gather(*(self._renew_one(each.admission) for each in due))
+
+    async def _renew_one(self, admission: Admission) -> None:
+        if admission.store_error is not None:
+            self._local.renew(admission.request_id, time.time())
+            return
+        if not any(charge.limit.pending for charge in admission.charges):
+            return
+        try:
+            with self._breaker.call():
+                await self._store.renew(admission.request_id, admission.identity, admission.charges)
+        except StoreError as error:
+            self._complain(error)
 
     def _complain(self, error: StoreError) -> None:
         """Say that the store fails, but not once a request: an outage is trouble enough."""
@@ -451,6 +491,8 @@ _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, o
 """Stands for a query that has not been read: it will be charged something in every unit."""
 
 _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
+
+_TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})
 
 _NEVER_ASKED = frozenset({OPEN})
 """Kinds of `StoreError` after which the store has certainly not charged anything."""

@@ -73,7 +73,6 @@ class Service:
         self.loop = asyncio.get_running_loop()
         self._path = None if isinstance(config, Settings) else config
         self._follows = not isinstance(config, Settings)
-        self._seen = self._files()
         self.settings = config if isinstance(config, Settings) else load(config)
         self._seen = self._files()
         self._installation = Installation.of(self.settings)
@@ -121,18 +120,18 @@ class Service:
             if ordered or self._asked.is_set() or files != self._seen:
                 self._asked.clear()
                 self._seen = files
-                self._reload()
+                await self._reload()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.reload_seconds):
                     await self._asked.wait()
 
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         """Adopt the settings as they stand now, or say why not and go on with the last good ones."""
         if not self._follows:
             return
         try:
-            settings = load(self._path)
-            rules = Rules.of(settings, self._installation.keys)
+            # In a thread, since large files take longer than a request should wait.
+            settings, rules = await asyncio.to_thread(self._read)
         except GuardError as error:
             logger.error("the settings are not reloaded, since they cannot work: %s", error)
             return
@@ -142,14 +141,17 @@ class Service:
         self.engine.adopt(rules.policy)
         logger.info("the settings are reloaded")
 
+    def _read(self) -> tuple[Settings, Rules]:
+        settings = load(self._path)
+        return settings, Rules.of(settings, self._installation.keys)
+
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""
         if not self._follows:
             return {}
         file = find(self._path)
-        named = getattr(self, "settings", None)
-        files = [*([file] if file is not None else []), *(named.files if named is not None else ())]
-        return {each: _state(each) for each in files}
+        named = ([file] if file is not None else []) + list(self.settings.files)
+        return {each: _state(each) for each in named}
 
 
 def _fixed(old: Settings, new: Settings) -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # `tests/fakes.py` is imported by name; with `--import-mode=importlib` nothing else puts it on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import Guarded
+from fakes import Clock, Guarded
 
 # A slow machine is no counterexample.
 hypothesis.settings.register_profile("patient", deadline=None)
@@ -64,6 +64,14 @@ async def store(redis_url: str, keys: Keys) -> AsyncIterator[OperatorStore]:
     store = OperatorStore(keys, partial(nodes_at, RedisURL.parse(redis_url), 5.0), deadline_seconds=5.0)
     yield store
     await store.aclose()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The engine's clock, which the test may put forward."""
+    clock = Clock()
+    monkeypatch.setattr("guard.engine.time", clock)
+    return clock
 
 
 @pytest.fixture

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from guard import GuardMiddleware
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
-from guard.installation import Installation
 from guard.errors import StoreError
+from guard.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.config import Settings
-    from guard.store.redis import RedisStore, Verdict
+    from guard.store.operator import Control, OperatorStore
+    from guard.store.redis import Verdict
     from guard.telemetry import Hook
 
 
@@ -147,26 +149,91 @@ class Guarded:
             )
         return found
 
+    async def hear(self) -> None:
+        """Hear what the operator has ordered for all, as happens by itself once a second or so."""
+        service = await self.middleware._opened()
+        await service.engine.watch()
+
+
+class Clock:
+    """Stands in for the `time` module: true time, and as far ahead of it as the test says."""
+
+    def __init__(self) -> None:
+        self.ahead_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_seconds
+
+    def time(self) -> float:
+        return time.time() + self.ahead_seconds
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead_seconds * 1e9)
+
+
+class TimedStore:
+    """A store that goes by the test's clock instead of the server's."""
+
+    def __init__(self, store: OperatorStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def admit(self, *arguments: Any, **named: Any) -> Verdict:
+        return await self._store.admit(*arguments, now_us=self._now_us, **named)
+
+    async def settle(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.settle(*arguments, now_us=self._now_us, **named)
+
+    async def release(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.release(*arguments, now_us=self._now_us, **named)
+
+    async def renew(self, *arguments: Any, **named: Any) -> int:
+        return await self._store.renew(*arguments, now_us=self._now_us, **named)
+
+    async def repay(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.repay(*arguments, now_us=self._now_us, **named)
+
+    async def control(self, worker: str | None = None) -> Control:
+        return await self._store.control(worker)
+
+    async def leave(self, worker: str) -> None:
+        await self._store.leave(worker)
+
+    @property
+    def _now_us(self) -> int:
+        return self._clock.time_ns() // 1000
+
 
 class FlakyStore:
     """A store that cannot answer as long as `broken` says so."""
 
-    def __init__(self, store: RedisStore, kind: str = "connection") -> None:
+    def __init__(self, store: OperatorStore, kind: str = "connection") -> None:
         self.broken = True
         self._store = store
         self._kind = kind
 
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
-        if self.broken:
-            raise StoreError("broken", kind=self._kind)
-        return await self._store.admit(*arguments, **named)
+        return await self._working().admit(*arguments, **named)
 
     async def settle(self, *arguments: Any, **named: Any) -> bool:
-        if self.broken:
-            raise StoreError("broken", kind=self._kind)
-        return await self._store.settle(*arguments, **named)
+        return await self._working().settle(*arguments, **named)
 
     async def release(self, *arguments: Any, **named: Any) -> bool:
+        return await self._working().release(*arguments, **named)
+
+    async def renew(self, *arguments: Any, **named: Any) -> int:
+        return await self._working().renew(*arguments, **named)
+
+    async def repay(self, *arguments: Any, **named: Any) -> bool:
+        return await self._working().repay(*arguments, **named)
+
+    async def control(self, worker: str | None = None) -> Control:
+        return await self._working().control(worker)
+
+    async def leave(self, worker: str) -> None:
+        await self._working().leave(worker)
+
+    def _working(self) -> OperatorStore:
         if self.broken:
             raise StoreError("broken", kind=self._kind)
-        return await self._store.release(*arguments, **named)
+        return self._store

@@ -16,7 +16,8 @@ from guard import ConfigError, load
 from guard.config import Settings
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, Unit, Window
-from guard.core.policy import Mode, OnStoreError, RouteAction
+from guard.core.modes import Mode, Rollout
+from guard.core.policy import OnStoreError, RouteAction
 
 LIMIT = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "1/second"\n'
 
@@ -39,9 +40,27 @@ class TestLoading:
     def test_without_a_file_there_are_limits_and_closed_paths(self) -> None:
         policy = load().policy()
         assert policy.tiers["default"].limits
-        assert policy.mode is Mode.ENFORCE
-        assert policy.route("POST", "/v1/chat/completions").action is RouteAction.GUARD
-        assert policy.route("POST", "/v1/embeddings").action is RouteAction.DENY
+        assert policy.rollout == Rollout(Mode.ENFORCE, 100)
+        assert {tier.on_store_error for tier in policy.tiers.values()} == {OnStoreError.LOCAL}
+        for path in (
+            "/v1/chat/completions",
+            "/v1/completions",
+            "/v1/responses",
+            "/v1/embeddings",
+            "/v1/messages",
+            "/v1/models/gemini-x:generateContent",
+            "/v1/models/gemini-x:streamGenerateContent",
+            "/v1beta/models/gemini-x:generateContent",
+            "/v1beta/models/gemini-x:streamGenerateContent",
+            "/api/chat",
+            "/api/generate",
+        ):
+            assert policy.route("POST", path).action is RouteAction.GUARD, path
+            assert policy.route("GET", path).action is not RouteAction.GUARD, path
+        for path in ("/v1/models", "/v1/models/x", "/v1beta/models", "/api/tags"):
+            assert policy.route("GET", path).action is RouteAction.COUNT, path
+        for path in ("/v1/batches", "/v1/files", "/v1beta/models/x:countTokens", "/api/pull", "/"):
+            assert policy.route("POST", path).action is RouteAction.DENY, path
 
     def test_a_file_in_the_folder_is_found(self, tmp_path: Path) -> None:
         written(tmp_path, 'mode = "shadow"')
@@ -183,9 +202,10 @@ class TestLoading:
         """
         policy = load(written(tmp_path, text)).policy()
         a, b = policy.tiers["default"].limits
-        assert (a.unit, a.per, a.algorithm) == (Unit.TOKENS, Attribute.ORG, Algorithm.SLIDING_WINDOW)
+        assert (a.unit, a.per, a.algorithm) == (Unit.TOKENS, (Attribute.ORG,), Algorithm.SLIDING_WINDOW)
         assert a.windows == (Window(20, 1, 20), Window(10, 30, 10))
-        assert (b.per, b.algorithm, b.windows) == (Attribute.KEY, Algorithm.GCRA, (Window(100, 86_400, 250),))
+        assert (b.per, b.algorithm) == ((Attribute.KEY,), Algorithm.GCRA)
+        assert b.windows == (Window(100, 86_400, 250),)
         assert policy.tiers["default"].on_store_error is OnStoreError.DENY
         assert policy.tiers["empty"].on_store_error is OnStoreError.ALLOW
 
@@ -200,7 +220,7 @@ class TestErrors:
             ("[stor]", "guard.toml: stor: no such setting; did you mean `store`?"),
             ("[store]\nredisurl = 1", "guard.toml: store.redisurl"),
             ("[store]\ndeadline_ms = 0", "guard.toml: store.deadline_ms = 0: Input should be greater than 0"),
-            ('[store]\nredis_url = "http://x"', "starts with redis://, rediss:// or unix://"),
+            ('[store]\nredis_url = "http://x"', "redis_url is not a URL of"),
             ('[store]\nredis_url = "redis://x"', "set `identity.pepper` too"),
             ('[identity]\npepper = "short"', "at least 16 characters"),
             ('[identity.headers]\nuser = "x-user"', "believed only from `trusted_proxies`"),
@@ -220,7 +240,7 @@ class TestErrors:
             ('[[routes]]\npath = "v1"', "guard.toml: routes[0].path = 'v1': a path starts with `/`"),
             (
                 '[[routes]]\npath = "/v1"',
-                '`action = "guard"` needs a `dialect` (openai.chat, anthropic.messages)',
+                'routes[0]: `action = "guard"` needs a `dialect` (',
             ),
             ('[[routes]]\npath = "/v1"\ndialect = "openai"', "'openai' is no dialect"),
             (
@@ -245,11 +265,11 @@ class TestErrors:
                 LIMIT.replace('"1/second"', "7"),
                 "tiers.default.limits[0].rate = 7: Input should be a valid string",
             ),
-            (LIMIT.replace('rate = "1/second"', ""), "tiers.default.limits[0].rate: must be given"),
+            (LIMIT.replace('rate = "1/second"', ""), "tiers.default.limits[0]: must have a `rate`"),
             (LIMIT.replace('name = "l"', ""), "tiers.default.limits[0].name: must be given"),
             (LIMIT.replace('"l"', '"' + "l" * 33 + '"'), "at most 32"),
             (LIMIT.replace('"l"', '""'), "at most 32"),
-            (LIMIT.replace('"requests"', '"cost"'), "tiers.default.limits[0].unit = 'cost'"),
+            (LIMIT.replace('"requests"', '"token"'), "'token' is no unit; did you mean `tokens`?"),
             (LIMIT + 'algorithm = "bucket"', "tiers.default.limits[0].algorithm = 'bucket'"),
             (LIMIT + 'algorithm = "gcra"\nburst = 0', "limits[0].burst = 0: Input should be greater than 0"),
             (LIMIT + 'algorithm = "gcra"\nburst = 1.5', "limits[0].burst = 1.5"),
@@ -275,7 +295,7 @@ class TestErrors:
             ("[[routes]]\npath = '/x'\nmethods = 'GET'", "routes[0].methods = 'GET'"),
             ("[[routes]]\npath = '/x'\naction = 'block'", "routes[0].action = 'block'"),
             ("unknown_paths = 'guard'", "unknown_paths = 'guard': Input should be 'deny', 'count' or 'pass'"),
-            ("zzz = 1", "zzz = 1: no such setting; there are mode, unknown_paths,"),
+            ("zzz = 1", "zzz = 1: no such setting; there are mode, enforce_percent,"),
             ("\nmode = 1 2", "(at line 2, column 10)"),
             ("\n\n[store\n", "not TOML: Expected ']' at the end of a table declaration (at line 3,"),
             (LIMIT.replace('"1/second"', '"1/minute;2/minute"'), "two windows of the same length"),
@@ -283,8 +303,12 @@ class TestErrors:
             (LIMIT + "brst = 3", "tiers.default.limits[0].brst = 3: no such setting; did you mean `burst`?"),
             (LIMIT + "burst = 3", "`burst` belongs to `algorithm"),
             (LIMIT.replace("1/second", "1/second;9/minute") + 'algorithm = "gcra"\nburst = 3', "one window"),
-            (LIMIT + LIMIT, "two limits are named 'l'"),
-            (LIMIT + 'per = "team"', "tiers.default.limits[0].per = 'team'"),
+            (LIMIT + LIMIT, "two limits of tier 'default' are named 'l'"),
+            (LIMIT + 'per = "team"', "tiers.default.limits[0].per = 'team': must be one of key, user, org,"),
+            (LIMIT + 'per = ["org", "team"]', "tiers.default.limits[0].per[1] = 'team'"),
+            (LIMIT + 'per = ["org", "org"]', "tiers.default.limits[0].per: name an attribute, or several"),
+            (LIMIT + "per = []", "tiers.default.limits[0].per: name an attribute, or several"),
+            (LIMIT + "per = 3", "tiers.default.limits[0].per = 3"),
             ('[backend]\nurl = "ftp://x"', "guard.toml: backend.url"),
         ],
     )

@@ -1,46 +1,59 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import FlakyStore
+from fakes import Clock, FlakyStore, TimedStore
 
+from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.policy import Action, Mode, OnStoreError, Policy, Reason, RouteAction, Tier
+from guard.core.modes import Mode, Rollout
+from guard.core.policy import Action, Caller, OnStoreError, Policy, Reason, RouteAction, Tier
+from guard.core.prices import PriceTable
 from guard.core.query import Query, Usage
 from guard.engine import Engine
+from guard.store.breaker import Breaker
 
 if TYPE_CHECKING:
-    from guard.store.redis import RedisStore
+    from guard.store.operator import OperatorStore
+    from guard.store.redis import Verdict
     from guard.telemetry import Event
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
-QUERY = Query("m", (), stream=False, max_output_tokens=100, n=1, input_tokens=10)
+QUERY = Query("m", (), stream=False, max_output_tokens=100, n=1, input_bytes=40, other_tokens=0)
 LIMITS = tuple(
-    Limit(name, unit, Attribute.KEY, Algorithm.SLIDING_WINDOW, (Window(count, 3600, count),))
+    Limit(name, unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(count, 3600, count),))
     for name, unit, count in (("requests", Unit.REQUESTS, 3), ("tokens", Unit.TOKENS, 1000))
 )
 
 
 def policy(on_store_error: OnStoreError = OnStoreError.DENY, mode: Mode = Mode.ENFORCE) -> Policy:
     return Policy(
-        mode=mode,
+        rollout=Rollout(mode),
         tiers={"default": Tier("default", LIMITS, on_store_error)},
         default_tier="default",
         routes=(),
         unknown_paths=RouteAction.DENY,
-        max_output_tokens={},
+        max_output_tokens=GlobTable.of({}),
         default_max_output_tokens=4096,
+        prices=PriceTable.of({}),
     )
 
 
-async def left(store: RedisStore) -> list[int]:
+def owed(identity: Identity, query: Query) -> tuple[Charge, ...]:
+    return policy().reserve(identity, policy().demand(identity, query), Caller())
+
+
+async def left(store: OperatorStore) -> list[int]:
     verdict = await store.look(ALICE, [Charge(limit, ALICE.principal, 0) for limit in LIMITS])
     return [reading.remaining for reading in verdict.readings]
 
 
-async def test_an_estimate_is_reserved_and_settled_to_the_usage(store: RedisStore) -> None:
+async def test_an_estimate_is_reserved_and_settled_to_the_usage(store: OperatorStore) -> None:
     engine = Engine(policy(), store, store.keys, hooks=())
     admission = await engine.admit("r", ALICE, QUERY, "/")
     assert not admission.refused
@@ -49,7 +62,7 @@ async def test_an_estimate_is_reserved_and_settled_to_the_usage(store: RedisStor
     assert await left(store) == [2, 1000 - 46]
 
 
-async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: RedisStore) -> None:
+async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: OperatorStore) -> None:
     flaky = FlakyStore(store)
     engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
     admission = await engine.admit("r", ALICE, QUERY, "/")
@@ -60,10 +73,10 @@ async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: R
     assert await left(store) == [2, 1000 - 46]
 
 
-async def test_what_timed_out_but_was_charged_is_given_back_when_it_is_denied(store: RedisStore) -> None:
+async def test_what_timed_out_but_was_charged_is_given_back_when_it_is_denied(store: OperatorStore) -> None:
     flaky = FlakyStore(store, "timeout")
     engine = Engine(policy(), flaky, store.keys, hooks=())
-    await store.admit("r", ALICE, policy().reserve(ALICE, QUERY))  # the script ran, only its answer was late
+    await store.admit("r", ALICE, owed(ALICE, QUERY))  # the script ran, only its answer was late
     admission = await engine.admit("r", ALICE, QUERY, "/")
     assert admission.refused
     assert admission.decision.retry_after_us is not None
@@ -74,20 +87,21 @@ async def test_what_timed_out_but_was_charged_is_given_back_when_it_is_denied(st
 
 
 async def test_what_timed_out_but_was_charged_is_not_charged_twice_when_it_is_allowed(
-    store: RedisStore,
+    store: OperatorStore,
 ) -> None:
     flaky = FlakyStore(store, "timeout")
     engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
-    await store.admit("r", ALICE, policy().reserve(ALICE, QUERY))
+    await store.admit("r", ALICE, owed(ALICE, QUERY))
     admission = await engine.admit("r", ALICE, QUERY, "/")
     flaky.broken = False
     await engine.settle(admission, Usage(12, 34), 200)
+    await engine.drain()
     assert await left(store) == [2, 1000 - 46]
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(Mode.ENFORCE, True), (Mode.SHADOW, False)])
 async def test_shadow_decides_alike_and_charges_alike(
-    store: RedisStore, mode: Mode, *, refused: bool
+    store: OperatorStore, mode: Mode, *, refused: bool
 ) -> None:
     events: list[Event] = []
     engine = Engine(policy(mode=mode), store, store.keys, hooks=[events.append])
@@ -97,8 +111,239 @@ async def test_shadow_decides_alike_and_charges_alike(
             engine.refuse(admission, 429)
         else:
             await engine.settle(admission, Usage(1, 1), 200)
-    assert admission.decision.refused
+    assert admission.decision.action is Action.THROTTLE
     assert admission.refused is refused
+    assert admission.decision.mode is mode
     assert await left(store) == [0, 1000 - 6]
     assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE]
     assert events[3].limits == ("requests",)
+
+
+SLOT = Limit("slot", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(1, 0, 1),))
+PER_END_USER = Limit(
+    "end-users",
+    Unit.REQUESTS,
+    (Attribute.END_USER,),
+    Algorithm.SLIDING_WINDOW,
+    (Window(1, 3600, 1),),
+)
+
+
+def holding(*limits: Limit, on_store_error: OnStoreError = OnStoreError.DENY) -> Policy:
+    """A policy of these limits alone."""
+    return replace(policy(), tiers={"default": Tier("default", limits, on_store_error)})
+
+
+class TestRenewal:
+    async def test_a_slot_is_kept_as_long_as_its_request_runs(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(holding(SLOT), TimedStore(store, clock), store.keys, hooks=())
+        long = await engine.admit("long", ALICE, QUERY, "/")
+        for _ in range(10):
+            clock.ahead_seconds += 25
+            await engine.watch()
+        assert (await engine.admit("next", ALICE, QUERY, "/")).refused
+        await engine.settle(long, Usage(1, 1), 200)
+        assert not (await engine.admit("after", ALICE, QUERY, "/")).refused
+
+    async def test_the_slot_of_a_process_that_died_is_free_after_a_minute(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        dead, living = (Engine(holding(SLOT), TimedStore(store, clock), store.keys, hooks=()) for _ in "ab")
+        await dead.admit("long", ALICE, QUERY, "/")
+        clock.ahead_seconds = 59
+        await living.watch()
+        assert (await living.admit("early", ALICE, QUERY, "/")).refused
+        clock.ahead_seconds = 61
+        assert not (await living.admit("late", ALICE, QUERY, "/")).refused
+
+    async def test_tokens_stay_reserved_as_long_as_the_request_runs(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(holding(*LIMITS), TimedStore(store, clock), store.keys, hooks=())
+        big = replace(QUERY, max_output_tokens=900)
+        long = await engine.admit("long", ALICE, big, "/")
+        for _ in range(4):
+            clock.ahead_seconds += 25
+            await engine.watch()
+        assert (await engine.admit("next", ALICE, big, "/")).refused
+        await engine.settle(long, Usage(10, 20), 200)
+        assert not (await engine.admit("after", ALICE, replace(big, max_output_tokens=800), "/")).refused
+
+
+class TestCancelling:
+    async def test_a_caller_who_is_gone_before_the_store_has_answered_holds_nothing(
+        self, store: OperatorStore
+    ) -> None:
+        class Slow(FlakyStore):
+            async def admit(self, *arguments: Any, **named: Any) -> Verdict:
+                verdict = await super().admit(*arguments, **named)
+                charged.set()
+                await asyncio.Future()
+                return verdict
+
+        charged = asyncio.Event()
+        slow = Slow(store)
+        slow.broken = False
+        engine = Engine(holding(SLOT, *LIMITS), slow, store.keys, hooks=())
+        asking = asyncio.create_task(engine.admit("gone", ALICE, QUERY, "/"))
+        await charged.wait()
+        assert await left(store) == [2, 1000 - 110]
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await engine.drain()
+        assert await left(store) == [3, 1000]
+        assert (await store.admit("next", ALICE, [Charge(SLOT, ALICE.principal, 1)])).admitted
+
+    async def test_a_caller_who_is_cancelled_while_its_answer_is_settled_is_charged(
+        self, store: OperatorStore
+    ) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        admission = await engine.admit("r", ALICE, QUERY, "/")
+        settling = asyncio.create_task(engine.settle(admission, Usage(12, 34), 200))
+        await asyncio.sleep(0)
+        settling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await settling
+        await engine.drain()
+        assert await left(store) == [2, 1000 - 46]
+
+
+class TestForeseeing:
+    async def test_who_was_refused_is_refused_without_the_store(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        flaky = FlakyStore(store)
+        flaky.broken = False
+        engine = Engine(policy(), flaky, store.keys, hooks=())
+        for number in range(4):
+            last = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        flaky.broken = True
+        clock.ahead_seconds = 0.5
+        again = engine.foresee("again", ALICE, "/", "POST", read=True)
+        assert again is not None
+        assert again.refused
+        assert not again.body_read
+        assert again.store_error is None
+        assert again.decision.reason is Reason.QUOTA
+        assert again.decision.retry_after_us is not None
+        assert last.decision.retry_after_us is not None
+        since = last.decision.retry_after_us - again.decision.retry_after_us
+        assert 500_000 <= since < 1_000_000
+        clock.ahead_seconds = 1.0
+        assert engine.foresee("later", ALICE, "/", "POST", read=True) is None
+
+    async def test_others_are_not_refused_with_it(self, store: OperatorStore) -> None:
+        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert engine.foresee("a", ALICE, "/", "POST", read=True) is not None
+        assert engine.foresee("b", bob, "/", "POST", read=True) is None
+
+    async def test_the_store_hears_later_of_what_was_refused_without_it(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        for number in range(5):
+            assert engine.foresee(f"again{number}", ALICE, "/", "POST", read=True) is not None
+        clock.ahead_seconds = 1.0
+        assert (await engine.admit("last", ALICE, QUERY, "/")).refused
+        record = await store.record(ALICE.principal)
+        assert record is not None
+        assert record.refused == 1 + 5 + 1
+
+    @pytest.mark.parametrize("fact", [Attribute.END_USER, Attribute.MODEL])
+    async def test_a_query_without_a_fact_does_not_have_queries_with_it_refused(
+        self, store: OperatorStore, fact: Attribute
+    ) -> None:
+        """Whom such a limit holds, only the query says: without the fact, it is the caller."""
+        engine = Engine(holding(replace(PER_END_USER, per=(fact,))), store, store.keys, hooks=())
+        nameless = replace(QUERY, model="")
+        assert not (await engine.admit("a", ALICE, nameless, "/")).refused
+        assert (await engine.admit("b", ALICE, nameless, "/")).refused
+        assert engine.foresee("c", ALICE, "/", "POST", read=True) is None
+        named = replace(QUERY, end_user="ann")
+        assert not (await engine.admit("c", ALICE, named, "/")).refused
+        # Where nothing will be read, nothing more is to be learnt.
+        assert engine.foresee("d", ALICE, "/", "POST", read=False) is not None
+
+    async def test_another_policy_makes_it_forget(self, store: OperatorStore) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        engine.adopt(holding(replace(LIMITS[0], windows=(Window(9, 3600, 9),))))
+        assert engine.foresee("again", ALICE, "/", "POST", read=True) is None
+        assert not (await engine.admit("again", ALICE, QUERY, "/")).refused
+
+
+class TestKillSwitch:
+    @pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.OFF])
+    async def test_nothing_bites_further_than_it_says(self, store: OperatorStore, mode: Mode) -> None:
+        engine = Engine(policy(), store, store.keys, hooks=())
+        for number in range(4):
+            last = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert last.refused
+        await store.set_mode(mode)
+        try:
+            control = await engine.watch()
+            assert control is not None
+            assert control.mode is engine.mode is mode
+            assert engine.foresee("a", ALICE, "/", "POST", read=True) is None
+            spared = await engine.admit("a", ALICE, QUERY, "/")
+            assert not spared.refused
+            assert spared.decision.mode is mode
+        finally:
+            await store.set_mode(Mode.ENFORCE)
+        await engine.watch()
+        assert (await engine.admit("b", ALICE, QUERY, "/")).refused
+
+    async def test_it_makes_nothing_stricter(self, store: OperatorStore) -> None:
+        engine = Engine(policy(mode=Mode.SHADOW), store, store.keys, hooks=())
+        await engine.watch()
+        assert engine.mode is Mode.SHADOW
+
+    async def test_what_was_heard_last_holds_while_the_store_is_silent(self, store: OperatorStore) -> None:
+        flaky = FlakyStore(store)
+        flaky.broken = False
+        engine = Engine(policy(OnStoreError.DENY), flaky, store.keys, hooks=())
+        await store.set_mode(Mode.SHADOW)
+        try:
+            await engine.watch()
+        finally:
+            await store.set_mode(Mode.ENFORCE)
+        flaky.broken = True
+        assert await engine.watch() is None
+        assert not (await engine.admit("a", ALICE, QUERY, "/")).refused
+
+
+class TestWithoutTheStore:
+    async def test_what_was_used_while_it_was_not_even_asked_is_owed(
+        self, store: OperatorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.engine.Breaker", partial(Breaker, clock=clock.monotonic))
+        flaky = FlakyStore(store)
+        engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
+        for number in range(6):
+            admission = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        assert admission.store_error == "open"
+        await engine.settle(admission, Usage(12, 34), 200)
+        assert await left(store) == [3, 1000]
+        flaky.broken = False
+        clock.ahead_seconds = 5
+        assert await engine.watch() is not None
+        assert await left(store) == [2, 1000 - 46]
+        await engine.watch()
+        assert await left(store) == [2, 1000 - 46]
+
+    async def test_a_process_admits_its_share_and_no_more(self, store: OperatorStore) -> None:
+        engine = Engine(
+            policy(OnStoreError.LOCAL), FlakyStore(store), store.keys, hooks=(), local_share=2 / 3
+        )
+        admissions = [await engine.admit(f"r{number}", ALICE, QUERY, "/") for number in range(4)]
+        assert [each.refused for each in admissions] == [False, False, True, True]
+        assert all(each.decision.readings == () for each in admissions)

@@ -104,7 +104,7 @@ def test_an_answer_says_whether_its_usage_was_reported() -> None:
     for answer in answers:
         payload = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
         asked = OpenAIChat().read(payload, "/v1/chat/completions")
-        meter = OpenAIChat().meter(asked, streaming=False, hide_usage=False)
+        meter = OpenAIChat().meter(asked, "application/json", hide_usage=False)
         meter.feed(json.dumps(answer).encode())
         meter.finish()
         usages.append(meter.usage.reported)

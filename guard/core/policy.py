@@ -241,8 +241,25 @@ class Decision:
 
     @property
     def told(self) -> tuple[Reading, ...]:
-        """What the client is told about: not what is only tried out."""
-        return tuple(reading for reading in self.readings if reading.enforced)
+        """What the client is told about: not what is only tried out, nor what strangers have left."""
+        return tuple(
+            reading
+            for reading in self.readings
+            if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
+        )
+
+
+_ONES_OWN = frozenset(
+    {
+        Attribute.KEY,
+        Attribute.USER,
+        Attribute.ORG,
+        Attribute.IP,
+        Attribute.NETWORK,
+        Attribute.END_USER,
+    }
+)
+"""A limit per one of these counts what the caller or its own people do."""
 
 
 def decide(

@@ -53,6 +53,7 @@ class ClusterNodes:
         options = {**url.options, "socket_timeout": ANSWER_SECONDS}
         node_options = {**options, "connection_class": url.connection_class}
         nodes = [ClusterNode(host, port, **node_options) for host, port in url.hosts]
+        self._named_nodes = {node.name: node for node in nodes}
         # Without full coverage, the slots that are served are served.
         self._topology = NodesManager(nodes, require_full_coverage=False, connection_kwargs=node_options)
         self._client = RedisCluster(startup_nodes=nodes, require_full_coverage=False, ssl=url.tls, **options)
@@ -143,9 +144,13 @@ class ClusterNodes:
                 await self._topology.initialize()
         except TimeoutError:
             return "no node of the cluster answered in time"
+        except IndexError:  # redis-py's, where it looks for the first master
+            return "the cluster has no masters"
         except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             return str(error)
         finally:
+            # It asks only the nodes that it was told of last, which may be none, or none that lives.
+            self._topology.startup_nodes = {**self._named_nodes, **self._topology.startup_nodes}
             pause = PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             self._next_discovery = asyncio.get_running_loop().time() + pause
         for address in self._connections.keys() - self._masters():

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry, also that of a block without an end."""
 
-WORKER_SECONDS = 5
-"""A process that was not heard of for so long does not serve any more."""
+WORKER_SECONDS = 10
+"""A process that was not heard of for so long does not serve any more; they are heard of every
+`reload_seconds`."""
 
 TERM = Script.load("term")
 EXEMPT = "exempt"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha1
@@ -139,7 +139,7 @@ class RedisStore:
             await asyncio.to_thread(self._server.start)
         try:
             await self._nodes().connect(CONNECT_SECONDS)
-        except (exceptions.RedisError, OSError) as error:
+        except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
             logger.warning("Redis does not answer yet: %s", str(error) or type(error).__name__)
@@ -174,9 +174,11 @@ class RedisStore:
             self._admit(group, place == 0, reservation_id, identity, unreported, now_us, terms)
             for place, group in enumerate(groups)
         )
-        if len(verdicts) == 1:
+        if len(verdicts) == 1 and not self._record_apart(identity):
             return verdicts[0]
         admitted = all(verdict.admitted for verdict in verdicts)
+        if not admitted and reservation_id and self._record_apart(identity):
+            await self._note(identity, {"refused": unreported + 1}, create=identity.verified, now_us=now_us)
         if not admitted and reservation_id:
             # Until this is done, others see these units as used.
             await _all(
@@ -216,6 +218,14 @@ class RedisStore:
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
         create = identity.verified or accepted
+        if self._record_apart(identity):
+            totals = {
+                "admitted": requests,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "cost": cost,
+            }
+            await self._note(identity, totals, create=create, now_us=now_us)
         settled = await _all(
             self._settle(
                 group,
@@ -351,7 +361,7 @@ class RedisStore:
                 *_limit_arguments(charges, now_us),
             ],
         )
-        if record != reservation and index == reservation and (create or requests):
+        if record != reservation and index == reservation and create:
             await self._index(identity)
         return bool(reply[0])
 
@@ -390,6 +400,29 @@ class RedisStore:
                 self._terms.clear()
             self._terms[cached] = (now + TERMS_SECONDS, texts)
         return dict(zip(fields, texts, strict=True))
+
+    def _record_apart(self, identity: Identity) -> bool:
+        """Whether an identity's record lives on another node than what it reserves."""
+        nodes = self._nodes()
+        return nodes.group(self.keys.record(identity)) != nodes.group(self.keys.home(identity))
+
+    async def _note(
+        self, identity: Identity, totals: Mapping[str, int], *, create: bool, now_us: int
+    ) -> None:
+        """Add to a record that no other script can touch; what cannot be noted is not worth an error."""
+        record = self.keys.record(identity)
+        with suppress(StoreError):
+            (there,) = await self._run(
+                NOTE,
+                [self.keys.debt(record, "none"), record],
+                [
+                    now_us,
+                    *self._about(identity, create=create),
+                    *(part for total in totals.items() for part in total),
+                ],
+            )
+            if there:
+                await self._index(identity)
 
     async def _index(self, identity: Identity) -> None:
         """Keep an identity's place in the index, which lives on another node."""
@@ -445,7 +478,7 @@ class RedisStore:
         except (TimeoutError, exceptions.TimeoutError) as error:
             self._revive()
             raise StoreError(f"no answer in {seconds:g} s", kind="timeout") from error
-        except (exceptions.RedisError, OSError) as error:
+        except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             self._revive()
             raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error
 
@@ -493,6 +526,7 @@ ADMIT = Script.load("admit")
 SETTLE = Script.load("settle")
 RENEW = Script.load("renew")
 REPAY = Script.load("repay")
+NOTE = Script.load("note")
 
 
 async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
@@ -580,7 +614,10 @@ _KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
     ("timeout", (exceptions.TimeoutError,)),
     ("loading", (exceptions.BusyLoadingError,)),
     ("masterdown", (exceptions.MasterDownError,)),
-    ("clusterdown", (exceptions.ClusterDownError, exceptions.TryAgainError)),
+    (
+        "clusterdown",
+        (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.RedisClusterException),
+    ),
     ("readonly", (exceptions.ReadOnlyError,)),
     ("memory", (exceptions.OutOfMemoryError,)),
     ("permission", (exceptions.NoPermissionError, exceptions.AuthenticationError)),

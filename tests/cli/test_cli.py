@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from guard import Settings, load
+from guard.core.demand import Demand
 from guard.core.identity import Attribute, Holder, Identity
+from guard.core.policy import Caller, settle
 from guard.core.query import Usage
 from guard.installation import Installation
 
@@ -69,12 +71,10 @@ async def use(settings: Settings, *identities: Identity) -> None:
     installation = Installation.of(settings)
     await installation.store.start()
     for identity in identities:
-        charges = settings.policy().reserve(identity, None)
+        charges = settings.policy().reserve(identity, Demand(), Caller())
         for number in range(2):
             await installation.store.admit(f"r{number}", identity, charges)
-        settled = [
-            type(each)(each.limit, each.holder, 40 if each.limit.unit.reserved else 1) for each in charges
-        ]
+        settled = settle(charges, Demand(), Usage(10, 30))
         await installation.store.settle("r0", identity, settled, Usage(10, 30))
     await installation.store.aclose()
 
@@ -147,7 +147,7 @@ class TestCheck:
     def test_as_data_too(self, folder: Path) -> None:
         policy = json.loads(guard("check", "--json", folder=folder).stdout)
         limit = policy["tiers"]["default"]["limits"][0]
-        assert limit["windows"] == [{"count": 5, "period_seconds": 3600, "burst": 5}]
+        assert limit["windows"] == [{"count": 5, "period_seconds": 3600, "burst": 5, "span": None}]
 
     def test_it_starts_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "guard.toml").write_text(CONFIG)

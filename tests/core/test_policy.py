@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.demand import Demand
+from guard.core.globs import GlobTable
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Window
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
@@ -47,7 +48,7 @@ POLICY = Policy(
         Route("/realtime", frozenset({WEBSOCKET}), RouteAction.COUNT),
     ),
     unknown_paths=RouteAction.DENY,
-    max_output_tokens={"big-*": 7, "*": 3},
+    max_output_tokens=GlobTable.of({"big-*": 7, "*": 3}),
     default_max_output_tokens=5,
     prices=PriceTable.of({"big-*": DEAR, "small": FREE}),
 )
@@ -392,7 +393,7 @@ def test_a_limit_is_found_by_the_holder_that_it_charges(limit: Limit, principal:
 
 def test_the_first_pattern_that_fits_a_model_gives_its_cap() -> None:
     assert [POLICY.output_cap(model) for model in ("big-1", "small")] == [7, 3]
-    assert replace(POLICY, max_output_tokens={}).output_cap("big-1") == 5
+    assert replace(POLICY, max_output_tokens=GlobTable.of({})).output_cap("big-1") == 5
 
 
 def readings(*waits: int | None, enforced: bool = True) -> list[Reading]:
@@ -508,3 +509,20 @@ def test_a_request_is_refused_exactly_where_an_enforced_window_has_no_room(
     if waits:
         longest = None if None in waits else max(wait for wait in waits if wait is not None)
         assert decision.retry_after_us == longest
+
+
+@pytest.mark.parametrize(
+    ("per", "told"),
+    [
+        ((Attribute.KEY,), True),
+        ((Attribute.ORG, Attribute.MODEL), True),
+        ((Attribute.NETWORK,), True),
+        ((Attribute.END_USER,), True),
+        ((Attribute.EVERYTHING,), False),
+        ((Attribute.MODEL,), False),
+        ((Attribute.TIER, Attribute.ROUTE), False),
+    ],
+)
+def test_a_client_is_not_told_what_strangers_have_left(per: tuple[Attribute, ...], *, told: bool) -> None:
+    reading = Reading(replace(REQUESTS, per=per), WINDOW, EVERYTHING, 3, 0, 0)
+    assert bool(decide([reading]).told) is told

@@ -235,6 +235,7 @@ class Held:
     limit: Limit
     states: list[State] = field(default_factory=list)
     pending: dict[str, Ticket] = field(default_factory=dict)
+    lapsed: dict[str, Ticket] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.states = [self._new(window) for window in self.limit.windows]
@@ -265,7 +266,7 @@ class Held:
         if not self.limit.pending or not expired:
             return False
         for name in expired:
-            ticket = self.pending.pop(name)
+            ticket = self.lapsed[name] = self.pending.pop(name)
             self._refund(ticket, ticket.amount)
         self.counted()
         return True
@@ -299,6 +300,9 @@ class Held:
             self.counted()
 
     def renew(self, name: str, expires: int) -> None:
+        """What has lapsed stays given back, but for a lease: its request is running."""
+        if name in self.lapsed and isinstance(self.states[0], Leases):
+            self.reserve(name, self.lapsed.pop(name).amount, expires)
         if name in self.pending and self.limit.pending:
             self.pending[name].expires = expires
 

@@ -128,7 +128,9 @@ class SentinelServer(Server):
     """A Sentinel that watches one master, and is alone in deciding that it is down."""
 
     def __init__(self, folder: Path, master: Server, password: str | None) -> None:
-        super().__init__(folder, **({"requirepass": password} if password else {}))
+        super().__init__(folder)
+        if password:
+            self.options["requirepass"] = password
         self._master = master
 
     def start(self) -> None:

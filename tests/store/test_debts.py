@@ -168,7 +168,8 @@ def test_memory_does_not_grow_with_the_time_that_the_store_is_away() -> None:
             held_bytes.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert held_bytes[-1] - held_bytes[1] < 2_000
+    # Kept one by one, what is added in two days would take more than a megabyte.
+    assert held_bytes[-1] - held_bytes[1] < 100_000
 
 
 @given(
