@@ -13,8 +13,8 @@ windows: requests per second and per minute, tokens per minute and per day.
 A sample is a batch of one case at some concurrency; a round is one batch of each case, in random order, so
 that the machine's moods hit all alike. A round's ratio is between two batches of that round. What is printed
 is the median of those ratios, and in brackets where 95 % of the medians of resampled rounds lie. CPU is that
-of this process, without redis-server's. Times in milliseconds are there to read the ratios by: they are this
-machine's own.
+of this process; redis-server's stands in a column of its own. Times in milliseconds are there to read the
+ratios by: they are this machine's own.
 """
 
 from __future__ import annotations
@@ -213,10 +213,12 @@ async def ask(app: ASGIApp) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Requests of one case: the latency of each, and the CPU time of one on average, in seconds."""
+    """Requests of one case: the latency of each, and the CPU time of one on average, here and in
+    redis-server, in seconds."""
 
     latencies: tuple[float, ...]
     cpu: float
+    redis_cpu: float
 
     @property
     def median(self) -> float:
@@ -234,7 +236,7 @@ def p95(latencies: Iterable[float]) -> float:
     return ordered[int(len(ordered) * 0.95)]
 
 
-async def run_batch(app: ASGIApp, concurrency: int, requests: int) -> Batch:
+async def run_batch(app: ASGIApp, redis: Redis, concurrency: int, requests: int) -> Batch:
     """So many requests, so many at a time."""
     latencies: list[float] = []
 
@@ -243,21 +245,29 @@ async def run_batch(app: ASGIApp, concurrency: int, requests: int) -> Batch:
             seconds = await ask(app)
             latencies.append(seconds)
 
+    redis_cpu = await redis_cpu_seconds(redis)
     cpu = time.process_time()
     await asyncio.gather(*(drive() for _ in range(concurrency)))
-    return Batch(tuple(latencies), (time.process_time() - cpu) / len(latencies))
+    cpu = time.process_time() - cpu
+    redis_cpu = await redis_cpu_seconds(redis) - redis_cpu
+    return Batch(tuple(latencies), cpu / len(latencies), redis_cpu / len(latencies))
+
+
+async def redis_cpu_seconds(redis: Redis) -> float:
+    used = await redis.info("cpu")
+    return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
 async def compare(
-    apps: Mapping[str, ASGIApp], concurrency: int, requests: int, rounds: int
+    apps: Mapping[str, ASGIApp], redis: Redis, concurrency: int, requests: int, rounds: int
 ) -> dict[str, list[Batch]]:
     """The batches of each case, round by round."""
     batches: dict[str, list[Batch]] = {name: [] for name in apps}
     for app in apps.values():
-        await run_batch(app, concurrency, requests)
+        await run_batch(app, redis, concurrency, requests)
     for _ in range(rounds):
         for name in random.sample(list(apps), len(apps)):
-            batches[name].append(await run_batch(apps[name], concurrency, requests))
+            batches[name].append(await run_batch(apps[name], redis, concurrency, requests))
     return batches
 
 
@@ -280,17 +290,18 @@ RATIOS: tuple[tuple[str, Callable[[Batch], float], str], ...] = (
     ("p95", lambda batch: batch.late, SCRIPT),
     ("CPU", lambda batch: batch.cpu, BARE),
     ("CPU", lambda batch: batch.cpu, SCRIPT),
+    ("Redis CPU", lambda batch: batch.redis_cpu, SCRIPT),
 )
 
 
 def report(concurrency: int, batches: Mapping[str, list[Batch]]) -> Iterable[str]:
     """A table: one line a case."""
-    titles = " ".join(f"{f'{what} / {base}':>21}" for what, _, base in RATIOS)
+    titles = " ".join(f"{f'{what} / {base}':>22}" for what, _, base in RATIOS)
     yield f"{f'{concurrency} at a time':<14} {'median ms':>9} {'p95 ms':>8} {'CPU ms':>8} {titles}"
     for name, of_case in batches.items():
         latencies = [latency for batch in of_case for latency in batch.latencies]
         cpu = statistics.median(batch.cpu for batch in of_case)
-        ratios = " ".join(f"{ratio(measure, of_case, batches[base]):>21}" for _, measure, base in RATIOS)
+        ratios = " ".join(f"{ratio(measure, of_case, batches[base]):>22}" for _, measure, base in RATIOS)
         yield (
             f"{name:<14} {statistics.median(latencies) * 1e3:>9.3f} {p95(latencies) * 1e3:>8.3f}"
             f" {cpu * 1e3:>8.3f} {ratios}"
@@ -317,7 +328,7 @@ async def run(options: argparse.Namespace, folder: Path, server: EmbeddedServer)
         }
         for concurrency in options.concurrency:
             requests = concurrency * max(1, options.requests // concurrency)
-            batches = await compare(apps, concurrency, requests, options.rounds)
+            batches = await compare(apps, redis, concurrency, requests, options.rounds)
             print("\n".join(report(concurrency, batches)), flush=True)
 
 
