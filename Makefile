@@ -31,8 +31,9 @@ wheel-test: $(VENV)/dev
 	cp -r tests examples docs README.md pyproject.toml build/wheel
 	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider
 
-# The latency that guard adds, paired and interleaved with the bare backend.
+# What guard costs: beside its peers in one process, then through `guard serve`. Both paired and interleaved.
 bench: $(VENV)/dev
+	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/latency.py
 
 clean:

@@ -193,6 +193,8 @@ class Engine:
 
         `read` says that the request's query will be read, and so be charged for its tokens.
         """
+        if not self._refusals:
+            return None
         identity = identity.asking(route=route)
         tier, caller = self._caller(identity, method)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)

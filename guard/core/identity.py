@@ -53,7 +53,7 @@ class Holder:
     @property
     def parts(self) -> tuple[Holder, ...]:
         """The holder's single values, in order."""
-        return (Holder(self.attribute, self.value), *self.and_)
+        return (Holder(self.attribute, self.value), *self.and_) if self.and_ else (self,)
 
     def __str__(self) -> str:
         parts = ((part.attribute, _escape(part.value)) for part in self.parts)
@@ -62,6 +62,8 @@ class Holder:
     @classmethod
     def together(cls, parts: Sequence[Holder]) -> Holder:
         """One holder of several parts; a part that is there twice counts once."""
+        if len(parts) == 1:
+            return parts[0]
         first, *others = dict.fromkeys(single for part in parts for single in part.parts)
         return cls(first.attribute, first.value, tuple(others))
 

@@ -11,6 +11,7 @@ them: that is the client, and whatever stands further left is its own claim. (RF
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -55,6 +56,7 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+@lru_cache(maxsize=4_096)
 def network_of(address: Address) -> str:
     """The network that stands for a caller without a credential: an IPv4 address, or an IPv6 /64."""
     return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))

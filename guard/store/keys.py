@@ -36,6 +36,8 @@ WORKERS = PREFIX + "workers"
 
 DIGESTS_KEPT = 65_536
 """So many digests of holders are remembered: a request names the same holder several times over."""
+IDENTITIES_KEPT = 4_096
+"""For so many identities it is remembered how they are shown."""
 
 _PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK})
 _OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
@@ -58,6 +60,8 @@ class Keys:
         self._pepper = pepper
         self.together = together
         self._digests = lru_cache(DIGESTS_KEPT)(self._hash)
+        self._labels = lru_cache(IDENTITIES_KEPT)(self._label)
+        self._written = lru_cache(IDENTITIES_KEPT)(self._write)
 
     def credential(self, secret: str) -> str:
         """The stable name of a credential that no key file knows: 32 hex digits of a keyed hash."""
@@ -75,12 +79,11 @@ class Keys:
 
     def label(self, holder: Holder) -> str:
         """The holder's name as the store and the operator see it: addresses only as their digest."""
-        return str(self._nameable(holder))
+        return self._labels(holder)
 
     def attributes(self, identity: Identity) -> str:
         """The lasting attributes of an identity as JSON, addresses only as their digest."""
-        holders = (Holder(attribute, value) for attribute, value in identity.lasting.items())
-        return json.dumps({holder.attribute: self._nameable(holder).value for holder in holders})
+        return self._written(tuple(identity.lasting.items()))
 
     def record(self, identity: Identity) -> str:
         """The record of an identity, by its principal; always in the principal's own slot."""
@@ -118,6 +121,13 @@ class Keys:
             return holder
         org = identity.attributes.get(Attribute.ORG)
         return Holder(Attribute.ORG, org) if org else identity.principal
+
+    def _label(self, holder: Holder) -> str:
+        return str(self._nameable(holder))
+
+    def _write(self, attributes: tuple[tuple[Attribute, str], ...]) -> str:
+        holders = (Holder(attribute, value) for attribute, value in attributes)
+        return json.dumps({holder.attribute: self._nameable(holder).value for holder in holders})
 
     def _nameable(self, holder: Holder) -> Holder:
         if not any(part.attribute in _PERSONAL for part in holder.parts):

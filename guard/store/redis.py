@@ -93,10 +93,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What one script can touch: the charges whose keys live in one slot, under one reservation key."""
+    """What one script can touch: the charges whose keys live in one slot, under one reservation key.
+
+    `keys` are the two of each charge, in order.
+    """
 
     near: str
     charges: tuple[Charge, ...]
+    keys: tuple[str, ...]
 
 
 class RedisStore:
@@ -271,10 +275,7 @@ class RedisStore:
         kept = await _all(
             self._run(
                 RENEW,
-                [
-                    self.keys.reservation(group.near, reservation_id),
-                    *self._limit_keys(identity, group.charges),
-                ],
+                [self.keys.reservation(group.near, reservation_id), *group.keys],
                 [now_us, self._reservation_us, *_limit_arguments(group.charges, now_us)],
             )
             for group in self._groups(identity, pending)
@@ -315,7 +316,7 @@ class RedisStore:
                 reservation,
                 *self._record_keys(reservation, group, identity, home),
                 TERMS if terms is None else reservation,
-                *self._limit_keys(identity, group.charges),
+                *group.keys,
             ],
             [
                 now_us,
@@ -348,7 +349,7 @@ class RedisStore:
         record, index = self._record_keys(reservation, group, identity, home)
         reply = await self._run(
             SETTLE,
-            [reservation, record, index, *self._limit_keys(identity, charges)],
+            [reservation, record, index, *group.keys],
             [
                 now_us,
                 reservation_id,
@@ -369,11 +370,13 @@ class RedisStore:
         """The charges by where their keys live; the identity's own first, which has the reservation."""
         nodes = self._nodes()
         home = self.keys.home(identity)
-        grouped: dict[int, tuple[str, list[Charge]]] = {nodes.group(home): (home, [])}
+        grouped: dict[int, tuple[str, list[Charge], list[str]]] = {nodes.group(home): (home, [], [])}
         for charge in charges:
-            state = self.keys.limit(charge.limit, charge.holder, identity)[0]
-            grouped.setdefault(nodes.group(state), (state, []))[1].append(charge)
-        return [Group(near, tuple(of_group)) for near, of_group in grouped.values()]
+            keys = self.keys.limit(charge.limit, charge.holder, identity)
+            _, of_group, keys_of_group = grouped.setdefault(nodes.group(keys[0]), (keys[0], [], []))
+            of_group.append(charge)
+            keys_of_group += keys
+        return [Group(near, tuple(held), tuple(names)) for near, held, names in grouped.values()]
 
     def _apart(self, groups: Sequence[Group]) -> bool:
         """Whether the operator's terms live where the scripts that need them cannot read them."""
@@ -446,9 +449,6 @@ class RedisStore:
             record if home and nodes.group(record) == slot else reservation,
             IDENTITIES if home and nodes.group(IDENTITIES) == slot else reservation,
         )
-
-    def _limit_keys(self, identity: Identity, charges: Sequence[Charge]) -> list[str]:
-        return [key for charge in charges for key in self.keys.limit(charge.limit, charge.holder, identity)]
 
     def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
         label = self.keys.label(identity.principal)
