@@ -71,9 +71,10 @@ class Service:
         self, config: str | Path | Settings | None, hooks: Iterable[Hook], *, reload_on_sighup: bool = False
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._path = None if isinstance(config, Settings) else config
+        # A file that was found and then goes is an edit that cannot work, not an order to do without.
+        self._path = None if isinstance(config, Settings) else find(config)
         self._follows = not isinstance(config, Settings)
-        self.settings = config if isinstance(config, Settings) else load(config)
+        self.settings = config if isinstance(config, Settings) else load(self._path)
         self._seen = self._files()
         self._installation = Installation.of(self.settings)
         self.rules = Rules.of(self.settings, self._installation.keys)

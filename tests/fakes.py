@@ -149,6 +149,11 @@ class Guarded:
             )
         return found
 
+    async def settled(self) -> None:
+        """Wait for what is settled in the background."""
+        service = await self.middleware._opened()
+        await service.engine.drain()
+
     async def hear(self) -> None:
         """Hear what the operator has ordered for all, as happens by itself once a second or so."""
         service = await self.middleware._opened()

@@ -1,0 +1,220 @@
+"""How a server that runs follows its settings, and what the operator orders."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+from fakes import Guarded, call
+
+from guard import GuardMiddleware, load
+from guard.admin import Operator
+from guard.core.modes import Mode
+from guard.demo.model import FakeModel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    MakeGuarded = Callable[..., Guarded]
+
+KEY = {"authorization": "Bearer sk-test"}
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
+OFTEN = "reload_seconds = 0.01\n"
+
+
+class Running:
+    """A guarded app whose settings are in a file that the test edits."""
+
+    def __init__(self, file: Path, redis_url: str) -> None:
+        self.file = file
+        self._store = f'[store]\nredis_url = "{redis_url}"\ndeadline_ms = 5000\n'
+        self._store += f'[identity]\npepper = "{secrets.token_hex(16)}"\n'
+        self.middleware: GuardMiddleware
+
+    def write(self, count: int, *, identity: str = "") -> None:
+        """Settings with a limit of so many requests."""
+        limit = f'[[tiers.default.limits]]\nname = "r"\nunit = "requests"\nrate = "{count}/hour"\n'
+        self.edit(f"{OFTEN}{self._store}{identity}{limit}")
+
+    def edit(self, text: str) -> None:
+        """Put these settings in the place of the others, as an editor does."""
+        new = self.file.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self.file)
+
+    async def limit(self) -> str:
+        """The limit that a request is told."""
+        answer = await call(self.middleware, body=CHAT, headers=KEY)
+        return answer.headers["x-ratelimit-limit-requests"]
+
+
+@pytest.fixture
+async def running(tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Running]:
+    caplog.set_level(logging.INFO, "guard")
+    running = Running(tmp_path / "guard.toml", redis_url)
+    running.write(100)
+    running.middleware = GuardMiddleware(FakeModel(), running.file, hooks=())
+    yield running
+    await running.middleware.aclose()
+
+
+async def logged(caplog: pytest.LogCaptureFixture, text: str, times: int = 1) -> str:
+    """What the log says, as soon as it has said this so often."""
+    async with asyncio.timeout(10):
+        while caplog.text.count(text) < times:  # noqa: ASYNC110 - a log has no event to wait for
+            await asyncio.sleep(0.005)
+    return caplog.text
+
+
+class TestReloading:
+    async def test_a_file_that_changes_is_read_again(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert await running.limit() == "100"
+        running.write(7)
+        await logged(caplog, "the settings are reloaded")
+        assert await running.limit() == "7"
+
+    @pytest.mark.parametrize(
+        ("broken", "reason"),
+        [
+            ("mode = ", "not TOML"),
+            ("mod = 1", "did you mean `mode`?"),
+            ('[identity]\nkeys_file = "none.toml"', "none.toml"),
+            ('[models]\nprices_file = "none.json"', "none.json"),
+            ('[models.tokenizers]\n"m" = "none.json"', "none.json"),
+            ('[[routes]]\npath = "/x"\ndialect = "klingon"', "'klingon' is no dialect"),
+            ('[[overrides]]\nholder = "key:a"\nlimit = "nope"\nexempt = true', "no limit is named 'nope'"),
+        ],
+    )
+    async def test_an_edit_that_cannot_work_leaves_the_last_good_settings_and_says_why(
+        self, running: Running, caplog: pytest.LogCaptureFixture, broken: str, reason: str
+    ) -> None:
+        assert await running.limit() == "100"
+        running.edit(broken)
+        said = await logged(caplog, "the settings are not reloaded, since they cannot work")
+        assert reason in said
+        assert await running.limit() == "100"
+        running.write(9)
+        await logged(caplog, "the settings are reloaded")
+        assert await running.limit() == "9"
+
+    async def test_a_file_that_is_gone_for_a_moment_leaves_the_last_good_settings(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert await running.limit() == "100"
+        running.file.unlink()
+        await logged(caplog, "the settings are not reloaded")
+        assert await running.limit() == "100"
+
+    async def test_so_it_does_where_the_file_was_found_without_being_named(
+        self, running: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(running.file.parent)
+        running.middleware = GuardMiddleware(FakeModel(), hooks=())
+        assert await running.limit() == "100"
+        running.file.unlink()
+        await logged(caplog, "the settings are not reloaded")
+        assert await running.limit() == "100"
+
+    async def test_a_file_that_the_settings_name_is_followed_too(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        keys = running.file.with_name("keys.toml")
+        keys.write_text("")
+        running.write(100, identity='keys_file = "keys.toml"\nunknown_keys = "refuse"\n')
+        assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 401
+        keys.write_text("[mine")
+        await logged(caplog, "the settings are not reloaded")
+        keys.write_text(f'[mine]\nsha256 = "{sha256(b"sk-test").hexdigest()}"\n')
+        await logged(caplog, "the settings are reloaded")
+        assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 200
+
+    async def test_a_request_under_way_ends_by_the_settings_that_it_began_with(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        slow = {"model": "m", "messages": [{"role": "user", "content": "words=20 delay_ms=10"}]}
+        under_way = asyncio.create_task(call(running.middleware, body={**slow, "stream": True}, headers=KEY))
+        while running.middleware._service is None:  # noqa: ASYNC110 - nobody says when it is open
+            await asyncio.sleep(0)
+        running.edit('unknown_paths = "deny"\nroutes = []\n' + running.file.read_text())
+        await logged(caplog, "the settings are reloaded")
+        assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 404
+        answer = await under_way
+        assert answer.status == 200
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+
+    async def test_what_only_a_start_reads_is_said_to_wait_for_one(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert await running.limit() == "100"
+        running.edit(running.file.read_text().replace("deadline_ms = 5000", "deadline_ms = 4000"))
+        assert "[store] has changed, which takes effect at the next start" in await logged(
+            caplog, "the settings are reloaded"
+        )
+
+    async def test_settings_that_are_no_file_are_not_followed(
+        self, guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = guarded(FakeModel(), reload_seconds=0.01)
+        assert (await call(app, body=CHAT, headers=KEY)).status == 200
+        async with Operator(app.settings) as operator:
+            await operator.reload()
+        await app.hear()
+        assert "reloaded" not in caplog.text
+
+
+class TestOrders:
+    async def test_a_reload_reaches_every_process(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Also where no file has changed, as when variables of the environment are read from elsewhere."""
+        other = Running(running.file, "")
+        other.middleware = GuardMiddleware(FakeModel(), running.file, hooks=())
+        try:
+            assert [await each.limit() for each in (running, other)] == ["100", "100"]
+            async with Operator(load(running.file)) as operator:
+                while await operator.reload() < 2:  # noqa: ASYNC110 - nobody says when they are heard of
+                    await asyncio.sleep(0)
+            await logged(caplog, "the settings are reloaded", times=2)
+        finally:
+            await other.middleware.aclose()
+
+    async def test_the_hangup_signal_has_the_settings_read_again(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        running.middleware = GuardMiddleware(FakeModel(), running.file, hooks=(), reload_on_sighup=True)
+        try:
+            assert await running.limit() == "100"
+            assert "reloaded" not in caplog.text
+            os.kill(os.getpid(), signal.SIGHUP)
+            await logged(caplog, "the settings are reloaded")
+        finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+
+    @pytest.mark.parametrize("mode", [Mode.SHADOW, Mode.OFF])
+    async def test_the_kill_switch_lets_everything_through_until_it_is_turned_back(
+        self, guarded: MakeGuarded, mode: Mode
+    ) -> None:
+        app = guarded(FakeModel(), {"name": "r", "unit": "requests", "rate": "1/hour"})
+
+        async def statuses() -> list[int]:
+            return [(await call(app, body=CHAT, headers=KEY)).status for _ in range(3)]
+
+        assert await statuses() == [200, 429, 429]
+        async with Operator(app.settings) as operator:
+            await operator.set_mode(mode)
+            try:
+                await app.hear()
+                assert await statuses() == [200, 200, 200]
+            finally:
+                await operator.set_mode(Mode.ENFORCE)
+            await app.hear()
+        assert await statuses() == [429, 429, 429]
