@@ -408,30 +408,6 @@ class ModelSettings(_Section):
     tokenizers: dict[str, Path] = Field(default_factory=dict)
 
 
-class DialectSettings(_Section):
-    """An API of the operator's own: where it has its fields, as places like `messages[*].content`."""
-
-    text: tuple[str, ...]
-    model: str | None = None
-    model_name: str | None = None
-    max_output_tokens: str | None = None
-    n: str | None = None
-    stream: str | None = None
-    end_user: str | None = None
-    input_tokens: str | None = None
-    output_tokens: str | None = None
-    answer_text: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        self.paths()
-        return self
-
-    def paths(self) -> GenericPaths:
-        """The places that are read; raises `ValueError`."""
-        return GenericPaths(**self.model_dump())
-
-
 def default_routes() -> tuple[RouteSettings, ...]:
     """The paths that are open without a word in the file; all others are refused."""
     queries = {
@@ -496,7 +472,7 @@ class Settings(BaseSettings):
     limits: tuple[SharedLimitSettings, ...] = ()
     overrides: tuple[OverrideSettings, ...] = ()
     units: dict[Name, UnitSettings] = Field(default_factory=dict)
-    dialects: dict[DialectName, DialectSettings] = Field(default_factory=dict)
+    dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -552,7 +528,7 @@ class Settings(BaseSettings):
 
     def all_dialects(self) -> dict[str, Dialect]:
         """The dialects that a route may name: guard's, and the operator's own."""
-        return {**DIALECTS, **{name: Generic(name, each.paths()) for name, each in self.dialects.items()}}
+        return {**DIALECTS, **{name: Generic(name, paths) for name, paths in self.dialects.items()}}
 
     def _limits_of(self, tier: str) -> tuple[Limit, ...]:
         """The limits of a tier: its own, then those of all tiers like it."""
@@ -654,7 +630,7 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     location = tuple(part for part in detail["loc"] if part != "[key]")
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             message = f"no such setting{_suggestion(str(location[-1]), _siblings(location))}"
         case "missing":
             message = "must be given"
@@ -671,7 +647,8 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     ):
         return f"{variable}: {message}"
     # What stands under a name that we do not know may be a secret; a number is none.
-    harmless = int | float if detail["type"] == "extra_forbidden" else str | int | float
+    unknown = detail["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    harmless = int | float if unknown else str | int | float
     shown = isinstance(given, harmless) and not _secret(location)
     return f"{file}: {_dotted(location)}{f' = {given!r}' if shown else ''}: {message}"
 
