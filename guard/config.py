@@ -225,17 +225,22 @@ class OverrideSettings(_Section):
             raise ValueError("give one of `rate`, `count` (concurrency) and `exempt = true`")
         return self
 
-    def override(self, limits: Iterable[Limit]) -> Override:
-        """The override that decides; raises `ValueError` where it fits no limit."""
+    def overrides(self, limits: Iterable[Limit]) -> tuple[Override, ...]:
+        """The overrides that decide, one for each limit of that name; raises `ValueError` where there is
+        none.
+        """
         matching = [limit for limit in limits if fnmatchcase(limit.name, self.limit)]
         if not matching:
             raise ValueError(f"`overrides`: no limit is named {self.limit!r}")
-        counts = None
-        if not self.exempt:
-            for limit in matching:
-                counts = other_counts(limit, self.rate, self.count, self.burst)
         until_us = int(self.until.timestamp() * MICROSECONDS) if self.until else None
-        return Override(self.limit, counts, until_us)
+        return tuple(
+            Override(
+                limit.name,
+                None if self.exempt else other_counts(limit, self.rate, self.count, self.burst),
+                until_us,
+            )
+            for limit in matching
+        )
 
 
 class UnitSettings(_Section):
@@ -495,7 +500,7 @@ class Settings(BaseSettings):
         _check_limits(self)
         limits = {limit.name: limit for tier in self.tiers for limit in self._limits_of(tier)}.values()
         for each in self.overrides:
-            each.override(limits)
+            each.overrides(limits)
         if self.store.redis_url is not None and self.identity.pepper is None:
             raise ValueError(
                 "with `store.redis_url`, set `identity.pepper` too (best as GUARD_IDENTITY__PEPPER), "
@@ -554,7 +559,7 @@ class Settings(BaseSettings):
         overrides: dict[Holder, tuple[Override, ...]] = {}
         for each in self.overrides:
             holder = Holder.parse(each.holder)
-            overrides[holder] = (*overrides.get(holder, ()), each.override(limits))
+            overrides[holder] = (*overrides.get(holder, ()), *each.overrides(limits))
         return Policy(
             rollout=Rollout(self.mode, self.enforce_percent),
             tiers=tiers,
