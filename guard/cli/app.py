@@ -126,8 +126,10 @@ def check(config: Config = None, *, json: Json = False) -> None:
         title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
         if tier.rollout != ENFORCED:
             title += f", {output.rollout(tier.rollout)}"
-        columns = ("limit", "unit", "per", "algorithm", "count", "window", "burst", "only")
-        console.print(output.table(title, columns, rows) if rows else f"{title}: no limits", markup=False)
+        only = ("only",) if conditional else ()
+        columns = ("limit", "unit", "per", "algorithm", *only, "count", "window", "burst")
+        table = output.table(title, columns, rows, right=3)
+        console.print(table if rows else f"{title}: no limits", markup=False)
     for holder, overrides in policy.overrides.items():
         for override in overrides:
             what = "no limit" if override.counts is None else output.numbers(override.counts)

@@ -80,7 +80,7 @@ class Tier:
 class Override:
     """Other numbers for one holder: (count, burst) by period in seconds, or none at all, which exempts it.
 
-    `limit` is the name of one. After `until_us`, in Unix microseconds, it is over.
+    `limit` is a glob over names of limits. After `until_us`, in Unix microseconds, it is over.
     """
 
     limit: str
@@ -89,7 +89,7 @@ class Override:
 
     def holds(self, limit: Limit, now_us: int) -> bool:
         """Whether it is for this limit, and not over."""
-        return (self.until_us is None or now_us < self.until_us) and limit.name == self.limit
+        return (self.until_us is None or now_us < self.until_us) and fnmatchcase(limit.name, self.limit)
 
 
 @dataclass(frozen=True, slots=True)
