@@ -49,6 +49,7 @@ from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
+from guard.store.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -340,7 +341,10 @@ class IdentitySettings(_Section):
 class StoreSettings(_Section):
     """Where counts are kept; without `redis_url`, in a redis-server of guard's own."""
 
-    redis_url: Annotated[SecretStr | None, Field(description="`redis://`, `rediss://` or `unix://`")] = None
+    redis_url: Annotated[
+        SecretStr | None,
+        Field(description="`redis://`, `rediss://`, `unix://`, `redis+sentinel://`, `redis+cluster://`"),
+    ] = None
     deadline_ms: PositiveInt = 50
     reservation_seconds: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 60
     local_share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -348,8 +352,11 @@ class StoreSettings(_Section):
     @field_validator("redis_url")
     @classmethod
     def _supported(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("a store's URL starts with redis://, rediss:// or unix://")
+        if url is not None:
+            try:
+                RedisURL.parse(url.get_secret_value())
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
         return url
 
 

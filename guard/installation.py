@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 
 from guard.store.embedded import EmbeddedServer
 from guard.store.keys import Keys
-from guard.store.nodes import SingleNode
+from guard.store.nodes import nodes_at
 from guard.store.operator import OperatorStore
 from guard.store.pepper import local_pepper
+from guard.store.url import Kind, RedisURL
 
 if TYPE_CHECKING:
     from guard.config import Settings
@@ -33,18 +34,18 @@ class Installation:
         """
         pepper = settings.identity.pepper
         secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
-        url = settings.store.redis_url
-        server = None if url else EmbeddedServer(settings.data_dir)
+        given = settings.store.redis_url
+        server = None
+        if given:
+            url = RedisURL.parse(given.get_secret_value())
+        else:
+            server = EmbeddedServer(settings.data_dir)
+            url = RedisURL.of_socket(server.socket)
         deadline_seconds = deadline_seconds or settings.store.deadline_ms / 1000
-        keys = Keys(secret)
+        keys = Keys(secret, together=url.kind is Kind.CLUSTER)
         store = OperatorStore(
             keys,
-            partial(
-                SingleNode,
-                url.get_secret_value() if url else None,
-                socket=server.socket if server else None,
-                deadline_seconds=deadline_seconds,
-            ),
+            partial(nodes_at, url, deadline_seconds),
             server=server,
             deadline_seconds=deadline_seconds,
             reservation_seconds=settings.store.reservation_seconds,

@@ -17,6 +17,7 @@ from guard.store.embedded import EmbeddedServer
 from guard.store.keys import Keys
 from guard.store.nodes import SingleNode
 from guard.store.operator import OperatorStore
+from guard.store.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -60,7 +61,7 @@ def keys() -> Keys:
 @pytest.fixture
 async def store(redis_url: str, keys: Keys) -> AsyncIterator[OperatorStore]:
     """A store that is empty, and patient: a slow test machine is not a store that is down."""
-    store = OperatorStore(keys, partial(SingleNode, redis_url, deadline_seconds=5.0), deadline_seconds=5.0)
+    store = OperatorStore(keys, partial(SingleNode, RedisURL.parse(redis_url), 5.0), deadline_seconds=5.0)
     yield store
     await store.aclose()
 

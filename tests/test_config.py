@@ -200,7 +200,7 @@ class TestErrors:
             ("[stor]", "guard.toml: stor: no such setting; did you mean `store`?"),
             ("[store]\nredisurl = 1", "guard.toml: store.redisurl"),
             ("[store]\ndeadline_ms = 0", "guard.toml: store.deadline_ms = 0: Input should be greater than 0"),
-            ('[store]\nredis_url = "http://x"', "starts with redis://, rediss:// or unix://"),
+            ('[store]\nredis_url = "http://x"', "is not a URL of Redis: write redis://host:6379/0"),
             ('[store]\nredis_url = "redis://x"', "set `identity.pepper` too"),
             ('[identity]\npepper = "short"', "at least 16 characters"),
             ('[identity.headers]\nuser = "x-user"', "believed only from `trusted_proxies`"),

@@ -8,11 +8,15 @@ The deadline is Redis's, not ours. It runs from the moment a call is written, an
 because the loop was busy elsewhere, is set again, so that a reply which lies unread in the socket is read
 first. A call that has waited in vain on a connection from which nothing came since gives that connection
 up, for all: it is frozen or gone.
+
+A server that says READONLY was a master once. No new call goes to it; the connection is kept until the
+calls that wait on it have their replies, and the next one is opened anew, by name or by whoever knows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from collections import deque
 from contextlib import suppress
@@ -33,6 +37,14 @@ LATE_SECONDS = 0.005
 LONGEST = 10
 """However busy the loop is, a call ends after so many times the deadline."""
 
+OPEN_SECONDS = 3.0
+"""The deadline for opening a connection, from looking for the server to the end of the handshake."""
+
+YOUNG_SECONDS = 0.1
+"""A connection younger than this is kept although it is READONLY: asking again gives the same server."""
+
+ASKING = bytes(hiredis.pack_command(("ASKING",)))
+
 
 class ScriptConnection:
     """Sends commands over one connection, which it opens when it is needed and again when it was lost.
@@ -40,17 +52,27 @@ class ScriptConnection:
     Errors are those of redis-py, and `TimeoutError` for a reply that did not come within `deadline_seconds`.
     """
 
-    def __init__(self, new_connection: Callable[[], AbstractConnection], deadline_seconds: float) -> None:
+    def __init__(
+        self,
+        new_connection: Callable[[], AbstractConnection | Awaitable[AbstractConnection]],
+        deadline_seconds: float,
+    ) -> None:
         self._new_connection = new_connection
         self._deadline_seconds = deadline_seconds
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
 
-    async def call(self, *arguments: str | int) -> Any:
-        """The reply to one command."""
+    async def call(self, *arguments: str | int, asking: bool = False) -> Any:
+        """The reply to one command; with `asking`, ASKING is sent right before it."""
         if self._link is None or self._link.closed:
             await self.connect(self._deadline_seconds)
-        return await cast("Link", self._link).call(hiredis.pack_command(cast("tuple[str | int]", arguments)))
+        link = cast("Link", self._link)
+        try:
+            return await link.call(hiredis.pack_command(cast("tuple[str | int]", arguments)), asking=asking)
+        except exceptions.ReadOnlyError:
+            if link.age_seconds > YOUNG_SECONDS:
+                link.retire()
+            raise
 
     async def connect(self, seconds: float) -> None:
         """Open the connection; those who ask at the same time wait for the same one."""
@@ -62,7 +84,16 @@ class ScriptConnection:
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():
             raise TimeoutError
+        if task.cancelled():
+            raise exceptions.ConnectionError("closed")
         task.result()
+
+    def retire(self) -> None:
+        """Close the connection as soon as the calls that wait on it have their replies."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._link is not None:
+            self._link.retire()
 
     async def aclose(self) -> None:
         """Close the connection; calls that are waiting fail."""
@@ -75,18 +106,31 @@ class ScriptConnection:
 
     async def _open(self) -> None:
         try:
-            connection = self._new_connection()
-            await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
-            self._link = Link(connection, self._deadline_seconds)
+            async with asyncio.timeout(OPEN_SECONDS):
+                self._link = Link(await self._new_open_connection(), self._deadline_seconds)
         finally:
             self._connecting = None
+
+    async def _new_open_connection(self) -> AbstractConnection:
+        new = self._new_connection()
+        connection = await new if inspect.isawaitable(new) else new
+        try:
+            await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A command that has been made: where its reply goes, and when it was written, in the loop's time."""
+    """A command that has been made: where its reply goes, and when it was written, in the loop's time.
+
+    `ahead` counts the replies that come before its own, to what was packed ahead of it.
+    """
 
     packed: bytes
+    ahead: int
     reply: asyncio.Future[Any]
     give_up: float
     written_at: float | None = None
@@ -101,16 +145,24 @@ class Link:
         self._connection = connection
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
+        self._opened_at = self._loop.time()
         self._heard_at = -math.inf
         self._unwritten: list[Call] = []
         self._waiting: deque[Call] = deque()
         self._wake = asyncio.Event()
         self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
 
-    async def call(self, packed: bytes) -> Any:
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was opened."""
+        return self._loop.time() - self._opened_at
+
+    async def call(self, packed: bytes, *, asking: bool) -> Any:
         """The reply to one command."""
         now = self._loop.time()
-        call = Call(packed, self._loop.create_future(), now + self._deadline_seconds * LONGEST)
+        # One call, so that a neighbour who is cancelled cannot come between the two.
+        packed, ahead = (ASKING + packed, 1) if asking else (packed, 0)
+        call = Call(packed, ahead, self._loop.create_future(), now + self._deadline_seconds * LONGEST)
         self._set_timer(call, now + self._deadline_seconds)
         self._unwritten.append(call)
         self._wake.set()
@@ -119,6 +171,11 @@ class Link:
         finally:
             if call.timer is not None:
                 call.timer.cancel()
+
+    def retire(self) -> None:
+        """Take no new calls, and close when those that wait have their replies."""
+        self.closed = True
+        self._closed_if_done()
 
     async def aclose(self) -> None:
         """Close the connection; calls that are waiting fail."""
@@ -142,6 +199,8 @@ class Link:
             except (exceptions.RedisError, OSError) as error:
                 self._close(error)
                 return
+            if self._closed_if_done():
+                return
 
     async def _read(self) -> None:
         try:
@@ -152,13 +211,19 @@ class Link:
                 except exceptions.ResponseError as failure:
                     error = failure
                 self._heard_at = self._loop.time()
-                call = self._waiting.popleft()
-                if call.reply.done():
+                call = self._waiting[0]
+                if call.ahead:
+                    call.ahead -= 1
                     continue
-                if error is None:
+                self._waiting.popleft()
+                if call.reply.done():
+                    pass
+                elif error is None:
                     call.reply.set_result(reply)
                 else:
                     call.reply.set_exception(error)
+                if self._closed_if_done():
+                    return
         except (exceptions.RedisError, OSError) as failure:
             self._close(failure)
         finally:
@@ -182,6 +247,13 @@ class Link:
         call.reply.set_exception(TimeoutError())
         if self._heard_at < written_at:
             self._close(TimeoutError())
+
+    def _closed_if_done(self) -> bool:
+        """Close a retired connection on which nobody waits any more."""
+        done = self.closed and not self._waiting and not self._unwritten
+        if done:
+            self._close(exceptions.ConnectionError("closed"))
+        return done
 
     def _close(self, error: Exception) -> None:
         """Fail whatever waits, and end both tasks."""

@@ -1,65 +1,71 @@
-"""Where commands go: one Redis server, or several that share the keys.
+"""The servers that make up one store, whether that is one server, a master that Sentinels know, or a cluster.
 
-The rest of the store asks `group` which keys one script may touch together, and `call` to send a command to
-where a key lives.
+The rest of the store does not know which. It asks for the group of a key, since one script may touch the
+keys of one group only, and has each call sent to where its key lives. A call is sent again in one case
+only: where the server said, before executing it, that another one is to be asked.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
-from redis.asyncio import ConnectionPool, Redis, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis import exceptions
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
+from guard.store.cluster import ClusterNodes
 from guard.store.connection import ScriptConnection
+from guard.store.url import Kind, RedisURL
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from redis.asyncio import RedisCluster
+    from redis.asyncio.connection import AbstractConnection
 
-CONNECT_SECONDS = 1.0
+SENTINEL_SECONDS = 0.5
+"""The deadline for one Sentinel, after which the next one is asked."""
 
 
 class Nodes(Protocol):
-    """One or several servers, open on one event loop."""
+    """The servers of one store, on one event loop.
+
+    Errors are those of redis-py, and `TimeoutError`. Each step of a call (to have a connection, to have the
+    reply) ends within the deadline; a call to a server that is connected and well has the second step only.
+    """
 
     def group(self, key: str) -> int:
-        """Keys of the same group may be touched by one script."""
+        """Keys of equal group may be touched by one script."""
 
     async def call(self, key: str, *arguments: str | int) -> Any:
-        """The reply to one command, from the server where `key` lives."""
+        """The reply to one command, sent to where this key lives."""
 
     async def connect(self, seconds: float) -> None:
-        """Open what requests will need; raises redis-py's errors and `TimeoutError`."""
+        """Find the servers and connect to them, or raise what stands against it."""
 
     def client(self) -> Redis | RedisCluster:
-        """redis-py's client, for what no request waits for."""
+        """A client for what no request waits for."""
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections; calls that are waiting fail."""
+
+
+def nodes_at(url: RedisURL, deadline_seconds: float) -> Nodes:
+    """The servers at a URL; nothing is connected yet."""
+    match url.kind:
+        case Kind.SINGLE:
+            return SingleNode(url, deadline_seconds)
+        case Kind.SENTINEL:
+            return SentinelNodes(url, deadline_seconds)
+        case Kind.CLUSTER:
+            return ClusterNodes(url, deadline_seconds)
 
 
 class SingleNode:
-    """One server, by its URL or its unix socket."""
+    """One server, whose name is looked up anew with each connection."""
 
-    def __init__(
-        self, url: str | None = None, *, socket: Path | None = None, deadline_seconds: float = 0.05
-    ) -> None:
-        options: dict[str, Any] = {
-            "socket_timeout": None,  # deadlines are ours: they know a busy loop from a slow Redis
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "retry": Retry(NoBackoff(), 0),
-            "protocol": 3,
-            "client_name": "guard",
-        }
-        if socket is not None:
-            pool = ConnectionPool(UnixDomainSocketConnection, path=str(socket), **options)
-        else:
-            pool = ConnectionPool.from_url(url or "", **options)
-        self._client = Redis.from_pool(pool)
-        self._scripts = ScriptConnection(pool.make_connection, deadline_seconds)
+    def __init__(self, url: RedisURL, deadline_seconds: float) -> None:
+        self._client = Redis.from_pool(ConnectionPool(url.connection_class, **url.first, **url.options))
+        self._scripts = ScriptConnection(lambda: url.new_connection(**url.first), deadline_seconds)
 
     def group(self, key: str) -> int:
         """All keys live together."""
@@ -70,14 +76,71 @@ class SingleNode:
         return await self._scripts.call(*arguments)
 
     async def connect(self, seconds: float) -> None:
-        """Open the scripts' connection."""
+        """Connect to the server."""
         await self._scripts.connect(seconds)
 
     def client(self) -> Redis:
-        """redis-py's client."""
+        """A client for what no request waits for."""
         return self._client
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close all connections; calls that are waiting fail."""
         await self._scripts.aclose()
         await self._client.aclose()
+
+
+class SentinelNodes:
+    """The master of a service, which Sentinels are asked for with each new connection.
+
+    Sentinels cut a master's connections when they demote it, and a replica refuses scripts that write. So
+    what is left to do here is to ask again, and to send again what was refused as READONLY.
+    """
+
+    def __init__(self, url: RedisURL, deadline_seconds: float) -> None:
+        self._url = url
+        timeouts = {"socket_timeout": SENTINEL_SECONDS, "socket_connect_timeout": SENTINEL_SECONDS}
+        options = {**url.sentinel_options, **timeouts, "ssl": url.tls}
+        self._sentinel = Sentinels(url.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
+        self._client: Redis = self._sentinel.master_for(url.service, ssl=url.tls, **url.options)
+        self._scripts = ScriptConnection(self._new_connection, deadline_seconds)
+
+    def group(self, key: str) -> int:
+        """All keys live together."""
+        return 0
+
+    async def call(self, key: str, *arguments: str | int) -> Any:
+        """The reply to one command."""
+        try:
+            return await self._scripts.call(*arguments)
+        except exceptions.ReadOnlyError:
+            return await self._scripts.call(*arguments)
+
+    async def connect(self, seconds: float) -> None:
+        """Find the master, and connect to it."""
+        await self._scripts.connect(seconds)
+
+    def client(self) -> Redis:
+        """A client for what no request waits for."""
+        return self._client
+
+    async def aclose(self) -> None:
+        """Close all connections; calls that are waiting fail."""
+        await self._scripts.aclose()
+        await self._client.aclose()
+        await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinel.sentinels))
+
+    async def _new_connection(self) -> AbstractConnection:
+        host, port = await self._sentinel.discover_master(self._url.service)
+        return self._url.new_connection(host=host, port=port)
+
+
+class Sentinels(Sentinel):
+    """redis-py's Sentinels, whose error would tell all that it knows of each connection."""
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        """Host and port of the master, by the first Sentinel that knows one which is up."""
+        try:
+            host, port = await super().discover_master(service_name)
+        except MasterNotFoundError:
+            raise MasterNotFoundError(f"no Sentinel knows a master of {service_name!r}") from None
+        return host, int(port)

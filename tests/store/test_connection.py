@@ -118,6 +118,55 @@ async def test_every_call_gets_its_own_reply_whoever_is_cancelled(
                 assert isinstance(reply, asyncio.CancelledError) or reply == f"{round_}-{number}".encode()
 
 
+async def test_asking_and_its_command_are_sent_together_and_have_one_reply(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, _):
+        for round_ in range(10):
+            tasks = [
+                asyncio.create_task(connection.call("ECHO", number, asking=number % 3 == 0))
+                for number in range(40)
+            ]
+            for _ in range(round_ % 4):
+                await asyncio.sleep(0)
+            for task in tasks[round_ % 5 :: 5]:
+                task.cancel()
+            replies = await asyncio.gather(*tasks, return_exceptions=True)
+            for number, reply in enumerate(replies):
+                assert isinstance(reply, asyncio.CancelledError) or reply == str(number).encode()
+
+
+async def test_a_retired_connection_serves_those_who_wait_and_nobody_else(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        await connection.call("PING")
+        wire.open.clear()
+        waiting = [asyncio.create_task(connection.call("ECHO", number)) for number in range(5)]
+        await asyncio.sleep(0)
+        connection.retire()
+        late = asyncio.create_task(connection.call("ECHO", "late"))
+        await asyncio.sleep(0.01)
+        wire.open.set()
+        assert await asyncio.gather(*waiting) == [str(number).encode() for number in range(5)]
+        assert await late == b"late"
+        assert wire.connections == 2
+
+
+async def test_whoever_waits_for_a_connection_that_is_retired_is_told_and_not_cancelled(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        wire.open.clear()
+        waiting = asyncio.create_task(connection.call("PING"))
+        await asyncio.sleep(0.01)
+        connection.retire()
+        with pytest.raises(exceptions.ConnectionError):
+            await waiting
+        wire.open.set()
+        assert await connection.call("ECHO", "again") == b"again"
+
+
 async def test_an_error_is_one_calls_and_not_its_neighbours(
     redis_server: EmbeddedServer, tmp_path: Path
 ) -> None:

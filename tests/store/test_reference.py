@@ -23,6 +23,7 @@ from guard.core.query import Usage
 from guard.store.keys import Keys
 from guard.store.nodes import SingleNode
 from guard.store.operator import OperatorStore
+from guard.store.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -121,7 +122,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.periods = [window.period_us or MICROSECONDS for limit in made for window in limit.windows]
         self.store = OperatorStore(
             Keys(secrets.token_bytes(16)),
-            partial(SingleNode, f"unix://{self.server.socket}", deadline_seconds=20),
+            partial(SingleNode, RedisURL.of_socket(self.server.socket), 20),
             deadline_seconds=20,
             reservation_seconds=life_seconds,
         )
