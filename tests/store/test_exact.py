@@ -33,9 +33,8 @@ TASKS = 200
 YEAR_SECONDS = 365 * 86_400
 """A window so long that nothing of it is forgotten during a test."""
 
-ALICE, BOB = (
-    Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name, Attribute.ORG: "acme"}, verified=True)
-    for name in ("alice", "bob")
+ALICE = Identity(
+    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
 )
 CALLERS = [
     Identity(Holder(Attribute.KEY, f"{org}{number}"), {Attribute.KEY: f"{org}{number}", Attribute.ORG: org})
@@ -192,9 +191,29 @@ async def test_a_request_is_charged_to_all_limits_above_it_or_to_none(
         await books_balance()
         if "cluster" in url:
             for task in [each for each in tasks if each.name not in admitted]:
-                again = Task(f"{task.name} again", task.identity, task.charges)
+                again = Task(f"{task.name}-again", task.identity, task.charges)
                 if (await store.admit(again.name, again.identity, again.charges)).admitted:
                     tasks.append(again)
                     admitted.add(again.name)
             await books_balance()
         assert len(admitted) == 100
+
+
+@pytest.mark.parametrize(("unit", "algorithm"), NESTED)
+@pytest.mark.parametrize("refusing", [Attribute.KEY, Attribute.ORG, Attribute.EVERYTHING])
+async def test_where_one_limit_refuses_the_others_are_taken_back(
+    deployment: Deployment, refusing: Attribute, unit: str, algorithm: Algorithm
+) -> None:
+    """Whichever it is, and on a cluster in whichever slot."""
+    amount = amount_of(unit)
+    limits = [
+        limit(unit, algorithm, (3 if per is refusing else 100) * amount, per)
+        for per in (Attribute.KEY, Attribute.ORG, Attribute.EVERYTHING)
+    ]
+    async with deployment.store() as store:
+        admitted = [
+            (await store.admit(f"r{number}", ALICE, charges(ALICE, limits, amount))).admitted
+            for number in range(5)
+        ]
+        assert admitted == [True] * 3 + [False] * 2
+        assert await used(store, ALICE, limits) == [3 * amount] * 3
