@@ -13,7 +13,6 @@ import time
 from bisect import bisect_left, bisect_right
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder, Identity
@@ -91,13 +90,12 @@ class Storm:
 
     def late(self) -> list[float]:
         """The seconds that each request spent in the engine beyond stalls of the loop."""
-        ends = [end for end, _ in self._stalls]
-        sums = [0.0, *accumulate(length for _, length in self._stalls)]
+        begins = [begin for begin, _ in self._stalls]
+        ends = [end for _, end in self._stalls]
 
         def stalled(since: float, till: float) -> float:
-            """A stall that began before `till` is noticed after it."""
-            last = min(bisect_right(ends, till) + 1, len(ends))
-            return sums[last] - sums[bisect_left(ends, since)]
+            during = slice(bisect_left(ends, since), bisect_right(begins, till))
+            return sum(min(end, till) - max(begin, since) for begin, end in self._stalls[during])
 
         return [each.spent - stalled(each.began, each.ended) for each in self.requests]
 
@@ -134,11 +132,11 @@ class Storm:
 
     async def _sample(self) -> None:
         while True:
-            began = time.monotonic()
+            due = time.monotonic() + SAMPLE_SECONDS
             await asyncio.sleep(SAMPLE_SECONDS)
-            over = time.monotonic() - began - SAMPLE_SECONDS
-            if over > STALL_SECONDS:
-                self._stalls.append((began + SAMPLE_SECONDS + over, over))
+            now = time.monotonic()
+            if now - due > STALL_SECONDS:
+                self._stalls.append((due, now))
 
     async def _watch(self) -> None:
         while True:
