@@ -180,9 +180,7 @@ class RedisStore:
         if not admitted and reservation_id:
             # Until this is done, others see these units as used.
             await _all(
-                self._settle(
-                    group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
-                )
+                self._settle(group, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us)
                 for group, verdict in zip(groups, verdicts, strict=True)
                 if verdict.admitted
             )
@@ -216,10 +214,13 @@ class RedisStore:
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
         create = identity.verified or accepted
+        groups = self._groups(identity, charges)
+        record = self.keys.record(identity)
+        if all(self._nodes().group(record) != self._nodes().group(group.near) for group in groups):
+            groups.append(Group(record, ()))
         settled = await _all(
             self._settle(
                 group,
-                place == 0,
                 reservation_id,
                 identity,
                 group.charges,
@@ -229,7 +230,7 @@ class RedisStore:
                 requests=requests,
                 create=create,
             )
-            for place, group in enumerate(self._groups(identity, charges))
+            for group in groups
         )
         return settled[0]
 
@@ -238,18 +239,8 @@ class RedisStore:
     ) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
         settled = await _all(
-            self._settle(
-                group,
-                place == 0,
-                reservation_id,
-                identity,
-                _nothing(group.charges),
-                NO_USAGE,
-                now_us,
-                requests=0,
-                create=False,
-            )
-            for place, group in enumerate(self._groups(identity, charges))
+            self._settle(group, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us)
+            for group in self._groups(identity, charges)
         )
         return settled[0]
 
@@ -303,7 +294,7 @@ class RedisStore:
             ADMIT,
             [
                 reservation,
-                *self._record_keys(reservation, group, identity, home),
+                *self._record_keys(reservation, identity),
                 TERMS if terms is None else reservation,
                 *self._limit_keys(identity, group.charges),
             ],
@@ -323,7 +314,6 @@ class RedisStore:
     async def _settle(
         self,
         group: Group,
-        home: bool,
         reservation_id: str,
         identity: Identity,
         charges: Sequence[Charge],
@@ -335,7 +325,7 @@ class RedisStore:
         create: bool = False,
     ) -> bool:
         reservation = self.keys.reservation(group.near, reservation_id)
-        record, index = self._record_keys(reservation, group, identity, home)
+        record, index = self._record_keys(reservation, identity)
         reply = await self._run(
             SETTLE,
             [reservation, record, index, *self._limit_keys(identity, charges)],
@@ -404,14 +394,14 @@ class RedisStore:
             await self._nodes().call(IDENTITIES, "ZADD", IDENTITIES, time.time_ns() // 1000, label)
             await self._nodes().call(IDENTITIES, "EXPIRE", IDENTITIES, RECORD_SECONDS)
 
-    def _record_keys(self, reservation: str, group: Group, identity: Identity, home: bool) -> tuple[str, str]:
+    def _record_keys(self, reservation: str, identity: Identity) -> tuple[str, str]:
         """The record and the index, each the reservation's own key where this script cannot touch it."""
         nodes = self._nodes()
         record = self.keys.record(identity)
         slot = nodes.group(reservation)
         return (
-            record if home and nodes.group(record) == slot else reservation,
-            IDENTITIES if home and nodes.group(IDENTITIES) == slot else reservation,
+            record if nodes.group(record) == slot else reservation,
+            IDENTITIES if nodes.group(IDENTITIES) == slot else reservation,
         )
 
     def _limit_keys(self, identity: Identity, charges: Sequence[Charge]) -> list[str]:

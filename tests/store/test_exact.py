@@ -17,6 +17,7 @@ import pytest
 from guard.core.calendars import Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.query import Usage
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -217,3 +218,19 @@ async def test_where_one_limit_refuses_the_others_are_taken_back(
         ]
         assert admitted == [True] * 3 + [False] * 2
         assert await used(store, ALICE, limits) == [3 * amount] * 3
+
+
+async def test_who_has_used_what_is_on_record_wherever_the_limits_are_kept(deployment: Deployment) -> None:
+    limits = [
+        limit(Unit.TOKENS, Algorithm.GCRA, 100, per)
+        for per in (Attribute.KEY, Attribute.ORG, Attribute.EVERYTHING)
+    ]
+    async with deployment.store() as store:
+        for name in ("r1", "r1", "r2"):
+            owed = charges(ALICE, limits, 9)
+            await store.admit(name, ALICE, owed)
+            await store.settle(name, ALICE, owed, Usage(4, 5), cost=6)
+        record = await store.record(ALICE.principal)
+        assert record is not None
+        assert (record.admitted, record.input_tokens, record.output_tokens, record.cost) == (2, 8, 10, 12)
+        assert str(ALICE.principal) in await store.labels()
