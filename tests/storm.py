@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from bisect import bisect_left, bisect_right
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from guard.core.policy import OnStoreError
 from guard.core.query import Query, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from guard.engine import Admission, Engine
 
@@ -44,22 +44,32 @@ CALLERS = {
 
 @dataclass(slots=True)
 class Request:
-    """What became of one request; moments are in the loop's time, `spent` is inside the engine."""
+    """What became of one request, and from when to when it was inside the engine, in monotonic seconds."""
 
     mode: OnStoreError
     began: float
     usage: Usage
     admission: Admission | None = None
     ended: float = 0.0
-    spent: float = 0.0
+    inside: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def admitted(self) -> bool:
         return self.admission is not None and not self.admission.refused
 
     @property
+    def spent(self) -> float:
+        return sum(end - begin for begin, end in self.inside)
+
+    @property
     def tokens(self) -> int:
         return self.usage.input_tokens + self.usage.output_tokens
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.inside.append((began, time.monotonic()))
 
 
 @dataclass
@@ -97,7 +107,7 @@ class Storm:
             during = slice(bisect_left(ends, since), bisect_right(begins, till))
             return sum(min(end, till) - max(begin, since) for begin, end in self._stalls[during])
 
-        return [each.spent - stalled(each.began, each.ended) for each in self.requests]
+        return [each.spent - sum(stalled(*span) for span in each.inside) for each in self.requests]
 
     async def _come(self) -> None:
         callers, chance = list(CALLERS), random.Random(0)
@@ -117,17 +127,15 @@ class Storm:
                 pass
 
     async def _serve(self, name: str, request: Request, model_seconds: float) -> None:
-        began = time.monotonic()
-        admission = await self.engine.admit(name, CALLERS[request.mode], QUERY, "/")
-        request.spent = time.monotonic() - began
+        with request.timed():
+            admission = await self.engine.admit(name, CALLERS[request.mode], QUERY, "/")
         request.admission = admission
         if admission.refused:
             self.engine.refuse(admission, 503)
         else:
             await asyncio.sleep(model_seconds)
-            began = time.monotonic()
-            await self.engine.settle(admission, request.usage, 200)
-            request.spent += time.monotonic() - began
+            with request.timed():
+                await self.engine.settle(admission, request.usage, 200)
         request.ended = time.monotonic()
 
     async def _sample(self) -> None:
