@@ -8,6 +8,7 @@ only: where the server said, before executing it, that another one is to be aske
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis import exceptions
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 SENTINEL_SECONDS = 0.5
 """The deadline for one Sentinel, after which the next one is asked."""
+
+
+FOLLOW_SECONDS = 1.0
+"""Sentinels are asked this often who the master is."""
 
 
 class Nodes(Protocol):
@@ -92,8 +97,10 @@ class SingleNode:
 class SentinelNodes:
     """The master of a service, which Sentinels are asked for with each new connection.
 
-    Sentinels cut a master's connections when they demote it, and a replica refuses scripts that write. So
-    what is left to do here is to ask again, and to send again what was refused as READONLY.
+    Sentinels cut a master's connections when they demote it, and a replica refuses scripts that write: then
+    they are asked again, and what was refused as READONLY is sent again. But where they promote a replica
+    while the master is well, they demote it only some ten seconds later, and what it counts until then is
+    lost. So they are also asked in the background, about once a second, who the master is.
     """
 
     def __init__(self, url: RedisURL, deadline_seconds: float) -> None:
@@ -103,6 +110,9 @@ class SentinelNodes:
         self._sentinel = Sentinels(url.hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         self._client: Redis = self._sentinel.master_for(url.service, ssl=url.tls, **url.options)
         self._scripts = ScriptConnection(self._new_connection, deadline_seconds)
+        self._master: tuple[str, int] | None = None
+        self._following: asyncio.Task[None] | None = None
+        self._next_question = -math.inf
 
     def group(self, key: str) -> int:
         """All keys live together."""
@@ -110,6 +120,7 @@ class SentinelNodes:
 
     async def call(self, key: str, *arguments: str | int) -> Any:
         """The reply to one command."""
+        self._follow_soon()
         try:
             return await self._scripts.call(*arguments)
         except exceptions.ReadOnlyError:
@@ -125,13 +136,33 @@ class SentinelNodes:
 
     async def aclose(self) -> None:
         """Close all connections; calls that are waiting fail."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait({self._following})
         await self._scripts.aclose()
         await self._client.aclose()
         await asyncio.gather(*(sentinel.aclose() for sentinel in self._sentinel.sentinels))
 
     async def _new_connection(self) -> AbstractConnection:
-        host, port = await self._sentinel.discover_master(self._url.service)
+        self._master = await self._sentinel.discover_master(self._url.service)
+        host, port = self._master
         return self._url.new_connection(host=host, port=port)
+
+    def _follow_soon(self) -> None:
+        """Ask who the master is, unless that was done a moment ago."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_question and (self._following is None or self._following.done()):
+            self._next_question = now + FOLLOW_SECONDS
+            self._following = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        """Leave a master that is none any more; the next call finds the one that is."""
+        try:
+            master = await self._sentinel.discover_master(self._url.service)
+        except (exceptions.RedisError, OSError):
+            return
+        if self._master is not None and master != self._master:
+            self._scripts.retire()
 
 
 class Sentinels(Sentinel):

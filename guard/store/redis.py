@@ -222,14 +222,6 @@ class RedisStore:
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
         create = identity.verified or accepted
-        if self._record_apart(identity):
-            totals = {
-                "admitted": requests,
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "cost": cost,
-            }
-            await self._note(identity, totals, create=create, now_us=now_us)
         settled = await _all(
             self._settle(
                 group,
@@ -245,6 +237,14 @@ class RedisStore:
             )
             for place, group in enumerate(self._groups(identity, charges))
         )
+        if settled[0] and self._record_apart(identity):
+            totals = {
+                "admitted": requests,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "cost": cost,
+            }
+            await self._note(identity, totals, create=create, now_us=now_us)
         return settled[0]
 
     async def release(

@@ -271,6 +271,8 @@ local function save(limit)
   end
   redis.call('HSET', limit.state_key, unpack(values))
   redis.call('PEXPIRE', limit.state_key, math.ceil(keep / 1000) + GRACE)
+  -- What is pending can be given back for as long as it is counted, however late the next request comes.
+  if limit.pending then redis.call('PEXPIRE', limit.pending_key, math.ceil(keep / 1000) + GRACE, 'GT') end
 end
 
 local function charge(limit, amount)
@@ -295,7 +297,9 @@ end
 -- Keeps a ticket among the pending ones until `life` (µs) is over.
 local function keep_pending(limit, text, now, life)
   redis.call('ZADD', limit.pending_key, now + life, text)
-  redis.call('PEXPIRE', limit.pending_key, math.ceil(life / 500))
+  -- GT takes a key without an expiry for one that lives for ever.
+  redis.call('PEXPIRE', limit.pending_key, math.ceil(life / 500), 'NX')
+  redis.call('PEXPIRE', limit.pending_key, math.ceil(life / 500), 'GT')
 end
 
 local function refund(limit, amount, text)

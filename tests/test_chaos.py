@@ -1,0 +1,316 @@
+"""The store is killed, paused, emptied and failed over while requests run.
+
+`make chaos` runs the long form, at 500 requests a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from guard.config import Settings
+from guard.core.limits import Charge
+from guard.core.policy import Action, OnStoreError, Reason
+from guard.core.query import Usage
+from guard.engine import Engine
+from guard.installation import Installation
+from guard.store.nodes import nodes_at
+from guard.store.operator import OperatorStore
+from guard.store.url import RedisURL
+
+sys.path.insert(0, str(Path(__file__).parent / "store"))
+
+from servers import SERVICE, replicated, standalone, until
+from storm import CALLERS, QUERY, RESERVED_TOKENS, Storm
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from servers import Replicated, Server
+    from storm import Request
+
+    from guard.telemetry import Event
+
+    Deployment = Callable[[], AbstractContextManager[tuple[str, Any]]]
+    Strike = Callable[[Any, float], Awaitable["Outage"]]
+
+DEADLINE_SECONDS = 0.05
+PATIENT_SECONDS = 5.0
+LOCAL_SHARE = 0.0002
+LOCAL_REQUESTS = 20
+"""The share of 100,000."""
+
+SETTLING_SECONDS = 60.0
+"""A settle that failed several times waits long for its next try."""
+
+LIMITS = [
+    {"name": "requests", "unit": "requests", "rate": "100000/year", "algorithm": "calendar"},
+    {"name": "tokens", "unit": "tokens", "rate": "1000000000/year", "algorithm": "calendar"},
+    {"name": "at-once", "unit": "concurrency", "count": 100_000},
+]
+
+
+@dataclass(frozen=True)
+class Form:
+    """How hard the storm is, and how long it lasts before the fault, during it, and after."""
+
+    rate: float
+    before_seconds: float
+    fault_seconds: float
+    after_seconds: float
+
+
+SHORT = Form(150, 0.5, 1.0, 1.0)
+LONG = Form(500, 3.0, 5.0, 7.0)
+
+
+@dataclass(frozen=True)
+class Outage:
+    """When nothing answered for sure, and when what the store had counted may have been lost."""
+
+    silent_from: float
+    silent_to: float
+    losing_from: float = 0.0
+    losing_to: float = 0.0
+
+    def covers(self, request: Request) -> bool:
+        return self.silent_from < request.began and request.ended < self.silent_to
+
+    def may_lose(self, request: Request) -> bool:
+        return request.began < self.losing_to and request.ended > self.losing_from
+
+
+def settings_at(url: str) -> Settings:
+    tiers = {mode.value: {"on_store_error": mode, "limits": LIMITS} for mode in OnStoreError}
+    return Settings.model_validate(
+        {
+            "store": {"redis_url": url, "local_share": LOCAL_SHARE},
+            "identity": {"pepper": secrets.token_hex(16)},
+            "tiers": {"default": {}, **tiers},
+        }
+    )
+
+
+def engine_of(installation: Installation, *hooks: Callable[[Event], None]) -> Engine:
+    settings = installation.settings
+    return Engine(
+        settings.policy(),
+        installation.store,
+        installation.keys,
+        hooks,
+        local_share=settings.store.local_share,
+        reservation_seconds=settings.store.reservation_seconds,
+    )
+
+
+async def counted(settings: Settings, mode: OnStoreError) -> list[int]:
+    """What the store has counted for a mode's caller, in the order of `LIMITS`."""
+    store = Installation.of(settings, deadline_seconds=PATIENT_SECONDS).store
+    caller = CALLERS[mode]
+    limits = settings.policy().tiers[mode].limits
+    try:
+        verdict = await store.look(caller, [Charge(each, caller.holder(*each.per), 0) for each in limits])
+    finally:
+        await store.aclose()
+    return [reading.window.burst - reading.remaining for reading in verdict.readings]
+
+
+async def killed(server: Server, seconds: float) -> Outage:
+    """It is killed, and started again with what it had written down before it replied."""
+    await asyncio.to_thread(server.kill)
+    began = time.monotonic()
+    await asyncio.sleep(seconds)
+    ended = time.monotonic()
+    await asyncio.to_thread(server.start)
+    return Outage(began, ended)
+
+
+async def paused(server: Server, seconds: float) -> Outage:
+    """It keeps its connections, and answers late what it was asked."""
+    with server.paused():
+        began = time.monotonic()
+        await asyncio.sleep(seconds)
+        ended = time.monotonic()
+    return Outage(began, ended)
+
+
+async def emptied(server: Server, seconds: float) -> Outage:
+    """It is killed, and has forgotten everything when it is started again."""
+    silent = await killed(server, seconds)
+    return Outage(silent.silent_from, silent.silent_to, 0.0, silent.silent_from)
+
+
+async def bereft(servers: Replicated, seconds: float) -> Outage:
+    """The master dies, and the Sentinel finds out and has its replica promoted."""
+    losing_from = time.monotonic() - REPLICATION_SECONDS
+    await asyncio.to_thread(servers.master.kill)
+    began = time.monotonic()
+    await asyncio.sleep(seconds)
+    await asyncio.to_thread(until, lambda: servers.sentinel.master_port() == servers.replica.port)
+    return Outage(began, began + LEAST_SECONDS_TO_NOTICE, losing_from, began)
+
+
+async def failed_over(servers: Replicated, seconds: float) -> Outage:
+    """The Sentinel is told to promote the replica, while the old master is well and still counts."""
+    losing_from = time.monotonic() - REPLICATION_SECONDS
+    await asyncio.to_thread(servers.sentinel.fail_over)
+    promoted = time.monotonic()
+    await asyncio.sleep(seconds)
+    return Outage(losing_from, losing_from, losing_from, promoted + MOST_SECONDS_TO_FOLLOW)
+
+
+REPLICATION_SECONDS = 0.2
+"""A replica on the same machine has what its master had counted so long ago."""
+
+MOST_SECONDS_TO_FOLLOW = 1.5
+"""Who is master is asked once a second."""
+
+LEAST_SECONDS_TO_NOTICE = 0.4
+"""The Sentinel waits longer than this before it believes that a master is down."""
+
+
+@contextmanager
+def one_server(*, durable: bool) -> Iterator[tuple[str, Server]]:
+    with standalone(appendonly="yes" if durable else "no") as server:
+        yield f"redis://{server.address}", server
+
+
+@contextmanager
+def sentinel() -> Iterator[tuple[str, Replicated]]:
+    with replicated() as servers:
+        yield f"redis+sentinel://{servers.sentinel.address}/{SERVICE}", servers
+
+
+FAULTS: dict[str, tuple[Deployment, Strike]] = {
+    "killed": (partial(one_server, durable=True), killed),
+    "paused": (partial(one_server, durable=True), paused),
+    "restarted empty": (partial(one_server, durable=False), emptied),
+    "master died": (sentinel, bereft),
+    "failed over": (sentinel, failed_over),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_what_is_promised_for_a_store_that_fails_is_kept(
+    fault: str, request: pytest.FixtureRequest
+) -> None:
+    form = LONG if request.config.getoption("--chaos") else SHORT
+    deployment, strike = FAULTS[fault]
+    with deployment() as (url, servers):
+        settings = settings_at(url)
+        installation = Installation.of(settings)
+        await installation.store.start()
+        storm = Storm(engine_of(installation), form.rate)
+        async with storm.raging():
+            await asyncio.sleep(form.before_seconds)
+            outage = await strike(servers, form.fault_seconds)
+            await asyncio.sleep(form.after_seconds)
+        await storm.settled(SETTLING_SECONDS)
+        await installation.store.aclose()
+        counts = {mode: await counted(settings, mode) for mode in OnStoreError}
+    print(report(fault, storm, outage, counts))
+    promises_are_kept(storm, outage)
+    for mode, (requests, tokens, at_once) in counts.items():
+        admitted = [each for each in storm.requests if each.mode is mode and each.admitted]
+        certain = [each for each in admitted if not outage.may_lose(each)]
+        unsure = len(admitted) - len(certain)
+        assert len(certain) <= requests <= len(admitted)
+        assert sum(each.tokens for each in certain) <= tokens
+        assert tokens <= sum(each.tokens for each in admitted) + unsure * RESERVED_TOKENS
+        assert at_once <= unsure
+    assert max(storm.late()) <= DEADLINE_SECONDS + 0.05
+
+
+def promises_are_kept(storm: Storm, outage: Outage) -> None:
+    for each in storm.requests:
+        assert each.admission is not None
+        decision = each.admission.decision
+        without_store = each.admission.store_error is not None
+        if outage.covers(each):
+            assert without_store
+        match each.mode:
+            case OnStoreError.ALLOW:
+                assert each.admitted
+            case OnStoreError.DENY:
+                assert each.admitted is not without_store
+                assert (decision.action, decision.reason) == (
+                    (Action.DENY, Reason.STORE) if without_store else (Action.ALLOW, None)
+                )
+    waved = [
+        each for each in storm.requests if each.admitted and each.admission and each.admission.store_error
+    ]
+    assert sum(each.mode is OnStoreError.LOCAL for each in waved) <= LOCAL_REQUESTS
+
+
+def report(fault: str, storm: Storm, outage: Outage, counts: dict[OnStoreError, list[int]]) -> str:
+    """A table of what happened, in milliseconds and numbers of requests."""
+    lines = []
+    late = storm.late()
+    for mode in OnStoreError:
+        mine = [(each, over) for each, over in zip(storm.requests, late, strict=True) if each.mode is mode]
+        without = [each for each, _ in mine if each.admission and each.admission.store_error]
+        admitted = [each for each, _ in mine if each.admitted]
+        spent = sorted(each.spent * 1000 for each, _ in mine)
+        beyond = sorted(over * 1000 for _, over in mine)
+        tokens = sum(each.tokens for each in admitted)
+        cells = [
+            fault,
+            mode,
+            len(mine),
+            len(without),
+            sum(each.admitted for each in without),
+            f"{len(admitted)} / {counts[mode][0]}",
+            f"{tokens} / {counts[mode][1]}",
+            *(f"{part[len(part) * 99 // 100]:.1f} / {part[-1]:.1f}" for part in (spent, beyond)),
+        ]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(["", *lines])
+
+
+@pytest.mark.parametrize(
+    ("reservation_seconds", "pause_seconds", "expired"),
+    [
+        # The tokens and the place among those at once of each.
+        pytest.param(0.2, 0.25, 10, id="a moment later"),
+        # The places among those at once are forgotten, which gives them back as well.
+        pytest.param(0.05, 0.2, 5, id="long after"),
+    ],
+)
+async def test_what_a_dead_process_had_reserved_is_given_back_and_counted(
+    redis_url: str, reservation_seconds: float, pause_seconds: float, expired: int
+) -> None:
+    """Its requests stay counted, since they were made. What they might have used is given back."""
+    settings = settings_at(redis_url)
+    installation = Installation.of(settings, deadline_seconds=PATIENT_SECONDS)
+    short_lived = OperatorStore(
+        installation.keys,
+        partial(nodes_at, RedisURL.parse(redis_url), PATIENT_SECONDS),
+        deadline_seconds=PATIENT_SECONDS,
+        reservation_seconds=reservation_seconds,
+    )
+    events: list[Event] = []
+    caller = CALLERS[OnStoreError.DENY]
+    dying = Engine(settings.policy(), short_lived, installation.keys, ())
+    await asyncio.gather(*(dying.admit(f"dead{number}", caller, QUERY, "/") for number in range(5)))
+    await short_lived.aclose()
+    assert await counted(settings, OnStoreError.DENY) == [5, 5 * RESERVED_TOKENS, 5]
+    await asyncio.sleep(pause_seconds)
+    engine = engine_of(installation, events.append)
+    admission = await engine.admit("alive", caller, QUERY, "/")
+    await engine.settle(admission, Usage(1, 2), 200)
+    await engine.drain()
+    await installation.store.aclose()
+    assert [event.expired_reservations for event in events] == [expired]
+    assert await counted(settings, OnStoreError.DENY) == [6, 3, 0]
