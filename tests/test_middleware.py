@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard import Event, GuardMiddleware
+from guard.core.modes import Mode
 from guard.core.policy import Action, Reason
 from guard.demo.model import FakeModel
 
@@ -453,6 +454,85 @@ class TestModes:
         assert statuses == [200] * 5
         assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
 
+    async def test_a_limit_is_tried_out_beside_those_that_bite(self, guarded: MakeGuarded) -> None:
+        events: list[Event] = []
+        tried = {"name": "tried", "unit": "requests", "rate": "1/hour", "mode": "shadow"}
+        app = guarded(FakeModel(), REQUESTS, tried, hooks=[events.append])
+        statuses = [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert [(event.action, event.mode) for event in events] == [
+            (Action.ALLOW, Mode.ENFORCE),
+            (Action.THROTTLE, Mode.SHADOW),
+            (Action.THROTTLE, Mode.SHADOW),
+            (Action.THROTTLE, Mode.ENFORCE),
+            (Action.THROTTLE, Mode.ENFORCE),
+        ]
+        assert [event.limits for event in events[:3]] == [(), ("tried",), ("tried",)]
+        assert "requests" in events[3].limits
+
+    async def test_what_can_never_fit_a_limit_that_is_tried_out_is_forwarded(
+        self, guarded: MakeGuarded
+    ) -> None:
+        model = FakeModel()
+        small = {"name": "small", "unit": "input_tokens", "rate": "5/hour", "mode": "shadow"}
+        app = guarded(model, small, TOKENS)
+        answer = await call(app, body=chat("word " * 100), headers={"x-api-key": "sk-a"})
+        assert answer.status == 200
+        assert len(model.requests) == 1
+        assert (await app.left("sk-a"))["tokens"] < 10_000
+
+    async def test_a_limit_that_is_off_is_not_even_counted(self, guarded: MakeGuarded) -> None:
+        events: list[Event] = []
+        app = guarded(FakeModel(), {**REQUESTS, "mode": "off"}, hooks=[events.append])
+        assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)] == [200] * 5
+        assert {event.action for event in events} == {Action.ALLOW}
+        assert (await app.left("sk-test"))["requests"] == 3
+
+    @pytest.mark.parametrize(
+        ("mode", "percent", "statuses", "told"),
+        [
+            ("enforce", 100, [200] * 3 + [429] * 2, Mode.ENFORCE),
+            ("enforce", 0, [200] * 5, Mode.SHADOW),
+            ("shadow", 100, [200] * 5, Mode.SHADOW),
+            ("off", 100, [200] * 5, Mode.OFF),
+        ],
+    )
+    @pytest.mark.parametrize("level", ["everything", "tier", "limit"])
+    async def test_the_mildest_of_the_three_levels_holds(
+        self,
+        guarded: MakeGuarded,
+        level: str,
+        mode: str,
+        percent: float,
+        statuses: list[int],
+        told: Mode,
+    ) -> None:
+        events: list[Event] = []
+        rollout = {"mode": mode, "enforce_percent": percent}
+        limit = {**REQUESTS, **(rollout if level == "limit" else {})}
+        tier = {"limits": [limit], **(rollout if level == "tier" else {})}
+        top = rollout if level == "everything" else {}
+        app = guarded(FakeModel(), tiers={"default": tier}, hooks=[events.append], **top)
+        assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)] == statuses
+        if told is Mode.OFF:
+            assert {event.action for event in events} <= {Action.ALLOW}
+        else:
+            assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
+            assert events[4].mode is told
+
+    async def test_whoever_it_bites_stays_bitten_as_its_share_is_raised(self, guarded: MakeGuarded) -> None:
+        secrets = [f"sk-{number}" for number in range(60)]
+
+        async def bitten(percent: float) -> set[str]:
+            app = guarded(FakeModel(), {**REQUESTS, "rate": "1/hour", "enforce_percent": percent})
+            for _ in range(2):
+                answers = [await call(app, body=CHAT, headers={"x-api-key": each}) for each in secrets]
+            return {each for each, answer in zip(secrets, answers, strict=True) if answer.status == 429}
+
+        none, some, more, everyone = [await bitten(percent) for percent in (0, 30, 70, 100)]
+        assert none == set()
+        assert none < some < more < everyone == set(secrets)
+
     async def test_off_forwards_everything_unseen(self, guarded: MakeGuarded) -> None:
         app = guarded(_body_back, REQUESTS, mode="off")
         answer = await call(app, "/anything", b"\xff{", headers={"authorization": "x"})
@@ -495,6 +575,16 @@ class TestStoreFailure:
         assert {event.store_error for event in events} <= {"connection", "open"}
         if status == 503:
             assert 1 <= int(answer.headers["retry-after"]) <= 5
+
+    async def test_without_a_word_from_the_operator_a_process_admits_its_share(
+        self, guarded: MakeGuarded
+    ) -> None:
+        closed = {"redis_url": "redis://127.0.0.1:1/0", "deadline_ms": 200, "local_share": 0.5}
+        app = guarded(FakeModel(), {**REQUESTS, "rate": "8/hour"}, store=closed)
+        answers = [await call(app, body=CHAT, headers=KEY) for _ in range(6)]
+        assert [answer.status for answer in answers] == [200] * 4 + [429] * 2
+        assert int(answers[5].headers["retry-after"]) >= 1
+        assert "ratelimit" not in answers[0].headers
 
     async def test_a_tier_may_differ(self, guarded: MakeGuarded) -> None:
         closed = {"redis_url": "redis://127.0.0.1:1/0", "deadline_ms": 200}

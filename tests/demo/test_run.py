@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guard.core.policy import Mode
+from guard.core.modes import Mode
 from guard.demo.run import CLIENTS, running
 
 if TYPE_CHECKING:
