@@ -97,7 +97,87 @@ class TestAdmission:
         assert statuses == [200] * 5 + [429]
 
 
+class TestWhichRequests:
+    """A limit may be for some requests only, and be kept for several attributes together."""
+
+    @pytest.mark.parametrize(
+        ("limit", "statuses"),
+        [
+            ({}, [200, 429, 429, 429]),
+            ({"models": ["big-*"]}, [200, 429, 200, 200]),
+            ({"models": ["big-*", "small"]}, [200, 429, 429, 200]),
+            ({"routes": ["/v1/models"]}, [200, 200, 200, 200]),
+            ({"routes": ["/v1/chat/*"]}, [200, 429, 429, 200]),
+            ({"methods": ["get"]}, [200, 200, 200, 200]),
+            ({"methods": ["post"]}, [200, 429, 429, 200]),
+            ({"per": ["key", "model"]}, [200, 429, 200, 200]),
+            ({"per": ["key", "route"]}, [200, 429, 429, 200]),
+            ({"per": "model"}, [200, 429, 200, 200]),
+            ({"per": "everything"}, [200, 429, 429, 429]),
+        ],
+    )
+    async def test_it_holds_those_and_no_others(
+        self, guarded: MakeGuarded, limit: dict[str, Any], statuses: list[int]
+    ) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await JSONResponse({})(scope, receive, send)
+
+        guarded_app = guarded(app, {**REQUESTS, "rate": "1/hour", **limit})
+        answers = [
+            await call(guarded_app, body={**CHAT, "model": model}, headers=KEY)
+            for model in ("big-1", "big-1", "small")
+        ]
+        answers.append(await call(guarded_app, "/v1/models", method="GET", headers=KEY))
+        assert [answer.status for answer in answers] == statuses
+
+    async def test_a_limit_of_all_tiers_is_shared_by_those_that_it_is_kept_for(
+        self, guarded: MakeGuarded
+    ) -> None:
+        total = {**REQUESTS, "name": "total", "per": "everything", "rate": "3/hour", "tiers": ["*"]}
+        app = guarded(FakeModel(), limits=[total])
+        statuses = [
+            (await call(app, body=CHAT, headers={"x-api-key": f"sk-{number}"})).status for number in range(4)
+        ]
+        assert statuses == [200, 200, 200, 429]
+
+    async def test_a_holder_may_have_numbers_of_its_own_in_the_settings(self, guarded: MakeGuarded) -> None:
+        limit = {**REQUESTS, "per": "model"}
+        overrides = [
+            {"holder": "model:good", "limit": "requests", "rate": "5/hour"},
+            {"holder": "model:best", "limit": "*", "exempt": True},
+        ]
+        app = guarded(FakeModel(), limit, overrides=overrides)
+        for model, admitted in (("some", 3), ("good", 5), ("best", 7)):
+            answers = [await call(app, body={**CHAT, "model": model}, headers=KEY) for _ in range(7)]
+            assert [answer.status for answer in answers] == [200] * admitted + [429] * (7 - admitted)
+
+
 class TestAccounting:
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_money_is_settled_to_the_price_of_what_was_used(
+        self, guarded: MakeGuarded, *, stream: bool
+    ) -> None:
+        prices = {"m": {"input": 2.5, "output": 10}, "*": {"input": 100, "output": 100}}
+        cost = {"name": "cost", "unit": "cost", "rate": "1000000/day"}
+        events: list[Event] = []
+        app = guarded(FakeModel(), cost, models={"prices": prices}, hooks=[events.append])
+        body = chat("one two words=200", max_tokens=900, stream=stream)
+        await call(app, body=body, headers={"x-api-key": "sk-a"})
+        spent = 6 * 2.5 + 200 * 10  # micro-dollars, at so many dollars per million tokens
+        assert (await app.left("sk-a"))["cost"] == 1_000_000 - spent
+        assert [event.cost for event in events] == [spent]
+
+    async def test_what_cannot_be_afforded_is_refused(self, guarded: MakeGuarded) -> None:
+        model = FakeModel()
+        prices = {"m": {"input": 2.5, "output": 10}}
+        cost = {"name": "cost", "unit": "cost", "rate": "2100/day"}
+        app = guarded(model, cost, models={"prices": prices})
+        statuses = [
+            (await call(app, body=chat("words=200", max_tokens=200), headers=KEY)).status for _ in range(2)
+        ]
+        assert statuses == [200, 429]
+        assert len(model.requests) == 1
+
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
     async def test_tokens_are_settled_to_what_the_backend_reports(
