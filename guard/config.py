@@ -225,17 +225,22 @@ class OverrideSettings(_Section):
             raise ValueError("give one of `rate`, `count` (concurrency) and `exempt = true`")
         return self
 
-    def override(self, limits: Iterable[Limit]) -> Override:
-        """The override that decides; raises `ValueError` where it fits no limit."""
+    def overrides(self, limits: Iterable[Limit]) -> tuple[Override, ...]:
+        """The overrides that decide, one for each limit of that name; raises `ValueError` where there is
+        none.
+        """
         matching = [limit for limit in limits if fnmatchcase(limit.name, self.limit)]
         if not matching:
             raise ValueError(f"`overrides`: no limit is named {self.limit!r}")
-        counts = None
-        if not self.exempt:
-            for limit in matching:
-                counts = other_counts(limit, self.rate, self.count, self.burst)
         until_us = int(self.until.timestamp() * MICROSECONDS) if self.until else None
-        return Override(self.limit, counts, until_us)
+        return tuple(
+            Override(
+                limit.name,
+                None if self.exempt else other_counts(limit, self.rate, self.count, self.burst),
+                until_us,
+            )
+            for limit in matching
+        )
 
 
 class UnitSettings(_Section):
@@ -408,30 +413,6 @@ class ModelSettings(_Section):
     tokenizers: dict[str, Path] = Field(default_factory=dict)
 
 
-class DialectSettings(_Section):
-    """An API of the operator's own: where it has its fields, as places like `messages[*].content`."""
-
-    text: tuple[str, ...]
-    model: str | None = None
-    model_name: str | None = None
-    max_output_tokens: str | None = None
-    n: str | None = None
-    stream: str | None = None
-    end_user: str | None = None
-    input_tokens: str | None = None
-    output_tokens: str | None = None
-    answer_text: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        self.paths()
-        return self
-
-    def paths(self) -> GenericPaths:
-        """The places that are read; raises `ValueError`."""
-        return GenericPaths(**self.model_dump())
-
-
 def default_routes() -> tuple[RouteSettings, ...]:
     """The paths that are open without a word in the file; all others are refused."""
     queries = {
@@ -496,7 +477,7 @@ class Settings(BaseSettings):
     limits: tuple[SharedLimitSettings, ...] = ()
     overrides: tuple[OverrideSettings, ...] = ()
     units: dict[Name, UnitSettings] = Field(default_factory=dict)
-    dialects: dict[DialectName, DialectSettings] = Field(default_factory=dict)
+    dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -519,7 +500,7 @@ class Settings(BaseSettings):
         _check_limits(self)
         limits = {limit.name: limit for tier in self.tiers for limit in self._limits_of(tier)}.values()
         for each in self.overrides:
-            each.override(limits)
+            each.overrides(limits)
         if self.store.redis_url is not None and self.identity.pepper is None:
             raise ValueError(
                 "with `store.redis_url`, set `identity.pepper` too (best as GUARD_IDENTITY__PEPPER), "
@@ -552,7 +533,7 @@ class Settings(BaseSettings):
 
     def all_dialects(self) -> dict[str, Dialect]:
         """The dialects that a route may name: guard's, and the operator's own."""
-        return {**DIALECTS, **{name: Generic(name, each.paths()) for name, each in self.dialects.items()}}
+        return {**DIALECTS, **{name: Generic(name, paths) for name, paths in self.dialects.items()}}
 
     def _limits_of(self, tier: str) -> tuple[Limit, ...]:
         """The limits of a tier: its own, then those of all tiers like it."""
@@ -578,7 +559,7 @@ class Settings(BaseSettings):
         overrides: dict[Holder, tuple[Override, ...]] = {}
         for each in self.overrides:
             holder = Holder.parse(each.holder)
-            overrides[holder] = (*overrides.get(holder, ()), each.override(limits))
+            overrides[holder] = (*overrides.get(holder, ()), *each.overrides(limits))
         return Policy(
             rollout=Rollout(self.mode, self.enforce_percent),
             tiers=tiers,
@@ -654,7 +635,7 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     location = tuple(part for part in detail["loc"] if part != "[key]")
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
-        case "extra_forbidden":
+        case "extra_forbidden" | "unexpected_keyword_argument":
             message = f"no such setting{_suggestion(str(location[-1]), _siblings(location))}"
         case "missing":
             message = "must be given"
@@ -671,7 +652,8 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     ):
         return f"{variable}: {message}"
     # What stands under a name that we do not know may be a secret; a number is none.
-    harmless = int | float if detail["type"] == "extra_forbidden" else str | int | float
+    unknown = detail["type"] in ("extra_forbidden", "unexpected_keyword_argument")
+    harmless = int | float if unknown else str | int | float
     shown = isinstance(given, harmless) and not _secret(location)
     return f"{file}: {_dotted(location)}{f' = {given!r}' if shown else ''}: {message}"
 

@@ -351,9 +351,11 @@ class Engine:
             )
         block = verdict.block
         self._note_block(identity.principal, block)
-        decision = decide(
-            verdict.readings, mode, blocked=block is not None, block_us=block.remaining_us if block else None
-        )
+        if block is None:
+            decision = decide(verdict.readings, mode)
+        else:
+            # An order for one holder bites also where the limits of its tier are only tried out.
+            decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
         if decision.refused:
             self._refusals.remember(decision, identity.holders, time.monotonic())
         return replace(blank, decision=decision, charges=verdict.charged, expired=verdict.expired)
@@ -363,7 +365,7 @@ class Engine:
     ) -> Decision:
         """The decision without the store."""
         if time.monotonic() < self._blocked.get(blank.identity.principal, 0.0):
-            return Decision(Action.DENY, Reason.BLOCKED, mode=mode)
+            return Decision(Action.DENY, Reason.BLOCKED, mode=self.mode)
         if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
             return Decision(Action.ALLOW, Reason.STORE, mode=mode)
         if on_store_error is OnStoreError.LOCAL:

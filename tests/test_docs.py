@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 KEY = {"authorization": "Bearer sk-docs"}
 
 
-def snippets(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def snippets(language: str, page: str = README) -> list[str]:
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return [block for named, block in blocks if named == language]
 
 
 def run(file: Path, name: str) -> ModuleType:
@@ -80,12 +82,21 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
     assert load(tmp_path / "guard.toml").tiers["default"].limits[0].name == "tokens"
 
 
-def test_the_readmes_commands_exist() -> None:
-    verbs = set(get_command(cli).commands)  # type: ignore[attr-defined]
-    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    named = {verb for block in blocks for verb in re.findall(r"^guard (\w+)", block, re.MULTILINE)}
-    assert {"init", "serve", "top", "show", "block", "unblock", "reset"} <= named
-    assert named <= verbs
+@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS))
+def test_the_settings_in_the_page_on_limits_load(settings: str, tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text(settings)
+    load(tmp_path / "guard.toml")
+
+
+def test_the_commands_in_the_docs_exist() -> None:
+    verbs: dict[str, Any] = get_command(cli).commands  # type: ignore[attr-defined]
+    text = "".join(block for page in (README, ON_LIMITS) for block in snippets("", page))
+    lines = re.findall(r"^guard (.*)$", text, re.MULTILINE)
+    named = {tuple(re.findall(r"[a-z]+", line)) for line in lines}
+    assert set(verbs) - {"check", "demo"} == {words[0] for words in named}
+    for verb, *words in named:
+        below = getattr(verbs[verb], "commands", None)
+        assert below is None or words[0] in below, verb
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -166,6 +166,7 @@ class Operator:
         *,
         rate: str | None = None,
         count: int | None = None,
+        burst: int | None = None,
         seconds: float | None = None,
     ) -> None:
         """Give a holder other numbers in a limit, or, without any, exempt it; for so long, or for good.
@@ -180,7 +181,7 @@ class Operator:
                 known = ", ".join(each.name for each in self._policy.limits)
                 raise ValueError(f"no limit is named {limit!r}; there are {known}")
             if rate is not None or count is not None:
-                counts = other_counts(found, rate, count, None)
+                counts = other_counts(found, rate, count, burst)
         await self._store.override(holder, limit, counts, seconds)
 
     def keeps(self, limit: str, holder: Holder) -> bool:

@@ -16,7 +16,7 @@ from guard.admin import Operator
 from guard.cli import output
 from guard.cli.durations import parse_duration
 from guard.config import load
-from guard.core.modes import Mode
+from guard.core.modes import ENFORCED, Mode
 from guard.errors import ConfigError
 from guard.identify import Identifier
 from guard.store.keys import Keys
@@ -107,12 +107,14 @@ def check(config: Config = None, *, json: Json = False) -> None:
     ]
     console.print(output.table("Routes", ("path", "methods", "action", "dialect"), routes))
     for tier in policy.tiers.values():
+        conditional = any(output.conditions(limit) for limit in tier.limits)
         rows = [
             (
                 limit.name,
                 limit.unit,
                 "+".join(limit.per),
                 limit.algorithm,
+                *((output.conditions(limit),) if conditional else ()),
                 window.count,
                 output.length(window),
                 window.burst,
@@ -122,10 +124,16 @@ def check(config: Config = None, *, json: Json = False) -> None:
         ]
         default = " (default)" if tier.name == policy.default_tier else ""
         title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
-        columns = ("limit", "unit", "per", "algorithm", "count", "window", "burst")
-        console.print(
-            output.table(title, columns, rows, right=3) if rows else f"{title}: no limits", markup=False
-        )
+        if tier.rollout != ENFORCED:
+            title += f", {output.rollout(tier.rollout)}"
+        columns = ("limit", "unit", "per", "algorithm", "count", "window", "burst", "only")
+        console.print(output.table(title, columns, rows) if rows else f"{title}: no limits", markup=False)
+    for holder, overrides in policy.overrides.items():
+        for override in overrides:
+            what = "no limit" if override.counts is None else output.numbers(override.counts)
+            until = "" if override.until_us is None else f" until {output.moment(override.until_us / 1e6)}"
+            line = f"{holder} has {what} in {override.limit}{until}"
+            console.print(output.printable(line), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -329,6 +337,10 @@ def _policy_json(settings: Settings, policy: Policy) -> dict[str, Any]:
                         "per": list(limit.per),
                         "algorithm": limit.algorithm,
                         "windows": [asdict(window) for window in limit.windows],
+                        "match": asdict(limit.match),
+                        "mode": limit.rollout.mode,
+                        "enforce_percent": limit.rollout.enforce_percent,
+                        "time_zone": None if limit.zone is None else str(limit.zone),
                     }
                     for limit in tier.limits
                 ],

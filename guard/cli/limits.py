@@ -57,6 +57,9 @@ def set_(
         str | None, typer.Option(help="Such as 500/minute; only for windows that the limit has.")
     ] = None,
     count: Annotated[int | None, typer.Option(help="For a limit on concurrency.", min=1)] = None,
+    burst: Annotated[
+        int | None, typer.Option(help="For GCRA; else in proportion to the rate.", min=1)
+    ] = None,
     duration: Duration = "ever",
 ) -> None:
     """Give a holder other numbers in one limit."""
@@ -66,7 +69,7 @@ def set_(
 
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
-        await operator.override(found, limit, rate=rate, count=count, seconds=seconds)
+        await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
         if not operator.keeps(limit, found):
             output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
         return str(found)

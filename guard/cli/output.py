@@ -11,10 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from guard.core.modes import ENFORCED, Mode
 
-    from guard.core.limits import Reading, Window
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from guard.core.limits import Limit, Reading, Window
+    from guard.core.modes import Rollout
     from guard.store.operator import Record, Term
 
 PIPE_WIDTH = 200
@@ -123,17 +126,34 @@ def readings_table(readings: Iterable[Reading]) -> Table:
     return table("", ("limit", "unit", "held by", "limit", "window", "left", "new in"), rows, right=4)
 
 
+def numbers(counts: Mapping[int, tuple[int, int]]) -> str:
+    """The numbers of an override: `100/1m, 5000/1d`."""
+    each = (f"{count}/{period(size)}" if size else f"{count} at once" for size, (count, _) in counts.items())
+    return ", ".join(each)
+
+
+def rollout(rollout: Rollout) -> str:
+    """How far something bites: `shadow`, or `enforced for 5 %`."""
+    if rollout.mode is Mode.ENFORCE:
+        return f"enforced for {rollout.enforce_percent:g} %"
+    return str(rollout.mode)
+
+
+def conditions(limit: Limit) -> str:
+    """Which requests a limit is for, where not for all, and how far it bites."""
+    match = limit.match
+    parts = [" ".join(globs) for globs in (match.models, match.routes, match.methods) if globs]
+    if limit.rollout != ENFORCED:
+        parts.append(rollout(limit.rollout))
+    if limit.zone is not None:
+        parts.append(str(limit.zone))
+    return ", ".join(parts)
+
+
 def terms(term: Term) -> str:
     """An override in words."""
     seconds = None if term.remaining_us is None else term.remaining_us / 1e6
-    if term.counts is None:
-        what = "no limit"
-    else:
-        numbers = (
-            f"{count}/{period(size)}" if size else f"{count} at once"
-            for size, (count, _) in term.counts.items()
-        )
-        what = ", ".join(numbers)
+    what = "no limit" if term.counts is None else numbers(term.counts)
     limit = "" if term.limit == "*" else f" in {term.limit}"
     return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
 

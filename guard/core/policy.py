@@ -47,6 +47,10 @@ WEBSOCKET = "WEBSOCKET"
 """The method that a route names to take WebSocket connections."""
 
 
+UNKNOWN_PATH = "*"
+"""The route of all paths that no route names."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """What to do with requests for `path` (a shell glob in which `*` also takes slashes)."""
@@ -76,7 +80,7 @@ class Tier:
 class Override:
     """Other numbers for one holder: (count, burst) by period in seconds, or none at all, which exempts it.
 
-    `limit` is a glob over names of limits. After `until_us`, in Unix microseconds, it is over.
+    `limit` is the name of one. After `until_us`, in Unix microseconds, it is over.
     """
 
     limit: str
@@ -85,7 +89,7 @@ class Override:
 
     def holds(self, limit: Limit, now_us: int) -> bool:
         """Whether it is for this limit, and not over."""
-        return (self.until_us is None or now_us < self.until_us) and fnmatchcase(limit.name, self.limit)
+        return (self.until_us is None or now_us < self.until_us) and limit.name == self.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +107,16 @@ class Policy:
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
 
     def route(self, method: str, path: str) -> Route:
-        """The first route that matches; for a path that none does, what `unknown_paths` says."""
+        """The first route that matches; for a path that none does, what `unknown_paths` says.
+
+        All such paths are one route, named `*`: whoever can choose a path must not choose whom a limit per
+        route is kept for.
+        """
         for route in self.routes:
             if route.matches(method, path):
                 return route
         action = RouteAction.DENY if method == WEBSOCKET else self.unknown_paths
-        return Route(path, frozenset(), action)
+        return Route(UNKNOWN_PATH, frozenset(), action)
 
     def tier(self, identity: Identity) -> Tier:
         """The tier that an identity's attribute names; the default one where it names none that exists."""

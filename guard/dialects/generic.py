@@ -8,7 +8,7 @@ text at any of the places is something opaque.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
@@ -32,6 +32,9 @@ class GenericPaths:
     does not ask for one. `input_tokens`, `output_tokens` and `answer_text` are places in the answer, and in
     each event or line of a stream.
     """
+
+    # For pydantic, where this is a part of the settings: a misspelt place is no place.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     text: tuple[str, ...]
     model: str | None = None
