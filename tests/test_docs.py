@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tomllib
+from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,6 +109,8 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:
         )
         if isinstance(inner, type) and issubclass(inner, BaseModel) and name != "tiers":
             found += settings_of(inner, f"{prefix}{name}.")
+        elif is_dataclass(inner):
+            found += [f"{prefix}{name}.{each.name}" for each in fields(inner)]
         else:
             found.append(prefix + name)
     return found
