@@ -75,6 +75,7 @@ class Service:
         self._path = None if isinstance(config, Settings) else find(config)
         self._follows = not isinstance(config, Settings)
         self.settings = config if isinstance(config, Settings) else load(self._path)
+        self._named = self.settings.files
         self._seen = self._files()
         self._installation = Installation.of(self.settings)
         self.rules = Rules.of(self.settings, self._installation.keys)
@@ -144,6 +145,8 @@ class Service:
 
     def _read(self) -> tuple[Settings, Rules]:
         settings = load(self._path)
+        # Also those of settings that cannot work, since one of them may be what has to be mended.
+        self._named = settings.files
         return settings, Rules.of(settings, self._installation.keys)
 
     def _files(self) -> dict[Path, FileState]:
@@ -151,8 +154,7 @@ class Service:
         if not self._follows:
             return {}
         file = find(self._path)
-        named = ([file] if file is not None else []) + list(self.settings.files)
-        return {each: _state(each) for each in named}
+        return {each: _state(each) for each in (*([file] if file is not None else ()), *self._named)}
 
 
 def _fixed(old: Settings, new: Settings) -> list[str]:

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
+from guard.core.policy import Action
 from guard.demo.model import FakeModel
 from guard.errors import BackendError
 from guard.installation import Installation
@@ -48,6 +49,15 @@ def key(app: Guarded, secret: str = "sk-test") -> Holder:
     return Holder(Attribute.KEY, Installation.of(app.settings).keys.credential(secret))
 
 
+async def _echo(websocket: WebSocket) -> None:
+    await websocket.accept()
+    await websocket.send_text(await websocket.receive_text())
+    await websocket.close()
+
+
+ECHO = Starlette(routes=[WebSocketRoute("/realtime", _echo)])
+
+
 async def unread(app: ASGIApp, path: str = "/v1/chat/completions") -> Answer:
     """A request whose body must not be asked for."""
     answer = Answer()
@@ -75,6 +85,25 @@ class TestCheapRefusals:
         assert answer.json["error"]["code"] == "rate_limit_exceeded"
         assert [event.body_read for event in events] == [True, True, False]
         assert events[2].limits == ("requests",)
+
+    async def test_nor_is_that_of_one_whose_query_nobody_reads(self, guarded: MakeGuarded) -> None:
+        app = guarded(FakeModel(), REQUESTS, routes=_ROUTES)
+        for _ in range(2):
+            await call(app, "/counted", headers=KEY)
+        answer = await unread(app, "/counted")
+        assert answer.status == 429
+        assert answer.headers["content-type"] == "application/problem+json"
+
+    def test_a_websocket_is_refused_from_memory_as_well(self, guarded: MakeGuarded) -> None:
+        events: list[Event] = []
+        with TestClient(guarded(ECHO, REQUESTS, routes=_ROUTES, hooks=[events.append])) as client:
+            with client.websocket_connect("/realtime", headers=KEY):
+                pass
+            for _ in range(2):
+                with pytest.raises(WebSocketDisconnect), client.websocket_connect("/realtime", headers=KEY):
+                    pass
+        refused = [event for event in events if event.action is Action.THROTTLE]
+        assert [event.body_read for event in refused] == [True, False]
 
     async def test_tokens_that_are_used_up_refuse_it_too(self, guarded: MakeGuarded) -> None:
         tokens = {"name": "tokens", "unit": "tokens", "rate": "100/hour"}
@@ -315,6 +344,21 @@ class TestSlots:
         await app.settled()
         assert (await app.left("sk-test"))["slot"] == 1
 
+    async def test_without_the_store_the_process_holds_and_gives_back_its_own(
+        self, guarded: MakeGuarded
+    ) -> None:
+        held = Held(JSONResponse({}))
+        closed = {"redis_url": "redis://127.0.0.1:1/0", "deadline_ms": 200, "local_share": 1}
+        app = guarded(held, SLOT, store=closed)
+        for _ in range(3):
+            running = asyncio.create_task(call(app, body=CHAT, headers=KEY))
+            await held.begun.wait()
+            assert (await call(app, body=CHAT, headers=KEY)).status == 429
+            held.go.set()
+            assert (await running).status == 200
+            held.begun.clear()
+            held.go.clear()
+
     async def test_a_request_that_is_refused_by_another_limit_holds_none(self, guarded: MakeGuarded) -> None:
         app = guarded(FakeModel(), SLOT, REQUESTS)
         assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(2)] == [200, 429]
@@ -332,13 +376,7 @@ class TestSlots:
         assert (await call(app, body=CHAT, headers=KEY)).status == 200
 
     def test_a_websocket_holds_one_until_it_is_closed(self, guarded: MakeGuarded) -> None:
-        async def echo(websocket: WebSocket) -> None:
-            await websocket.accept()
-            await websocket.send_text(await websocket.receive_text())
-            await websocket.close()
-
-        inner = Starlette(routes=[WebSocketRoute("/realtime", echo)])
-        with TestClient(guarded(inner, SLOT, routes=_ROUTES)) as client:
+        with TestClient(guarded(ECHO, SLOT, routes=_ROUTES)) as client:
             with client.websocket_connect("/realtime", headers=KEY) as socket:
                 with (
                     pytest.raises(WebSocketDisconnect),

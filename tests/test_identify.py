@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guard.config import IdentitySettings
+from guard.config import IdentitySettings, UnitSettings
 from guard.core.identity import Attribute, Holder
 from guard.errors import ConfigError, CredentialError
 from guard.identify import Identifier
@@ -584,3 +584,60 @@ class TestAnonymous:
         settings = {"trusted_proxies": ["10.0.0.0/8"], "forwarded_header": "forwarded"}
         headers = [("forwarded", 'for="[2001:db8::7]:123"'), ("x-forwarded-for", "6.6.6.6")]
         assert identify(settings, headers, "10.0.0.1").attributes[Attribute.IP] == "2001:db8::7"
+
+
+class TestAmounts:
+    """Units of the operator's own: a trusted gateway's word first, then a token's, then the default."""
+
+    UNITS: ClassVar = {
+        "credits": UnitSettings(header="X-Credits", claim="credits", default=3),
+        "pages": UnitSettings(header="x-pages", default=0),
+    }
+    SETTINGS: ClassVar = {
+        "trusted_proxies": ["10.0.0.0/8"],
+        "jwt": {"secret": SECRET, "algorithms": ["HS256"]},
+    }
+
+    def amounts(self, headers: list[tuple[str, str]], peer: str = "10.0.0.1") -> dict[str, int]:
+        identifier = Identifier(IdentitySettings.model_validate(self.SETTINGS), KEYS, self.UNITS)
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers]
+        return dict(identifier.identify(raw, (peer, 1)).amounts)
+
+    def bearer(self, amount: object) -> tuple[str, str]:
+        claims = {"sub": "ann", "exp": 9_999_999_999, "credits": amount}
+        return "authorization", f"Bearer {jwt.encode(claims, SECRET, 'HS256')}"
+
+    @pytest.mark.parametrize(
+        ("headers", "peer", "amounts"),
+        [
+            ([], "10.0.0.1", {"credits": 3, "pages": 0}),
+            ([("x-credits", "7"), ("x-pages", "12")], "10.0.0.1", {"credits": 7, "pages": 12}),
+            ([("x-credits", "0")], "10.0.0.1", {"credits": 0, "pages": 0}),
+            ([("x-credits", "007")], "10.0.0.1", {"credits": 7, "pages": 0}),
+            ([("x-credits", "7"), ("x-pages", "12")], "192.0.2.1", {"credits": 3, "pages": 0}),
+        ],
+    )
+    def test_only_a_trusted_gateway_is_believed(
+        self, headers: list[tuple[str, str]], peer: str, amounts: dict[str, int]
+    ) -> None:
+        assert self.amounts(headers, peer) == amounts
+
+    def test_a_token_says_it_and_a_gateway_says_it_better(self) -> None:
+        assert self.amounts([self.bearer(5)], "192.0.2.1")["credits"] == 5
+        assert self.amounts([self.bearer("5")])["credits"] == 5
+        assert self.amounts([self.bearer(5), ("x-credits", "9")])["credits"] == 9
+        assert self.amounts([self.bearer(5), ("x-credits", "9")], "192.0.2.1")["credits"] == 5
+
+    @pytest.mark.parametrize("amount", ["-1", "+1", "1.0", "1e3", "", " ", "x", "\u0661", "1" * 16])
+    def test_what_is_no_whole_number_is_refused(self, amount: str) -> None:
+        with pytest.raises(CredentialError, match="x-credits is not a whole number"):
+            self.amounts([("x-credits", amount)])
+
+    @pytest.mark.parametrize("amount", [-1, 1.5, True, None, [1], {"a": 1}, "x"])
+    def test_so_it_is_in_a_token(self, amount: object) -> None:
+        with pytest.raises(CredentialError, match="credits is not a whole number"):
+            self.amounts([self.bearer(amount)])
+
+    def test_an_amount_that_stands_twice_is_refused(self) -> None:
+        with pytest.raises(CredentialError, match="stands twice"):
+            self.amounts([("x-credits", "1"), ("x-credits", "2")])

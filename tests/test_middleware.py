@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard import Event, GuardMiddleware
+from guard.core.modes import Mode
 from guard.core.policy import Action, Reason
 from guard.demo.model import FakeModel
 
@@ -96,7 +97,87 @@ class TestAdmission:
         assert statuses == [200] * 5 + [429]
 
 
+class TestWhichRequests:
+    """A limit may be for some requests only, and be kept for several attributes together."""
+
+    @pytest.mark.parametrize(
+        ("limit", "statuses"),
+        [
+            ({}, [200, 429, 429, 429]),
+            ({"models": ["big-*"]}, [200, 429, 200, 200]),
+            ({"models": ["big-*", "small"]}, [200, 429, 429, 200]),
+            ({"routes": ["/v1/models"]}, [200, 200, 200, 200]),
+            ({"routes": ["/v1/chat/*"]}, [200, 429, 429, 200]),
+            ({"methods": ["get"]}, [200, 200, 200, 200]),
+            ({"methods": ["post"]}, [200, 429, 429, 200]),
+            ({"per": ["key", "model"]}, [200, 429, 200, 200]),
+            ({"per": ["key", "route"]}, [200, 429, 429, 200]),
+            ({"per": "model"}, [200, 429, 200, 200]),
+            ({"per": "everything"}, [200, 429, 429, 429]),
+        ],
+    )
+    async def test_it_holds_those_and_no_others(
+        self, guarded: MakeGuarded, limit: dict[str, Any], statuses: list[int]
+    ) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await JSONResponse({})(scope, receive, send)
+
+        guarded_app = guarded(app, {**REQUESTS, "rate": "1/hour", **limit})
+        answers = [
+            await call(guarded_app, body={**CHAT, "model": model}, headers=KEY)
+            for model in ("big-1", "big-1", "small")
+        ]
+        answers.append(await call(guarded_app, "/v1/models", method="GET", headers=KEY))
+        assert [answer.status for answer in answers] == statuses
+
+    async def test_a_limit_of_all_tiers_is_shared_by_those_that_it_is_kept_for(
+        self, guarded: MakeGuarded
+    ) -> None:
+        total = {**REQUESTS, "name": "total", "per": "everything", "rate": "3/hour", "tiers": ["*"]}
+        app = guarded(FakeModel(), limits=[total])
+        statuses = [
+            (await call(app, body=CHAT, headers={"x-api-key": f"sk-{number}"})).status for number in range(4)
+        ]
+        assert statuses == [200, 200, 200, 429]
+
+    async def test_a_holder_may_have_numbers_of_its_own_in_the_settings(self, guarded: MakeGuarded) -> None:
+        limit = {**REQUESTS, "per": "model"}
+        overrides = [
+            {"holder": "model:good", "limit": "requests", "rate": "5/hour"},
+            {"holder": "model:best", "limit": "*", "exempt": True},
+        ]
+        app = guarded(FakeModel(), limit, overrides=overrides)
+        for model, admitted in (("some", 3), ("good", 5), ("best", 7)):
+            answers = [await call(app, body={**CHAT, "model": model}, headers=KEY) for _ in range(7)]
+            assert [answer.status for answer in answers] == [200] * admitted + [429] * (7 - admitted)
+
+
 class TestAccounting:
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_money_is_settled_to_the_price_of_what_was_used(
+        self, guarded: MakeGuarded, *, stream: bool
+    ) -> None:
+        prices = {"m": {"input": 2.5, "output": 10}, "*": {"input": 100, "output": 100}}
+        cost = {"name": "cost", "unit": "cost", "rate": "1000000/day"}
+        events: list[Event] = []
+        app = guarded(FakeModel(), cost, models={"prices": prices}, hooks=[events.append])
+        body = chat("one two words=200", max_tokens=900, stream=stream)
+        await call(app, body=body, headers={"x-api-key": "sk-a"})
+        spent = 6 * 2.5 + 200 * 10  # micro-dollars, at so many dollars per million tokens
+        assert (await app.left("sk-a"))["cost"] == 1_000_000 - spent
+        assert [event.cost for event in events] == [spent]
+
+    async def test_what_cannot_be_afforded_is_refused(self, guarded: MakeGuarded) -> None:
+        model = FakeModel()
+        prices = {"m": {"input": 2.5, "output": 10}}
+        cost = {"name": "cost", "unit": "cost", "rate": "2100/day"}
+        app = guarded(model, cost, models={"prices": prices})
+        statuses = [
+            (await call(app, body=chat("words=200", max_tokens=200), headers=KEY)).status for _ in range(2)
+        ]
+        assert statuses == [200, 429]
+        assert len(model.requests) == 1
+
     @pytest.mark.parametrize("stream", [False, True])
     @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
     async def test_tokens_are_settled_to_what_the_backend_reports(
@@ -453,6 +534,85 @@ class TestModes:
         assert statuses == [200] * 5
         assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
 
+    async def test_a_limit_is_tried_out_beside_those_that_bite(self, guarded: MakeGuarded) -> None:
+        events: list[Event] = []
+        tried = {"name": "tried", "unit": "requests", "rate": "1/hour", "mode": "shadow"}
+        app = guarded(FakeModel(), REQUESTS, tried, hooks=[events.append])
+        statuses = [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)]
+        assert statuses == [200, 200, 200, 429, 429]
+        assert [(event.action, event.mode) for event in events] == [
+            (Action.ALLOW, Mode.ENFORCE),
+            (Action.THROTTLE, Mode.SHADOW),
+            (Action.THROTTLE, Mode.SHADOW),
+            (Action.THROTTLE, Mode.ENFORCE),
+            (Action.THROTTLE, Mode.ENFORCE),
+        ]
+        assert [event.limits for event in events[:3]] == [(), ("tried",), ("tried",)]
+        assert "requests" in events[3].limits
+
+    async def test_what_can_never_fit_a_limit_that_is_tried_out_is_forwarded(
+        self, guarded: MakeGuarded
+    ) -> None:
+        model = FakeModel()
+        small = {"name": "small", "unit": "input_tokens", "rate": "5/hour", "mode": "shadow"}
+        app = guarded(model, small, TOKENS)
+        answer = await call(app, body=chat("word " * 100), headers={"x-api-key": "sk-a"})
+        assert answer.status == 200
+        assert len(model.requests) == 1
+        assert (await app.left("sk-a"))["tokens"] < 10_000
+
+    async def test_a_limit_that_is_off_is_not_even_counted(self, guarded: MakeGuarded) -> None:
+        events: list[Event] = []
+        app = guarded(FakeModel(), {**REQUESTS, "mode": "off"}, hooks=[events.append])
+        assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)] == [200] * 5
+        assert {event.action for event in events} == {Action.ALLOW}
+        assert (await app.left("sk-test"))["requests"] == 3
+
+    @pytest.mark.parametrize(
+        ("mode", "percent", "statuses", "told"),
+        [
+            ("enforce", 100, [200] * 3 + [429] * 2, Mode.ENFORCE),
+            ("enforce", 0, [200] * 5, Mode.SHADOW),
+            ("shadow", 100, [200] * 5, Mode.SHADOW),
+            ("off", 100, [200] * 5, Mode.OFF),
+        ],
+    )
+    @pytest.mark.parametrize("level", ["everything", "tier", "limit"])
+    async def test_the_mildest_of_the_three_levels_holds(
+        self,
+        guarded: MakeGuarded,
+        level: str,
+        mode: str,
+        percent: float,
+        statuses: list[int],
+        told: Mode,
+    ) -> None:
+        events: list[Event] = []
+        rollout = {"mode": mode, "enforce_percent": percent}
+        limit = {**REQUESTS, **(rollout if level == "limit" else {})}
+        tier = {"limits": [limit], **(rollout if level == "tier" else {})}
+        top = rollout if level == "everything" else {}
+        app = guarded(FakeModel(), tiers={"default": tier}, hooks=[events.append], **top)
+        assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)] == statuses
+        if told is Mode.OFF:
+            assert {event.action for event in events} <= {Action.ALLOW}
+        else:
+            assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
+            assert events[4].mode is told
+
+    async def test_whoever_it_bites_stays_bitten_as_its_share_is_raised(self, guarded: MakeGuarded) -> None:
+        secrets = [f"sk-{number}" for number in range(60)]
+
+        async def bitten(percent: float) -> set[str]:
+            app = guarded(FakeModel(), {**REQUESTS, "rate": "1/hour", "enforce_percent": percent})
+            for _ in range(2):
+                answers = [await call(app, body=CHAT, headers={"x-api-key": each}) for each in secrets]
+            return {each for each, answer in zip(secrets, answers, strict=True) if answer.status == 429}
+
+        none, some, more, everyone = [await bitten(percent) for percent in (0, 30, 70, 100)]
+        assert none == set()
+        assert none < some < more < everyone == set(secrets)
+
     async def test_off_forwards_everything_unseen(self, guarded: MakeGuarded) -> None:
         app = guarded(_body_back, REQUESTS, mode="off")
         answer = await call(app, "/anything", b"\xff{", headers={"authorization": "x"})
@@ -495,6 +655,16 @@ class TestStoreFailure:
         assert {event.store_error for event in events} <= {"connection", "open"}
         if status == 503:
             assert 1 <= int(answer.headers["retry-after"]) <= 5
+
+    async def test_without_a_word_from_the_operator_a_process_admits_its_share(
+        self, guarded: MakeGuarded
+    ) -> None:
+        closed = {"redis_url": "redis://127.0.0.1:1/0", "deadline_ms": 200, "local_share": 0.5}
+        app = guarded(FakeModel(), {**REQUESTS, "rate": "8/hour"}, store=closed)
+        answers = [await call(app, body=CHAT, headers=KEY) for _ in range(6)]
+        assert [answer.status for answer in answers] == [200] * 4 + [429] * 2
+        assert int(answers[5].headers["retry-after"]) >= 1
+        assert "ratelimit" not in answers[0].headers
 
     async def test_a_tier_may_differ(self, guarded: MakeGuarded) -> None:
         closed = {"redis_url": "redis://127.0.0.1:1/0", "deadline_ms": 200}

@@ -137,6 +137,17 @@ class TestReloading:
         await logged(caplog, "the settings are reloaded")
         assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 200
 
+    async def test_a_file_that_was_missing_is_read_as_soon_as_it_is_there(
+        self, running: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert await running.limit() == "100"
+        running.write(6, identity='keys_file = "keys.toml"\n')
+        await logged(caplog, "keys.toml: No such file")
+        assert await running.limit() == "100"
+        running.file.with_name("keys.toml").write_text("")
+        await logged(caplog, "the settings are reloaded")
+        assert await running.limit() == "6"
+
     async def test_a_request_under_way_ends_by_the_settings_that_it_began_with(
         self, running: Running, caplog: pytest.LogCaptureFixture
     ) -> None:
