@@ -88,6 +88,7 @@ class Service:
             reservation_seconds=self.settings.store.reservation_seconds,
         )
         self._asked = asyncio.Event()
+        self._generation: int | None = None
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
@@ -113,19 +114,26 @@ class Service:
 
     async def _watch(self) -> None:
         await asyncio.wait({self._starting})
-        generation: int | None = None
         while True:
-            control = await self.engine.watch()
-            ordered = control is not None and generation is not None and control.generation != generation
-            generation = control.generation if control is not None else generation
-            files = self._files()
-            if ordered or self._asked.is_set() or files != self._seen:
-                self._asked.clear()
-                self._seen = files
-                await self._reload()
+            try:
+                await self._look()
+            except Exception:  # what goes wrong once must not end renewals and the kill switch for good
+                logger.exception("looking after the store and the settings failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.reload_seconds):
                     await self._asked.wait()
+
+    async def _look(self) -> None:
+        control = await self.engine.watch()
+        known = self._generation
+        if control is not None:
+            self._generation = control.generation
+        ordered = known is not None and known != self._generation
+        files = self._files()
+        if ordered or self._asked.is_set() or files != self._seen:
+            self._asked.clear()
+            self._seen = files
+            await self._reload()
 
     async def _reload(self) -> None:
         """Adopt the settings as they stand now, or say why not and go on with the last good ones."""
