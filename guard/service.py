@@ -13,7 +13,7 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from guard.body import BodyReader
@@ -147,6 +147,8 @@ class Service:
             return
         for name in _fixed(self.settings, settings):
             logger.warning("%s has changed, which takes effect at the next start", name)
+        if settings.models.tokenizers == self.settings.models.tokenizers:
+            rules = replace(rules, estimator=self.rules.estimator)  # what it has learnt still holds
         self.settings, self.rules = settings, rules
         self.engine.adopt(rules.policy)
         logger.info("the settings are reloaded")
