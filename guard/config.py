@@ -412,6 +412,11 @@ class ModelSettings(_Section):
     prices_file: Path | None = None
     tokenizers: dict[str, Path] = Field(default_factory=dict)
 
+    @property
+    def priced(self) -> bool:
+        """Whether there are prices at all; without any, everything is free."""
+        return bool(self.prices) or self.prices_file is not None
+
 
 def default_routes() -> tuple[RouteSettings, ...]:
     """The paths that are open without a word in the file; all others are refused."""
@@ -801,6 +806,11 @@ def _check_limits(settings: Settings) -> None:
                 raise ValueError(
                     f"limit {limit.name!r} of tier {tier!r}: {limit.unit!r} is no unit"
                     f"{_suggestion(limit.unit, sorted(known))}"
+                )
+            if limit.unit == Unit.COST and not settings.models.priced:
+                raise ValueError(
+                    f"limit {limit.name!r} of tier {tier!r} is on cost, but nothing has a price: write "
+                    "`models.prices`, or import a `models.prices_file` with `guard prices import`"
                 )
             if limit.name in names:
                 raise ValueError(

@@ -222,6 +222,7 @@ class TestErrors:
             ("[store]\ndeadline_ms = 0", "guard.toml: store.deadline_ms = 0: Input should be greater than 0"),
             ('[store]\nredis_url = "http://x"', "redis_url is not a URL of"),
             ('[store]\nredis_url = "redis://x"', "set `identity.pepper` too"),
+            ('[[limits]]\nname = "m"\nunit = "cost"\nrate = "1/day"', "on cost, but nothing has a price"),
             ('[identity]\npepper = "short"', "at least 16 characters"),
             ('[identity.headers]\nuser = "x-user"', "believed only from `trusted_proxies`"),
             ('[identity]\ntrusted_proxies = ["10.0.0.1/8"]', "guard.toml: identity.trusted_proxies[0]"),

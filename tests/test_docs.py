@@ -171,7 +171,8 @@ def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
     ]
     examples = [re.sub(r"^(model_name|burst) = .*", "", each, flags=re.MULTILINE) for each in examples]
     assert len(examples) == 6
-    (tmp_path / "guard.toml").write_text(STARTER + "\n".join(examples))
+    priced = STARTER.replace("# prices = ", "prices = ")
+    (tmp_path / "guard.toml").write_text(priced + "\n".join(examples))
     settings = load(tmp_path / "guard.toml", environment=False)
     assert [limit.name for limit in settings.limits] == ["org-budget", "at-once-big"]
     assert settings.units["pages"].default == 1
