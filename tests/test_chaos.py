@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.responses import JSONResponse
 
+from guard import GuardMiddleware
 from guard.config import Settings
 from guard.core.limits import Charge
 from guard.core.policy import Action, OnStoreError, Reason
@@ -29,6 +31,7 @@ from guard.store.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent / "store"))
 
+from fakes import Answer, call
 from servers import SERVICE, replicated, standalone, until
 from storm import CALLERS, QUERY, RESERVED_TOKENS, Storm
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from servers import Replicated, Server
+    from starlette.types import Receive, Scope, Send
     from storm import Request
 
     from guard.telemetry import Event
@@ -90,13 +94,13 @@ class Outage:
         return request.began < self.losing_to and request.ended > self.losing_from
 
 
-def settings_at(url: str) -> Settings:
+def settings_at(url: str, *, deadline_ms: int = 50, default: OnStoreError = OnStoreError.LOCAL) -> Settings:
     tiers = {mode.value: {"on_store_error": mode, "limits": LIMITS} for mode in OnStoreError}
     return Settings.model_validate(
         {
-            "store": {"redis_url": url, "local_share": LOCAL_SHARE},
+            "store": {"redis_url": url, "deadline_ms": deadline_ms, "local_share": LOCAL_SHARE},
             "identity": {"pepper": secrets.token_hex(16)},
-            "tiers": {"default": {}, **tiers},
+            "tiers": {"default": tiers[default.value], **tiers},
         }
     )
 
@@ -175,7 +179,7 @@ REPLICATION_SECONDS = 0.2
 MOST_SECONDS_TO_FOLLOW = 1.5
 """Who is master is asked once a second."""
 
-LEAST_SECONDS_TO_NOTICE = 0.4
+LEAST_SECONDS_TO_NOTICE = 0.2
 """The Sentinel waits longer than this before it believes that a master is down."""
 
 
@@ -314,3 +318,30 @@ async def test_what_a_dead_process_had_reserved_is_given_back_and_counted(
     await installation.store.aclose()
     assert [event.expired_reservations for event in events] == [expired]
     assert await counted(settings, OnStoreError.DENY) == [6, 3, 0]
+
+
+async def test_clients_are_told_to_come_again_while_the_store_is_away() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({"usage": {"prompt_tokens": 1, "completion_tokens": 2}})(scope, receive, send)
+
+    with standalone() as server:
+        settings = settings_at(f"redis://{server.address}", deadline_ms=5_000, default=OnStoreError.DENY)
+        middleware = GuardMiddleware(app, settings, hooks=())
+
+        async def ask() -> Answer:
+            body = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
+            return await call(middleware, body=body, headers={"authorization": "Bearer alice"})
+
+        assert (await ask()).status == 200
+        server.kill()
+        answers = await asyncio.gather(*(ask() for _ in range(20)))
+        assert {answer.status for answer in answers} == {503}
+        assert all(1 <= int(answer.headers["retry-after"]) <= 5 for answer in answers)
+        server.start()
+        for _ in range(50):
+            answer = await ask()
+            if answer.status == 200:
+                break
+            await asyncio.sleep(0.1)
+        assert answer.status == 200
+        await middleware.aclose()
