@@ -58,6 +58,14 @@ class Request:
         return self.admission is not None and not self.admission.refused
 
     @property
+    def without_store(self) -> bool:
+        return self.admission is not None and self.admission.store_error is not None
+
+    @property
+    def waved_through(self) -> bool:
+        return self.admitted and self.without_store
+
+    @property
     def spent(self) -> float:
         return sum(end - begin for begin, end in self.inside)
 
