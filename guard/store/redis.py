@@ -169,6 +169,8 @@ class RedisStore:
     ) -> Verdict:
         """Charge every limit or none.
 
+        `reservation_id` is of letters, digits and `_`.
+
         `unreported` counts refusals of this identity that the store has not heard of. `now_us` replaces the
         server's clock (replay); 0 takes it.
         """
@@ -181,16 +183,19 @@ class RedisStore:
         if len(verdicts) == 1 and not self._record_apart(identity):
             return verdicts[0]
         admitted = all(verdict.admitted for verdict in verdicts)
-        if not admitted and reservation_id and self._record_apart(identity):
-            await self._note(identity, {"refused": unreported + 1}, create=identity.verified, now_us=now_us)
         if not admitted and reservation_id:
-            # Until this is done, others see these units as used.
+            # Until what was charged is taken back, others see these units as used.
             await _all(
-                self._settle(
-                    group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
-                )
-                for group, verdict in zip(groups, verdicts, strict=True)
-                if verdict.admitted
+                [
+                    self._note_apart(identity, {"refused": unreported + 1}, identity.verified, now_us),
+                    *(
+                        self._settle(
+                            group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
+                        )
+                        for group, verdict in zip(groups, verdicts, strict=True)
+                        if verdict.admitted
+                    ),
+                ]
             )
         return Verdict(
             admitted,
@@ -237,14 +242,14 @@ class RedisStore:
             )
             for place, group in enumerate(self._groups(identity, charges))
         )
-        if settled[0] and self._record_apart(identity):
+        if settled[0]:
             totals = {
                 "admitted": requests,
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
                 "cost": cost,
             }
-            await self._note(identity, totals, create=create, now_us=now_us)
+            await self._note_apart(identity, totals, create, now_us)
         return settled[0]
 
     async def release(
@@ -409,10 +414,12 @@ class RedisStore:
         nodes = self._nodes()
         return nodes.group(self.keys.record(identity)) != nodes.group(self.keys.home(identity))
 
-    async def _note(
-        self, identity: Identity, totals: Mapping[str, int], *, create: bool, now_us: int
+    async def _note_apart(
+        self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int
     ) -> None:
         """Add to a record that no other script can touch; what cannot be noted is not worth an error."""
+        if not self._record_apart(identity):
+            return
         record = self.keys.record(identity)
         with suppress(StoreError):
             (there,) = await self._run(
