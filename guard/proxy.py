@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -215,6 +217,14 @@ def guarded(
 
 
 def app() -> ASGIApp:
-    """What a worker of `guard serve` runs: settings from `GUARD_CONFIG` and the environment."""
+    """What a worker of `guard serve` runs: settings from `GUARD_CONFIG` and the environment.
+
+    Where several workers are to be counted together (`PROMETHEUS_MULTIPROC_DIR`), it counts.
+    """
     file = find(None)
-    return guarded(load(file), config=file)
+    hooks: list[Hook] = [log_event]
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") and find_spec("prometheus_client") is not None:
+        from guard.metrics import PrometheusHook
+
+        hooks.append(PrometheusHook())
+    return guarded(load(file), hooks, config=file)

@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def guard_serve(config: Path, backend: str, *, workers: int = 1) -> Iterator[str]:
+def guard_serve(config: Path, backend: str, *options: str, workers: int = 1) -> Iterator[str]:
     """Run `guard serve`; gives its URL once every worker answers."""
     port = free_port()
     arguments = [
@@ -40,6 +40,7 @@ def guard_serve(config: Path, backend: str, *, workers: int = 1) -> Iterator[str
         str(port),
         "--workers",
         str(workers),
+        *options,
     ]
     log = config.with_suffix(".log")
     with log.open("wb") as out:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from serving import guard_serve, kill, serving_process, wait_for, worker_pids
+from serving import free_port, guard_serve, kill, serving_process, wait_for, worker_pids
 
 from guard import load
 from guard.admin import Operator
@@ -348,3 +348,21 @@ class TestRawRequests:
         first = f"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
         second = b"GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
         assert self.send(url, first + second).count(b"HTTP/1.1 404") == 2
+
+
+class TestMetrics:
+    async def test_the_counts_of_all_workers_are_read_at_one_port(self, tmp_path: Path, backend: str) -> None:
+        config = configure(tmp_path, rate="6/hour")
+        port = free_port()
+        with guard_serve(config, backend, "--metrics-port", str(port), workers=2) as url:
+            async with aiohttp.ClientSession() as session:
+                for _ in range(10):
+                    # A connection each, so that both workers have some.
+                    async with session.post(url + CHAT, json=chat(), headers={"connection": "close"}):
+                        pass
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    text = await answer.text()
+        counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        decided = {name: float(value) for name, value in counted.items() if "guard_decisions" in name}
+        assert sum(value for name, value in decided.items() if 'action="allow"' in name) == 6
+        assert sum(value for name, value in decided.items() if 'action="throttle"' in name) == 4

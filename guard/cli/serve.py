@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,12 @@ from guard.errors import ConfigError
 from guard.installation import Installation
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import uvicorn
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder in which workers count, for prometheus-client."""
 
 STARTUP_FAILURE = 3
 """The exit code of uvicorn where a server does not start."""
@@ -36,6 +42,10 @@ def serve(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=0, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="How many processes serve.", min=1)] = 1,
     access_log: Annotated[bool, typer.Option(help="Log every request.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="Where Prometheus reads the counters of all workers.", min=1, max=65535),
+    ] = None,
 ) -> None:
     """Run guard in front of a model server, or of anything that speaks HTTP."""
     try:
@@ -54,7 +64,7 @@ def serve(
     if settings.backend.url is None:
         raise ConfigError("which model? give --backend URL, or `url` under [backend] in the settings")
     # Held by this process too, the embedded server outlives a restart of all workers.
-    with Installation.of(settings).server or nullcontext():
+    with Installation.of(settings).server or nullcontext(), _metrics(host, metrics_port):
         complain(f"http://{host}:{port} -> {settings.backend.url}, mode {settings.mode}, {workers} worker(s)")
         _run(
             uvicorn.Config(
@@ -72,6 +82,36 @@ def serve(
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
+
+
+@contextmanager
+def _metrics(host: str, port: int | None) -> Iterator[None]:
+    """Serve the counters of all workers, added up, at `/metrics`."""
+    if port is None:
+        yield
+        return
+    with TemporaryDirectory(prefix="guard-metrics-") as folder:
+        # Workers find it in their environment, and prometheus-client looks for it as it is imported.
+        os.environ[METRICS_VARIABLE] = folder
+        try:
+            from prometheus_client import CollectorRegistry, start_http_server
+            from prometheus_client.multiprocess import MultiProcessCollector
+        except ImportError as error:
+            raise ConfigError(
+                f'{error}; `pip install "asgi-guard[prometheus]"` brings what `--metrics-port` needs'
+            ) from error
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        try:
+            server, thread = start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise ConfigError(f"--metrics-port {port}: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
 
 def _run(config: uvicorn.Config) -> None:
