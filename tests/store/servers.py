@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
+from serving import free_port
 
 from guard.store.embedded import find_server
 
@@ -311,12 +311,6 @@ def until(holds: Callable[[], bool], story: Callable[[], str] = str) -> None:
         if time.monotonic() > give_up:
             raise AssertionError(f"it never came to hold: {story()}")
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def die_with_parent() -> None:

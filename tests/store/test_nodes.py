@@ -16,7 +16,8 @@ from guard.store.url import Kind, RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from servers import SERVICE, cluster, free_port, replicated, slot_of, standalone
+from servers import SERVICE, cluster, replicated, slot_of, standalone
+from serving import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -322,7 +323,8 @@ class TestCluster:
                 with pytest.raises(exceptions.ConnectionError) as failure:
                     await nodes.call("k", "PING")
                 assert "sesame" not in repr(failure.value)
-            with standalone(port=port, **{"cluster-enabled": "yes", "requirepass": "sesame"}) as server:
+            options = {"cluster-enabled": "yes", "cluster-port": free_port(), "requirepass": "sesame"}
+            with standalone(port=port, **options) as server:
                 for _ in range(20):  # it has no slots yet
                     with pytest.raises((exceptions.RedisError, TimeoutError)):
                         await nodes.call("k", "PING")
