@@ -323,7 +323,11 @@ class TestCluster:
                 with pytest.raises(exceptions.ConnectionError) as failure:
                     await nodes.call("k", "PING")
                 assert "sesame" not in repr(failure.value)
-            options = {"cluster-enabled": "yes", "cluster-port": free_port(), "requirepass": "sesame"}
+            options: dict[str, str | int] = {
+                "cluster-enabled": "yes",
+                "cluster-port": free_port(),
+                "requirepass": "sesame",
+            }
             with standalone(port=port, **options) as server:
                 for _ in range(20):  # it has no slots yet
                     with pytest.raises((exceptions.RedisError, TimeoutError)):
