@@ -20,12 +20,13 @@ from guard.core.modes import Mode, mildest
 from guard.core.policy import Action, Caller, Decision, OnStoreError, Policy, Reason, decide, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
-from guard.core.refusals import Refusals
+from guard.core.refusals import KEPT_SECONDS, Refusals
 from guard.errors import StoreError
 from guard.store.breaker import OPEN, Breaker
 from guard.store.debts import Debts
 from guard.store.local import LocalLimiter
 from guard.store.operator import Control
+from guard.store.redis import TERMS_SECONDS
 from guard.telemetry import Event, log_event, tell
 
 if TYPE_CHECKING:
@@ -170,7 +171,9 @@ class Engine:
         self._local = LocalLimiter(lease_seconds=reservation_seconds)
         self._debts = Debts()
         self._owners: dict[tuple[str, Holder], Identity] = {}
-        self._refusals = Refusals()
+        # What the operator orders reaches a cluster's scripts later, but is to be seen within a second too.
+        kept_seconds = KEPT_SECONDS - TERMS_SECONDS if keys.together else KEPT_SECONDS
+        self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()

@@ -52,8 +52,9 @@ class Refusals:
     block can bite, the principal first: a block on one address of a key must not refuse its others.
     """
 
-    def __init__(self, most: int = MOST_REFUSALS) -> None:
+    def __init__(self, most: int = MOST_REFUSALS, kept_seconds: float = KEPT_SECONDS) -> None:
         self._most = most
+        self._kept_seconds = kept_seconds
         self._limits: OrderedDict[Hashable, Entry] = OrderedDict()
         self._blocks: OrderedDict[Hashable, Entry] = OrderedDict()
         self._unreported: OrderedDict[Holder, int] = OrderedDict()
@@ -103,7 +104,7 @@ class Refusals:
         entry = self._blocks.get(tuple(holders)) if self._blocks else None
         if entry is None:
             return None
-        past_us = _past_us(entry, now)
+        past_us = self._past_us(entry, now)
         if past_us is None or (entry.block_us is not None and entry.block_us <= past_us):
             return None
         left_us = None if entry.block_us is None else entry.block_us - past_us
@@ -115,7 +116,7 @@ class Refusals:
         readings: list[Reading] = []
         for key in keys:
             entry = self._limits.get(key)
-            past_us = None if entry is None else _past_us(entry, now)
+            past_us = None if entry is None else self._past_us(entry, now)
             if entry is not None and past_us is not None:
                 readings += (_later(each, past_us) for each in entry.readings if _wait_us(each) > past_us)
         return decide(readings) if readings else None
@@ -123,8 +124,13 @@ class Refusals:
     def _keep(self, entries: OrderedDict[Hashable, Entry], key: Hashable, entry: Entry) -> None:
         entries[key] = entry
         entries.move_to_end(key)
-        while len(entries) > self._most or _past_us(next(iter(entries.values())), entry.at) is None:
+        while len(entries) > self._most or self._past_us(next(iter(entries.values())), entry.at) is None:
             entries.popitem(last=False)
+
+    def _past_us(self, entry: Entry, now: float) -> int | None:
+        """How long ago that was; `None` where it holds no longer."""
+        past = now - entry.at
+        return int(past * MICROSECONDS) if past < self._kept_seconds else None
 
 
 def _lasts(reading: Reading) -> bool:
@@ -133,12 +139,6 @@ def _lasts(reading: Reading) -> bool:
     if not reading.enforced or reading.wait_us is None or limit.algorithm is Algorithm.LEASES:
         return False
     return limit.unit == Unit.REQUESTS or reading.remaining == 0
-
-
-def _past_us(entry: Entry, now: float) -> int | None:
-    """How long ago that was; `None` where it holds no longer."""
-    past = now - entry.at
-    return int(past * MICROSECONDS) if past < KEPT_SECONDS else None
 
 
 def _wait_us(reading: Reading) -> int:

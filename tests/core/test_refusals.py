@@ -200,3 +200,10 @@ def test_nobody_is_refused_for_longer_or_told_less_than_the_store_said(
         assert found.retry_after_us is not None
         assert 0 <= found.retry_after_us - (wait_us - elapsed_us) < 1
         assert found.retry_after_us >= 1
+
+
+def test_refusals_may_be_kept_for_less() -> None:
+    refusals = Refusals(kept_seconds=0.5)
+    refusals.remember(decide([reading()]), (KEY,), 0.0)
+    assert find(refusals, 0.499) is not None
+    assert find(refusals, 0.5) is None
