@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,14 +20,21 @@ GUARD = Path(sys.executable).with_name("guard")
 START_SECONDS = 60.0
 
 
-def free_port() -> int:
-    """A port of this machine that nobody listens on.
+_given: set[int] = set()
 
-    From below those that the kernel gives to connections, so that none of these takes it in between.
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on, and that was not given before.
+
+    From below those that the kernel gives to connections, so that none of these takes it in between; and by
+    the system's chance, since Hypothesis sets that of `random` back.
     """
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = 20_000 + secrets.randbelow(12_000)
+        if port in _given:
+            continue
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
             return port
 
 
