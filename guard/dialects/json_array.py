@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.dialects.sse import LARGEST_EVENT
+from guard.dialects.splitting import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +31,12 @@ class Item:
         return self.raw[self.raw.index(b"{") :]
 
 
-class ItemSplitter:
+class ItemSplitter(Splitter):
     """Cuts a stream of bytes after each object that is in no other. All bytes come out again: those of
     items, then `rest`."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._searched = 0
+        super().__init__()
         self._depth = 0
         self._in_string = False
 
@@ -69,13 +68,7 @@ class ItemSplitter:
         del self._buffer[:start]
         self._searched -= start
 
-    @property
-    def overlong(self) -> bool:
-        """Whether an object has grown larger than anything worth waiting for."""
-        return len(self._buffer) > LARGEST_EVENT
-
     def rest(self) -> bytes:
         """The bytes of the object that is not complete; they are not given again."""
-        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
         self._depth, self._in_string = 0, False
-        return rest
+        return super().rest()

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.sse import EventSplitter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from guard.core.query import Usage
     from guard.dialects.base import Meter, Tally
+    from guard.dialects.splitting import Splitter
     from guard.dialects.strict import Json
 
     Watch: TypeAlias = Callable[[Json], None]
 
 LARGEST_ANSWER = 16 << 20
 """A JSON answer of more bytes than this is not parsed; its usage is estimated from its size."""
-
-
-class Part(Protocol):
-    """One part of a stream: its bytes as they came, and what is JSON in them."""
-
-    @property
-    def raw(self) -> bytes:
-        """All bytes of the part."""
-
-    @property
-    def data(self) -> bytes:
-        """Those that should be JSON."""
-
-
-class Splitter(Protocol):
-    """Finds the parts of a stream in any chunking."""
-
-    def feed(self, chunk: bytes) -> Iterator[Part]:
-        """The parts that this chunk completes."""
-
-    @property
-    def overlong(self) -> bool:
-        """Whether a part has grown larger than anything worth waiting for."""
-
-    def rest(self) -> bytes:
-        """The bytes of the part that is not complete; they are not given again."""
 
 
 STREAMS: Mapping[str, Callable[[], Splitter]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.dialects.sse import LARGEST_EVENT
+from guard.dialects.splitting import Splitter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +23,8 @@ class Line:
         return self.raw
 
 
-class LineSplitter:
+class LineSplitter(Splitter):
     """Cuts a stream of bytes after each LF. All bytes come out again: those of lines, then `rest`."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._searched = 0
 
     def feed(self, chunk: bytes) -> Iterator[Line]:
         """The lines that this chunk completes."""
@@ -39,13 +35,3 @@ class LineSplitter:
             start = end
         del self._buffer[:start]
         self._searched = len(self._buffer)
-
-    @property
-    def overlong(self) -> bool:
-        """Whether a line has grown larger than anything worth waiting for."""
-        return len(self._buffer) > LARGEST_EVENT
-
-    def rest(self) -> bytes:
-        """The bytes of the line that is not complete; they are not given again."""
-        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
-        return rest

@@ -10,11 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from guard.dialects.splitting import Splitter
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-LARGEST_EVENT = 1 << 20
-"""An event of more bytes than this is not looked at."""
 
 # A CR at the end of what has come may be half of a CRLF: it ends a line when the next byte says so.
 _LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
@@ -34,12 +33,8 @@ class Event:
         return b"\n".join(_DATA.findall(self.raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
 
 
-class EventSplitter:
+class EventSplitter(Splitter):
     """Cuts a stream of bytes into events. All bytes come out again: those of events, then `rest`."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._searched = 0
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """The events that this chunk completes."""
@@ -51,13 +46,3 @@ class EventSplitter:
             self._searched = 0
         del self._buffer[:start]
         self._searched = max(0, len(self._buffer) - 3)
-
-    @property
-    def overlong(self) -> bool:
-        """Whether an event has grown larger than anything worth waiting for."""
-        return len(self._buffer) > LARGEST_EVENT
-
-    def rest(self) -> bytes:
-        """The bytes of the event that is not complete; they are not given again."""
-        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
-        return rest

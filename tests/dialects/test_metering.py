@@ -15,12 +15,13 @@ from guard.dialects.base import Tally
 from guard.dialects.json_array import ItemSplitter
 from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
 from guard.dialects.ndjson import LineSplitter
-from guard.dialects.sse import LARGEST_EVENT, EventSplitter
+from guard.dialects.splitting import LARGEST_EVENT
+from guard.dialects.sse import EventSplitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guard.dialects.metering import Splitter
+    from guard.dialects.splitting import Splitter
 
 SPLITTERS: list[Callable[[], Splitter]] = [EventSplitter, LineSplitter, ItemSplitter]
 QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_bytes=44, other_tokens=0)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.dialects.sse import LARGEST_EVENT, Event, EventSplitter
+from guard.dialects.splitting import LARGEST_EVENT
+from guard.dialects.sse import Event, EventSplitter
 
 lines = st.sampled_from(
     [

@@ -1,0 +1,46 @@
+"""What cuts a stream into its parts, however it is chunked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_EVENT = 1 << 20
+"""A part of more bytes than this is not looked at."""
+
+
+class Part(Protocol):
+    """One part of a stream: its bytes as they came, and what is JSON in them."""
+
+    @property
+    def raw(self) -> bytes:
+        """All bytes of the part."""
+
+    @property
+    def data(self) -> bytes:
+        """Those that should be JSON."""
+
+
+class Splitter(ABC):
+    """Finds the parts of a stream in any chunking. All bytes come out again: those of parts, then `rest`."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    @abstractmethod
+    def feed(self, chunk: bytes) -> Iterator[Part]:
+        """The parts that this chunk completes."""
+
+    @property
+    def overlong(self) -> bool:
+        """Whether a part has grown larger than anything worth waiting for."""
+        return len(self._buffer) > LARGEST_EVENT
+
+    def rest(self) -> bytes:
+        """The bytes of the part that is not complete; they are not given again."""
+        rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
+        return rest
