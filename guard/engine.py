@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from guard.core.calendars import MICROSECONDS
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
-from guard.core.limits import MICROSECONDS
 from guard.core.modes import Mode, mildest
 from guard.core.policy import Action, Caller, Decision, OnStoreError, Policy, Reason, decide, settle
 from guard.core.prices import PER_TOKENS, Price

@@ -62,8 +62,6 @@ if TYPE_CHECKING:
     from guard.core.identity import Attribute, Holder
     from guard.core.modes import Rollout
 
-__all__ = ["MICROSECONDS"]
-
 
 class Unit(StrEnum):
     """What a limit counts, where it is not a unit of the operator's own.

@@ -20,7 +20,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from guard.core.limits import MICROSECONDS, Algorithm, Unit
+from guard.core.calendars import MICROSECONDS
+from guard.core.limits import Algorithm, Unit
 from guard.core.policy import Action, Decision, Reason, decide
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from guard.core.limits import MICROSECONDS
+from guard.core.calendars import MICROSECONDS
 from guard.core.query import Query, Usage
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from guard.core.limits import MICROSECONDS
+from guard.core.calendars import MICROSECONDS
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.core.limits import MICROSECONDS, Unit
+from guard.core.calendars import MICROSECONDS
+from guard.core.limits import Unit
 from guard.core.query import text_bytes
 from guard.dialects import strict
 from guard.dialects.base import Answer, Refusal, Tally, count, numbers, retry_headers

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.limits import MICROSECONDS, Algorithm, Unit
+from guard.core.calendars import MICROSECONDS
+from guard.core.limits import Algorithm, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from guard.core.calendars import boundaries
-from guard.core.limits import MICROSECONDS, Algorithm
+from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.limits import Algorithm
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo

@@ -91,7 +91,7 @@ class Keys:
 
     def reservation(self, near: str, reservation_id: str) -> str:
         """What one request has reserved, in the slot of the key that it stands near."""
-        return f"{near[: near.index('}') + 1]}:reservation:{reservation_id}"
+        return _beside(near, f"reservation:{reservation_id}")
 
     def limit(self, limit: Limit, holder: Holder, identity: Identity) -> tuple[str, str]:
         """The state of a limit, and the reservations pending on it; by its name, whatever its numbers."""
@@ -100,7 +100,7 @@ class Keys:
 
     def debt(self, near: str, debt_id: str) -> str:
         """What remembers that a debt was charged, in the slot of the key that it stands near."""
-        return f"{near[: near.index('}') + 1]}:debt:{debt_id}"
+        return _beside(near, f"debt:{debt_id}")
 
     def home(self, identity: Identity) -> str:
         """A key in the slot where what this identity holds alone is kept."""
@@ -150,3 +150,8 @@ class Keys:
     def _hash(self, kind: str, value: str) -> str:
         text = f"{kind}\0{value}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._pepper, text, "sha256")[:16].hex()
+
+
+def _beside(near: str, noun: str) -> str:
+    """A key in the slot of another, which has the same braces."""
+    return f"{near[: near.index('}') + 1]}:{noun}"

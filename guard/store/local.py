@@ -40,8 +40,8 @@ from typing import TYPE_CHECKING
 
 from limits.storage import MemoryStorage
 
-from guard.core.calendars import boundaries
-from guard.core.limits import MICROSECONDS, Algorithm, Reading
+from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.limits import Algorithm, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

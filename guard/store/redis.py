@@ -19,6 +19,7 @@ from guard.core.limits import Charge, Reading
 from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
 from guard.store.keys import IDENTITIES, TERMS, Keys
+from guard.store.url import CONNECT_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -57,8 +58,6 @@ TERMS_SECONDS = 0.5
 """On a cluster, where they live on another node, the operator's terms for an identity are kept so long."""
 
 TERMS_KEPT = 10_000
-
-CONNECT_SECONDS = 1.0
 
 INDEX_SECONDS = 60.0
 """On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
@@ -169,10 +168,8 @@ class RedisStore:
     ) -> Verdict:
         """Charge every limit or none.
 
-        `reservation_id` is of letters, digits and `_`.
-
-        `unreported` counts refusals of this identity that the store has not heard of. `now_us` replaces the
-        server's clock (replay); 0 takes it.
+        `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
+        store has not heard of. `now_us` replaces the server's clock (replay); 0 takes it.
         """
         groups = self._groups(identity, charges)
         terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None
@@ -411,6 +408,8 @@ class RedisStore:
 
     def _record_apart(self, identity: Identity) -> bool:
         """Whether an identity's record lives on another node than what it reserves."""
+        if not self.keys.together:
+            return False
         nodes = self._nodes()
         return nodes.group(self.keys.record(identity)) != nodes.group(self.keys.home(identity))
 

@@ -26,9 +26,9 @@ from limits.strategies import (
     SlidingWindowCounterRateLimiter,
 )
 
-from guard.core.calendars import Span
+from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import MICROSECONDS, Algorithm, Charge, Limit, Window
+from guard.core.limits import Algorithm, Charge, Limit, Window
 from guard.store.keys import Keys
 from guard.store.nodes import SingleNode
 from guard.store.operator import OperatorStore

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from guard.core.calendars import Span
+from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder
-from guard.core.limits import MICROSECONDS, Algorithm, Limit, Unit, Window
+from guard.core.limits import Algorithm, Limit, Unit, Window
 from guard.store.debts import STEPS, Debt, Debts
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from guard.core.calendars import Span
+from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import MICROSECONDS, Algorithm, Charge, Limit, Unit, Window
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.store.keys import Keys
 from guard.store.nodes import nodes_at
