@@ -240,7 +240,7 @@ class Callers(RuleBasedStateMachine):
     @rule()
     def leave_the_probe(self) -> None:
         assert self.probe is not None
-        with ExitStack() as stack, suppress(asyncio.CancelledError):
+        with suppress(asyncio.CancelledError), ExitStack() as stack:
             stack.push(self.probe)
             raise asyncio.CancelledError
         self.probe = None
