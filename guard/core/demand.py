@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.core.limits import ESTIMATED, Unit
+from guard.core.novelty import NOWHERE, draw, least_draw
 from guard.core.prices import FREE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from guard.core.novelty import Ground
     from guard.core.prices import Price
     from guard.core.query import Query, Usage
 
@@ -20,13 +22,14 @@ class Demand:
     """What one request asks for, as far as it is known before: nothing, where its query is not read.
 
     `output_tokens` is the most that all its answers together may have. `amounts` are those of the
-    operator's own units.
+    operator's own units. `ground` is where the query falls by its wording.
     """
 
     query: Query | None = None
     output_tokens: int = 0
     price: Price = FREE
     amounts: Mapping[str, int] | None = None
+    ground: Ground = NOWHERE
 
     def reserve(self, unit: str) -> tuple[int, int]:
         """What to charge before the answer is known, and how much of it is only the caller's cap."""
@@ -46,6 +49,9 @@ class Demand:
                 sure = self.price.cost_at_most(given, 0)
                 most = self.price.cost_at_most(given, capped)
                 return most, most - sure
+            case Unit.NOVELTY:
+                most = draw(self.query.n, capped)
+                return most, most - least_draw(self.query.n)
         return given + capped, capped
 
     def settle(self, unit: str, usage: Usage) -> int:
@@ -59,4 +65,7 @@ class Demand:
                 return usage.input_tokens + usage.output_tokens
             case Unit.COST:
                 return self.price.cost(usage)
+            case Unit.NOVELTY:
+                answered = usage.input_tokens > 0 or usage.output_tokens > 0
+                return draw(self.query.n, usage.output_tokens) if self.query and answered else 0
         return self.reserve(unit)[0]

@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.modes import ENFORCED
+from guard.core.novelty import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,12 +62,13 @@ if TYPE_CHECKING:
     from guard.core.calendars import Span
     from guard.core.identity import Attribute, Holder
     from guard.core.modes import Rollout
+    from guard.core.novelty import Ground
 
 
 class Unit(StrEnum):
     """What a limit counts, where it is not a unit of the operator's own.
 
-    `COST` is in micro-dollars.
+    `COST` is in micro-dollars, `NOVELTY` in thousandths (see guard/core/novelty.py).
     """
 
     REQUESTS = "requests"
@@ -75,9 +77,10 @@ class Unit(StrEnum):
     TOKENS = "tokens"
     COST = "cost"
     CONCURRENCY = "concurrency"
+    NOVELTY = "novelty"
 
 
-ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST})
+ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST, Unit.NOVELTY})
 """Units of which a request knows only an estimate until it is over."""
 
 
@@ -183,6 +186,7 @@ class Charge:
     amount: int
     spare: int = 0
     enforced: bool = True
+    ground: Ground = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
-from guard.core.limits import Charge, Limit, Reading
+from guard.core.limits import Charge, Limit, Reading, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
+from guard.core.novelty import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from guard.core.globs import GlobTable
     from guard.core.identity import Holder, Identity
+    from guard.core.novelty import Ground
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
 
@@ -139,7 +141,8 @@ class Policy:
             overridden = self._overridden(limit, holder, caller.now_us)
             if overridden is not None:
                 amount, spare = demand.reserve(limit.unit)
-                charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE))
+                ground = demand.ground if limit.unit == Unit.NOVELTY else NOWHERE
+                charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE, ground))
         return tuple(charges)
 
     def applicable(self, identity: Identity, caller: Caller) -> Iterator[Limit]:
@@ -189,11 +192,20 @@ class Caller:
     now_us: int = 0
 
 
-def settle(charges: Sequence[Charge], demand: Demand, usage: Usage) -> tuple[Charge, ...]:
-    """What the same limits are owed now that the usage is known."""
-    return tuple(
-        replace(charge, amount=demand.settle(charge.limit.unit, usage), spare=0) for charge in charges
-    )
+def settle(
+    charges: Sequence[Charge], demand: Demand, usage: Usage, ground: Ground = NOWHERE
+) -> tuple[Charge, ...]:
+    """What the same limits are owed now that the usage is known.
+
+    `ground` is all that is known by now of where the query falls. A query without an answer has been
+    nowhere.
+    """
+    settled = []
+    for charge in charges:
+        amount = demand.settle(charge.limit.unit, usage)
+        visited = ground if charge.limit.unit == Unit.NOVELTY and amount else NOWHERE
+        settled.append(replace(charge, amount=amount, spare=0, ground=visited))
+    return tuple(settled)
 
 
 def _kinds(holder: Holder) -> tuple[set[Attribute], ...]:

@@ -65,7 +65,7 @@ class ClusterNodes:
         """The hash slot."""
         return int(key_slot(key.encode()))
 
-    async def call(self, key: str, *arguments: str | int) -> Any:
+    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
         """The reply to one command, sent to the master of this key's slot."""
         try:
             return await self._call(await self._master(self.group(key)), *arguments)
@@ -93,7 +93,7 @@ class ClusterNodes:
         await self._topology.aclose()
         await self._topology.aclose("startup_nodes")
 
-    async def _call(self, master: Address, *arguments: str | int) -> Any:
+    async def _call(self, master: Address, *arguments: str | int | bytes) -> Any:
         try:
             return await self._connection(master).call(*arguments)
         except exceptions.MovedError as moved:

@@ -62,13 +62,14 @@ class ScriptConnection:
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
 
-    async def call(self, *arguments: str | int, asking: bool = False) -> Any:
+    async def call(self, *arguments: str | int | bytes, asking: bool = False) -> Any:
         """The reply to one command; with `asking`, ASKING is sent right before it."""
         if self._link is None or self._link.closed:
             await self.connect(self._deadline_seconds)
         link = cast("Link", self._link)
         try:
-            return await link.call(hiredis.pack_command(cast("tuple[str | int]", arguments)), asking=asking)
+            packed = hiredis.pack_command(cast("tuple[str | int | bytes]", arguments))
+            return await link.call(packed, asking=asking)
         except exceptions.ReadOnlyError:
             if link.age_seconds > YOUNG_SECONDS:
                 link.retire()

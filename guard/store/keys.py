@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder
+from guard.core.limits import Unit
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
@@ -93,10 +94,19 @@ class Keys:
         """What one request has reserved, in the slot of the key that it stands near."""
         return _beside(near, f"reservation:{reservation_id}")
 
-    def limit(self, limit: Limit, holder: Holder, identity: Identity) -> tuple[str, str]:
-        """The state of a limit, and the reservations pending on it; by its name, whatever its numbers."""
+    def limit(self, limit: Limit, holder: Holder, identity: Identity) -> tuple[str, ...]:
+        """The state of a limit, and the reservations pending on it; by its name, whatever its numbers.
+
+        A diversity budget has a third: where its holder has been.
+        """
         state = self._key(self._home(holder, identity), holder, f"limit:{limit.name}")
+        if limit.unit == Unit.NOVELTY:
+            return state, f"{state}:pending", f"{state}:cells"
         return state, f"{state}:pending"
+
+    def evidence(self, holder: Holder, identity: Identity) -> str:
+        """What is known of how a holder behaves, and what speaks against it."""
+        return self._key(self._home(holder, identity), holder, "evidence")
 
     def debt(self, near: str, debt_id: str) -> str:
         """What remembers that a debt was charged, in the slot of the key that it stands near."""

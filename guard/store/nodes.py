@@ -41,7 +41,7 @@ class Nodes(Protocol):
     def group(self, key: str) -> int:
         """Keys of equal group may be touched by one script."""
 
-    async def call(self, key: str, *arguments: str | int) -> Any:
+    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
         """The reply to one command, sent to where this key lives."""
 
     async def connect(self, seconds: float) -> None:
@@ -76,7 +76,7 @@ class SingleNode:
         """All keys live together."""
         return 0
 
-    async def call(self, key: str, *arguments: str | int) -> Any:
+    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
         """The reply to one command."""
         return await self._scripts.call(*arguments)
 
@@ -118,7 +118,7 @@ class SentinelNodes:
         """All keys live together."""
         return 0
 
-    async def call(self, key: str, *arguments: str | int) -> Any:
+    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
         """The reply to one command."""
         self._follow_soon()
         try:

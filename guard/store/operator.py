@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
+from guard.store.evidence import NO_EVIDENCE, Evidence, read_marks
 from guard.store.keys import CONTROL, IDENTITIES, TERMS, WORKERS
 from guard.store.redis import Block, RedisStore, Script
 
@@ -125,10 +126,25 @@ class OperatorStore(RedisStore):
         used = 0
         async with self.asking() as client:
             for limit in limits:
-                state, pending = self.keys.limit(limit, holder, identity)
+                keys = self.keys.limit(limit, holder, identity)
                 # Leases have no state but what is pending.
-                used += bool(int(await client.delete(state)) + int(await client.delete(pending)))
+                used += any([int(await client.delete(key)) for key in keys])
         return used
+
+    async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
+        """What is known of how a holder behaves, and what speaks against it."""
+        async with self.asking() as client:
+            key = self.keys.evidence(holder, identity)
+            found = cast("list[bytes | None]", await client.hmget(key, ["version", "profile", "marks"]))
+        version, profile, marks = found
+        if version is None:
+            return NO_EVIDENCE
+        return Evidence(int(version), profile or b"", read_marks((marks or b"").decode()))
+
+    async def forgive(self, holder: Holder, identity: Identity) -> bool:
+        """Forget all evidence against a holder; `False` where there was none."""
+        async with self.asking() as client:
+            return bool(await client.delete(self.keys.evidence(holder, identity)))
 
     async def record(self, holder: Holder) -> Record | None:
         """What is known of the identity with this principal."""

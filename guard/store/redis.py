@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from redis import exceptions
 
 from guard.core.calendars import MICROSECONDS, boundaries
-from guard.core.limits import Charge, Reading
+from guard.core.limits import Charge, Reading, Unit
+from guard.core.novelty import NOWHERE
 from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
+from guard.store.evidence import Evidence, Learnt, read_marks, write_marks
 from guard.store.keys import IDENTITIES, TERMS, Keys
 from guard.store.url import CONNECT_SECONDS
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis, RedisCluster
 
+    from guard.core.evidence import Mark, Signal
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Limit, Window
     from guard.core.query import Usage
@@ -80,7 +83,7 @@ class Verdict:
 
     `charged` is nothing where the request has no room; where it has, what is enforced, and what is only
     tried out if there is room in all. `expired` counts the reservations of dead owners that this call gave
-    back.
+    back. `marks` are those against the holder whose evidence was asked for.
     """
 
     admitted: bool
@@ -88,13 +91,14 @@ class Verdict:
     block: Block | None
     readings: tuple[Reading, ...]
     expired: int
+    marks: Mapping[Signal, Mark] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """What one script can touch: the charges whose keys live in one slot, under one reservation key.
 
-    `keys` are the two of each charge, in order.
+    `keys` are those of each charge, in order.
     """
 
     near: str
@@ -164,9 +168,10 @@ class RedisStore:
         charges: Sequence[Charge],
         *,
         unreported: int = 0,
+        suspect: Holder | None = None,
         now_us: int = 0,
     ) -> Verdict:
-        """Charge every limit or none.
+        """Charge every limit or none, and read the evidence against the suspect, where one is named.
 
         `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
         store has not heard of. `now_us` replaces the server's clock (replay); 0 takes it.
@@ -174,7 +179,16 @@ class RedisStore:
         groups = self._groups(identity, charges)
         terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None
         verdicts = await _all(
-            self._admit(group, place == 0, reservation_id, identity, unreported, now_us, terms)
+            self._admit(
+                group,
+                reservation_id,
+                identity,
+                unreported,
+                now_us,
+                terms,
+                home=place == 0,
+                suspect=suspect if place == 0 else None,
+            )
             for place, group in enumerate(groups)
         )
         if len(verdicts) == 1 and not self._record_apart(identity):
@@ -200,6 +214,7 @@ class RedisStore:
             verdicts[0].block,
             tuple(reading for verdict in verdicts for reading in verdict.readings),
             sum(verdict.expired for verdict in verdicts),
+            verdicts[0].marks,
         )
 
     async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
@@ -286,10 +301,10 @@ class RedisStore:
 
     async def repay(self, debt: Debt, identity: Identity, *, now_us: int = 0) -> bool:
         """Charge what was used while the store could not be asked; `False` where it was charged before."""
-        state, pending = self.keys.limit(debt.limit, debt.holder, identity)
+        keys = self.keys.limit(debt.limit, debt.holder, identity)
         reply = await self._run(
             REPAY,
-            [self.keys.debt(state, debt.id), state, pending],
+            [self.keys.debt(keys[0], debt.id), *keys],
             [
                 now_us,
                 SETTLED_SECONDS * 1000,
@@ -299,15 +314,34 @@ class RedisStore:
         )
         return bool(reply[0])
 
+    async def learn(
+        self, holder: Holder, identity: Identity, evidence: Evidence, *, now_us: int = 0
+    ) -> Learnt:
+        """Keep what was learnt of a holder from the version that `evidence` names, and its next version.
+
+        Where another process has learnt something since, nothing is kept, and what it knows comes back.
+        """
+        kept, version, _, *known = await self._run(
+            LEARN,
+            [self.keys.evidence(holder, identity)],
+            [now_us, evidence.version, evidence.profile, write_marks(evidence.marks), RECORD_SECONDS * 1000],
+        )
+        if kept:
+            return Learnt(True, replace(evidence, version=version))
+        profile, marks = known
+        return Learnt(False, Evidence(version, profile, read_marks(marks.decode())))
+
     async def _admit(
         self,
         group: Group,
-        home: bool,
         reservation_id: str,
         identity: Identity,
         unreported: int,
         now_us: int,
         terms: Mapping[str, str] | None,
+        *,
+        home: bool,
+        suspect: Holder | None,
     ) -> Verdict:
         reservation = self.keys.reservation(group.near, reservation_id)
         holders = identity.holders if home else ()
@@ -318,6 +352,7 @@ class RedisStore:
                 reservation,
                 *self._record_keys(reservation, group, identity, home),
                 TERMS if terms is None else reservation,
+                self.keys.evidence(suspect, identity) if suspect is not None else reservation,
                 *group.keys,
             ],
             [
@@ -460,14 +495,14 @@ class RedisStore:
         label = self.keys.label(identity.principal)
         return [label, self.keys.attributes(identity), RECORD_SECONDS * 1000, int(create)]
 
-    async def _run(self, script: Script, keys: list[str], arguments: list[str | int]) -> list[int]:
+    async def _run(self, script: Script, keys: list[str], arguments: list[str | int | bytes]) -> list[Any]:
         with self._translated(self._deadline_seconds):
             call = self._nodes().call
             try:
                 reply = await call(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
             except exceptions.NoScriptError:
                 reply = await call(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
-        return cast("list[int]", reply)
+        return cast("list[Any]", reply)
 
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[Redis | RedisCluster]:
@@ -533,6 +568,7 @@ SETTLE = Script.load("settle")
 RENEW = Script.load("renew")
 REPAY = Script.load("repay")
 NOTE = Script.load("note")
+LEARN = Script.load("learn")
 
 
 async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
@@ -548,7 +584,7 @@ async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
 
 
 def _nothing(charges: Sequence[Charge]) -> tuple[Charge, ...]:
-    return tuple(replace(charge, amount=0, spare=0) for charge in charges)
+    return tuple(replace(charge, amount=0, spare=0, ground=NOWHERE) for charge in charges)
 
 
 def _limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
@@ -556,9 +592,16 @@ def _limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
     return [
         f"{charge.enforced:d} {charge.limit.pending:d} "
         f"{min(charge.amount - charge.spare, LARGEST_AMOUNT)} {min(charge.amount, LARGEST_AMOUNT)}"
+        f"{_places(charge)}"
         f"{_shape(charge.limit) if charge.limit.zone is None else _dated_shape(charge.limit, now_us)}"
         for charge in charges
     ]
+
+
+def _places(charge: Charge) -> str:
+    if charge.limit.unit != Unit.NOVELTY:
+        return ""
+    return f"/{','.join(map(str, charge.ground.places))}"
 
 
 @lru_cache(maxsize=1024)
@@ -580,8 +623,8 @@ def _window(window: Window) -> str:
     return f"{window.period_us} {window.count} {window.burst}"
 
 
-def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
-    admitted, room, blocked_us, expired, *numbers = reply
+def _verdict(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
+    admitted, room, blocked_us, expired, marks, *numbers = reply
     windows = [(charge, window) for charge in charges for window in charge.limit.windows]
     readings, exempt = [], set()
     for (charge, window), (count, burst, remaining, reset_us, wait_us) in zip(
@@ -603,6 +646,7 @@ def _verdict(reply: list[int], charges: Sequence[Charge]) -> Verdict:
         block=None if blocked_us < 0 else Block(blocked_us or None),
         readings=tuple(readings),
         expired=expired,
+        marks=read_marks(marks.decode()),
     )
 
 

@@ -1,8 +1,9 @@
 #!lua
 -- Admits a request against every limit, or charges none. Mirrors guard.core.policy.decide.
 --
--- KEYS  1 reservation  2 record of the identity  3 index of identities  4 the operator's terms
---       (2, 3 and 4 are the reservation's own where they live on another node), then { state, pending } for each limit
+-- KEYS  1 reservation  2 record of the identity  3 index of identities  4 the operator's terms  5 evidence
+--       (2 to 5 are the reservation's own where they live on another node, and 5 where nobody asks for it),
+--       then { state, pending } for each limit, and the bitmap of a diversity budget
 -- ARGV  1 now (µs; 0: the server's clock)  2 reservation id ('': only look)  3 life of a reservation (µs)
 --       4 label of the identity  5 its attributes (JSON)  6 life of its record (ms)  7 create the record 0|1
 --       8 refusals of this identity that the store has not heard of  9 number of holders that may be blocked
@@ -10,15 +11,16 @@
 --       (the terms themselves, where they live on another node)
 --       then the limits, as read_limits (windows.lua) says
 -- Returns { admitted 0|1, room in every limit 0|1, blocked for (µs; -1: not blocked, 0: for good), reservations given back,
---           then { count, burst, remaining, reset µs, wait µs (-1: never) } for each window of each limit;
+--           marks of the evidence ('' for none), then { count, burst, remaining, reset µs, wait µs (-1: never) } for each window of each limit;
 --           the count is -1 where the holder is exempt }
 -- Admitted is what has room in every enforced limit, and is charged to these. To the others, which are only tried out, it
 -- is charged where it has room in all: as if they were enforced too.
 -- What was admitted once stays admitted: the same id is not charged again.
 
 local now, id, life = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local holders, count = tonumber(ARGV[9]), (#KEYS - 4) / 2
-local limits = read_limits(10 + holders + 2 * count, 5)
+local holders = tonumber(ARGV[9])
+local count = (#ARGV - 9 - holders) / 3
+local limits = read_limits(10 + holders + 2 * count, 6)
 local look = id == ''
 
 local terms = { unpack(ARGV, 10, 9 + holders + 2 * count) }
@@ -70,7 +72,8 @@ if not look then
   end
 end
 
-local reply = { fits and 1 or 0, room and 1 or 0, blocked, healed }
+local marks = KEYS[5] ~= KEYS[1] and redis.call('HGET', KEYS[5], 'marks')
+local reply = { fits and 1 or 0, room and 1 or 0, blocked, healed, marks or '' }
 for _, limit in ipairs(limits) do
   for _, window in ipairs(limit.windows) do
     if limit.exempt then

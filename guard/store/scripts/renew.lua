@@ -1,7 +1,7 @@
 #!lua
 -- Keeps a reservation whose request is still running from expiring.
 --
--- KEYS  1 reservation, then { state, pending } for each limit
+-- KEYS  1 reservation, then { state, pending } for each limit, and the bitmap of a diversity budget
 -- ARGV  1 now (µs; 0: the server's clock)  2 life of a reservation from now (µs), then the limits, as read_limits says
 -- Returns { limits whose reservation was kept }
 -- What has expired already was given back and is charged when it is settled. Only a lease is taken again: its request is

@@ -2,11 +2,11 @@
 -- Trues a reservation up to what the request really cost. Mirrors guard.core.policy.settle.
 --
 -- KEYS  1 reservation  2 record of the identity  3 index of identities (2 and 3 as in admit.lua),
---       then { state, pending } for each limit
+--       then { state, pending } for each limit, and the bitmap of a diversity budget
 -- ARGV  1 now (µs; 0: the server's clock)  2 reservation id  3 how long a settled id is remembered (ms)
 --       4 label  5 attributes (JSON)  6 life of the record (ms)  7 create the record 0|1
 --       8 requests that were answered (0: this one is taken back)  9 input tokens  10 output tokens  11 cost (micro-dollars)
---       then the limits with their true amounts, as read_limits (windows.lua) says
+--       then the limits with their true amounts, as read_limits (windows.lua) says; places are visited
 -- Returns { settled 0|1, reservations that had expired }
 -- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made
 -- because the store could not be asked, is charged in full. It may run out of memory's way (allow-oom): else a full
@@ -31,6 +31,7 @@ for _, limit in ipairs(limits) do
     refund(limit, -over, text)
   end
   if over ~= 0 then save(limit) end
+  if limit.places and #limit.places > 0 then visit(limit, ARGV[2]) end
 end
 
 redis.call('DEL', KEYS[1])

@@ -19,6 +19,12 @@ local GRACE = 60000
 -- Nobody knows when a lease will be given back: ask again in so many µs.
 local LEASE_WAIT = 1000000
 
+-- What a holder has visited is forgotten when it stays away so long (ms).
+local MEMORY = 30 * 86400000
+
+-- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/novelty.py.
+local CELLS = 2048
+
 local algorithms = {}
 
 local sliding = {}
@@ -222,11 +228,17 @@ end
 -- "enforced(0|1) pending(0|1) least most", then "algorithm period count burst" for each window; in place of the last of
 -- these, for a calendar window, "burst:boundary:boundary:boundary:boundary". The amount is `most`, or what the whole limit
 -- holds where that is less, but not under `least`.
+-- A diversity budget has a third key, the bitmap of what its holder has visited, and writes "most/place,place…": the bits
+-- that this query touches. Its amounts are for a query that is all new, and are cut to the share that is (novelty.py).
 local function read_limits(at, key)
   local limits = {}
   for i = at, #ARGV do
-    local enforced, pending, least, most, rest = string.match(ARGV[i], '^(%d) (%d) (%d+) (%d+)(.*)$')
-    local windows, fields = {}, {}
+    local enforced, pending, least, most, ground, rest = string.match(ARGV[i], '^(%d) (%d) (%d+) (%d+)([/,%d]*)(.*)$')
+    local windows, fields, places = {}, {}, nil
+    if ground ~= '' then
+      places = {}
+      for place in string.gmatch(ground, '%d+') do places[#places + 1] = tonumber(place) end
+    end
     for name, period, count, burst, bounds in string.gmatch(rest, ' (%S+) (%d+) (%d+) (%d+)([:%d]*)') do
       local boundaries = {}
       for boundary in string.gmatch(bounds, '%d+') do boundaries[#boundaries + 1] = tonumber(boundary) end
@@ -239,15 +251,45 @@ local function read_limits(at, key)
     limits[#limits + 1] = {
       state_key = KEYS[key], pending_key = KEYS[key + 1], windows = windows, fields = fields,
       enforced = enforced == '1', pending = pending == '1', least = tonumber(least), most = tonumber(most),
-      leases = windows[1].algorithm == leases,
+      leases = windows[1].algorithm == leases, places = places, cells_key = places and KEYS[key + 2],
     }
-    key = key + 2
+    key = key + (places and 3 or 2)
   end
   return limits
 end
 
+-- Cuts the amounts of a diversity budget to the share of the query's places that its holder has not visited.
+local function weigh(limit)
+  if #limit.places == 0 then return end
+  local reads = {}
+  for _, place in ipairs(limit.places) do
+    for _, word in ipairs({ 'GET', 'u1', place }) do reads[#reads + 1] = word end
+  end
+  local visited = 0
+  for _, bit in ipairs(redis.call('BITFIELD_RO', limit.cells_key, unpack(reads))) do visited = visited + bit end
+  local share = 1 - visited / #limit.places
+  limit.least, limit.most = math.ceil(limit.least * share), math.ceil(limit.most * share)
+end
+
+-- Remembers that a holder has been at these places, and forgets one cell of each of their tables: which, the request's id
+-- says, so that a replay forgets the same ones.
+local function visit(limit, id)
+  local chance, writes = redis.sha1hex(id), {}
+  for i, place in ipairs(limit.places) do
+    local table_start = place - place % CELLS
+    local forgotten = tonumber(string.sub(chance, 3 * i - 2, 3 * i), 16) % CELLS
+    for _, word in ipairs({ 'SET', 'u1', table_start + forgotten, 0 }) do writes[#writes + 1] = word end
+  end
+  for _, place in ipairs(limit.places) do
+    for _, word in ipairs({ 'SET', 'u1', place, 1 }) do writes[#writes + 1] = word end
+  end
+  redis.call('BITFIELD', limit.cells_key, unpack(writes))
+  redis.call('PEXPIRE', limit.cells_key, MEMORY)
+end
+
 -- Brings a limit to `now`. With `as_counted` under the numbers that it was last counted under, for what is not to be judged.
 local function load(limit, now, as_counted)
+  if limit.places then weigh(limit) end
   if limit.leases then
     limit.windows[1].state = { held = redis.call('ZCOUNT', limit.pending_key, string.format('(%.0f', now), '+inf') }
   else

@@ -1,0 +1,216 @@
+"""Evidence and risk: what speaks against a holder, how surely, and for how long.
+
+**Evidence.** A signal is one number about what a holder did. What it is worth depends on how often an honest
+holder shows as much: its p-value, taken from benign reference traffic. Evidence is that p-value in decibans,
+-10·log10(p): 10 where one honest holder in ten ever shows as much, 30 where one in a thousand does (I. J.
+Good, 1979, on Turing's units).
+
+**Groups.** Signals that tend to fire together belong to one group, and a group counts once, by the strongest
+of its signals. Groups rest on different facts and add up, each no more than `GROUP_CAP`: beyond one in a
+thousand, tables say nothing.
+
+**Decay.** What was seen keeps its weight for a while and loses half of it in each half-life. A signal that is
+seen again counts as the larger of what is left and what is new; it is not added up, since the same holder's
+next query shows largely the same again.
+
+    half-life 1 day
+    Monday 09:00   walk 28 dB (content)                              risk 28: high
+    Monday 10:00   grading 16 dB (intent), walk still 27             risk 43, two groups: critical
+    Tuesday 10:00  nothing new: 14 + 8                               risk 22: elevated
+
+**Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
+with `SPEAKING` or more: however sure a single one is, it can be wrong in one way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import ceil, log2
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+GROUP_CAP = 30.0
+"""The most that one group can say, in decibans."""
+
+SPEAKING = 10.0
+"""A group with less than this says nothing that a deny could rest on."""
+
+FAINTEST = 3.0
+"""Evidence of fewer decibans is not kept: one honest holder in two shows as much."""
+
+
+class Group(StrEnum):
+    """Signals that rest on the same facts."""
+
+    RELATIONAL = "relational"
+    CONTENT = "content"
+    INTENT = "intent"
+    HARVEST = "harvest"
+    SELF = "self"
+
+
+class Signal(StrEnum):
+    """One observed reason for suspicion; what each sees is told where it is computed, in guard/analysis."""
+
+    WALK = "walk"
+    MIXTURE = "mixture"
+    DISTANCE = "distance"
+    DISGUISE = "disguise"
+    REASONING = "reasoning_coercion"
+    GRADING = "grading"
+    HAZARD = "hazard"
+    EXTRACTION = "extraction"
+    GENERATION = "generation"
+    PROBING = "probing"
+    LOGITS = "logits"
+    RESAMPLING = "resampling"
+    SWEEP = "sweep"
+    YIELD = "yield"
+    NO_RAMP = "no_ramp"
+    ROUND_THE_CLOCK = "round_the_clock"
+    SHIFT = "shift"
+
+    @property
+    def group(self) -> Group:
+        """What it counts among."""
+        return _GROUPS[self]
+
+
+_GROUPS = {
+    Signal.WALK: Group.CONTENT,
+    Signal.MIXTURE: Group.CONTENT,
+    Signal.DISTANCE: Group.CONTENT,
+    Signal.DISGUISE: Group.CONTENT,
+    Signal.REASONING: Group.INTENT,
+    Signal.GRADING: Group.INTENT,
+    Signal.HAZARD: Group.INTENT,
+    Signal.EXTRACTION: Group.INTENT,
+    Signal.GENERATION: Group.INTENT,
+    Signal.PROBING: Group.INTENT,
+    Signal.LOGITS: Group.HARVEST,
+    Signal.RESAMPLING: Group.HARVEST,
+    Signal.SWEEP: Group.HARVEST,
+    Signal.YIELD: Group.HARVEST,
+    Signal.NO_RAMP: Group.HARVEST,
+    Signal.ROUND_THE_CLOCK: Group.HARVEST,
+    Signal.SHIFT: Group.SELF,
+}
+
+
+class Band(StrEnum):
+    """How bad a risk is."""
+
+    LOW = "low"
+    ELEVATED = "elevated"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What one signal has said: `decibans` at the moment `at_us`, and since when it has been speaking at all
+    (Unix microseconds).
+    """
+
+    decibans: float
+    at_us: int
+    since_us: int
+
+    def left(self, now_us: int, half_life_us: int) -> float:
+        """What is left of it."""
+        # A clock that was set back counts as standing still.
+        return float(self.decibans * 0.5 ** (max(0, now_us - self.at_us) / half_life_us))
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How evidence adds up: the half-life, and the risk at which each band but `LOW` begins (decibans)."""
+
+    half_life_us: int = 3 * 86_400_000_000
+    elevated: float = 10.0
+    high: float = 25.0
+    critical: float = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """The sum of what the groups say, in decibans, and where that falls."""
+
+    decibans: float = 0.0
+    groups: Mapping[Group, float] = field(default_factory=dict)
+    band: Band = Band.LOW
+
+
+NO_RISK = Risk()
+
+
+def merge(
+    old: Mapping[Signal, Mark], fresh: Mapping[Signal, float], now_us: int, half_life_us: int
+) -> dict[Signal, Mark]:
+    """What is known after new evidence in decibans: for each signal the stronger of both, the faint left out.
+
+    A signal that has been silent, and speaks again, speaks since now.
+    """
+    marks = {}
+    for signal in Signal:
+        mark = old.get(signal)
+        left = mark.left(now_us, half_life_us) if mark is not None else 0.0
+        new = min(GROUP_CAP, fresh.get(signal, 0.0))
+        if max(left, new) < FAINTEST:
+            continue
+        if mark is not None and left > new:
+            marks[signal] = mark
+        else:
+            spoke = mark is not None and left >= SPEAKING
+            marks[signal] = Mark(new, now_us, mark.since_us if mark is not None and spoke else now_us)
+    return marks
+
+
+def risk(
+    marks: Mapping[Signal, Mark],
+    now_us: int,
+    weights: Weights,
+    *,
+    excused: Collection[Signal] = (),
+    delay_us: int = 0,
+) -> Risk:
+    """The risk that evidence amounts to at this moment.
+
+    Signals that are `excused` do not count, nor do those that have been speaking for less than `delay_us`:
+    who tries things out is not to see at once what was noticed.
+    """
+    groups: dict[Group, float] = {}
+    for signal, mark in marks.items():
+        if signal in excused or now_us - mark.since_us < delay_us:
+            continue
+        left = min(GROUP_CAP, mark.left(now_us, weights.half_life_us))
+        groups[signal.group] = max(groups.get(signal.group, 0.0), left)
+    total = sum(groups.values())
+    return Risk(total, groups, _band(total, groups, weights))
+
+
+def ends_us(found: Risk, weights: Weights) -> int:
+    """How long a risk stays in its band if nothing new is seen, in microseconds; never less than one.
+
+    A deny ends then: whoever is denied shows nothing, and evidence fades.
+    """
+    floors = {Band.ELEVATED: weights.elevated, Band.HIGH: weights.high, Band.CRITICAL: weights.critical}
+    floor = floors.get(found.band)
+    if floor is None:
+        return 1
+    halvings = log2(found.decibans / floor) if found.decibans > floor else 0.0
+    if found.band is Band.CRITICAL:
+        second = sorted(found.groups.values())[-2]
+        halvings = min(halvings, log2(second / SPEAKING))
+    return max(1, ceil(halvings * weights.half_life_us))
+
+
+def _band(total: float, groups: Mapping[Group, float], weights: Weights) -> Band:
+    if total >= weights.critical and sum(said >= SPEAKING for said in groups.values()) >= 2:
+        return Band.CRITICAL
+    if total >= weights.high:
+        return Band.HIGH
+    return Band.ELEVATED if total >= weights.elevated else Band.LOW

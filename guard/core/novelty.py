@@ -1,0 +1,76 @@
+"""Novelty: how much new ground a query breaks for its holder, and what that costs.
+
+Every query falls into one cell of each of several tables (locality-sensitive hashing: what is alike tends to
+fall into the same cell; Indyk and Motwani, STOC 1998). Four tables are over its wording and four over its
+meaning. A holder's bitmap remembers which cells it has visited, and the novelty of a query is the share of
+its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
+
+Long memory is the point. An app that does one thing has soon been everywhere it goes, and runs almost free;
+whoever walks through a data set pays in full at every step. A bitmap that only fills up would at last let
+everybody go free, so each visit also forgets one cell of its table, anywhere (a stable Bloom filter, Deng and
+Rafiei, SIGMOD 2006): memory is of the last one or two thousand queries, not of all time.
+
+What is charged is novelty times what the query may draw out of the model: `n` answers, each counted by its
+length between a quarter (a label) and four (an essay), where 512 tokens are one. Amounts are in thousandths.
+
+    a classifier's 300th query   novelty 2/8, one answer of 6 tokens (¼)     250 × 0.25 =    63 thousandths
+    a distiller's 300th query    novelty 6/8, one answer of 512 tokens (1)   750 × 1    =   750
+    the same, n = 8              novelty 6/8, eight of 512 tokens (8)        750 × 8    = 6,000
+
+Before the answer is known only the wording is, and what the caller's own cap allows; that is reserved, and
+trued up afterwards. A diversity budget is a limit whose unit is novelty. It caps what a holder can carry
+off; it is no verdict on the holder, since a curious person pays like a distiller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CELL_BITS = 11
+"""A table has 2 to the power of this cells."""
+
+LEXICAL_TABLES = 4
+SEMANTIC_TABLES = 4
+
+BITMAP_BYTES = (LEXICAL_TABLES + SEMANTIC_TABLES) * (1 << CELL_BITS) // 8
+"""What a holder's memory of one diversity budget takes: 2,048 bytes."""
+
+UNIT = 1_000
+"""What one answer of `STANDARD_TOKENS` to a wholly novel query costs: amounts are in thousandths."""
+
+STANDARD_TOKENS = 512
+SMALLEST, LARGEST = 1 / 4, 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a query falls: its cells in the lexical and in the semantic tables, as far as they are known.
+
+    One without any cells, such as a query in pictures only, is all new.
+    """
+
+    lexical: tuple[int, ...] = ()
+    semantic: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The bits of a holder's bitmap that stand for these cells: table after table."""
+        lexical = (table << CELL_BITS | cell for table, cell in enumerate(self.lexical))
+        semantic = (table << CELL_BITS | cell for table, cell in enumerate(self.semantic, LEXICAL_TABLES))
+        return (*lexical, *semantic)
+
+
+NOWHERE = Ground()
+
+
+def draw(n: int, output_tokens: int) -> int:
+    """What `n` answers of `output_tokens` in all are worth, in thousandths, were the query wholly novel."""
+    if n < 1:
+        return 0
+    size = output_tokens / n / STANDARD_TOKENS
+    return round(n * UNIT * min(LARGEST, max(SMALLEST, size)))
+
+
+def least_draw(n: int) -> int:
+    """What `n` answers are worth at least."""
+    return round(max(0, n) * UNIT * SMALLEST)

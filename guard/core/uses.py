@@ -1,0 +1,58 @@
+"""Declared uses: what an operator knows a holder to be for, and which signals mean nothing there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from guard.core.evidence import Signal
+
+
+class Use(StrEnum):
+    """What a holder is for, by its own word and the operator's.
+
+    `EVALUATION` runs sets of questions, `JUDGE` has answers graded, `BATCH` works through documents, `ROUTER`
+    carries many people under one key, and `RED_TEAM` attacks on purpose.
+    """
+
+    EVALUATION = "evaluation"
+    JUDGE = "judge"
+    BATCH = "batch"
+    ROUTER = "router"
+    RED_TEAM = "red_team"
+
+    @property
+    def excused(self) -> frozenset[Signal]:
+        """The signals that such a use shows as a matter of course."""
+        return _EXCUSED[self]
+
+    @property
+    def per_end_user(self) -> bool:
+        """Whether evidence is kept for each end user, where the request names one, instead of for all."""
+        return self is Use.ROUTER
+
+
+_TIRELESS = frozenset({Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
+_WALKING = frozenset({Signal.WALK, Signal.MIXTURE, Signal.DISTANCE, Signal.YIELD})
+
+_EXCUSED = {
+    Use.EVALUATION: _TIRELESS | _WALKING | {Signal.RESAMPLING, Signal.SWEEP},
+    Use.JUDGE: _TIRELESS | _WALKING | {Signal.GRADING, Signal.RESAMPLING},
+    Use.BATCH: _TIRELESS | _WALKING,
+    Use.ROUTER: _TIRELESS | {Signal.MIXTURE},
+    Use.RED_TEAM: _TIRELESS
+    | _WALKING
+    | {Signal.EXTRACTION, Signal.HAZARD, Signal.PROBING, Signal.DISGUISE, Signal.RESAMPLING},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A use that holds until `until_us` (Unix microseconds), or for good."""
+
+    use: Use
+    until_us: int | None = None
+
+    def holds(self, now_us: int) -> bool:
+        """Whether it is not over."""
+        return self.until_us is None or now_us < self.until_us
