@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from guard.core.policy import Reason
+from guard.core.decision import Reason
 from guard.dialects.base import Refusal
 from guard.dialects.ratelimit import ratelimit_fields, violated_policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.core.policy import Decision
+    from guard.core.decision import Decision
     from guard.dialects.base import Voice
     from guard.engine import Admission
     from guard.errors import BackendError, RequestError

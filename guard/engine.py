@@ -14,10 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.decision import Action, Decision, Reason, decide
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
-from guard.core.policy import Action, Caller, Decision, OnStoreError, Policy, Reason, decide, settle
+from guard.core.policy import Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
 from guard.core.refusals import KEPT_SECONDS, Refusals

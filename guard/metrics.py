@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, Counter
 
+from guard.core.decision import Action
 from guard.core.modes import Mode
-from guard.core.policy import Action
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -7,13 +7,14 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from guard.core.policy import Action
+from guard.core.decision import Action
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from guard.core.decision import Reason
     from guard.core.modes import Mode
-    from guard.core.policy import OnStoreError, Reason
+    from guard.core.policy import OnStoreError
 
 logger = logging.getLogger("guard")
 

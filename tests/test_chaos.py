@@ -20,8 +20,9 @@ from starlette.responses import JSONResponse
 
 from guard import GuardMiddleware
 from guard.config import Settings
+from guard.core.decision import Action, Reason
 from guard.core.limits import Charge
-from guard.core.policy import Action, OnStoreError, Reason
+from guard.core.policy import OnStoreError
 from guard.core.query import Usage
 from guard.engine import Engine
 from guard.installation import Installation

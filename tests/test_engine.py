@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import Clock, FlakyStore, TimedStore
 
+from guard.core.decision import Action, Reason
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.modes import Mode, Rollout
-from guard.core.policy import Action, Caller, OnStoreError, Policy, Reason, RouteAction, Tier
+from guard.core.policy import Caller, OnStoreError, Policy, RouteAction, Tier
 from guard.core.prices import PriceTable
 from guard.core.query import Query, Usage
 from guard.engine import Engine

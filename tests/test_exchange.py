@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard.admin import Operator
+from guard.core.decision import Action
 from guard.core.identity import Attribute, Holder
-from guard.core.policy import Action
 from guard.demo.model import FakeModel
 from guard.errors import BackendError
 from guard.installation import Installation

@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from guard.core.decision import Action, Reason
 from guard.core.modes import Mode
-from guard.core.policy import Action, OnStoreError, Reason
+from guard.core.policy import OnStoreError
 from guard.metrics import PrometheusHook
 from guard.telemetry import Event, tell
 

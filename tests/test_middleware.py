@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard import Event, GuardMiddleware
+from guard.core.decision import Action, Reason
 from guard.core.modes import Mode
-from guard.core.policy import Action, Reason
 from guard.demo.model import FakeModel
 
 if TYPE_CHECKING:

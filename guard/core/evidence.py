@@ -147,6 +147,29 @@ class Risk:
 NO_RISK = Risk()
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of one holder, as of `version`; nothing at version 0.
+
+    `profile` is empty where there is none.
+    """
+
+    version: int = 0
+    profile: bytes = b""
+    marks: Mapping[Signal, Mark] = field(default_factory=dict)
+
+
+NO_EVIDENCE = Evidence()
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """Whether it was kept, and what is known now: what was sent, or what another process has learnt first."""
+
+    kept: bool
+    evidence: Evidence
+
+
 def merge(
     old: Mapping[Signal, Mark], fresh: Mapping[Signal, float], now_us: int, half_life_us: int
 ) -> dict[Signal, Mark]:

@@ -161,6 +161,15 @@ class Limit:
         """Whether what a request was charged is kept apart until it is over."""
         return self.estimated or self.unit == Unit.CONCURRENCY
 
+    def scaled(self, share: float) -> Limit:
+        """The same limit with this share of its numbers, never less than one."""
+        return self.with_counts(
+            {
+                window.period_seconds: (max(1, int(window.count * share)), max(1, int(window.burst * share)))
+                for window in self.windows
+            }
+        )
+
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""
         windows = tuple(

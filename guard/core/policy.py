@@ -1,5 +1,4 @@
-"""What the operator wants: tiers with their limits, routes, modes; and the decision that follows from
-them."""
+"""What the operator wants: tiers with their limits, routes, modes; and what a request is held to by it."""
 
 from __future__ import annotations
 
@@ -9,8 +8,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
+from guard.core.detection import NO_DETECTION, Detection, Suspect
 from guard.core.identity import Attribute
-from guard.core.limits import Charge, Limit, Reading, Unit
+from guard.core.ladder import NO_LADDER, Ladder
+from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.novelty import NOWHERE
 
@@ -76,6 +77,7 @@ class Tier:
     limits: tuple[Limit, ...]
     on_store_error: OnStoreError
     rollout: Rollout = ENFORCED
+    ladder: Ladder = NO_LADDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class Policy:
     default_max_output_tokens: int
     prices: PriceTable
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
+    detection: Detection = NO_DETECTION
 
     def route(self, method: str, path: str) -> Route:
         """The first route that matches; for a path that none does, what `unknown_paths` says.
@@ -124,22 +127,41 @@ class Policy:
         """The tier that an identity's attribute names; the default one where it names none that exists."""
         return self.tiers.get(identity.attributes.get(Attribute.TIER, ""), self.tiers[self.default_tier])
 
-    def demand(self, identity: Identity, query: Query | None) -> Demand:
-        """What a request asks for."""
+    def suspect(self, identity: Identity, now_us: int) -> Suspect:
+        """Whom the evidence of this request is about: the principal, or one end user of a router's."""
+        declared = [
+            self.detection.uses[holder]
+            for holder in identity.holders
+            if holder in self.detection.uses and self.detection.uses[holder].holds(now_us)
+        ]
+        excused = frozenset().union(*(each.use.excused for each in declared))
+        per_end_user = any(each.use.per_end_user for each in declared)
+        holder = identity.holder(Attribute.END_USER) if per_end_user else identity.principal
+        return Suspect(holder, excused)
+
+    def demand(self, identity: Identity, query: Query | None, ground: Ground = NOWHERE) -> Demand:
+        """What a request asks for; `ground` is where its query falls by its wording."""
         if query is None:
             return Demand(amounts=identity.amounts)
         cap = query.max_output_tokens
         output_tokens = query.n * (self.output_cap(query.model) if cap is None else cap)
-        return Demand(query, output_tokens, self.prices.price(query.model), identity.amounts)
+        return Demand(query, output_tokens, self.prices.price(query.model), identity.amounts, ground)
 
-    def reserve(self, identity: Identity, demand: Demand, caller: Caller) -> tuple[Charge, ...]:
-        """What to charge before the request is forwarded, and which of it may refuse the request."""
+    def reserve(
+        self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0
+    ) -> tuple[Charge, ...]:
+        """What to charge before the request is forwarded, and which of it may refuse the request.
+
+        `throttle` is the share that is left of the caller's own limits.
+        """
         charges = []
         for limit in self.applicable(identity, caller):
             holder = identity.holder(*limit.per)
             mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
             overridden = self._overridden(limit, holder, caller.now_us)
             if overridden is not None:
+                if throttle < 1 and not _OWN.isdisjoint(limit.per):
+                    overridden = overridden.scaled(throttle)
                 amount, spare = demand.reserve(limit.unit)
                 ground = demand.ground if limit.unit == Unit.NOVELTY else NOWHERE
                 charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE, ground))
@@ -217,94 +239,6 @@ def _kinds(holder: Holder) -> tuple[set[Attribute], ...]:
     return set(kinds), {*kinds[: max(place - 1, 0)], *kinds[place:]}
 
 
-class Action(StrEnum):
-    """The outcome of a decision."""
-
-    ALLOW = "allow"
-    THROTTLE = "throttle"
-    DENY = "deny"
-
-
-class Reason(StrEnum):
-    """Why a request was refused."""
-
-    QUOTA = "quota"
-    TOO_LARGE = "too_large"
-    BLOCKED = "blocked"
-    STORE = "store"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What becomes of one request.
-
-    `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
-    `retry_after_us` is when the same request would be admitted, other traffic aside; `None` means never, or
-    that nobody knows. `readings` come from the same call that decided.
-    """
-
-    action: Action
-    reason: Reason | None = None
-    readings: tuple[Reading, ...] = ()
-    retry_after_us: int | None = None
-    mode: Mode = Mode.ENFORCE
-
-    @property
-    def refused(self) -> bool:
-        """Whether the request must not reach the backend."""
-        return self.action is not Action.ALLOW and self.mode is Mode.ENFORCE
-
-    @property
-    def violated(self) -> tuple[Reading, ...]:
-        """The windows without room."""
-        return tuple(reading for reading in self.readings if not reading.fits)
-
-    @property
-    def told(self) -> tuple[Reading, ...]:
-        """What the client is told about: not what is only tried out, nor what strangers have left."""
-        return tuple(
-            reading
-            for reading in self.readings
-            if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
-        )
-
-
-_ONES_OWN = frozenset(
-    {
-        Attribute.KEY,
-        Attribute.USER,
-        Attribute.ORG,
-        Attribute.IP,
-        Attribute.NETWORK,
-        Attribute.END_USER,
-    }
-)
-"""A limit per one of these counts what the caller or its own people do."""
-
-
-def decide(
-    readings: Sequence[Reading],
-    mode: Mode = Mode.ENFORCE,
-    *,
-    blocked: bool = False,
-    block_us: int | None = None,
-) -> Decision:
-    """The decision on what the store has read.
-
-    `mode` is that of everything which is not a limit's own. `block_us` is how long a block still holds,
-    `None` for good. The wait is that of the slowest of the violated windows: when it is over, all of them
-    have room. What is shadowed is judged only where nothing that is enforced refuses.
-    """
-    readings = tuple(readings)
-    if blocked:
-        return Decision(Action.DENY, Reason.BLOCKED, readings, block_us, mode)
-    violated = [reading for reading in readings if not reading.fits]
-    enforced = [reading for reading in violated if reading.enforced]
-    if not violated:
-        return Decision(Action.ALLOW, None, readings, None, mode)
-    outcome = Mode.ENFORCE if enforced else Mode.SHADOW
-    waits = [reading.wait_us for reading in enforced or violated]
-    if None in waits:
-        return Decision(Action.DENY, Reason.TOO_LARGE, readings, None, outcome)
-    wait_us = max(wait for wait in waits if wait is not None)
-    return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us, outcome)
+_OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER})
+"""A limit per one of these is the caller's alone; what it has in common with others is not cut for its
+sake."""

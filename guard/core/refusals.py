@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.decision import Action, Decision, Reason, decide
 from guard.core.limits import Algorithm, Unit
-from guard.core.policy import Action, Decision, Reason, decide
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -139,6 +139,8 @@ def _lasts(reading: Reading) -> bool:
     limit = reading.limit
     if not reading.enforced or reading.wait_us is None or limit.algorithm is Algorithm.LEASES:
         return False
+    if limit.unit == Unit.NOVELTY:
+        return False  # what breaks no new ground is free, however little is left
     return limit.unit == Unit.REQUESTS or reading.remaining == 0
 
 

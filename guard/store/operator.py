@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.evidence import NO_EVIDENCE, Evidence
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
-from guard.store.evidence import NO_EVIDENCE, Evidence, read_marks
 from guard.store.keys import CONTROL, IDENTITIES, TERMS, WORKERS
+from guard.store.marks import read_marks
 from guard.store.redis import Block, RedisStore, Script
 
 if TYPE_CHECKING:

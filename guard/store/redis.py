@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from redis import exceptions
 
 from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Reading, Unit
 from guard.core.novelty import NOWHERE
 from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
-from guard.store.evidence import Evidence, Learnt, read_marks, write_marks
 from guard.store.keys import IDENTITIES, TERMS, Keys
+from guard.store.marks import read_marks, write_marks
 from guard.store.url import CONNECT_SECONDS
 
 if TYPE_CHECKING:

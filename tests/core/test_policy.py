@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guard.core.decision import Action, Reason, decide
 from guard.core.demand import Demand
 from guard.core.globs import GlobTable
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
@@ -13,16 +14,13 @@ from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Wi
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.policy import (
     WEBSOCKET,
-    Action,
     Caller,
     OnStoreError,
     Override,
     Policy,
-    Reason,
     Route,
     RouteAction,
     Tier,
-    decide,
     settle,
 )
 from guard.core.prices import FREE, Price, PriceTable

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guard.core.decision import Decision, Reason, decide
 from guard.core.identity import EVERYTHING, Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.core.modes import Mode
-from guard.core.policy import Decision, Reason, decide
 from guard.core.refusals import Refusals
 
 KEY = Holder(Attribute.KEY, "k")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.calendars import Span
+from guard.core.decision import decide
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
-from guard.core.policy import decide
 from guard.dialects.base import Refusal, retry_headers
 from guard.dialects.ratelimit import LARGEST_INTEGER, ratelimit_fields, violated_policies
 

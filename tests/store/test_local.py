@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.calendars import MICROSECONDS, Span, boundaries
+from guard.core.decision import Action, Reason, decide
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.policy import Action, Reason, decide
 from guard.store.local import UNKNOWN_WAIT_US, LocalLimiter, Share
 
 if TYPE_CHECKING:

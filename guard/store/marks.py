@@ -1,4 +1,4 @@
-"""What is kept of the evidence against a holder, and how it is written down.
+"""How the evidence against a holder is written down in the store.
 
 One hash for each holder: `profile`, the bytes of guard/analysis/profile.py; `marks`, which is what the hot
 path reads; and `version`, by which two processes that learn at the same time do not lose each other's work.
@@ -7,7 +7,6 @@ Marks are `signal decibans at since`, joined by `;`, times in Unix microseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -21,29 +20,6 @@ MARKS_KEPT = 4_096
 """Marks are read at every request, and change rarely: so many texts are remembered as they were read."""
 
 _SIGNALS = {signal.value: signal for signal in Signal}
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What is known of one holder, as of `version`; nothing at version 0.
-
-    `profile` is empty where there is none.
-    """
-
-    version: int = 0
-    profile: bytes = b""
-    marks: Mapping[Signal, Mark] = field(default_factory=dict)
-
-
-NO_EVIDENCE = Evidence()
-
-
-@dataclass(frozen=True, slots=True)
-class Learnt:
-    """Whether it was kept, and what is known now: what was sent, or what another process has learnt first."""
-
-    kept: bool
-    evidence: Evidence
 
 
 def write_marks(marks: Mapping[Signal, Mark]) -> str:

@@ -1,0 +1,167 @@
+"""What becomes of one request: what the limits say, and what is done about its risk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from guard.core.evidence import NO_RISK, Risk
+from guard.core.identity import Attribute
+from guard.core.ladder import GROUND, Rung
+from guard.core.modes import Mode
+from guard.core.reshape import UNCHANGED, Reshape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guard.core.limits import Reading
+
+
+class Action(StrEnum):
+    """The outcome of a decision."""
+
+    ALLOW = "allow"
+    RESHAPE = "reshape"
+    SLOW = "slow"
+    THROTTLE = "throttle"
+    CHALLENGE = "challenge"
+    DENY = "deny"
+
+
+FORWARDED = frozenset({Action.ALLOW, Action.RESHAPE, Action.SLOW})
+"""The actions after which the backend is asked."""
+
+
+class Reason(StrEnum):
+    """Why a request was refused, or narrowed."""
+
+    QUOTA = "quota"
+    TOO_LARGE = "too_large"
+    BLOCKED = "blocked"
+    STORE = "store"
+    RISK = "risk"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one request.
+
+    `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
+    `retry_after_us` is when the same request would be admitted, other traffic aside; `None` means never, or
+    that nobody knows. `readings` come from the same call that decided.
+    """
+
+    action: Action
+    reason: Reason | None = None
+    readings: tuple[Reading, ...] = ()
+    retry_after_us: int | None = None
+    mode: Mode = Mode.ENFORCE
+    risk: Risk = NO_RISK
+    rung: Rung = GROUND
+
+    @property
+    def refused(self) -> bool:
+        """Whether the request must not reach the backend."""
+        return self.action not in FORWARDED and self.mode is Mode.ENFORCE
+
+    @property
+    def reshape(self) -> Reshape:
+        """How the query and its answer are to be narrowed."""
+        return self.rung.reshape if self.mode is Mode.ENFORCE else UNCHANGED
+
+    @property
+    def violated(self) -> tuple[Reading, ...]:
+        """The windows without room."""
+        return tuple(reading for reading in self.readings if not reading.fits)
+
+    @property
+    def told(self) -> tuple[Reading, ...]:
+        """What the client is told about: not what is only tried out, nor what strangers have left."""
+        return _told(self.readings)
+
+
+_ONES_OWN = frozenset(
+    {
+        Attribute.KEY,
+        Attribute.USER,
+        Attribute.ORG,
+        Attribute.IP,
+        Attribute.NETWORK,
+        Attribute.END_USER,
+    }
+)
+"""A limit per one of these counts what the caller or its own people do."""
+
+
+def decide(
+    readings: Sequence[Reading],
+    mode: Mode = Mode.ENFORCE,
+    *,
+    blocked: bool = False,
+    block_us: int | None = None,
+) -> Decision:
+    """The decision on what the store has read.
+
+    `mode` is that of everything which is not a limit's own. `block_us` is how long a block still holds,
+    `None` for good. The wait is that of the slowest of the violated windows: when it is over, all of them
+    have room. What is shadowed is judged only where nothing that is enforced refuses.
+    """
+    readings = tuple(readings)
+    if blocked:
+        return Decision(Action.DENY, Reason.BLOCKED, readings, block_us, mode)
+    violated = [reading for reading in readings if not reading.fits]
+    enforced = [reading for reading in violated if reading.enforced]
+    if not violated:
+        return Decision(Action.ALLOW, None, readings, None, mode)
+    outcome = Mode.ENFORCE if enforced else Mode.SHADOW
+    waits = [reading.wait_us for reading in enforced or violated]
+    if None in waits:
+        return Decision(Action.DENY, Reason.TOO_LARGE, readings, None, outcome)
+    wait_us = max(wait for wait in waits if wait is not None)
+    return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us, outcome)
+
+
+def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) -> Decision:
+    """The decision with what is done about a risk, which falls below its band in `ends_us`.
+
+    `mode` is how far that bites. A refusal that is enforced stands as it is; one that is only tried out
+    gives way to a rung that is enforced.
+    """
+    decision = replace(decision, risk=risk)
+    if decision.refused or mode is Mode.OFF or not rung.bites:
+        return decision
+    if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:
+        return decision
+    if rung.deny:
+        readings = _as_if_used_up(decision.readings, ends_us)
+        return Decision(Action.DENY, Reason.RISK, readings, ends_us, mode, risk, rung)
+    if rung.challenge:
+        return Decision(Action.CHALLENGE, Reason.RISK, decision.readings, None, mode, risk, rung)
+    if decision.action is not Action.ALLOW:
+        return decision
+    if rung.slow_seconds > 0:
+        return replace(decision, action=Action.SLOW, reason=Reason.RISK, mode=mode, rung=rung)
+    if rung.reshape.changes:
+        return replace(decision, action=Action.RESHAPE, reason=Reason.RISK, mode=mode, rung=rung)
+    return decision
+
+
+def _as_if_used_up(readings: Sequence[Reading], wait_us: int) -> tuple[Reading, ...]:
+    """The readings of a client that has used up its longest window: a deny is to look like that."""
+    shown = [
+        reading for reading in readings if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
+    ]
+    longest = max(shown, key=lambda reading: reading.window.period_seconds, default=None)
+    return tuple(
+        replace(reading, remaining=0, wait_us=wait_us, reset_us=max(wait_us, reading.reset_us))
+        if reading is longest
+        else reading
+        for reading in readings
+    )
+
+
+def _told(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+    return tuple(
+        reading for reading in readings if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
+    )

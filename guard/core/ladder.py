@@ -1,0 +1,71 @@
+"""The ladder: what is done about a risk, from nothing to a refusal, band by band.
+
+    allow       nothing
+    reshape     logprobs and logit bias taken out, `n` and the length capped, reasoning hidden
+    slow        the answer waits a little before it is asked for
+    throttle    every limit holds a share of what it held
+    challenge   a refusal that names a way to be verified
+    deny        a refusal that ends when the risk has faded
+
+Rungs do not exclude each other: one band may reshape, slow and throttle. What a refused client sees is what
+any client sees that has used up a quota, so that it cannot tell what was noticed, or whether.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from guard.core.reshape import UNCHANGED, Reshape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.evidence import Band
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """What is done in one band.
+
+    `slow_seconds` is the longest wait, of which each request gets a share between a half and all. `throttle`
+    is the share of each limit that is left, above 0 and at most 1.
+    """
+
+    reshape: Reshape = UNCHANGED
+    slow_seconds: float = 0.0
+    throttle: float = 1.0
+    challenge: bool = False
+    deny: bool = False
+
+    @property
+    def bites(self) -> bool:
+        """Whether it does anything."""
+        return self != GROUND
+
+
+GROUND = Rung()
+"""Nothing is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """A tier's rungs, and how they bite.
+
+    `share` is the share of the requests that a rung is applied to, and `delay_us` the longest time by which
+    it lags behind the evidence; each holder has a lag of its own. Both keep a client that tries things out
+    from finding out what was noticed.
+    """
+
+    rungs: Mapping[Band, Rung] = field(default_factory=lambda: MappingProxyType({}))
+    share: float = 1.0
+    delay_us: int = 0
+
+    def rung(self, band: Band, chance: float) -> Rung:
+        """The rung of a band for one request; `chance` is drawn evenly from [0, 1)."""
+        return self.rungs.get(band, GROUND) if chance < self.share else GROUND
+
+
+NO_LADDER = Ladder()
+"""Risk is known, and nothing is done about it."""
