@@ -64,7 +64,7 @@ def test_what_is_reserved_and_how_much_of_it_only_the_cap_asks_for(
 
 def test_an_amount_of_the_operators_own_cannot_stand_for_a_unit_of_guards() -> None:
     amounts = {unit.value: 99 for unit in Unit}
-    assert [Demand(amounts=amounts).reserve(unit)[0] for unit in Unit] == [1, 0, 0, 0, 0, 1]
+    assert [Demand(amounts=amounts).reserve(unit)[0] for unit in Unit] == [1, 0, 0, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
