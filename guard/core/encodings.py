@@ -27,6 +27,7 @@ LEAST_RUN = 20
 LEAST_GAIN = 12.0
 """In nats: so much likelier must the letters of a passage be when they are rotated back by 13."""
 
+_RUN = re.compile(rf"[A-Za-z0-9+/_=,:\\-]{{{LEAST_RUN},}}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
 _HEX_WORDS = frozenset({"20", "65", "74", "61", "6f", "6F", "20,", "65,", "74,"})
 _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
@@ -46,13 +47,13 @@ def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
     words = text.split()
     if "%" in text:
         text = _ESCAPED.sub(lambda match: _unescaped(match[0], counts), text)
-    long = bool(words) and max(map(len, words)) >= LEAST_RUN
+    long = bool(words) and max(map(len, words)) >= LEAST_RUN and _RUN.search(text) is not None
     if long or "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words):
         text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
     if long:
         text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)
         text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts), text)
-    if not _ROT13_WORDS.isdisjoint(text.lower().split()):
+    if not _ROT13_WORDS.isdisjoint(words):
         text = _unrotated(text, counts)
     return text, counts
 
@@ -126,10 +127,9 @@ _PER_CENT += "2.51 2.40 2.14 1.87 1.68 1.66 1.48 1.05 0.54 0.23 0.16 0.12 0.09"
 _COMMON = dict(zip(_LETTERS, map(float, _PER_CENT.split()), strict=True))
 _GAIN = {letter: math.log(_COMMON[decode(letter, "rot13")] / each) for letter, each in _COMMON.items()}
 
+_PLAIN_WORDS = "the and you for with how that what this are make write from your tell about give me"
 _ROT13_WORDS = frozenset(
-    decode(
-        "the and you for with how that what this are make write from your tell about give me", "rot13"
-    ).split()
+    decode(cased, "rot13") for word in _PLAIN_WORDS.split() for cased in (word, word.title(), word.upper())
 )
 
 
@@ -148,7 +148,7 @@ def _unrotated(text: str, counts: Counter[Encoding]) -> str:
         if total > best:
             best, first, last = total, start, place + 1
     passage = words[first:last]
-    if best < LEAST_GAIN or _ROT13_WORDS.isdisjoint(map(str.lower, passage)):
+    if best < LEAST_GAIN or _ROT13_WORDS.isdisjoint(passage):
         return text
     rotated = " ".join(passage)
     counts["rot13"] += len(rotated)

@@ -30,7 +30,7 @@ import disarm
 from guard.core.encodings import decode_layer
 from guard.core.lookalikes import unmask
 
-MOST_CHARACTERS = 32_768
+MOST_CHARACTERS = 16_384
 """Of a longer text, so much is looked at: half from its beginning and half from its end. Instructions stand
 there; what lies between is, in honest traffic, the document that they are about. It bounds the time for a
 text of any size at a few milliseconds."""
@@ -114,24 +114,31 @@ def _plain(text: str, counts: Counter[str]) -> str:
     if text.isprintable():
         return text
     visible = disarm.strip_format(text)
-    counts["invisible"] += len(text) - len(visible)
+    hidden, mangled = len(text) - len(visible), len(_MANGLED.findall(text))
+    counts["invisible"] += hidden - mangled if mangled * 16 <= len(text) else hidden
     return visible
 
 
 def _plain_unicode(text: str, counts: Counter[str]) -> str:
-    counts["invisible"] += _matched(_HIDING, text)
-    text = disarm.strip_variation_selectors(disarm.strip_tags(disarm.strip_format(text)))
+    if _SURROGATE.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if _UNSEEN.search(text):
+        counts["invisible"] += _matched(_HIDING, text)
+        text = disarm.strip_variation_selectors(disarm.strip_tags(text))
+    text = disarm.strip_format(text)
     if _PILED.search(text):
         bare = disarm.normalize(text, form="NFD")
         counts["marks"] += _matched(_PILED, bare)
         text = _PILED.sub("", bare)
-    counts["styled"] += _styled(text)
-    text = _SQUARED_WORD.sub(_latin, text)
+    if _STYLED.search(text):
+        counts["styled"] += _styled(text)
+        text = _SQUARED_WORD.sub(_latin, text)
     text = _normalized(text)
-    counts["marks"] += _matched(_STRIKES, text)
-    text = _STRIKES.sub("", text)
-    if len(_SMALL_CAPITAL.findall(text)) > 2:
-        counts["styled"] += len(_SMALL_CAPITAL.findall(text))
+    if _STRIKE.search(text):
+        counts["marks"] += _matched(_STRIKE, text)
+        text = _STRIKE.sub("", text)
+    if _SMALL_CAPITAL.search(text):
+        counts["styled"] += _matched(_SMALL_CAPITAL, text)
         text = _SMALL_CAPITAL_WORD.sub(_latin, text)
     text, lookalikes = unmask(text)
     counts["lookalikes"] += lookalikes
@@ -139,7 +146,9 @@ def _plain_unicode(text: str, counts: Counter[str]) -> str:
 
 
 def _styled(text: str) -> int:
-    styled = _matched(_STYLED, text) if _STYLED_WORD.search(text) else 0
+    """How many letters have a style that no keyboard has; names in formulas and East Asian texts do not
+    count."""
+    styled = _matched(_LETTER, text) if _LETTER_WORD.search(text) else 0
     if _FULLWIDTH_WORD.search(text) and not _EAST_ASIAN.search(text):
         styled += _matched(_FULLWIDTH, text)
     return styled
@@ -168,15 +177,20 @@ def _latin(match: re.Match[str]) -> str:
 
 
 _MOST_PHRASES = 100
+_MANGLED = re.compile(
+    "[\x13\x14\x18\x19]"
+)  # quotes and dashes, U+2013 to U+2019, cut to a byte by bad software
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # What nobody sees: bidi controls, joiners, selectors, tags, fillers, controls.
-_UNSEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-_UNSEEN += "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff\x00-\x08\x0e-\x1b\x7f-\x84"
 _SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_NOT_SEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+_NOT_SEEN += "\u3164\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e007f\x00-\x08\x0e-\x1b\x7f-\x84" + _SELECTORS
+_UNSEEN = re.compile(f"[{_NOT_SEEN}]")
 _CASED = "0-9A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u052f\u1e00-\u1eff"  # scripts that need no joiners
 _HIDING = re.compile(
     # inside a word, unless it is one soft hyphen with two letters on either side
-    rf"(?<=[{_CASED}])(?!(?<=[{_CASED}]{{2}})\u00ad[{_CASED}]{{2}})[{_UNSEEN}]+(?=[{_CASED}])"
+    rf"(?<=[{_CASED}])(?!(?<=[{_CASED}]{{2}})\u00ad[{_CASED}]{{2}})[{_NOT_SEEN}]+(?=[{_CASED}])"
     f"|(?<=[{_SELECTORS}])[{_SELECTORS}]+"  # one for a character is enough
     "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+"  # tags, but for those of flags
     "|[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]{4,}"
@@ -184,16 +198,18 @@ _HIDING = re.compile(
 
 # Marks that any letter can be given. Greek letters honestly have three.
 _PILED = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]{4,}")
-_STRIKES = re.compile("[\u0334-\u0338\u0488\u0489]")
+_STRIKE = re.compile("[\u0334-\u0338\u0488\u0489]")
 
 # Letters in a style that no keyboard has: mathematical, circled, in brackets, in squares, small capitals.
-_STYLES = "\u249c-\u24e9\U0001d400-\U0001d7ff\U0001f110-\U0001f12b\U0001f130-\U0001f149"
+_LETTERS = "\u249c-\u24e9\U0001d400-\U0001d7ff\U0001f110-\U0001f12b\U0001f130-\U0001f149"
 _SQUARES = "\U0001f150-\U0001f169\U0001f170-\U0001f189"  # a few are emoji, such as that for parking
-_STYLED = re.compile(f"[{_STYLES}{_SQUARES}]")
-_STYLED_WORD = re.compile(f"[{_STYLES}{_SQUARES}]{{4}}")  # a formula's names are shorter
+_FULLWIDTHS = "\uff21-\uff3a\uff41-\uff5a"
+_STYLED = re.compile(f"[{_LETTERS}{_SQUARES}{_FULLWIDTHS}]")
+_LETTER = re.compile(f"[{_LETTERS}{_SQUARES}]")
+_LETTER_WORD = re.compile(f"[{_LETTERS}{_SQUARES}]{{4}}")  # a formula's names are shorter
 _SQUARED_WORD = re.compile(f"[{_SQUARES}](?:[ {_SQUARES}]*[{_SQUARES}])+")
-_FULLWIDTH = re.compile("[\uff21-\uff3a\uff41-\uff5a]")
-_FULLWIDTH_WORD = re.compile("[\uff21-\uff3a\uff41-\uff5a]{3}")
+_FULLWIDTH = re.compile(f"[{_FULLWIDTHS}]")
+_FULLWIDTH_WORD = re.compile(f"[{_FULLWIDTHS}]{{3}}")
 _EAST_ASIAN = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff66-\uff9f]")
 _SMALL_CAPITALS = "\u1d00-\u1d22\ua730\ua731"  # those that phonetics does not use
 _SMALL_CAPITAL = re.compile(f"[{_SMALL_CAPITALS}]")

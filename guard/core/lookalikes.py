@@ -4,7 +4,7 @@ UTS #39 says which letters look alike, and `disarm` has its table; what it canno
 for* the other. "рост" is a Russian word, though each of its letters has a Latin look-alike. So words are
 judged in their text:
 
-    a text in another script       only words that mix in some Latin letters, put back to that script
+    a text in another script       only Cyrillic words with some Latin letters in them, put back to Cyrillic
     a Latin text with mixed words  every word that can be read as Latin: someone is disguising
     a Latin text without           its foreign words, if all are made of twins, drawn as Latin letters are
 
@@ -20,10 +20,10 @@ import re
 import disarm
 
 _GREEK = "\u0370-\u0373\u0376-\u0377\u037b-\u037d\u037f\u0386\u0388-\u03ff\u1f00-\u1fff"
-# Cyrillic, Armenian, Georgian, Cherokee, Coptic, Lisu, Deseret: like Greek, they put no Latin letters into
+# Cyrillic, Armenian, Georgian, Cherokee, Coptic, Lisu: like Greek, they put no Latin letters into
 # their own words. Hebrew and Arabic do, who join their articles to Latin names, and are left out.
 _OTHERS = "\u0400-\u0482\u048a-\u052f\u0531-\u0587\u10a0-\u10ff\u13a0-\u13fd\u1c80-\u1c8a\u2c80-\u2ce4"
-_OTHERS += "\u2de0-\u2dff\ua4d0-\ua4f7\ua640-\ua69d\uab70-\uabbf\U00010400-\U0001044f"
+_OTHERS += "\u2de0-\u2dff\ua4d0-\ua4f7\ua640-\ua69d\uab70-\uabbf"
 _LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
 
 _FOREIGN_LETTER = re.compile(f"[{_GREEK}{_OTHERS}]")
@@ -38,6 +38,7 @@ _GREEK_TWINS = (
 _GREEK_TWINS += "\u03f2\u03f3"
 _TWINS = frozenset("асеорхуіјѕһԁԛԝӏАВЕКМНОРСТХУІЈЅԌԚԜоօՕՍ" + _GREEK_TWINS)
 
+_GREEK_TWIN = re.compile(f"[{_GREEK_TWINS}]")
 _ACRONYM = re.compile("[A-Z]{2}")
 _GREEK_SIGN_WITHIN = re.compile(f"(?<=[a-z])[{_GREEK}](?=[a-z])")
 
@@ -46,18 +47,17 @@ def unmask(text: str) -> tuple[str, int]:
     """The text, in NFKC, with look-alikes put back where they stand for others; and how many of them
     count.
     """
-    foreign = len(_FOREIGN_LETTER.findall(text))
-    if not foreign:
+    if not (_FOREIGN_LETTER.search(text) and _LATIN_LETTER.search(text)):
         return text, 0
-    latin = len(_LATIN_LETTER.findall(text))
+    foreign, latin = len(_FOREIGN_LETTER.findall(text)), len(_LATIN_LETTER.findall(text))
     mixed = _MIXED.search(text) is not None
     if not mixed and latin <= foreign:
         return text, 0
     words = set(_FOREIGN_WORD.findall(text))
-    read = {word: disarm.normalize_confusables(word) for word in words}
+    read = _mapped(words, "latin")
     unread = sum(_FOREIGN_LETTER.search(each) is not None for each in read.values())
     if latin * 4 < foreign or unread * 4 > len(words):
-        meant = {word: _in_own_script(word) for word in words} if mixed else {}
+        meant = _in_cyrillic(words) if mixed else {}
     elif mixed or all(map(_TWINS.issuperset, words)):
         meant = {word: _in_latin(word, latin_word) for word, latin_word in read.items()}
     else:
@@ -77,15 +77,23 @@ def _in_latin(word: str, read: str) -> tuple[str, int]:
     if _FOREIGN_LETTER.search(read):
         return word, 0
     signs = _GREEK_SIGN_WITHIN.findall(word) if len(word) > 3 else []
-    return read, len(_NO_GREEK.findall(word)) + max(len(signs), sum(map(word.count, _GREEK_TWINS)))
+    return read, len(_NO_GREEK.findall(word)) + max(len(signs), len(_GREEK_TWIN.findall(word)))
 
 
-def _in_own_script(word: str) -> tuple[str, int]:
-    """The word with Latin letters put back to its script, unless they are the greater part or a name in
-    capitals.
+def _in_cyrillic(words: set[str]) -> dict[str, tuple[str, int]]:
+    """The words, with Latin letters put back in Cyrillic ones, unless they are the greater part or a name in
+    capitals. (There is no table for Greek.)
     """
-    latin = len(_LATIN_LETTER.findall(word))
-    if not latin or latin * 2 > len(word) or _ACRONYM.search(word):
-        return word, 0
-    own = disarm.normalize_confusables(word, target_script="cyrillic" if _NO_GREEK.search(word) else "greek")
-    return (word, 0) if _LATIN_LETTER.search(own) else (own, latin)
+    meant = {word: (word, 0) for word in words}
+    for word, own in _mapped(words, "cyrillic").items():
+        latin = len(_LATIN_LETTER.findall(word))
+        if not (latin * 2 > len(word) or _ACRONYM.search(word) or _LATIN_LETTER.search(own)):
+            meant[word] = own, latin
+    return meant
+
+
+def _mapped(words: set[str], script: str) -> dict[str, str]:
+    """The words as they look in a script, worked out in one go."""
+    ordered = list(words)
+    looks = disarm.normalize_confusables("\n".join(ordered), target_script=script).split("\n")
+    return dict(zip(ordered, looks, strict=True))
