@@ -27,7 +27,7 @@ LEAST_RUN = 20
 LEAST_GAIN = 12.0
 """In nats: so much likelier must the letters of a passage be when they are rotated back by 13."""
 
-_RUN = re.compile(rf"[A-Za-z0-9+/_=,:\\-]{{{LEAST_RUN},}}")
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
 _HEX_WORDS = frozenset({"20", "65", "74", "61", "6f", "6F", "20,", "65,", "74,"})
 _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
@@ -47,15 +47,23 @@ def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
     words = text.split()
     if "%" in text:
         text = _ESCAPED.sub(lambda match: _unescaped(match[0], counts), text)
-    long = bool(words) and max(map(len, words)) >= LEAST_RUN and _RUN.search(text) is not None
-    if long or "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words):
+    runs = _runs(words)
+    if "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words) or any(map(_HEX.match, runs)):
         text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
-    if long:
+    if not all(map(str.islower, runs)):
         text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)
         text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts), text)
     if not _ROT13_WORDS.isdisjoint(words):
         text = _unrotated(text, counts)
     return text, counts
+
+
+def _runs(words: list[str]) -> list[str]:
+    """What might be base64, base32 or hexadecimal. Few texts have any, so that the dearer searches are
+    spared."""
+    if not words or max(map(len, words)) < LEAST_RUN:
+        return []
+    return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
 
 
 def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Counter[Encoding]) -> str:
