@@ -48,8 +48,8 @@ DIMENSIONS = 256
 MOST_CHARACTERS = 8_192
 """Of a longer text, half so many from each end: an instruction stands before or after what it is about."""
 
-LETTER_LENGTH = 13.3
-"""A letter weighs what a word piece does: the median length of the pieces' vectors."""
+LETTER_SCALE = np.float32(13.3 / DIMENSIONS**0.5)
+"""Makes a vector of signs 13.3 long, the median of the pieces: a letter weighs what a word does."""
 
 LETTER_VECTORS = 4_096
 
@@ -111,31 +111,28 @@ class Embedder:
 
     def _words(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The sums of the vectors of each text's pieces; a sum points where the mean does."""
-        found = [
-            encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        ]
         sums = np.zeros((len(texts), DIMENSIONS), np.float32)
-        for row, ids in enumerate(found):
-            if ids:
-                pieces, counts = np.unique(np.array(ids, np.intp), return_counts=True)
-                # float16 becomes float32 for these rows only.
-                sums[row] = counts.astype(np.float32) @ self._pieces[pieces].astype(np.float32)
+        for row, found in enumerate(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)):
+            sums[row] = _sum_of(self._pieces, np.array(found.ids, np.intp))
         return sums
 
     def _spelling(self, text: str) -> NDArray[np.float32]:
         """The sum of the vectors of letters, and of pairs of them, in the scripts that have no pieces."""
-        keys = []
+        keys = [np.array([], np.uint32)]
         for run in _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text))):
             letters = np.frombuffer(run.encode("utf-32-le"), np.dtype("<u4"))
             keys += [letters * _SPREAD, (letters[:-1] * _SPREAD + letters[1:]) * _SPREAD]
-        if not keys:
-            return np.zeros(DIMENSIONS, np.float32)
-        rows, counts = np.unique(np.concatenate(keys) >> _SHIFT, return_counts=True)
-        scale = np.float32(LETTER_LENGTH / DIMENSIONS**0.5)
-        total: NDArray[np.float32] = (
-            counts.astype(np.float32) @ self._letters[rows].astype(np.float32) * scale
-        )
-        return total
+        return _sum_of(self._letters, np.concatenate(keys) >> _SHIFT) * LETTER_SCALE
+
+
+def _sum_of(table: NDArray[np.generic], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """The sum of some rows. Each kind is made float32 once; the table stays as small as it is."""
+    kinds, counts = np.unique(rows, return_counts=True)
+    # Not `@`, which is as fast, but on which a BLAS may set all its threads.
+    total: NDArray[np.float32] = np.einsum(
+        "i,ij->j", counts.astype(np.float32), table[kinds].astype(np.float32)
+    )
+    return total
 
 
 def _ends(text: str) -> str:
