@@ -1,0 +1,1 @@
+"""What runs in the backend's shadow: work that nobody has to wait for."""

@@ -1,0 +1,98 @@
+"""Where a vector lies, in a few bits: cells to count ground by, and sketches to compare by.
+
+The sign of a vector's projection on a random direction says on which side of a plane through the origin it
+lies. Two vectors at an angle of θ differ in that sign with probability θ/π (Charikar, STOC 2002). So the
+signs on `bits` directions name a cell, which near vectors often share, and the share of 256 signs that
+differ estimates the angle.
+
+    cos .9 (26°)   same cell of 11 bits: (1 - 26/180)^11 = .18     a sketch differs in 37 of 256 bits
+    cos .0 (90°)                              (1/2)^11 = .0005                      in 128
+
+The directions come from a secret, so that nobody can aim at cells that were visited. They are the rows of
+H·D₁·H·D₂, where H is the Hadamard matrix and D₁, D₂ are random signs. That is a rotation, since directions
+at right angles estimate better than independent ones (error of the cosine on real queries .06 to .07, against
+.08 to .09); and it is made of whole numbers and of BLAKE2b's output alone, so that every machine and every
+release of numpy has the same. Of Gaussian draws numpy promises that for one release only.
+
+No mean is taken off. Each kind of text has a mean direction of its own (.2 to .7 long), none of which is that
+of the table of word pieces: the entropy of cells on sixteen sources was 8.61 bits on average as it is, and
+8.61, 8.54 and 8.62 less a tenth, two tenths, or all of the table's mean direction.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DIMENSIONS = 256
+
+NO_CELL = 0xFFFF
+"""In all tables of a vector that is zero: it lies nowhere."""
+
+MOST_BITS = 15
+
+SKETCH_BYTES = DIMENSIONS // 8
+
+
+class SemanticCells:
+    """Cells and sketches of vectors of 256 dimensions; the same secret, `tables` and `bits` give the same."""
+
+    def __init__(self, secret: bytes, *, tables: int = 4, bits: int = 11) -> None:
+        if tables < 1:
+            raise ValueError(f"tables = {tables} is not at least 1")
+        if not 1 <= bits <= MOST_BITS:
+            raise ValueError(f"bits = {bits} is not 1 to {MOST_BITS}")
+        self.tables = tables
+        self.bits = bits
+        rotations = -(-tables * bits // DIMENSIONS)
+        planes = [_rotation(secret, f"cells {number}") for number in range(rotations)]
+        self._planes = np.concatenate(planes)[: tables * bits].T.copy()
+        self._sketching = _rotation(secret, "sketch").T.copy()
+        self._places = 1 << np.arange(bits)
+
+    def cells(self, vectors: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """One cell in each table, shape (n, tables), 0 to 2^bits - 1; `NO_CELL` for a zero vector."""
+        sides = (vectors @ self._planes > 0).reshape(len(vectors), self.tables, self.bits)
+        cells = (sides @ self._places).astype(np.uint16)
+        cells[~vectors.any(axis=1)] = NO_CELL
+        return cells
+
+    def sign_sketch(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """256 signs of each vector, packed, shape (n, 32); compare them with `hamming`.
+
+        A zero vector has all signs alike, and is like nothing: leave it out.
+        """
+        return np.packbits(vectors @ self._sketching > 0, axis=1)
+
+
+def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The cosine that two sketches tell, cos(π·d/256) for d bits of difference; along the last axis.
+
+    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The standard error is .07 to
+    .08 for unrelated vectors, and less the nearer they are.
+    """
+    different = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
+    similarity: NDArray[np.float64] = np.cos(np.pi * different / DIMENSIONS)
+    return similarity
+
+
+def _rotation(secret: bytes, purpose: str) -> NDArray[np.float32]:
+    """H·D₁·H·D₂ of 256 rows, in whole numbers up to 256; each row is 256 long."""
+    digest = blake2b(purpose.encode(), key=blake2b(secret, digest_size=64).digest(), digest_size=64).digest()
+    first, second = np.unpackbits(np.frombuffer(digest, np.uint8)).reshape(2, DIMENSIONS) * 2.0 - 1
+    hadamard = _hadamard(DIMENSIONS)
+    rotation: NDArray[np.float64] = (hadamard * first) @ (hadamard * second)
+    return rotation.astype(np.float32)
+
+
+def _hadamard(size: int) -> NDArray[np.float64]:
+    """Sylvester's matrix of signs, whose rows are at right angles; `size` is a power of two."""
+    matrix = np.ones((1, 1))
+    while len(matrix) < size:
+        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+    return matrix

@@ -1,0 +1,189 @@
+"""What a text is about, as a vector: the mean of the vectors of its word pieces.
+
+The vectors are those of wordllama's `l2_supercat` (MIT): 32,000 pieces of Llama 2's vocabulary in 256
+dimensions, trained so that the plain mean of a text's pieces places it. Its wheel holds them and the
+tokenizer; they are read as they lie, since wordllama itself is slow to import and looks for its tokenizer
+online.
+
+Why a plain mean: the training has put the weight of a piece into the length of its vector (` the` 1.6,
+median 13.3, ` Python` 17.1). On pairs of one group against pairs of two (AUC), weights by rank or by length
+on top changed nothing that mattered (banking77 .920 plain, .920 by rank, .910 by length; BBH .957, .956,
+.941; OpenAssistant's next turn .888, .886, .862), and vectors of equal length lost much (.840, .948, .774).
+
+Where this differs from wordllama's `embed(norm=True)`:
+
+- There is no padding to mask. Neither adds a beginning-of-text token.
+- What looks like a control token in a text (`</s>`) is text like any other.
+- White space counts nothing; a text of nothing else is the zero vector.
+- Of Hebrew, Arabic and the scripts after them the vocabulary has single letters and bytes, which say
+  nothing of a word: all Chinese texts point one way. Their letters, and pairs of neighbours, have random
+  vectors instead, fixed for good. Two texts are then as near as their letters are in common, and unrelated
+  ones are nearly at right angles. On 8,651 medical questions (Huatuo) the mean of the unit vectors is .37
+  long, not .87; cells of 11 bits have an entropy of 9.4 bits, not 5.0; and questions that share a rare term
+  are told from others with an AUC of .923, not .857.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from tokenizers import Tokenizer
+
+from guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+PIECES = 32_000
+DIMENSIONS = 256
+
+MOST_CHARACTERS = 8_192
+"""Of a longer text, half so many from each end: an instruction stands before or after what it is about."""
+
+LETTER_SCALE = np.float32(13.3 / DIMENSIONS**0.5)
+"""Makes a vector of signs 13.3 long, the median of the pieces: a letter weighs what a word does."""
+
+LETTER_VECTORS = 4_096
+
+_NOT_A_WORD = re.compile(r"▁+|<0x[01][0-9A-F]>|<unk>|</?s>")
+_FAR_SCRIPTS = re.compile(
+    "["
+    "\u0590-\u1dff"  # Hebrew and on: the alphabets of Asia and Africa
+    "\u2e80-\ua63f"  # Chinese, Japanese, Yi
+    "\ua880-\ud7ff"  # Indic, Korean
+    "\uf900-\ufaff\ufb1d-\ufdff\ufe70-\ufefe\uff00-\uffef"  # compatibility and presentation forms
+    "\U00010000-\U0003ffff"  # rarer scripts, pictures, rarer ideographs
+    "]+"
+)
+_LETTERS = re.compile(r"\w+|[\U00010000-\U0003ffff]+")
+
+_SPREAD = np.uint32(0x9E3779B1)
+"""Knuth's multiplicative hash: 2³² over the golden ratio, of which the upper bits are used."""
+_SHIFT = np.uint32(32 - LETTER_VECTORS.bit_length() + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Texts to unit vectors. It may be used from several threads, each of which encodes on its own core."""
+
+    _pieces: NDArray[np.float16]
+    _letters: NDArray[np.int8]
+    _tokenizer: Tokenizer
+
+    @classmethod
+    def load(cls) -> Embedder:
+        """Read wordllama's files (60 ms, 17 MB); a `ConfigError` where they are missing or not as expected.
+
+        Unless the environment says otherwise, `TOKENIZERS_PARALLELISM` is turned off for the process: the
+        threads of tokenizers' own take every core from the event loop, and do not survive a fork.
+        """
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        folder = _wordllama()
+        tokenizer = _read_tokenizer(folder / "tokenizers" / "l2_supercat_tokenizer_config.json")
+        pieces = _read_vectors(folder / "weights" / "l2_supercat_256.safetensors")
+        names = (tokenizer.id_to_token(piece) for piece in range(PIECES))
+        pieces[[piece for piece, name in enumerate(names) if name and _NOT_A_WORD.fullmatch(name)]] = 0
+        return cls(pieces, _letter_vectors(), tokenizer)
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One row for each text, of unit length, shape (n, 256); zeros for nothing but white space."""
+        texts = [_ends(text) for text in texts]
+        sums = self._words([text if text.isascii() else _FAR_SCRIPTS.sub(" ", text) for text in texts])
+        for row, text in enumerate(texts):
+            if not text.isascii():
+                sums[row] += self._spelling(text)
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        sums /= np.where(lengths > 0, lengths, 1)
+        return sums
+
+    def _words(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The sums of the vectors of each text's pieces; a sum points where the mean does."""
+        sums = np.zeros((len(texts), DIMENSIONS), np.float32)
+        for row, found in enumerate(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)):
+            sums[row] = _sum_of(self._pieces, np.array(found.ids, np.intp))
+        return sums
+
+    def _spelling(self, text: str) -> NDArray[np.float32]:
+        """The sum of the vectors of letters, and of pairs of them, in the scripts that have no pieces."""
+        keys = [np.array([], np.uint32)]
+        for run in _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text))):
+            letters = np.frombuffer(run.encode("utf-32-le"), np.dtype("<u4"))
+            keys += [letters * _SPREAD, (letters[:-1] * _SPREAD + letters[1:]) * _SPREAD]
+        return _sum_of(self._letters, np.concatenate(keys) >> _SHIFT) * LETTER_SCALE
+
+
+def _sum_of(table: NDArray[np.generic], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+    """The sum of some rows. Each kind is made float32 once; the table stays as small as it is."""
+    kinds, counts = np.unique(rows, return_counts=True)
+    # Not `@`, which is as fast, but on which a BLAS may set all its threads.
+    total: NDArray[np.float32] = np.einsum(
+        "i,ij->j", counts.astype(np.float32), table[kinds].astype(np.float32)
+    )
+    return total
+
+
+def _ends(text: str) -> str:
+    """The text, or both its ends where it is long. Lone surrogates, which JSON can hold, become `?`."""
+    if len(text) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        text = f"{text[:half]} {text[-half:]}"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _letter_vectors() -> NDArray[np.int8]:
+    """Random signs, the same for good: PCG64's raw output is its definition, numpy's draws are not."""
+    words = np.random.PCG64(0).random_raw(LETTER_VECTORS * DIMENSIONS // 64)
+    signs = np.unpackbits(words.astype("<u8").view(np.uint8)).astype(np.int8) * 2 - 1
+    return signs.reshape(LETTER_VECTORS, DIMENSIONS)
+
+
+def _wordllama() -> Path:
+    """Where wordllama is installed, without importing it."""
+    found = find_spec("wordllama")
+    if found is None or not found.submodule_search_locations:
+        raise ConfigError(
+            "wordllama is not installed; it holds the word vectors: pip install 'wordllama>=0.4,<0.5'"
+        )
+    return Path(found.submodule_search_locations[0])
+
+
+def _read_vectors(file: Path) -> NDArray[np.float16]:
+    try:
+        vectors = load_file(file)["embedding.weight"]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _unreadable(file, error) from error
+    if vectors.shape != (PIECES, DIMENSIONS) or vectors.dtype != np.float16:
+        raise ConfigError(
+            f"{file} holds {vectors.dtype} of shape {vectors.shape},"
+            f" not float16 of shape {(PIECES, DIMENSIONS)}; install wordllama>=0.4,<0.5"
+        )
+    return vectors
+
+
+def _read_tokenizer(file: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(file.read_text("utf-8"))
+    except Exception as error:  # tokenizers raises no class of its own
+        raise _unreadable(file, error) from error
+    if tokenizer.get_vocab_size() != PIECES:
+        raise ConfigError(
+            f"{file} has {tokenizer.get_vocab_size()} pieces, not {PIECES}; install wordllama>=0.4,<0.5"
+        )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def _unreadable(file: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{file} cannot be read ({error}); install wordllama>=0.4,<0.5")

@@ -1,0 +1,163 @@
+"""Passages of a text that are encoded: base64, base32, hexadecimal, URL escapes, ROT13.
+
+A passage is decoded if what comes out reads as language, or as encoded once more. Keys, hashes, tokens and
+pictures do not, so they stay as they are. ROT13 is noticed in English only, and in passages of some words:
+the frequencies of English letters decide.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import re
+from codecs import decode
+from collections import Counter
+from typing import TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Encoding: TypeAlias = Literal["percent", "hexadecimal", "base32", "base64", "rot13"]
+
+LEAST_RUN = 20
+"""Fewer characters than this in one run are not decoded: names, keys and numbers look like that too."""
+
+LEAST_GAIN = 12.0
+"""In nats: so much likelier must the letters of a passage be when they are rotated back by 13."""
+
+_RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
+_HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
+_HEX_WORDS = frozenset({"20", "65", "74", "61", "6f", "6F", "20,", "65,", "74,"})
+_BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
+_BASE64 = re.compile(
+    r"(?:[A-Za-z0-9+/]{60,76} )*[A-Za-z0-9+/_-]{20,}={0,2}"
+)  # as e-mail breaks its lines, too
+_ESCAPED = re.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
+_ESCAPED_LETTER = re.compile("%(?:[46][1-9A-Fa-f]|[57][0-9Aa])")
+_OF_ADDRESSES = re.compile("[/?=&@]")
+
+
+def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
+    """The text, with single spaces, with one layer of encodings taken off; and how many encoded characters
+    there were.
+    """
+    counts: Counter[Encoding] = Counter()
+    words = text.split()
+    if "%" in text:
+        text = _ESCAPED.sub(lambda match: _unescaped(match[0], counts), text)
+    runs = _runs(words)
+    if "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words) or any(map(_HEX.match, runs)):
+        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
+    if not all(map(str.islower, runs)):
+        text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)
+        text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts), text)
+    if not _ROT13_WORDS.isdisjoint(words):
+        text = _unrotated(text, counts)
+    return text, counts
+
+
+def _runs(words: list[str]) -> list[str]:
+    """What might be base64, base32 or hexadecimal. Few texts have any, so that the dearer searches are
+    spared."""
+    if not words or max(map(len, words)) < LEAST_RUN:
+        return []
+    return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
+
+
+def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Counter[Encoding]) -> str:
+    """What the run decodes to, between spaces, if that reads as language; else the run."""
+    try:
+        said = decoder(run).decode()
+    except (binascii.Error, ValueError):
+        return run
+    if not _reads(said):
+        return run
+    counts[kind] += len(run.strip())
+    before = run[: len(run) - len(run.lstrip())]
+    after = run[len(run.rstrip()) :]
+    return f"{before}{said}{after}"
+
+
+def _from_hex(run: str) -> bytes:
+    return bytes.fromhex(re.sub(r"\\x|0x|[ ,:]", "", run))
+
+
+def _from_base32(run: str) -> bytes:
+    run = run.rstrip("=")
+    return base64.b32decode(run + "=" * (-len(run) % 8))
+
+
+def _from_base64(run: str) -> bytes:
+    run = run.replace(" ", "").rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(run + "=" * (-len(run) % 4), validate=True)
+
+
+def _reads(text: str) -> bool:
+    """Whether a decoded text may be language: letters in words, or one run that is encoded once more.
+
+    Keys, hashes and pictures are no UTF-8 or not printable, and the JSON in a token has no spaces.
+    """
+    words = text.split()
+    if not words or not "".join(words).isprintable():
+        return False
+    if len(words) == 1 and text.isascii():
+        return len(text) >= LEAST_RUN and bool(_BASE64.fullmatch(text) or _HEX.fullmatch(text))
+    letters = sum(map(str.isalpha, text)) + len(words) - 1
+    return letters >= 0.75 * len(text) and (len(words) * 14 >= len(text) or not text.isascii())
+
+
+def _unescaped(word: str, counts: Counter[Encoding]) -> str:
+    """A word with its URL escapes taken off, if they are UTF-8 and printable.
+
+    RFC 3986 has no need to escape letters, so who does it hides them; and a passage that is escaped as a
+    whole is no address.
+    """
+    try:
+        said = unquote_to_bytes(word).decode()
+    except UnicodeDecodeError:
+        return word
+    if not "".join(said.split()).isprintable():
+        return word
+    letters, spaces = len(_ESCAPED_LETTER.findall(word)), word.count("%20")
+    if letters >= 3:
+        counts["percent"] += 3 * letters
+    if spaces >= 3 and not _OF_ADDRESSES.search(word):
+        counts["percent"] += 3 * spaces
+    return said
+
+
+# English letters in per cent of letters (P. Norvig, "English Letter Frequency Counts", 2013).
+_LETTERS = "etaoinsrhldcumfpgwybvkxjqz"
+_PER_CENT = "12.49 9.28 8.04 7.64 7.57 7.23 6.51 6.28 5.05 4.07 3.82 3.34 2.73 "
+_PER_CENT += "2.51 2.40 2.14 1.87 1.68 1.66 1.48 1.05 0.54 0.23 0.16 0.12 0.09"
+_COMMON = dict(zip(_LETTERS, map(float, _PER_CENT.split()), strict=True))
+_GAIN = {letter: math.log(_COMMON[decode(letter, "rot13")] / each) for letter, each in _COMMON.items()}
+
+_PLAIN_WORDS = "the and you for with how that what this are make write from your tell about give me"
+_ROT13_WORDS = frozenset(
+    decode(cased, "rot13") for word in _PLAIN_WORDS.split() for cased in (word, word.title(), word.upper())
+)
+
+
+def _unrotated(text: str, counts: Counter[Encoding]) -> str:
+    """The text with that passage rotated back which gains most by it, as English letters go.
+
+    The passage is the run of words with the greatest sum of log-likelihood ratios (Kadane's scan).
+    """
+    words = text.split(" ")
+    best = total = 0.0
+    start = first = last = 0
+    for place, word in enumerate(words):
+        if total <= 0:
+            total, start = 0.0, place
+        total += sum(_GAIN.get(letter, 0.0) for letter in word.lower())
+        if total > best:
+            best, first, last = total, start, place + 1
+    passage = words[first:last]
+    if best < LEAST_GAIN or _ROT13_WORDS.isdisjoint(passage):
+        return text
+    rotated = " ".join(passage)
+    counts["rot13"] += len(rotated)
+    return " ".join([*words[:first], decode(rotated, "rot13"), *words[last:]])

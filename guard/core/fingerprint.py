@@ -1,0 +1,261 @@
+"""A query reduced so that near-repeats collide, and so that nobody can aim.
+
+Three reductions, each for a question of its own:
+
+    cells      which ground does it touch?   few bits, so that texts on one subject meet by and by
+    bands      is it that query again?       64 bits, met by texts that share most of their wording
+    template   is it that program again?     the wording round the part that varies
+
+Cells and bands come from MinHash: the smallest of many keyed hashes of a text's shingles, here pairs of
+neighbouring words. Two texts have the same smallest hash as often as a shingle of either is one of both: that
+is their Jaccard similarity J (Broder 1997). A cell is one such hash, so near-repeats share J of their cells.
+A band is four of them, and one band at least is shared with probability 1 - (1 - J⁴)⁸: .99 for J = .8, .4 for
+J = .5, .01 for J = .2.
+
+    "Add 17 to 25 and explain."  and  "Add 3 to 4 and explain."    the same: a number is a number
+    one word of thirty changed                                     J = 27/31, so 3 or 4 of 4 cells
+
+Words are runs of letters and digits, in scripts that space them. Of Chinese, Japanese, Thai and the like each
+character is one, so that a shingle is a pair of characters.
+
+Everything is keyed by a secret: each word by BLAKE2b, before MinHash sees it, and MinHash's own permutations.
+So who does not know the secret can neither tell what collides nor choose words that do. Nothing depends on
+the process or on the version of Python.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from operator import add
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from rensa import RMinHash  # type: ignore[import-untyped]
+
+from guard.core.fold import Folded, bound, fold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guard.core.query import Query, Turn
+
+LEXICAL_TABLES = 4
+"""How many cells a query has."""
+
+CELL_BITS = 11
+"""The size of a cell's number: so many bits."""
+
+BANDS = 8
+"""How many bands a query has."""
+
+BAND_ROWS = 4
+"""How many MinHash values make a band."""
+
+EDGE_WORDS = 8
+"""So many words at the beginning of a query are its head, and so many at the end its tail."""
+
+EARLIER_BANDS = 4
+"""So many bands of the user's turn before are kept."""
+
+LEAST_SECRET_BYTES = 16
+"""A shorter secret could be found by trying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What is kept of a query: nothing that can be read, except `folded`, which stays in the process.
+
+    `folded` is the query proper: the last turns of the user, up to the assistant's turn before. `cells` are
+    `LEXICAL_TABLES` numbers below 2**CELL_BITS, `bands` `BANDS` numbers of 64 bits; both are empty for a
+    query without words. A cell or band is compared only with that in the same place.
+
+    The other hashes have 64 bits, and are 0 where there is nothing to hash. They are of words with numbers
+    made equal: `system` of what the system and developer turns say; `head` and `tail` of the first and the
+    last `EDGE_WORDS` words of the query proper, in which quotations, code, addresses and long literals are
+    made equal too. A query with fewer than twice as many words has neither, since they would be all of it,
+    and a short question that is asked twice is no wrapper. `template` is of `system`, and of the head and the
+    tail; of all words of a short query.
+
+    `depth` is the number of user turns, `words` that of the words in the query proper. `earlier` are the
+    first `EARLIER_BANDS` bands of what the user had said before the assistant's last turn: who goes on with a
+    conversation has sent a query with those bands before.
+    """
+
+    folded: Folded
+    cells: tuple[int, ...]
+    bands: tuple[int, ...]
+    template: int
+    head: int
+    tail: int
+    system: int
+    depth: int
+    words: int
+    earlier: tuple[int, ...]
+
+
+class Fingerprinter:
+    """Makes fingerprints with one secret, of 16 bytes or more; raises `ValueError` for a shorter one.
+
+    Fingerprints are comparable between all processes with the secret, and with no others.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < LEAST_SECRET_BYTES:
+            raise ValueError(f"the secret has {len(secret)} bytes; it needs {LEAST_SECRET_BYTES} or more")
+
+        def keyed(purpose: bytes) -> blake2b:
+            return blake2b(key=key, digest_size=8, person=purpose)
+
+        key = blake2b(secret, person=b"fingerprint").digest()
+        self._seed = _hash(keyed(b"permutations"), b"")
+        self._band, self._cell = keyed(b"band"), keyed(b"cell")
+        self._template, self._head, self._tail = keyed(b"template"), keyed(b"head"), keyed(b"tail")
+        by_word, by_system = keyed(b"word"), keyed(b"system")
+
+        # Words recur, and so do the system's turns; these may be long, so fewer of them are kept.
+        @lru_cache(maxsize=_MOST_KNOWN_WORDS)
+        def word_digest(word: str) -> bytes:
+            return _digest(by_word, _NUMBER.sub("0", word).encode())
+
+        @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
+        def system_hash(text: str) -> int:
+            words = _words(fold(text).text)
+            return _hash(by_system, " ".join(map(_masked, words)).encode()) if words else 0
+
+        self._word, self._system = word_digest, system_hash
+
+    def fingerprint(self, query: Query) -> Fingerprint:
+        """The fingerprint of a query. Pure."""
+        said, before = _stretches(query.turns)
+        folded = fold(_joined(said))
+        words = _words(folded.text)
+        minima = self._minima(words)
+        system = self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES]))
+        first, last = (" ".join(edge).encode() for edge in _edges(folded.text, words))
+        return Fingerprint(
+            folded,
+            cells=self._cells(minima),
+            bands=self._bands(minima),
+            template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
+            head=_hash(self._head, first) if last else 0,
+            tail=_hash(self._tail, last) if last else 0,
+            system=system,
+            depth=sum(turn.role == "user" for turn in query.turns),
+            words=len(words),
+            earlier=self._earlier(before),
+        )
+
+    def _earlier(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        if not turns:
+            return ()
+        return self._bands(self._minima(_words(fold(_joined(turns)).text)))[:EARLIER_BANDS]
+
+    def _minima(self, words: Sequence[str]) -> list[int]:
+        """The MinHash values of the words: those of the bands, then those of the cells."""
+        if not words:
+            return []
+        keyed = list(map(self._word, words))
+        sketch = RMinHash(num_perm=BANDS * BAND_ROWS + LEXICAL_TABLES, seed=self._seed)
+        sketch.update(list(map(add, keyed, keyed[1:])) or keyed)
+        minima: list[int] = sketch.digest()
+        return minima
+
+    def _bands(self, minima: Sequence[int]) -> tuple[int, ...]:
+        rows = range(0, BANDS * BAND_ROWS, BAND_ROWS) if minima else ()
+        return tuple(_hash(self._band, _BAND.pack(*minima[row : row + BAND_ROWS])) for row in rows)
+
+    def _cells(self, minima: Sequence[int]) -> tuple[int, ...]:
+        values = minima[BANDS * BAND_ROWS :]
+        return tuple(_hash(self._cell, _CELL.pack(value)) >> (64 - CELL_BITS) for value in values)
+
+
+def _digest(keyed: blake2b, data: bytes) -> bytes:
+    """The hash of the data with what `keyed` has been given already; a copy costs less than the key does."""
+    copy = keyed.copy()
+    copy.update(data)
+    return copy.digest()
+
+
+def _hash(keyed: blake2b, data: bytes) -> int:
+    return int.from_bytes(_digest(keyed, data))
+
+
+_BAND = Struct(f"<{BAND_ROWS}I")
+_CELL = Struct("<I")
+_MOST_KNOWN_WORDS = 16_384
+_MOST_KNOWN_SYSTEMS = 256
+_SYSTEM_ROLES = frozenset({"system", "developer"})
+
+
+def _joined(turns: Sequence[Turn]) -> str:
+    """What the turns say, no longer than what is folded of it."""
+    return bound("\n".join(bound(turn.text) for turn in turns))
+
+
+def _stretches(turns: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
+    """The user's last turns, without another's between, and those before the assistant's turn before them.
+
+    What follows them is left out: the beginning of an answer that the model is to continue, or the calls of
+    tools and their results, which belong to the same query. Without any turn of the user, all that is not the
+    system's is the query.
+    """
+    stretches: list[list[Turn]] = []
+    answered = True
+    for turn in turns:
+        if turn.role == "user":
+            if answered:
+                stretches.append([])
+            stretches[-1].append(turn)
+            answered = False
+        elif turn.role == "assistant":
+            answered = True
+    if not stretches:
+        return [turn for turn in turns if turn.role not in _SYSTEM_ROLES], []
+    return stretches[-1], stretches[-2] if len(stretches) > 1 else []
+
+
+# Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_NUMBER = re.compile(r"\d+")
+_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~", " "))
+
+
+def _words(text: str) -> list[str]:
+    """The words of a folded text; its signs where it has no words, such as emoji."""
+    words = text.translate(_PUNCTUATION).split() if text.isascii() else _WORD.findall(text)
+    return words or text.split()
+
+
+_LITERAL = " literal "
+_LONGEST_WORD = 32
+# Each branch begins with a mark of quotation, so that a text is searched for those only.
+_QUOTED = re.compile(
+    r"```[^`]*```|`[^`]*`"
+    r'|"[^"]*"|\u201c[^\u201d]*\u201d|\u201e[^\u201c\u201d]*[\u201c\u201d]|\u2018[^\u2019]*\u2019'
+    r"|«[^»]*»|「[^」]*」|『[^』]*』|《[^》]*》|'(?<!\w')[^']*'(?!\w)"
+)
+_ADDRESS = re.compile(r"\S+(?:@|://)\S+")
+
+
+def _edges(text: str, words: list[str]) -> tuple[list[str], list[str]]:
+    """The first and the last words of a folded text, with what a program would fill in made equal; all of
+    them and none where they would meet.
+    """
+    masked = _QUOTED.sub(_LITERAL, text)
+    if "@" in masked or "://" in masked:
+        masked = " ".join(_LITERAL if _ADDRESS.search(word) else word for word in masked.split())
+    if masked != text:
+        words = _words(masked)
+    if len(words) < 2 * EDGE_WORDS:
+        return list(map(_masked, words)), []
+    return list(map(_masked, words[:EDGE_WORDS])), list(map(_masked, words[-EDGE_WORDS:]))
+
+
+def _masked(word: str) -> str:
+    return _NUMBER.sub("0", word) if len(word) <= _LONGEST_WORD else _LITERAL

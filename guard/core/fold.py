@@ -1,0 +1,218 @@
+"""What a text says, with the ways of disguising it undone.
+
+Queries are compared by their folded text: in lower case, NFKC, with single spaces, without characters that
+nobody sees, with look-alike letters put back and encoded passages decoded. It is never forwarded; the model
+is sent what the client wrote.
+
+    "Ign\\u200bore \\u0430ll  ＲＵＬＥＳ"          "ignore all rules"      (\\u0430 is the Cyrillic a)
+    "Answer: aG93IHRvIGJha2UgYSBjYWtl"       "answer: how to bake a cake"
+
+Two things are kept apart. What is *undone* may be generous, since it is only compared with what was folded in
+the same way. What *counts* as a disguise is strict: a Persian non-joiner, an emoji's selectors, a soft
+hyphen, `%20` in an address, the κ of NFκB and a Russian word in an English sentence are honest, and no text
+in one language and its own script has anything that counts.
+
+Leet is left alone (`1` and `3` mean something in most texts that have them), and so are one to three accents
+on a letter.
+
+The work has a bound: the length is cut before anything else, every expression takes linear time, and at most
+`LAYERS` encodings are taken off.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import disarm
+
+from guard.core.encodings import decode_layer
+from guard.core.lookalikes import unmask
+
+MOST_CHARACTERS = 16_384
+"""Of a longer text, so much is looked at: half from its beginning and half from its end. Instructions stand
+there; what lies between is, in honest traffic, the document that they are about. It bounds the time for a
+text of any size at a few milliseconds."""
+
+LAYERS = 3
+"""So many encodings inside one another are taken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disguise:
+    """How many characters of a text were disguised, by kind.
+
+    `invisible` are those that hide inside a word or spell a message of their own; `marks` are piled on
+    letters or strike them out; `lookalikes` are letters of another script; `styled` are mathematical, circled
+    and such letters, and fullwidth ones where no East Asian script is near. The others are encodings, as long
+    as they were when encoded. `characters` is the length of what was looked at.
+    """
+
+    characters: int
+    invisible: int = 0
+    marks: int = 0
+    lookalikes: int = 0
+    styled: int = 0
+    percent: int = 0
+    hexadecimal: int = 0
+    base32: int = 0
+    base64: int = 0
+    rot13: int = 0
+
+    @property
+    def undone(self) -> int:
+        """All characters that were disguised; one in a nested encoding counts for each layer."""
+        letters = self.invisible + self.marks + self.lookalikes + self.styled
+        return letters + self.percent + self.hexadecimal + self.base32 + self.base64 + self.rot13
+
+    @property
+    def share(self) -> float:
+        """The part of the text that was disguised, 0 to 1."""
+        return min(self.undone / self.characters, 1.0) if self.characters else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A text as it is compared, and what had to be undone for it."""
+
+    text: str
+    disguise: Disguise = field(compare=False)
+
+
+def bound(text: str) -> str:
+    """The text, or the first and the last half of `MOST_CHARACTERS` of it with a space between."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[: half - 1]} {text[-half:]}"
+
+
+def fold(text: str) -> Folded:
+    """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
+    text = bound(text)
+    characters = len(text)
+    counts: Counter[str] = Counter()
+    for _ in range(LAYERS):
+        text = _plain(text, counts)
+        decoded, encoded = decode_layer(text)
+        if decoded == text:
+            break
+        text = decoded
+        counts.update(encoded)
+    else:
+        text = _plain(text, counts)
+    text = text.lower() if text.isascii() else _normalized(disarm.casefold(text))
+    return Folded(text, Disguise(characters, **counts))
+
+
+def _plain(text: str, counts: Counter[str]) -> str:
+    """The text with what is not encoded put right, and single spaces."""
+    if not text.isascii():
+        return _plain_unicode(text, counts)
+    text = " ".join(text.split())
+    if text.isprintable():
+        return text
+    visible = disarm.strip_format(text)
+    hidden, mangled = len(text) - len(visible), len(_MANGLED.findall(text))
+    counts["invisible"] += hidden - mangled if mangled * 16 <= len(text) else hidden
+    return visible
+
+
+def _plain_unicode(text: str, counts: Counter[str]) -> str:
+    if _SURROGATE.search(text):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if _UNSEEN.search(text):
+        counts["invisible"] += _matched(_HIDING, text)
+        text = disarm.strip_variation_selectors(disarm.strip_tags(text))
+    text = disarm.strip_format(text)
+    if _PILED.search(text):
+        bare = disarm.normalize(text, form="NFD")
+        counts["marks"] += _matched(_PILED, bare)
+        text = _PILED.sub("", bare)
+    if _STYLED.search(text):
+        counts["styled"] += _styled(text)
+        text = _SQUARED_WORD.sub(_latin, text)
+    text = _normalized(text)
+    if _STRIKE.search(text):
+        counts["marks"] += _matched(_STRIKE, text)
+        text = _STRIKE.sub("", text)
+    if _SMALL_CAPITAL.search(text):
+        counts["styled"] += _matched(_SMALL_CAPITAL, text)
+        text = _SMALL_CAPITAL_WORD.sub(_latin, text)
+    text, lookalikes = unmask(text)
+    counts["lookalikes"] += lookalikes
+    return text
+
+
+def _styled(text: str) -> int:
+    """How many letters have a style that no keyboard has; names in formulas and East Asian texts do not
+    count."""
+    styled = _matched(_LETTER, text) if _LETTER_WORD.search(text) else 0
+    if _FULLWIDTH_WORD.search(text) and not _EAST_ASIAN.search(text):
+        styled += _matched(_FULLWIDTH, text)
+    return styled
+
+
+def _normalized(text: str) -> str:
+    """NFKC with single spaces, no longer than `MOST_CHARACTERS`.
+
+    disarm's takes linear time, where `unicodedata`'s takes seconds for many marks on one letter, and knows
+    the same Unicode on every version of Python. Two Arabic ligatures that stand for whole phrases would make
+    the text 18 times as long: they are dropped where there are more than an honest text has.
+    """
+    for phrase in "\ufdfa\ufdfb":
+        if text.count(phrase) > _MOST_PHRASES:
+            text = text.replace(phrase, "")
+    return bound(" ".join(disarm.normalize(text, form="NFKC").split()))
+
+
+def _matched(pattern: re.Pattern[str], text: str) -> int:
+    """How many characters the pattern matches."""
+    return len(text) - len(pattern.sub("", text))
+
+
+def _latin(match: re.Match[str]) -> str:
+    return disarm.normalize_confusables(match[0])
+
+
+_MOST_PHRASES = 100
+_MANGLED = re.compile(
+    "[\x13\x14\x18\x19]"
+)  # quotes and dashes, U+2013 to U+2019, cut to a byte by bad software
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# What nobody sees: bidi controls, joiners, selectors, tags, fillers, controls.
+_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_NOT_SEEN = "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+_NOT_SEEN += "\u3164\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e007f\x00-\x08\x0e-\x1b\x7f-\x84" + _SELECTORS
+_UNSEEN = re.compile(f"[{_NOT_SEEN}]")
+_CASED = "0-9A-Za-z\u00c0-\u024f\u0370-\u03ff\u0400-\u052f\u1e00-\u1eff"  # scripts that need no joiners
+_HIDING = re.compile(
+    # inside a word, unless it is one soft hyphen with two letters on either side
+    rf"(?<=[{_CASED}])(?!(?<=[{_CASED}]{{2}})\u00ad[{_CASED}]{{2}})[{_NOT_SEEN}]+(?=[{_CASED}])"
+    f"|(?<=[{_SELECTORS}])[{_SELECTORS}]+"  # one for a character is enough
+    "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+"  # tags, but for those of flags
+    "|[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]{4,}"
+)
+
+# Marks that any letter can be given. Greek letters honestly have three.
+_PILED = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]{4,}")
+_STRIKE = re.compile("[\u0334-\u0338\u0488\u0489]")
+
+# Letters in a style that no keyboard has: mathematical, circled, in brackets, in squares, small capitals.
+_LETTERS = "\u249c-\u24e9\U0001d400-\U0001d7ff\U0001f110-\U0001f12b\U0001f130-\U0001f149"
+_SQUARES = "\U0001f150-\U0001f169\U0001f170-\U0001f189"  # a few are emoji, such as that for parking
+_FULLWIDTHS = "\uff21-\uff3a\uff41-\uff5a"
+_STYLED = re.compile(f"[{_LETTERS}{_SQUARES}{_FULLWIDTHS}]")
+_LETTER = re.compile(f"[{_LETTERS}{_SQUARES}]")
+_LETTER_WORD = re.compile(f"[{_LETTERS}{_SQUARES}]{{4}}")  # a formula's names are shorter
+_SQUARED_WORD = re.compile(f"[{_SQUARES}](?:[ {_SQUARES}]*[{_SQUARES}])+")
+_FULLWIDTH = re.compile(f"[{_FULLWIDTHS}]")
+_FULLWIDTH_WORD = re.compile(f"[{_FULLWIDTHS}]{{3}}")
+_EAST_ASIAN = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff66-\uff9f]")
+_SMALL_CAPITALS = "\u1d00-\u1d22\ua730\ua731"  # those that phonetics does not use
+_SMALL_CAPITAL = re.compile(f"[{_SMALL_CAPITALS}]")
+_SMALL_CAPITAL_WORD = re.compile(
+    f"[A-Za-z\u0262\u026a\u0274\u0280\u028f\u0299\u029c\u029f{_SMALL_CAPITALS}]+"
+)
