@@ -25,7 +25,10 @@ LEAST_RUN = 20
 """Fewer characters than this in one run are not decoded: names, keys and numbers look like that too."""
 
 LEAST_GAIN = 12.0
-"""In nats: so much likelier must the letters of a passage be when they are rotated back by 13."""
+"""In nats: so much likelier must the letters of passages be when they are rotated back by 13."""
+
+CHANGE_COST = 5.0
+"""In nats: how unlikely it is that a passage begins or ends at a given word."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
@@ -142,22 +145,29 @@ _ROT13_WORDS = frozenset(
 
 
 def _unrotated(text: str, counts: Counter[Encoding]) -> str:
-    """The text with that passage rotated back which gains most by it, as English letters go.
+    """The text with those passages rotated back that gain by it, as English letters go.
 
-    The passage is the run of words with the greatest sum of log-likelihood ratios (Kadane's scan).
+    The likeliest division into plain and rotated passages is found (Viterbi's algorithm), where each change
+    from one to the other costs `CHANGE_COST`, so that no odd word makes a passage of its own.
     """
     words = text.split(" ")
-    best = total = 0.0
-    start = first = last = 0
-    for place, word in enumerate(words):
-        if total <= 0:
-            total, start = 0.0, place
-        total += sum(_GAIN.get(letter, 0.0) for letter in word.lower())
-        if total > best:
-            best, first, last = total, start, place + 1
-    passage = words[first:last]
-    if best < LEAST_GAIN or _ROT13_WORDS.isdisjoint(passage):
+    gains = [sum(_GAIN.get(letter, 0.0) for letter in word.lower()) for word in words]
+    plain = rotated = 0.0
+    changed: list[tuple[bool, bool]] = []
+    for gain in gains:
+        changed.append((rotated - CHANGE_COST > plain, plain - CHANGE_COST > rotated))
+        plain, rotated = max(plain, rotated - CHANGE_COST), max(rotated, plain - CHANGE_COST) + gain
+    is_rotated = rotated > plain
+    places: list[int] = []
+    for place in range(len(words) - 1, -1, -1):
+        if is_rotated:
+            places.append(place)
+        is_rotated ^= changed[place][is_rotated]
+    if sum(gains[place] for place in places) < LEAST_GAIN:
         return text
-    rotated = " ".join(passage)
-    counts["rot13"] += len(rotated)
-    return " ".join([*words[:first], decode(rotated, "rot13"), *words[last:]])
+    if _ROT13_WORDS.isdisjoint(words[place] for place in places):
+        return text
+    for place in places:
+        counts["rot13"] += len(words[place])
+        words[place] = decode(words[place], "rot13")
+    return " ".join(words)

@@ -1,0 +1,295 @@
+# ruff: noqa: RUF001 - the signs of other scripts are meant
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guard.core.fingerprint import (
+    BANDS,
+    CELL_BITS,
+    EARLIER_BANDS,
+    LEXICAL_TABLES,
+    Fingerprint,
+    Fingerprinter,
+)
+from guard.core.query import Query, Turn
+
+QUERY = Query("m", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=0)
+FINGERPRINTER = Fingerprinter(b"a secret of our own")
+
+THIRTY = (
+    "please describe for colleagues in the workshop how a sharp chisel is ground and honed by hand "
+    "so that it will cut a clean joint in hard oak every time"
+)
+VOCABULARY = (
+    "river stone window garden letter engine music paper winter bread copper island market school forest "
+    "doctor bridge pencil harbour kitchen mountain violin thunder blanket candle ladder pepper saddle tunnel "
+    "wagon anchor basket cellar donkey feather hammer jacket kettle lantern meadow needle orchard pillow"
+)
+
+DIGITS = str.maketrans("0123456789", "abcdefghij")
+
+
+def asked(*turns: str | tuple[str, str]) -> Query:
+    """A query of these turns; a bare text is the user's."""
+    said = (Turn("user", turn) if isinstance(turn, str) else Turn(*turn) for turn in turns)
+    return replace(QUERY, turns=tuple(said))
+
+
+def of(*turns: str | tuple[str, str]) -> Fingerprint:
+    return FINGERPRINTER.fingerprint(asked(*turns))
+
+
+def met(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    return sum(one == other for one, other in zip(first, second, strict=True))
+
+
+def chatter(seed: int, words: int = 30) -> str:
+    return " ".join(random.Random(seed).choices(VOCABULARY.split(), k=words))
+
+
+def test_it_has_so_many_numbers_of_such_a_size() -> None:
+    fingerprint = of(("system", "Be brief."), chatter(0), ("assistant", "Well."), chatter(1))
+    assert len(fingerprint.cells) == LEXICAL_TABLES
+    assert len(fingerprint.bands) == BANDS
+    assert len(fingerprint.earlier) == EARLIER_BANDS
+    assert all(0 <= cell < 2**CELL_BITS for cell in fingerprint.cells)
+    assert all(0 <= each < 2**64 for each in fingerprint.bands)
+    hashes = (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system)
+    assert all(0 < each < 2**64 for each in hashes)
+    assert len({*hashes, *fingerprint.bands}) == 4 + BANDS
+
+
+def test_it_is_the_same_in_every_process_and_release() -> None:
+    fingerprint = of(("system", "Be brief."), "Why is the sky blue?", ("assistant", "Light."), THIRTY)
+    assert fingerprint.cells == (188, 1791, 180, 890)
+    assert fingerprint.bands[0] == 14678609574306969697
+    assert (fingerprint.template, fingerprint.head, fingerprint.tail) == (
+        15035586300569805049,
+        1606918665680514631,
+        13135443537306581985,
+    )
+    assert (fingerprint.system, fingerprint.earlier[0]) == (3504044809094447956, 10466496576411985468)
+
+
+def test_one_changed_word_of_thirty_leaves_most_cells_and_a_band() -> None:
+    words = THIRTY.split()
+    plain = of(THIRTY)
+    changed = [of(" ".join([*words[:at], "blue", *words[at + 1 :]])) for at in range(30)]
+    assert plain.words == 30
+    assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
+    assert all(met(plain.bands, each.bands) for each in changed)
+
+
+def test_unrelated_texts_meet_nowhere() -> None:
+    fingerprints = [of(chatter(seed)) for seed in range(60)]
+    pairs = list(combinations(fingerprints, 2))
+    assert sum(met(one.cells, other.cells) for one, other in pairs) < 0.02 * LEXICAL_TABLES * len(pairs)
+    assert not any(met(one.bands, other.bands) for one, other in pairs)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Add 17 to 25 and explain each step.", "Add 3 to 40781 and explain each step."),
+        ("What is new?", "what  is\n\nNEW"),
+        ("Tell me how tо do it", "Tell me how to do it"),
+        ("Hello, world!", "hello world"),
+        ("日本の天気は12度です。", "日本の天気は７度です"),
+    ],
+)
+def test_what_says_the_same_has_the_same_cells_and_bands(first: str, second: str) -> None:
+    one, other = of(first), of(second)
+    assert (one.cells, one.bands, one.template) == (other.cells, other.bands, other.template)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "请向新同事解释怎样用手磨快一把凿子，好让它每次都能在橡木上切出干净的接口。",
+        "ช่วยอธิบายวิธีลับสิ่วด้วยมือให้คมพอที่จะตัดไม้โอ๊คให้เพื่อนร่วมงานฟัง",
+        "新しい同僚に、のみを手で研ぐ方法を説明してください。樫の木もきれいに切れるように。",
+    ],
+)
+def test_texts_without_spaces_are_compared_by_characters(text: str) -> None:
+    plain, changed = of(text), [of(text[:at] + "猫" + text[at + 1 :]) for at in range(30)]
+    assert plain.words > 30
+    assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
+    assert all(met(plain.bands, each.bands) for each in changed)
+
+
+def test_the_order_of_words_matters() -> None:
+    assert met(of("the dog bites the man").bands, of("man the bites dog the").bands) == 0
+
+
+def test_another_secret_gives_another_fingerprint() -> None:
+    others = Fingerprinter(b"a secret of another")
+    pairs = [(of(chatter(seed)), others.fingerprint(asked(chatter(seed)))) for seed in range(200)]
+    assert sum(met(one.cells, other.cells) for one, other in pairs) < 10
+    for one, other in pairs:
+        assert met(one.bands, other.bands) == 0
+        assert (one.head, one.tail, one.template) != (other.head, other.tail, other.template)
+
+
+def test_who_aims_with_another_secret_misses() -> None:
+    """A caller searches for texts that fall into one cell; under our secret they fall anywhere."""
+    others = Fingerprinter(b"a guess of the caller")
+    texts = [f"item{seed} value{seed}".translate(DIGITS) for seed in range(4000)]
+    table: dict[int, list[str]] = {}
+    for text in texts:
+        table.setdefault(others.fingerprint(asked(text)).cells[0] >> (CELL_BITS - 6), []).append(text)
+    aimed = max(table.values(), key=len)
+    assert len(aimed) > 60
+    assert len({of(text).cells[0] for text in aimed}) > 0.8 * len(aimed)
+
+
+def test_a_short_secret_is_no_secret() -> None:
+    with pytest.raises(ValueError, match="has 15 bytes; it needs 16 or more"):
+        Fingerprinter(b"x" * 15)
+
+
+WRAPPER = (
+    "You are a careful tutor for young people here: {} Now think step by step and write down all reasoning."
+)
+
+
+def test_a_wrapper_is_known_by_its_two_ends() -> None:
+    one, other = (of(WRAPPER.format(chatter(seed))) for seed in (1, 2))
+    assert (one.head, one.tail, one.template) == (other.head, other.tail, other.template)
+    assert one.head
+    assert one.tail
+    assert met(one.bands, other.bands) == 0
+
+
+def test_one_end_of_a_wrapper_is_enough_for_that_end() -> None:
+    first = "Explain to a child of about ten years why {}"
+    one, other = (of(first.format(chatter(seed))) for seed in (1, 2))
+    assert one.head == other.head
+    assert one.tail != other.tail
+    assert one.template != other.template
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        "{}",
+        '"{}"',
+        "'{}'",
+        "“{}”",
+        "«{}»",
+        "```\n{}\n```",
+        "`{}`",
+        "https://example.org/{}",
+        "{}@example.org",
+        "```{}``` https://example.org/{} 'a' \"{}\"",
+    ],
+)
+def test_what_is_filled_in_is_no_part_of_the_template(slot: str) -> None:
+    if slot == "{}":
+        slots = [str(random.Random(seed).randrange(10**9)) for seed in (1, 2)]
+    elif "example" in slot:
+        slots = [slot.replace("{}", VOCABULARY.split()[seed]) for seed in (1, 2)]
+    else:
+        slots = [slot.format(chatter(seed)) for seed in (1, 2)]
+    wrapper = "Sort this: {} and give it back in the order of the alphabet, without a word of comment, as {}"
+    one, other = (of(wrapper.format(each, each)) for each in slots)
+    assert (one.head, one.tail, one.template) == (other.head, other.tail, other.template)
+
+
+def test_an_apostrophe_begins_no_quotation() -> None:
+    one = of("It's known that the cat doesn't sleep well at night when it rains hard in town, isn't it so?")
+    other = of("It's known that the dog doesn't drink well at noon when it pours hard in town, isn't it so?")
+    assert one.template != other.template
+    assert one.head != other.head
+
+
+def test_a_short_query_is_its_own_template_and_has_no_ends() -> None:
+    short = of("Why is the sky blue?")
+    assert (short.head, short.tail) == (0, 0)
+    assert short.template == of("why is the sky blue").template
+    assert short.template != of("why is the sea blue").template
+
+
+def test_the_system_turns_are_part_of_the_template() -> None:
+    text = WRAPPER.format(chatter(1))
+    plain, brief, long = of(text), of(("system", "Be brief."), text), of(("developer", "Be long."), text)
+    assert plain.system == 0
+    assert len({plain.system, brief.system, long.system}) == 3
+    assert len({plain.template, brief.template, long.template}) == 3
+    assert plain.head == brief.head == long.head
+    assert plain.bands == brief.bands
+    assert (
+        of(("system", "Today is 2026-01-31."), text).system
+        == of(("system", "Today is 2025-12-01."), text).system
+    )
+
+
+@pytest.mark.parametrize(
+    ("turns", "proper"),
+    [
+        (["One.", "Two."], "one. two."),
+        (["One.", ("assistant", "Yes."), "Two."], "two."),
+        (["One.", ("assistant", "Yes."), "Two.", "Three."], "two. three."),
+        ([("system", "Brief."), "One."], "one."),
+        (["One.", ("assistant", "Sure, here")], "one."),
+        (["One.", ("assistant", "Yes."), "Two.", ("assistant", "call"), ("tool", "42")], "two."),
+        (["One.", ("tool", "42"), "Two."], "one. two."),
+        ([("assistant", "Hello.")], "hello."),
+        ([("system", "Brief.")], ""),
+        ([], ""),
+        (["", "Two."], "two."),
+        (["\ud800"], "\ufffd"),
+    ],
+)
+def test_the_query_proper_is_what_the_user_said_last(turns: list[str | tuple[str, str]], proper: str) -> None:
+    assert of(*turns).folded.text == proper
+
+
+def test_a_conversation_goes_on_from_the_query_before() -> None:
+    first, answer, second, third = chatter(1), ("assistant", chatter(2)), chatter(3), chatter(4)
+    before, after = of(first, answer, second), of(first, answer, second, answer, third)
+    assert after.earlier == before.bands[:EARLIER_BANDS]
+    assert before.earlier == of(first).bands[:EARLIER_BANDS]
+    assert of(first).earlier == ()
+    assert (of(first).depth, before.depth, after.depth) == (1, 2, 3)
+
+
+def test_the_words_are_counted() -> None:
+    assert of("").words == 0
+    assert of("Why is it so?").words == 4
+    assert of("为什么？").words == 3
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u200b"])
+def test_a_query_without_words_has_nothing_to_compare(text: str) -> None:
+    fingerprint = of(text)
+    assert (fingerprint.cells, fingerprint.bands, fingerprint.earlier) == ((), (), ())
+    assert (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("text", ["?!", "🔥🔥", "🔥", "a", "7", "猫"])
+def test_a_sign_is_enough_to_compare(text: str) -> None:
+    assert len(of(text).cells) == LEXICAL_TABLES
+    assert of(text).bands == of(text + " ").bands
+    assert met(of(text).bands, of("other").bands) == 0
+
+
+@given(
+    turns=st.lists(
+        st.tuples(st.sampled_from(["system", "user", "assistant", "tool"]), st.text(st.characters()))
+    )
+)
+def test_any_query_has_a_fingerprint_that_another_process_would_find_too(
+    turns: list[tuple[str, str]],
+) -> None:
+    again = Fingerprinter(b"a secret of our own").fingerprint(asked(*turns))
+    assert again == of(*turns)
+
+
+def test_no_part_of_the_text_can_be_read_from_the_hashes() -> None:
+    assert chatter(1) not in repr(replace(of(chatter(1)), folded=of("").folded))
