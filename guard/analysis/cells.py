@@ -62,6 +62,14 @@ class SemanticCells:
         cells[~vectors.any(axis=1)] = NO_CELL
         return cells
 
+    @staticmethod
+    def rotate(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The vectors as seen from another side, of the same shape and length; no secret is in it.
+
+        Of a text's own coordinates some say more than others; after this each says about as much.
+        """
+        return vectors @ _OPEN_ROTATION
+
     def sign_sketch(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
         """256 signs of each vector, packed, shape (n, 32); compare them with `hamming`.
 
@@ -96,3 +104,6 @@ def _hadamard(size: int) -> NDArray[np.float64]:
     while len(matrix) < size:
         matrix = np.block([[matrix, matrix], [matrix, -matrix]])
     return matrix
+
+
+_OPEN_ROTATION = _rotation(b"", "open").T / np.float32(DIMENSIONS)

@@ -73,6 +73,16 @@ _SHIFT = np.uint32(32 - LETTER_VECTORS.bit_length() + 1)
 
 
 @dataclass(frozen=True, slots=True)
+class Bag:
+    """What a text is made of: `kinds` are rows of the tables in rising order (a letter's or a pair's stand
+    behind the `PIECES`), `counts` how often each occurs.
+    """
+
+    kinds: NDArray[np.intp]
+    counts: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class Embedder:
     """Texts to unit vectors. It may be used from several threads, each of which encodes on its own core."""
 
@@ -97,39 +107,51 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row for each text, of unit length, shape (n, 256); zeros for nothing but white space."""
-        texts = [_ends(text) for text in texts]
-        sums = self._words([text if text.isascii() else _FAR_SCRIPTS.sub(" ", text) for text in texts])
-        for row, text in enumerate(texts):
-            if not text.isascii():
-                sums[row] += self._spelling(text)
-        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        sums /= np.where(lengths > 0, lengths, 1)
-        return sums
+        return np.stack([self.place(self.read(text)) for text in texts]) if texts else _NOTHING.copy()
 
-    def _words(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """The sums of the vectors of each text's pieces; a sum points where the mean does."""
-        sums = np.zeros((len(texts), DIMENSIONS), np.float32)
-        for row, found in enumerate(self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)):
-            sums[row] = _sum_of(self._pieces, np.array(found.ids, np.intp))
-        return sums
+    def read(self, text: str) -> Bag:
+        """The pieces and letters of a text, each kind once."""
+        text = _ends(text)
+        spaced = text if text.isascii() else _FAR_SCRIPTS.sub(" ", text)
+        found = [np.array(self._tokenizer.encode(spaced, add_special_tokens=False).ids, np.intp)]
+        if not text.isascii():
+            found += _spelling(text)
+        kinds, counts = np.unique(np.concatenate(found), return_counts=True)
+        return Bag(kinds, counts.astype(np.float32))
 
-    def _spelling(self, text: str) -> NDArray[np.float32]:
-        """The sum of the vectors of letters, and of pairs of them, in the scripts that have no pieces."""
-        keys = [np.array([], np.uint32)]
-        for run in _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text))):
-            letters = np.frombuffer(run.encode("utf-32-le"), np.dtype("<u4"))
-            keys += [letters * _SPREAD, (letters[:-1] * _SPREAD + letters[1:]) * _SPREAD]
-        return _sum_of(self._letters, np.concatenate(keys) >> _SHIFT) * LETTER_SCALE
+    def place(self, bag: Bag, weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Where a text lies: a unit vector of shape (256,), or zeros.
+
+        `weights` are those of the bag's kinds; without them all count alike.
+        """
+        counts = bag.counts if weights is None else bag.counts * weights
+        pieces = int(np.searchsorted(bag.kinds, PIECES))
+        total = _sum_of(self._pieces, bag.kinds[:pieces], counts[:pieces])
+        if pieces < len(bag.kinds):
+            total += _sum_of(self._letters, bag.kinds[pieces:] - PIECES, counts[pieces:]) * LETTER_SCALE
+        length = np.sqrt(np.dot(total, total))
+        return total / length if length > 0 else total
 
 
-def _sum_of(table: NDArray[np.generic], rows: NDArray[np.integer]) -> NDArray[np.float32]:
+def _spelling(text: str) -> list[NDArray[np.intp]]:
+    """The letters, and the pairs of them, in the scripts that have no pieces."""
+    keys = []
+    for run in _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text))):
+        letters = np.frombuffer(run.encode("utf-32-le"), np.dtype("<u4"))
+        keys += [letters * _SPREAD, (letters[:-1] * _SPREAD + letters[1:]) * _SPREAD]
+    return [(each >> _SHIFT).astype(np.intp) + PIECES for each in keys]
+
+
+def _sum_of(
+    table: NDArray[np.generic], rows: NDArray[np.intp], counts: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """The sum of some rows. Each kind is made float32 once; the table stays as small as it is."""
-    kinds, counts = np.unique(rows, return_counts=True)
     # Not `@`, which is as fast, but on which a BLAS may set all its threads.
-    total: NDArray[np.float32] = np.einsum(
-        "i,ij->j", counts.astype(np.float32), table[kinds].astype(np.float32)
-    )
+    total: NDArray[np.float32] = np.einsum("i,ij->j", counts, table[rows].astype(np.float32))
     return total
+
+
+_NOTHING = np.zeros((0, DIMENSIONS), np.float32)
 
 
 def _ends(text: str) -> str:

@@ -13,7 +13,7 @@ A band is four of them, and one band at least is shared with probability 1 - (1 
 J = .5, .01 for J = .2.
 
     "Add 17 to 25 and explain."  and  "Add 3 to 4 and explain."    the same: a number is a number
-    one word of thirty changed                                     J = 27/31, so 3 or 4 of 4 cells
+    one word of thirty changed                                     J = 27/31, so both cells in 3 of 4 cases
 
 Words are runs of letters and digits, in scripts that space them. Of Chinese, Japanese, Thai and the like each
 character is one, so that a shingle is a pair of characters.
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from guard.core.query import Query, Turn
 
-LEXICAL_TABLES = 4
+LEXICAL_TABLES = 2
 """How many cells a query has."""
 
 CELL_BITS = 11

@@ -1,7 +1,7 @@
 """Novelty: how much new ground a query breaks for its holder, and what that costs.
 
 Every query falls into one cell of each of several tables (locality-sensitive hashing: what is alike tends to
-fall into the same cell; Indyk and Motwani, STOC 1998). Four tables are over its wording and four over its
+fall into the same cell; Indyk and Motwani, STOC 1998). Two tables are over its wording and four over its
 meaning. A holder's bitmap remembers which cells it has visited, and the novelty of a query is the share of
 its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
 
@@ -13,9 +13,9 @@ Rafiei, SIGMOD 2006): memory is of the last one or two thousand queries, not of 
 What is charged is novelty times what the query may draw out of the model: `n` answers, each counted by its
 length between a quarter (a label) and four (an essay), where 512 tokens are one. Amounts are in thousandths.
 
-    a classifier's 300th query   novelty 2/8, one answer of 6 tokens (¼)     250 × 0.25 =    63 thousandths
-    a distiller's 300th query    novelty 6/8, one answer of 512 tokens (1)   750 × 1    =   750
-    the same, n = 8              novelty 6/8, eight of 512 tokens (8)        750 × 8    = 6,000
+    a classifier's 300th query   novelty 2/6, one answer of 6 tokens (¼)     333 × ¼ =    84 thousandths
+    a distiller's 300th query    novelty 5/6, one answer of 512 tokens (1)   833 × 1 =   833
+    the same, n = 8              novelty 5/6, eight of 512 tokens (8)        833 × 8 = 6,667
 
 Before the answer is known only the wording is, and what the caller's own cap allows; that is reserved, and
 trued up afterwards. A diversity budget is a limit whose unit is novelty. It caps what a holder can carry
@@ -26,14 +26,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CELL_BITS = 11
-"""A table has 2 to the power of this cells."""
+from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 
-LEXICAL_TABLES = 4
 SEMANTIC_TABLES = 4
 
 BITMAP_BYTES = (LEXICAL_TABLES + SEMANTIC_TABLES) * (1 << CELL_BITS) // 8
-"""What a holder's memory of one diversity budget takes: 2,048 bytes."""
+"""What a holder's memory of one diversity budget takes: 1,536 bytes."""
 
 UNIT = 1_000
 """What one answer of `STANDARD_TOKENS` to a wholly novel query costs: amounts are in thousandths."""

@@ -1,0 +1,424 @@
+"""What is remembered of how one holder behaves: a fixed number of bytes, in which nothing can be read.
+
+A profile is one row of `LAYOUT`. It is brought forward by one query at a time (`see`) and says how the last
+few hundred went (guard/analysis/signals.py reads that). Everything in it fades by use, not by the clock: each
+query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes back
+after a holiday is who he was.
+
+Four memories are behind the numbers:
+
+- **common** counts, in hashed buckets, in how many of the last queries a piece of text occurred. What a
+  holder always says tells nothing: a query is placed by its pieces with those that are common weighed down
+  (the inverse document frequency of Spärck Jones, 1972, with the holder's own queries as the documents). So
+  the template of an app falls away by itself, wherever it stands, and what is left is what varies.
+- **words** is a bitmap of hashed words that the holder has used. How many of a query's are new says how fast
+  its vocabulary grows (Heaps' law): an app's customers say the same few hundred words, a data set never stops.
+  Where more than half of the bits are set, some are cleared, and the count of new words is corrected for the
+  share that is set.
+- **recent** and **older** are sketches of the last `RING` queries, and of as many from longer ago. What a
+  conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
+  walks through a list it makes no difference. The nearest of several is taken, in any order, so that a few
+  people who share a key do not hide each other.
+- **template** is the commonest wording round the queries, by Boyer and Moore's majority vote (1981).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guard.analysis.intents import STRONG, Intent
+from guard.analysis.sight import WORD_BITS
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from numpy.typing import NDArray
+
+    from guard.analysis.cells import SemanticCells
+    from guard.analysis.embedding import Bag, Embedder
+    from guard.analysis.sight import Sight
+    from guard.core.query import Usage
+
+VERSION = 1
+HORIZON = 200
+FADE = 1 - 1 / HORIZON
+RING = 16
+SKETCH = 16
+"""Bytes of a query's sketch: 128 signs."""
+BUCKETS = 512
+HEARD_MOST = 128
+"""When so many queries have been counted, the counts of common pieces are halved."""
+COMMON_FROM = 0.05
+"""A piece that is in fewer of the queries than this keeps its weight."""
+COMMON_HALF = 0.1
+"""One that is in so many more has half of it."""
+PLACES = 64
+"""Numbers in which the mean of a holder's queries is kept."""
+RELATED = 0.25
+"""A query this similar to what the same conversation asked before goes on with it."""
+SHORT = 3.0
+"""So does one of fewer than seven pieces (as a logarithm): nobody sends an exemplar so short with a history."""
+REPEATED = 0.97
+"""A query this similar to a recent one is that one again."""
+DAY_US = 86_400_000_000
+FAMILIES = ("tags", "verbatim", "encoding", "pretext", "articulate", "language", "meta")
+
+
+class Sum(IntEnum):
+    """What is added up, each query weighing less as others follow."""
+
+    QUERIES = 0
+    CONTINUED = 1
+    PLACED = 2  # queries of which it is known how near they were; the next three are of these
+    NEARER = 3
+    NEAREST_OLDER = 4
+    SIMILAR = 5
+    NEW_WORDS = 6
+    SLOT = 7
+    SLOT_SQUARED = 8
+    ANSWER = 9
+    ANSWER_SQUARED = 10
+    SLOT_ANSWER = 11
+    YIELD = 12
+    REPEATED = 13
+    VARIED = 14
+    MANY = 15
+    LOGITS = 16
+    DISGUISED = 17
+    WALKING = 18
+    OFF_TEMPLATE = 19
+    REASONING = 20
+    GRADING = 21
+    HAZARD = 22
+    EXTRACTION = 23
+    GENERATION = 24
+    FAMILY = 25  # and the six after it
+
+
+SUMS = Sum.FAMILY + len(FAMILIES)
+
+LAYOUT = np.dtype(
+    [
+        ("version", "u1"),
+        ("held", "u1"),
+        ("queries", "<u4"),
+        ("first_day", "<u4"),
+        ("first_us", "<u8"),
+        ("last_us", "<u8"),
+        ("template", "<u8"),
+        ("votes", "<f4"),
+        ("heard", "<f4"),
+        ("temperature", "<f4"),
+        ("usual", "<f4"),
+        ("drift", "<f4"),
+        ("hours", "u1", (21,)),
+        ("sums", "<f4", (SUMS,)),
+        ("mean", "<f2", (PLACES,)),
+        ("common", "u1", (BUCKETS,)),
+        ("words", "u1", ((1 << WORD_BITS) // 8,)),
+        ("recent", "u1", (RING, SKETCH)),
+        ("older", "u1", (RING, SKETCH)),
+    ]
+)
+"""One profile; its size is the same for everybody."""
+
+_INTENTS = {
+    Intent.REASONING_COERCION: Sum.REASONING,
+    Intent.GRADING: Sum.GRADING,
+    Intent.HAZARD: Sum.HAZARD,
+    Intent.EXTRACTION: Sum.EXTRACTION,
+    Intent.GENERATION: Sum.GENERATION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one query stands to the holder's others, worked out while it is taken in.
+
+    `slot` and `answer` are logarithms to the base 2 of the pieces that are not common, and of the tokens of
+    one answer.
+    """
+
+    continued: bool
+    nearest: float | None
+    nearest_older: float | None
+    similar: float | None
+    new_words: float
+    slot: float
+    answer: float
+
+
+class Profile:
+    """What is remembered of one holder. Not for two threads at once."""
+
+    def __init__(self, row: NDArray[np.void]) -> None:
+        self._row = row
+        self.sums: NDArray[np.float32] = row["sums"]
+
+    @classmethod
+    def new(cls) -> Self:
+        """That of a holder who has not been seen."""
+        row = np.zeros((), LAYOUT)
+        row["version"] = VERSION
+        row["temperature"] = np.nan
+        return cls(row)
+
+    @classmethod
+    def read(cls, data: bytes) -> Self:
+        """From bytes; a new one where they are of another version, or none."""
+        if len(data) != LAYOUT.itemsize or data[0] != VERSION:
+            return cls.new()
+        return cls(np.frombuffer(bytearray(data), LAYOUT)[0])
+
+    def write(self) -> bytes:
+        """As bytes, `LAYOUT.itemsize` of them."""
+        return self._row.tobytes()
+
+    @property
+    def queries(self) -> int:
+        """How many queries were taken in."""
+        return int(self._row["queries"])
+
+    @property
+    def first_day(self) -> int:
+        """How many of them on the first day."""
+        return int(self._row["first_day"])
+
+    @property
+    def age_us(self) -> int:
+        """The time from the first to the last query."""
+        return int(self._row["last_us"]) - int(self._row["first_us"])
+
+    @property
+    def busy_hours(self) -> int:
+        """In how many of the 168 hours of a week it has asked, lately."""
+        return int(np.unpackbits(self._row["hours"])[:168].sum())
+
+    @property
+    def drift(self) -> float:
+        """How far the share of unrelated queries has gone up from what is usual here (a CUSUM)."""
+        return float(self._row["drift"])
+
+    @property
+    def templated(self) -> float:
+        """About the share of the queries that come in the commonest wording; 0 where none is in most."""
+        votes, queries = float(self._row["votes"]), float(self.sums[Sum.QUERIES])
+        return (1 + votes / queries) / 2 if queries and votes > 0 and self._row["template"] else 0.0
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """The mean of where its queries lie, in the first `PLACES` numbers of a fixed rotation."""
+        mean: NDArray[np.float32] = self._row["mean"].astype(np.float32)
+        return mean
+
+    def share(self, what: Sum) -> float:
+        """The mean of one of the sums over the queries that count."""
+        queries = float(self.sums[Sum.QUERIES])
+        return float(self.sums[what]) / queries if queries else 0.0
+
+    def placed(self, what: Sum) -> float:
+        """Likewise over those queries of which it is known how near they were."""
+        placed = float(self.sums[Sum.PLACED])
+        return float(self.sums[what]) / placed if placed else 0.0
+
+    def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, cells: SemanticCells) -> Step:
+        """Take in one query with its answer; returns how it stands to the others."""
+        row, sums = self._row, self.sums
+        weights = self._weights(sight.bag)
+        vector = embedder.place(sight.bag, weights)
+        sketch = cells.sign_sketch(vector[None, :])[0, :SKETCH] if vector.any() else None
+        step = self._step(sight, usage, vector, sketch, float(np.dot(sight.bag.counts, weights)), embedder)
+        sums *= FADE
+        sums[Sum.QUERIES] += 1
+        sums[Sum.CONTINUED] += step.continued
+        if step.nearest is not None and step.nearest_older is not None and step.similar is not None:
+            sums[Sum.PLACED] += 1
+            sums[Sum.NEARER] += step.nearest - step.nearest_older
+            sums[Sum.NEAREST_OLDER] += step.nearest_older
+            sums[Sum.SIMILAR] += step.similar
+        sums[Sum.NEW_WORDS] += step.new_words
+        sums[Sum.SLOT] += step.slot
+        sums[Sum.SLOT_SQUARED] += step.slot**2
+        sums[Sum.ANSWER] += step.answer
+        sums[Sum.ANSWER_SQUARED] += step.answer**2
+        sums[Sum.SLOT_ANSWER] += step.slot * step.answer
+        sums[Sum.YIELD] += step.answer - np.log2(sight.prompt_tokens + 16)
+        self._count_parameters(sight, step)
+        self._count_intents(sight)
+        self._vote(sight, step)
+        self._drift(step)
+        self._remember(sight, vector, sketch, cells)
+        self._date(now_us)
+        return step
+
+    def _weights(self, bag: Bag) -> NDArray[np.float32]:
+        """How much each piece of a query says, given what this holder always says."""
+        heard = float(self._row["heard"])
+        if heard < 4:
+            return np.ones(len(bag.kinds), np.float32)
+        share = self._row["common"][_buckets(bag)].astype(np.float32) / np.float32(heard)
+        return COMMON_HALF / (COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0))
+
+    def _step(
+        self,
+        sight: Sight,
+        usage: Usage,
+        vector: NDArray[np.float32],
+        sketch: NDArray[np.uint8] | None,
+        slot: float,
+        embedder: Embedder,
+    ) -> Step:
+        queries = self.queries
+        nearest = nearest_older = similar = None
+        if sketch is not None and queries:
+            nearest = float(_similarity(self._row["recent"][: min(queries, RING)], sketch).max())
+        if sketch is not None and int(self._row["held"]) == RING:
+            older = _similarity(self._row["older"], sketch)
+            nearest_older, similar = float(older.max()), float(older.mean())
+        log_slot = float(np.log2(slot + 1))
+        continued = False
+        if sight.earlier:
+            related = max(
+                float(np.dot(embedder.place(bag, self._weights(bag)), vector)) for bag in sight.earlier
+            )
+            continued = related > RELATED or log_slot < SHORT
+        answer = float(np.log2(usage.output_tokens / max(1, sight.n) + 16))
+        return Step(
+            continued, nearest, nearest_older, similar, self._new_words(sight.words), log_slot, answer
+        )
+
+    def _new_words(self, words: NDArray[np.uint16]) -> float:
+        """About how many of these words are new here."""
+        bits = self._row["words"]
+        free = 1 - int(np.bitwise_count(bits).sum()) / (1 << WORD_BITS)
+        unset = int((bits[words >> 3] >> (words & 7) & 1 == 0).sum())
+        return unset / max(free, 0.25)
+
+    def _count_parameters(self, sight: Sight, step: Step) -> None:
+        sums, sampling = self.sums, sight.sampling
+        repeated = step.nearest is not None and step.nearest > REPEATED
+        warmth = np.nan if sampling.temperature is None else sampling.temperature
+        before = float(self._row["temperature"])
+        sums[Sum.REPEATED] += repeated
+        sums[Sum.VARIED] += repeated and (
+            sampling.seed is not None or (before == before and warmth != before)
+        )
+        sums[Sum.MANY] += sight.n >= 5
+        sums[Sum.LOGITS] += 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
+        sums[Sum.DISGUISED] += sight.fingerprint.folded.disguise.share > 0.02
+        self._row["temperature"] = warmth
+
+    def _count_intents(self, sight: Sight) -> None:
+        for intent, place in _INTENTS.items():
+            self.sums[place] += sight.intents.get(intent, 0.0) >= STRONG
+        for place, family in enumerate(FAMILIES, Sum.FAMILY):
+            self.sums[place] += family in sight.families
+
+    def _vote(self, sight: Sight, step: Step) -> None:
+        """Let the query vote for its template, and count it apart where it has another, and walks."""
+        row = self._row
+        template = np.uint64(sight.fingerprint.system or sight.fingerprint.head)
+        row["votes"] *= FADE
+        if row["template"] == template:
+            row["votes"] += 1
+        elif row["votes"] < 1:
+            row["template"], row["votes"] = template, 1
+        else:
+            row["votes"] -= 1
+            if self.templated > 0.5 and _walks(step) and not step.continued:
+                self.sums[Sum.OFF_TEMPLATE] += 1
+
+    def _drift(self, step: Step) -> None:
+        """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
+        row, queries = self._row, self.queries
+        walks = float(_walks(step) and not step.continued)
+        self.sums[Sum.WALKING] += walks
+        if queries > HORIZON:
+            row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - 0.15)
+            row["usual"] += (walks - row["usual"]) / 2_000
+        else:
+            row["usual"] += (walks - row["usual"]) / (queries + 1)
+
+    def _remember(
+        self,
+        sight: Sight,
+        vector: NDArray[np.float32],
+        sketch: NDArray[np.uint8] | None,
+        cells: SemanticCells,
+    ) -> None:
+        row, queries = self._row, self.queries
+        common, words = row["common"], row["words"]
+        common[np.unique(_buckets(sight.bag))] += 1
+        row["heard"] += 1
+        if row["heard"] >= HEARD_MOST:
+            common >>= 1
+            row["heard"] /= 2
+        np.bitwise_or.at(words, sight.words >> 3, np.uint8(1) << (sight.words & 7).astype(np.uint8))
+        while int(np.bitwise_count(words).sum()) > (1 << WORD_BITS) // 2:
+            words &= _mask(queries + int(np.bitwise_count(words).sum()))
+        if sketch is not None:
+            leaving = row["recent"][queries % RING].copy()
+            if queries >= RING:
+                self._keep_older(leaving, queries)
+            row["recent"][queries % RING] = sketch
+        row["mean"] = (
+            row["mean"].astype(np.float32) * FADE + cells.rotate(vector)[:PLACES] / HORIZON
+        ).astype(np.float16)
+
+    def _keep_older(self, sketch: NDArray[np.uint8], queries: int) -> None:
+        """Keep what leaves the recent ones: the first few, then one in eight in the place of any."""
+        row = self._row
+        held, chance = int(row["held"]), _chance(queries)
+        if held < RING:
+            row["older"][held] = sketch
+            row["held"] = held + 1
+        elif chance % 8 == 0:
+            row["older"][chance // 8 % RING] = sketch
+
+    def _date(self, now_us: int) -> None:
+        row = self._row
+        if self.queries == 0:
+            row["first_us"] = now_us
+        hour = now_us // 3_600_000_000 % 168
+        last = int(row["last_us"]) // 3_600_000_000
+        # The hours that passed in silence since the last query say so.
+        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 168)):
+            row["hours"][passed % 168 // 8] &= np.uint8(255 ^ (128 >> passed % 8))
+        row["hours"][hour // 8] |= np.uint8(128 >> hour % 8)
+        row["first_day"] += now_us - int(row["first_us"]) < DAY_US
+        row["last_us"] = max(int(row["last_us"]), now_us)
+        row["queries"] += 1
+
+
+def _walks(step: Step) -> bool:
+    """Whether a query stands by itself: long enough for an exemplar, and near to nothing before."""
+    return step.slot > 3.6 and step.similar is not None and step.similar < 0.15
+
+
+def _buckets(bag: Bag) -> NDArray[np.intp]:
+    return (bag.kinds * 2_654_435_761 >> 7) % BUCKETS
+
+
+def _similarity(sketches: NDArray[np.uint8], sketch: NDArray[np.uint8]) -> NDArray[np.float64]:
+    different = np.bitwise_count(sketches ^ sketch).sum(axis=1)
+    similarity: NDArray[np.float64] = np.cos(np.pi / (8 * SKETCH) * different)
+    return similarity
+
+
+def _chance(number: int) -> int:
+    """An even draw that is the same in every replay (a step of SplitMix64)."""
+    mixed = (number + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+    mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+    return mixed ^ mixed >> 31
+
+
+def _mask(number: int) -> NDArray[np.uint8]:
+    """All bits but about one in sixteen."""
+    drawn = np.random.PCG64(number).random_raw((1 << WORD_BITS) // 16)
+    four = drawn.view(np.uint8).reshape(4, -1)
+    cleared: NDArray[np.uint8] = four[0] & four[1] & four[2] & four[3]
+    return ~cleared

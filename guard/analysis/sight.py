@@ -1,0 +1,113 @@
+"""What is seen of one query by itself: where it lies, of which words it is made, what it wants.
+
+This is all that the analysis needs of a query's text, and it is made in the backend's shadow, off the event
+loop. Nothing of it can be read as text, and none of it is stored; what a holder's profile keeps of it is in
+guard/analysis/profile.py.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guard.analysis.cells import NO_CELL
+from guard.core.fold import bound, fold
+from guard.core.novelty import SEMANTIC_TABLES, Ground
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from guard.analysis.cells import SemanticCells
+    from guard.analysis.embedding import Bag, Embedder
+    from guard.analysis.intents import Intent, Intents
+    from guard.core.fingerprint import Fingerprint
+    from guard.core.query import Query, Sampling, Turn
+
+EARLIER_TURNS = 3
+"""With so many of the user's turns before it, a query is compared."""
+
+WORD_BITS = 12
+"""A word is kept as so many bits of a keyed hash."""
+
+_RUN = re.compile(r"[^\W\d_]+")
+_SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One query as the analysis sees it.
+
+    `bag` is what it is made of, `earlier` what the user's turns before it are made of, the latest last.
+    `words` are the hashes of its words, each once. `ground` is where it falls, by wording and by meaning.
+    `intents` are scores from 0 to 1, `families` the techniques of coercion that it shows. `prompt_tokens` is
+    the size of all that the model is sent.
+    """
+
+    fingerprint: Fingerprint
+    sampling: Sampling
+    n: int
+    prompt_tokens: int
+    bag: Bag
+    earlier: tuple[Bag, ...]
+    words: NDArray[np.uint16]
+    ground: Ground
+    intents: Mapping[Intent, float] = field(default_factory=dict)
+    families: frozenset[str] = frozenset()
+
+
+class Looker:
+    """Looks at queries. Pure but for caches; it may be used from several threads."""
+
+    def __init__(self, embedder: Embedder, cells: SemanticCells, intents: Intents, secret: bytes) -> None:
+        self.embedder = embedder
+        self._cells = cells
+        self._intents = intents
+        self._word_seed = zlib.crc32(b"words", zlib.crc32(secret))
+
+    def look(self, query: Query, fingerprint: Fingerprint) -> Sight:
+        """What is seen of a query."""
+        text = fingerprint.folded.text
+        bag = self.embedder.read(text)
+        vector = self.embedder.place(bag)
+        cells = self._cells.cells(vector[None, :])[0]
+        semantic = () if cells[0] == NO_CELL else tuple(int(cell) for cell in cells[:SEMANTIC_TABLES])
+        return Sight(
+            fingerprint,
+            query.sampling,
+            query.n,
+            query.input_tokens,
+            bag,
+            tuple(self.embedder.read(fold(bound(text)).text) for text in _earlier(query.turns)),
+            self._words(text),
+            Ground(fingerprint.cells, semantic),
+            self._intents.scores(text, vector),
+            self._intents.families(text),
+        )
+
+    def _words(self, text: str) -> NDArray[np.uint16]:
+        """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
+        words: set[str] = set()
+        for run in _RUN.findall(text):
+            if run.isascii() or _SPACED.fullmatch(run):
+                words.add(run)
+            else:
+                words.update(map("".join, zip(run, run[1:], strict=False)))
+        hashed = [
+            zlib.crc32(word.encode("utf-8", "surrogatepass"), self._word_seed) >> (32 - WORD_BITS)
+            for word in words
+        ]
+        return np.unique(np.array(hashed, np.uint16))
+
+
+def _earlier(turns: Sequence[Turn]) -> list[str]:
+    """What the user said before the assistant's last turn: the last few turns of it."""
+    place = len(turns)
+    while place > 0 and turns[place - 1].role != "assistant":
+        place -= 1
+    return [turn.text for turn in turns[:place] if turn.role == "user"][-EARLIER_TURNS:]
