@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import tomllib
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -33,6 +34,9 @@ WEAK = 0.3
 """What ordinary use scores at most: a pupil who asks for the working, an essay to be rated."""
 STRONG = 0.7
 """From here on few honest queries score."""
+
+ORDINARY = "ordinary"
+"""The family of rules that honest use satisfies every day; it counts alone, never on top of techniques."""
 
 MOST_CHARACTERS = 32_768
 """Of a longer text its two ends are read, half of this each: an order stands before or behind its material."""
@@ -52,8 +56,9 @@ class Intent(StrEnum):
 class Rule:
     """Concepts that say something when they stand together."""
 
+    intent: Intent
     family: str
-    """The technique; "" where the rule says no more than ordinary use would."""
+    """The technique, or `ORDINARY`."""
     anchor: str
     others: tuple[str, ...]
     within: int
@@ -62,13 +67,10 @@ class Rule:
 
     def satisfied(self, hits: Hits) -> bool:
         """Whether some anchor has all the others near it."""
-        anchors = hits.get(self.anchor)
-        if anchors is None:
-            return False
-        for other in self.others:
-            if other not in hits:
-                return False
-        return any(all(_near(hits[other], anchor, self.within) for other in self.others) for anchor in anchors)
+        return all(other in hits for other in self.others) and any(
+            all(_near(hits[other], anchor, self.within) for other in self.others)
+            for anchor in hits[self.anchor]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,49 +78,52 @@ class Intents:
     """The grammars of all intents. Make it once with `load`; scoring is thread-safe."""
 
     _lexicon: Lexicon
-    _rules: Mapping[Intent, tuple[Rule, ...]]
+    _rules: Mapping[str, tuple[Rule, ...]]
+    """By their anchors, since a text has few of these."""
 
     @classmethod
     def load(cls) -> Intents:
         """The lexicons that come with guard."""
         concepts: dict[str, list[str]] = dict(_terms(_read("common")))
-        rules: dict[Intent, tuple[Rule, ...]] = {}
+        rules: dict[str, list[Rule]] = defaultdict(list)
         negatable: set[str] = set()
         for intent in Intent:
             grammar = _read(intent)
-            own = {f"{intent}.{name}": terms for name, terms in _terms(grammar).items()}
-            concepts |= own
-            rules[intent] = tuple(_rule(intent, each, concepts) for each in grammar["rules"])
+            concepts |= {f"{intent}.{name}": terms for name, terms in _terms(grammar).items()}
             negatable |= {f"{intent}.{name}" for name in grammar["negatable"]}
-        return cls(Lexicon.of(concepts, negatable), rules)
+            for each in grammar["rules"]:
+                rule = _rule(intent, each, concepts)
+                rules[rule.anchor].append(rule)
+        return cls(Lexicon.of(concepts, negatable), {anchor: tuple(each) for anchor, each in rules.items()})
 
     def scores(self, text: str) -> Mapping[Intent, float]:
         """How strongly a folded text shows each intent, from 0, not at all, over `WEAK` to `STRONG` and 1."""
-        hits = self._lexicon.find(_ends(text))
-        return {intent: _combined(_families(rules, hits)) for intent, rules in self._rules.items()}
+        found = self._found(text)
+        return {intent: _combined(found[intent]) if intent in found else 0.0 for intent in Intent}
 
     def families(self, text: str) -> frozenset[str]:
         """The techniques of reasoning coercion that a folded text tries.
 
-        One who looks for what gets through tries many, each a few times; one who has found it repeats it.
+        Who looks for what gets through tries many, each a few times; who has found it repeats it.
         """
+        return frozenset(self._found(text).get(Intent.REASONING_COERCION, ())) - {ORDINARY}
+
+    def _found(self, text: str) -> Mapping[Intent, Mapping[str, float]]:
+        """The best score of each family of each intent."""
         hits = self._lexicon.find(_ends(text))
-        return frozenset(_families(self._rules[Intent.REASONING_COERCION], hits)) - {""}
-
-
-def _families(rules: tuple[Rule, ...], hits: Hits) -> Mapping[str, float]:
-    """The best score of each family that is hit."""
-    best: dict[str, float] = {}
-    for rule in rules:
-        if rule.satisfied(hits) and rule.score > best.get(rule.family, 0):
-            best[rule.family] = rule.score
-    return best
+        found: dict[Intent, dict[str, float]] = defaultdict(dict)
+        for anchor in hits:
+            for rule in self._rules.get(anchor, ()):
+                if rule.satisfied(hits):
+                    best = found[rule.intent]
+                    best[rule.family] = max(rule.score, best.get(rule.family, 0))
+        return found
 
 
 def _combined(families: Mapping[str, float]) -> float:
     """Techniques as independent chances; what ordinary use scores adds nothing to them."""
-    techniques = 1 - prod(1 - score for family, score in families.items() if family)
-    return max(techniques, families.get("", 0))
+    techniques = 1 - prod(1 - score for family, score in families.items() if family != ORDINARY)
+    return max(techniques, families.get(ORDINARY, 0))
 
 
 def _ends(text: str) -> str:
@@ -142,7 +147,7 @@ def _near(spans: list[Span], anchor: Span, within: int) -> bool:
 def _rule(intent: Intent, rule: Mapping[str, Any], concepts: dict[str, list[str]]) -> Rule:
     """A rule as the TOML has it; alternatives, as in "tag|write", become concepts of their own."""
     anchor, *others = (_concept(intent, name, concepts) for name in rule["near"])
-    return Rule(rule.get("family", ""), anchor, tuple(others), rule.get("within", 0), rule["score"])
+    return Rule(intent, rule.get("family", ORDINARY), anchor, tuple(others), rule.get("within", 0), rule["score"])
 
 
 def _concept(intent: Intent, name: str, concepts: dict[str, list[str]]) -> str:
