@@ -1,0 +1,181 @@
+"""Benign people: conversations with a history, in sessions, about what interests them."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING
+
+from benchmarks.detection import answers, timing
+from benchmarks.detection.sources import Part
+from benchmarks.detection.traffic import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.detection.sources import Pool
+    from benchmarks.detection.stage import Stage
+    from benchmarks.detection.traffic import Line
+
+_TURNS_REMEMBERED = 24
+"""A chat client sends at most so many turns of the history."""
+
+
+def person(stage: Stage) -> Iterator[Line]:
+    """A person with a few interests: some sessions a week, conversations of several turns."""
+    return _chats(stage, interests=stage.rng.randint(2, 5), faithful=0.75, per_day=stage.rng.uniform(0.4, 4))
+
+
+def power_user(stage: Stage) -> Iterator[Line]:
+    """Hundreds of conversations on very many topics, all day."""
+    return _chats(stage, interests=60, faithful=0.4, per_day=stage.rng.uniform(8, 25))
+
+
+def single_turn_person(stage: Stage) -> Iterator[Line]:
+    """One question now and then, nothing to do with the last one, never a follow-up."""
+    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
+    system = stage.frame("assistant") if rng.random() < 0.5 else ""
+    for ts in timing.human(rng, rng.uniform(1, 8), stage.account.zone_hours):
+        record = rng.choice(pool.records)
+        yield stage.line(
+            ts, Exchange([("user", record.prompt)], answers.to(rng, record), system=system, stream=True)
+        )
+
+
+def interpreter(stage: Stage) -> Iterator[Line]:
+    """A person who works between languages: asks in one about texts in another."""
+    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
+    habits = rng.sample(stage.frames.all("interpret"), 3)
+    for ts in _sessions(stage, rng.uniform(1, 6), rng.randint(2, 6)):
+        text = rng.choice(pool.records).prompt[:600]
+        frame = rng.choice(habits)
+        yield stage.line(
+            ts,
+            Exchange([("user", frame.format(question=text))], answers.prose(rng, len(text)), stream=True),
+        )
+
+
+def creative_writer(stage: Stage) -> Iterator[Line]:
+    """Wants several versions of the same, warm and long."""
+    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
+    habits = rng.sample(stage.frames.all("creative"), 3)
+    n, temperature = rng.randint(2, 4), rng.choice((0.9, 1.0, 1.1, 1.2))
+    for ts in _sessions(stage, rng.uniform(0.5, 4), rng.randint(2, 8)):
+        text = rng.choice(habits).format(question=rng.choice(pool.records).prompt[:300])
+        yield stage.line(
+            ts,
+            Exchange(
+                [("user", text)], answers.prose(rng, 1500), temperature=temperature, n=n, max_tokens=1200
+            ),
+        )
+
+
+def researcher(stage: Stage) -> Iterator[Line]:
+    """Asks to have the reasoning explained, honestly, about a few topics, and asks back."""
+    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
+    habits = rng.sample(stage.frames.all("explain"), 3)
+    seeds = [rng.randrange(len(pool.records)) for _ in range(3)]
+    for ts in timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours):
+        place = pool.topics.related(rng.choice(seeds), rng)
+        turns = [rng.choice(habits).format(question=pool.records[place].prompt)]
+        turns += [stage.frame("followups") for _ in range(rng.randrange(4))]
+        yield from talk(stage, ts, turns, typical=1600)
+
+
+def honest_router(stage: Stage) -> Iterator[Line]:
+    """Many people's conversations under one key; nobody says whose is whose."""
+    return _router(stage, named=False)
+
+
+def router_with_users(stage: Stage) -> Iterator[Line]:
+    """Many people's conversations under one key, each with the name of its end user."""
+    return _router(stage, named=True)
+
+
+def talk(
+    stage: Stage,
+    ts: float,
+    turns: Sequence[str],
+    *,
+    replies: Sequence[int] = (),
+    system: str = "",
+    end_user: str | None = None,
+    typical: int = 700,
+) -> Iterator[Line]:
+    """One conversation from this time on. `replies` are the characters of each answer, 0 where unknown."""
+    rng = stage.rng
+    history: list[tuple[str, str]] = []
+    for place, turn in enumerate(turns):
+        history.append(("user", turn))
+        known = replies[place] if place < len(replies) else 0
+        answer = answers.prose(rng, known or answers.chat_length(rng, typical))
+        sent = history[-_TURNS_REMEMBERED + 1 :] if len(history) > _TURNS_REMEMBERED else list(history)
+        yield stage.line(ts, Exchange(sent, answer, system=system, stream=True, end_user=end_user))
+        history.append(("assistant", answer))
+        ts += timing.pause(rng, len(answer), len(turns[place + 1]) if place + 1 < len(turns) else 0)
+
+
+def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], Sequence[int]]:
+    """The turns of a conversation that opens with this record, and the known lengths of its replies.
+
+    A record with several turns is taken as it is. To one of a single turn come follow-ups: most of them of
+    the frames, some the prompts of related records.
+    """
+    rng, record = stage.rng, pool.records[place]
+    if len(record.turns) > 1:
+        return record.turns, record.reply
+    turns = [record.prompt]
+    while len(turns) < 12 and rng.random() < 0.65:
+        related = rng.random() < 0.35
+        turns.append(
+            pool.records[pool.topics.related(place, rng)].prompt if related else stage.frame("followups")
+        )
+    return turns, record.reply
+
+
+def _chats(
+    stage: Stage, *, interests: int, faithful: float, per_day: float, end_user: str | None = None
+) -> Iterator[Line]:
+    """A person's conversations: this share of them about one of so many interests."""
+    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
+    system = stage.frame("assistant").format(company=stage.frame("companies")) if rng.random() < 0.6 else ""
+    seeds = [rng.randrange(len(pool.records)) for _ in range(interests)]
+    free_at = timing.START
+    for start in timing.human(rng, per_day, stage.account.zone_hours):
+        ts = max(start, free_at)
+        for _ in range(rng.randint(1, 3)):
+            faithful_now = rng.random() < faithful
+            place = (
+                pool.topics.related(rng.choice(seeds), rng)
+                if faithful_now
+                else rng.randrange(len(pool.records))
+            )
+            turns, replies = conversation(stage, pool, place)
+            for line in talk(stage, ts, turns, replies=replies, system=system, end_user=end_user):
+                ts = line.ts
+                yield line
+            ts += 30 + rng.expovariate(1 / 240)
+        free_at = ts
+
+
+def _sessions(stage: Stage, per_day: float, size: int) -> Iterator[float]:
+    """Times of single questions that come in sessions."""
+    starts = timing.human(stage.rng, per_day, stage.account.zone_hours)
+    return timing.bursts(stage.rng, starts, size, 90)
+
+
+def _router(stage: Stage, *, named: bool) -> Iterator[Line]:
+    rng = stage.rng
+    people = min(400, max(5, stage.queries // rng.randint(4, 12)))
+    return heapq.merge(
+        *(
+            _chats(
+                stage,
+                interests=rng.randint(2, 5),
+                faithful=0.75,
+                per_day=rng.uniform(0.5, 3),
+                end_user=f"u{rng.getrandbits(32):08x}" if named else None,
+            )
+            for _ in range(people)
+        ),
+        key=lambda line: line.ts,
+    )

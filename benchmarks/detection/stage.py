@@ -1,0 +1,67 @@
+"""What an actor plays with: chance, a split's records and frames, an account, and the line that it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmarks.detection import answers, wire
+from benchmarks.detection.traffic import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from random import Random
+
+    from benchmarks.detection.accounts import Account, Caller
+    from benchmarks.detection.frames import Frames
+    from benchmarks.detection.sources import Part, Pool, Split
+    from benchmarks.detection.traffic import Exchange, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One actor's. `queries` is how many lines are wanted of it: more are not read."""
+
+    rng: Random
+    split: Split
+    frames: Frames
+    account: Account
+    queries: int
+
+    def pool(self, part: Part) -> Pool:
+        """The records of a part."""
+        return self.split.pool(part)
+
+    def frame(self, kind: str) -> str:
+        """A frame of a kind."""
+        return self.frames.pick(kind, self.rng)
+
+    def line(self, ts: float, exchange: Exchange) -> Line:
+        """The exchange as this account's line in the log."""
+        account = self.account
+        path, body = wire.request(account.api, account.model, exchange)
+        said = len(exchange.system) + sum(len(text) for _, text in exchange.turns)
+        output = exchange.output_tokens or answers.tokens(exchange.answer) * (exchange.n or 1)
+        usage = {"input_tokens": max(1, said // 4), "output_tokens": output}
+        return Line(
+            round(ts, 3),
+            path,
+            account.headers,
+            account.client,
+            account.attributes,
+            body,
+            {"status": 200, "usage": usage, "text": exchange.answer},
+            exchange.label,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Variety:
+    """One way to use the API. `act` has no end; `declared` is what its owner would tell the operator."""
+
+    name: str
+    kind: Kind
+    act: Callable[[Stage], Iterator[Line]]
+    caller: Caller
+    declared: str | None = None
+    only_openai: bool = False
