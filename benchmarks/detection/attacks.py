@@ -6,21 +6,32 @@ or all of them, in an order of its own, and begins again from the start when it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from benchmarks.detection import answers, timing
+from benchmarks.detection import answers, disguises, timing
 from benchmarks.detection.accounts import Caller
+from benchmarks.detection.frames import COERCION_LANGUAGES
 from benchmarks.detection.sources import Part
 from benchmarks.detection.stage import Variety
 from benchmarks.detection.traffic import Exchange
+from benchmarks.detection.twins import TWINS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.detection.sources import Record
     from benchmarks.detection.stage import Stage
     from benchmarks.detection.traffic import Line
+
+    Asking = Callable[[Stage], Iterator[Exchange]]
+    When = Callable[[Stage], Iterator[float]]
+
+SHARES = (5, 10, 25, 50)
+"""Per cent of attack in a stream that hides one."""
+
+_PARAPHRASES = 40
+_ONE_FIELD = frozenset({"gsm8k-train", "huatuo-zh"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +57,154 @@ def templated(stage: Stage) -> Iterator[Exchange]:
         yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
 
 
+def paraphrased(stage: Stage) -> Iterator[Exchange]:
+    """Each item in one of 40 wrappings."""
+    style, wrappings = _style(stage), [_wrapping(stage) for _ in range(_PARAPHRASES)]
+    for record in items(stage):
+        text = stage.rng.choice(wrappings).replace("{question}", record.prompt)
+        yield _ask(stage, record, text, style)
+
+
+def coercing(stage: Stage) -> Iterator[Exchange]:
+    """Demands the reasoning itself, in one language or in eight by turns."""
+    rng, style = stage.rng, _style(stage)
+    languages = COERCION_LANGUAGES if rng.random() < 0.5 else (rng.choice(COERCION_LANGUAGES),)
+    demands = [demand for language in languages for demand in stage.frames.all(f"coerce_{language}")]
+    if len(languages) == 1 or rng.random() < 0.5:
+        demands = [rng.choice(demands)]
+    for record in items(stage):
+        text = rng.choice(demands).replace("{question}", record.prompt)
+        yield _ask(stage, record, text, style, longer=3)
+
+
+def grading(stage: Stage) -> Iterator[Exchange]:
+    """The model as reward model, verifier or cleaner of traces, for another model's answers."""
+    rng, style, frame = stage.rng, _style(stage), stage.frame("grade")
+    for record in items(stage):
+        candidate = record.answer or answers.prose(rng, answers.chat_length(rng, 800))
+        text = frame.replace("{question}", record.prompt).replace("{answer}", candidate)
+        yield _ask(stage, record, text.replace("{other}", answers.prose(rng, len(candidate))), style)
+
+
+def resampling(stage: Stage) -> Iterator[Exchange]:
+    """Each item several times: repeated, with n = 8, or over a sweep of temperatures."""
+    rng, style, frame = (
+        stage.rng,
+        _style(stage),
+        _wrapping(stage) if stage.rng.random() < 0.5 else "{question}",
+    )
+    way, times = rng.choice(("repeat", "n", "sweep")), rng.randint(4, 8)
+    for record in items(stage):
+        text = frame.replace("{question}", record.prompt)
+        if way == "n":
+            yield replace(_ask(stage, record, text, style), n=8, temperature=1.0)
+            continue
+        for turn in range(times):
+            warmth = 1.0 if way == "repeat" else round(0.2 + 1.2 * turn / times, 2)
+            yield replace(_ask(stage, record, text, style), temperature=warmth, seed=turn)
+
+
+def logits(stage: Stage) -> Iterator[Exchange]:
+    """Wants probabilities: top log-probabilities of one token, or biases that lift one token after
+    another."""
+    rng, way, token = stage.rng, stage.rng.choice(("top", "bias", "both")), stage.rng.randrange(50_000)
+    top = rng.choice((5, 20))
+    fixed_prompt = rng.random() < 0.4
+    for number, record in enumerate(items(stage)):
+        if number == 0 or not fixed_prompt:
+            text = record.prompt
+        token += rng.randint(1, 40)
+        yield Exchange(
+            [("user", text)],
+            "the",
+            temperature=0.0,
+            max_tokens=1,
+            top_logprobs=None if way == "bias" else top,
+            logit_bias=None if way == "top" else {str(token + step): 100 for step in range(4)},
+            label="attack",
+        )
+
+
+def translated(stage: Stage) -> Iterator[Exchange]:
+    """Items in one language, answers wanted in another.
+
+    Nothing here translates: items in Chinese are taken as they are, where the side has any, others in
+    English.
+    """
+    style, frame = _style(stage), stage.frame("answer_in").replace("{language}", stage.frame("languages"))
+    foreign = [
+        records for records in stage.pool(Part.DISTILL).sources.values() if _chinese(records[0].prompt)
+    ]
+    for record in _over(stage, stage.rng.choice(foreign)) if foreign else items(stage):
+        yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
+
+
+def narrow(stage: Stage) -> Iterator[Exchange]:
+    """One field only: school mathematics or medicine, where the side has such a set, else its smallest
+    set."""
+    style, frame = _style(stage), _wrapping(stage) if stage.rng.random() < 0.5 else "{question}"
+    sources = stage.pool(Part.DISTILL).sources
+    named = [records for name, records in sources.items() if name in _ONE_FIELD]
+    for record in _over(stage, stage.rng.choice(named or [min(sources.values(), key=len)])):
+        yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
+
+
+def faking_history(stage: Stage) -> Iterator[Exchange]:
+    """Each item at the end of a conversation that never was: earlier items, with answers given or made up."""
+    rng, style, foreign = stage.rng, _style(stage), stage.rng.random() < 0.5
+    length = rng.randint(1, 5)
+    history: list[tuple[str, str]] = []
+    for record in items(stage):
+        asked = _ask(stage, record, record.prompt, style)
+        yield replace(asked, turns=[*history, *asked.turns])
+        answer = answers.prose(rng, len(asked.answer)) if foreign else asked.answer
+        history = [*history, *asked.turns, ("assistant", answer)][-2 * length :]
+
+
+def probing(stage: Stage) -> Iterator[Exchange]:
+    """Tries injections and jailbreaks, one after another."""
+    return _bare(stage, Part.JAILBREAK)
+
+
+def hazardous(stage: Stage) -> Iterator[Exchange]:
+    """Asks for what should not be answered."""
+    return _bare(stage, Part.HAZARD)
+
+
+def affixed(stage: Stage) -> Iterator[Exchange]:
+    """A fixed wrapping, and a fresh affix on each request."""
+    words = tuple(stage.frames.all("affixes"))
+    return _disguised(stage, disguises.affixed(stage.rng, words))
+
+
+def homoglyphs(stage: Stage) -> Iterator[Exchange]:
+    """Letters of other scripts that look the same."""
+    return _disguised(stage, disguises.look_alikes(stage.rng))
+
+
+def zero_width(stage: Stage) -> Iterator[Exchange]:
+    """Characters that nobody sees, between those that one does."""
+    return _disguised(stage, disguises.invisible(stage.rng))
+
+
+def encoded(encoding: str) -> Asking:
+    """Items in an encoding, with the instruction to decode it."""
+
+    def asking(stage: Stage) -> Iterator[Exchange]:
+        style, frame = _style(stage), stage.frame("decode").replace("{encoding}", encoding)
+        for record in items(stage):
+            text = frame.replace("{question}", disguises.ENCODINGS[encoding](record.prompt))
+            yield _ask(stage, record, text, style)
+
+    return asking
+
+
 def items(stage: Stage, part: Part = Part.DISTILL) -> Iterator[Record]:
     """The attacker's records, over and over."""
     rng, pool = stage.rng, stage.pool(part)
     large = [records for records in pool.sources.values() if len(records) >= stage.queries]
-    records = list(rng.choice(large) if large and rng.random() < 0.8 else pool.records)
-    while True:
-        rng.shuffle(records)
-        yield from records
+    records = rng.choice(large) if large and rng.random() < 0.8 else pool.records
+    return _over(stage, records)
 
 
 def fast(stage: Stage) -> Iterator[float]:
@@ -78,10 +229,11 @@ def _style(stage: Stage) -> Style:
     )
 
 
-def _ask(stage: Stage, record: Record, text: str, style: Style) -> Exchange:
+def _ask(stage: Stage, record: Record, text: str, style: Style, longer: int = 1) -> Exchange:
+    answer = answers.to(stage.rng, record, typical=1000)
     return Exchange(
         [("user", text)],
-        answers.to(stage.rng, record, typical=1000),
+        answer if longer == 1 else answers.prose(stage.rng, longer * len(answer)),
         system=style.system,
         temperature=style.temperature,
         max_tokens=style.max_tokens,
@@ -94,22 +246,77 @@ def _wrapping(stage: Stage) -> str:
     return stage.frame("wrap_form").replace("{who}", who).replace("{what}", what).strip()
 
 
-def _attack(
-    name: str,
-    asking: Callable[[Stage], Iterator[Exchange]],
-    when: Callable[[Stage], Iterator[float]],
-    *,
-    only_openai: bool = False,
-) -> Variety:
+def _over(stage: Stage, records: Sequence[Record]) -> Iterator[Record]:
+    """These records in an order of the attacker's own, again and again."""
+    order = list(records)
+    while True:
+        stage.rng.shuffle(order)
+        yield from order
+
+
+def _bare(stage: Stage, part: Part) -> Iterator[Exchange]:
+    style = _style(stage)
+    return (_ask(stage, record, record.prompt, style) for record in _over(stage, stage.pool(part).records))
+
+
+def _disguised(stage: Stage, disguise: disguises.Disguise) -> Iterator[Exchange]:
+    style, frame = _style(stage), _wrapping(stage) if stage.rng.random() < 0.5 else "{question}"
+    for record in items(stage):
+        yield _ask(stage, record, disguise(frame.replace("{question}", record.prompt)), style)
+
+
+def _chinese(text: str) -> bool:
+    return sum(character >= "\u3400" for character in text) > len(text) / 2
+
+
+def _attack(name: str, asking: Asking, when: When = fast, *, only_openai: bool = False) -> Variety:
     def act(stage: Stage) -> Iterator[Line]:
         return map(stage.line, when(stage), asking(stage))
 
     return Variety(name, "attack", act, Caller.PROGRAM, only_openai=only_openai)
 
 
+def _hidden(cover: Variety, share: int) -> Variety:
+    """An attack of which so many in a hundred requests consist, the others being the cover's own.
+
+    Between two requests of the cover come attacks, shortly after the first.
+    """
+
+    def act(stage: Stage) -> Iterator[Line]:
+        rng = stage.rng
+        asking = rng.choice((plain, templated, coercing))(stage)
+        last = timing.START
+        for line in cover.act(stage):
+            while rng.random() * 100 < share:
+                last += min(max(0.0, line.ts - last), rng.expovariate(1 / 40))
+                yield stage.line(last, next(asking))
+            last = line.ts
+            yield line
+
+    return Variety(f"hidden-{cover.name}-{share:02}", "attack", act, cover.caller)
+
+
+_COVERS = tuple(twin for twin in TWINS if twin.name in ("person", "router", "narrow-app"))
+
 ATTACKS: tuple[Variety, ...] = (
-    _attack("bulk", plain, fast),
+    _attack("bulk", plain),
     _attack("low-and-slow", plain, slow),
-    _attack("templated", templated, fast),
+    _attack("templated", templated),
     _attack("templated-slow", templated, slow),
+    _attack("paraphrased", paraphrased),
+    _attack("affixed", affixed),
+    _attack("homoglyph", homoglyphs),
+    _attack("zero-width", zero_width),
+    *(_attack(encoding, encoded(encoding)) for encoding in disguises.ENCODINGS),
+    _attack("translated", translated),
+    _attack("coercion", coercing),
+    _attack("coercion-slow", coercing, slow),
+    _attack("grading", grading),
+    _attack("resampling", resampling, only_openai=True),
+    _attack("logits", logits, only_openai=True),
+    _attack("narrow-domain", narrow),
+    _attack("fake-history", faking_history),
+    _attack("probe", probing),
+    _attack("hazard", hazardous),
+    *(_hidden(cover, share) for cover in _COVERS for share in SHARES),
 )

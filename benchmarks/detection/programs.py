@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import answers, timing
@@ -14,12 +16,23 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.sources import Pool
     from benchmarks.detection.stage import Stage
-    from benchmarks.detection.traffic import Line
+    from benchmarks.detection.traffic import Json, Line
 
 _LABELS = 8
 _DOCUMENT_CHARACTERS = 6_000
 _PASSAGES = 3
 _ANSWER_CHARACTERS = 300
+_LONGEST_TASK = 16
+_TOOLS: tuple[Json, ...] = (
+    {
+        "type": "function",
+        "function": {
+            "name": "run",
+            "description": "Run a command in the repository and return what it prints.",
+            "parameters": {"type": "object", "properties": {"command": {"type": "string"}}},
+        },
+    },
+)
 
 
 def narrow_app(stage: Stage) -> Iterator[Line]:
@@ -40,14 +53,16 @@ def narrow_app(stage: Stage) -> Iterator[Line]:
 def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
     """The same app, which sends the dialogue so far with each message."""
     rng, pool, system = stage.rng, stage.pool(Part.NARROW), _app_prompt(stage)
-    groups = list(pool.groups.values())
     free_at = timing.START
     for start in timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours):
         record = rng.choice(pool.records)
         turns = list(record.turns)
         if len(turns) == 1 and rng.random() < 0.7:
-            same = pool.groups[f"{record.source}/{record.group or ''}"] if len(groups) > 1 else pool.records
-            turns += [rng.choice(same).prompt for _ in range(rng.randint(1, 2))]
+            same = pool.groups[record.topic]
+            turns += [
+                rng.choice(same).prompt if len(same) > 1 else stage.frame("followups")
+                for _ in range(rng.randint(1, 2))
+            ]
         for line in talk(stage, max(start, free_at), turns, system=system, typical=150):
             free_at = line.ts
             yield line
@@ -108,6 +123,71 @@ def retrieval_app(stage: Stage) -> Iterator[Line]:
         text = frame.format(context=context, question=pool.records[place].prompt)
         answer = answers.prose(rng, answers.chat_length(rng, 400))
         yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=temperature))
+
+
+def evaluation(stage: Stage) -> Iterator[Line]:
+    """The same questions every night, in one few-shot template, temperature 0."""
+    rng = stage.rng
+    pool = stage.pool(Part.EVALUATION if rng.random() < 0.75 else Part.DISTILL)
+    groups = rng.sample(list(pool.groups.values()), min(len(pool.groups), rng.randint(1, 3)))
+    questions = [record for group in groups for record in group[: rng.randint(40, 250)]]
+    frame, cap = stage.frame("evaluate"), rng.choice((16, 64, 512))
+    shots = "\n\n".join(
+        f"{record.prompt[:400]}\n{record.answer or answers.fixed(place, 60)}"
+        for place, record in enumerate(questions[:3])
+    )
+    hour = rng.choice((1, 2, 3, 4, 22))
+    times = timing.runs(rng, len(questions), rng.uniform(0.2, 3), hour=hour)
+    for ts, record in zip(times, cycle(questions), strict=False):
+        text = frame.replace("{shots}", shots).replace("{question}", record.prompt)
+        answer = answers.prose(rng, rng.randint(8, 4 * cap))
+        yield stage.line(ts, Exchange([("user", text)], answer, temperature=0.0, max_tokens=cap, seed=1))
+
+
+def judge(stage: Stage) -> Iterator[Line]:
+    """A rubric wrapped round questions and the product's own answers; a mark comes back."""
+    rng, frame = stage.rng, stage.frame("judge")
+    records = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW))).records
+    times = timing.runs(rng, rng.randint(50, 400), rng.uniform(0.3, 3), hour=rng.uniform(0, 23))
+    for ts in times:
+        record = rng.choice(records)
+        answer = record.answer or answers.prose(rng, answers.chat_length(rng, 500))
+        text = frame.replace("{question}", record.prompt).replace("{answer}", answer)
+        verdict = answers.prose(rng, rng.choice((2, 4, 120)))
+        yield stage.line(ts, Exchange([("user", text)], verdict, temperature=0.0, max_tokens=128))
+
+
+def continuous_integration(stage: Stage) -> Iterator[Line]:
+    """The same few dozen prompts at every push, at the hours at which people push."""
+    rng = stage.rng
+    pool = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW)))
+    prompts = rng.choices(pool.records, k=rng.randint(24, 60))
+    system = _app_prompt(stage) if rng.random() < 0.5 else ""
+    pushes = timing.human(rng, rng.uniform(2, 25), stage.account.zone_hours)
+    times = timing.bursts(rng, pushes, len(prompts), rng.uniform(0.1, 2))
+    for ts, record in zip(times, cycle(prompts), strict=False):
+        answer = answers.to(rng, record, typical=300)
+        turns = [("user", record.prompt)]
+        yield stage.line(ts, Exchange(turns, answer, system=system, temperature=0.0, seed=7, max_tokens=256))
+
+
+def coding_agent(stage: Stage) -> Iterator[Line]:
+    """One system prompt, tools, and a context that grows with every result until the task is done."""
+    rng = stage.rng
+    system, records = stage.frame("agent"), stage.pool(Part.PEOPLE).records
+    free_at = timing.START
+    for start in timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours):
+        ts = max(start, free_at)
+        task = stage.frame("tasks") if rng.random() < 0.5 else rng.choice(records).prompt[:2000]
+        turns = [("user", f"{task}\n\n{answers.listing(rng, 400)}")]
+        for _ in range(rng.randint(3, _LONGEST_TASK)):
+            call = json.dumps({"command": answers.listing(rng, rng.randint(20, 160))})
+            yield stage.line(ts, Exchange(list(turns), call, system=system, tools=_TOOLS, stream=True))
+            ts += 2 + rng.expovariate(1 / 8)
+            turns += [("call", call), ("tool", answers.listing(rng, rng.randint(60, 1200)))]
+        done = answers.prose(rng, 500)
+        yield stage.line(ts, Exchange(turns, done, system=system, tools=_TOOLS, stream=True))
+        free_at = ts + 60
 
 
 def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:

@@ -110,6 +110,11 @@ class Record:
         """The first turn."""
         return self.turns[0]
 
+    @property
+    def topic(self) -> str:
+        """Its group, with the source that it is a group of."""
+        return f"{self.source}/{self.group or ''}"
+
 
 class Pool:
     """The records of one part, with what belongs together among them."""
@@ -125,7 +130,7 @@ class Pool:
     @cached_property
     def groups(self) -> Mapping[str, Sequence[Record]]:
         """By group of a source; records without a group are one group of their source."""
-        return _grouped(self.records, lambda record: f"{record.source}/{record.group or ''}")
+        return _grouped(self.records, lambda record: record.topic)
 
     @cached_property
     def topics(self) -> Topics:

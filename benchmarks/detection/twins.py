@@ -32,5 +32,9 @@ _PROGRAMS = (
     Variety("batch-summariser", "benign", programs.batch_summariser, Caller.PROGRAM),
     Variety("batch-extractor", "benign", programs.batch_extractor, Caller.PROGRAM),
     Variety("rag-app", "benign", programs.retrieval_app, Caller.PROGRAM),
+    Variety("evaluation", "benign", programs.evaluation, Caller.PROGRAM, declared="evaluation"),
+    Variety("judge", "benign", programs.judge, Caller.PROGRAM, declared="judge"),
+    Variety("ci", "benign", programs.continuous_integration, Caller.PROGRAM),
+    Variety("coding-agent", "benign", programs.coding_agent, Caller.PROGRAM, only_openai=True),
 )
 TWINS: tuple[Variety, ...] = (*_PEOPLE, *_PROGRAMS)
