@@ -99,11 +99,13 @@ _DEEDS = (
 _SYLLABLES = ("ta", "ve", "lo", "mi", "ru", "ka", "no", "se", "da", "fi", "zu", "pe", "go", "li", "ba", "ny")
 _NAMES = 400_000
 _SLOT = "§"
+_FIRST_IDEOGRAPH = "\u3400"
+_BYTES_AN_IDEOGRAPH = 3
 
 
 def tokens(text: str) -> int:
     """About how many tokens a text has: a quarter of its bytes."""
-    return max(1, len(text.encode("utf-8", "surrogatepass")) // 4)
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 def prose(rng: Random, characters: int) -> str:
@@ -126,6 +128,10 @@ def to(rng: Random, record: Record, turn: int = 0, *, typical: int = 700) -> str
     if turn == 0 and record.answer:
         return record.answer
     known = record.reply[turn] if turn < len(record.reply) else 0
+    if known and record.prompt[0] >= _FIRST_IDEOGRAPH:
+        known *= (
+            _BYTES_AN_IDEOGRAPH  # the made-up answer is in English, and has as many tokens as the real one
+        )
     return prose(rng, known or chat_length(rng, typical))
 
 

@@ -7,6 +7,7 @@ or all of them, in an order of its own, and begins again from the start when it 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import answers, disguises, timing
@@ -31,6 +32,7 @@ SHARES = (5, 10, 25, 50)
 """Per cent of attack in a stream that hides one."""
 
 _PARAPHRASES = 40
+_IN_ORDER = 0.3
 _ONE_FIELD = frozenset({"gsm8k-train", "huatuo-zh"})
 
 
@@ -192,19 +194,22 @@ def encoded(encoding: str) -> Asking:
 
     def asking(stage: Stage) -> Iterator[Exchange]:
         style, frame = _style(stage), stage.frame("decode").replace("{encoding}", encoding)
-        for record in items(stage):
+        for record in items(stage, latin=encoding == "rot13"):
             text = frame.replace("{question}", disguises.ENCODINGS[encoding](record.prompt))
             yield _ask(stage, record, text, style)
 
     return asking
 
 
-def items(stage: Stage, part: Part = Part.DISTILL) -> Iterator[Record]:
-    """The attacker's records, over and over."""
-    rng, pool = stage.rng, stage.pool(part)
-    large = [records for records in pool.sources.values() if len(records) >= stage.queries]
-    records = rng.choice(large) if large and rng.random() < 0.8 else pool.records
-    return _over(stage, records)
+def items(stage: Stage, *, latin: bool = False) -> Iterator[Record]:
+    """The attacker's records, over and over. `latin` leaves out what is in Chinese."""
+    rng = stage.rng
+    sources = stage.pool(Part.DISTILL).sources.values()
+    sets = [records for records in sources if not (latin and _chinese(records[0].prompt))]
+    large = [records for records in sets if len(records) >= stage.queries]
+    if large and rng.random() < 0.8:
+        return _over(stage, rng.choice(large))
+    return _over(stage, [record for records in sets for record in records])
 
 
 def fast(stage: Stage) -> Iterator[float]:
@@ -223,7 +228,7 @@ def slow(stage: Stage) -> Iterator[float]:
 def _style(stage: Stage) -> Style:
     rng = stage.rng
     return Style(
-        stage.frame("assistant").format(company=stage.frame("companies")) if rng.random() < 0.3 else "",
+        stage.prompt("assistant") if rng.random() < 0.3 else "",
         rng.choice((None, 0.0, 0.7, 1.0)),
         rng.choice((None, 1024, 2048, 4096)),
     )
@@ -247,11 +252,16 @@ def _wrapping(stage: Stage) -> str:
 
 
 def _over(stage: Stage, records: Sequence[Record]) -> Iterator[Record]:
-    """These records in an order of the attacker's own, again and again."""
-    order = list(records)
+    """These records, each once a round: as they are filed, or (more often) with a stride that mixes them."""
+    rng, number = stage.rng, len(records)
+    place = rng.randrange(number)
     while True:
-        stage.rng.shuffle(order)
-        yield from order
+        stride = 1 if rng.random() < _IN_ORDER else rng.randrange(1, number + 1)
+        while gcd(stride, number) > 1:
+            stride += 1
+        for _ in range(number):
+            place = (place + stride) % number
+            yield records[place]
 
 
 def _bare(stage: Stage, part: Part) -> Iterator[Exchange]:
@@ -261,7 +271,7 @@ def _bare(stage: Stage, part: Part) -> Iterator[Exchange]:
 
 def _disguised(stage: Stage, disguise: disguises.Disguise) -> Iterator[Exchange]:
     style, frame = _style(stage), _wrapping(stage) if stage.rng.random() < 0.5 else "{question}"
-    for record in items(stage):
+    for record in items(stage, latin=True):
         yield _ask(stage, record, disguise(frame.replace("{question}", record.prompt)), style)
 
 

@@ -23,6 +23,11 @@ class Frames:
         first = 0 if side is Side.CALIBRATION else 1
         self._lists = {kind: tuple(texts[first::2]) for kind, texts in _texts().items()}
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What there are frames of."""
+        return frozenset(self._lists)
+
     def all(self, kind: str) -> Sequence[str]:
         """The side's frames of a kind, in a fixed order."""
         return self._lists[kind]

@@ -10,7 +10,7 @@ from benchmarks.detection.sources import Part
 from benchmarks.detection.traffic import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.detection.sources import Pool
     from benchmarks.detection.stage import Stage
@@ -30,10 +30,15 @@ def power_user(stage: Stage) -> Iterator[Line]:
     return _chats(stage, interests=60, faithful=0.4, per_day=stage.rng.uniform(8, 25))
 
 
+def provocative_person(stage: Stage) -> Iterator[Line]:
+    """A person who tries what the model will put up with: rude, worrying, and no distiller."""
+    return _chats(stage, interests=3, faithful=0.5, per_day=stage.rng.uniform(0.4, 3), part=Part.PROVOCATIVE)
+
+
 def single_turn_person(stage: Stage) -> Iterator[Line]:
     """One question now and then, nothing to do with the last one, never a follow-up."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    system = stage.frame("assistant") if rng.random() < 0.5 else ""
+    system = stage.prompt("assistant") if rng.random() < 0.5 else ""
     for ts in timing.human(rng, rng.uniform(1, 8), stage.account.zone_hours):
         record = rng.choice(pool.records)
         yield stage.line(
@@ -50,7 +55,9 @@ def interpreter(stage: Stage) -> Iterator[Line]:
         frame = rng.choice(habits)
         yield stage.line(
             ts,
-            Exchange([("user", frame.format(question=text))], answers.prose(rng, len(text)), stream=True),
+            Exchange(
+                [("user", frame.replace("{question}", text))], answers.prose(rng, len(text)), stream=True
+            ),
         )
 
 
@@ -60,7 +67,7 @@ def creative_writer(stage: Stage) -> Iterator[Line]:
     habits = rng.sample(stage.frames.all("creative"), 3)
     n, temperature = rng.randint(2, 4), rng.choice((0.9, 1.0, 1.1, 1.2))
     for ts in _sessions(stage, rng.uniform(0.5, 4), rng.randint(2, 8)):
-        text = rng.choice(habits).format(question=rng.choice(pool.records).prompt[:300])
+        text = rng.choice(habits).replace("{question}", rng.choice(pool.records).prompt[:300])
         yield stage.line(
             ts,
             Exchange(
@@ -73,12 +80,15 @@ def researcher(stage: Stage) -> Iterator[Line]:
     """Asks to have the reasoning explained, honestly, about a few topics, and asks back."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
     habits = rng.sample(stage.frames.all("explain"), 3)
-    seeds = [rng.randrange(len(pool.records)) for _ in range(3)]
-    for ts in timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours):
+    seeds = rng.choices(pool.topics.connected, k=3)
+
+    def discuss(ts: float) -> Iterator[Line]:
         place = pool.topics.related(rng.choice(seeds), rng)
-        turns = [rng.choice(habits).format(question=pool.records[place].prompt)]
+        turns = [rng.choice(habits).replace("{question}", pool.records[place].prompt)]
         turns += [stage.frame("followups") for _ in range(rng.randrange(4))]
-        yield from talk(stage, ts, turns, typical=1600)
+        return talk(stage, ts, turns, typical=1600)
+
+    return in_turn(timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours), discuss)
 
 
 def honest_router(stage: Stage) -> Iterator[Line]:
@@ -114,6 +124,15 @@ def talk(
         ts += timing.pause(rng, len(answer), len(turns[place + 1]) if place + 1 < len(turns) else 0)
 
 
+def in_turn(starts: Iterator[float], hold: Callable[[float], Iterator[Line]]) -> Iterator[Line]:
+    """Conversations that begin at these times, or when the one before is over."""
+    free_at = timing.START
+    for start in starts:
+        for line in hold(max(start, free_at)):
+            free_at = line.ts
+            yield line
+
+
 def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], Sequence[int]]:
     """The turns of a conversation that opens with this record, and the known lengths of its replies.
 
@@ -133,20 +152,24 @@ def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], S
 
 
 def _chats(
-    stage: Stage, *, interests: int, faithful: float, per_day: float, end_user: str | None = None
+    stage: Stage,
+    *,
+    interests: int,
+    faithful: float,
+    per_day: float,
+    part: Part = Part.PEOPLE,
+    end_user: str | None = None,
 ) -> Iterator[Line]:
     """A person's conversations: this share of them about one of so many interests."""
-    rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    system = stage.frame("assistant").format(company=stage.frame("companies")) if rng.random() < 0.6 else ""
-    seeds = [rng.randrange(len(pool.records)) for _ in range(interests)]
-    free_at = timing.START
-    for start in timing.human(rng, per_day, stage.account.zone_hours):
-        ts = max(start, free_at)
+    rng, pool = stage.rng, stage.pool(part)
+    system = stage.prompt("assistant") if rng.random() < 0.6 else ""
+    seeds = rng.choices(pool.topics.connected, k=interests)
+
+    def session(ts: float) -> Iterator[Line]:
         for _ in range(rng.randint(1, 3)):
-            faithful_now = rng.random() < faithful
             place = (
                 pool.topics.related(rng.choice(seeds), rng)
-                if faithful_now
+                if rng.random() < faithful
                 else rng.randrange(len(pool.records))
             )
             turns, replies = conversation(stage, pool, place)
@@ -154,7 +177,8 @@ def _chats(
                 ts = line.ts
                 yield line
             ts += 30 + rng.expovariate(1 / 240)
-        free_at = ts
+
+    return in_turn(timing.human(rng, per_day, stage.account.zone_hours), session)
 
 
 def _sessions(stage: Stage, per_day: float, size: int) -> Iterator[float]:

@@ -7,7 +7,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import answers, timing
-from benchmarks.detection.people import talk
+from benchmarks.detection.people import in_turn, talk
 from benchmarks.detection.sources import Part
 from benchmarks.detection.traffic import Exchange
 
@@ -37,7 +37,7 @@ _TOOLS: tuple[Json, ...] = (
 
 def narrow_app(stage: Stage) -> Iterator[Line]:
     """An app with a system prompt of its own; each message by itself."""
-    rng, pool, system = stage.rng, stage.pool(Part.NARROW), _app_prompt(stage)
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
     temperature, cap = rng.choice((None, 0.2, 0.3, 0.7)), rng.choice((None, 200, 300, 512))
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
@@ -52,9 +52,9 @@ def narrow_app(stage: Stage) -> Iterator[Line]:
 
 def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
     """The same app, which sends the dialogue so far with each message."""
-    rng, pool, system = stage.rng, stage.pool(Part.NARROW), _app_prompt(stage)
-    free_at = timing.START
-    for start in timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours):
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+
+    def dialogue(ts: float) -> Iterator[Line]:
         record = rng.choice(pool.records)
         turns = list(record.turns)
         if len(turns) == 1 and rng.random() < 0.7:
@@ -63,14 +63,14 @@ def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
                 rng.choice(same).prompt if len(same) > 1 else stage.frame("followups")
                 for _ in range(rng.randint(1, 2))
             ]
-        for line in talk(stage, max(start, free_at), turns, system=system, typical=150):
-            free_at = line.ts
-            yield line
+        return talk(stage, ts, turns, system=system, typical=150)
+
+    return in_turn(timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours), dialogue)
 
 
 def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
     """The same app without a system prompt: its instructions stand before the customer's text."""
-    rng, pool, system = stage.rng, stage.pool(Part.NARROW), _app_prompt(stage)
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
     mark = rng.choice(("Customer: ", "Message: ", "<message>", "---\n", "They write: "))
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
@@ -115,12 +115,12 @@ def retrieval_app(stage: Stage) -> Iterator[Line]:
     rng = stage.rng
     pool = stage.pool(Part.NARROW if rng.random() < 0.5 else Part.PEOPLE)
     frame, temperature = stage.frame("rag"), rng.choice((0.0, 0.1, 0.3))
-    system = _app_prompt(stage) if rng.random() < 0.5 else ""
+    system = stage.prompt("app") if rng.random() < 0.5 else ""
     for ts in timing.human(rng, rng.uniform(50, 1000), stage.account.zone_hours):
         place = rng.randrange(len(pool.records))
         found = [pool.topics.related(place, rng) for _ in range(_PASSAGES)]
         context = "\n\n".join(f"[{rank}] {_passage(pool, at)}" for rank, at in enumerate(found, 1))
-        text = frame.format(context=context, question=pool.records[place].prompt)
+        text = frame.replace("{context}", context).replace("{question}", pool.records[place].prompt)
         answer = answers.prose(rng, answers.chat_length(rng, 400))
         yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=temperature))
 
@@ -162,7 +162,7 @@ def continuous_integration(stage: Stage) -> Iterator[Line]:
     rng = stage.rng
     pool = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW)))
     prompts = rng.choices(pool.records, k=rng.randint(24, 60))
-    system = _app_prompt(stage) if rng.random() < 0.5 else ""
+    system = stage.prompt("app") if rng.random() < 0.5 else ""
     pushes = timing.human(rng, rng.uniform(2, 25), stage.account.zone_hours)
     times = timing.bursts(rng, pushes, len(prompts), rng.uniform(0.1, 2))
     for ts, record in zip(times, cycle(prompts), strict=False):
@@ -175,9 +175,8 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
     """One system prompt, tools, and a context that grows with every result until the task is done."""
     rng = stage.rng
     system, records = stage.frame("agent"), stage.pool(Part.PEOPLE).records
-    free_at = timing.START
-    for start in timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours):
-        ts = max(start, free_at)
+
+    def work(ts: float) -> Iterator[Line]:
         task = stage.frame("tasks") if rng.random() < 0.5 else rng.choice(records).prompt[:2000]
         turns = [("user", f"{task}\n\n{answers.listing(rng, 400)}")]
         for _ in range(rng.randint(3, _LONGEST_TASK)):
@@ -187,7 +186,8 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
             turns += [("call", call), ("tool", answers.listing(rng, rng.randint(60, 1200)))]
         done = answers.prose(rng, 500)
         yield stage.line(ts, Exchange(turns, done, system=system, tools=_TOOLS, stream=True))
-        free_at = ts + 60
+
+    return in_turn(timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours), work)
 
 
 def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
@@ -206,7 +206,3 @@ def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
 def _passage(pool: Pool, place: int) -> str:
     """What the knowledge base has about a record: the question and a made-up answer, the same every time."""
     return f"{pool.records[place].prompt[:800]}\n{answers.fixed(place, _ANSWER_CHARACTERS)}"
-
-
-def _app_prompt(stage: Stage) -> str:
-    return stage.frame("app").format(company=stage.frame("companies"))

@@ -6,7 +6,8 @@ A folder holds `NAME.jsonl.gz` files, one source each, one record a line: `sourc
 `answer` (the first reply). A source belongs to one side whole:
 
     part                calibration                           judging
-    people              dolly-3k, chat-evals, oasst-sample    arena-hard, hh-rlhf-harmless
+    people              dolly-3k, oasst-sample                arena-hard, chat-evals
+    provocative people  hh-rlhf-harmless *                    hh-rlhf-harmless *
     narrow app          banking77                             taskmaster4
     documents           what is long among a side's people; several short messages make one document
     retrieval           what a side's people and apps asked, with made-up answers
@@ -61,6 +62,7 @@ class Part(StrEnum):
     """What a source can play."""
 
     PEOPLE = "people"
+    PROVOCATIVE = "provocative"
     NARROW = "narrow"
     EVALUATION = "evaluation"
     DISTILL = "distill"
@@ -70,21 +72,22 @@ class Part(StrEnum):
 
 SIDES: Mapping[Side, frozenset[str]] = {
     Side.CALIBRATION: frozenset(
-        {"dolly-3k", "chat-evals", "oasst-sample", "banking77", "instruct-demos", "seed-tasks", "gsm8k-train"}
+        {"dolly-3k", "oasst-sample", "banking77", "instruct-demos", "seed-tasks", "gsm8k-train"}
     ),
     Side.JUDGING: frozenset(
-        {"arena-hard", "hh-rlhf-harmless", "taskmaster4", "gpteacher", "gpteacher-tools", "huatuo-zh"}
+        {"arena-hard", "chat-evals", "taskmaster4", "gpteacher", "gpteacher-tools", "huatuo-zh"}
     ),
 }
 """The sources that lie on one side whole."""
 
-SHARED = frozenset({"bbh", "purplellama-injection", "ailuminate-en"})
+SHARED = frozenset({"bbh", "hh-rlhf-harmless", "purplellama-injection", "ailuminate-en"})
 """The only ones of their part, divided by group."""
 
 _PARTS: Mapping[str, tuple[Part, ...]] = {
     "banking77": (Part.NARROW,),
     "taskmaster4": (Part.NARROW,),
     "bbh": (Part.EVALUATION,),
+    "hh-rlhf-harmless": (Part.PROVOCATIVE,),
     "arena-hard": (Part.PEOPLE, Part.EVALUATION),
 }
 _PARTS_BY_KIND = {

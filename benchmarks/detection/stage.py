@@ -36,13 +36,17 @@ class Stage:
         """A frame of a kind."""
         return self.frames.pick(kind, self.rng)
 
+    def prompt(self, kind: str) -> str:
+        """A frame of a kind, spoken in the name of a company."""
+        return self.frame(kind).replace("{company}", self.frame("companies"))
+
     def line(self, ts: float, exchange: Exchange) -> Line:
         """The exchange as this account's line in the log."""
         account = self.account
         path, body = wire.request(account.api, account.model, exchange)
-        said = len(exchange.system) + sum(len(text) for _, text in exchange.turns)
+        said = answers.tokens(exchange.system) + sum(answers.tokens(text) for _, text in exchange.turns)
         output = exchange.output_tokens or answers.tokens(exchange.answer) * (exchange.n or 1)
-        usage = {"input_tokens": max(1, said // 4), "output_tokens": output}
+        usage = {"input_tokens": said, "output_tokens": output}
         return Line(
             round(ts, 3),
             path,

@@ -21,7 +21,10 @@ _WIDEST_SHARE = 0.01
 
 
 class Topics:
-    """An index of rare words over texts, which are known by their places."""
+    """An index of rare words over texts, which are known by their places.
+
+    `connected` are the texts that are related to another (all of them where none is).
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         words = [sorted(set(_WORD.findall(text.casefold())[:_WORDS_READ])) for text in texts]
@@ -32,6 +35,10 @@ class Topics:
         most = max(8, int(len(texts) * _WIDEST_SHARE))
         self._places = {word: where for word, where in places.items() if 2 <= len(where) <= most}
         self._words = [[word for word in found if word in self._places] for found in words]
+
+        self.connected = [place for place, found in enumerate(self._words) if found] or list(
+            range(len(texts))
+        )
 
     def related(self, place: int, rng: Random) -> int:
         """The place of a text on the topic of this one; any text's where nothing is related to it."""

@@ -9,6 +9,7 @@ from benchmarks.detection.stage import Variety
 _PEOPLE = (
     Variety("person", "benign", people.person, Caller.PERSON),
     Variety("single-turn-person", "benign", people.single_turn_person, Caller.PERSON),
+    Variety("provocative-person", "benign", people.provocative_person, Caller.PERSON),
     Variety("power-user", "benign", people.power_user, Caller.PERSON),
     Variety("interpreter", "benign", people.interpreter, Caller.PERSON),
     Variety("creative-writer", "benign", people.creative_writer, Caller.PERSON, only_openai=True),

@@ -28,7 +28,8 @@ def request(api: Api, model: str, exchange: Exchange) -> tuple[str, Json]:
         case Api.ANTHROPIC:
             return "/v1/messages", _anthropic(model, exchange)
         case Api.GEMINI:
-            return f"/v1beta/models/{model}:generateContent", _gemini(exchange)
+            method = "streamGenerateContent" if exchange.stream else "generateContent"
+            return f"/v1beta/models/{model}:{method}", _gemini(exchange)
         case Api.OLLAMA:
             return "/api/chat", _ollama(model, exchange)
 
