@@ -57,7 +57,7 @@ class _Lines:
     def stage(self) -> Stage:
         rng = Random(self.seed)
         account = open_account(rng, self.variety.caller, only_openai=self.variety.only_openai)
-        return Stage(rng, self.split, self.frames, account, self.queries)
+        return Stage(rng, rng, self.split, self.frames, account, self.queries)
 
     def __iter__(self) -> Iterator[Line]:
         return islice(self.variety.act(self.stage()), self.queries)

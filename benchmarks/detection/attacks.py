@@ -69,13 +69,13 @@ def paraphrased(stage: Stage) -> Iterator[Exchange]:
 
 def coercing(stage: Stage) -> Iterator[Exchange]:
     """Demands the reasoning itself, in one language or in eight by turns."""
-    rng, style = stage.rng, _style(stage)
-    languages = COERCION_LANGUAGES if rng.random() < 0.5 else (rng.choice(COERCION_LANGUAGES),)
+    plan, style = stage.plan, _style(stage)
+    languages = COERCION_LANGUAGES if plan.random() < 0.5 else (plan.choice(COERCION_LANGUAGES),)
     demands = [demand for language in languages for demand in stage.frames.all(f"coerce_{language}")]
-    if len(languages) == 1 or rng.random() < 0.5:
-        demands = [rng.choice(demands)]
+    if len(languages) == 1:
+        demands = [plan.choice(demands)]
     for record in items(stage):
-        text = rng.choice(demands).replace("{question}", record.prompt)
+        text = stage.rng.choice(demands).replace("{question}", record.prompt)
         yield _ask(stage, record, text, style, longer=3)
 
 
@@ -90,12 +90,8 @@ def grading(stage: Stage) -> Iterator[Exchange]:
 
 def resampling(stage: Stage) -> Iterator[Exchange]:
     """Each item several times: repeated, with n = 8, or over a sweep of temperatures."""
-    rng, style, frame = (
-        stage.rng,
-        _style(stage),
-        _wrapping(stage) if stage.rng.random() < 0.5 else "{question}",
-    )
-    way, times = rng.choice(("repeat", "n", "sweep")), rng.randint(4, 8)
+    style, frame = _style(stage), _perhaps_wrapping(stage)
+    way, times = stage.plan.choice(("repeat", "n", "sweep")), stage.plan.randint(4, 8)
     for record in items(stage):
         text = frame.replace("{question}", record.prompt)
         if way == "n":
@@ -107,11 +103,10 @@ def resampling(stage: Stage) -> Iterator[Exchange]:
 
 
 def logits(stage: Stage) -> Iterator[Exchange]:
-    """Wants probabilities: top log-probabilities of one token, or biases that lift one token after
-    another."""
-    rng, way, token = stage.rng, stage.rng.choice(("top", "bias", "both")), stage.rng.randrange(50_000)
-    top = rng.choice((5, 20))
-    fixed_prompt = rng.random() < 0.4
+    """Wants probabilities: the top ones of one token, or biases that lift one token after another."""
+    rng, plan = stage.rng, stage.plan
+    way, top, fixed_prompt = plan.choice(("top", "bias", "both")), plan.choice((5, 20)), plan.random() < 0.4
+    token = rng.randrange(50_000)
     for number, record in enumerate(items(stage)):
         if number == 0 or not fixed_prompt:
             text = record.prompt
@@ -130,31 +125,29 @@ def logits(stage: Stage) -> Iterator[Exchange]:
 def translated(stage: Stage) -> Iterator[Exchange]:
     """Items in one language, answers wanted in another.
 
-    Nothing here translates: items in Chinese are taken as they are, where the side has any, others in
-    English.
+    Nothing here translates: where the side has items in Chinese, those are taken; else they are in English.
     """
     style, frame = _style(stage), stage.frame("answer_in").replace("{language}", stage.frame("languages"))
     foreign = [
         records for records in stage.pool(Part.DISTILL).sources.values() if _chinese(records[0].prompt)
     ]
-    for record in _over(stage, stage.rng.choice(foreign)) if foreign else items(stage):
+    for record in _over(stage, stage.plan.choice(foreign)) if foreign else items(stage):
         yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
 
 
 def narrow(stage: Stage) -> Iterator[Exchange]:
-    """One field only: school mathematics or medicine, where the side has such a set, else its smallest
-    set."""
-    style, frame = _style(stage), _wrapping(stage) if stage.rng.random() < 0.5 else "{question}"
+    """One field only: school mathematics or medicine, or the smallest set of a side that has neither."""
+    style, frame = _style(stage), _perhaps_wrapping(stage)
     sources = stage.pool(Part.DISTILL).sources
     named = [records for name, records in sources.items() if name in _ONE_FIELD]
-    for record in _over(stage, stage.rng.choice(named or [min(sources.values(), key=len)])):
+    for record in _over(stage, stage.plan.choice(named or [min(sources.values(), key=len)])):
         yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
 
 
 def faking_history(stage: Stage) -> Iterator[Exchange]:
     """Each item at the end of a conversation that never was: earlier items, with answers given or made up."""
-    rng, style, foreign = stage.rng, _style(stage), stage.rng.random() < 0.5
-    length = rng.randint(1, 5)
+    rng, style, foreign = stage.rng, _style(stage), stage.plan.random() < 0.5
+    length = stage.plan.randint(1, 5)
     history: list[tuple[str, str]] = []
     for record in items(stage):
         asked = _ask(stage, record, record.prompt, style)
@@ -181,7 +174,7 @@ def affixed(stage: Stage) -> Iterator[Exchange]:
 
 def homoglyphs(stage: Stage) -> Iterator[Exchange]:
     """Letters of other scripts that look the same."""
-    return _disguised(stage, disguises.look_alikes(stage.rng))
+    return _disguised(stage, disguises.look_alikes(stage.plan))
 
 
 def zero_width(stage: Stage) -> Iterator[Exchange]:
@@ -203,34 +196,38 @@ def encoded(encoding: str) -> Asking:
 
 def items(stage: Stage, *, latin: bool = False) -> Iterator[Record]:
     """The attacker's records, over and over. `latin` leaves out what is in Chinese."""
-    rng = stage.rng
     sources = stage.pool(Part.DISTILL).sources.values()
     sets = [records for records in sources if not (latin and _chinese(records[0].prompt))]
     large = [records for records in sets if len(records) >= stage.queries]
-    if large and rng.random() < 0.8:
-        return _over(stage, rng.choice(large))
+    if large and stage.plan.random() < 0.8:
+        return _over(stage, stage.plan.choice(large))
     return _over(stage, [record for records in sets for record in records])
 
 
 def fast(stage: Stage) -> Iterator[float]:
-    """Thousands a day, all day."""
-    return timing.poisson(stage.rng, stage.rng.uniform(1_000, 20_000))
+    """Hundreds to thousands a day: round the clock, or at the hours at which people work."""
+    rng = stage.rng
+    per_day = 300 * (20_000 / 300) ** rng.random()
+    if stage.plan.random() < 0.6:
+        return timing.poisson(rng, per_day)
+    return timing.human(rng, per_day, stage.account.zone_hours)
 
 
 def slow(stage: Stage) -> Iterator[float]:
     """6 to 30 a day, as the accounts of the published campaigns do."""
-    per_day, rng = stage.rng.uniform(6, 30), stage.rng
-    if rng.random() < 0.5:
+    rng = stage.rng
+    per_day = rng.uniform(6, 30)
+    if stage.plan.random() < 0.5:
         return timing.steady(rng, per_day)
     return timing.human(rng, per_day, stage.account.zone_hours)
 
 
 def _style(stage: Stage) -> Style:
-    rng = stage.rng
+    plan = stage.plan
     return Style(
-        stage.prompt("assistant") if rng.random() < 0.3 else "",
-        rng.choice((None, 0.0, 0.7, 1.0)),
-        rng.choice((None, 1024, 2048, 4096)),
+        stage.prompt("assistant") if plan.random() < 0.3 else "",
+        plan.choice((None, 0.0, 0.7, 1.0)),
+        plan.choice((None, 1024, 2048, 4096)),
     )
 
 
@@ -249,6 +246,10 @@ def _ask(stage: Stage, record: Record, text: str, style: Style, longer: int = 1)
 def _wrapping(stage: Stage) -> str:
     who, what = stage.frame("wrap_who"), stage.frame("wrap_what")
     return stage.frame("wrap_form").replace("{who}", who).replace("{what}", what).strip()
+
+
+def _perhaps_wrapping(stage: Stage) -> str:
+    return _wrapping(stage) if stage.plan.random() < 0.5 else "{question}"
 
 
 def _over(stage: Stage, records: Sequence[Record]) -> Iterator[Record]:
@@ -270,7 +271,7 @@ def _bare(stage: Stage, part: Part) -> Iterator[Exchange]:
 
 
 def _disguised(stage: Stage, disguise: disguises.Disguise) -> Iterator[Exchange]:
-    style, frame = _style(stage), _wrapping(stage) if stage.rng.random() < 0.5 else "{question}"
+    style, frame = _style(stage), _perhaps_wrapping(stage)
     for record in items(stage, latin=True):
         yield _ask(stage, record, disguise(frame.replace("{question}", record.prompt)), style)
 
@@ -294,7 +295,7 @@ def _hidden(cover: Variety, share: int) -> Variety:
 
     def act(stage: Stage) -> Iterator[Line]:
         rng = stage.rng
-        asking = rng.choice((plain, templated, coercing))(stage)
+        asking = stage.plan.choice((plain, templated, coercing))(stage)
         last = timing.START
         for line in cover.act(stage):
             while rng.random() * 100 < share:

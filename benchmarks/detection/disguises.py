@@ -39,7 +39,7 @@ def invisible(rng: Random) -> Disguise:
     mark = rng.choice(_INVISIBLE)
 
     def scattered(text: str) -> str:
-        start = rng.randrange(_SPREAD)
+        start = rng.randrange(1, _SPREAD + 1)
         return text[:start] + mark.join(
             text[place : place + _SPREAD] for place in range(start, len(text), _SPREAD)
         )

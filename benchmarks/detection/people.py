@@ -38,7 +38,7 @@ def provocative_person(stage: Stage) -> Iterator[Line]:
 def single_turn_person(stage: Stage) -> Iterator[Line]:
     """One question now and then, nothing to do with the last one, never a follow-up."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    system = stage.prompt("assistant") if rng.random() < 0.5 else ""
+    system = stage.prompt("assistant") if stage.plan.random() < 0.5 else ""
     for ts in timing.human(rng, rng.uniform(1, 8), stage.account.zone_hours):
         record = rng.choice(pool.records)
         yield stage.line(
@@ -85,7 +85,7 @@ def researcher(stage: Stage) -> Iterator[Line]:
     def discuss(ts: float) -> Iterator[Line]:
         place = pool.topics.related(rng.choice(seeds), rng)
         turns = [rng.choice(habits).replace("{question}", pool.records[place].prompt)]
-        turns += [stage.frame("followups") for _ in range(rng.randrange(4))]
+        turns += [stage.phrase("followups") for _ in range(rng.randrange(4))]
         return talk(stage, ts, turns, typical=1600)
 
     return in_turn(timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours), discuss)
@@ -146,7 +146,7 @@ def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], S
     while len(turns) < 12 and rng.random() < 0.65:
         related = rng.random() < 0.35
         turns.append(
-            pool.records[pool.topics.related(place, rng)].prompt if related else stage.frame("followups")
+            pool.records[pool.topics.related(place, rng)].prompt if related else stage.phrase("followups")
         )
     return turns, record.reply
 
@@ -162,7 +162,7 @@ def _chats(
 ) -> Iterator[Line]:
     """A person's conversations: this share of them about one of so many interests."""
     rng, pool = stage.rng, stage.pool(part)
-    system = stage.prompt("assistant") if rng.random() < 0.6 else ""
+    system = stage.prompt("assistant") if stage.plan.random() < 0.6 else ""
     seeds = rng.choices(pool.topics.connected, k=interests)
 
     def session(ts: float) -> Iterator[Line]:

@@ -38,7 +38,7 @@ _TOOLS: tuple[Json, ...] = (
 def narrow_app(stage: Stage) -> Iterator[Line]:
     """An app with a system prompt of its own; each message by itself."""
     rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
-    temperature, cap = rng.choice((None, 0.2, 0.3, 0.7)), rng.choice((None, 200, 300, 512))
+    temperature, cap = stage.plan.choice((None, 0.2, 0.3, 0.7)), stage.plan.choice((None, 200, 300, 512))
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
         answer = answers.to(rng, record, typical=180)
@@ -60,7 +60,7 @@ def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
         if len(turns) == 1 and rng.random() < 0.7:
             same = pool.groups[record.topic]
             turns += [
-                rng.choice(same).prompt if len(same) > 1 else stage.frame("followups")
+                rng.choice(same).prompt if len(same) > 1 else stage.phrase("followups")
                 for _ in range(rng.randint(1, 2))
             ]
         return talk(stage, ts, turns, system=system, typical=150)
@@ -114,8 +114,8 @@ def retrieval_app(stage: Stage) -> Iterator[Line]:
     """A template with passages that a search found, and a question. Passages are made of related records."""
     rng = stage.rng
     pool = stage.pool(Part.NARROW if rng.random() < 0.5 else Part.PEOPLE)
-    frame, temperature = stage.frame("rag"), rng.choice((0.0, 0.1, 0.3))
-    system = stage.prompt("app") if rng.random() < 0.5 else ""
+    frame, temperature = stage.frame("rag"), stage.plan.choice((0.0, 0.1, 0.3))
+    system = stage.prompt("app") if stage.plan.random() < 0.5 else ""
     for ts in timing.human(rng, rng.uniform(50, 1000), stage.account.zone_hours):
         place = rng.randrange(len(pool.records))
         found = [pool.topics.related(place, rng) for _ in range(_PASSAGES)]
@@ -130,7 +130,9 @@ def evaluation(stage: Stage) -> Iterator[Line]:
     rng = stage.rng
     pool = stage.pool(Part.EVALUATION if rng.random() < 0.75 else Part.DISTILL)
     groups = rng.sample(list(pool.groups.values()), min(len(pool.groups), rng.randint(1, 3)))
-    questions = [record for group in groups for record in group[: rng.randint(40, 250)]]
+    questions = [
+        record for group in groups for record in rng.sample(group, min(len(group), rng.randint(40, 250)))
+    ]
     frame, cap = stage.frame("evaluate"), rng.choice((16, 64, 512))
     shots = "\n\n".join(
         f"{record.prompt[:400]}\n{record.answer or answers.fixed(place, 60)}"
@@ -177,7 +179,7 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
     system, records = stage.frame("agent"), stage.pool(Part.PEOPLE).records
 
     def work(ts: float) -> Iterator[Line]:
-        task = stage.frame("tasks") if rng.random() < 0.5 else rng.choice(records).prompt[:2000]
+        task = stage.phrase("tasks") if rng.random() < 0.5 else rng.choice(records).prompt[:2000]
         turns = [("user", f"{task}\n\n{answers.listing(rng, 400)}")]
         for _ in range(rng.randint(3, _LONGEST_TASK)):
             call = json.dumps({"command": answers.listing(rng, rng.randint(20, 160))})

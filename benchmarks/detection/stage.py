@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One actor's. `queries` is how many lines are wanted of it: more are not read."""
+    """One actor's. `queries` is how many lines are wanted of it: more are not read.
+
+    What is settled once (a template, the parameters, which set to walk) is drawn from `plan`, all else from
+    `rng`. They are one for who acts alone; the accounts of a campaign have equal plans.
+    """
 
     rng: Random
+    plan: Random
     split: Split
     frames: Frames
     account: Account
@@ -33,11 +38,15 @@ class Stage:
         return self.split.pool(part)
 
     def frame(self, kind: str) -> str:
-        """A frame of a kind."""
+        """A frame of a kind, to keep."""
+        return self.frames.pick(kind, self.plan)
+
+    def phrase(self, kind: str) -> str:
+        """A frame of a kind, for now."""
         return self.frames.pick(kind, self.rng)
 
     def prompt(self, kind: str) -> str:
-        """A frame of a kind, spoken in the name of a company."""
+        """A frame to keep, spoken in the name of a company."""
         return self.frame(kind).replace("{company}", self.frame("companies"))
 
     def line(self, ts: float, exchange: Exchange) -> Line:
