@@ -6,14 +6,14 @@ connection gives one away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.wire import Api
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from random import Random
 
 
@@ -88,6 +88,25 @@ class Account:
     """The owner's distance from UTC."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """What accounts share. A number is of accounts that share one; 0 is all of them, `None` none.
+
+    `payment` is the means of payment, `network` a /24, `org` the organisation, `client` the program (its user
+    agent, its API and its model).
+    """
+
+    payment: int | None = None
+    network: int | None = None
+    org: bool = False
+    client: bool = False
+
+
+def tied(rng: Random, accounts: Sequence[Account], ties: Ties) -> Sequence[Account]:
+    """The accounts with what they share taken from the first of those that share it."""
+    return [_joined(rng, account, place, accounts, ties) for place, account in enumerate(accounts)]
+
+
 def open_account(rng: Random, caller: Caller, *, only_openai: bool = False) -> Account:
     """An account of a new customer. `only_openai` is for what only that API can express."""
     api = Api.OPENAI if only_openai or rng.random() < 0.8 else rng.choice(list(Api))
@@ -113,3 +132,27 @@ def open_account(rng: Random, caller: Caller, *, only_openai: bool = False) -> A
         },
         rng.randrange(-8, 10),
     )
+
+
+def _joined(rng: Random, account: Account, place: int, accounts: Sequence[Account], ties: Ties) -> Account:
+    first = accounts[0]
+    attributes = dict(account.attributes)
+    if ties.org:
+        attributes["org"] = first.attributes["org"]
+    if ties.payment is not None:
+        attributes["payment"] = accounts[_leader(place, ties.payment)].attributes["payment"]
+    client = account.client
+    if ties.network is not None:
+        leader = accounts[_leader(place, ties.network)]
+        network = leader.client[0].rpartition(".")[0]
+        client = (f"{network}.{rng.randrange(1, 255)}", client[1])
+        attributes["asn"] = leader.attributes["asn"]
+    joined = replace(account, client=client, attributes=attributes)
+    if not ties.client:
+        return joined
+    headers = {**account.headers, "user-agent": first.headers["user-agent"]}
+    return replace(joined, api=first.api, model=first.model, headers=headers)
+
+
+def _leader(place: int, size: int) -> int:
+    return place - place % size if size else 0

@@ -2,7 +2,8 @@
 
     python -m benchmarks.detection.log --data DIR --seed 1 --out traffic.jsonl --actors 3 --queries 300
 
-makes three instances of every variety with 300 queries each. `label` is the truth about a line, `actor` who
+makes three instances of every variety with 300 queries each, and with `--accounts 20` three of every kind of
+campaign, of so many accounts. `label` is the truth about a line, `actor` who
 sent it. Without `--data` the environment variable GUARD_DATA names the folder.
 """
 
@@ -13,10 +14,12 @@ import heapq
 import json
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from benchmarks.detection.actors import VARIETIES, actors
+from benchmarks.detection.campaigns import FLEETS, campaigns
 from benchmarks.detection.sources import Side, SourceError, load
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.traffic import Actor, Json, Line
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 def merged(cast: Iterable[Actor]) -> Iterator[tuple[Line, Actor]]:
@@ -50,6 +53,7 @@ def entry(line: Line, actor: Actor, number: int) -> Json:
         "response": line.response,
         "label": line.label,
         "actor": actor.name,
+        **({"campaign": actor.campaign} if actor.campaign else {}),
     }
 
 
@@ -69,10 +73,20 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         split = load(options.data, options.side)
-        cast = actors(
-            split, options.seed, options.queries, instances=options.actors, varieties=options.variety or None
+        cast: Iterable[Actor] = actors(
+            split, options.seed, options.queries, instances=options.actors, varieties=options.variety
         )
-        with options.out.open("w", encoding="utf-8", errors="surrogatepass") as out:
+        if options.accounts:
+            allied = campaigns(
+                split,
+                options.seed,
+                options.accounts,
+                options.queries,
+                instances=options.actors,
+                fleets=options.variety,
+            )
+            cast = chain(cast, *(campaign.actors for campaign in allied))
+        with options.out.open("w", encoding="ascii") as out:
             number = write(cast, out)
     except SourceError as error:
         print(error.args[0], file=sys.stderr)
@@ -95,10 +109,15 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--actors", type=int, default=1, help="instances of each variety")
     parser.add_argument("--queries", type=int, default=300, help="lines of each actor")
     parser.add_argument(
+        "--accounts", type=int, default=0, help="accounts of each campaign; 0 for no campaigns"
+    )
+    names = [variety.name for variety in VARIETIES] + [fleet.name for fleet in FLEETS]
+    parser.add_argument(
         "--variety",
         action="append",
-        choices=[variety.name for variety in VARIETIES],
-        help="only this (repeatable)",
+        choices=names,
+        metavar="NAME",
+        help=f"only this (repeatable): {', '.join(names)}",
     )
     return parser
 

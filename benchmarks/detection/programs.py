@@ -197,8 +197,8 @@ def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
     documents = stage.pool(rng.choice((Part.PEOPLE, Part.PEOPLE, Part.NARROW))).documents
     instruction = stage.frame(template).format(language=stage.frame("languages"))
     apart = rng.random() < 0.5
-    hour, size = rng.uniform(0, 23), min(rng.randint(40, 400), len(documents))
-    for ts in timing.runs(rng, size, rng.uniform(0.5, 6), hour=hour, every_days=rng.randint(1, 3)):
+    hour, size = stage.plan.randrange(24), min(rng.randint(40, 400), len(documents))
+    for ts in timing.runs(rng, size, rng.uniform(0.5, 6), hour=hour, every_days=stage.plan.randint(1, 3)):
         text = rng.choice(documents)[:_DOCUMENT_CHARACTERS]
         turns = [("user", text if apart else f"{instruction}\n\n{text}")]
         answer = answers.prose(rng, int(len(text) * share * rng.uniform(0.8, 1.2)))

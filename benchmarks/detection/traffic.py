@@ -55,9 +55,10 @@ class Line:
 class Actor:
     """One who calls the API with one key.
 
-    `variety` names what it does, `kind` whether that is an attack. `declared` is the use that an honest
-    operator of this kind would have told us of, `None` where nobody tells. `lines` are in time order and can
-    be gone through again; each time they are the same. `key` is the credential in all of them.
+    `variety` names what it does, `kind` whether that is an attack. `declared` is the use that an honest owner
+    would have told the operator of, `None` where nobody tells. `lines` are in time order and can be gone
+    through again; each time they are the same. `key` is the credential in all of them, `campaign` the name of
+    the campaign that it belongs to.
     """
 
     name: str
@@ -66,3 +67,14 @@ class Actor:
     declared: str | None
     lines: Iterable[Line] = field(repr=False)
     key: str = ""
+    campaign: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Accounts that belong together, for better or worse."""
+
+    name: str
+    kind: Kind
+    variety: str
+    actors: tuple[Actor, ...]

@@ -12,6 +12,7 @@ import pytest
 from benchmarks.detection import log, timing
 from benchmarks.detection.actors import VARIETIES, actors
 from benchmarks.detection.attacks import SHARES
+from benchmarks.detection.campaigns import FLEETS, campaigns
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.sources import Part, Side, SourceError, Split, load
 from guard.dialects import DIALECTS
@@ -243,6 +244,81 @@ def test_the_log_is_merged_in_order_and_reads_as_the_format_says(data: Path, tmp
     assert all(entry["headers"].keys() == {name.lower() for name in entry["headers"]} for entry in entries)
     assert log.main(arguments) == 0
     assert out.read_bytes() == first
+
+
+def test_accounts_of_a_campaign_have_keys_of_their_own_and_one_campaign(split: Split) -> None:
+    for campaign in campaigns(split, 1, 6, 20):
+        assert len({actor.key for actor in campaign.actors}) == 6
+        for actor in campaign.actors:
+            times = [line.ts for line in actor.lines]
+            assert times == sorted(times)
+            assert actor.campaign == campaign.name
+            assert {line.label for line in actor.lines} <= {campaign.kind}
+            assert {line.headers["authorization"] for line in actor.lines} <= {f"Bearer {actor.key}"}
+
+
+def test_a_campaign_is_the_same_every_time(split: Split) -> None:
+    def made() -> list[list[list[Line]]]:
+        return [[list(actor.lines) for actor in campaign.actors] for campaign in campaigns(split, 5, 3, 20)]
+
+    assert made() == made()
+    assert len(made()) == len(FLEETS)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "payments", "networks", "organisations"),
+    [
+        ("team", 1, 1, 1),
+        ("campus", 20, 1, 20),
+        ("framework", 20, 20, 20),
+        ("fleet-templated", 3, 20, 20),
+        ("fleet-in-step", 20, 2, 20),
+        ("fleet-failover", 5, 3, 20),
+    ],
+)
+def test_what_the_accounts_of_a_campaign_share(
+    data: Path, fleet: str, payments: int, networks: int, organisations: int
+) -> None:
+    (campaign,) = campaigns(load(data, Side.JUDGING), 1, 20, 1, fleets=[fleet])
+    lines = [line for actor in campaign.actors for line in actor.lines]
+    assert len({line.attributes["payment"] for line in lines}) == payments
+    assert len({line.client[0].rpartition(".")[0] for line in lines}) == networks
+    assert len({line.attributes["org"] for line in lines}) == organisations
+
+
+def test_the_accounts_of_a_templated_fleet_have_one_template(data: Path) -> None:
+    (fleet,) = campaigns(load(data, Side.JUDGING), 1, 5, 20, fleets=["fleet-templated"])
+    bodies = [said_in(line) for actor in fleet.actors for line in actor.lines]
+    assert len(set(bodies)) > 50
+    wrappings = Frames(Side.JUDGING).all("wrap_what")
+    assert any(all(wrapping in body for body in bodies) for wrapping in wrappings)
+
+
+def test_a_relay_moves_conversations_between_accounts(data: Path) -> None:
+    (relay,) = campaigns(load(data, Side.JUDGING), 1, 5, 100, fleets=["fleet-relay"])
+    shares = [list(actor.lines) for actor in relay.actors]
+
+    def continues(later: Line, earlier: Line) -> bool:
+        said = earlier.body["messages"]
+        return len(later.body["messages"]) > len(said) and later.body["messages"][: len(said)] == said
+
+    assert any(
+        continues(later, earlier)
+        for giver in shares
+        for taker in shares
+        if giver is not taker
+        for earlier in giver
+        for later in taker
+    )
+
+
+def test_the_log_names_campaigns(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "traffic.jsonl"
+    arguments = ["--data", str(data), "--out", str(out), "--accounts", "3", "--queries", "5"]
+    assert log.main([*arguments, "--variety", "team", "--variety", "bulk"]) == 0
+    entries = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
+    assert len(entries) == 5 + 3 * 5
+    assert {entry.get("campaign") for entry in entries} == {None, "team-1-0"}
 
 
 def test_the_command_says_what_it_lacks(
