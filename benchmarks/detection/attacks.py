@@ -6,7 +6,7 @@ or all of them, in an order of its own, and begins again from the start when it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.detection.sources import Record
-    from benchmarks.detection.stage import Stage
+    from benchmarks.detection.stage import Stage, Style
     from benchmarks.detection.traffic import Line
 
     Asking = Callable[[Stage], Iterator[Exchange]]
@@ -36,32 +36,23 @@ _IN_ORDER = 0.3
 _ONE_FIELD = frozenset({"gsm8k-train", "huatuo-zh"})
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
-    """The parameters that a harvester settles on."""
-
-    system: str = ""
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
 def plain(stage: Stage) -> Iterator[Exchange]:
     """Each item as it stands."""
-    style = _style(stage)
+    style = stage.style(0.3)
     for record in items(stage):
         yield _ask(stage, record, record.prompt, style)
 
 
 def templated(stage: Stage) -> Iterator[Exchange]:
     """One fixed prompt wrapped round each item."""
-    style, frame = _style(stage), _wrapping(stage)
+    style, frame = stage.style(0.3), _wrapping(stage)
     for record in items(stage):
         yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
 
 
 def paraphrased(stage: Stage) -> Iterator[Exchange]:
     """Each item in one of 40 wrappings."""
-    style, wrappings = _style(stage), [_wrapping(stage) for _ in range(_PARAPHRASES)]
+    style, wrappings = stage.style(0.3), [_wrapping(stage) for _ in range(_PARAPHRASES)]
     for record in items(stage):
         text = stage.rng.choice(wrappings).replace("{question}", record.prompt)
         yield _ask(stage, record, text, style)
@@ -69,7 +60,7 @@ def paraphrased(stage: Stage) -> Iterator[Exchange]:
 
 def coercing(stage: Stage) -> Iterator[Exchange]:
     """Demands the reasoning itself, in one language or in eight by turns."""
-    plan, style = stage.plan, _style(stage)
+    plan, style = stage.plan, stage.style(0.3)
     languages = COERCION_LANGUAGES if plan.random() < 0.5 else (plan.choice(COERCION_LANGUAGES),)
     demands = [demand for language in languages for demand in stage.frames.all(f"coerce_{language}")]
     if len(languages) == 1:
@@ -81,7 +72,7 @@ def coercing(stage: Stage) -> Iterator[Exchange]:
 
 def grading(stage: Stage) -> Iterator[Exchange]:
     """The model as reward model, verifier or cleaner of traces, for another model's answers."""
-    rng, style, frame = stage.rng, _style(stage), stage.frame("grade")
+    rng, style, frame = stage.rng, stage.style(0.3), stage.frame("grade")
     for record in items(stage):
         candidate = record.answer or answers.prose(rng, answers.chat_length(rng, 800))
         text = frame.replace("{question}", record.prompt).replace("{answer}", candidate)
@@ -90,7 +81,7 @@ def grading(stage: Stage) -> Iterator[Exchange]:
 
 def resampling(stage: Stage) -> Iterator[Exchange]:
     """Each item several times: repeated, with n = 8, or over a sweep of temperatures."""
-    style, frame = _style(stage), _perhaps_wrapping(stage)
+    style, frame = stage.style(0.3), _perhaps_wrapping(stage)
     way, times = stage.plan.choice(("repeat", "n", "sweep")), stage.plan.randint(4, 8)
     for record in items(stage):
         text = frame.replace("{question}", record.prompt)
@@ -127,7 +118,7 @@ def translated(stage: Stage) -> Iterator[Exchange]:
 
     Nothing here translates: where the side has items in Chinese, those are taken; else they are in English.
     """
-    style, frame = _style(stage), stage.frame("answer_in").replace("{language}", stage.frame("languages"))
+    style, frame = stage.style(0.3), stage.frame("answer_in").replace("{language}", stage.frame("languages"))
     foreign = [
         records for records in stage.pool(Part.DISTILL).sources.values() if _chinese(records[0].prompt)
     ]
@@ -137,7 +128,7 @@ def translated(stage: Stage) -> Iterator[Exchange]:
 
 def narrow(stage: Stage) -> Iterator[Exchange]:
     """One field only: school mathematics or medicine, or the smallest set of a side that has neither."""
-    style, frame = _style(stage), _perhaps_wrapping(stage)
+    style, frame = stage.style(0.3), _perhaps_wrapping(stage)
     sources = stage.pool(Part.DISTILL).sources
     named = [records for name, records in sources.items() if name in _ONE_FIELD]
     for record in _over(stage, stage.plan.choice(named or [min(sources.values(), key=len)])):
@@ -146,7 +137,7 @@ def narrow(stage: Stage) -> Iterator[Exchange]:
 
 def faking_history(stage: Stage) -> Iterator[Exchange]:
     """Each item at the end of a conversation that never was: earlier items, with answers given or made up."""
-    rng, style, foreign = stage.rng, _style(stage), stage.plan.random() < 0.5
+    rng, style, foreign = stage.rng, stage.style(0.3), stage.plan.random() < 0.5
     length = stage.plan.randint(1, 5)
     history: list[tuple[str, str]] = []
     for record in items(stage):
@@ -186,7 +177,7 @@ def encoded(encoding: str) -> Asking:
     """Items in an encoding, with the instruction to decode it."""
 
     def asking(stage: Stage) -> Iterator[Exchange]:
-        style, frame = _style(stage), stage.frame("decode").replace("{encoding}", encoding)
+        style, frame = stage.style(0.3), stage.frame("decode").replace("{encoding}", encoding)
         for record in items(stage, latin=encoding == "rot13"):
             text = frame.replace("{question}", disguises.ENCODINGS[encoding](record.prompt))
             yield _ask(stage, record, text, style)
@@ -220,15 +211,6 @@ def slow(stage: Stage) -> Iterator[float]:
     if stage.plan.random() < 0.5:
         return timing.steady(rng, per_day)
     return timing.human(rng, per_day, stage.account.zone_hours)
-
-
-def _style(stage: Stage) -> Style:
-    plan = stage.plan
-    return Style(
-        stage.prompt("assistant") if plan.random() < 0.3 else "",
-        plan.choice((None, 0.0, 0.7, 1.0)),
-        plan.choice((None, 1024, 2048, 4096)),
-    )
 
 
 def _ask(stage: Stage, record: Record, text: str, style: Style, longer: int = 1) -> Exchange:
@@ -266,12 +248,12 @@ def _over(stage: Stage, records: Sequence[Record]) -> Iterator[Record]:
 
 
 def _bare(stage: Stage, part: Part) -> Iterator[Exchange]:
-    style = _style(stage)
+    style = stage.style(0.3)
     return (_ask(stage, record, record.prompt, style) for record in _over(stage, stage.pool(part).records))
 
 
 def _disguised(stage: Stage, disguise: disguises.Disguise) -> Iterator[Exchange]:
-    style, frame = _style(stage), _perhaps_wrapping(stage)
+    style, frame = stage.style(0.3), _perhaps_wrapping(stage)
     for record in items(stage, latin=True):
         yield _ask(stage, record, disguise(frame.replace("{question}", record.prompt)), style)
 
@@ -290,7 +272,7 @@ def _attack(name: str, asking: Asking, when: When = fast, *, only_openai: bool =
 def _hidden(cover: Variety, share: int) -> Variety:
     """An attack of which so many in a hundred requests consist, the others being the cover's own.
 
-    Between two requests of the cover come attacks, shortly after the first.
+    Between two requests of the cover come attacks, shortly after the first, and stream as the first does.
     """
 
     def act(stage: Stage) -> Iterator[Line]:
@@ -300,7 +282,7 @@ def _hidden(cover: Variety, share: int) -> Variety:
         for line in cover.act(stage):
             while rng.random() * 100 < share:
                 last += min(max(0.0, line.ts - last), rng.expovariate(1 / 40))
-                yield stage.line(last, next(asking))
+                yield stage.line(last, replace(next(asking), stream=line.body.get("stream", False)))
             last = line.ts
             yield line
 

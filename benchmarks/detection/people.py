@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from benchmarks.detection.sources import Pool
-    from benchmarks.detection.stage import Stage
+    from benchmarks.detection.stage import Stage, Style
     from benchmarks.detection.traffic import Line
 
 _TURNS_REMEMBERED = 24
@@ -38,27 +38,20 @@ def provocative_person(stage: Stage) -> Iterator[Line]:
 def single_turn_person(stage: Stage) -> Iterator[Line]:
     """One question now and then, nothing to do with the last one, never a follow-up."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    system = stage.prompt("assistant") if stage.plan.random() < 0.5 else ""
+    style = stage.style(0.5)
     for ts in timing.human(rng, rng.uniform(1, 8), stage.account.zone_hours):
         record = rng.choice(pool.records)
-        yield stage.line(
-            ts, Exchange([("user", record.prompt)], answers.to(rng, record), system=system, stream=True)
-        )
+        yield from talk(stage, ts, [record.prompt], style, replies=record.reply)
 
 
 def interpreter(stage: Stage) -> Iterator[Line]:
     """A person who works between languages: asks in one about texts in another."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    habits = rng.sample(stage.frames.all("interpret"), 3)
+    habits, style = rng.sample(stage.frames.all("interpret"), 3), stage.style(0.3)
     for ts in _sessions(stage, rng.uniform(1, 6), rng.randint(2, 6)):
         text = rng.choice(pool.records).prompt[:600]
-        frame = rng.choice(habits)
-        yield stage.line(
-            ts,
-            Exchange(
-                [("user", frame.replace("{question}", text))], answers.prose(rng, len(text)), stream=True
-            ),
-        )
+        asked = rng.choice(habits).replace("{question}", text)
+        yield from talk(stage, ts, [asked], style, replies=[len(text)])
 
 
 def creative_writer(stage: Stage) -> Iterator[Line]:
@@ -79,14 +72,14 @@ def creative_writer(stage: Stage) -> Iterator[Line]:
 def researcher(stage: Stage) -> Iterator[Line]:
     """Asks to have the reasoning explained, honestly, about a few topics, and asks back."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
-    habits = rng.sample(stage.frames.all("explain"), 3)
+    habits, style = rng.sample(stage.frames.all("explain"), 3), stage.style(0.4)
     seeds = rng.choices(pool.topics.connected, k=3)
 
     def discuss(ts: float) -> Iterator[Line]:
         place = pool.topics.related(rng.choice(seeds), rng)
         turns = [rng.choice(habits).replace("{question}", pool.records[place].prompt)]
         turns += [stage.phrase("followups") for _ in range(rng.randrange(4))]
-        return talk(stage, ts, turns, typical=1600)
+        return talk(stage, ts, turns, style, typical=1600)
 
     return in_turn(timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours), discuss)
 
@@ -105,9 +98,9 @@ def talk(
     stage: Stage,
     ts: float,
     turns: Sequence[str],
+    style: Style,
     *,
     replies: Sequence[int] = (),
-    system: str = "",
     end_user: str | None = None,
     typical: int = 700,
 ) -> Iterator[Line]:
@@ -119,7 +112,18 @@ def talk(
         known = replies[place] if place < len(replies) else 0
         answer = answers.prose(rng, known or answers.chat_length(rng, typical))
         sent = history[-_TURNS_REMEMBERED + 1 :] if len(history) > _TURNS_REMEMBERED else list(history)
-        yield stage.line(ts, Exchange(sent, answer, system=system, stream=True, end_user=end_user))
+        yield stage.line(
+            ts,
+            Exchange(
+                sent,
+                answer,
+                style.system,
+                style.temperature,
+                style.max_tokens,
+                stream=True,
+                end_user=end_user,
+            ),
+        )
         history.append(("assistant", answer))
         ts += timing.pause(rng, len(answer), len(turns[place + 1]) if place + 1 < len(turns) else 0)
 
@@ -162,7 +166,7 @@ def _chats(
 ) -> Iterator[Line]:
     """A person's conversations: this share of them about one of so many interests."""
     rng, pool = stage.rng, stage.pool(part)
-    system = stage.prompt("assistant") if stage.plan.random() < 0.6 else ""
+    style = stage.style(0.6)
     seeds = rng.choices(pool.topics.connected, k=interests)
 
     def session(ts: float) -> Iterator[Line]:
@@ -173,7 +177,7 @@ def _chats(
                 else rng.randrange(len(pool.records))
             )
             turns, replies = conversation(stage, pool, place)
-            for line in talk(stage, ts, turns, replies=replies, system=system, end_user=end_user):
+            for line in talk(stage, ts, turns, style, replies=replies, end_user=end_user):
                 ts = line.ts
                 yield line
             ts += 30 + rng.expovariate(1 / 240)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.detection import answers, timing
 from benchmarks.detection.people import in_turn, talk
 from benchmarks.detection.sources import Part
+from benchmarks.detection.stage import Style
 from benchmarks.detection.traffic import Exchange
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def narrow_app(stage: Stage) -> Iterator[Line]:
 
 def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
     """The same app, which sends the dialogue so far with each message."""
-    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    rng, pool, style = stage.rng, stage.pool(Part.NARROW), Style(stage.prompt("app"))
 
     def dialogue(ts: float) -> Iterator[Line]:
         record = rng.choice(pool.records)
@@ -63,7 +64,7 @@ def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
                 rng.choice(same).prompt if len(same) > 1 else stage.phrase("followups")
                 for _ in range(rng.randint(1, 2))
             ]
-        return talk(stage, ts, turns, system=system, typical=150)
+        return talk(stage, ts, turns, style, typical=150)
 
     return in_turn(timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours), dialogue)
 
@@ -82,16 +83,23 @@ def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
 
 def classifier(stage: Stage) -> Iterator[Line]:
     """One instruction, varying text, a label of a few tokens back, temperature 0."""
-    rng, pool = stage.rng, stage.pool(Part.NARROW)
-    labels = rng.sample(stage.frames.all("labels"), _LABELS)
-    instruction = stage.frame("classify").format(labels=", ".join(labels))
-    apart = rng.random() < 0.6
-    for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
-        text = rng.choice(pool.records).prompt
-        turns = [("user", text if apart else f"{instruction}\n\nText: {text}")]
-        system = instruction if apart else ""
+    return _classifying(stage, top_logprobs=None)
+
+
+def confident_classifier(stage: Stage) -> Iterator[Line]:
+    """The same, and takes the label's probability for its confidence."""
+    return _classifying(stage, top_logprobs=5)
+
+
+def generator(stage: Stage) -> Iterator[Line]:
+    """A writing tool: whatever its users come up with, in one template, and long answers."""
+    rng, records = stage.rng, stage.pool(Part.PEOPLE).records
+    frame, style = stage.frame("creative"), stage.style(0.5)
+    for ts in timing.human(rng, rng.uniform(50, 3000), stage.account.zone_hours):
+        text = frame.replace("{question}", rng.choice(records).prompt[:1000])
+        answer = answers.prose(rng, answers.chat_length(rng, 1800))
         yield stage.line(
-            ts, Exchange(turns, rng.choice(labels), system=system, temperature=0.0, max_tokens=16)
+            ts, Exchange([("user", text)], answer, style.system, style.temperature, style.max_tokens)
         )
 
 
@@ -192,17 +200,40 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
     return in_turn(timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours), work)
 
 
+def _classifying(stage: Stage, *, top_logprobs: int | None) -> Iterator[Line]:
+    rng, pool = stage.rng, stage.pool(Part.NARROW)
+    labels = rng.sample(stage.frames.all("labels"), _LABELS)
+    instruction = stage.frame("classify").format(labels=", ".join(labels))
+    apart = rng.random() < 0.6
+    for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
+        text = rng.choice(pool.records).prompt
+        turns = [("user", text if apart else f"{instruction}\n\nText: {text}")]
+        system = instruction if apart else ""
+        yield stage.line(
+            ts,
+            Exchange(
+                turns,
+                rng.choice(labels),
+                system,
+                temperature=0.0,
+                max_tokens=16,
+                top_logprobs=top_logprobs,
+            ),
+        )
+
+
 def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
     rng = stage.rng
     documents = stage.pool(rng.choice((Part.PEOPLE, Part.PEOPLE, Part.NARROW))).documents
     instruction = stage.frame(template).format(language=stage.frame("languages"))
-    apart = rng.random() < 0.5
+    apart, cap = rng.random() < 0.5, rng.choice((None, None, 1024, 2048, 4096))
     hour, size = stage.plan.randrange(24), min(rng.randint(40, 400), len(documents))
-    for ts in timing.runs(rng, size, rng.uniform(0.5, 6), hour=hour, every_days=stage.plan.randint(1, 3)):
-        text = rng.choice(documents)[:_DOCUMENT_CHARACTERS]
+    times = timing.runs(rng, size, rng.uniform(0.5, 6), hour=hour, every_days=stage.plan.randint(1, 3))
+    for ts, document in zip(times, cycle(rng.sample(documents, len(documents))), strict=False):
+        text = document[:_DOCUMENT_CHARACTERS]
         turns = [("user", text if apart else f"{instruction}\n\n{text}")]
         answer = answers.prose(rng, int(len(text) * share * rng.uniform(0.8, 1.2)))
-        yield stage.line(ts, Exchange(turns, answer, system=instruction if apart else "", temperature=0.2))
+        yield stage.line(ts, Exchange(turns, answer, instruction if apart else "", 0.2, cap))
 
 
 def _passage(pool: Pool, place: int) -> str:

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Style:
+    """What an actor has in all its requests: a system prompt and the parameters that it has settled on."""
+
+    system: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One actor's. `queries` is how many lines are wanted of it: more are not read.
 
@@ -48,6 +57,14 @@ class Stage:
     def prompt(self, kind: str) -> str:
         """A frame to keep, spoken in the name of a company."""
         return self.frame(kind).replace("{company}", self.frame("companies"))
+
+    def style(self, share: float) -> Style:
+        """A style such as people and harvesters have alike; this share of them has a system prompt."""
+        return Style(
+            self.prompt("assistant") if self.plan.random() < share else "",
+            self.plan.choice((None, None, 0.0, 0.7, 1.0)),
+            self.plan.choice((None, None, 1024, 2048, 4096)),
+        )
 
     def line(self, ts: float, exchange: Exchange) -> Line:
         """The exchange as this account's line in the log."""

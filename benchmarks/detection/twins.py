@@ -29,6 +29,8 @@ _PROGRAMS = (
     Variety("narrow-app-history", "benign", programs.narrow_app_with_history, Caller.PROGRAM),
     Variety("narrow-app-inlined", "benign", programs.narrow_app_inlined, Caller.PROGRAM),
     Variety("classifier", "benign", programs.classifier, Caller.PROGRAM),
+    Variety("classifier-logprobs", "benign", programs.confident_classifier, Caller.PROGRAM, only_openai=True),
+    Variety("generator", "benign", programs.generator, Caller.PROGRAM),
     Variety("batch-translator", "benign", programs.batch_translator, Caller.PROGRAM),
     Variety("batch-summariser", "benign", programs.batch_summariser, Caller.PROGRAM),
     Variety("batch-extractor", "benign", programs.batch_extractor, Caller.PROGRAM),
