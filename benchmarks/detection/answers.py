@@ -22,16 +22,8 @@ if TYPE_CHECKING:
 _SENTENCES = 12_000
 _LONGEST = 6_000
 _HEADS = (
-    "In short,",
-    "As a rule,",
-    "In practice,",
-    "For most people",
-    "Note that",
-    "On the whole,",
-    "Often",
-    "First,",
-    "Then",
-    "Finally,",
+    *("In short,", "As a rule,", "In practice,", "For most people", "Note that", "On the whole,"),
+    *("Often", "First,", "Then", "Finally,"),
 )
 _SUBJECTS = (
     *("the first option", "a careful plan", "the usual way", "this approach", "a small change", "the result"),
@@ -39,16 +31,8 @@ _SUBJECTS = (
     *("an early start", "the simple case", "the local rule"),
 )
 _VERBS = (
-    "depends on",
-    "is closer to",
-    "follows from",
-    "works with",
-    "costs less than",
-    "goes back to",
-    "leads to",
-    "comes before",
-    "differs from",
-    "needs",
+    *("depends on", "is closer to", "follows from", "works with", "costs less than"),
+    *("goes back to", "leads to", "comes before", "differs from", "needs"),
 )
 _OBJECTS = (
     *("what you have at hand", "the time that is left", "the number of steps", "the weather and the season"),
@@ -69,32 +53,12 @@ _PRINTED = (
     "+    {noun} = {verb}({slot}, {number})\n-    {noun} = {verb}({slot})\n",
 )
 _NOUNS = (
-    "order",
-    "invoice",
-    "user",
-    "session",
-    "parser",
-    "token",
-    "queue",
-    "report",
-    "cache",
-    "route",
-    "page",
-    "job",
+    *("order", "invoice", "user", "session", "parser", "token", "queue", "report", "cache"),
+    *("route", "page", "job"),
 )
 _DEEDS = (
-    "load",
-    "pars",
-    "send",
-    "check",
-    "build",
-    "clean",
-    "fetch",
-    "render",
-    "open",
-    "clos",
-    "count",
-    "merg",
+    *("load", "pars", "send", "check", "build", "clean", "fetch", "render", "open", "clos"),
+    *("count", "merg"),
 )
 _SYLLABLES = ("ta", "ve", "lo", "mi", "ru", "ka", "no", "se", "da", "fi", "zu", "pe", "go", "li", "ba", "ny")
 _NAMES = 400_000
@@ -129,9 +93,8 @@ def to(rng: Random, record: Record, turn: int = 0, *, typical: int = 700) -> str
         return record.answer
     known = record.reply[turn] if turn < len(record.reply) else 0
     if known and record.prompt[0] >= _FIRST_IDEOGRAPH:
-        known *= (
-            _BYTES_AN_IDEOGRAPH  # the made-up answer is in English, and has as many tokens as the real one
-        )
+        # The made-up answer is in English, and shall have as many tokens as the real one.
+        known *= _BYTES_AN_IDEOGRAPH
     return prose(rng, known or chat_length(rng, typical))
 
 

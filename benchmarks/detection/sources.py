@@ -33,6 +33,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.topics import Topics
@@ -48,7 +49,7 @@ _MESSAGES_A_DOCUMENT = 6
 
 
 class SourceError(LookupError):
-    """The folder has no source for a part that a side needs."""
+    """A folder lacks what is needed of it, or has what nobody knows."""
 
 
 class Side(StrEnum):
@@ -169,7 +170,7 @@ class Split:
 
 
 def load(folder: Path, side: Side, sides: Mapping[Side, Collection[str]] = SIDES) -> Split:
-    """One side's records from a folder of `*.jsonl.gz`; raises `SourceError` where there is no such file."""
+    """One side's records from a folder of `*.jsonl.gz`; raises `SourceError` where they will not do."""
     files = sorted(folder.glob("*.jsonl.gz"))
     if not files:
         raise SourceError(f"no *.jsonl.gz in {folder}")
@@ -192,16 +193,21 @@ def _read(file: Path) -> Iterator[tuple[str, Record]]:
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for line in lines:
             fields = json.loads(line)
-            turns = tuple(turn for turn in fields["turns"] if turn.strip())
-            if turns:
+            kind, replies = fields["kind"], fields.get("reply") or ()
+            if kind not in _PARTS_BY_KIND:
+                raise SourceError(f"{file.name} has the kind {kind!r}; known are {', '.join(_PARTS_BY_KIND)}")
+            said = [
+                (turn, reply)
+                for turn, reply in zip_longest(fields["turns"], replies)
+                if turn and turn.strip()
+            ]
+            if said:
+                turns, known = zip(*said, strict=True)
+                answer = fields.get("answer")
                 yield (
-                    fields["kind"],
+                    kind,
                     Record(
-                        fields["source"],
-                        fields.get("group"),
-                        turns,
-                        tuple(fields.get("reply") or ()),
-                        fields.get("answer"),
+                        fields["source"], fields.get("group"), turns, tuple(n or 0 for n in known), answer
                     ),
                 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,41 @@ def test_the_sides_share_no_frame() -> None:
     for kind in calibration.kinds:
         assert len(calibration.all(kind)) >= 2
         assert not set(calibration.all(kind)) & set(judging.all(kind))
+
+
+WRAPPINGS = (
+    *("rag", "evaluate", "judge", "explain", "creative", "interpret"),
+    *("wrap_form", "grade", "decode", "answer_in"),
+)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_what_wraps_a_question_has_a_place_for_it(side: Side) -> None:
+    frames = Frames(side)
+    coercions = [kind for kind in frames.kinds if kind.startswith("coerce_")]
+    assert len(coercions) == 8
+    for kind in (*WRAPPINGS, *coercions):
+        assert all(frame.count("{question}") == 1 for frame in frames.all(kind)), kind
+
+
+def test_no_place_is_left_open(split: Split) -> None:
+    for seed in range(6):
+        for actor in actors(split, seed, 3):
+            for line in actor.lines:
+                assert not re.search(r"\{[a-z]+\}", said_in(line)), (actor.name, line.body)
+
+
+def test_a_blank_turn_is_left_out_with_its_reply(tmp_path: Path) -> None:
+    fields = {"turns": ["one", " ", "three"], "reply": [10, 20, 30]}
+    write_source(tmp_path, "arena-hard", "benign", [fields, {"turns": [""]}])
+    (found,) = load(tmp_path, Side.JUDGING).pool(Part.PEOPLE).records
+    assert (found.turns, found.reply) == (("one", "three"), (10, 30))
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    write_source(tmp_path, "arena-hard", "malign", [record("arena-hard", 1)])
+    with pytest.raises(SourceError, match=r"arena-hard\.jsonl\.gz has the kind 'malign'"):
+        load(tmp_path, Side.JUDGING)
 
 
 def test_a_person_sends_the_conversation_so_far(split: Split) -> None:
