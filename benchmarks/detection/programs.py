@@ -1,0 +1,241 @@
+"""Benign programs: one template, or a few, over varying content, by the clock or by demand."""
+
+from __future__ import annotations
+
+import json
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+from benchmarks.detection import answers, timing
+from benchmarks.detection.people import in_turn, talk
+from benchmarks.detection.sources import Part
+from benchmarks.detection.stage import Style
+from benchmarks.detection.traffic import Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from benchmarks.detection.sources import Pool
+    from benchmarks.detection.stage import Stage
+    from benchmarks.detection.traffic import Json, Line
+
+_LABELS = 8
+_DOCUMENT_CHARACTERS = 6_000
+_PASSAGES = 3
+_ANSWER_CHARACTERS = 300
+_LONGEST_TASK = 16
+_TOOLS: tuple[Json, ...] = (
+    {
+        "type": "function",
+        "function": {
+            "name": "run",
+            "description": "Run a command in the repository and return what it prints.",
+            "parameters": {"type": "object", "properties": {"command": {"type": "string"}}},
+        },
+    },
+)
+
+
+def narrow_app(stage: Stage) -> Iterator[Line]:
+    """An app with a system prompt of its own; each message by itself."""
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    temperature, cap = stage.plan.choice((None, 0.2, 0.3, 0.7)), stage.plan.choice((None, 200, 300, 512))
+    for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
+        record = rng.choice(pool.records)
+        answer = answers.to(rng, record, typical=180)
+        yield stage.line(
+            ts,
+            Exchange(
+                [("user", record.prompt)], answer, system=system, temperature=temperature, max_tokens=cap
+            ),
+        )
+
+
+def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
+    """The same app, which sends the dialogue so far with each message."""
+    rng, pool, style = stage.rng, stage.pool(Part.NARROW), Style(stage.prompt("app"))
+
+    def dialogue(ts: float) -> Iterator[Line]:
+        record = rng.choice(pool.records)
+        turns = list(record.turns)
+        if len(turns) == 1 and rng.random() < 0.7:
+            same = pool.groups[record.topic]
+            turns += [
+                rng.choice(same).prompt if len(same) > 1 else stage.phrase("followups")
+                for _ in range(rng.randint(1, 2))
+            ]
+        return talk(stage, ts, turns, style, typical=150)
+
+    return in_turn(timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours), dialogue)
+
+
+def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
+    """The same app without a system prompt: its instructions stand before the customer's text."""
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    mark = rng.choice(("Customer: ", "Message: ", "<message>", "---\n", "They write: "))
+    for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
+        record = rng.choice(pool.records)
+        answer = answers.to(rng, record, typical=180)
+        yield stage.line(
+            ts, Exchange([("user", f"{system}\n\n{mark}{record.prompt}")], answer, temperature=0.3)
+        )
+
+
+def classifier(stage: Stage) -> Iterator[Line]:
+    """One instruction, varying text, a label of a few tokens back, temperature 0."""
+    return _classifying(stage, top_logprobs=None)
+
+
+def confident_classifier(stage: Stage) -> Iterator[Line]:
+    """The same, and takes the label's probability for its confidence."""
+    return _classifying(stage, top_logprobs=5)
+
+
+def generator(stage: Stage) -> Iterator[Line]:
+    """A writing tool: whatever its users come up with, in one template, and long answers."""
+    rng, records = stage.rng, stage.pool(Part.PEOPLE).records
+    frame, style = stage.frame("creative"), stage.style(0.5)
+    for ts in timing.human(rng, rng.uniform(50, 3000), stage.account.zone_hours):
+        text = frame.replace("{question}", rng.choice(records).prompt[:1000])
+        answer = answers.prose(rng, answers.chat_length(rng, 1800))
+        yield stage.line(
+            ts, Exchange([("user", text)], answer, style.system, style.temperature, style.max_tokens)
+        )
+
+
+def batch_translator(stage: Stage) -> Iterator[Line]:
+    """One template and documents; the output is as long as the input."""
+    return _batch(stage, "translate", share=1.0)
+
+
+def batch_summariser(stage: Stage) -> Iterator[Line]:
+    """One template and documents; the output is a small part of the input."""
+    return _batch(stage, "summarise", share=0.2)
+
+
+def batch_extractor(stage: Stage) -> Iterator[Line]:
+    """One template and documents; the output is a list of what is in them."""
+    return _batch(stage, "extract", share=0.3)
+
+
+def retrieval_app(stage: Stage) -> Iterator[Line]:
+    """A template with passages that a search found, and a question. Passages are made of related records."""
+    rng = stage.rng
+    pool = stage.pool(Part.NARROW if rng.random() < 0.5 else Part.PEOPLE)
+    frame, temperature = stage.frame("rag"), stage.plan.choice((0.0, 0.1, 0.3))
+    system = stage.prompt("app") if stage.plan.random() < 0.5 else ""
+    for ts in timing.human(rng, rng.uniform(50, 1000), stage.account.zone_hours):
+        place = rng.randrange(len(pool.records))
+        found = [pool.topics.related(place, rng) for _ in range(_PASSAGES)]
+        context = "\n\n".join(f"[{rank}] {_passage(pool, at)}" for rank, at in enumerate(found, 1))
+        text = frame.replace("{context}", context).replace("{question}", pool.records[place].prompt)
+        answer = answers.prose(rng, answers.chat_length(rng, 400))
+        yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=temperature))
+
+
+def evaluation(stage: Stage) -> Iterator[Line]:
+    """The same questions every night, in one few-shot template, temperature 0."""
+    rng = stage.rng
+    pool = stage.pool(Part.EVALUATION if rng.random() < 0.75 else Part.DISTILL)
+    groups = rng.sample(list(pool.groups.values()), min(len(pool.groups), rng.randint(1, 3)))
+    questions = [
+        record for group in groups for record in rng.sample(group, min(len(group), rng.randint(40, 250)))
+    ]
+    frame, cap = stage.frame("evaluate"), rng.choice((16, 64, 512))
+    shots = "\n\n".join(
+        f"{record.prompt[:400]}\n{record.answer or answers.fixed(place, 60)}"
+        for place, record in enumerate(questions[:3])
+    )
+    hour = rng.choice((1, 2, 3, 4, 22))
+    times = timing.runs(rng, len(questions), rng.uniform(0.2, 3), hour=hour)
+    for ts, record in zip(times, cycle(questions), strict=False):
+        text = frame.replace("{shots}", shots).replace("{question}", record.prompt)
+        answer = answers.prose(rng, rng.randint(8, 4 * cap))
+        yield stage.line(ts, Exchange([("user", text)], answer, temperature=0.0, max_tokens=cap, seed=1))
+
+
+def judge(stage: Stage) -> Iterator[Line]:
+    """A rubric wrapped round questions and the product's own answers; a mark comes back."""
+    rng, frame = stage.rng, stage.frame("judge")
+    records = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW))).records
+    times = timing.runs(rng, rng.randint(50, 400), rng.uniform(0.3, 3), hour=rng.uniform(0, 23))
+    for ts in times:
+        record = rng.choice(records)
+        answer = record.answer or answers.prose(rng, answers.chat_length(rng, 500))
+        text = frame.replace("{question}", record.prompt).replace("{answer}", answer)
+        verdict = answers.prose(rng, rng.choice((2, 4, 120)))
+        yield stage.line(ts, Exchange([("user", text)], verdict, temperature=0.0, max_tokens=128))
+
+
+def continuous_integration(stage: Stage) -> Iterator[Line]:
+    """The same few dozen prompts at every push, at the hours at which people push."""
+    rng = stage.rng
+    pool = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW)))
+    prompts = rng.choices(pool.records, k=rng.randint(24, 60))
+    system = stage.prompt("app") if rng.random() < 0.5 else ""
+    pushes = timing.human(rng, rng.uniform(2, 25), stage.account.zone_hours)
+    times = timing.bursts(rng, pushes, len(prompts), rng.uniform(0.1, 2))
+    for ts, record in zip(times, cycle(prompts), strict=False):
+        answer = answers.to(rng, record, typical=300)
+        turns = [("user", record.prompt)]
+        yield stage.line(ts, Exchange(turns, answer, system=system, temperature=0.0, seed=7, max_tokens=256))
+
+
+def coding_agent(stage: Stage) -> Iterator[Line]:
+    """One system prompt, tools, and a context that grows with every result until the task is done."""
+    rng = stage.rng
+    system, records = stage.frame("agent"), stage.pool(Part.PEOPLE).records
+
+    def work(ts: float) -> Iterator[Line]:
+        task = stage.phrase("tasks") if rng.random() < 0.5 else rng.choice(records).prompt[:2000]
+        turns = [("user", f"{task}\n\n{answers.listing(rng, 400)}")]
+        for _ in range(rng.randint(3, _LONGEST_TASK)):
+            call = json.dumps({"command": answers.listing(rng, rng.randint(20, 160))})
+            yield stage.line(ts, Exchange(list(turns), call, system=system, tools=_TOOLS, stream=True))
+            ts += 2 + rng.expovariate(1 / 8)
+            turns += [("call", call), ("tool", answers.listing(rng, rng.randint(60, 1200)))]
+        done = answers.prose(rng, 500)
+        yield stage.line(ts, Exchange(turns, done, system=system, tools=_TOOLS, stream=True))
+
+    return in_turn(timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours), work)
+
+
+def _classifying(stage: Stage, *, top_logprobs: int | None) -> Iterator[Line]:
+    rng, pool = stage.rng, stage.pool(Part.NARROW)
+    labels = rng.sample(stage.frames.all("labels"), _LABELS)
+    instruction = stage.frame("classify").format(labels=", ".join(labels))
+    apart = rng.random() < 0.6
+    for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
+        text = rng.choice(pool.records).prompt
+        turns = [("user", text if apart else f"{instruction}\n\nText: {text}")]
+        system = instruction if apart else ""
+        yield stage.line(
+            ts,
+            Exchange(
+                turns,
+                rng.choice(labels),
+                system,
+                temperature=0.0,
+                max_tokens=16,
+                top_logprobs=top_logprobs,
+            ),
+        )
+
+
+def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
+    rng = stage.rng
+    documents = stage.pool(rng.choice((Part.PEOPLE, Part.PEOPLE, Part.NARROW))).documents
+    instruction = stage.frame(template).format(language=stage.frame("languages"))
+    apart, cap = rng.random() < 0.5, rng.choice((None, None, 1024, 2048, 4096))
+    hour, size = stage.plan.randrange(24), min(rng.randint(40, 400), len(documents))
+    times = timing.runs(rng, size, rng.uniform(0.5, 6), hour=hour, every_days=stage.plan.randint(1, 3))
+    for ts, document in zip(times, cycle(rng.sample(documents, len(documents))), strict=False):
+        text = document[:_DOCUMENT_CHARACTERS]
+        turns = [("user", text if apart else f"{instruction}\n\n{text}")]
+        answer = answers.prose(rng, int(len(text) * share * rng.uniform(0.8, 1.2)))
+        yield stage.line(ts, Exchange(turns, answer, instruction if apart else "", 0.2, cap))
+
+
+def _passage(pool: Pool, place: int) -> str:
+    """What the knowledge base has about a record: the question and a made-up answer, the same every time."""
+    return f"{pool.records[place].prompt[:800]}\n{answers.fixed(place, _ANSWER_CHARACTERS)}"

@@ -1,0 +1,368 @@
+"""The traffic simulator, on made-up sources: what it promises to whoever builds a log from real ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from benchmarks.detection import log, timing
+from benchmarks.detection.actors import VARIETIES, actors
+from benchmarks.detection.attacks import SHARES
+from benchmarks.detection.campaigns import FLEETS, campaigns
+from benchmarks.detection.frames import Frames
+from benchmarks.detection.sources import Part, Side, SourceError, Split, load
+from guard.dialects import DIALECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from benchmarks.detection.traffic import Line
+
+QUERIES = 40
+SOURCES = {
+    "dolly-3k": "benign",
+    "arena-hard": "benign",
+    "hh-rlhf-harmless": "benign",
+    "banking77": "benign",
+    "taskmaster4": "benign",
+    "bbh": "benign",
+    "gsm8k-train": "distill",
+    "gpteacher": "distill",
+    "huatuo-zh": "distill",
+    "purplellama-injection": "jailbreak",
+    "ailuminate-en": "hazard",
+}
+
+
+def write_source(folder: Path, name: str, kind: str, records: Sequence[dict[str, Any]]) -> None:
+    with gzip.open(folder / f"{name}.jsonl.gz", "wt", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps({"source": name, "kind": kind, **record}) + "\n")
+
+
+def record(source: str, number: int) -> dict[str, Any]:
+    said = (
+        f"咳嗽第{number}天怎么办 来源{source}"
+        if source == "huatuo-zh"
+        else f"{source} asks about thing{number % 7} {number}"
+    )
+    turns = [said, "and then?"] if number % 3 == 0 else [said]
+    return {
+        "group": f"group{number % 10}",
+        "turns": turns,
+        "prompt": said,
+        "reply": [40 + number] * len(turns),
+    }
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, kind in SOURCES.items():
+        write_source(folder, name, kind, [record(name, number) for number in range(60)])
+    return folder
+
+
+@pytest.fixture(params=list(Side))
+def split(data: Path, request: pytest.FixtureRequest) -> Split:
+    return load(data, request.param)
+
+
+def said_in(line: Line) -> str:
+    return json.dumps(line.body, ensure_ascii=False)
+
+
+def dialect_of(path: str) -> str:
+    if path.startswith("/v1beta"):
+        return "gemini.generate"
+    return {
+        "/v1/chat/completions": "openai.chat",
+        "/v1/messages": "anthropic.messages",
+        "/api/chat": "ollama.chat",
+    }[path]
+
+
+def test_every_variety_makes_as_many_lines_as_were_asked_for(split: Split) -> None:
+    counts = {actor.variety: len(list(actor.lines)) for actor in actors(split, 1, QUERIES)}
+    assert counts == {variety.name: QUERIES for variety in VARIETIES}
+
+
+def test_an_actor_is_the_same_every_time_and_whatever_else_is_asked_for(split: Split) -> None:
+    among_all = {actor.name: list(actor.lines) for actor in actors(split, 1, QUERIES)}
+    for variety in VARIETIES:
+        (alone,) = actors(split, 1, QUERIES, varieties=[variety.name])
+        assert list(alone.lines) == list(alone.lines) == among_all[alone.name]
+
+
+def test_seeds_and_instances_differ_in_key_and_content(split: Split) -> None:
+    cast = [
+        actor for seed in (1, 2) for actor in actors(split, seed, QUERIES, instances=3, varieties=["bulk"])
+    ]
+    assert len({actor.key for actor in cast}) == len({actor.name for actor in cast}) == 6
+    assert len({tuple(said_in(line) for line in actor.lines) for actor in cast}) == 6
+
+
+def test_an_actors_lines_are_in_order_and_carry_its_key_alone(split: Split) -> None:
+    for actor in actors(split, 1, QUERIES):
+        times = [line.ts for line in actor.lines]
+        assert times == sorted(times)
+        assert times[0] >= timing.START
+        assert {line.headers["authorization"] for line in actor.lines} == {f"Bearer {actor.key}"}
+
+
+def test_guard_reads_every_body(split: Split) -> None:
+    read = set()
+    for seed in range(4):
+        for actor in actors(split, seed, QUERIES):
+            for line in actor.lines:
+                name = dialect_of(line.path)
+                query = DIALECTS[name].read(line.body, line.path)
+                read.add(name)
+                assert query.turns
+                assert query.turns[-1].text
+    assert read == {"openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat"}
+
+
+def test_answers_are_counted(split: Split) -> None:
+    for actor in actors(split, 1, QUERIES):
+        for line in actor.lines:
+            assert line.response["text"]
+            assert line.response["usage"]["input_tokens"] > 0
+            assert line.response["usage"]["output_tokens"] >= (line.body.get("n") or 1)
+
+
+def test_no_record_is_on_both_sides(data: Path) -> None:
+    sides = [
+        {(record.source, record.turns) for pool in load(data, side).pools.values() for record in pool.records}
+        for side in Side
+    ]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 60 * len(SOURCES)
+
+
+def test_only_sources_without_a_peer_are_divided_and_they_are_named(data: Path) -> None:
+    splits = [load(data, side) for side in Side]
+    names = [{record.source for pool in split.pools.values() for record in pool.records} for split in splits]
+    assert names[0] & names[1] == splits[0].same_source == splits[1].same_source
+    assert splits[0].same_source == {"bbh", "hh-rlhf-harmless", "purplellama-injection", "ailuminate-en"}
+
+
+def test_both_sides_have_every_part(data: Path) -> None:
+    for side in Side:
+        assert set(load(data, side).pools) == set(Part)
+
+
+def test_a_list_of_names_overrules_the_default(data: Path) -> None:
+    sides = {Side.CALIBRATION: ["arena-hard", "bbh"], Side.JUDGING: ["dolly-3k"]}
+    split = load(data, Side.CALIBRATION, sides)
+    assert set(split.pool(Part.PEOPLE).sources) == {"arena-hard"}
+    assert "bbh" not in split.same_source
+    assert len(split.pool(Part.EVALUATION).sources["bbh"]) == 60
+
+
+def test_an_unknown_source_belongs_to_one_side_whole(tmp_path: Path) -> None:
+    write_source(tmp_path, "found-later", "benign", [record("found-later", number) for number in range(20)])
+    found = [pool.records for side in Side for pool in load(tmp_path, side).pools.values()]
+    assert [len(records) for records in found] == [20]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no \*\.jsonl\.gz"):
+        load(tmp_path, Side.JUDGING)
+    write_source(tmp_path, "arena-hard", "benign", [record("arena-hard", 1)])
+    with pytest.raises(SourceError, match="no source for distill on the side of judging"):
+        load(tmp_path, Side.JUDGING).pool(Part.DISTILL)
+
+
+def test_the_sides_share_no_frame() -> None:
+    calibration, judging = Frames(Side.CALIBRATION), Frames(Side.JUDGING)
+    assert calibration.kinds == judging.kinds
+    for kind in calibration.kinds:
+        assert len(calibration.all(kind)) >= 2
+        assert not set(calibration.all(kind)) & set(judging.all(kind))
+
+
+WRAPPINGS = (
+    *("rag", "evaluate", "judge", "explain", "creative", "interpret"),
+    *("wrap_form", "grade", "decode", "answer_in"),
+)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_what_wraps_a_question_has_a_place_for_it(side: Side) -> None:
+    frames = Frames(side)
+    coercions = [kind for kind in frames.kinds if kind.startswith("coerce_")]
+    assert len(coercions) == 8
+    for kind in (*WRAPPINGS, *coercions):
+        assert all(frame.count("{question}") == 1 for frame in frames.all(kind)), kind
+
+
+def test_no_place_is_left_open(split: Split) -> None:
+    for seed in range(6):
+        for actor in actors(split, seed, 3):
+            for line in actor.lines:
+                assert not re.search(r"\{[a-z]+\}", said_in(line)), (actor.name, line.body)
+
+
+def test_a_blank_turn_is_left_out_with_its_reply(tmp_path: Path) -> None:
+    fields = {"turns": ["one", " ", "three"], "reply": [10, 20, 30]}
+    write_source(tmp_path, "arena-hard", "benign", [fields, {"turns": [""]}])
+    (found,) = load(tmp_path, Side.JUDGING).pool(Part.PEOPLE).records
+    assert (found.turns, found.reply) == (("one", "three"), (10, 30))
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    write_source(tmp_path, "arena-hard", "malign", [record("arena-hard", 1)])
+    with pytest.raises(SourceError, match=r"arena-hard\.jsonl\.gz has the kind 'malign'"):
+        load(tmp_path, Side.JUDGING)
+
+
+def test_a_person_sends_the_conversation_so_far(split: Split) -> None:
+    (person,) = actors(split, 1, 200, varieties=["person"])
+    lines = list(person.lines)
+    continued = 0
+    for before, after in pairwise(lines):
+        earlier, later = said_in(before), said_in(after)
+        if before.response["text"] in later:
+            continued += 1
+            assert len(later) > len(earlier)
+    assert continued > 50
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("cover", ["person", "router", "narrow-app"])
+def test_a_hidden_attack_is_its_share_and_labelled_line_by_line(data: Path, cover: str, share: int) -> None:
+    (actor,) = actors(load(data, Side.JUDGING), 1, 2000, varieties=[f"hidden-{cover}-{share:02}"])
+    labels = [line.label for line in actor.lines]
+    assert actor.kind == "attack"
+    assert labels.count("attack") / len(labels) == pytest.approx(share / 100, abs=0.04)
+
+
+def test_all_lines_of_other_actors_are_what_the_actor_is(split: Split) -> None:
+    for actor in actors(split, 1, QUERIES):
+        if not actor.variety.startswith("hidden-"):
+            assert {line.label for line in actor.lines} == {actor.kind}
+
+
+def test_a_bulk_distiller_asks_each_item_once_before_it_begins_again(data: Path) -> None:
+    split = load(data, Side.JUDGING)
+    number = len(split.pool(Part.DISTILL).records)
+    for actor in actors(split, 1, 2 * number, instances=5, varieties=["bulk"]):
+        asked = [said_in(line) for line in actor.lines]
+        assert len(set(asked[:number])) == number
+        assert set(asked[number:]) == set(asked[:number])
+
+
+def test_low_and_slow_is_6_to_30_a_day(split: Split) -> None:
+    for actor in actors(split, 1, 300, instances=8, varieties=["low-and-slow"]):
+        times = [line.ts for line in actor.lines]
+        assert 5 < len(times) / ((times[-1] - times[0]) / timing.DAY) < 36
+
+
+def test_the_log_is_merged_in_order_and_reads_as_the_format_says(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "traffic.jsonl"
+    arguments = ["--data", str(data), "--seed", "3", "--out", str(out), "--actors", "2", "--queries", "20"]
+    assert log.main(arguments) == 0
+    first = out.read_bytes()
+    entries = [json.loads(line) for line in first.splitlines()]
+    assert len(entries) == 2 * 20 * len(VARIETIES)
+    assert [entry["ts"] for entry in entries] == sorted(entry["ts"] for entry in entries)
+    assert {entry["label"] for entry in entries} == {"benign", "attack"}
+    assert len({entry["actor"] for entry in entries}) == 2 * len(VARIETIES)
+    assert len({entry["id"] for entry in entries}) == len(entries)
+    assert all(entry["headers"].keys() == {name.lower() for name in entry["headers"]} for entry in entries)
+    assert log.main(arguments) == 0
+    assert out.read_bytes() == first
+
+
+def test_accounts_of_a_campaign_have_keys_of_their_own_and_one_campaign(split: Split) -> None:
+    for campaign in campaigns(split, 1, 6, 20):
+        assert len({actor.key for actor in campaign.actors}) == 6
+        for actor in campaign.actors:
+            times = [line.ts for line in actor.lines]
+            assert times == sorted(times)
+            assert actor.campaign == campaign.name
+            assert {line.label for line in actor.lines} <= {campaign.kind}
+            assert {line.headers["authorization"] for line in actor.lines} <= {f"Bearer {actor.key}"}
+
+
+def test_a_campaign_is_the_same_every_time(split: Split) -> None:
+    def made() -> list[list[list[Line]]]:
+        return [[list(actor.lines) for actor in campaign.actors] for campaign in campaigns(split, 5, 3, 20)]
+
+    assert made() == made()
+    assert len(made()) == len(FLEETS)
+
+
+@pytest.mark.parametrize(
+    ("fleet", "payments", "networks", "organisations"),
+    [
+        ("team", 1, 1, 1),
+        ("campus", 20, 1, 20),
+        ("framework", 20, 20, 20),
+        ("fleet-templated", 3, 20, 20),
+        ("fleet-in-step", 20, 2, 20),
+        ("fleet-failover", 5, 3, 20),
+    ],
+)
+def test_what_the_accounts_of_a_campaign_share(
+    data: Path, fleet: str, payments: int, networks: int, organisations: int
+) -> None:
+    (campaign,) = campaigns(load(data, Side.JUDGING), 1, 20, 1, fleets=[fleet])
+    lines = [line for actor in campaign.actors for line in actor.lines]
+    assert len({line.attributes["payment"] for line in lines}) == payments
+    assert len({line.client[0].rpartition(".")[0] for line in lines}) == networks
+    assert len({line.attributes["org"] for line in lines}) == organisations
+
+
+def test_the_accounts_of_a_templated_fleet_have_one_template(data: Path) -> None:
+    (fleet,) = campaigns(load(data, Side.JUDGING), 1, 5, 20, fleets=["fleet-templated"])
+    bodies = [said_in(line) for actor in fleet.actors for line in actor.lines]
+    assert len(set(bodies)) > 50
+    wrappings = Frames(Side.JUDGING).all("wrap_what")
+    assert any(all(wrapping in body for body in bodies) for wrapping in wrappings)
+
+
+def test_a_relay_moves_conversations_between_accounts(data: Path) -> None:
+    (relay,) = campaigns(load(data, Side.JUDGING), 1, 5, 100, fleets=["fleet-relay"])
+    shares = [list(actor.lines) for actor in relay.actors]
+
+    def continues(later: Line, earlier: Line) -> bool:
+        said = earlier.body["messages"]
+        return len(later.body["messages"]) > len(said) and later.body["messages"][: len(said)] == said
+
+    assert any(
+        continues(later, earlier)
+        for giver in shares
+        for taker in shares
+        if giver is not taker
+        for earlier in giver
+        for later in taker
+    )
+
+
+def test_the_log_names_campaigns(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "traffic.jsonl"
+    arguments = ["--data", str(data), "--out", str(out), "--accounts", "3", "--queries", "5"]
+    assert log.main([*arguments, "--variety", "team", "--variety", "bulk"]) == 0
+    entries = [json.loads(line) for line in out.read_text(encoding="ascii").splitlines()]
+    assert len(entries) == 5 + 3 * 5
+    assert {entry.get("campaign") for entry in entries} == {None, "team-1-0"}
+
+
+def test_the_command_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("GUARD_DATA", raising=False)
+    assert log.main(["--out", str(tmp_path / "out")]) == 2
+    assert "GUARD_DATA" in capsys.readouterr().err
+    monkeypatch.setenv("GUARD_DATA", str(tmp_path))
+    assert log.main(["--out", str(tmp_path / "out")]) == 1
+    assert "no *.jsonl.gz" in capsys.readouterr().err
