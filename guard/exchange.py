@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 from guard.body import first
 from guard.core.policy import WEBSOCKET
 from guard.core.query import NO_USAGE, Usage
+from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError
 from guard.tap import Tap
@@ -97,17 +98,7 @@ class Exchange:
         async with self._bodies.read(dict(scope["headers"]), receive) as body:
             prepared = prepare(dialect, body, scope["path"])
             prepared = replace(prepared, query=self._estimator.prepare(prepared.query))
-            scope = {
-                **scope,
-                "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
-                "extensions": {
-                    name: value
-                    for name, value in (scope.get("extensions") or {}).items()
-                    if name not in MOVED_ELSEWHERE
-                },
-            }
-            message = {"type": "http.request", "body": prepared.body, "more_body": False}
-            await self._admit(scope, first(message, receive), send, prepared)
+            await self._admit(scope, receive, send, prepared)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, prepared: Prepared | None) -> None:
         query = prepared.query if prepared else None
@@ -125,8 +116,18 @@ class Exchange:
         await answer_with(response, scope, receive, send)
 
     async def _forward(
-        self, scope: Scope, receive: Receive, send: Send, prepared: Prepared | None, admission: Admission
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        prepared: Prepared | None,
+        admission: Admission,
+        reshape: Reshape = UNCHANGED,
     ) -> None:
+        if prepared is not None and self._dialect is not None:
+            prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
+            scope, receive = _forwarded(scope, receive, prepared.body)
+
         async def settle(usage: Usage, status: int | None) -> None:
             if prepared is not None:
                 self._estimator.learn(prepared.query, usage)
@@ -135,7 +136,9 @@ class Exchange:
         def meter(content_type: str) -> Meter | None:
             if self._dialect is None or prepared is None:
                 return None
-            return self._dialect.meter(prepared.query, content_type, hide_usage=prepared.hides_usage)
+            return self._dialect.meter(
+                prepared.query, content_type, hide_usage=prepared.hides_usage, reshape=reshape
+            )
 
         tap = Tap(send, meter, self._answer.limit_headers(admission.decision), settle)
         left = False
@@ -174,6 +177,35 @@ def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
     if asking is None:
         return Prepared(query, body, hides_usage=False)
     return Prepared(query, serialize(asking), hides_usage=True)
+
+
+def reshaped(dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape) -> Prepared:
+    """A request as it is forwarded narrowed; itself where nothing of it changes.
+
+    What was estimated of the query stays. What it draws is that of the narrowed body, read as the first was.
+    """
+    if not reshape.changes:
+        return prepared
+    payload = parse_object(prepared.body)
+    narrowed = dialect.reshape(payload, reshape)
+    if narrowed is payload:
+        return prepared
+    asked = dialect.read(narrowed, path)
+    query = replace(
+        prepared.query, max_output_tokens=asked.max_output_tokens, n=asked.n, sampling=asked.sampling
+    )
+    return replace(prepared, query=query, body=serialize(narrowed))
+
+
+def _forwarded(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
+    """What the app gets, with this body, and without a way to answer past us."""
+    extensions = scope.get("extensions") or {}
+    scope = {
+        **scope,
+        "headers": _forwarded_headers(scope["headers"], len(body)),
+        "extensions": {name: value for name, value in extensions.items() if name not in MOVED_ELSEWHERE},
+    }
+    return scope, first({"type": "http.request", "body": body, "more_body": False}, receive)
 
 
 def _forwarded_headers(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:

@@ -20,6 +20,24 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a query wants its answer drawn, and what it wants to see of the drawing.
+
+    `logprobs` is whether any are asked for, of the answer or of the prompt; `logit_bias` whether single
+    tokens are made likelier or less so, or are all that is allowed. `json_mode` is whether the answer must
+    be JSON. A number is `None` where it is absent, or nothing that a number can be.
+    """
+
+    logprobs: bool = False
+    logit_bias: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    tools: bool = False
+    json_mode: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """What is asked of the model.
 
@@ -38,6 +56,7 @@ class Query:
     other_tokens: int
     end_user: str | None = None
     bytes_per_token: float = BYTES_PER_TOKEN
+    sampling: Sampling = Sampling()
 
     @property
     def input_tokens(self) -> int:

@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import Unit
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
-from guard.dialects import strict
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
+from guard.dialects import budgets, edits, strict
 from guard.dialects.base import (
     OPAQUE_TOKENS,
     Answer,
@@ -20,6 +21,7 @@ from guard.dialects.base import (
     parts,
     retry_headers,
 )
+from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
 from guard.dialects.metering import meter_for
 from guard.errors import QueryError
 
@@ -81,13 +83,33 @@ class AnthropicMessages:
             + (text_bytes(strict.written(payload["tools"])) if payload.get("tools") else 0),
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
             end_user=strict.label(strict.mapping(payload, "metadata"), "user_id"),
+            sampling=_sampling(payload),
         )
+
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload.
+
+        Where thoughts are hidden, a caller that goes on after a tool's result cannot send them back, which
+        this API insists on as long as the model thinks: then it does not.
+        """
+        most = reshape.max_output_tokens
+        narrowed = payload
+        if most is not None and most < payload["max_tokens"]:
+            narrowed = {**payload, "max_tokens": most}
+            narrowed = budgets.fit(narrowed, "thinking", "budget_tokens", most)
+        if not reshape.reasoning and _lacks_thoughts(payload.get("messages")):
+            narrowed = edits.without(narrowed, {"thinking"})
+        if "thinking" in payload and "thinking" not in narrowed:
+            narrowed = edits.inside(narrowed, "context_management", _without_thoughts)
+        return narrowed
 
     def ask_usage(self, payload: Json) -> Json | None:
         """Nothing to ask: every answer reports its usage."""
         return None
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -95,6 +117,7 @@ class AnthropicMessages:
             content_type,
             whole=lambda answer: _weigh(answer, tally),
             part=lambda event: _watch(event, tally),
+            hiding=MessagesHiding() if not reshape.reasoning else None,
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
@@ -113,6 +136,33 @@ class AnthropicMessages:
             lambda what, unit: f"anthropic-ratelimit-{unit.replace('_', '-')}-{what}",
             lambda reading: _timestamp(now + timedelta(microseconds=reading.reset_us)),
         )
+
+
+def _sampling(payload: Json) -> Sampling:
+    config = payload.get("output_config")
+    form = config.get("format") if isinstance(config, dict) else payload.get("output_format")
+    return Sampling(
+        temperature=strict.number(payload, "temperature"),
+        top_p=strict.number(payload, "top_p"),
+        tools=bool(payload.get("tools")),
+        json_mode=isinstance(form, dict) and form.get("type") == "json_schema",
+    )
+
+
+def _lacks_thoughts(messages: object) -> bool:
+    """Whether the last thing that the model said is a call of a tool, without the thoughts before it."""
+    said = [message for message in parts(messages) if message.get("role") == "assistant"]
+    kinds = {block.get("type") for block in parts(said[-1].get("content"))} if said else set()
+    return "tool_use" in kinds and not kinds & THOUGHTS
+
+
+def _without_thoughts(management: Json) -> Json:
+    """How the server is to tidy the context, without its thoughts: it refuses that where there are none."""
+    return edits.each(
+        management,
+        "edits",
+        lambda rule: None if str(rule.get("type")).startswith("clear_thinking") else rule,
+    )
 
 
 def _timestamp(moment: datetime) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.query import Query, Usage
+from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -69,22 +70,34 @@ class Dialect(Voice, Protocol):
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload that makes the backend report usage, where the client did not ask for it."""
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The payload narrowed, which the backend takes if it took the one that was read.
+
+        A new one: what was given stays as it is, and is itself given back where nothing changes.
+        """
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query, which is of this type (empty where its bytes are encoded).
 
-        `hide_usage` takes out what only `ask_usage` asked for.
+        `hide_usage` takes out what only `ask_usage` asked for, and `reshape` what the client may not see.
         """
 
 
 class Meter(Protocol):
     """Watches one answer as it passes."""
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing goes on before all has come: the answer's length may change then."""
+
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk of the body; returns what to send on, which is the chunk unless something is
-        hidden."""
+        hidden. Raises `BackendError` for an answer in which that cannot be found."""
 
     def finish(self) -> bytes:
-        """The answer is over: what was held back and is to be sent after all."""
+        """The answer is over: what was held back and is to be sent after all. Raises like `feed`."""
 
     @property
     def usage(self) -> Usage:

@@ -13,9 +13,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
-from guard.dialects import strict
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
+from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.hiding.gemini import GeminiHiding
 from guard.dialects.json_array import ItemSplitter
 from guard.dialects.metering import StreamMeter, media_type, meter_for
 from guard.errors import QueryError
@@ -92,22 +94,34 @@ class GeminiGenerate:
             input_bytes=sum(text_bytes(turn.text) for turn in turns)
             + sum(text_bytes(strict.written(value)) for value in rest if value),
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS,
+            sampling=_sampling(fields, config),
         )
+
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload, each name in the caller's spelling."""
+        config = "generation_config" if "generation_config" in payload else "generationConfig"
+        if reshape.max_output_tokens is not None and payload.get(config) is None:
+            return {**payload, config: {"maxOutputTokens": reshape.max_output_tokens}}
+        return edits.inside(payload, config, lambda fields: _narrowed(fields, reshape))
 
     def ask_usage(self, payload: Json) -> Json | None:
         """Nothing to ask: every answer reports its usage."""
         return None
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
+        hiding = GeminiHiding(reshape) if reshape.hides else None
         if query.stream and media_type(content_type) == "application/json":
-            return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally))
+            return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally), hiding=hiding)
         return meter_for(
             tally,
             content_type,
             whole=lambda answer: _weigh(answer, tally),
             part=lambda answer: _watch(answer, tally),
+            hiding=hiding,
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
@@ -155,6 +169,45 @@ def _spelled(payload: Json, names: tuple[str, ...]) -> Json:
         )
         raise QueryError(f"Give {snakes[twice]!r} or {twice!r}, not both.", param=twice)
     return spelled
+
+
+def _sampling(fields: Json, config: Json) -> Sampling:
+    """How an answer is to be drawn; `config` may have either spelling where it has not been read before."""
+    top_p = strict.number(config, "topP")
+    mime_types = (config.get("responseMimeType"), config.get("response_mime_type"))
+    return Sampling(
+        logprobs=config.get("responseLogprobs") is True or config.get("logprobs") is not None,
+        temperature=strict.number(config, "temperature"),
+        top_p=strict.number(config, "top_p") if top_p is None else top_p,
+        seed=strict.whole_number(config, "seed"),
+        tools=bool(fields.get("tools")),
+        json_mode="application/json" in mime_types or any(config.get(name) for name in _SCHEMAS),
+    )
+
+
+def _narrowed(config: Json, reshape: Reshape) -> Json:
+    """The configuration without what is not allowed, and with what there is of the others capped."""
+    if not reshape.shows_logprobs:
+        config = edits.without(config, _either("responseLogprobs", "logprobs"))
+    if not reshape.reasoning:
+        for name in _either("thinkingConfig"):
+            config = edits.inside(
+                config, name, lambda thinking: edits.without(thinking, _either("includeThoughts"))
+            )
+    if reshape.max_n is not None:
+        config = edits.capped(config, _either("candidateCount"), reshape.max_n)
+    if reshape.max_output_tokens is not None:
+        config = edits.capped(config, _either("maxOutputTokens"), reshape.max_output_tokens)
+        if all(config.get(name) is None for name in _either("maxOutputTokens")):
+            config = edits.without(config, _either("maxOutputTokens"))
+            config = {**config, "maxOutputTokens": reshape.max_output_tokens}
+    return config
+
+
+@cache
+def _either(*names: str) -> frozenset[str]:
+    """These names in both of their spellings."""
+    return frozenset({*names, *_snakes(names)})
 
 
 def _listed(value: Any, name: str) -> list[Json]:

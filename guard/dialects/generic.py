@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
-from guard.dialects import strict
+from guard.core.reshape import UNCHANGED, Reshape
+from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, count
 from guard.dialects.metering import meter_for
 from guard.dialects.places import EACH, Place
@@ -102,7 +103,18 @@ class Generic(Plain):
         """Nothing: who does not know an API does not change what it is sent."""
         return None
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The payload with its caps lowered, where their places are known. All else stays as it is: of
+        logprobs, biases and reasoning nobody has said where they are."""
+        if self._n is not None and reshape.max_n is not None and _at(payload, self._n) is not None:
+            payload = _capped(payload, self._n.steps, reshape.max_n)
+        if self._max_output_tokens is not None and reshape.max_output_tokens is not None:
+            payload = _capped(payload, self._max_output_tokens.steps, reshape.max_output_tokens)
+        return payload
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -204,6 +216,22 @@ def _holder(payload: Json, place: Place | None) -> tuple[Json, str]:
         payload = strict.mapping(payload, step)
     strict.refuse_variants(payload, {last})
     return payload, last
+
+
+def _at(payload: Json, place: Place) -> Any:
+    """What is at a place where there is at most one value."""
+    return next(place.find(payload), None)
+
+
+def _capped(payload: Json, steps: tuple[str, ...], most: int) -> Json:
+    """The payload with the number at a place not above the most, and the most where there is none."""
+    name, *rest = steps
+    value = payload.get(name)
+    if rest:
+        inner = value or {}
+        edited = _capped(inner, tuple(rest), most)
+        return payload if edited is inner else {**payload, name: edited}
+    return edits.capped(payload, (name,), most) if value is not None else {**payload, name: most}
 
 
 def _number(place: Place | None, answer: Json) -> int | None:

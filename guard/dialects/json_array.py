@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.dialects.splitting import Splitter
+from guard.dialects.strict import serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from guard.dialects.strict import Json
 
 _MARK = re.compile(rb'["{}\[\]]')
 _IN_STRING = re.compile(rb'["\\]')
@@ -29,6 +32,11 @@ class Item:
     def data(self) -> bytes:
         """The object alone."""
         return self.raw[self.raw.index(b"{") :]
+
+    def carrying(self, values: Sequence[Json]) -> bytes:
+        """Items with these values. There must be one at least, since what stood before an item opens or
+        divides the array."""
+        return self.raw[: self.raw.index(b"{")] + b",".join(serialize(value) for value in values)
 
 
 class ItemSplitter(Splitter):

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.sse import EventSplitter
+from guard.dialects.strict import serialize
+from guard.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from guard.core.query import Usage
     from guard.dialects.base import Meter, Tally
-    from guard.dialects.splitting import Splitter
+    from guard.dialects.hiding import Hiding
+    from guard.dialects.splitting import Part, Splitter
     from guard.dialects.strict import Json
 
     Watch: TypeAlias = Callable[[Json], None]
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 LARGEST_ANSWER = 16 << 20
 """A JSON answer of more bytes than this is not parsed; its usage is estimated from its size."""
 
+_NO_JSON = frozenset({b"", b"[DONE]"})
+"""What may be in a stream beside objects, and tells nothing: comments, white space, the end of OpenAI's."""
+
+_TOO_LARGE = "The backend's answer is too large to be passed on."
+_UNREADABLE = "The backend's answer could not be read."
 
 STREAMS: Mapping[str, Callable[[], Splitter]] = {
     "text/event-stream": EventSplitter,
@@ -38,14 +46,17 @@ def meter_for(
     whole: Watch,
     part: Watch,
     hidden: Callable[[Json], bool] | None = None,
+    hiding: Hiding | None = None,
 ) -> Meter:
     """The meter for an answer of this type, an empty one where its bytes cannot be read.
 
     `whole` takes in an answer in one piece, `part` each object of a stream, and `hidden` says which of those
-    are not for the client.
+    are not for the client. `hiding` takes out of them what is not.
     """
     splitter = STREAMS.get(media_type(content_type))
-    return JsonMeter(tally, whole) if splitter is None else StreamMeter(tally, splitter(), part, hidden)
+    if splitter is None:
+        return JsonMeter(tally, whole, hiding)
+    return StreamMeter(tally, splitter(), part, hidden, hiding)
 
 
 def media_type(content_type: str) -> str:
@@ -54,29 +65,49 @@ def media_type(content_type: str) -> str:
 
 
 class JsonMeter:
-    """Keeps a copy of a JSON answer, and weighs it when it is whole."""
+    """Keeps a copy of a JSON answer, and weighs it when it is whole.
 
-    def __init__(self, tally: Tally, weigh: Watch) -> None:
+    Where something is hidden, nothing goes on before that: what cannot be looked through is not sent at all.
+    """
+
+    def __init__(self, tally: Tally, weigh: Watch, hiding: Hiding | None = None) -> None:
         self._tally = tally
         self._weigh = weigh
+        self._hiding = hiding
         self._body = bytearray()
         self._size = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether nothing goes on before all has come."""
+        return self._hiding is not None
+
     def feed(self, chunk: bytes) -> bytes:
-        """Take in a chunk; it goes on as it is."""
+        """Take in a chunk; it goes on as it is, unless something is hidden."""
         self._size += len(chunk)
         if self._size <= LARGEST_ANSWER:
             self._body += chunk
-        return chunk
+        elif self.holds:
+            raise BackendError(_TOO_LARGE)
+        return b"" if self.holds else chunk
 
     def finish(self) -> bytes:
-        """Weigh the answer; nothing was held back."""
-        answer = _object(self._body) if self._size <= LARGEST_ANSWER else None
+        """Weigh the answer; gives it where it was held back."""
+        body, size = bytes(self._body), self._size
+        self._body.clear()
+        self._size = 0
+        answer = _object(body) if size <= LARGEST_ANSWER else None
         if answer is not None:
             self._weigh(answer)
         else:
-            self._tally.add_bytes(self._size)
-        self._body.clear()
+            self._tally.add_bytes(size)
+        if self._hiding is None:
+            return b""
+        if answer is not None:
+            shown = self._hiding.whole(answer)
+            return body if shown is answer else serialize(shown)
+        if size:
+            raise BackendError(_UNREADABLE)
         return b""
 
     @property
@@ -88,53 +119,86 @@ class JsonMeter:
 class StreamMeter:
     """Watches the parts of a stream as they pass.
 
-    Where nothing is `hidden`, every chunk goes on at once and as it came. Else a part goes on when it is
+    Where nothing is hidden, every chunk goes on at once and as it came. Else a part goes on when it is
     whole, which is when a client can first make use of it. A part that an answer ends in is watched as far
     as it has come, since it may lack no more than its last line end.
+
+    `hidden` says which parts are dropped, and with `hiding` the others are looked through: then those that
+    cannot be read are dropped too, and one that is too large ends the stream.
     """
 
     def __init__(
-        self, tally: Tally, splitter: Splitter, watch: Watch, hidden: Callable[[Json], bool] | None = None
+        self,
+        tally: Tally,
+        splitter: Splitter,
+        watch: Watch,
+        hidden: Callable[[Json], bool] | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
         self._tally = tally
         self._splitter: Splitter | None = splitter
         self._watch = watch
         self._hidden = hidden
+        self._hiding = hiding
+
+    @property
+    def holds(self) -> bool:
+        """Never: a stream goes on part by part."""
+        return False
 
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk; returns what to send on."""
         if self._splitter is None:
             self._tally.add_bytes(len(chunk))
             return chunk
-        kept = [part.raw for part in self._splitter.feed(chunk) if self._see(part.data)]
-        if self._splitter.overlong:
+        shown = [self._show(part) for part in self._splitter.feed(chunk)]
+        if self._overlong(self._splitter):
             rest = self._splitter.rest()
             self._tally.add_bytes(len(rest))
-            kept.append(rest)
+            if self._hiding is not None:
+                raise BackendError(_TOO_LARGE)
+            shown.append(rest)
             self._splitter = None
-        return chunk if self._hidden is None else b"".join(kept)
+        return b"".join(shown) if self._changes else chunk
 
     def finish(self) -> bytes:
         """What is left of a part that was never completed."""
         if self._splitter is None:
             return b""
         rest = self._splitter.rest()
-        seen = [self._see(part.data) for part in self._splitter.feed(rest + b"\n\n")]
-        self._splitter.rest()
-        return rest if self._hidden is not None and all(seen) else b""
+        parts = [(part.raw, self._show(part)) for part in self._splitter.feed(rest + b"\n\n")]
+        left = self._splitter.rest()
+        if not self._changes:
+            return b""
+        if any(raw != shown for raw, shown in parts):
+            return b"".join(shown for _, shown in parts)
+        # An array may end in the middle of an object, which no part shows.
+        return b"" if self._hiding is not None and b"{" in left else rest
 
     @property
     def usage(self) -> Usage:
         """What the answer has cost so far."""
         return self._tally.usage
 
-    def _see(self, data: bytes) -> bool:
-        """Watch a part; whether it is for the client."""
-        found = _object(data)
+    def _overlong(self, splitter: Splitter) -> bool:
+        return splitter.overlong if self._hiding is None else splitter.held > LARGEST_ANSWER
+
+    @property
+    def _changes(self) -> bool:
+        return self._hidden is not None or self._hiding is not None
+
+    def _show(self, part: Part) -> bytes:
+        """Watch a part; gives what the client is sent in its place."""
+        found = _object(part.data)
         if found is None:
-            return True
+            return part.raw if self._hiding is None or part.data.strip() in _NO_JSON else b""
         self._watch(found)
-        return self._hidden is None or not self._hidden(found)
+        if self._hidden is not None and self._hidden(found):
+            return b""
+        if self._hiding is None:
+            return part.raw
+        shown = self._hiding.part(found)
+        return part.raw if len(shown) == 1 and shown[0] is found else part.carrying(shown)
 
 
 def _object(data: bytes | bytearray) -> Json | None:

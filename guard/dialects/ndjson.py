@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.dialects.splitting import Splitter
+from guard.dialects.strict import serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from guard.dialects.strict import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,10 @@ class Line:
     def data(self) -> bytes:
         """The same: JSON does not mind white space round it."""
         return self.raw
+
+    def carrying(self, values: Sequence[Json]) -> bytes:
+        """Lines with these values."""
+        return b"".join(serialize(value) + b"\n" for value in values)
 
 
 class LineSplitter(Splitter):

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
-from guard.dialects import strict
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
+from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.hiding.ollama import OllamaHiding
 from guard.dialects.metering import meter_for
 from guard.errors import QueryError
 
@@ -38,7 +40,22 @@ class Ollama:
         """Nothing to ask: every answer reports its usage."""
         return None
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload. A model may still think (`think`): what it thinks is hidden in the answer."""
+        if not reshape.shows_logprobs:
+            payload = edits.without(payload, {"logprobs", "top_logprobs"})
+        most = reshape.max_output_tokens
+        if most is None:
+            return payload
+        options = payload.get("options") or {}
+        asked = options.get("num_predict")
+        if asked is not None and 0 < asked <= most:
+            return payload
+        return {**payload, "options": {**options, "num_predict": most}}
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -46,6 +63,7 @@ class Ollama:
             content_type,
             whole=lambda answer: _watch(answer, tally),
             part=lambda answer: _watch(answer, tally),
+            hiding=OllamaHiding(reshape) if reshape.hides else None,
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
@@ -104,8 +122,8 @@ def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> 
     options = strict.mapping(payload, "options")
     strict.refuse_variants(options, {"num_predict"})
     cap = strict.integer(options, "num_predict", least=NO_CAP)
-    strict.boolean(payload, "logprobs")
-    strict.integer(payload, "top_logprobs")
+    logprobs = strict.boolean(payload, "logprobs")
+    top_logprobs = strict.integer(payload, "top_logprobs")
     shapes = [payload[name] for name in ("tools", "format") if payload.get(name)]
     return Query(
         model=strict.string(payload, "model"),
@@ -118,6 +136,14 @@ def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> 
         + text_bytes(around)
         + sum(text_bytes(strict.written(shape)) for shape in shapes),
         other_tokens=len(turns) * TOKENS_PER_TURN + other_tokens,
+        sampling=Sampling(
+            logprobs=logprobs or bool(top_logprobs),
+            temperature=strict.number(options, "temperature"),
+            top_p=strict.number(options, "top_p"),
+            seed=strict.whole_number(options, "seed"),
+            tools=bool(payload.get("tools")),
+            json_mode=bool(payload.get("format")),
+        ),
     )
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Unit
-from guard.core.query import text_bytes
-from guard.dialects import strict
+from guard.core.query import Sampling, text_bytes
+from guard.dialects import budgets, edits, strict
 from guard.dialects.base import Answer, Refusal, Tally, count, numbers, retry_headers
 from guard.errors import QueryError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from guard.core.limits import Reading
+    from guard.core.reshape import Reshape
     from guard.dialects.strict import Json
 
 WHO_ASKS = frozenset({"user", "safety_identifier"})
@@ -45,6 +46,20 @@ NOT_SENT = WHO_ASKS | {
     "verbosity",
 }
 """Fields that steer the model or keep its books, and are not text that it reads."""
+
+LOGPROBS = frozenset(
+    {"logprobs", "top_logprobs", "prompt_logprobs", "logprob_token_ids", "n_probs", "return_hidden_states"}
+)
+"""Fields that ask how likely tokens were, or for what shows more: OpenAI's, vLLM's, llama.cpp's, SGLang's."""
+
+BIASES = frozenset({"logit_bias", "allowed_token_ids", "logits_processors"})
+"""Fields that say which tokens may come: OpenAI's and vLLM's."""
+
+BEAM_SEARCH = frozenset({"use_beam_search", "length_penalty", "early_stopping"})
+"""Fields of vLLM that only go with more than one answer."""
+
+_JSON_FORMATS = frozenset({"json_object", "json_schema", "json"})
+_CAPS = ("max_completion_tokens", "max_tokens")
 
 _TYPES = {403: "permission_error", 503: "service_unavailable_error"}
 
@@ -88,6 +103,78 @@ def duration(microseconds: int) -> str:
     minutes, seconds = divmod(-(-microseconds // MICROSECONDS), 60)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{seconds}s"
+
+
+def sampling(payload: Json) -> Sampling:
+    """How chat completions and completions are asked to draw their answer."""
+    guided = payload.get("structured_outputs")
+    return Sampling(
+        logprobs=_asks(payload.get("logprobs"))
+        or bool(payload.get("top_logprobs"))
+        or any(_asks(payload.get(name)) for name in ("prompt_logprobs", "n_probs")),
+        logit_bias=any(payload.get(name) for name in BIASES),
+        temperature=strict.number(payload, "temperature"),
+        top_p=strict.number(payload, "top_p"),
+        seed=strict.whole_number(payload, "seed"),
+        tools=bool(payload.get("tools") or payload.get("functions")),
+        json_mode=is_json(payload.get("response_format"))
+        or bool(payload.get("guided_json"))
+        or (isinstance(guided, dict) and bool(guided.get("json"))),
+    )
+
+
+def is_json(form: object) -> bool:
+    """Whether a format that is asked for is JSON."""
+    return isinstance(form, dict) and form.get("type") in _JSON_FORMATS
+
+
+def narrow(payload: Json, reshape: Reshape, *caps: str) -> Json:
+    """The narrowed payload of chat completions or completions.
+
+    `caps` are the names that this API has for the most tokens of an answer; the first is set where the caller
+    gave none. A proxy (LiteLLM) takes fields from `extra_body` as well.
+    """
+    narrowed = edits.inside(_narrowed(payload, reshape), "extra_body", lambda more: _narrowed(more, reshape))
+    most = reshape.max_output_tokens
+    more = narrowed.get("extra_body")
+    given = {**(more if isinstance(more, dict) else {}), **narrowed}
+    if most is None or any(given.get(name) is not None for name in caps):
+        return narrowed
+    return {**narrowed, caps[0]: most}
+
+
+def _narrowed(fields: Json, reshape: Reshape) -> Json:
+    """The fields without what is not allowed, and with what there is of the others capped."""
+    if not reshape.shows_logprobs:
+        fields = edits.without(fields, LOGPROBS)
+    if not reshape.logit_bias:
+        fields = edits.without(fields, BIASES)
+    if not reshape.reasoning:
+        # What the caller did not name is not named to a server that may not know it.
+        if "include_reasoning" in fields:
+            fields = edits.changed(fields, "include_reasoning", value=False)
+        fields = edits.inside(fields, "reasoning", without_summary)
+    if reshape.max_n is not None:
+        fields = edits.capped(fields, ("n", "best_of"), reshape.max_n)
+        if reshape.max_n == 1:
+            fields = edits.without(fields, BEAM_SEARCH)
+    most = reshape.max_output_tokens
+    if most is not None:
+        # A least above the most would be refused, and llama.cpp's own name for the most takes -1 for no end.
+        fields = edits.without(edits.capped(fields, (*_CAPS, "min_tokens"), most), {"n_predict"})
+        fields = budgets.fit(fields, "thinking", "budget_tokens", most)
+        fields = budgets.fit(fields, "reasoning", "max_tokens", most)
+    return fields
+
+
+def without_summary(reasoning: Json) -> Json:
+    """How to reason, without wishing for an account of it."""
+    return edits.without(reasoning, {"summary", "generate_summary"})
+
+
+def _asks(value: object) -> bool:
+    """Whether a field that may be a number or a flag asks for something: 0 does, being a number."""
+    return value is not None and value is not False
 
 
 def end_user(payload: Json) -> str | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, parts
+from guard.dialects.hiding.openai_chat import ChatHiding
 from guard.dialects.metering import meter_for
 from guard.dialects.openai import OpenAI
 from guard.errors import QueryError
@@ -64,13 +66,20 @@ class OpenAIChat(OpenAI):
             + openai.other_bytes(payload, "messages"),
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
             end_user=openai.end_user(payload),
+            sampling=openai.sampling(payload),
         )
 
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
         return openai.ask_stream_usage(payload)
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload. A cap that the caller did not name is set by its present name."""
+        return openai.narrow(payload, reshape, "max_completion_tokens", "max_tokens")
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -79,6 +88,7 @@ class OpenAIChat(OpenAI):
             whole=lambda answer: _weigh(answer, tally),
             part=lambda chunk: _watch(chunk, tally),
             hidden=openai.only_usage if hide_usage else None,
+            hiding=ChatHiding(reshape) if reshape.hides else None,
         )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.core.query import Query, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
 from guard.dialects.base import Meter, Tally, parts
+from guard.dialects.hiding.openai_completions import CompletionsHiding
 from guard.dialects.metering import meter_for
 from guard.dialects.openai import OpenAI
 
@@ -52,13 +54,20 @@ class OpenAICompletions(OpenAI):
             + openai.other_bytes(payload, "prompt", "suffix"),
             other_tokens=prompts.tokens,
             end_user=openai.end_user(payload),
+            sampling=openai.sampling(payload),
         )
 
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
         return openai.ask_stream_usage(payload)
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload. Without a cap many servers stop early, others never: it is set."""
+        return openai.narrow(payload, reshape, "max_tokens")
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -67,6 +76,7 @@ class OpenAICompletions(OpenAI):
             whole=lambda answer: _weigh(answer, tally),
             part=lambda chunk: _watch(chunk, tally),
             hidden=openai.only_usage if hide_usage else None,
+            hiding=CompletionsHiding(reshape) if reshape.hides else None,
         )
 
 

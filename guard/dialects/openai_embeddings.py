@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.core.query import Query, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
 from guard.dialects.base import Meter, Tally, count
 from guard.dialects.metering import JsonMeter
@@ -37,8 +38,14 @@ class OpenAIEmbeddings(OpenAI):
             end_user=openai.end_user(payload),
         )
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
-        """What watches the answer to this query."""
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The payload: there is nothing to narrow."""
+        return payload
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
+        """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query)
         tally.output_tokens = 0
         return JsonMeter(tally, lambda answer: _weigh(answer, tally))

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
-from guard.dialects import openai, strict
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.reshape import UNCHANGED, Reshape
+from guard.dialects import edits, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, count, parts
+from guard.dialects.hiding.openai_responses import ResponsesHiding
 from guard.dialects.metering import meter_for
 from guard.dialects.openai import OpenAI
 from guard.errors import QueryError
@@ -38,6 +40,9 @@ _TEXT_PARTS = {
     "summary_text": "text",
     "reasoning_text": "text",
 }
+_LOGPROBS = "message.output_text.logprobs"
+_ENCRYPTED = "reasoning.encrypted_content"
+LEAST_CAP = 16
 _PENDING = frozenset({"queued", "in_progress"})
 
 
@@ -72,9 +77,27 @@ class OpenAIResponses(OpenAI):
             + openai.other_bytes(payload, "input", "instructions"),
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + hidden) * OPAQUE_TOKENS,
             end_user=openai.end_user(payload),
+            sampling=_sampling(payload),
         )
 
-    def meter(self, query: Query, content_type: str, *, hide_usage: bool) -> Meter:
+    def reshape(self, payload: Json, reshape: Reshape) -> Json:
+        """The narrowed payload; a cap is at least 16, below which this API takes none."""
+        if not reshape.shows_logprobs:
+            payload = edits.without(payload, {"top_logprobs"})
+            payload = edits.unlisted(payload, "include", _LOGPROBS)
+        if not reshape.reasoning:
+            payload = edits.unlisted(payload, "include", _ENCRYPTED)
+            payload = edits.inside(payload, "reasoning", openai.without_summary)
+        if reshape.max_output_tokens is not None:
+            most = max(LEAST_CAP, reshape.max_output_tokens)
+            payload = edits.capped(payload, ("max_output_tokens",), most)
+            if payload.get("max_output_tokens") is None:
+                payload = {**payload, "max_output_tokens": most}
+        return payload
+
+    def meter(
+        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+    ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
         return meter_for(
@@ -82,7 +105,20 @@ class OpenAIResponses(OpenAI):
             content_type,
             whole=lambda answer: _weigh(answer, tally),
             part=lambda event: _watch(event, tally),
+            hiding=ResponsesHiding(reshape) if reshape.hides else None,
         )
+
+
+def _sampling(payload: Json) -> Sampling:
+    include = payload.get("include")
+    text = payload.get("text")
+    return Sampling(
+        logprobs=bool(payload.get("top_logprobs")) or (isinstance(include, list) and _LOGPROBS in include),
+        temperature=strict.number(payload, "temperature"),
+        top_p=strict.number(payload, "top_p"),
+        tools=bool(payload.get("tools")),
+        json_mode=isinstance(text, dict) and openai.is_json(text.get("format")),
+    )
 
 
 def _turns(payload: Json) -> tuple[list[Turn], int]:

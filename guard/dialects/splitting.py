@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from guard.dialects.strict import Json
 
 LARGEST_EVENT = 1 << 20
 """A part of more bytes than this is not looked at."""
@@ -23,6 +25,9 @@ class Part(Protocol):
     def data(self) -> bytes:
         """Those that should be JSON."""
 
+    def carrying(self, values: Sequence[Json]) -> bytes:
+        """Parts like this one that have these values instead, one each."""
+
 
 class Splitter(ABC):
     """Finds the parts of a stream in any chunking. All bytes come out again: those of parts, then `rest`."""
@@ -38,7 +43,12 @@ class Splitter(ABC):
     @property
     def overlong(self) -> bool:
         """Whether a part has grown larger than anything worth waiting for."""
-        return len(self._buffer) > LARGEST_EVENT
+        return self.held > LARGEST_EVENT
+
+    @property
+    def held(self) -> int:
+        """How many bytes there are of the part that is not complete."""
+        return len(self._buffer)
 
     def rest(self) -> bytes:
         """The bytes of the part that is not complete; they are not given again."""

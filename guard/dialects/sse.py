@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.dialects.splitting import Splitter
+from guard.dialects.strict import serialize
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from guard.dialects.strict import Json
 
 # A CR at the end of what has come may be half of a CRLF: it ends a line when the next byte says so.
 _LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
+_NAME = re.compile(rb"event(?::|$)")
 _DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
 
 
@@ -30,7 +34,22 @@ class Event:
     @property
     def data(self) -> bytes:
         """The `data` lines joined by LF; empty for a comment."""
-        return b"\n".join(_DATA.findall(self.raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")))
+        return b"\n".join(_DATA.findall(self._lines))
+
+    def carrying(self, values: Sequence[Json]) -> bytes:
+        """Events with these values and all else that this one says; one that names its type names theirs."""
+        return b"".join(self._carrying(value) for value in values)
+
+    def _carrying(self, value: Json) -> bytes:
+        kept = [line for line in self._lines.split(b"\n") if line and not _DATA.match(line)]
+        if "type" in value:
+            named = b"event: " + str(value["type"]).encode()
+            kept = [named if _NAME.match(line) else line for line in kept]
+        return b"\n".join([*kept, b"data: " + serialize(value), b"", b""])
+
+    @property
+    def _lines(self) -> bytes:
+        return self.raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
 class EventSplitter(Splitter):

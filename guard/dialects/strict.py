@@ -82,6 +82,22 @@ def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
     return value
 
 
+def number(payload: Json, name: str) -> float | None:
+    """A number for our own information: `None` for anything else, which is for the backend to refuse."""
+    value = payload.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_INTEGER:
+        return None
+    return float(value)
+
+
+def whole_number(payload: Json, name: str) -> int | None:
+    """Likewise, for an integer of any size."""
+    value = payload.get(name)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def boolean(payload: Json, name: str, *, default: bool = False) -> bool:
     """A boolean field, `default` where it is absent or null."""
     value = payload.get(name)

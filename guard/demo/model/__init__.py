@@ -4,7 +4,9 @@ predicts everything.
 Its tokens are words. A prompt has as many as all its texts have words, plus 3 a message; an answer has as
 many as were asked for. A user text can direct the answer: `words=200` for its length, `delay_ms=5` for the
 time between two words, `fail=500` for an error, `nousage` for an answer that reports none, `silent` for no
-answer at all, `tool` (with `tools` given) for a call of the first tool.
+answer at all, `tool` (with `tools` given) for a call of the first tool. `reasoning=50` makes it think before
+it answers, where its API has a place for that, or with `inline` between tags in the text; `logprobs` gives
+them unasked.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Messages:
 
     def answer(self, request: Request, wish: Wish) -> Json:
         """The answer in one piece."""
-        return _message(request, wish, content=[_block(wish)], final=True)
+        return _message(request, wish, content=[*_thoughts(wish), _block(wish)], final=True)
 
     def stream(self, request: Request, wish: Wish) -> Stream | None:
         """The answer as a stream, where the request wants one."""
@@ -59,6 +59,10 @@ def _error(kind: str, message: str) -> Json:
     return {"type": "error", "error": {"type": kind, "message": message}}
 
 
+def _thoughts(wish: Wish) -> list[Json]:
+    return [{"type": "thinking", "thinking": wish.thought, "signature": "signed"}] if wish.thoughts else []
+
+
 def _block(wish: Wish) -> Json:
     if wish.tool:
         return {"type": "tool_use", "id": "toolu_demo", "name": wish.tool, "input": wish.arguments}
@@ -71,7 +75,7 @@ def _message(request: Request, wish: Wish, *, content: list[Json], final: bool) 
         "input_tokens": wish.input_tokens,
         "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": 0,
-        "output_tokens": wish.words if final else 1,
+        "output_tokens": wish.output_tokens if final else 1,
     }
     head = {"id": "msg_demo", "type": "message", "role": "assistant", "model": request.asked["model"]}
     ending = {"stop_reason": reason if final else None, "stop_sequence": None}
@@ -80,6 +84,11 @@ def _message(request: Request, wish: Wish, *, content: list[Json], final: bool) 
 
 def _events(request: Request, wish: Wish) -> Iterator[Json]:
     yield {"type": "message_start", "message": _message(request, wish, content=[], final=False)}
+    thoughts = _thoughts(wish)
+    for thought in thoughts:
+        opening = {**thought, "thinking": "", "signature": ""}
+        deltas = [{"type": "thinking_delta", "thinking": text} for text in wish.thoughts]
+        yield from _block_events(0, opening, [*deltas, {"type": "signature_delta", "signature": "signed"}])
     block = _block(wish)
     if wish.tool:
         opening = {**block, "input": {}}
@@ -88,13 +97,17 @@ def _events(request: Request, wish: Wish) -> Iterator[Json]:
     else:
         opening = {"type": "text", "text": ""}
         deltas = [{"type": "text_delta", "text": text} for text in wish.texts]
-    yield {"type": "content_block_start", "index": 0, "content_block": opening}
-    yield {"type": "ping"}
-    for delta in deltas:
-        yield {"type": "content_block_delta", "index": 0, "delta": delta}
-    yield {"type": "content_block_stop", "index": 0}
+    yield from _block_events(len(thoughts), opening, deltas)
     final = _message(request, wish, content=[], final=True)
     stop = {"stop_reason": final["stop_reason"], "stop_sequence": None}
-    usage = {"usage": {"output_tokens": wish.words}} if wish.usage else {}
+    usage = {"usage": {"output_tokens": wish.output_tokens}} if wish.usage else {}
     yield {"type": "message_delta", "delta": stop, **usage}
     yield {"type": "message_stop"}
+
+
+def _block_events(place: int, opening: Json, deltas: list[Json]) -> Iterator[Json]:
+    yield {"type": "content_block_start", "index": place, "content_block": opening}
+    yield {"type": "ping"}
+    for delta in deltas:
+        yield {"type": "content_block_delta", "index": place, "delta": delta}
+    yield {"type": "content_block_stop", "index": place}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from guard.demo.model.wish import Json, Prompt, Request, Stream, Wish, events, last_user_text, text_of
@@ -43,7 +44,8 @@ class GenerateContent:
             if wish.tool
             else {"text": wish.text}
         )
-        return _chunk(request, wish, part, wish.words, final=True)
+        thoughts = [_thought(wish.thought)] if wish.thoughts else []
+        return _chunk(request, wish, [*thoughts, part], wish.words, wish.thought_words, final=True)
 
     def stream(self, request: Request, wish: Wish) -> Stream | None:
         """The answer as events with `alt=sse`, else as an array."""
@@ -52,7 +54,7 @@ class GenerateContent:
         chunks = _chunks(self, request, wish)
         if request.parameters.get("alt") == "sse":
             return Stream("text/event-stream", (event.replace("\n", "\r\n") for event in events(chunks)))
-        opened = ("[" if place == 0 else "\n,\r\n" for place in range(wish.words + 1))
+        opened = chain(["["], repeat("\n,\r\n"))
         items = (start + json.dumps(chunk, indent=2) for start, chunk in zip(opened, chunks, strict=False))
         return Stream("application/json; charset=UTF-8", items, "\n]")
 
@@ -70,21 +72,41 @@ def _chunks(api: GenerateContent, request: Request, wish: Wish) -> Iterator[Json
     if wish.tool:
         yield api.answer(request, wish)
         return
-    for place, text in enumerate(wish.texts, 1):
-        yield _chunk(request, wish, {"text": text}, place, final=place == wish.words)
+    for place, text in enumerate(wish.thoughts, 1):
+        yield _chunk(request, wish, [_thought(text)], 0, place, final=False)
+    texts = list(wish.texts)
+    for place, text in enumerate(texts, 1):
+        final = place == len(texts)
+        words = wish.words if final else min(place, wish.words)
+        yield _chunk(request, wish, [{"text": text}], words, wish.thought_words, final=final)
 
 
-def _chunk(request: Request, wish: Wish, part: Json, words: int, *, final: bool) -> Json:
+def _thought(text: str) -> Json:
+    return {"text": text, "thought": True, "thoughtSignature": "c2lnbmVk"}
+
+
+def _logprobs(request: Request, wish: Wish, said: list[Json]) -> Json:
+    """How likely the words were, where that is asked for."""
+    if not (_config(request).get("responseLogprobs") or wish.logprobs):
+        return {}
+    chosen = [{"token": part["text"], "logProbability": -0.5} for part in said if "text" in part]
+    return {"avgLogprobs": -0.5, "logprobsResult": {"chosenCandidates": chosen}}
+
+
+def _chunk(
+    request: Request, wish: Wish, said: list[Json], words: int, thought_words: int, *, final: bool
+) -> Json:
     """An answer so far; its usage is a running total."""
     answers = _config(request).get("candidateCount") or 1
     reason = "MAX_TOKENS" if wish.length_reached else "STOP"
-    candidate: Json = {"content": {"role": "model", "parts": [part]}}
+    candidate: Json = {"content": {"role": "model", "parts": said}, **_logprobs(request, wish, said)}
     ending = {"finishReason": reason} if final else {}
     output_tokens = words * answers
     usage = {
         "promptTokenCount": wish.input_tokens,
         "candidatesTokenCount": output_tokens,
-        "totalTokenCount": wish.input_tokens + output_tokens,
+        "totalTokenCount": wish.input_tokens + output_tokens + thought_words * answers,
+        **({"thoughtsTokenCount": thought_words * answers} if thought_words else {}),
     }
     return {
         "candidates": [{**candidate, **ending, "index": index} for index in range(answers)],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from guard.demo.model.wish import Json, Prompt, Request, Stream, Wish, events, last_user_text, slices, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 DONE = "data: [DONE]\n\n"
 
@@ -34,9 +34,11 @@ class ChatCompletions:
         message: Json = {"role": "assistant", "content": wish.text}
         if wish.tool:
             message = {"role": "assistant", "content": None, "tool_calls": [_call(wish)]}
+        message |= {"reasoning_content": wish.thought} if wish.thoughts else {}
+        logprobs = logprobs_of([*wish.thoughts, *wish.texts]) if wants_logprobs(request.asked, wish) else None
         answers = request.asked.get("n") or 1
         choices = [
-            {"index": index, "message": message, "logprobs": None, "finish_reason": _reason(wish)}
+            {"index": index, "message": message, "logprobs": logprobs, "finish_reason": _reason(wish)}
             for index in range(answers)
         ]
         usage = {"usage": usage_of(wish, answers)} if wish.usage else {}
@@ -60,18 +62,32 @@ def openai_error(message: str) -> Json:
 
 def usage_of(wish: Wish, answers: int) -> Json:
     """The usage of so many answers."""
-    output_tokens = wish.words * answers
+    output_tokens = wish.output_tokens * answers
     return {
         "prompt_tokens": wish.input_tokens,
         "completion_tokens": output_tokens,
         "total_tokens": wish.input_tokens + output_tokens,
         "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": wish.thought_words * answers},
     }
 
 
 def wants_usage(asked: Json, wish: Wish) -> bool:
     """Whether a stream ends with its usage."""
     return bool((asked.get("stream_options") or {}).get("include_usage")) and wish.usage
+
+
+def wants_logprobs(asked: Json, wish: Wish) -> bool:
+    """Whether an answer says how likely its words were."""
+    return bool(asked.get("logprobs")) or wish.logprobs
+
+
+def logprobs_of(texts: Iterable[str]) -> Json:
+    """How likely these words were: all the same."""
+    tokens: list[Json] = [
+        {"token": text, "logprob": -0.5, "bytes": None, "top_logprobs": []} for text in texts
+    ]
+    return {"content": tokens, "refusal": None}
 
 
 def _head(request: Request) -> Json:
@@ -93,12 +109,17 @@ def _chunks(request: Request, wish: Wish) -> Iterator[Json]:
     head = {**_head(request), "object": "chat.completion.chunk"}
     rest = {"usage": None} if include_usage else {}
 
-    def chunk(index: int, delta: Json, reason: str | None = None) -> Json:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+    shows_logprobs = wants_logprobs(request.asked, wish)
+
+    def chunk(index: int, delta: Json, reason: str | None = None, said: str | None = None) -> Json:
+        logprobs = logprobs_of([said]) if said and shows_logprobs else None
+        choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         return {**head, "choices": [choice], **rest}
 
     for index in range(answers):
         yield chunk(index, {"role": "assistant", "content": "" if not wish.tool else None})
+        for thought in wish.thoughts:
+            yield chunk(index, {"reasoning_content": thought}, said=thought)
         if wish.tool:
             call = _call(wish)
             opening = {**call, "index": 0, "function": {"name": wish.tool, "arguments": ""}}
@@ -107,7 +128,7 @@ def _chunks(request: Request, wish: Wish) -> Iterator[Json]:
                 yield chunk(index, {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]})
         else:
             for text in wish.texts:
-                yield chunk(index, {"content": text})
+                yield chunk(index, {"content": text}, said=text)
         yield chunk(index, {}, _reason(wish))
     if include_usage:
         yield {**head, "choices": [], "usage": usage_of(wish, answers)}

@@ -24,7 +24,8 @@ class Completions:
     def answer(self, request: Request, wish: Wish) -> Json:
         """The answer in one piece."""
         answers = _answers(request.asked)
-        choices = [_choice(index, wish.text, _reason(wish)) for index in range(answers)]
+        logprobs = _logprobs(request.asked, wish, list(wish.texts))
+        choices = [_choice(index, wish.text, _reason(wish), logprobs) for index in range(answers)]
         usage = {"usage": usage_of(wish, answers)} if wish.usage else {}
         return {**_head(request), "choices": choices, **usage}
 
@@ -63,8 +64,15 @@ def _head(request: Request) -> Json:
     return {**made, "object": "text_completion"}
 
 
-def _choice(index: int, text: str, reason: str | None) -> Json:
-    return {"index": index, "text": text, "logprobs": None, "finish_reason": reason}
+def _choice(index: int, text: str, reason: str | None, logprobs: Json | None = None) -> Json:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _logprobs(asked: Json, wish: Wish, texts: list[str]) -> Json | None:
+    """How likely these words were, where that is asked for; 0 asks for it too."""
+    if asked.get("logprobs") is None and not wish.logprobs:
+        return None
+    return {"tokens": texts, "token_logprobs": [-0.5] * len(texts), "top_logprobs": None, "text_offset": []}
 
 
 def _reason(wish: Wish) -> str:
@@ -76,7 +84,8 @@ def _chunks(request: Request, wish: Wish) -> Iterator[Json]:
     head, rest = _head(request), {"usage": None} if include_usage else {}
     for index in range(answers):
         for text in wish.texts:
-            yield {**head, "choices": [_choice(index, text, None)], **rest}
+            logprobs = _logprobs(request.asked, wish, [text])
+            yield {**head, "choices": [_choice(index, text, None, logprobs)], **rest}
         yield {**head, "choices": [_choice(index, "", _reason(wish))], **rest}
     if include_usage:
         yield {**head, "choices": [], "usage": usage_of(wish, answers)}

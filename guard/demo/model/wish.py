@@ -32,6 +32,9 @@ VOCABULARY = [
     "said",
 ]
 
+REASONING = ["first", "consider", "because", "therefore", "hence"]
+"""The words of its thoughts: none of them is in an answer."""
+
 
 class BadRequest(Exception):  # noqa: N818 - named as HTTP names it
     """A request that the API which is played would refuse, with what it would answer."""
@@ -70,6 +73,9 @@ class Wish:
     """What a prompt asks of the model."""
 
     words: int
+    thought_words: int
+    inline: bool
+    logprobs: bool
     delay_seconds: float
     status: int
     usage: bool
@@ -79,9 +85,30 @@ class Wish:
     length_reached: bool
 
     @property
+    def output_tokens(self) -> int:
+        """How many words are made in all."""
+        return self.words + self.thought_words
+
+    @property
+    def thoughts(self) -> list[str]:
+        """The thoughts that have a place of their own, a word at a time."""
+        return [] if self.inline else self._thoughts
+
+    @property
+    def thought(self) -> str:
+        """All of them."""
+        return "".join(self.thoughts).strip()
+
+    @property
     def texts(self) -> Iterator[str]:
-        """The answer, a word at a time."""
-        return (VOCABULARY[place % len(VOCABULARY)] + " " for place in range(self.words))
+        """The answer, a word at a time, and before it the thoughts that have no place of their own."""
+        if self.inline and self.thought_words:
+            yield from ("<thi", "nk>", *self._thoughts, "</", "think>", "\n\n")
+        yield from (VOCABULARY[place % len(VOCABULARY)] + " " for place in range(self.words))
+
+    @property
+    def _thoughts(self) -> list[str]:
+        return [REASONING[place % len(REASONING)] + " " for place in range(self.thought_words)]
 
     @property
     def text(self) -> str:
@@ -91,7 +118,7 @@ class Wish:
     @property
     def arguments(self) -> Json:
         """What a tool is called with."""
-        return {"query": self.text}
+        return {"query": " ".join(VOCABULARY[place % len(VOCABULARY)] for place in range(self.words))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +154,23 @@ def wish_for(prompt: Prompt, words: int, delay_seconds: float) -> Wish:
     """What a prompt asks, where it does not say otherwise: so many words, with so long between two."""
     last, cap = prompt.directions, prompt.cap
     words = _number(last, "words", words)
+    thought_words = _number(last, "reasoning", 0)
+    wanted = words + thought_words
+    if cap:
+        thought_words = min(thought_words, cap - 1)
+        words = min(words, cap - thought_words)
     return Wish(
-        words=min(words, cap or words),
+        words=words,
+        thought_words=thought_words,
+        inline="inline" in last,
+        logprobs="logprobs" in last,
         delay_seconds=_number(last, "delay_ms", int(delay_seconds * 1000)) / 1000,
         status=_number(last, "fail", 200),
         usage="nousage" not in last,
         silent="silent" in last,
         tool=prompt.tools[0] if prompt.tools and "tool" in last else None,
         input_tokens=sum(len(text.split()) + prompt.tokens_per_text for text in prompt.texts) + prompt.tokens,
-        length_reached=cap is not None and words > cap,
+        length_reached=cap is not None and wanted > cap,
     )
 
 

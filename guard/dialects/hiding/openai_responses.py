@@ -1,0 +1,80 @@
+"""Responses: items of reasoning, which stay without what they say, and events that spell them out.
+
+An emptied item is what this API itself gives to whoever did not ask for a summary. To leave it out would
+break the next turn: a message or call that is sent back without the reasoning before it is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from guard.dialects import edits
+from guard.dialects.hiding.tags import Untagged, untagged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guard.core.reshape import Reshape
+    from guard.dialects.strict import Json
+
+_REASONING_EVENT = "response.reasoning"
+_DELTA = "response.output_text.delta"
+_DONE = "response.output_text.done"
+
+
+class ResponsesHiding:
+    """Takes logprobs out of an answer, and reasoning too where it is not to be seen."""
+
+    def __init__(self, reshape: Reshape) -> None:
+        self._reasoning = not reshape.reasoning
+        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+
+    def whole(self, answer: Json) -> Json:
+        """What is shown of a response."""
+        return edits.each(answer, "output", self._item)
+
+    def part(self, part: Json) -> Sequence[Json]:
+        """What is shown of an event. What a text held back comes as a delta before the event of its end."""
+        event = _without_logprobs(part)
+        kind = event.get("type")
+        if self._reasoning:
+            content = event.get("part")
+            if str(kind).startswith(_REASONING_EVENT) or (isinstance(content, dict) and _is_thought(content)):
+                return []
+            if kind == _DELTA:
+                return [edits.text(event, "delta", self._texts[_where(event)].feed)]
+        event = edits.inside(event, "response", self.whole)
+        event = edits.inside(edits.inside(event, "item", self._item), "part", self._content)
+        if kind != _DONE or not self._reasoning:
+            return [event]
+        held = self._texts.pop(_where(event), Untagged()).finish()
+        event = edits.text(event, "text", untagged)
+        rest = {**edits.without(event, {"text"}), "type": _DELTA, "delta": held}
+        return [rest, event] if held else [event]
+
+    def _item(self, item: Json) -> Json:
+        if item.get("type") != "reasoning":
+            return edits.each(item, "content", self._content)
+        if not self._reasoning:
+            return item
+        item = edits.without(item, {"content"})
+        item = edits.changed(item, "encrypted_content", value=None) if "encrypted_content" in item else item
+        return {**item, "summary": []} if item.get("summary") != [] else item
+
+    def _content(self, content: Json) -> Json:
+        content = _without_logprobs(content)
+        text = self._reasoning and content.get("type") == "output_text"
+        return edits.text(content, "text", untagged) if text else content
+
+
+def _without_logprobs(fields: Json) -> Json:
+    return {**fields, "logprobs": []} if fields.get("logprobs") else fields
+
+
+def _is_thought(content: Json) -> bool:
+    return content.get("type") in ("reasoning_text", "summary_text")
+
+
+def _where(event: Json) -> tuple[Any, ...]:
+    return event.get("item_id"), event.get("output_index"), event.get("content_index")
