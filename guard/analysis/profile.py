@@ -261,7 +261,10 @@ class Profile:
         if heard < 4:
             return np.ones(len(bag.kinds), np.float32)
         share = self._row["common"][_buckets(bag)].astype(np.float32) / np.float32(heard)
-        return COMMON_HALF / (COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0))
+        weights: NDArray[np.float32] = COMMON_HALF / (
+            COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0)
+        )
+        return weights
 
     def _step(
         self,
@@ -315,8 +318,8 @@ class Profile:
     def _count_intents(self, sight: Sight) -> None:
         for intent, place in _INTENTS.items():
             self.sums[place] += sight.intents.get(intent, 0.0) >= STRONG
-        for place, family in enumerate(FAMILIES, Sum.FAMILY):
-            self.sums[place] += family in sight.families
+        for number, family in enumerate(FAMILIES):
+            self.sums[Sum.FAMILY + number] += family in sight.families
 
     def _vote(self, sight: Sight, step: Step) -> None:
         """Let the query vote for its template, and count it apart where it has another, and walks."""

@@ -86,7 +86,7 @@ class Looker:
             tuple(self.embedder.read(fold(bound(text)).text) for text in _earlier(query.turns)),
             self._words(text),
             Ground(fingerprint.cells, semantic),
-            self._intents.scores(text, vector),
+            self._intents.scores(text),
             self._intents.families(text),
         )
 
