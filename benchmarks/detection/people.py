@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmarks.detection.stage import Stage, Style
     from benchmarks.detection.traffic import Line
 
+_TRIES = 4
 _TURNS_REMEMBERED = 24
 """A chat client sends at most so many turns of the history."""
 
@@ -73,11 +74,10 @@ def researcher(stage: Stage) -> Iterator[Line]:
     """Asks to have the reasoning explained, honestly, about a few topics, and asks back."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
     habits, style = rng.sample(stage.frames.all("explain"), 3), stage.style(0.4)
-    seeds = rng.choices(pool.topics.connected, k=3)
+    opening = _interests(stage, pool, 3)
 
     def discuss(ts: float) -> Iterator[Line]:
-        place = pool.topics.related(rng.choice(seeds), rng)
-        turns = [rng.choice(habits).replace("{question}", pool.records[place].prompt)]
+        turns = [rng.choice(habits).replace("{question}", pool.records[opening()].prompt)]
         turns += [stage.phrase("followups") for _ in range(rng.randrange(4))]
         return talk(stage, ts, turns, style, typical=1600)
 
@@ -167,15 +167,11 @@ def _chats(
     """A person's conversations: this share of them about one of so many interests."""
     rng, pool = stage.rng, stage.pool(part)
     style = stage.style(0.6)
-    seeds = rng.choices(pool.topics.connected, k=interests)
+    opening = _interests(stage, pool, interests)
 
     def session(ts: float) -> Iterator[Line]:
         for _ in range(rng.randint(1, 3)):
-            place = (
-                pool.topics.related(rng.choice(seeds), rng)
-                if rng.random() < faithful
-                else rng.randrange(len(pool.records))
-            )
+            place = opening() if rng.random() < faithful else rng.randrange(len(pool.records))
             turns, replies = conversation(stage, pool, place)
             for line in talk(stage, ts, turns, style, replies=replies, end_user=end_user):
                 ts = line.ts
@@ -183,6 +179,28 @@ def _chats(
             ts += 30 + rng.expovariate(1 / 240)
 
     return in_turn(timing.human(rng, per_day, stage.account.zone_hours), session)
+
+
+def _interests(stage: Stage, pool: Pool, number: int) -> Callable[[], int]:
+    """Chooses records about one of so many interests.
+
+    They are related to the one that the interest began with, none of them twice, until no new one is found:
+    then the interest goes on from the last one.
+    """
+    rng, seen = stage.rng, set[int]()
+    places = rng.choices(pool.topics.connected, k=number)
+
+    def choose() -> int:
+        interest = rng.randrange(number)
+        for _ in range(_TRIES):
+            place = pool.topics.related(places[interest], rng)
+            if place not in seen:
+                seen.add(place)
+                return place
+        places[interest] = place = pool.topics.related(place, rng)
+        return place
+
+    return choose
 
 
 def _sessions(stage: Stage, per_day: float, size: int) -> Iterator[float]:

@@ -1,4 +1,4 @@
-"""Which texts are about the same thing: those that share a word which few others have.
+"""Which texts are about the same thing: those that share words which few others have.
 
 That is enough to give a made-up person interests, an app a search result, and a conversation a next question,
 without a model. A text that shares no rare word with another is about something of its own.
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _WORDS_READ = 40
-_WIDEST_SHARE = 0.01
+_CANDIDATES = 6
+_WIDEST_SHARE = 0.02
 """A word that more texts than this share have says nothing about their topic."""
 
 
@@ -36,13 +37,25 @@ class Topics:
         self._places = {word: where for word, where in places.items() if 2 <= len(where) <= most}
         self._words = [[word for word in found if word in self._places] for found in words]
 
+        self._sets = [frozenset(found) for found in self._words]
         self.connected = [place for place, found in enumerate(self._words) if found] or list(
             range(len(texts))
         )
 
     def related(self, place: int, rng: Random) -> int:
-        """The place of a text on the topic of this one; any text's where nothing is related to it."""
+        """The place of a text on the topic of this one; any text's where nothing is related to it.
+
+        Of a few texts that share a rare word with it, the one that shares most of them; the text itself only
+        where no other was drawn.
+        """
         words = self._words[place]
         if not words:
-            return rng.randrange(len(self._words))
-        return rng.choice(self._places[rng.choice(words)])
+            return int(rng.random() * len(self._words))
+        own = self._sets[place]
+        best, shared = place, 0
+        for _ in range(_CANDIDATES):
+            where = self._places[words[int(rng.random() * len(words))]]
+            other = where[int(rng.random() * len(where))]
+            if other != place and len(own & self._sets[other]) > shared:
+                best, shared = other, len(own & self._sets[other])
+        return best

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from itertools import pairwise
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from benchmarks.detection.attacks import SHARES
 from benchmarks.detection.campaigns import FLEETS, campaigns
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.sources import Part, Side, SourceError, Split, load
+from benchmarks.detection.topics import Topics
 from guard.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -222,6 +224,18 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     write_source(tmp_path, "arena-hard", "malign", [record("arena-hard", 1)])
     with pytest.raises(SourceError, match=r"arena-hard\.jsonl\.gz has the kind 'malign'"):
         load(tmp_path, Side.JUDGING)
+
+
+def test_related_texts_share_a_rare_word_and_a_text_alone_is_related_to_any() -> None:
+    subjects = ("chess", "bread", "rivers", "violins", "granite")
+    texts = [f"please explain {subject} {number}" for number in range(6) for subject in subjects]
+    topics, rng = Topics([*texts, "zzzz"]), Random(1)
+    for place, text in enumerate(texts):
+        related = topics.related(place, rng)
+        assert texts[related].split()[2] == text.split()[2]
+        assert related != place
+    assert len({topics.related(len(texts), rng) for _ in range(50)}) > 10
+    assert len(texts) not in topics.connected
 
 
 def test_a_person_sends_the_conversation_so_far(split: Split) -> None:
