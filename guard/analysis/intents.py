@@ -147,7 +147,9 @@ def _near(spans: list[Span], anchor: Span, within: int) -> bool:
 def _rule(intent: Intent, rule: Mapping[str, Any], concepts: dict[str, list[str]]) -> Rule:
     """A rule as the TOML has it; alternatives, as in "tag|write", become concepts of their own."""
     anchor, *others = (_concept(intent, name, concepts) for name in rule["near"])
-    return Rule(intent, rule.get("family", ORDINARY), anchor, tuple(others), rule.get("within", 0), rule["score"])
+    return Rule(
+        intent, rule.get("family", ORDINARY), anchor, tuple(others), rule.get("within", 0), rule["score"]
+    )
 
 
 def _concept(intent: Intent, name: str, concepts: dict[str, list[str]]) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from guard.analysis.cells import NO_CELL
-from guard.core.fold import bound, fold
+from guard.core.fold import fold
 from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 EARLIER_TURNS = 3
 """With so many of the user's turns before it, a query is compared."""
+
+BAGS_KEPT = 1_024
 
 WORD_BITS = 12
 """A word is kept as so many bits of a keyed hash."""
@@ -66,6 +69,8 @@ class Looker:
 
     def __init__(self, embedder: Embedder, cells: SemanticCells, intents: Intents, secret: bytes) -> None:
         self.embedder = embedder
+        # What was said earlier in a conversation has mostly been read already.
+        self._read = lru_cache(BAGS_KEPT)(embedder.read)
         self._cells = cells
         self._intents = intents
         self._word_seed = zlib.crc32(b"words", zlib.crc32(secret))
@@ -73,7 +78,7 @@ class Looker:
     def look(self, query: Query, fingerprint: Fingerprint) -> Sight:
         """What is seen of a query."""
         text = fingerprint.folded.text
-        bag = self.embedder.read(text)
+        bag = self._read(text)
         vector = self.embedder.place(bag)
         cells = self._cells.cells(vector[None, :])[0]
         semantic = () if cells[0] == NO_CELL else tuple(int(cell) for cell in cells[:SEMANTIC_TABLES])
@@ -83,7 +88,7 @@ class Looker:
             query.n,
             query.input_tokens,
             bag,
-            tuple(self.embedder.read(fold(bound(text)).text) for text in _earlier(query.turns)),
+            tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
             self._words(text),
             Ground(fingerprint.cells, semantic),
             self._intents.scores(text),
