@@ -7,17 +7,23 @@ import logging
 import math
 import random
 import secrets
-import time
+import zlib
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from guard.analysis.analyst import Lesson
+from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
-from guard.core.decision import Action, Decision, Reason, decide
+from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
+from guard.core.evidence import NO_RISK, Risk, ends_us, risk
+from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
+from guard.core.ladder import GROUND, Rung
 from guard.core.modes import Mode, mildest
+from guard.core.novelty import Ground
 from guard.core.policy import Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
@@ -31,8 +37,13 @@ from guard.store.redis import TERMS_SECONDS
 from guard.telemetry import Event, log_event, tell
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 
+    from guard.analysis.analyst import Analyst
+    from guard.analysis.sight import Sight
+    from guard.clock import Clock
+    from guard.core.detection import Suspect
+    from guard.core.evidence import Mark, Signal
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.policy import Tier
@@ -58,6 +69,9 @@ STORE_RETRY_SECONDS = (1.0, 5.0)
 """A caller refused because the store is down comes again after a time in this range, not with all others at
 once."""
 
+SIGHT_SECONDS = 0.02
+"""What is over before it was looked at waits so long for that; then it is settled by its wording."""
+
 UNKNOWN_SHARE = 1 / 8
 """The share of each quota that a process admits alone when it never learnt how many others there are."""
 
@@ -75,9 +89,15 @@ class Store(Protocol):
     """What the engine needs of a store; every call raises `StoreError`."""
 
     async def admit(
-        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, unreported: int = 0
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        *,
+        unreported: int = 0,
+        suspect: Holder | None = None,
     ) -> Verdict:
-        """Charge every limit or none; idempotent by id."""
+        """Charge every limit or none, and read the evidence against the suspect; idempotent by id."""
 
     async def settle(
         self,
@@ -113,7 +133,8 @@ class Admission:
     """A request that has been decided on.
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
-    event at its end.
+    event at its end. `looking` is what will be seen of the query, where it is looked at, and `suspect` whom
+    that speaks for or against. `wait_seconds` is how long to wait before the backend is asked.
     """
 
     request_id: str
@@ -128,11 +149,23 @@ class Admission:
     expired: int = 0
     on_store_error: OnStoreError | None = None
     body_read: bool = True
+    suspect: Suspect | None = None
+    looking: asyncio.Future[Sight] | None = field(default=None, compare=False, repr=False)
+    wait_seconds: float = 0.0
 
     @property
     def refused(self) -> bool:
         """Whether the request must not be forwarded."""
         return self.decision.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """A risk, what is done about it, and when it will have fallen below its band."""
+
+    risk: Risk = NO_RISK
+    rung: Rung = GROUND
+    ends_us: int = 1
 
 
 @dataclass(slots=True)
@@ -159,9 +192,13 @@ class Engine:
         *,
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
+        analyst: Analyst | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.policy = policy
+        self.analyst = analyst
         self.control = Control()
+        self._clock = clock or SystemClock()
         self._store = store
         self._keys = keys
         self._hooks = tuple(hooks)
@@ -176,6 +213,8 @@ class Engine:
         kept_seconds = KEPT_SECONDS - TERMS_SECONDS if keys.together else KEPT_SECONDS
         self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
+        self._marks: OrderedDict[Holder, Mapping[Signal, Mark]] = OrderedDict()
+        self._fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._complained_at = -math.inf
@@ -224,10 +263,21 @@ class Engine:
         blank = Admission(request_id, identity, label, tier.name, route, demand, Decision(Action.ALLOW))
         if caller.mode is Mode.OFF:
             return replace(blank, decision=Decision(Action.ALLOW, mode=Mode.OFF))
-        charges = self.policy.reserve(identity, demand, caller)
-        admission = await self._ask(blank, charges, tier, caller.mode)
-        if not admission.refused:
-            self._running[request_id] = Running(admission, time.monotonic())
+        fingerprint = None
+        if query is not None and (self._watches or tier.counts_novelty):
+            fingerprint = self._fingerprinter.fingerprint(query)
+            blank = replace(blank, demand=replace(demand, ground=Ground(fingerprint.cells)))
+        if self._detection_mode(caller) is not Mode.OFF:
+            blank = replace(blank, suspect=self.policy.suspect(identity, caller.now_us))
+        admission = await self._ask(blank, caller, tier)
+        if admission.refused:
+            return admission
+        if self.analyst is not None and query is not None and fingerprint is not None:
+            # Not before it is admitted: what is refused is to cost little.
+            sampled = _chance(request_id, "sample") < self.policy.detection.sample
+            looking = self.analyst.look(query, fingerprint) if sampled else None
+            admission = replace(admission, looking=looking)
+        self._running[request_id] = Running(admission, self._clock.seconds())
         return admission
 
     def refuse(self, admission: Admission, status: int) -> None:
@@ -244,24 +294,20 @@ class Engine:
         self._tell(admission, usage, status)
         if admission.decision.mode is Mode.OFF:
             return
-        charges = settle(admission.charges, admission.demand, usage)
         if admission.store_error is not None:
-            self._local.settle(admission.request_id, admission.charges, charges, self._share, time.time())
+            charges = settle(admission.charges, admission.demand, usage, admission.demand.ground)
+            self._local.settle(
+                admission.request_id,
+                admission.charges,
+                charges,
+                self._share,
+                self._clock.date_us() / MICROSECONDS,
+            )
             if admission.store_error in _NEVER_ASKED:
                 self._owe(admission.identity, charges)
                 return
-        work = partial(
-            self._store.settle,
-            admission.request_id,
-            admission.identity,
-            charges,
-            usage,
-            cost=admission.demand.price.cost(usage),
-            requests=int(admission.decision.action is Action.ALLOW),
-            accepted=status is not None and status < 400,
-        )
         tried = asyncio.Event()
-        self._spawn(self._insist(work, tried))
+        self._spawn(self._finish(admission, usage, status, tried))
         if admission.store_error is None:
             await tried.wait()
 
@@ -297,7 +343,7 @@ class Engine:
         tier = self.policy.tier(identity)
         place = self._keys.place(identity.principal)
         mode = self.policy.mode(tier, place, self.control.mode)
-        return tier, Caller(method, mode, place, time.time_ns() // 1000)
+        return tier, Caller(method, mode, place, self._clock.date_us())
 
     def _remembered(
         self,
@@ -321,20 +367,90 @@ class Engine:
             and demand.reserve(limit.unit)[0]
             and untold.isdisjoint(limit.per)
         )
-        decision = self._refusals.find(identity.holders, keys, time.monotonic())
+        decision = self._refusals.find(identity.holders, keys, self._clock.seconds())
         if decision is None:
             return None
         label = self._keys.label(identity.principal)
         route = identity.attributes.get(Attribute.ROUTE, "")
         return Admission(request_id, identity, label, tier.name, route, demand, decision)
 
-    async def _ask(self, blank: Admission, charges: tuple[Charge, ...], tier: Tier, mode: Mode) -> Admission:
+    @property
+    def _watches(self) -> bool:
+        """Whether queries are looked at."""
+        return self.analyst is not None and self.policy.detection.rollout.mode is not Mode.OFF
+
+    def _detection_mode(self, caller: Caller) -> Mode:
+        """How far evidence bites for this caller."""
+        return mildest(caller.mode, self.policy.detection.rollout.mode_at(caller.place))
+
+    def _rung(self, admission: Admission, marks: Mapping[Signal, Mark], tier: Tier, caller: Caller) -> Climb:
+        """What is to be done about the evidence against a request's suspect."""
+        if admission.suspect is None:
+            return Climb()
+        weights, ladder = self.policy.detection.weights, tier.ladder
+        found = risk(marks, caller.now_us, weights, excused=admission.suspect.excused)
+        # Each holder has a lag of its own, by its place among all.
+        delay_us = int(ladder.delay_us * self._keys.place(admission.suspect.holder) / 100)
+        biting = risk(marks, caller.now_us, weights, excused=admission.suspect.excused, delay_us=delay_us)
+        rung = ladder.rung(biting.band, _chance(admission.request_id, "ladder"))
+        return Climb(found, rung, ends_us(biting, weights))
+
+    async def _finish(
+        self, admission: Admission, usage: Usage, status: int | None, tried: asyncio.Event
+    ) -> None:
+        """Settle an answer that is over, and learn from it."""
+        sight = await self._seen(admission)
+        ground = admission.demand.ground if sight is None else sight.ground
+        answered = status is not None and status < 400
+        if sight is not None and answered and admission.suspect is not None:
+            self._spawn(self._learn(admission.suspect.holder, admission.identity, sight, usage))
+        work = partial(
+            self._store.settle,
+            admission.request_id,
+            admission.identity,
+            settle(admission.charges, admission.demand, usage, ground),
+            usage,
+            cost=admission.demand.price.cost(usage),
+            requests=int(admission.decision.action in FORWARDED),
+            accepted=answered,
+        )
+        await self._insist(work, tried)
+
+    async def _seen(self, admission: Admission) -> Sight | None:
+        """What was seen of a query, if that is known by now or in a moment."""
+        looking = admission.looking
+        if looking is None:
+            return None
+        await asyncio.wait({looking}, timeout=SIGHT_SECONDS)
+        if not looking.done() or looking.cancelled() or looking.exception() is not None:
+            return None  # what failed is logged where it did; the books are kept without it
+        return looking.result()
+
+    async def _learn(self, holder: Holder, identity: Identity, sight: Sight, usage: Usage) -> None:
+        """Let the analyst learn from a query; what cannot be kept is not worth an error."""
+        if self.analyst is None:
+            return
+        try:
+            with self._breaker.call():
+                await self.analyst.learn(holder, identity, Lesson(sight, usage, self._clock.date_us()))
+        except StoreError as error:
+            self._complain(error)
+
+    async def _ask(self, blank: Admission, caller: Caller, tier: Tier) -> Admission:
         """Ask the store, or do without it as the tier says."""
-        identity = blank.identity
+        identity, mode = blank.identity, caller.mode
+        suspect = blank.suspect.holder if blank.suspect is not None else None
+        before = self._rung(blank, self._marks.get(suspect, {}) if suspect else {}, tier, caller)
+        enforced = self._detection_mode(caller) is Mode.ENFORCE
+        charges = self.policy.reserve(
+            identity, blank.demand, caller, before.rung.throttle if enforced else 1.0
+        )
         unreported = self._refusals.unreported(identity.principal)
         try:
             with self._breaker.call():
-                verdict = await self._store.admit(blank.request_id, identity, charges, unreported=unreported)
+                verdict = await self._store.admit(
+                    blank.request_id, identity, charges, unreported=unreported, suspect=suspect
+                )
         except asyncio.CancelledError:
             # Nobody is left who would settle what the store may have charged.
             self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
@@ -342,6 +458,7 @@ class Engine:
         except StoreError as error:
             self._complain(error)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
+            decision = climb(decision, before.risk, before.rung, self._detection_mode(caller), before.ends_us)
             if decision.refused and error.kind not in _NEVER_ASKED:
                 # The store may have charged and only answered too late.
                 self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
@@ -356,24 +473,51 @@ class Engine:
         block = verdict.block
         self._note_block(identity.principal, block)
         if block is None:
+            now = self._rung(blank, verdict.marks, tier, caller)
             decision = decide(verdict.readings, mode)
+            decision = climb(decision, now.risk, now.rung, self._detection_mode(caller), now.ends_us)
         else:
             # An order for one holder bites also where the limits of its tier are only tried out.
             decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
+        if suspect is not None:
+            self._note_marks(suspect, verdict.marks)
         if decision.refused:
-            self._refusals.remember(decision, identity.holders, time.monotonic())
-        return replace(blank, decision=decision, charges=verdict.charged, expired=verdict.expired)
+            self._refusals.remember(decision, identity.holders, self._clock.seconds())
+            if verdict.charged:
+                # The store had room for what the ladder refuses.
+                work = partial(self._store.release, blank.request_id, identity, verdict.charged)
+                self._spawn(self._insist(work))
+                verdict = replace(verdict, charged=())
+        return replace(
+            blank,
+            decision=decision,
+            charges=verdict.charged,
+            expired=verdict.expired,
+            wait_seconds=_wait_seconds(decision, blank.request_id),
+        )
+
+    def _note_marks(self, suspect: Holder, marks: Mapping[Signal, Mark]) -> None:
+        """Remember what speaks against a holder, for its next request."""
+        if not marks:
+            self._marks.pop(suspect, None)
+            return
+        self._marks[suspect] = marks
+        self._marks.move_to_end(suspect)
+        if len(self._marks) > MOST_BLOCKS:
+            self._marks.popitem(last=False)
 
     def _alone(
         self, on_store_error: OnStoreError, blank: Admission, charges: Sequence[Charge], mode: Mode
     ) -> Decision:
         """The decision without the store."""
-        if time.monotonic() < self._blocked.get(blank.identity.principal, 0.0):
+        if self._clock.seconds() < self._blocked.get(blank.identity.principal, 0.0):
             return Decision(Action.DENY, Reason.BLOCKED, mode=self.mode)
         if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
             return Decision(Action.ALLOW, Reason.STORE, mode=mode)
         if on_store_error is OnStoreError.LOCAL:
-            readings = self._local.admit(blank.request_id, charges, self._share, time.time())
+            readings = self._local.admit(
+                blank.request_id, charges, self._share, self._clock.date_us() / MICROSECONDS
+            )
             decision = decide(readings, mode)
             # What one process has left of its share is nobody's business.
             return replace(decision, reason=decision.reason or Reason.STORE, readings=())
@@ -387,7 +531,7 @@ class Engine:
             seconds = LONGEST_BLOCK_SECONDS
             if block.remaining_us is not None:
                 seconds = min(seconds, block.remaining_us / MICROSECONDS)
-            self._blocked[principal] = time.monotonic() + seconds
+            self._blocked[principal] = self._clock.seconds() + seconds
             if len(self._blocked) > MOST_BLOCKS:
                 self._blocked.popitem(last=False)
 
@@ -399,7 +543,7 @@ class Engine:
 
     def _owe(self, identity: Identity, charges: Sequence[Charge]) -> None:
         """Keep for later what was used while the store was not asked."""
-        now_us = time.time_ns() // 1000
+        now_us = self._clock.date_us()
         for charge in charges:
             lost = self._debts.lost
             self._debts.add(charge.limit, charge.holder, charge.amount, now_us)
@@ -408,7 +552,7 @@ class Engine:
 
     async def _repay(self) -> None:
         """Charge what is owed, a few debts at a time, until all are charged or the store fails again."""
-        while debts := self._debts.take(REPAID_AT_ONCE, time.time_ns() // 1000):
+        while debts := self._debts.take(REPAID_AT_ONCE, self._clock.date_us()):
             if not all(await asyncio.gather(*map(self._repay_one, debts))):
                 return
         self._owners.clear()
@@ -426,7 +570,7 @@ class Engine:
 
     async def _renew(self) -> None:
         """Renew the reservations of the requests that have been running for long."""
-        now = time.monotonic()
+        now = self._clock.seconds()
         due = [each for each in self._running.values() if now - each.renewed_at > self._renew_seconds]
         for each in due:
             each.renewed_at = now
@@ -434,7 +578,7 @@ class Engine:
 
     async def _renew_one(self, admission: Admission) -> None:
         if admission.store_error is not None:
-            self._local.renew(admission.request_id, time.time())
+            self._local.renew(admission.request_id, self._clock.date_us() / MICROSECONDS)
             return
         if not any(charge.limit.pending for charge in admission.charges):
             return
@@ -446,7 +590,7 @@ class Engine:
 
     def _complain(self, error: StoreError) -> None:
         """Say that the store fails, but not once a request: an outage is trouble enough."""
-        now = time.monotonic()
+        now = self._clock.seconds()
         if now - self._complained_at > COMPLAIN_SECONDS:
             self._complained_at = now
             logger.warning("the store cannot decide (%s): %s", error.kind, error)
@@ -491,8 +635,23 @@ class Engine:
             body_read=admission.body_read,
             expired_reservations=admission.expired,
             cost=admission.demand.price.cost(usage),
+            risk=decision.risk.decibans,
+            band=decision.risk.band,
+            groups=tuple(decision.risk.groups),
         )
         tell(self._hooks, event)
+
+
+def _chance(request_id: str, purpose: str) -> float:
+    """An even draw from [0, 1) for one request, the same in every replay."""
+    return zlib.crc32(f"{purpose}\0{request_id}".encode()) / (1 << 32)
+
+
+def _wait_seconds(decision: Decision, request_id: str) -> float:
+    """How long the ladder has a request wait: between a half and all of what its rung says."""
+    if decision.action is not Action.SLOW or decision.mode is not Mode.ENFORCE:
+        return 0.0
+    return decision.rung.slow_seconds * (0.5 + _chance(request_id, "slow") / 2)
 
 
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)

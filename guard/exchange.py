@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,6 @@ from starlette.websockets import WebSocket
 from guard.body import first
 from guard.core.policy import WEBSOCKET
 from guard.core.query import NO_USAGE, Usage
-from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError
 from guard.tap import Tap
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.policy import Route
     from guard.core.query import Query
+    from guard.core.reshape import Reshape
     from guard.dialects.base import Dialect, Meter
     from guard.engine import Admission
     from guard.service import Service
@@ -122,8 +123,10 @@ class Exchange:
         send: Send,
         prepared: Prepared | None,
         admission: Admission,
-        reshape: Reshape = UNCHANGED,
     ) -> None:
+        reshape = admission.decision.reshape
+        if admission.wait_seconds:
+            await asyncio.sleep(admission.wait_seconds)
         if prepared is not None and self._dialect is not None:
             prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
             scope, receive = _forwarded(scope, receive, prepared.body)

@@ -8,11 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from guard.core.decision import Action
+from guard.core.evidence import Band
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.decision import Reason
+    from guard.core.evidence import Group
     from guard.core.modes import Mode
     from guard.core.policy import OnStoreError
 
@@ -30,7 +32,7 @@ class Event:
     `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
     then. `body_read` is false where the request was refused before its body was read.
     `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
-    micro-dollars.
+    micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it.
     """
 
     request_id: str
@@ -49,6 +51,9 @@ class Event:
     body_read: bool = True
     expired_reservations: int = 0
     cost: int = 0
+    risk: float = 0.0
+    band: Band = Band.LOW
+    groups: tuple[Group, ...] = ()
 
 
 class Hook(Protocol):

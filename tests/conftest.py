@@ -70,7 +70,7 @@ async def store(redis_url: str, keys: Keys) -> AsyncIterator[OperatorStore]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The engine's clock, which the test may put forward."""
     clock = Clock()
-    monkeypatch.setattr("guard.engine.time", clock)
+    monkeypatch.setattr("guard.clock.time", clock)
     return clock
 
 

@@ -56,12 +56,16 @@ def interpreter(stage: Stage) -> Iterator[Line]:
 
 
 def creative_writer(stage: Stage) -> Iterator[Line]:
-    """Wants several versions of the same, warm and long."""
+    """Wants several versions of the same, warm and long, and comes back to it a few times."""
     rng, pool = stage.rng, stage.pool(Part.PEOPLE)
     habits = rng.sample(stage.frames.all("creative"), 3)
     n, temperature = rng.randint(2, 4), rng.choice((0.9, 1.0, 1.1, 1.2))
+    piece, again = "", 0
     for ts in _sessions(stage, rng.uniform(0.5, 4), rng.randint(2, 8)):
-        text = rng.choice(habits).replace("{question}", rng.choice(pool.records).prompt[:300])
+        if again == 0:
+            piece, again = rng.choice(pool.records).prompt[:300], rng.randint(2, 6)
+        again -= 1
+        text = rng.choice(habits).replace("{question}", piece)
         yield stage.line(
             ts,
             Exchange(

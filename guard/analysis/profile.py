@@ -12,9 +12,9 @@ Four memories are behind the numbers:
   (the inverse document frequency of Spärck Jones, 1972, with the holder's own queries as the documents). So
   the template of an app falls away by itself, wherever it stands, and what is left is what varies.
 - **words** is a bitmap of hashed words that the holder has used. How many of a query's are new says how fast
-  its vocabulary grows (Heaps' law): an app's customers say the same few hundred words, a data set never stops.
-  Where more than half of the bits are set, some are cleared, and the count of new words is corrected for the
-  share that is set.
+  its vocabulary grows (Heaps' law): an app's customers say the same few hundred words, a data set never
+  stops. Where more than half of the bits are set, some are cleared, and the count of new words is corrected for
+  the share that is set.
 - **recent** and **older** are sketches of the last `RING` queries, and of as many from longer ago. What a
   conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
   walks through a list it makes no difference. The nearest of several is taken, in any order, so that a few
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.analysis.intents import STRONG, Intent
-from guard.analysis.sight import WORD_BITS
+from guard.analysis.sight import HONEST_SHARE, WORD_BITS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -61,7 +61,7 @@ PLACES = 64
 RELATED = 0.25
 """A query this similar to what the same conversation asked before goes on with it."""
 SHORT = 3.0
-"""So does one of fewer than seven pieces (as a logarithm): nobody sends an exemplar so short with a history."""
+"""So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
 REPEATED = 0.97
 """A query this similar to a recent one is that one again."""
 DAY_US = 86_400_000_000
@@ -73,7 +73,7 @@ class Sum(IntEnum):
 
     QUERIES = 0
     CONTINUED = 1
-    PLACED = 2  # queries of which it is known how near they were; the next three are of these
+    PLACED = 2  # queries of which it is known how near they were; the next four are of these
     NEARER = 3
     NEAREST_OLDER = 4
     SIMILAR = 5
@@ -227,7 +227,7 @@ class Profile:
 
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, cells: SemanticCells) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
-        row, sums = self._row, self.sums
+        sums = self.sums
         weights = self._weights(sight.bag)
         vector = embedder.place(sight.bag, weights)
         sketch = cells.sign_sketch(vector[None, :])[0, :SKETCH] if vector.any() else None
@@ -240,7 +240,7 @@ class Profile:
             sums[Sum.NEARER] += step.nearest - step.nearest_older
             sums[Sum.NEAREST_OLDER] += step.nearest_older
             sums[Sum.SIMILAR] += step.similar
-        sums[Sum.NEW_WORDS] += step.new_words
+            sums[Sum.NEW_WORDS] += step.new_words
         sums[Sum.SLOT] += step.slot
         sums[Sum.SLOT_SQUARED] += step.slot**2
         sums[Sum.ANSWER] += step.answer
@@ -312,7 +312,7 @@ class Profile:
         )
         sums[Sum.MANY] += sight.n >= 5
         sums[Sum.LOGITS] += 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
-        sums[Sum.DISGUISED] += sight.fingerprint.folded.disguise.share > 0.02
+        sums[Sum.DISGUISED] += sight.fingerprint.folded.disguise.share > HONEST_SHARE
         self._row["temperature"] = warmth
 
     def _count_intents(self, sight: Sight) -> None:

@@ -11,6 +11,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from guard.analysis.cells import NO_CELL
 from guard.core.fold import fold
 from guard.core.novelty import SEMANTIC_TABLES, Ground
+from guard.core.query import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 EARLIER_TURNS = 3
 """With so many of the user's turns before it, a query is compared."""
+
+HONEST_SHARE = 0.02
+"""So much of a text may look like a disguise and be none."""
 
 BAGS_KEPT = 1_024
 
@@ -86,7 +91,7 @@ class Looker:
             fingerprint,
             query.sampling,
             query.n,
-            query.input_tokens,
+            _prompt_tokens(query, fingerprint),
             bag,
             tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
             self._words(text),
@@ -102,12 +107,20 @@ class Looker:
             if run.isascii() or _SPACED.fullmatch(run):
                 words.add(run)
             else:
-                words.update(map("".join, zip(run, run[1:], strict=False)))
+                words.update(map("".join, pairwise(run)))
         hashed = [
             zlib.crc32(word.encode("utf-8", "surrogatepass"), self._word_seed) >> (32 - WORD_BITS)
             for word in words
         ]
         return np.unique(np.array(hashed, np.uint16))
+
+
+def _prompt_tokens(query: Query, fingerprint: Fingerprint) -> int:
+    """The size of the prompt, less what a disguise makes it longer by."""
+    folded = fingerprint.folded
+    if folded.disguise.share <= HONEST_SHARE:
+        return query.input_tokens
+    return min(query.input_tokens, query.text_tokens(text_bytes(folded.text)))
 
 
 def _earlier(turns: Sequence[Turn]) -> list[str]:

@@ -58,7 +58,7 @@ def breadth_leg(profile: Profile) -> float:
     """1 where queries are unrelated, or their vocabulary keeps growing; below 0 in a narrow field."""
     spread = (0.115 - profile.placed(Sum.SIMILAR)) / 0.035
     apart = (0.4 - profile.placed(Sum.NEAREST_OLDER)) / 0.06
-    growth = (profile.share(Sum.NEW_WORDS) - 3) / 1.5
+    growth = (profile.placed(Sum.NEW_WORDS) - 3) / 1.5
     return _leg(max(min(spread, apart), growth))
 
 
@@ -227,7 +227,8 @@ STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
 
 
 def _leg(value: float) -> float:
-    return max(-3.0, min(1.0, value))
+    """At most 1, and twice as steep below 0: one leg that is missing outweighs all others."""
+    return min(1.0, value) if value > 0 else max(-3.0, 2 * value)
 
 
 def _at_least(profile: Profile, *what: Sum) -> float | None:

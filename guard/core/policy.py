@@ -79,6 +79,11 @@ class Tier:
     rollout: Rollout = ENFORCED
     ladder: Ladder = NO_LADDER
 
+    @property
+    def counts_novelty(self) -> bool:
+        """Whether there is a diversity budget among its limits."""
+        return any(limit.unit == Unit.NOVELTY for limit in self.limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Override:

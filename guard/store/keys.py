@@ -64,6 +64,10 @@ class Keys:
         self._labels = lru_cache(IDENTITIES_KEPT)(self._label)
         self._written = lru_cache(IDENTITIES_KEPT)(self._write)
 
+    def secret(self, purpose: str) -> bytes:
+        """A secret of 32 bytes that follows from the pepper, another for each purpose."""
+        return hmac.digest(self._pepper, f"secret\0{purpose}".encode(), "sha256")
+
     def credential(self, secret: str) -> str:
         """The stable name of a credential that no key file knows: 32 hex digits of a keyed hash."""
         return self._hash("credential", secret)

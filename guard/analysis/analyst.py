@@ -1,0 +1,139 @@
+"""Looks at queries while the backend answers them, and learns how their holders behave.
+
+A query is looked at off the event loop, as soon as it is admitted. When its answer is over, it is taken
+into its holder's profile, what that says is turned into evidence, and both are kept in the store. Nothing
+waits for that: where the analysis cannot keep up, queries go unseen, which `shed` counts, and nobody is delayed.
+
+What was learnt last is remembered here too, so that the store need not be asked for it. Where another process
+has learnt of the same holder since, the store says so, and it is learnt again from what that process knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from guard.analysis.profile import Profile
+from guard.core.evidence import NO_EVIDENCE, Evidence, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from guard.analysis.cells import SemanticCells
+    from guard.analysis.reference import Reference
+    from guard.analysis.sight import Looker, Sight
+    from guard.core.evidence import Learnt
+    from guard.core.fingerprint import Fingerprint
+    from guard.core.identity import Holder, Identity
+    from guard.core.query import Query, Usage
+
+REMEMBERED = 4_096
+"""Of so many holders what was learnt last is remembered."""
+
+TRIES = 3
+"""So often is it tried to keep what was learnt, where others learn of the same holder at the same time."""
+
+MOST_WAITING = 8
+"""Where so many queries of one holder wait to be learnt from, the next is left out: the others will do."""
+
+
+class Aside(Protocol):
+    """Does work beside the event loop."""
+
+    def submit(self, item: Callable[[], Any]) -> asyncio.Future[Any] | None:
+        """The result to come; `None` where there is no room."""
+
+
+class Memory(Protocol):
+    """Where evidence is kept."""
+
+    async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
+        """Keep it, unless there is newer; raises `StoreError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """One query and what came of it. `now_us` is when it was over, in Unix microseconds."""
+
+    sight: Sight
+    usage: Usage
+    now_us: int
+
+
+class Analyst:
+    """Looks and learns. `half_life_us` is that of evidence."""
+
+    def __init__(
+        self,
+        looker: Looker,
+        cells: SemanticCells,
+        reference: Reference,
+        memory: Memory,
+        aside: Aside,
+        *,
+        half_life_us: int,
+    ) -> None:
+        self.reference = reference
+        self.half_life_us = half_life_us
+        self.shed = 0
+        self._looker = looker
+        self._cells = cells
+        self._memory = memory
+        self._aside = aside
+        self._known: OrderedDict[Holder, Evidence] = OrderedDict()
+        self._turns: dict[Holder, tuple[asyncio.Lock, int]] = {}
+
+    def look(self, query: Query, fingerprint: Fingerprint) -> asyncio.Future[Sight] | None:
+        """Begin to look at a query; `None` where there is no time for it."""
+        looking = self._aside.submit(partial(self._looker.look, query, fingerprint))
+        self.shed += looking is None
+        return looking
+
+    async def learn(self, holder: Holder, identity: Identity, lesson: Lesson) -> Evidence | None:
+        """Take a query into its holder's profile; returns what is known then, `None` where nothing was
+        learnt. Raises `StoreError`.
+        """
+        lock, waiting = self._turns.get(holder, (asyncio.Lock(), 0))
+        if waiting >= MOST_WAITING:
+            self.shed += 1
+            return None
+        self._turns[holder] = (lock, waiting + 1)
+        try:
+            async with lock:
+                return await self._learn(holder, identity, lesson)
+        finally:
+            lock, waiting = self._turns.pop(holder)
+            if waiting > 1:
+                self._turns[holder] = (lock, waiting - 1)
+
+    async def _learn(self, holder: Holder, identity: Identity, lesson: Lesson) -> Evidence | None:
+        known = self._known.get(holder, NO_EVIDENCE)
+        for _ in range(TRIES):
+            studying = self._aside.submit(partial(self._study, known, lesson))
+            if studying is None:
+                self.shed += 1
+                return None
+            learnt = await self._memory.learn(holder, identity, await studying)
+            known = learnt.evidence
+            self._remember(holder, known)
+            if learnt.kept:
+                return known
+        return None
+
+    def _study(self, known: Evidence, lesson: Lesson) -> Evidence:
+        """What is known with one more query. Runs off the loop."""
+        profile = Profile.read(known.profile)
+        profile.see(lesson.sight, lesson.usage, lesson.now_us, self._looker.embedder, self._cells)
+        fresh = self.reference.evidence(profile)
+        marks = merge(known.marks, fresh, lesson.now_us, self.half_life_us)
+        return Evidence(known.version, profile.write(), marks)
+
+    def _remember(self, holder: Holder, evidence: Evidence) -> None:
+        self._known[holder] = evidence
+        self._known.move_to_end(holder)
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)

@@ -1,0 +1,252 @@
+"""What a statistic is worth: calibrated on how honest holders come out, and kept in a versioned file.
+
+For each signal the reference knows the statistics at which the benign holders' p-value falls to certain
+levels. Each holder of the benign traffic counts once, by the worst that it ever showed, so that a p-value
+says *how many honest holders ever look like this*, however long they are watched.
+
+    2,000 honest holders; the worst that they showed of a signal: .02 at most for 1,900, .10 for 1,998
+    .02 → p = .05, 13 dB     .10 → p = .001, 30 dB     in between by interpolation
+
+Beyond the worst of all there is no data, only a judgement: `PER_TEN` says how far a statistic has to go on
+for each ten decibans more. It is also all that there is where no honest holder shows anything.
+
+guard ships a reference made from simulated traffic of real prompts (`guard/analysis/reference.json`; the file
+says which). `guard calibrate` makes one from an operator's own traffic.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from itertools import pairwise
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from guard.analysis.profile import PLACES, Sum
+from guard.analysis.signals import LEAST_QUERIES, STATISTICS
+from guard.core.evidence import GROUP_CAP, Signal
+from guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from guard.analysis.profile import Profile
+
+FORMAT = 1
+
+LEVELS = (3.0, 5.0, 10.0, 13.0, 16.0, 20.0, 23.0, 25.0, 27.0, 30.0)
+"""The decibans at which a table has a knot, as far as there are holders enough."""
+
+PER_TEN: Mapping[Signal, float] = {
+    Signal.WALK: 0.5,
+    Signal.MIXTURE: 0.03,
+    Signal.DISTANCE: 2.0,
+    Signal.DISGUISE: 0.08,
+    Signal.REASONING: 0.08,
+    Signal.GRADING: 0.1,
+    Signal.HAZARD: 0.1,
+    Signal.EXTRACTION: 0.1,
+    Signal.GENERATION: 0.1,
+    Signal.PROBING: 1.0,
+    Signal.LOGITS: 0.1,
+    Signal.RESAMPLING: 0.1,
+    Signal.SWEEP: 0.1,
+    Signal.YIELD: 1.0,
+    Signal.NO_RAMP: 2.0,
+    Signal.ROUND_THE_CLOCK: 24.0,
+    Signal.SHIFT: 8.0,
+}
+"""How far beyond all honest holders a statistic is to go for ten decibans more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The decibans of one signal: `statistics` in rising order and what each is worth."""
+
+    statistics: tuple[float, ...]
+    decibans: tuple[float, ...]
+    per_ten: float
+
+    def worth(self, statistic: float) -> float:
+        """What a statistic says, 0 to `GROUP_CAP`."""
+        if statistic <= self.statistics[0]:
+            return 0.0
+        beyond = max(0.0, statistic - self.statistics[-1]) / self.per_ten * 10
+        return min(GROUP_CAP, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where honest holders lie on average, and how far from it in each of `PLACES` directions: the variance
+    between holders, and of one query within a holder.
+    """
+
+    mean: NDArray[np.float64]
+    between: NDArray[np.float64]
+    within: NDArray[np.float64]
+
+    def distance(self, profile: Profile) -> float | None:
+        """How far a holder's queries lie from those of honest holders, on average and in standard deviations;
+        about 1 for an honest one.
+
+        The maximum mean discrepancy with a linear kernel, each direction by its own spread: in published
+        tests the best detector of attackers whose queries come from elsewhere (arXiv 2606.05725), and blind
+        to those who ask what others ask. Evasion: mixing in nine honest queries for each.
+        """
+        queries = float(profile.sums[Sum.QUERIES])
+        if queries < LEAST_QUERIES:
+            return None
+        # The profile's mean is of queries that fade; so many of them count as independent.
+        independent = queries * 2 / (1 + queries / 200)
+        mean = profile.mean * (200 / queries)
+        spread = self.between + self.within / independent
+        return float(np.sqrt(np.mean((mean - self.mean) ** 2 / spread)))
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What every signal is worth; `origin` says from which traffic."""
+
+    origin: str
+    holders: int
+    tables: Mapping[Signal, Table]
+    place: Place | None = None
+
+    def evidence(self, profile: Profile) -> dict[Signal, float]:
+        """What a profile says, in decibans; signals that say nothing are left out."""
+        found = {}
+        for signal, statistic in self.statistics(profile).items():
+            table = self.tables.get(signal)
+            worth = table.worth(statistic) if table is not None else 0.0
+            if worth > 0:
+                found[signal] = worth
+        return found
+
+    def statistics(self, profile: Profile) -> dict[Signal, float]:
+        """What each signal reads, as far as enough is known."""
+        return statistics(profile, self.place)
+
+    def dump(self) -> str:
+        """As JSON."""
+        place = self.place
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "origin": self.origin,
+                "holders": self.holders,
+                "signals": {
+                    signal.value: {
+                        "statistics": [round(number, 5) for number in table.statistics],
+                        "decibans": [round(number, 3) for number in table.decibans],
+                        "per_ten": table.per_ten,
+                    }
+                    for signal, table in self.tables.items()
+                },
+                "place": place
+                and {
+                    name: [float(f"{number:.5g}") for number in numbers]
+                    for name, numbers in (
+                        ("mean", place.mean),
+                        ("between", place.between),
+                        ("within", place.within),
+                    )
+                },
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def load(cls, file: Path | None = None) -> Reference:
+        """From a file, or the one that guard ships; raises `ConfigError`."""
+        name = str(file or "the reference that guard ships")
+        try:
+            if file is None:
+                text = resources.files("guard.analysis").joinpath("reference.json").read_text("utf-8")
+            else:
+                text = file.read_text("utf-8")
+            return cls._of(json.loads(text), name)
+        except OSError as error:
+            raise ConfigError(f"{name}: {error.strerror}; `guard calibrate` writes such a file") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{name} is not a reference that `guard calibrate` wrote: {error}") from error
+
+    @classmethod
+    def _of(cls, fields: Mapping[str, Any], name: str) -> Reference:
+        if fields["format"] != FORMAT:
+            raise ConfigError(
+                f"{name} has format {fields['format']!r}, and this version reads {FORMAT}: calibrate anew"
+            )
+        known = {signal.value: signal for signal in Signal}
+        tables = {
+            known[signal]: Table(
+                _numbers(each["statistics"], least=1, rising=True),
+                _numbers(each["decibans"], least=len(each["statistics"]), rising=True),
+                float(each["per_ten"]),
+            )
+            for signal, each in fields["signals"].items()
+            if signal in known
+        }
+        place = fields["place"] and Place(
+            *(
+                np.array(_numbers(fields["place"][part], least=PLACES))
+                for part in ("mean", "between", "within")
+            )
+        )
+        return cls(str(fields["origin"]), int(fields["holders"]), tables, place or None)
+
+
+def statistics(profile: Profile, place: Place | None) -> dict[Signal, float]:
+    """What each signal reads in a profile, as far as enough is known."""
+    found = {}
+    for signal, read in STATISTICS.items():
+        statistic = read(profile)
+        if statistic is not None:
+            found[signal] = statistic
+    distance = place.distance(profile) if place is not None else None
+    if distance is not None:
+        found[Signal.DISTANCE] = distance
+    return found
+
+
+def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | None = None) -> Table:
+    """The table of a signal from the worst that each honest holder showed of it.
+
+    `weights` are how much each holder counts; all alike without them. The p-value of a statistic is the
+    weight of the holders that showed as much, with one more holder who always does (Davison and Hinkley,
+    1997), so that it is never 0.
+    """
+    order = np.argsort(np.array(worst, float))[::-1]
+    ranked = np.array(worst, float)[order]
+    counted = np.ones(len(ranked)) if weights is None else np.array(weights, float)[order]
+    counted *= len(ranked) / counted.sum()
+    p = np.minimum(1.0, (np.cumsum(counted) + 1) / (len(ranked) + 1))
+    knots: list[tuple[float, float]] = []
+    for level in LEVELS:
+        reached = np.flatnonzero(p <= 10 ** (-level / 10))
+        if len(reached):
+            # Of the holders that are among so few, the mildest.
+            statistic = float(ranked[reached[-1]])
+            if not knots or statistic > knots[-1][0]:
+                knots.append((statistic, level))
+    if not knots:
+        knots = [(float(ranked[0]) if len(ranked) else 0.0, 0.0)]
+    top = float(ranked[0]) if len(ranked) else 0.0
+    most = min(LEVELS[-1], -10 * log10(float(p[0]))) if len(p) else 0.0
+    if top > knots[-1][0] and most > knots[-1][1]:
+        knots.append((top, most))
+    return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), PER_TEN[signal])
+
+
+def _numbers(values: Iterable[Any], *, least: int, rising: bool = False) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    if len(numbers) < least or not np.isfinite(numbers).all():
+        raise ValueError(f"{least} numbers expected, not {numbers!r}")
+    if rising and any(after < before for before, after in pairwise(numbers)):
+        raise ValueError(f"numbers must rise: {numbers!r}")
+    return numbers
