@@ -124,10 +124,6 @@ class Exchange:
         admission: Admission,
         reshape: Reshape = UNCHANGED,
     ) -> None:
-        if prepared is not None and self._dialect is not None:
-            prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
-            scope, receive = _forwarded(scope, receive, prepared.body)
-
         async def settle(usage: Usage, status: int | None) -> None:
             if prepared is not None:
                 self._estimator.learn(prepared.query, usage)
@@ -150,6 +146,9 @@ class Exchange:
             return message
 
         try:
+            if self._dialect is not None and prepared is not None:
+                prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
+                scope, receive = _forwarded(scope, receive, prepared.body)
             await self._app(scope, watching, tap.send)
         except BackendError as error:
             if tap.started:

@@ -27,8 +27,8 @@ LARGEST_ANSWER = 16 << 20
 _NO_JSON = frozenset({b"", b"[DONE]"})
 """What may be in a stream beside objects, and tells nothing: comments, white space, the end of OpenAI's."""
 
-_TOO_LARGE = "The backend's answer is too large to be passed on."
-_UNREADABLE = "The backend's answer could not be read."
+_TOO_LARGE = "The model's answer is too large to be passed on."
+_UNREADABLE = "The model's answer could not be read."
 
 STREAMS: Mapping[str, Callable[[], Splitter]] = {
     "text/event-stream": EventSplitter,

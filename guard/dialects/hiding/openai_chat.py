@@ -25,12 +25,14 @@ REASONING = frozenset(
         "reasoning_details",
         "reasoning_items",
         "reasoning_opaque",
+        "reasoning_steps",
+        "reasoning_summary",
         "reasoning_text",
         "thinking",
         "thinking_blocks",
     }
 )
-"""Fields of messages that hold reasoning: those of DeepSeek, vLLM, OpenRouter, LiteLLM and GitHub."""
+"""Fields of messages that hold reasoning: of DeepSeek, vLLM, OpenRouter, LiteLLM, GitHub and Perplexity."""
 
 LOGPROBS = frozenset({"prompt_logprobs", "completion_probabilities", "hidden_states"})
 """Fields beside `logprobs` that tell how likely tokens were, or more: those of vLLM, llama.cpp and SGLang."""
