@@ -125,11 +125,6 @@ class Exchange:
         admission: Admission,
     ) -> None:
         reshape = admission.decision.reshape
-        if admission.wait_seconds:
-            await asyncio.sleep(admission.wait_seconds)
-        if prepared is not None and self._dialect is not None:
-            prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
-            scope, receive = _forwarded(scope, receive, prepared.body)
 
         async def settle(usage: Usage, status: int | None) -> None:
             if prepared is not None:
@@ -153,6 +148,11 @@ class Exchange:
             return message
 
         try:
+            if admission.wait_seconds:
+                await asyncio.sleep(admission.wait_seconds)
+            if self._dialect is not None and prepared is not None:
+                prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
+                scope, receive = _forwarded(scope, receive, prepared.body)
             await self._app(scope, watching, tap.send)
         except BackendError as error:
             if tap.started:

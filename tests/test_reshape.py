@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.demo.model import FakeModel
 from guard.dialects import DIALECTS
-from guard.errors import BackendError
+from guard.errors import BackendError, QueryError
 from guard.exchange import Exchange, prepare, reshaped
 
 if TYPE_CHECKING:
@@ -78,6 +78,19 @@ class TestRequests:
         assert dict(seen.headers)[b"content-length"] == str(len(seen.body)).encode()
         assert len(answer.json["choices"]) == 1
         assert answer.json["usage"]["completion_tokens"] == 50
+
+    async def test_one_that_cannot_be_narrowed_gives_back_what_was_reserved(
+        self, guarded: MakeGuarded, narrow: Narrow, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*arguments: object) -> None:
+            raise QueryError("no")
+
+        narrow(NARROW)
+        monkeypatch.setattr(type(self.DIALECT), "reshape", fail)
+        app = guarded(FakeModel(), TOKENS)
+        answer = await call(app, body=chat("hi"), headers=KEY)
+        assert answer.status == 400
+        assert (await app.left("sk-test"))["tokens"] == 100_000
 
 
 def shown(answer: Answer) -> dict[str, Any]:
@@ -186,6 +199,23 @@ class TestAnswersThatCannotBeLookedThrough:
         assert "content-encoding" not in answer.headers
         assert len(answer.starts) == 1
         assert answer.ended
+
+    async def test_a_stream_with_a_part_that_is_too_large_breaks_off(
+        self, guarded: MakeGuarded, narrow: Narrow
+    ) -> None:
+        async def events(scope: Scope, receive: Receive, send: Send) -> None:
+            async def body() -> AsyncIterator[bytes]:
+                yield b'data: {"choices": []}\n\ndata: '
+                for _ in range(17):
+                    yield b"SECRET  " * (1 << 17)
+
+            await StreamingResponse(body(), media_type="text/event-stream")(scope, receive, send)
+
+        narrow(Reshape(reasoning=False))
+        app = guarded(events, TOKENS)
+        with pytest.raises(BackendError, match="too large"):
+            await call(app, body=chat("hi"), headers=KEY)
+        assert (await app.left("sk-test"))["tokens"] == 0
 
     async def test_an_app_may_have_an_error_of_its_own(self, guarded: MakeGuarded, narrow: Narrow) -> None:
         narrow(Reshape(reasoning=False))

@@ -17,6 +17,7 @@ from guard.dialects.base import (
     Refusal,
     Tally,
     count,
+    kind,
     numbers,
     parts,
     retry_headers,
@@ -152,7 +153,7 @@ def _sampling(payload: Json) -> Sampling:
 def _lacks_thoughts(messages: object) -> bool:
     """Whether the last thing that the model said is a call of a tool, without the thoughts before it."""
     said = [message for message in parts(messages) if message.get("role") == "assistant"]
-    kinds = {block.get("type") for block in parts(said[-1].get("content"))} if said else set()
+    kinds = {kind(block) for block in parts(said[-1].get("content"))} if said else set()
     return "tool_use" in kinds and not kinds & THOUGHTS
 
 

@@ -154,6 +154,12 @@ def parts(value: object) -> Iterator[Json]:
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
+def kind(fields: object) -> str:
+    """The type that something says it is, empty where it says none."""
+    value = fields.get("type") if isinstance(fields, dict) else None
+    return value if isinstance(value, str) else ""
+
+
 def count(usage: object, *names: str) -> int | None:
     """The sum of the token counts of these names; `None` unless the first is a sound number."""
     if not isinstance(usage, dict):

@@ -115,7 +115,7 @@ class Generic(Plain):
     def meter(
         self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
     ) -> Meter:
-        """What watches the answer to this query."""
+        """What watches the answer to this query; nobody has said what in it could be hidden."""
         tally = Tally(query)
         return meter_for(
             tally,

@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.dialects.splitting import Splitter
-from guard.dialects.strict import serialize
+from guard.dialects.splitting import Splitter, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ class Item:
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Items with these values. There must be one at least, since what stood before an item opens or
         divides the array."""
-        return self.raw[: self.raw.index(b"{")] + b",".join(serialize(value) for value in values)
+        return self.raw[: self.raw.index(b"{")] + b",".join(compact(value) for value in values)
 
 
 class ItemSplitter(Splitter):

@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING, TypeAlias
 
 from guard.dialects.ndjson import LineSplitter
+from guard.dialects.splitting import compact
 from guard.dialects.sse import EventSplitter
-from guard.dialects.strict import serialize
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ LARGEST_ANSWER = 16 << 20
 _NO_JSON = frozenset({b"", b"[DONE]"})
 """What may be in a stream beside objects, and tells nothing: comments, white space, the end of OpenAI's."""
 
-_TOO_LARGE = "The backend's answer is too large to be passed on."
-_UNREADABLE = "The backend's answer could not be read."
+_TOO_LARGE = "The model's answer is too large to be passed on."
+_UNREADABLE = "The model's answer could not be read."
 
 STREAMS: Mapping[str, Callable[[], Splitter]] = {
     "text/event-stream": EventSplitter,
@@ -105,7 +105,7 @@ class JsonMeter:
             return b""
         if answer is not None:
             shown = self._hiding.whole(answer)
-            return body if shown is answer else serialize(shown)
+            return body if shown is answer else compact(shown)
         if size:
             raise BackendError(_UNREADABLE)
         return b""
@@ -191,7 +191,7 @@ class StreamMeter:
         """Watch a part; gives what the client is sent in its place."""
         found = _object(part.data)
         if found is None:
-            return part.raw if self._hiding is None or part.data.strip() in _NO_JSON else b""
+            return part.raw if self._hiding is None or _tells_nothing(part) else b""
         self._watch(found)
         if self._hidden is not None and self._hidden(found):
             return b""
@@ -199,6 +199,11 @@ class StreamMeter:
             return part.raw
         shown = self._hiding.part(found)
         return part.raw if len(shown) == 1 and shown[0] is found else part.carrying(shown)
+
+
+def _tells_nothing(part: Part) -> bool:
+    """Whether this is a comment or the like, and no object in an event that clients may read otherwise."""
+    return part.data.strip() in _NO_JSON and b"{" not in part.raw
 
 
 def _object(data: bytes | bytearray) -> Json | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.dialects.splitting import Splitter
-from guard.dialects.strict import serialize
+from guard.dialects.splitting import Splitter, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ class Line:
 
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Lines with these values."""
-        return b"".join(serialize(value) + b"\n" for value in values)
+        return b"".join(compact(value) + b"\n" for value in values)
 
 
 class LineSplitter(Splitter):

@@ -10,7 +10,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Unit
 from guard.core.query import Sampling, text_bytes
 from guard.dialects import budgets, edits, strict
-from guard.dialects.base import Answer, Refusal, Tally, count, numbers, retry_headers
+from guard.dialects.base import Answer, Refusal, Tally, count, kind, numbers, retry_headers
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def sampling(payload: Json) -> Sampling:
 
 def is_json(form: object) -> bool:
     """Whether a format that is asked for is JSON."""
-    return isinstance(form, dict) and form.get("type") in _JSON_FORMATS
+    return kind(form) in _JSON_FORMATS
 
 
 def narrow(payload: Json, reshape: Reshape, *caps: str) -> Json:

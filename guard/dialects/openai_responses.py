@@ -187,7 +187,7 @@ def _weigh(answer: Json, tally: Tally) -> None:
     """Take in a whole answer, or one that only promises one."""
     if _take_usage(answer.get("usage"), tally):
         return
-    if answer.get("status") in _PENDING or answer.get("background") is True:
+    if str(answer.get("status")) in _PENDING or answer.get("background") is True:
         tally.expect_all()
     for item in parts(answer.get("output")):
         tally.add(_texts(item))

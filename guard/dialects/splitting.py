@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,11 @@ class Part(Protocol):
 
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Parts like this one that have these values instead, one each."""
+
+
+def compact(value: Json) -> bytes:
+    """A value as the JSON of an answer: in ASCII, since a text may be cut in the middle of a character."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 class Splitter(ABC):

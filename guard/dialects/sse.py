@@ -10,8 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.dialects.splitting import Splitter
-from guard.dialects.strict import serialize
+from guard.dialects.splitting import Splitter, compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ class Event:
         if "type" in value:
             named = b"event: " + str(value["type"]).encode()
             kept = [named if _NAME.match(line) else line for line in kept]
-        return b"\n".join([*kept, b"data: " + serialize(value), b"", b""])
+        return b"\n".join([*kept, b"data: " + compact(value), b"", b""])
 
     @property
     def _lines(self) -> bytes:

@@ -16,6 +16,7 @@ from google import genai
 from google.genai import errors as genai_errors
 
 from guard.demo.model import TOKENS_PER_MESSAGE, VOCABULARY, FakeModel
+from guard.demo.model.wish import REASONING
 from guard.demo.run import serving
 
 if TYPE_CHECKING:
@@ -694,3 +695,98 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < give_up, "it did not happen in time"
         time.sleep(0.01)
+
+
+def ask(url: str, path: str, body: dict[str, Any]) -> str:
+    """The body of an answer, as it comes."""
+    request = urllib.request.Request(url + path, json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+class TestThoughts:
+    CHAT = ("messages", "/v1/chat/completions", "reasoning_content", "completion_tokens")
+    APIS = (
+        CHAT,
+        ("input", "/v1/responses", "summary", "output_tokens"),
+        ("messages", "/v1/messages", "thinking", "output_tokens"),
+        ("messages", "/api/chat", "thinking", "eval_count"),
+        ("prompt", "/api/generate", "thinking", "eval_count"),
+        ("contents", "/v1beta/models/m:generateContent", "thought", "thoughtsTokenCount"),
+        ("contents", "/v1beta/models/m:streamGenerateContent", "thought", "thoughtsTokenCount"),
+    )
+
+    def body(self, field: str, text: str, *, stream: bool) -> dict[str, Any]:
+        messages = [{"role": "user", "content": text}]
+        said = {"messages": messages, "contents": [{"role": "user", "parts": [{"text": text}]}]}.get(
+            field, text
+        )
+        return {"model": "m", "max_tokens": 99, "stream": stream, field: said}
+
+    @pytest.mark.parametrize("stream", [False, True])
+    @pytest.mark.parametrize(("field", "path", "place", "tokens"), APIS)
+    def test_they_have_a_place_of_their_own_and_are_counted(
+        self,
+        served_model: tuple[FakeModel, str],
+        field: str,
+        path: str,
+        place: str,
+        tokens: str,
+        *,
+        stream: bool,
+    ) -> None:
+        answer = ask(served_model[1], path, self.body(field, "words=2 reasoning=3", stream=stream))
+        assert f'"{place}"' in answer
+        assert all(word in answer for word in REASONING[:3])
+        counted = 3 if "Content" in path else 5
+        if (path, stream) != (self.CHAT[1], True):  # which tells usage only where it is asked to
+            assert f'"{tokens}": {counted}' in answer or f'"{tokens}":{counted}' in answer
+
+    @pytest.mark.parametrize(("field", "path", "place", "tokens"), APIS)
+    def test_nobody_thinks_unasked(
+        self, served_model: tuple[FakeModel, str], field: str, path: str, place: str, tokens: str
+    ) -> None:
+        answer = ask(served_model[1], path, self.body(field, "words=2", stream=False))
+        assert f'"{place}"' not in answer
+        assert "first" not in answer
+
+    def test_they_may_be_in_the_text_in_which_their_tags_are_cut(
+        self, served_model: tuple[FakeModel, str]
+    ) -> None:
+        path = self.CHAT[1]
+        body = self.body("messages", "words=2 reasoning=2 inline", stream=False)
+        answer = json.loads(ask(served_model[1], path, body))
+        assert answer["choices"][0]["message"]["content"] == "<think>first consider </think>\n\nthe model"
+        streamed = ask(served_model[1], path, {**body, "stream": True})
+        assert '"<thi"' in streamed
+
+    def test_they_count_towards_the_cap(self, served_model: tuple[FakeModel, str]) -> None:
+        body = {**self.body("messages", "words=9 reasoning=9", stream=False), "max_tokens": 12}
+        answer = json.loads(ask(served_model[1], self.CHAT[1], body))
+        assert answer["usage"]["completion_tokens"] == 12
+        assert answer["choices"][0]["finish_reason"] == "length"
+
+    @pytest.mark.parametrize(
+        ("field", "path", "asking"),
+        [
+            ("messages", "/v1/chat/completions", {"logprobs": True}),
+            ("prompt", "/v1/completions", {"logprobs": 0}),
+            ("input", "/v1/responses", {"include": ["message.output_text.logprobs"]}),
+            ("messages", "/api/chat", {"logprobs": True}),
+            ("prompt", "/api/generate", {"logprobs": True}),
+            (
+                "contents",
+                "/v1beta/models/m:generateContent",
+                {"generationConfig": {"responseLogprobs": True}},
+            ),
+        ],
+    )
+    def test_logprobs_come_where_they_are_asked_for(
+        self, served_model: tuple[FakeModel, str], field: str, path: str, asking: dict[str, Any]
+    ) -> None:
+        body = self.body(field, "words=2", stream=False)
+        url = served_model[1]
+        assert "-0.5" in ask(url, path, {**body, **asking})
+        assert "-0.5" in ask(url, path, self.body(field, "words=2 logprobs", stream=False))
+        assert "-0.5" not in ask(url, path, body)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from passing import EVENTS, JSON, LINES, pass_through
 
@@ -433,48 +433,49 @@ def candidate(*parts: Fields, **fields: Any) -> Fields:
     return {"candidates": [{"content": content, "index": 0, **fields}], "responseId": "r"}
 
 
-class TestGemini:
-    THOUGHT: Fields = {"text": "SECRET", "thought": True, "thoughtSignature": "SECRET"}  # noqa: RUF012
-    CALL: Fields = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "needed"}  # noqa: RUF012
+THOUGHT_PART: Fields = {"text": "SECRET", "thought": True, "thoughtSignature": "SECRET"}
+CALL_PART: Fields = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "needed"}
 
+SENT: list[Fields] = [
+    candidate(THOUGHT_PART),
+    candidate({"text": "a<think>SECRET"}),
+    candidate({"text": "</think> b<"}, {"text": "", "thoughtSignature": "SECRET"}),
+    candidate(THOUGHT_PART, finishReason="STOP"),
+]
+SHOWN: list[Fields] = [
+    candidate(),
+    candidate({"text": "a"}),
+    candidate({"text": "b"}, {"text": ""}),
+    candidate({"text": "<"}, finishReason="STOP"),
+]
+
+
+class TestGemini:
     def test_in_an_answer(self) -> None:
-        sent = candidate(self.THOUGHT, {"text": "b", "thoughtSignature": "SECRET"}, self.CALL, avgLogprobs=-1)
-        assert whole("gemini.generate", sent) == candidate({"text": "b"}, self.CALL)
+        sent = candidate(THOUGHT_PART, {"text": "b", "thoughtSignature": "SECRET"}, CALL_PART, avgLogprobs=-1)
+        assert whole("gemini.generate", sent) == candidate({"text": "b"}, CALL_PART)
 
     def test_logprobs_alone(self) -> None:
-        sent = candidate(self.THOUGHT, logprobsResult={"chosenCandidates": []}, avgLogprobs=-1)
-        assert whole("gemini.generate", sent, NO_LOGPROBS) == candidate(self.THOUGHT)
-
-    SENT: list[Fields] = [  # noqa: RUF012
-        candidate(THOUGHT),
-        candidate({"text": "a<think>SECRET"}),
-        candidate({"text": "</think> b<"}, {"text": "", "thoughtSignature": "SECRET"}),
-        candidate(THOUGHT, finishReason="STOP"),
-    ]
-    SHOWN: list[Fields] = [  # noqa: RUF012
-        candidate(),
-        candidate({"text": "a"}),
-        candidate({"text": "b"}, {"text": ""}),
-        candidate({"text": "<"}, finishReason="STOP"),
-    ]
+        sent = candidate(THOUGHT_PART, logprobsResult={"chosenCandidates": []}, avgLogprobs=-1)
+        assert whole("gemini.generate", sent, NO_LOGPROBS) == candidate(THOUGHT_PART)
 
     def test_in_a_stream_of_events(self) -> None:
-        assert stream("gemini.generate", self.SENT) == self.SHOWN
+        assert stream("gemini.generate", SENT) == SHOWN
 
     def test_in_a_stream_that_is_an_array(self) -> None:
-        body = array(self.SENT)
+        body = array(SENT)
         shown, _ = pass_through(meter("gemini.generate", ARRAY, NO_REASONING), body)
-        assert json.loads(shown) == self.SHOWN
+        assert json.loads(shown) == SHOWN
         for cut in range(len(body)):
             assert pass_through(meter("gemini.generate", ARRAY, NO_REASONING), body, [cut])[0] == shown
         every_byte = range(len(body))
         assert pass_through(meter("gemini.generate", ARRAY, NO_REASONING), body, every_byte)[0] == shown
 
     def test_an_array_that_breaks_off_shows_no_half_of_an_object(self) -> None:
-        body = array(self.SENT)
+        body = array(SENT)
         cut = body.rindex(b"SECRET")
         shown, _ = pass_through(meter("gemini.generate", ARRAY, NO_REASONING), body[:cut])
-        assert json.loads(shown + b"]") == self.SHOWN[:3]
+        assert json.loads(shown + b"]") == SHOWN[:3]
 
 
 class TestOllama:
@@ -565,3 +566,47 @@ class TestWhatCannotBeLookedThrough:
         assert b"SECRET" not in pass_through(meter("openai.chat", EVENTS, NO_REASONING), body)[0]
         kept = events([delta({"content": "b"})]).rstrip()
         assert pass_through(meter("openai.chat", EVENTS, NO_REASONING), kept)[0] == kept
+
+
+NAMES = [
+    *("choices", "message", "delta", "content", "index", "finish_reason", "text", "type", "logprobs"),
+    *("output", "item", "part", "response", "summary", "content_block"),
+    *("candidates", "parts", "finishReason", "thought", "done"),
+]
+KINDS = [
+    *("response.output_text.delta", "response.output_text.done", "output_text", "reasoning"),
+    *("content_block_start", "content_block_stop", "content_block_delta", "text", "thinking"),
+    *("<think>", "</think>", "<", "\ud83d"),
+]
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(KINDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=12,
+)
+objects = st.dictionaries(st.sampled_from(NAMES), anything, max_size=6)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@example(answers=[{name: [{"type": [], "index": {}}], "type": {}} for name in NAMES])
+@example(answers=[{name: {"type": [], "index": [], "finish_reason": 1}, "index": {}} for name in NAMES])
+@given(answers=st.lists(objects, min_size=1, max_size=4))
+def test_nothing_of_an_answer_is_taken_on_trust(name: str, answers: list[Fields]) -> None:
+    for reshape in (NO_REASONING, NO_LOGPROBS):
+        out, _ = pass_through(meter(name, JSON, reshape), json.dumps(answers[0]).encode())
+        assert isinstance(json.loads(out), dict)
+        content_type = LINES if name.startswith("ollama") else EVENTS
+        body = lines(answers) if name.startswith("ollama") else events(answers)
+        out, _ = pass_through(meter(name, content_type, reshape), body)
+        for line in out.splitlines():
+            assert not line or isinstance(json.loads(line.removeprefix(b"data: ")), dict)
+    pass_through(meter("gemini.generate", ARRAY, NO_REASONING), array(answers))
+
+
+def test_half_a_character_passes() -> None:
+    sent = [delta({"content": "\ud83d", "reasoning": "SECRET"}), delta({"content": "\ude00"})]
+    assert stream("openai.chat", sent) == [delta({"content": "\ud83d"}), delta({"content": "\ude00"})]
+
+
+def test_an_event_behind_a_byte_order_mark_is_not_taken_for_a_comment() -> None:
+    body = b"\xef\xbb\xbf" + events([delta({"reasoning": "SECRET"})]) + b": waiting\n\n"
+    assert pass_through(meter("openai.chat", EVENTS, NO_REASONING), body)[0] == b": waiting\n\n"

@@ -174,6 +174,8 @@ THOUGHT = [
 ]
 TIDY = {"edits": [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}]}
 
+ODD = [*MESSAGES, {"role": "assistant", "content": [{"type": []}]}]
+
 ANTHROPIC: list[tuple[Reshape, Fields, Fields]] = [
     (Reshape(max_output_tokens=5000), {"thinking": THINKING}, {"thinking": THINKING}),
     (
@@ -206,6 +208,7 @@ ANTHROPIC: list[tuple[Reshape, Fields, Fields]] = [
     (NO_REASONING, {"thinking": THINKING, "messages": THOUGHT}, {"thinking": THINKING, "messages": THOUGHT}),
     (NO_REASONING, {"thinking": THINKING, "messages": UNTHOUGHT}, {"messages": UNTHOUGHT}),
     (NO_LOGPROBS, {"top_k": 5}, {"top_k": 5}),
+    (NO_REASONING, {"messages": ODD}, {"messages": ODD}),
 ]
 
 
@@ -368,6 +371,7 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
         Sampling(json_mode=True),
     ),
     ("openai.chat", {"temperature": "hot", "top_p": True, "seed": [], "response_format": 7}, Sampling()),
+    ("openai.chat", {"response_format": {"type": []}}, Sampling()),
     ("openai.chat", {"temperature": 10**400, "seed": 10**400}, Sampling(seed=10**400)),
     ("openai.completions", {"logprobs": 0}, Sampling(logprobs=True)),
     ("openai.completions", {"logit_bias": {"1": 1}, "seed": 7.0}, Sampling(logit_bias=True, seed=7)),

@@ -122,3 +122,25 @@ def test_a_long_event_that_ends_is_an_event(size: int) -> None:
         assert not splitter.overlong
     assert [len(event.data) for event in events] == [LARGEST_EVENT - 8]
     assert splitter.rest() == b""
+
+
+@pytest.mark.parametrize(
+    ("raw", "changed"),
+    [
+        (b"data: {}\n\n", b'data: {"type":"b"}\n\n'),
+        (b'data: {\r\ndata: "type": "a"}\r\n\r\n', b'data: {"type":"b"}\n\n'),
+        (
+            b"event: a\nid: 7\n: note\ndata:{}\nretry: 9\n\n",
+            b'event: b\nid: 7\n: note\nretry: 9\ndata: {"type":"b"}\n\n',
+        ),
+    ],
+)
+def test_an_event_that_carries_something_else_keeps_what_else_it_says(raw: bytes, changed: bytes) -> None:
+    event = Event(raw)
+    assert event.carrying([{"type": "b"}]) == changed
+    assert event.carrying([]) == b""
+    assert event.carrying([{"type": "b"}] * 2) == changed * 2
+
+
+def test_an_event_keeps_its_name_where_what_it_carries_has_none() -> None:
+    assert Event(b"event: a\ndata: {}\n\n").carrying([{"x": 1}]) == b'event: a\ndata: {"x":1}\n\n'

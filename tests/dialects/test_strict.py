@@ -238,3 +238,26 @@ def test_a_label_of_another_kind_is_refused(value: Any) -> None:
 )
 def test_token_ids_are_integers(value: Any, *, they_are: bool) -> None:
     assert strict.are_tokens(value) is they_are
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "whole"),
+    [
+        (None, None, None),
+        (7, 7.0, 7),
+        (7.0, 7.0, 7),
+        (0.5, 0.5, None),
+        (-1, -1.0, -1),
+        (2**60, None, 2**60),
+        (10**400, None, 10**400),
+        (True, None, None),
+        ("7", None, None),
+        ([7], None, None),
+    ],
+)
+def test_what_is_no_number_is_not_refused_where_it_is_only_watched(
+    value: Any, number: float | None, whole: int | None
+) -> None:
+    assert strict.number({"seed": value}, "seed") == number
+    assert strict.whole_number({"seed": value}, "seed") == whole
+    assert strict.number({}, "seed") is None

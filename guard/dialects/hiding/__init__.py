@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 
+def place(fields: Json, name: str = "index") -> int:
+    """Which of several this belongs to; 0 where it does not say so in a number."""
+    value = fields.get(name)
+    return value if isinstance(value, int) else 0
+
+
 class Hiding(Protocol):
     """Takes out of one answer what is not for the client."""
 

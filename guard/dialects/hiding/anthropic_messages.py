@@ -6,6 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
+from guard.dialects.base import kind
+from guard.dialects.hiding import place
 from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ class MessagesHiding:
     """Takes reasoning out of an answer. Logprobs this API has none."""
 
     def __init__(self) -> None:
-        self._places: dict[object, int | None] = {}
+        self._places: dict[int, int | None] = {}
         self._shown = 0
-        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+        self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of a message."""
@@ -34,37 +36,36 @@ class MessagesHiding:
     def part(self, part: Json) -> Sequence[Json]:
         """What is shown of an event. What a text held back comes as a delta before the end of its block."""
         event = edits.inside(part, "message", self.whole)
-        place = event.get("index")
-        match event.get("type"):
+        index = place(event)
+        match kind(event):
             case "content_block_start":
-                self._start(place, event.get("content_block"))
+                self._start(index, event.get("content_block"))
                 return self._moved(
-                    edits.inside(event, "content_block", lambda block: self._fed(place, block))
+                    edits.inside(event, "content_block", lambda block: self._fed(index, block))
                 )
             case "content_block_delta":
-                delta = event.get("delta")
-                if isinstance(delta, dict) and delta.get("type") in _THOUGHT_DELTAS:
+                if kind(event.get("delta")) in _THOUGHT_DELTAS:
                     return []
-                return self._moved(edits.inside(event, "delta", lambda delta: self._fed(place, delta)))
+                return self._moved(edits.inside(event, "delta", lambda delta: self._fed(index, delta)))
             case "content_block_stop":
-                held = self._texts[place].finish()
+                held = self._texts[index].finish()
                 delta = {"type": "text_delta", "text": held}
-                rest = {"type": "content_block_delta", "index": place, "delta": delta}
+                rest = {"type": "content_block_delta", "index": index, "delta": delta}
                 return [*self._moved(rest), *self._moved(event)] if held else self._moved(event)
         return [event]
 
-    def _start(self, place: object, block: object) -> None:
-        hidden = isinstance(block, dict) and block.get("type") in THOUGHTS
-        self._places[place] = None if hidden else self._shown
+    def _start(self, index: int, block: object) -> None:
+        hidden = kind(block) in THOUGHTS
+        self._places[index] = None if hidden else self._shown
         self._shown += not hidden
 
-    def _fed(self, place: object, said: Json) -> Json:
-        return edits.text(said, "text", self._texts[place].feed)
+    def _fed(self, index: int, said: Json) -> Json:
+        return edits.text(said, "text", self._texts[index].feed)
 
     def _moved(self, event: Json) -> list[Json]:
-        place = self._places.get(event.get("index"))
-        return [] if place is None else [edits.changed(event, "index", value=place)]
+        shown = self._places.get(place(event))
+        return [] if shown is None else [edits.changed(event, "index", value=shown)]
 
 
 def _block(block: Json) -> Json | None:
-    return None if block.get("type") in THOUGHTS else edits.text(block, "text", untagged)
+    return None if kind(block) in THOUGHTS else edits.text(block, "text", untagged)

@@ -10,6 +10,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
+from guard.dialects.base import parts
+from guard.dialects.hiding import place
 from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class GeminiHiding:
 
     def __init__(self, reshape: Reshape) -> None:
         self._reasoning = not reshape.reasoning
-        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+        self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of an answer in one piece."""
@@ -44,12 +46,14 @@ class GeminiHiding:
         return edits.each(answer, "candidates", candidate)
 
     def _piece(self, candidate: Json) -> Json:
-        text = self._texts[candidate.get("index", 0)]
+        text = self._texts[place(candidate)]
         candidate = _unthought(candidate, text.feed)
         if candidate.get("finishReason") is None or not (held := text.finish()):
             return candidate
-        content = candidate.get("content") or {"role": "model"}
-        return {**candidate, "content": {**content, "parts": [*content.get("parts", ()), {"text": held}]}}
+        content = candidate.get("content")
+        content = content if isinstance(content, dict) else {"role": "model"}
+        said = [*parts(content.get("parts")), {"text": held}]
+        return {**candidate, "content": {**content, "parts": said}}
 
 
 def _unthought(candidate: Json, edit: Callable[[str], str]) -> Json:

@@ -47,4 +47,5 @@ class OllamaHiding:
 
 
 def _ending(fields: Json, name: str, held: str) -> Json:
-    return {**fields, name: (fields.get(name) or "") + held}
+    said = fields.get(name)
+    return {**fields, name: (said if isinstance(said, str) else "") + held}

@@ -6,6 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
+from guard.dialects.base import kind
+from guard.dialects.hiding import place
 from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
@@ -23,12 +25,14 @@ REASONING = frozenset(
         "reasoning_details",
         "reasoning_items",
         "reasoning_opaque",
+        "reasoning_steps",
+        "reasoning_summary",
         "reasoning_text",
         "thinking",
         "thinking_blocks",
     }
 )
-"""Fields of messages that hold reasoning: those of DeepSeek, vLLM, OpenRouter, LiteLLM and GitHub."""
+"""Fields of messages that hold reasoning: of DeepSeek, vLLM, OpenRouter, LiteLLM, GitHub and Perplexity."""
 
 LOGPROBS = frozenset({"prompt_logprobs", "completion_probabilities", "hidden_states"})
 """Fields beside `logprobs` that tell how likely tokens were, or more: those of vLLM, llama.cpp and SGLang."""
@@ -45,7 +49,7 @@ class ChatHiding:
 
     def __init__(self, reshape: Reshape) -> None:
         self._reasoning = not reshape.reasoning
-        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+        self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of an answer in one piece."""
@@ -70,13 +74,13 @@ class ChatHiding:
         return edits.inside(choice, name, lambda message: _unthought(message, edit))
 
     def _delta(self, choice: Json) -> Json:
-        text = self._texts[choice.get("index")]
+        text = self._texts[place(choice)]
         # Some servers send the message as far as it has come along with each delta.
         choice = self._message(self._message(choice, "message", untagged), "delta", text.feed)
         if choice.get("finish_reason") is None or not (held := text.finish()):
             return choice
-        delta = choice.get("delta") or {}
-        return {**choice, "delta": {**delta, "content": (delta.get("content") or "") + held}}
+        delta = choice.get("delta")
+        return {**choice, "delta": _said_last(delta if isinstance(delta, dict) else {}, held)}
 
 
 def without_logprobs(choice: Json) -> Json:
@@ -85,12 +89,20 @@ def without_logprobs(choice: Json) -> Json:
     return edits.changed(choice, "logprobs", value=None) if "logprobs" in choice else choice
 
 
+def _said_last(delta: Json, text: str) -> Json:
+    """A delta that says this after what it says."""
+    content = delta.get("content")
+    if isinstance(content, list):
+        return {**delta, "content": [*content, {"type": "text", "text": text}]}
+    return {**delta, "content": (content if isinstance(content, str) else "") + text}
+
+
 def _unthought(message: Json, edit: EditText) -> Json:
     """A message or delta without reasoning."""
     message = edits.text(edits.without(message, REASONING), "content", edit)
     message = edits.inside(message, "provider_specific_fields", lambda more: edits.without(more, REASONING))
 
     def part(part: Json) -> Json | None:
-        return None if part.get("type") in _THOUGHTS else edits.text(part, "text", edit)
+        return None if kind(part) in _THOUGHTS else edits.text(part, "text", edit)
 
     return edits.each(message, "content", part)

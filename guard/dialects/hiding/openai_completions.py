@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
+from guard.dialects.hiding import place
 from guard.dialects.hiding.openai_chat import LOGPROBS, REASONING, TOKEN_IDS, without_logprobs
 from guard.dialects.hiding.tags import Untagged, untagged
 
@@ -21,7 +22,7 @@ class CompletionsHiding:
 
     def __init__(self, reshape: Reshape) -> None:
         self._reasoning = not reshape.reasoning
-        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+        self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of an answer in one piece."""
@@ -39,8 +40,9 @@ class CompletionsHiding:
         return edits.each(edits.without(answer, LOGPROBS), "choices", choice)
 
     def _piece(self, choice: Json) -> Json:
-        text = self._texts[choice.get("index")]
+        text = self._texts[place(choice)]
         choice = edits.text(choice, "text", text.feed)
         if choice.get("finish_reason") is None or not (held := text.finish()):
             return choice
-        return {**choice, "text": (choice.get("text") or "") + held}
+        said = choice.get("text")
+        return {**choice, "text": (said if isinstance(said, str) else "") + held}

@@ -7,9 +7,11 @@ break the next turn: a message or call that is sent back without the reasoning b
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guard.dialects import edits
+from guard.dialects.base import kind
+from guard.dialects.hiding import place
 from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 _REASONING_EVENT = "response.reasoning"
+_THOUGHTS = frozenset({"reasoning_text", "summary_text"})
 _DELTA = "response.output_text.delta"
 _DONE = "response.output_text.done"
 
@@ -28,7 +31,7 @@ class ResponsesHiding:
 
     def __init__(self, reshape: Reshape) -> None:
         self._reasoning = not reshape.reasoning
-        self._texts: defaultdict[object, Untagged] = defaultdict(Untagged)
+        self._texts: defaultdict[tuple[int, int], Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of a response."""
@@ -37,16 +40,14 @@ class ResponsesHiding:
     def part(self, part: Json) -> Sequence[Json]:
         """What is shown of an event. What a text held back comes as a delta before the event of its end."""
         event = _without_logprobs(part)
-        kind = event.get("type")
         if self._reasoning:
-            content = event.get("part")
-            if str(kind).startswith(_REASONING_EVENT) or (isinstance(content, dict) and _is_thought(content)):
+            if kind(event).startswith(_REASONING_EVENT) or kind(event.get("part")) in _THOUGHTS:
                 return []
-            if kind == _DELTA:
+            if kind(event) == _DELTA:
                 return [edits.text(event, "delta", self._texts[_where(event)].feed)]
         event = edits.inside(event, "response", self.whole)
         event = edits.inside(edits.inside(event, "item", self._item), "part", self._content)
-        if kind != _DONE or not self._reasoning:
+        if kind(event) != _DONE or not self._reasoning:
             return [event]
         held = self._texts.pop(_where(event), Untagged()).finish()
         event = edits.text(event, "text", untagged)
@@ -54,7 +55,7 @@ class ResponsesHiding:
         return [rest, event] if held else [event]
 
     def _item(self, item: Json) -> Json:
-        if item.get("type") != "reasoning":
+        if kind(item) != "reasoning":
             return edits.each(item, "content", self._content)
         if not self._reasoning:
             return item
@@ -64,7 +65,7 @@ class ResponsesHiding:
 
     def _content(self, content: Json) -> Json:
         content = _without_logprobs(content)
-        text = self._reasoning and content.get("type") == "output_text"
+        text = self._reasoning and kind(content) == "output_text"
         return edits.text(content, "text", untagged) if text else content
 
 
@@ -72,9 +73,5 @@ def _without_logprobs(fields: Json) -> Json:
     return {**fields, "logprobs": []} if fields.get("logprobs") else fields
 
 
-def _is_thought(content: Json) -> bool:
-    return content.get("type") in ("reasoning_text", "summary_text")
-
-
-def _where(event: Json) -> tuple[Any, ...]:
-    return event.get("item_id"), event.get("output_index"), event.get("content_index")
+def _where(event: Json) -> tuple[int, int]:
+    return place(event, "output_index"), place(event, "content_index")
