@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
-from guard.core.decision import Reason
+from guard.core.decision import Action, Reason
 from guard.dialects.base import Refusal
 from guard.dialects.ratelimit import ratelimit_fields, violated_policies
 
@@ -41,8 +41,13 @@ class Refuser:
         """The answer to a request that was refused."""
         decision = admission.decision
         unit = decision.violated[0].limit.unit if decision.violated else None
+        if decision.action is Action.CHALLENGE:
+            refusal = Refusal(403, decision.rung.challenge, "verification_required")
+            return self._response(refusal, self.limit_headers(decision))
+        # A deny for risk is told as a quota that is used up.
+        used_up = decision.reason in (Reason.QUOTA, Reason.RISK)
         status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]
-        if decision.reason is Reason.QUOTA and decision.retry_after_us is not None:
+        if used_up and decision.retry_after_us is not None:
             message = f"{message} Please try again in {decision.retry_after_us / 1e6:.3f}s."
         refusal = Refusal(
             status,
@@ -51,7 +56,7 @@ class Refuser:
             None,
             unit,
             decision.retry_after_us,
-            violated_policies(decision.told) if decision.reason is Reason.QUOTA else (),
+            violated_policies(decision.told) if used_up else (),
         )
         return self._response(refusal, self.limit_headers(decision))
 
@@ -69,6 +74,7 @@ class Refuser:
 
 _REFUSALS = {
     Reason.QUOTA: (429, "rate_limit_exceeded", "Rate limit reached."),
+    Reason.RISK: (429, "rate_limit_exceeded", "Rate limit reached."),
     Reason.TOO_LARGE: (
         413,
         "request_too_large",

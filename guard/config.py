@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -41,12 +42,18 @@ from pydantic_settings import (
 )
 
 from guard.core.calendars import MICROSECONDS, Span
+from guard.core.detection import Detection
+from guard.core.evidence import Band, Weights
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder
+from guard.core.ladder import Ladder, Rung
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.network import TrustedProxies
+from guard.core.novelty import UNIT
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
+from guard.core.reshape import Reshape
+from guard.core.uses import Declared, Use
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
@@ -69,6 +76,8 @@ LARGEST_COUNT = 10**15 - 1
 LONGEST_PERIOD_SECONDS = 10 * 366 * 86_400
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Decibans = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
@@ -169,8 +178,12 @@ class LimitSettings(_Section):
             count = self.count or 0
             return (Window(count, 0, count),)
         if self.algorithm is Algorithm.CALENDAR:
-            return _parse_calendar(self.rate)
-        return tuple(Window(count, seconds, self.burst or count) for count, seconds in _parse_rate(self.rate))
+            windows = _parse_calendar(self.rate)
+        else:
+            windows = tuple(
+                Window(count, seconds, self.burst or count) for count, seconds in _parse_rate(self.rate)
+            )
+        return windows if self.unit != Unit.NOVELTY else tuple(map(_in_thousandths, windows))
 
     def limit(self) -> Limit:
         """The limit that decides."""
@@ -193,10 +206,110 @@ class SharedLimitSettings(LimitSettings):
     tiers: tuple[str, ...] = ("*",)
 
 
+class RungSettings(_Section):
+    """What is done in one band of risk."""
+
+    logprobs: bool = True
+    logit_bias: bool = True
+    max_n: PositiveInt | None = None
+    max_output_tokens: PositiveInt | None = None
+    reasoning: bool = True
+    slow_seconds: Annotated[float, Field(ge=0, le=60)] = 0
+    throttle_percent: Annotated[float, Field(gt=0, le=100)] = 100
+    challenge: Annotated[str, Field(max_length=500)] = ""
+    deny: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.deny and self.challenge:
+            raise ValueError("`deny` and `challenge` exclude each other: whoever is denied is told nothing")
+        return self
+
+    def rung(self) -> Rung:
+        """The rung that is done."""
+        return Rung(
+            Reshape(self.logprobs, self.logit_bias, self.max_n, self.max_output_tokens, self.reasoning),
+            self.slow_seconds,
+            self.throttle_percent / 100,
+            self.challenge,
+            self.deny,
+        )
+
+
+class LadderSettings(_Section):
+    """What is done about a risk, band by band, and how soon and how often."""
+
+    request_percent: Percent = 100
+    delay_seconds: Annotated[float, Field(ge=0, le=7 * 86_400)] = 300
+    elevated: RungSettings = RungSettings(logprobs=False, logit_bias=False)
+    high: RungSettings = RungSettings(
+        logprobs=False, logit_bias=False, max_n=1, reasoning=False, slow_seconds=2, throttle_percent=50
+    )
+    critical: RungSettings = RungSettings(deny=True)
+
+    def ladder(self) -> Ladder:
+        """The ladder that is climbed."""
+        rungs = {
+            Band.ELEVATED: self.elevated.rung(),
+            Band.HIGH: self.high.rung(),
+            Band.CRITICAL: self.critical.rung(),
+        }
+        return Ladder(rungs, self.request_percent / 100, int(self.delay_seconds * MICROSECONDS))
+
+
+class DetectionSettings(_Section):
+    """How queries are looked at, and how evidence adds up."""
+
+    mode: Mode = Mode.ENFORCE
+    enforce_percent: Percent = 100
+    sample_percent: Percent = 100
+    half_life_hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)] = 72
+    elevated: Decibans = 10
+    high: Decibans = 25
+    critical: Decibans = 40
+    reference: Path | None = None
+    max_waiting: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.elevated < self.high < self.critical:
+            raise ValueError(
+                f"the bands must rise: elevated {self.elevated:g}, high {self.high:g}, "
+                f"critical {self.critical:g}"
+            )
+        return self
+
+    @property
+    def weights(self) -> Weights:
+        """How evidence is weighed."""
+        return Weights(
+            int(self.half_life_hours * 3600 * MICROSECONDS), self.elevated, self.high, self.critical
+        )
+
+
+class UseSettings(_Section):
+    """What a holder is for; until a date, or for good."""
+
+    holder: str
+    use: Use
+    until: AwareDatetime | None = None
+
+    @field_validator("holder")
+    @classmethod
+    def _known(cls, holder: str) -> str:
+        Holder.parse(holder)
+        return holder
+
+    def declared(self) -> Declared:
+        """The use that counts."""
+        return Declared(self.use, int(self.until.timestamp() * MICROSECONDS) if self.until else None)
+
+
 class TierSettings(_Section):
     """The policy of the identities that name this tier."""
 
     limits: tuple[LimitSettings, ...] = ()
+    ladder: LadderSettings | None = None
     on_store_error: OnStoreError | None = None
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
@@ -448,6 +561,7 @@ def default_tiers() -> dict[str, TierSettings]:
     limits = (
         LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
         LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
+        LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="2000/day"),
     )
     return {"default": TierSettings(limits=limits)}
 
@@ -482,6 +596,9 @@ class Settings(BaseSettings):
     limits: tuple[SharedLimitSettings, ...] = ()
     overrides: tuple[OverrideSettings, ...] = ()
     units: dict[Name, UnitSettings] = Field(default_factory=dict)
+    detection: DetectionSettings = DetectionSettings()
+    ladder: LadderSettings = LadderSettings()
+    uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -532,6 +649,7 @@ class Settings(BaseSettings):
             self.identity.keys_file,
             self.identity.jwt.key_file if self.identity.jwt else None,
             self.models.prices_file,
+            self.detection.reference,
             *self.models.tokenizers.values(),
         )
         return tuple(file for file in named if file is not None)
@@ -557,6 +675,7 @@ class Settings(BaseSettings):
                 self._limits_of(name),
                 tier.on_store_error or self.on_store_error,
                 Rollout(tier.mode, tier.enforce_percent),
+                (tier.ladder or self.ladder).ladder(),
             )
             for name, tier in self.tiers.items()
         }
@@ -575,6 +694,12 @@ class Settings(BaseSettings):
             default_max_output_tokens=models.default_max_output_tokens,
             prices=price_table(models.prices, file),
             overrides=overrides,
+            detection=Detection(
+                Rollout(self.detection.mode, self.detection.enforce_percent),
+                self.detection.weights,
+                self.detection.sample_percent / 100,
+                {Holder.parse(each.holder): each.declared() for each in self.uses},
+            ),
         )
 
 
@@ -736,8 +861,18 @@ def _anchor(settings: Settings, folder: Path) -> Settings:
             "tokenizers": {name: folder / file for name, file in models.tokenizers.items()},
         }
     )
+    detection = settings.detection
+    if detection.reference is not None:
+        detection = detection.model_copy(update={"reference": folder / detection.reference})
     data_dir = folder / settings.data_dir.expanduser()
-    return settings.model_copy(update={"identity": identity, "models": models, "data_dir": data_dir})
+    return settings.model_copy(
+        update={
+            "identity": identity,
+            "models": models,
+            "data_dir": data_dir,
+            "detection": detection,
+        }
+    )
 
 
 def _parse_rate(rate: str) -> list[tuple[int, int]]:
@@ -758,6 +893,11 @@ def _parse_rate(rate: str) -> list[tuple[int, int]]:
     if len(set(periods)) < len(periods):
         raise ValueError(f"{rate!r} has two windows of the same length")
     return windows
+
+
+def _in_thousandths(window: Window) -> Window:
+    """A window of a diversity budget, whose amounts are counted so."""
+    return replace(window, count=window.count * UNIT, burst=window.burst * UNIT)
 
 
 _SPANS: dict[str, Span] = {str(span): span for span in Span}
@@ -789,8 +929,12 @@ def other_counts(
         raise ValueError(f"limit {limit.name!r} has no window of {min(strange)} s; it has {known}")
     bursts = {window.period_seconds: window.burst / window.count for window in limit.windows}
     gcra = limit.algorithm is Algorithm.GCRA
+    scale = UNIT if limit.unit == Unit.NOVELTY else 1
     return {
-        seconds: (number, burst or (max(1, round(number * bursts[seconds])) if gcra else number))
+        seconds: (
+            number * scale,
+            burst * scale if burst else max(1, round(number * scale * (bursts[seconds] if gcra else 1))),
+        )
         for number, seconds in given
     }
 

@@ -16,8 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from guard.analysis.analyst import Analyst, in_shadow
+from guard.analysis.reference import Reference
 from guard.body import BodyReader
 from guard.config import Settings, find, load
+from guard.core.modes import Mode
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
@@ -47,6 +50,7 @@ class Rules:
     bodies: BodyReader
     dialects: Mapping[str, Dialect]
     estimator: Estimator
+    reference: Reference | None
 
     @classmethod
     def of(cls, settings: Settings, keys: Keys) -> Self:
@@ -57,6 +61,7 @@ class Rules:
             BodyReader(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
+            None if settings.detection.mode is Mode.OFF else Reference.load(settings.detection.reference),
         )
 
 
@@ -87,6 +92,8 @@ class Service:
             local_share=self.settings.store.local_share,
             reservation_seconds=self.settings.store.reservation_seconds,
         )
+        self._shadow = in_shadow(self.settings.detection.max_waiting)
+        self._attend()
         self._asked = asyncio.Event()
         self._generation: int | None = None
         self._starting = self.loop.create_task(self._installation.store.start())
@@ -110,6 +117,7 @@ class Service:
             with suppress(asyncio.CancelledError, GuardError):
                 await task
         await self.engine.drain()
+        await asyncio.to_thread(self._shadow.close)
         await self._installation.store.aclose()
 
     async def _watch(self) -> None:
@@ -151,7 +159,26 @@ class Service:
             rules = replace(rules, estimator=self.rules.estimator)  # what it has learnt still holds
         self.settings, self.rules = settings, rules
         self.engine.adopt(rules.policy)
+        self._attend()
         logger.info("the settings are reloaded")
+
+    def _attend(self) -> None:
+        """Have queries looked at, by the present reference, or by nobody."""
+        reference, analyst = self.rules.reference, self.engine.analyst
+        half_life_us = self.rules.policy.detection.weights.half_life_us
+        if reference is None:
+            self.engine.analyst = None
+        elif analyst is not None:
+            analyst.reference, analyst.half_life_us = reference, half_life_us
+        else:
+            installation = self._installation
+            self.engine.analyst = Analyst(
+                installation.keys.secret("analysis"),
+                reference,
+                installation.store,
+                self._shadow,
+                half_life_us=half_life_us,
+            )
 
     def _read(self) -> tuple[Settings, Rules]:
         settings = load(self._path)
@@ -174,6 +201,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "data_dir": (old.data_dir, new.data_dir),
         "identity.pepper": (old.identity.pepper, new.identity.pepper),
         "[backend]": (old.backend, new.backend),
+        "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
     }
     return [name for name, (before, after) in parts.items() if before != after]
 

@@ -2,7 +2,7 @@
 
 A query is looked at off the event loop, as soon as it is admitted. When its answer is over, it is taken
 into its holder's profile, what that says is turned into evidence, and both are kept in the store. Nothing
-waits for that: where the analysis cannot keep up, queries go unseen, which `shed` counts, and nobody is delayed.
+waits for that: where the analysis cannot keep up, queries go unseen, which `shed` counts.
 
 What was learnt last is remembered here too, so that the store need not be asked for it. Where another process
 has learnt of the same holder since, the store says so, and it is learnt again from what that process knows.
@@ -16,16 +16,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from guard.analysis.cells import SemanticCells
+from guard.analysis.embedding import Embedder
+from guard.analysis.intents import Intents
 from guard.analysis.profile import Profile
+from guard.analysis.shadow import Shadow
+from guard.analysis.sight import Looker
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from guard.analysis.cells import SemanticCells
     from guard.analysis.reference import Reference
-    from guard.analysis.sight import Looker, Sight
+    from guard.analysis.sight import Sight
     from guard.core.evidence import Learnt
     from guard.core.fingerprint import Fingerprint
     from guard.core.identity import Holder, Identity
@@ -48,6 +52,21 @@ class Aside(Protocol):
         """The result to come; `None` where there is no room."""
 
 
+class Inline:
+    """Does work at once, on the event loop: for replays, where nobody waits and order is all."""
+
+    def submit(self, item: Callable[[], Any]) -> asyncio.Future[Any]:
+        """The result, which is there already."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(item())
+        return future
+
+
+def in_shadow(most_waiting: int) -> Shadow[Callable[[], Any], Any]:
+    """Does work in a thread; what one piece of work raises concerns no other."""
+    return Shadow(lambda items: [item() for item in items], most_waiting=most_waiting, most_at_once=1)
+
+
 class Memory(Protocol):
     """Where evidence is kept."""
 
@@ -65,23 +84,20 @@ class Lesson:
 
 
 class Analyst:
-    """Looks and learns. `half_life_us` is that of evidence."""
+    """Looks and learns. `half_life_us` is that of evidence.
+
+    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. All that is kept
+    depends on the secret: with another one, what was kept says nothing.
+    """
 
     def __init__(
-        self,
-        looker: Looker,
-        cells: SemanticCells,
-        reference: Reference,
-        memory: Memory,
-        aside: Aside,
-        *,
-        half_life_us: int,
+        self, secret: bytes, reference: Reference, memory: Memory, aside: Aside, *, half_life_us: int
     ) -> None:
         self.reference = reference
         self.half_life_us = half_life_us
         self.shed = 0
-        self._looker = looker
-        self._cells = cells
+        self._cells = SemanticCells(secret)
+        self._looker = Looker(Embedder.load(), self._cells, Intents.load(), secret)
         self._memory = memory
         self._aside = aside
         self._known: OrderedDict[Holder, Evidence] = OrderedDict()

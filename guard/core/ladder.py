@@ -30,13 +30,14 @@ class Rung:
     """What is done in one band.
 
     `slow_seconds` is the longest wait, of which each request gets a share between a half and all. `throttle`
-    is the share of each limit that is left, above 0 and at most 1.
+    is the share of each of the caller's own limits that is left, above 0 and at most 1. `challenge` is what a
+    client is told that has to be verified; empty where it has not.
     """
 
     reshape: Reshape = UNCHANGED
     slow_seconds: float = 0.0
     throttle: float = 1.0
-    challenge: bool = False
+    challenge: str = ""
     deny: bool = False
 
     @property
