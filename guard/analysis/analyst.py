@@ -129,7 +129,7 @@ class Analyst:
     async def _learn(self, holder: Holder, identity: Identity, lesson: Lesson) -> Evidence | None:
         known = self._known.get(holder, NO_EVIDENCE)
         for _ in range(TRIES):
-            studying = self._aside.submit(partial(self._study, known, lesson))
+            studying = self._aside.submit(partial(self.study, known, lesson))
             if studying is None:
                 self.shed += 1
                 return None
@@ -140,8 +140,8 @@ class Analyst:
                 return known
         return None
 
-    def _study(self, known: Evidence, lesson: Lesson) -> Evidence:
-        """What is known with one more query. Runs off the loop."""
+    def study(self, known: Evidence, lesson: Lesson) -> Evidence:
+        """What is known with one more query; pure but for time spent, so it may run off the loop."""
         profile = Profile.read(known.profile)
         profile.see(lesson.sight, lesson.usage, lesson.now_us, self._looker.embedder, self._cells)
         fresh = self.reference.evidence(profile)

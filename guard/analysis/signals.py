@@ -77,7 +77,7 @@ def slot_leg(profile: Profile) -> float:
     """
     mean = profile.share(Sum.SLOT)
     spread = sqrt(max(0.0, profile.share(Sum.SLOT_SQUARED) - mean**2))
-    return _leg(min((mean - 3.35) / 0.4, (1.2 - spread) / 0.35))
+    return _leg(min((mean - 3.2) / 0.35, (1.2 - spread) / 0.35))
 
 
 def correlation(profile: Profile) -> float:
