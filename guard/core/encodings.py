@@ -32,12 +32,13 @@ CHANGE_COST = 5.0
 
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
-_HEX_WORDS = frozenset({"20", "65", "74", "61", "6f", "6F", "20,", "65,", "74,"})
+# Two of them at least are in the bytes of any text: a space and common letters, or what scripts begin with.
+_TELLING_BYTES = (0x20, 0x61, 0x65, 0x6F, 0x74, 0xD0, 0xD1, 0xD8, 0xD9, 0xE0, 0xE3, 0xE4, 0xE5)
+_HEX_WORDS = frozenset(form % byte for byte in _TELLING_BYTES for form in ("%02x", "%02X", "%02x,", "%02X,"))
 _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
 _BASE64 = re.compile(
     r"(?:[A-Za-z0-9+/]{60,76} )*[A-Za-z0-9+/_-]{20,}={0,2}"
 )  # as e-mail breaks its lines, too
-_ESCAPED = re.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
 _ESCAPED_LETTER = re.compile("%(?:[46][1-9A-Fa-f]|[57][0-9Aa])")
 _OF_ADDRESSES = re.compile("[/?=&@]")
 
@@ -49,9 +50,9 @@ def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
     counts: Counter[Encoding] = Counter()
     words = text.split()
     if "%" in text:
-        text = _ESCAPED.sub(lambda match: _unescaped(match[0], counts), text)
+        text = " ".join(_unescaped(word, counts) if "%" in word else word for word in words)
     runs = _runs(words)
-    if "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words) or any(map(_HEX.match, runs)):
+    if "\\x" in text or "0x" in text or len(_HEX_WORDS.intersection(words)) > 1 or any(map(_HEX.match, runs)):
         text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
     if not all(map(str.islower, runs)):
         text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)

@@ -120,8 +120,7 @@ def _plain(text: str, counts: Counter[str]) -> str:
 
 
 def _plain_unicode(text: str, counts: Counter[str]) -> str:
-    if _SURROGATE.search(text):
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = _SURROGATES.sub("\ufffd", text)
     if _UNSEEN.search(text):
         counts["invisible"] += _matched(_HIDING, text)
         text = disarm.strip_variation_selectors(disarm.strip_tags(text))
@@ -180,7 +179,7 @@ _MOST_PHRASES = 100
 _MANGLED = re.compile(
     "[\x13\x14\x18\x19]"
 )  # quotes and dashes, U+2013 to U+2019, cut to a byte by bad software
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 
 # What nobody sees: bidi controls, joiners, selectors, tags, fillers, controls.
 _SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
@@ -207,7 +206,7 @@ _FULLWIDTHS = "\uff21-\uff3a\uff41-\uff5a"
 _STYLED = re.compile(f"[{_LETTERS}{_SQUARES}{_FULLWIDTHS}]")
 _LETTER = re.compile(f"[{_LETTERS}{_SQUARES}]")
 _LETTER_WORD = re.compile(f"[{_LETTERS}{_SQUARES}]{{4}}")  # a formula's names are shorter
-_SQUARED_WORD = re.compile(f"[{_SQUARES}](?:[ {_SQUARES}]*[{_SQUARES}])+")
+_SQUARED_WORD = re.compile(f"[{_SQUARES}][ {_SQUARES}]*[{_SQUARES}]")
 _FULLWIDTH = re.compile(f"[{_FULLWIDTHS}]")
 _FULLWIDTH_WORD = re.compile(f"[{_FULLWIDTHS}]{{3}}")
 _EAST_ASIAN = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff66-\uff9f]")
