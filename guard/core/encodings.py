@@ -63,15 +63,14 @@ def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
 
 
 def _runs(words: list[str]) -> list[str]:
-    """What might be base64, base32 or hexadecimal. Few texts have any, so that the dearer searches are
-    spared."""
+    """What might be base64, base32 or hexadecimal: few texts have any, and are spared the dearer searches."""
     if not words or max(map(len, words)) < LEAST_RUN:
         return []
     return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
 
 
 def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Counter[Encoding]) -> str:
-    """What the run decodes to, between spaces, if that reads as language; else the run."""
+    """What the run decodes to, with the spaces round it, if that reads as language; else the run."""
     try:
         said = decoder(run).decode()
     except (binascii.Error, ValueError):
@@ -122,7 +121,7 @@ def _unescaped(word: str, counts: Counter[Encoding]) -> str:
         said = unquote_to_bytes(word).decode()
     except UnicodeDecodeError:
         return word
-    if not "".join(said.split()).isprintable():
+    if not (said.isprintable() or "".join(said.split()).isprintable()):
         return word
     letters, spaces = len(_ESCAPED_LETTER.findall(word)), word.count("%20")
     if letters >= 3:

@@ -20,7 +20,7 @@ character is one, so that a shingle is a pair of characters.
 
 Everything is keyed by a secret: each word by BLAKE2b, before MinHash sees it, and MinHash's own permutations.
 So who does not know the secret can neither tell what collides nor choose words that do. Nothing depends on
-the process or on the version of Python.
+the process, nor on the version of Python but for what its Unicode takes for a letter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from operator import add
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from rensa import RMinHash  # type: ignore[import-untyped]
+from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
 from guard.core.fold import Folded, bound, fold
 
@@ -60,7 +60,7 @@ EDGE_WORDS = 8
 EARLIER_BANDS = 4
 """So many bands of the user's turn before are kept."""
 
-MOST_WORDS = 4096
+MOST_WORDS = 3072
 """Of more words than this, the first and the last half as many are compared. Only scripts whose characters
 are words come to so many."""
 
@@ -83,9 +83,10 @@ class Fingerprint:
     and a short question that is asked twice is no wrapper. `template` is of `system`, and of the head and the
     tail; of all words of a short query.
 
-    `depth` is the number of user turns, `words` that of the words in the query proper. `earlier` are the
-    first `EARLIER_BANDS` bands of what the user had said before the assistant's last turn: who goes on with a
-    conversation has sent a query with those bands before.
+    `depth` is the number of user turns, which several prompts of one completion or embedding are too. `words`
+    is that of the words in the query proper, as far as it is folded. `earlier` are the first `EARLIER_BANDS`
+    bands of what the user had said before the assistant's last turn: who goes on with a conversation has sent
+    a query with those bands before.
     """
 
     folded: Folded
@@ -154,7 +155,7 @@ class Fingerprinter:
         return self._bands(self._minima(_words(fold(_joined(turns)).text)))[:EARLIER_BANDS]
 
     def _minima(self, words: Sequence[str]) -> bytes:
-        """The MinHash values of the words, 32 bits each: those of the bands, then those of the cells. None
+        """The MinHash values of the words, 32 bits each: those of the bands, then those of the cells; empty
         for no words.
         """
         if not words:

@@ -145,8 +145,7 @@ def _plain_unicode(text: str, counts: Counter[str]) -> str:
 
 
 def _styled(text: str) -> int:
-    """How many letters have a style that no keyboard has; names in formulas and East Asian texts do not
-    count."""
+    """How many letters have a style that no keyboard has; in formulas and East Asian texts none count."""
     styled = _matched(_LETTER, text) if _LETTER_WORD.search(text) else 0
     if _FULLWIDTH_WORD.search(text) and not _EAST_ASIAN.search(text):
         styled += _matched(_FULLWIDTH, text)

@@ -67,9 +67,7 @@ def fullwidth(text: str, random: Random) -> str:
 
 
 def piled(text: str, random: Random) -> str:
-    return "".join(
-        sign + "".join(random.choices("\u0301\u0323\u0330\u0311", k=6)) * sign.isalpha() for sign in text
-    )
+    return "".join(sign + "\u0301\u0323\u0330\u0311\u0329" * sign.isalpha() for sign in text)
 
 
 def encoded(encoder: Callable[[bytes], bytes]) -> Callable[[str, Random], str]:
