@@ -13,6 +13,7 @@ import math
 import re
 from codecs import decode
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -151,7 +152,7 @@ def _unrotated(text: str, counts: Counter[Encoding]) -> str:
     from one to the other costs `CHANGE_COST`, so that no odd word makes a passage of its own.
     """
     words = text.split(" ")
-    gains = [sum(_GAIN.get(letter, 0.0) for letter in word.lower()) for word in words]
+    gains = [sum(map(_GAIN.get, word.lower(), repeat(0.0))) for word in words]
     plain = rotated = 0.0
     changed: list[tuple[bool, bool]] = []
     for gain in gains:
