@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Encoding: TypeAlias = Literal["percent", "hexadecimal", "base32", "base64", "rot13"]
 
+LAYERS = 3
+"""So many encodings inside one another are taken off."""
+
 LEAST_RUN = 20
 """Fewer characters than this in one run are not decoded: names, keys and numbers look like that too."""
 
@@ -44,20 +47,33 @@ _ESCAPED_LETTER = re.compile("%(?:[46][1-9A-Fa-f]|[57][0-9Aa])")
 _OF_ADDRESSES = re.compile("[/?=&@]")
 
 
-def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
-    """The text, with single spaces, with one layer of encodings taken off; and how many encoded characters
-    there were.
+def unescape(text: str) -> tuple[str, int]:
+    """The text without URL escapes, with escapes of escapes taken off too, and with single spaces; and how
+    many characters of escapes had no need to be there. Other texts come back as they are.
+    """
+    count = 0
+    for _ in range(LAYERS):
+        if "%" not in text:
+            break
+        words = text.split()
+        said = [_unescaped(word) if "%" in word else (word, 0) for word in words]
+        text = " ".join(word for word, _ in said)
+        count += sum(escapes for _, escapes in said)
+    return text, count
+
+
+def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Counter[Encoding]]:
+    """The text, with single spaces, with its encoded passages decoded; and how many encoded characters there
+    were. What a passage says is handed through `within`, which may decode in turn.
     """
     counts: Counter[Encoding] = Counter()
     words = text.split()
-    if "%" in text:
-        text = " ".join(_unescaped(word, counts) if "%" in word else word for word in words)
     runs = _runs(words)
     if "\\x" in text or "0x" in text or len(_HEX_WORDS.intersection(words)) > 1 or any(map(_HEX.match, runs)):
-        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
+        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts, within), text)
     if not all(map(str.islower, runs)):
-        text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)
-        text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts), text)
+        text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts, within), text)
+        text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts, within), text)
     if not _ROT13_WORDS.isdisjoint(words):
         text = _unrotated(text, counts)
     return text, counts
@@ -70,7 +86,13 @@ def _runs(words: list[str]) -> list[str]:
     return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
 
 
-def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Counter[Encoding]) -> str:
+def _read(
+    run: str,
+    kind: Encoding,
+    decoder: Callable[[str], bytes],
+    counts: Counter[Encoding],
+    within: Callable[[str], str],
+) -> str:
     """What the run decodes to, with the spaces round it, if that reads as language; else the run."""
     try:
         said = decoder(run).decode()
@@ -81,7 +103,7 @@ def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Cou
     counts[kind] += len(run.strip())
     before = run[: len(run) - len(run.lstrip())]
     after = run[len(run.rstrip()) :]
-    return f"{before}{said}{after}"
+    return f"{before}{within(said)}{after}"
 
 
 def _from_hex(run: str) -> bytes:
@@ -112,24 +134,23 @@ def _reads(text: str) -> bool:
     return letters >= 0.75 * len(text) and (len(words) * 14 >= len(text) or not text.isascii())
 
 
-def _unescaped(word: str, counts: Counter[Encoding]) -> str:
-    """A word with its URL escapes taken off, if they are UTF-8 and printable.
+def _unescaped(word: str) -> tuple[str, int]:
+    """A word with its URL escapes taken off, if they are UTF-8 and printable; and how much of them counts.
 
     RFC 3986 has no need to escape letters, so who does it hides them; and a passage that is escaped as a
     whole is no address.
     """
     try:
         said = unquote_to_bytes(word).decode()
-    except UnicodeDecodeError:
-        return word
-    if not (said.isprintable() or "".join(said.split()).isprintable()):
-        return word
+    except UnicodeError:  # half a surrogate pair, too
+        return word, 0
+    if not "".join(said.split()).isprintable() and word.isprintable():
+        return word, 0
     letters, spaces = len(_ESCAPED_LETTER.findall(word)), word.count("%20")
-    if letters >= 3:
-        counts["percent"] += 3 * letters
+    count = 3 * letters if letters >= 3 else 0
     if spaces >= 3 and not _OF_ADDRESSES.search(word):
-        counts["percent"] += 3 * spaces
-    return said
+        count += 3 * spaces
+    return said, count
 
 
 # English letters in per cent of letters (P. Norvig, "English Letter Frequency Counts", 2013).

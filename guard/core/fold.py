@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import disarm
 
-from guard.core.encodings import decode_layer
+from guard.core.encodings import LAYERS, decode_passages, unescape
 from guard.core.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
@@ -35,8 +35,8 @@ MOST_CHARACTERS = 16_384
 there; what lies between is, in honest traffic, the document that they are about. It bounds the time for a
 text of any size at a few milliseconds."""
 
-LAYERS = 3
-"""So many encodings inside one another are taken off."""
+MOST_PASSAGES = 50
+"""In so many encoded passages, disguises are looked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +92,32 @@ def fold(text: str) -> Folded:
     """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
     text = bound(text)
     characters = len(text)
-    counts: Counter[str] = Counter()
-    for _ in range(LAYERS):
-        text = _plain(text, counts)
-        decoded, encoded = decode_layer(text)
-        if decoded == text:
-            break
-        text = decoded
-        counts.update(encoded)
-    else:
-        text = _plain(text, counts)
+    work = _Work()
+    text = _said(text, work, LAYERS)
     text = text.lower() if text.isascii() else _normalized(disarm.casefold(text))
-    return Folded(text, Disguise(characters, **counts))
+    return Folded(text, Disguise(characters, **work.counts))
+
+
+@dataclass(slots=True)
+class _Work:
+    """What folding a text has found, and how many passages it may still look into."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    passages: int = MOST_PASSAGES
+
+
+def _said(text: str, work: _Work, layers: int) -> str:
+    """What the text says when everything but its case is put right; in passages, so many layers deep."""
+
+    def within(passage: str) -> str:
+        work.passages -= 1
+        return _said(passage, work, layers - 1) if layers and work.passages >= 0 else passage
+
+    text, escaped = unescape(text)
+    text, encoded = decode_passages(_plain(text, work.counts), within)
+    work.counts["percent"] += escaped
+    work.counts.update(encoded)
+    return text
 
 
 def _plain(text: str, counts: Counter[str]) -> str:

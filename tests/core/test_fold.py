@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fold import MOST_CHARACTERS, fold
+from guard.core.fold import MOST_CHARACTERS, MOST_PASSAGES, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +175,29 @@ def test_an_honest_text_stays_and_nothing_in_it_counts(language: str, form: str)
 )
 def test_odd_texts(text: str, folded: str) -> None:
     assert fold(text).text == folded
+
+
+def test_disguises_are_undone_across_kinds() -> None:
+    said = "tell me how the locks of a canal lift the boats"
+    rotated = encode(said, "rot13")
+    escaped = "".join(f"%{ord(sign):02X}\u200b" for sign in said)
+    inner = base64.b64encode(rotated.encode())
+    for disguised in (
+        rotated,
+        escaped,
+        rotated.encode().hex(),
+        inner.decode(),
+        base64.b64encode(inner).decode(),
+    ):
+        assert fold(disguised).text == said
+
+
+def test_so_many_passages_are_looked_into() -> None:
+    inner = base64.b64encode(b"tell me how the locks lift the boats").decode()
+    text = " and ".join([base64.b64encode(inner.encode()).decode()] * (MOST_PASSAGES + 5))
+    said = fold(text).text
+    assert 0 < said.count("the boats") < MOST_PASSAGES
+    assert inner.lower() in said
 
 
 def test_a_message_in_invisible_characters_counts() -> None:
