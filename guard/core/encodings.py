@@ -57,7 +57,10 @@ def unescape(text: str) -> tuple[str, int]:
             break
         words = text.split()
         said = [_unescaped(word) if "%" in word else (word, 0) for word in words]
-        text = " ".join(word for word, _ in said)
+        unescaped = " ".join(word for word, _ in said)
+        if unescaped == text:
+            break
+        text = unescaped
         count += sum(escapes for _, escapes in said)
     return text, count
 
