@@ -13,6 +13,7 @@ import math
 import re
 from codecs import decode
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Encoding: TypeAlias = Literal["percent", "hexadecimal", "base32", "base64", "rot13"]
+
+LAYERS = 3
+"""So many encodings inside one another are taken off."""
 
 LEAST_RUN = 20
 """Fewer characters than this in one run are not decoded: names, keys and numbers look like that too."""
@@ -32,45 +36,67 @@ CHANGE_COST = 5.0
 
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
 _HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
-_HEX_WORDS = frozenset({"20", "65", "74", "61", "6f", "6F", "20,", "65,", "74,"})
+# Two of them at least are in the bytes of any text: a space and common letters, or what scripts begin with.
+_TELLING_BYTES = (0x20, 0x61, 0x65, 0x6F, 0x74, 0xD0, 0xD1, 0xD8, 0xD9, 0xE0, 0xE3, 0xE4, 0xE5)
+_HEX_WORDS = frozenset(form % byte for byte in _TELLING_BYTES for form in ("%02x", "%02X", "%02x,", "%02X,"))
 _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
 _BASE64 = re.compile(
     r"(?:[A-Za-z0-9+/]{60,76} )*[A-Za-z0-9+/_-]{20,}={0,2}"
 )  # as e-mail breaks its lines, too
-_ESCAPED = re.compile(r"[^\s%]*(?:%[0-9A-Fa-f]{2}[^\s%]*)+")
 _ESCAPED_LETTER = re.compile("%(?:[46][1-9A-Fa-f]|[57][0-9Aa])")
 _OF_ADDRESSES = re.compile("[/?=&@]")
 
 
-def decode_layer(text: str) -> tuple[str, Counter[Encoding]]:
-    """The text, with single spaces, with one layer of encodings taken off; and how many encoded characters
-    there were.
+def unescape(text: str) -> tuple[str, int]:
+    """The text without URL escapes, with escapes of escapes taken off too, and with single spaces; and how
+    many characters of escapes had no need to be there. Other texts come back as they are.
+    """
+    count = 0
+    for _ in range(LAYERS):
+        if "%" not in text:
+            break
+        words = text.split()
+        said = [_unescaped(word) if "%" in word else (word, 0) for word in words]
+        unescaped = " ".join(word for word, _ in said)
+        if unescaped == text:
+            break
+        text = unescaped
+        count += sum(escapes for _, escapes in said)
+    return text, count
+
+
+def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Counter[Encoding]]:
+    """The text, with single spaces, with its encoded passages decoded; and how many encoded characters there
+    were. What a passage says is handed through `within`, which may decode in turn.
     """
     counts: Counter[Encoding] = Counter()
     words = text.split()
-    if "%" in text:
-        text = _ESCAPED.sub(lambda match: _unescaped(match[0], counts), text)
     runs = _runs(words)
-    if "\\x" in text or "0x" in text or not _HEX_WORDS.isdisjoint(words) or any(map(_HEX.match, runs)):
-        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts), text)
+    if "\\x" in text or "0x" in text or len(_HEX_WORDS.intersection(words)) > 1 or any(map(_HEX.match, runs)):
+        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts, within), text)
     if not all(map(str.islower, runs)):
-        text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts), text)
-        text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts), text)
+        text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts, within), text)
+        text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts, within), text)
     if not _ROT13_WORDS.isdisjoint(words):
         text = _unrotated(text, counts)
     return text, counts
 
 
 def _runs(words: list[str]) -> list[str]:
-    """What might be base64, base32 or hexadecimal. Few texts have any, so that the dearer searches are
-    spared."""
+    """What might be base64, base32 or hexadecimal: few texts have any, and are spared the dearer searches."""
     if not words or max(map(len, words)) < LEAST_RUN:
         return []
     return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
 
 
-def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Counter[Encoding]) -> str:
-    """What the run decodes to, between spaces, if that reads as language; else the run."""
+def _read(
+    run: str,
+    kind: Encoding,
+    decoder: Callable[[str], bytes],
+    counts: Counter[Encoding],
+    within: Callable[[str], str],
+) -> str:
+    """What the run decodes to, with the spaces round it, if that reads as language; else the run."""
     try:
         said = decoder(run).decode()
     except (binascii.Error, ValueError):
@@ -80,7 +106,7 @@ def _read(run: str, kind: Encoding, decoder: Callable[[str], bytes], counts: Cou
     counts[kind] += len(run.strip())
     before = run[: len(run) - len(run.lstrip())]
     after = run[len(run.rstrip()) :]
-    return f"{before}{said}{after}"
+    return f"{before}{within(said)}{after}"
 
 
 def _from_hex(run: str) -> bytes:
@@ -111,24 +137,23 @@ def _reads(text: str) -> bool:
     return letters >= 0.75 * len(text) and (len(words) * 14 >= len(text) or not text.isascii())
 
 
-def _unescaped(word: str, counts: Counter[Encoding]) -> str:
-    """A word with its URL escapes taken off, if they are UTF-8 and printable.
+def _unescaped(word: str) -> tuple[str, int]:
+    """A word with its URL escapes taken off, if they are UTF-8 and printable; and how much of them counts.
 
     RFC 3986 has no need to escape letters, so who does it hides them; and a passage that is escaped as a
     whole is no address.
     """
     try:
         said = unquote_to_bytes(word).decode()
-    except UnicodeDecodeError:
-        return word
-    if not "".join(said.split()).isprintable():
-        return word
+    except UnicodeError:  # half a surrogate pair, too
+        return word, 0
+    if not "".join(said.split()).isprintable() and word.isprintable():
+        return word, 0
     letters, spaces = len(_ESCAPED_LETTER.findall(word)), word.count("%20")
-    if letters >= 3:
-        counts["percent"] += 3 * letters
+    count = 3 * letters if letters >= 3 else 0
     if spaces >= 3 and not _OF_ADDRESSES.search(word):
-        counts["percent"] += 3 * spaces
-    return said
+        count += 3 * spaces
+    return said, count
 
 
 # English letters in per cent of letters (P. Norvig, "English Letter Frequency Counts", 2013).
@@ -151,7 +176,7 @@ def _unrotated(text: str, counts: Counter[Encoding]) -> str:
     from one to the other costs `CHANGE_COST`, so that no odd word makes a passage of its own.
     """
     words = text.split(" ")
-    gains = [sum(_GAIN.get(letter, 0.0) for letter in word.lower()) for word in words]
+    gains = [sum(map(_GAIN.get, word.lower(), repeat(0.0))) for word in words]
     plain = rotated = 0.0
     changed: list[tuple[bool, bool]] = []
     for gain in gains:

@@ -20,7 +20,7 @@ character is one, so that a shingle is a pair of characters.
 
 Everything is keyed by a secret: each word by BLAKE2b, before MinHash sees it, and MinHash's own permutations.
 So who does not know the secret can neither tell what collides nor choose words that do. Nothing depends on
-the process or on the version of Python.
+the process, nor on the version of Python but for what its Unicode takes for a letter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from operator import add
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from rensa import RMinHash  # type: ignore[import-untyped]
+from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
 from guard.core.fold import Folded, bound, fold
 
@@ -60,6 +60,10 @@ EDGE_WORDS = 8
 EARLIER_BANDS = 4
 """So many bands of the user's turn before are kept."""
 
+MOST_WORDS = 3072
+"""Of more words than this, the first and the last half as many are compared. Only scripts whose characters
+are words come to so many."""
+
 LEAST_SECRET_BYTES = 16
 """A shorter secret could be found by trying."""
 
@@ -79,9 +83,10 @@ class Fingerprint:
     and a short question that is asked twice is no wrapper. `template` is of `system`, and of the head and the
     tail; of all words of a short query.
 
-    `depth` is the number of user turns, `words` that of the words in the query proper. `earlier` are the
-    first `EARLIER_BANDS` bands of what the user had said before the assistant's last turn: who goes on with a
-    conversation has sent a query with those bands before.
+    `depth` is the number of user turns, which several prompts of one completion or embedding are too. `words`
+    is that of the words in the query proper, as far as it is folded. `earlier` are the first `EARLIER_BANDS`
+    bands of what the user had said before the assistant's last turn: who goes on with a conversation has sent
+    a query with those bands before.
     """
 
     folded: Folded
@@ -113,19 +118,15 @@ class Fingerprinter:
         self._seed = _hash(keyed(b"permutations"), b"")
         self._band, self._cell = keyed(b"band"), keyed(b"cell")
         self._template, self._head, self._tail = keyed(b"template"), keyed(b"head"), keyed(b"tail")
-        by_word, by_system = keyed(b"word"), keyed(b"system")
-
-        # Words recur, and so do the system's turns; these may be long, so fewer of them are kept.
-        @lru_cache(maxsize=_MOST_KNOWN_WORDS)
-        def word_digest(word: str) -> bytes:
-            return _digest(by_word, _NUMBER.sub("0", word).encode())
+        self._words = _KeyedWords(keyed(b"word"))
+        by_system = keyed(b"system")
 
         @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
         def system_hash(text: str) -> int:
             words = _words(fold(text).text)
             return _hash(by_system, " ".join(map(_masked, words)).encode()) if words else 0
 
-        self._word, self._system = word_digest, system_hash
+        self._system = system_hash
 
     def fingerprint(self, query: Query) -> Fingerprint:
         """The fingerprint of a query. Pure."""
@@ -153,38 +154,58 @@ class Fingerprinter:
             return ()
         return self._bands(self._minima(_words(fold(_joined(turns)).text)))[:EARLIER_BANDS]
 
-    def _minima(self, words: Sequence[str]) -> list[int]:
-        """The MinHash values of the words: those of the bands, then those of the cells."""
+    def _minima(self, words: Sequence[str]) -> bytes:
+        """The MinHash values of the words, 32 bits each: those of the bands, then those of the cells; empty
+        for no words.
+        """
         if not words:
-            return []
-        keyed = list(map(self._word, words))
+            return b""
+        if len(words) > MOST_WORDS:
+            words = [*words[: MOST_WORDS // 2], *words[-MOST_WORDS // 2 :]]
+        keyed = list(map(self._words.__getitem__, words))
         sketch = RMinHash(num_perm=BANDS * BAND_ROWS + LEXICAL_TABLES, seed=self._seed)
         sketch.update(list(map(add, keyed, keyed[1:])) or keyed)
-        minima: list[int] = sketch.digest()
-        return minima
+        return _MINIMA.pack(*sketch.digest())
 
-    def _bands(self, minima: Sequence[int]) -> tuple[int, ...]:
-        rows = range(0, BANDS * BAND_ROWS, BAND_ROWS) if minima else ()
-        return tuple(_hash(self._band, _BAND.pack(*minima[row : row + BAND_ROWS])) for row in rows)
+    def _bands(self, minima: bytes) -> tuple[int, ...]:
+        starts = range(0, min(len(minima), _BANDS_BYTES), _BAND_BYTES)
+        return tuple(_hash(self._band, minima[start : start + _BAND_BYTES]) for start in starts)
 
-    def _cells(self, minima: Sequence[int]) -> tuple[int, ...]:
-        values = minima[BANDS * BAND_ROWS :]
-        return tuple(_hash(self._cell, _CELL.pack(value)) >> (64 - CELL_BITS) for value in values)
+    def _cells(self, minima: bytes) -> tuple[int, ...]:
+        starts = range(_BANDS_BYTES, len(minima), _MINIMUM_BYTES)
+        hashes = (_hash(self._cell, minima[start : start + _MINIMUM_BYTES]) for start in starts)
+        return tuple(each >> (64 - CELL_BITS) for each in hashes)
 
 
-def _digest(keyed: blake2b, data: bytes) -> bytes:
-    """The hash of the data with what `keyed` has been given already; a copy costs less than the key does."""
-    copy = keyed.copy()
-    copy.update(data)
-    return copy.digest()
+class _KeyedWords(dict[str, bytes]):
+    """The keyed hash of each word, worked out when it is first asked for, since words recur. All are
+    forgotten when there are too many.
+    """
+
+    def __init__(self, keyed: blake2b) -> None:
+        super().__init__()
+        self._keyed = keyed
+
+    def __missing__(self, word: str) -> bytes:
+        if len(self) >= _MOST_KNOWN_WORDS:
+            self.clear()
+        copy = self._keyed.copy()
+        copy.update(_NUMBER.sub("0", word).encode())
+        digest = self[word] = copy.digest()
+        return digest
 
 
 def _hash(keyed: blake2b, data: bytes) -> int:
-    return int.from_bytes(_digest(keyed, data))
+    """The hash of the data with what `keyed` has been given already; a copy costs less than the key does."""
+    copy = keyed.copy()
+    copy.update(data)
+    return int.from_bytes(copy.digest())
 
 
-_BAND = Struct(f"<{BAND_ROWS}I")
-_CELL = Struct("<I")
+_MINIMA = Struct(f"<{BANDS * BAND_ROWS + LEXICAL_TABLES}I")
+_MINIMUM_BYTES = 4
+_BAND_BYTES = BAND_ROWS * _MINIMUM_BYTES
+_BANDS_BYTES = BANDS * _BAND_BYTES
 _MOST_KNOWN_WORDS = 16_384
 _MOST_KNOWN_SYSTEMS = 256
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -234,22 +255,23 @@ def _words(text: str) -> list[str]:
 
 _LITERAL = " literal "
 _LONGEST_WORD = 32
-# Each branch begins with a mark of quotation, so that a text is searched for those only.
+_MARK = re.compile("[\"`'«「『《\u2018\u201c\u201e]")
+# Each branch begins with a mark of quotation, so that a text is searched for those only, and ends before the
+# next such mark, so that marks without an end cost no more than others.
 _QUOTED = re.compile(
     r"```[^`]*```|`[^`]*`"
-    r'|"[^"]*"|\u201c[^\u201d]*\u201d|\u201e[^\u201c\u201d]*[\u201c\u201d]|\u2018[^\u2019]*\u2019'
-    r"|«[^»]*»|「[^」]*」|『[^』]*』|《[^》]*》|'(?<!\w')[^']*'(?!\w)"
+    r'|"[^"]*"|\u201c[^\u201c\u201d]*\u201d|\u201e[^\u201c-\u201e]*[\u201c\u201d]|\u2018[^\u2018\u2019]*\u2019'
+    r"|«[^«»]*»|「[^「」]*」|『[^『』]*』|《[^《》]*》|'(?<!\w')[^']*'(?!\w)"
 )
-_ADDRESS = re.compile(r"\S+(?:@|://)\S+")
 
 
 def _edges(text: str, words: list[str]) -> tuple[list[str], list[str]]:
     """The first and the last words of a folded text, with what a program would fill in made equal; all of
     them and none where they would meet.
     """
-    masked = _QUOTED.sub(_LITERAL, text)
+    masked = _QUOTED.sub(_LITERAL, text) if _MARK.search(text) else text
     if "@" in masked or "://" in masked:
-        masked = " ".join(_LITERAL if _ADDRESS.search(word) else word for word in masked.split())
+        masked = " ".join(_LITERAL if "@" in word or "://" in word else word for word in masked.split())
     if masked != text:
         words = _words(masked)
     if len(words) < 2 * EDGE_WORDS:

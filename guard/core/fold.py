@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import disarm
 
-from guard.core.encodings import decode_layer
+from guard.core.encodings import LAYERS, decode_passages, unescape
 from guard.core.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
@@ -35,8 +35,8 @@ MOST_CHARACTERS = 16_384
 there; what lies between is, in honest traffic, the document that they are about. It bounds the time for a
 text of any size at a few milliseconds."""
 
-LAYERS = 3
-"""So many encodings inside one another are taken off."""
+MOST_PASSAGES = 50
+"""In so many encoded passages, disguises are looked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +92,32 @@ def fold(text: str) -> Folded:
     """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
     text = bound(text)
     characters = len(text)
-    counts: Counter[str] = Counter()
-    for _ in range(LAYERS):
-        text = _plain(text, counts)
-        decoded, encoded = decode_layer(text)
-        if decoded == text:
-            break
-        text = decoded
-        counts.update(encoded)
-    else:
-        text = _plain(text, counts)
+    work = _Work()
+    text = _said(text, work, LAYERS)
     text = text.lower() if text.isascii() else _normalized(disarm.casefold(text))
-    return Folded(text, Disguise(characters, **counts))
+    return Folded(text, Disguise(characters, **work.counts))
+
+
+@dataclass(slots=True)
+class _Work:
+    """What folding a text has found, and how many passages it may still look into."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    passages: int = MOST_PASSAGES
+
+
+def _said(text: str, work: _Work, layers: int) -> str:
+    """What the text says when everything but its case is put right; in passages, so many layers deep."""
+
+    def within(passage: str) -> str:
+        work.passages -= 1
+        return _said(passage, work, layers - 1) if layers and work.passages >= 0 else passage
+
+    text, escaped = unescape(text)
+    text, encoded = decode_passages(_plain(text, work.counts), within)
+    work.counts["percent"] += escaped
+    work.counts.update(encoded)
+    return text
 
 
 def _plain(text: str, counts: Counter[str]) -> str:
@@ -120,8 +134,7 @@ def _plain(text: str, counts: Counter[str]) -> str:
 
 
 def _plain_unicode(text: str, counts: Counter[str]) -> str:
-    if _SURROGATE.search(text):
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    text = _SURROGATES.sub("\ufffd", text)
     if _UNSEEN.search(text):
         counts["invisible"] += _matched(_HIDING, text)
         text = disarm.strip_variation_selectors(disarm.strip_tags(text))
@@ -146,8 +159,7 @@ def _plain_unicode(text: str, counts: Counter[str]) -> str:
 
 
 def _styled(text: str) -> int:
-    """How many letters have a style that no keyboard has; names in formulas and East Asian texts do not
-    count."""
+    """How many letters have a style that no keyboard has; in formulas and East Asian texts none count."""
     styled = _matched(_LETTER, text) if _LETTER_WORD.search(text) else 0
     if _FULLWIDTH_WORD.search(text) and not _EAST_ASIAN.search(text):
         styled += _matched(_FULLWIDTH, text)
@@ -180,7 +192,7 @@ _MOST_PHRASES = 100
 _MANGLED = re.compile(
     "[\x13\x14\x18\x19]"
 )  # quotes and dashes, U+2013 to U+2019, cut to a byte by bad software
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]+")
 
 # What nobody sees: bidi controls, joiners, selectors, tags, fillers, controls.
 _SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
@@ -207,7 +219,7 @@ _FULLWIDTHS = "\uff21-\uff3a\uff41-\uff5a"
 _STYLED = re.compile(f"[{_LETTERS}{_SQUARES}{_FULLWIDTHS}]")
 _LETTER = re.compile(f"[{_LETTERS}{_SQUARES}]")
 _LETTER_WORD = re.compile(f"[{_LETTERS}{_SQUARES}]{{4}}")  # a formula's names are shorter
-_SQUARED_WORD = re.compile(f"[{_SQUARES}](?:[ {_SQUARES}]*[{_SQUARES}])+")
+_SQUARED_WORD = re.compile(f"[{_SQUARES}][ {_SQUARES}]*[{_SQUARES}]")
 _FULLWIDTH = re.compile(f"[{_FULLWIDTHS}]")
 _FULLWIDTH_WORD = re.compile(f"[{_FULLWIDTHS}]{{3}}")
 _EAST_ASIAN = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff66-\uff9f]")

@@ -27,7 +27,10 @@ _OTHERS += "\u2de0-\u2dff\ua4d0-\ua4f7\ua640-\ua69d\uab70-\uabbf"
 _LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
 
 _FOREIGN_LETTER = re.compile(f"[{_GREEK}{_OTHERS}]")
-_FOREIGN_WORD = re.compile(f"[{_LATIN}]*[{_GREEK}{_OTHERS}][{_GREEK}{_OTHERS}{_LATIN}]*")
+# It begins where a word does, or the search in a long Latin word would begin again at each of its letters.
+_FOREIGN_WORD = re.compile(
+    f"(?<![{_GREEK}{_OTHERS}{_LATIN}])[{_LATIN}]*[{_GREEK}{_OTHERS}][{_GREEK}{_OTHERS}{_LATIN}]*"
+)
 _MIXED = re.compile(f"[{_GREEK}{_OTHERS}][{_LATIN}]|[{_LATIN}][{_GREEK}{_OTHERS}]")
 _LATIN_LETTER = re.compile("[A-Za-z]")
 _NO_GREEK = re.compile(f"[{_OTHERS}]")
@@ -55,7 +58,7 @@ def unmask(text: str) -> tuple[str, int]:
         return text, 0
     words = set(_FOREIGN_WORD.findall(text))
     read = _mapped(words, "latin")
-    unread = sum(_FOREIGN_LETTER.search(each) is not None for each in read.values())
+    unread = len(_FOREIGN_WORD.findall("\n".join(read.values())))
     if latin * 4 < foreign or unread * 4 > len(words):
         meant = _in_cyrillic(words) if mixed else {}
     elif mixed or all(map(_TWINS.issuperset, words)):
@@ -86,8 +89,10 @@ def _in_cyrillic(words: set[str]) -> dict[str, tuple[str, int]]:
     """
     meant = {word: (word, 0) for word in words}
     for word, own in _mapped(words, "cyrillic").items():
+        if own == word or _LATIN_LETTER.search(own):
+            continue
         latin = len(_LATIN_LETTER.findall(word))
-        if not (latin * 2 > len(word) or _ACRONYM.search(word) or _LATIN_LETTER.search(own)):
+        if latin * 2 <= len(word) and not _ACRONYM.search(word):
             meant[word] = own, latin
     return meant
 

@@ -9,10 +9,18 @@ from urllib.parse import quote
 
 import pytest
 
-from guard.core.encodings import Encoding, decode_layer
+from guard.core.encodings import Encoding, decode_passages, unescape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def decoded(text: str) -> tuple[str, dict[Encoding, int]]:
+    """The text with its passages and escapes decoded, one layer of passages deep."""
+    text, escaped = unescape(text)
+    said, counts = decode_passages(text, lambda passage: passage)
+    return said, dict(counts) | ({"percent": escaped} if escaped else {})
+
 
 SAID = "Tell me how the locks of a canal lift the boats from one level to the other."
 RUSSIAN = "Расскажи мне, как шлюзы канала поднимают лодки."
@@ -48,19 +56,19 @@ ENCODERS: list[tuple[Encoding, Callable[[str], str]]] = [
 
 @pytest.mark.parametrize(("kind", "encoder"), ENCODERS)
 def test_a_passage_is_decoded_where_it_stands(kind: Encoding, encoder: Callable[[str], str]) -> None:
-    text, counts = decode_layer(f"Do this: {encoder(SAID)} Thanks")
+    text, counts = decoded(f"Do this: {encoder(SAID)} Thanks")
     assert text == f"Do this: {SAID} Thanks"
     assert list(counts) == [kind]
 
 
 @pytest.mark.parametrize("encoder", [base64_of, hexadecimal, lambda text: text.encode().hex(" ")])
 def test_any_language_is_decoded(encoder: Callable[[str], str]) -> None:
-    assert decode_layer(encoder(RUSSIAN))[0].strip() == RUSSIAN
+    assert decoded(encoder(RUSSIAN))[0].strip() == RUSSIAN
 
 
 def test_what_counts_is_the_length_of_what_was_encoded() -> None:
     encoded = base64_of(SAID)
-    assert decode_layer(f"Do this: {encoded}")[1] == {"base64": len(encoded)}
+    assert decoded(f"Do this: {encoded}")[1] == {"base64": len(encoded)}
 
 
 @pytest.mark.parametrize(
@@ -68,15 +76,15 @@ def test_what_counts_is_the_length_of_what_was_encoded() -> None:
     [("", ""), ("Please decode this message and answer it: ", ""), ("", " Write a reply to it in French")],
 )
 def test_rotated_english_is_found_between_plain_english(before: str, after: str) -> None:
-    text, counts = decode_layer(f"{before}{encode(SAID, 'rot13')}{after}")
+    text, counts = decoded(f"{before}{encode(SAID, 'rot13')}{after}")
     assert text == f"{before}{SAID}{after}"
     assert counts == {"rot13": len(SAID.replace(" ", ""))}
 
 
 def test_one_layer_is_taken_off_at_a_time() -> None:
-    once, _ = decode_layer(base64_of(base64_of(SAID)))
+    once, _ = decoded(base64_of(base64_of(SAID)))
     assert once == base64_of(SAID)
-    assert decode_layer(once)[0] == SAID
+    assert decoded(once)[0] == SAID
 
 
 TOKEN = ".".join(
@@ -108,11 +116,11 @@ TOKEN = ".".join(
     ],
 )
 def test_what_only_looks_encoded_stays(text: str) -> None:
-    assert decode_layer(text) == (text, {})
+    assert decoded(text) == (text, {})
 
 
 @pytest.mark.parametrize(
     "text", ["https://example.org/a%20b?q=%D0%BF%D1%80", "printf('%20s')", "Files/My%20own%20small%20files/a"]
 )
 def test_the_escapes_of_an_address_do_not_count(text: str) -> None:
-    assert not decode_layer(text)[1]
+    assert not decoded(text)[1]

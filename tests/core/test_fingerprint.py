@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 from itertools import combinations
 
@@ -293,3 +294,40 @@ def test_any_query_has_a_fingerprint_that_another_process_would_find_too(
 
 def test_no_part_of_the_text_can_be_read_from_the_hashes() -> None:
     assert chatter(1) not in repr(replace(of(chatter(1)), folded=of("").folded))
+
+
+@pytest.mark.parametrize("lead", ["", "@ :// "])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "a",
+        "a b",
+        "'",
+        "'a",
+        '"',
+        "`",
+        "```",
+        "\u201c",
+        "\u201e",
+        "\u2018",
+        "«",
+        "「",
+        "『",
+        "《",
+        "猫",
+        "🔥 ",
+        "1",
+    ],
+)
+def test_no_query_takes_more_than_linear_time(lead: str, attack: str) -> None:
+    def seconds(size: int) -> float:
+        query = asked(lead + attack * (size // len(attack)))
+
+        def once() -> float:
+            start = time.perf_counter()
+            FINGERPRINTER.fingerprint(query)
+            return time.perf_counter() - start
+
+        return min(once() for _ in range(5))
+
+    assert seconds(16_000) < 32 * seconds(2_000)  # 8 is linear, and 64 quadratic

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fold import MOST_CHARACTERS, fold
+from guard.core.fold import MOST_CHARACTERS, MOST_PASSAGES, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,9 +67,7 @@ def fullwidth(text: str, random: Random) -> str:
 
 
 def piled(text: str, random: Random) -> str:
-    return "".join(
-        sign + "".join(random.choices("\u0301\u0323\u0330\u0311", k=6)) * sign.isalpha() for sign in text
-    )
+    return "".join(sign + "\u0301\u0323\u0330\u0311\u0329" * sign.isalpha() for sign in text)
 
 
 def encoded(encoder: Callable[[bytes], bytes]) -> Callable[[str, Random], str]:
@@ -169,7 +167,7 @@ def test_an_honest_text_stays_and_nothing_in_it_counts(language: str, form: str)
         ("\u200b", ""),
         ("🅷🅾🆆 to", "how to"),
         ("ᴛᴇʟʟ ᴍᴇ ᴀʟʟ", "tell me all"),
-        ("\ud83d\ude00", "😀"),
+        ("\ud83d\ude00", "\ufffd"),
         ("half \ud800 pair", "half \ufffd pair"),
         ("١٢٣ and １２３", "١٢٣ and 123"),
         ("leet 1s l3ft", "leet 1s l3ft"),
@@ -177,6 +175,29 @@ def test_an_honest_text_stays_and_nothing_in_it_counts(language: str, form: str)
 )
 def test_odd_texts(text: str, folded: str) -> None:
     assert fold(text).text == folded
+
+
+def test_disguises_are_undone_across_kinds() -> None:
+    said = "tell me how the locks of a canal lift the boats"
+    rotated = encode(said, "rot13")
+    escaped = "".join(f"%{ord(sign):02X}\u200b" for sign in said)
+    inner = base64.b64encode(rotated.encode())
+    for disguised in (
+        rotated,
+        escaped,
+        rotated.encode().hex(),
+        inner.decode(),
+        base64.b64encode(inner).decode(),
+    ):
+        assert fold(disguised).text == said
+
+
+def test_so_many_passages_are_looked_into() -> None:
+    inner = base64.b64encode(b"tell me how the locks lift the boats").decode()
+    text = " and ".join([base64.b64encode(inner.encode()).decode()] * (MOST_PASSAGES + 5))
+    said = fold(text).text
+    assert 0 < said.count("the boats") < MOST_PASSAGES
+    assert inner.lower() in said
 
 
 def test_a_message_in_invisible_characters_counts() -> None:
@@ -207,45 +228,53 @@ def test_a_long_text_is_known_by_its_beginning_and_its_end() -> None:
 
 
 ATTACKS = [
-    "\u0301",
-    "a\u0301\u0323",
-    "\u05b0",
-    "\ufdfa",
-    "\ufdfb ",
-    "\u3316",
-    "%25",
-    "%",
-    "%61 ",
-    "a\u200b",
-    "\ufe0f",
-    "a\u0430",
-    "a\u0430 ",
-    "\u0430",
-    "61",
-    "61 ",
-    "616161616161616161 z ",
-    "0x",
-    "A",
-    "AAAAAAAAAAAAAAAAAAA!",
-    "QUJD",
-    "A" * 76 + " ",
-    "gur ",
-    "\U0001f170 ",
-    "\uff41",
-    "\U0001d41a",
-    "\ud800",
-    "\u0130",
-    "\u0390",
-    "'",
-    '"',
-    "`",
+    ("a", "\u0301"),
+    ("", "a\u0301\u0323"),
+    ("a", "\u0334"),
+    ("\u05d0", "\u05b0"),
+    ("", "\ufdfa"),
+    ("", "\ufdfb "),
+    ("", "\u3316"),
+    ("", "%25"),
+    ("", "%"),
+    ("", "%61 "),
+    ("% ", "a"),
+    ("%", "a"),
+    ("", "a\u200b"),
+    ("a", "\u200b"),
+    ("a", "\u00ad"),
+    ("", "\ufe0f"),
+    ("", "\U000e0041"),
+    ("", "a\u0430"),
+    ("", "a\u0430 "),
+    ("", "\u0430"),
+    ("\u0430 a\u0430 ", "a"),
+    ("", "61"),
+    ("", "61 "),
+    ("", "616161616161616161 z "),
+    ("", "0x"),
+    ("0x ", "61 61,61::"),
+    ("", "A"),
+    ("", "AAAAAAAAAAAAAAAAAAA!"),
+    ("AAAAAAAAAAAAAAAAAAAAAAAAA ", "AAAAAAAAAAAAAAAAAAA!"),
+    ("", "QUJD"),
+    ("", "A" * 76 + " "),
+    ("", "gur "),
+    ("gur ", "a"),
+    ("", "\U0001f170 "),
+    ("\U0001f170", " "),
+    ("", "\uff41"),
+    ("", "\U0001d41a"),
+    ("", "\ud800"),
+    ("", "\u0130"),
+    ("", "\u0390"),
 ]
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_no_text_grows_or_takes_more_than_linear_time(attack: str) -> None:
+@pytest.mark.parametrize(("lead", "attack"), ATTACKS)
+def test_no_text_grows_or_takes_more_than_linear_time(lead: str, attack: str) -> None:
     def seconds(size: int) -> float:
-        text = "a" + (attack * (size // len(attack) + 1))[: size - 1]
+        text = lead + (attack * (size // len(attack) + 1))[: size - len(lead)]
 
         def once() -> float:
             start = time.perf_counter()
