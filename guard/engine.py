@@ -214,7 +214,7 @@ class Engine:
         self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._marks: OrderedDict[Holder, Mapping[Signal, Mark]] = OrderedDict()
-        self._fingerprinter = Fingerprinter(keys.secret("fingerprint"))
+        self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._complained_at = -math.inf
@@ -263,19 +263,19 @@ class Engine:
         blank = Admission(request_id, identity, label, tier.name, route, demand, Decision(Action.ALLOW))
         if caller.mode is Mode.OFF:
             return replace(blank, decision=Decision(Action.ALLOW, mode=Mode.OFF))
-        fingerprint = None
+        sketch = None
         if query is not None and (self._watches or tier.counts_novelty):
-            fingerprint = self._fingerprinter.fingerprint(query)
-            blank = replace(blank, demand=replace(demand, ground=Ground(fingerprint.cells)))
+            sketch = self.fingerprinter.sketch(query)
+            blank = replace(blank, demand=replace(demand, ground=Ground(sketch.cells)))
         if self._detection_mode(caller) is not Mode.OFF:
             blank = replace(blank, suspect=self.policy.suspect(identity, caller.now_us))
         admission = await self._ask(blank, caller, tier)
         if admission.refused:
             return admission
-        if self.analyst is not None and query is not None and fingerprint is not None:
+        if self.analyst is not None and query is not None and sketch is not None:
             # Not before it is admitted: what is refused is to cost little.
             sampled = _chance(request_id, "sample") < self.policy.detection.sample
-            looking = self.analyst.look(query, fingerprint) if sampled else None
+            looking = self.analyst.look(query, sketch) if sampled else None
             admission = replace(admission, looking=looking)
         self._running[request_id] = Running(admission, self._clock.seconds())
         return admission

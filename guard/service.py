@@ -174,6 +174,7 @@ class Service:
             installation = self._installation
             self.engine.analyst = Analyst(
                 installation.keys.secret("analysis"),
+                self.engine.fingerprinter,
                 reference,
                 installation.store,
                 self._shadow,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from guard.analysis.reference import Reference
     from guard.analysis.sight import Sight
     from guard.core.evidence import Learnt
-    from guard.core.fingerprint import Fingerprint
+    from guard.core.fingerprint import Fingerprinter, Sketch
     from guard.core.identity import Holder, Identity
     from guard.core.query import Query, Usage
 
@@ -91,21 +91,28 @@ class Analyst:
     """
 
     def __init__(
-        self, secret: bytes, reference: Reference, memory: Memory, aside: Aside, *, half_life_us: int
+        self,
+        secret: bytes,
+        fingerprinter: Fingerprinter,
+        reference: Reference,
+        memory: Memory,
+        aside: Aside,
+        *,
+        half_life_us: int,
     ) -> None:
         self.reference = reference
         self.half_life_us = half_life_us
         self.shed = 0
         self._cells = SemanticCells(secret)
-        self._looker = Looker(Embedder.load(), self._cells, Intents.load(), secret)
+        self._looker = Looker(fingerprinter, Embedder.load(), self._cells, Intents.load(), secret)
         self._memory = memory
         self._aside = aside
         self._known: OrderedDict[Holder, Evidence] = OrderedDict()
         self._turns: dict[Holder, tuple[asyncio.Lock, int]] = {}
 
-    def look(self, query: Query, fingerprint: Fingerprint) -> asyncio.Future[Sight] | None:
+    def look(self, query: Query, sketch: Sketch) -> asyncio.Future[Sight] | None:
         """Begin to look at a query; `None` where there is no time for it."""
-        looking = self._aside.submit(partial(self._looker.look, query, fingerprint))
+        looking = self._aside.submit(partial(self._looker.look, query, sketch))
         self.shed += looking is None
         return looking
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from guard.analysis.cells import SemanticCells
     from guard.analysis.embedding import Bag, Embedder
     from guard.analysis.intents import Intent, Intents
-    from guard.core.fingerprint import Fingerprint
+    from guard.core.fingerprint import Fingerprint, Fingerprinter, Sketch
     from guard.core.query import Query, Sampling, Turn
 
 EARLIER_TURNS = 3
@@ -72,16 +72,25 @@ class Sight:
 class Looker:
     """Looks at queries. Pure but for caches; it may be used from several threads."""
 
-    def __init__(self, embedder: Embedder, cells: SemanticCells, intents: Intents, secret: bytes) -> None:
+    def __init__(
+        self,
+        fingerprinter: Fingerprinter,
+        embedder: Embedder,
+        cells: SemanticCells,
+        intents: Intents,
+        secret: bytes,
+    ) -> None:
         self.embedder = embedder
+        self._fingerprinter = fingerprinter
         # What was said earlier in a conversation has mostly been read already.
         self._read = lru_cache(BAGS_KEPT)(embedder.read)
         self._cells = cells
         self._intents = intents
         self._word_seed = zlib.crc32(b"words", zlib.crc32(secret))
 
-    def look(self, query: Query, fingerprint: Fingerprint) -> Sight:
-        """What is seen of a query."""
+    def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
+        """What is seen of a query, which may have been sketched already."""
+        fingerprint = self._fingerprinter.fingerprint(query, sketch)
         text = fingerprint.folded.text
         bag = self._read(text)
         vector = self.embedder.place(bag)

@@ -57,9 +57,6 @@ BAND_ROWS = 4
 EDGE_WORDS = 8
 """So many words at the beginning of a query are its head, and so many at the end its tail."""
 
-EARLIER_BANDS = 4
-"""So many bands of the user's turn before are kept."""
-
 MOST_WORDS = 3072
 """Of more words than this, the first and the last half as many are compared. Only scripts whose characters
 are words come to so many."""
@@ -84,9 +81,7 @@ class Fingerprint:
     tail; of all words of a short query.
 
     `depth` is the number of user turns, which several prompts of one completion or embedding are too. `words`
-    is that of the words in the query proper, as far as it is folded. `earlier` are the first `EARLIER_BANDS`
-    bands of what the user had said before the assistant's last turn: who goes on with a conversation has sent
-    a query with those bands before.
+    is that of the words in the query proper, as far as it is folded.
     """
 
     folded: Folded
@@ -98,7 +93,18 @@ class Fingerprint:
     system: int
     depth: int
     words: int
-    earlier: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """As much of a fingerprint as is worked out before a query is admitted: its cells, and what they came
+    from. `minima` are MinHash values, packed.
+    """
+
+    folded: Folded
+    cells: tuple[int, ...]
+    words: tuple[str, ...]
+    minima: bytes
 
 
 class Fingerprinter:
@@ -128,31 +134,30 @@ class Fingerprinter:
 
         self._system = system_hash
 
-    def fingerprint(self, query: Query) -> Fingerprint:
-        """The fingerprint of a query. Pure."""
-        said, before = _stretches(query.turns)
-        folded = fold(_joined(said))
+    def sketch(self, query: Query) -> Sketch:
+        """What has to be known of a query before it is admitted. Pure."""
+        folded = fold(_joined(_proper(query.turns)))
         words = _words(folded.text)
         minima = self._minima(words)
+        return Sketch(folded, self._cells(minima), tuple(words), minima)
+
+    def fingerprint(self, query: Query, sketch: Sketch | None = None) -> Fingerprint:
+        """The fingerprint of a query, of which the sketch may be there already. Pure."""
+        sketch = sketch or self.sketch(query)
+        folded, words = sketch.folded, sketch.words
         system = self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES]))
         first, last = (" ".join(edge).encode() for edge in _edges(folded.text, words))
         return Fingerprint(
             folded,
-            cells=self._cells(minima),
-            bands=self._bands(minima),
+            cells=sketch.cells,
+            bands=self._bands(sketch.minima),
             template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
             head=_hash(self._head, first) if last else 0,
             tail=_hash(self._tail, last) if last else 0,
             system=system,
             depth=sum(turn.role == "user" for turn in query.turns),
             words=len(words),
-            earlier=self._earlier(before),
         )
-
-    def _earlier(self, turns: Sequence[Turn]) -> tuple[int, ...]:
-        if not turns:
-            return ()
-        return self._bands(self._minima(_words(fold(_joined(turns)).text)))[:EARLIER_BANDS]
 
     def _minima(self, words: Sequence[str]) -> bytes:
         """The MinHash values of the words, 32 bits each: those of the bands, then those of the cells; empty
@@ -216,26 +221,24 @@ def _joined(turns: Sequence[Turn]) -> str:
     return bound("\n".join(bound(turn.text) for turn in turns))
 
 
-def _stretches(turns: Sequence[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """The user's last turns, without another's between, and those before the assistant's turn before them.
+def _proper(turns: Sequence[Turn]) -> list[Turn]:
+    """The query proper: the user's last turns, without an assistant's between.
 
     What follows them is left out: the beginning of an answer that the model is to continue, or the calls of
     tools and their results, which belong to the same query. Without any turn of the user, all that is not the
     system's is the query.
     """
-    stretches: list[list[Turn]] = []
-    answered = True
+    proper: list[Turn] = []
+    answered = False
     for turn in turns:
         if turn.role == "user":
             if answered:
-                stretches.append([])
-            stretches[-1].append(turn)
+                proper = []
+            proper.append(turn)
             answered = False
         elif turn.role == "assistant":
             answered = True
-    if not stretches:
-        return [turn for turn in turns if turn.role not in _SYSTEM_ROLES], []
-    return stretches[-1], stretches[-2] if len(stretches) > 1 else []
+    return proper or [turn for turn in turns if turn.role not in _SYSTEM_ROLES]
 
 
 # Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
@@ -265,7 +268,7 @@ _QUOTED = re.compile(
 )
 
 
-def _edges(text: str, words: list[str]) -> tuple[list[str], list[str]]:
+def _edges(text: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The first and the last words of a folded text, with what a program would fill in made equal; all of
     them and none where they would meet.
     """

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from guard.core.fingerprint import (
     BANDS,
     CELL_BITS,
-    EARLIER_BANDS,
     LEXICAL_TABLES,
     Fingerprint,
     Fingerprinter,
@@ -58,7 +57,6 @@ def test_it_has_so_many_numbers_of_such_a_size() -> None:
     fingerprint = of(("system", "Be brief."), chatter(0), ("assistant", "Well."), chatter(1))
     assert len(fingerprint.cells) == LEXICAL_TABLES
     assert len(fingerprint.bands) == BANDS
-    assert len(fingerprint.earlier) == EARLIER_BANDS
     assert all(0 <= cell < 2**CELL_BITS for cell in fingerprint.cells)
     assert all(0 <= each < 2**64 for each in fingerprint.bands)
     hashes = (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system)
@@ -75,7 +73,7 @@ def test_it_is_the_same_in_every_process_and_release() -> None:
         1606918665680514631,
         13135443537306581985,
     )
-    assert (fingerprint.system, fingerprint.earlier[0]) == (3504044809094447956, 10466496576411985468)
+    assert fingerprint.system == 3504044809094447956
 
 
 def test_one_changed_word_of_thirty_leaves_most_cells_and_a_band() -> None:
@@ -251,12 +249,9 @@ def test_the_query_proper_is_what_the_user_said_last(turns: list[str | tuple[str
     assert of(*turns).folded.text == proper
 
 
-def test_a_conversation_goes_on_from_the_query_before() -> None:
+def test_the_turns_of_a_conversation_are_counted() -> None:
     first, answer, second, third = chatter(1), ("assistant", chatter(2)), chatter(3), chatter(4)
     before, after = of(first, answer, second), of(first, answer, second, answer, third)
-    assert after.earlier == before.bands[:EARLIER_BANDS]
-    assert before.earlier == of(first).bands[:EARLIER_BANDS]
-    assert of(first).earlier == ()
     assert (of(first).depth, before.depth, after.depth) == (1, 2, 3)
 
 
@@ -269,7 +264,7 @@ def test_the_words_are_counted() -> None:
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
 def test_a_query_without_words_has_nothing_to_compare(text: str) -> None:
     fingerprint = of(text)
-    assert (fingerprint.cells, fingerprint.bands, fingerprint.earlier) == ((), (), ())
+    assert (fingerprint.cells, fingerprint.bands) == ((), ())
     assert (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system) == (0, 0, 0, 0)
 
 
