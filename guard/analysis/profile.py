@@ -48,6 +48,8 @@ FADE = 1 - 1 / HORIZON
 RING = 16
 SKETCH = 16
 """Bytes of a query's sketch: 128 signs."""
+SETTLED = 64
+"""By then it is known what a holder always says; before, all that it says is new."""
 BUCKETS = 512
 HEARD_MOST = 128
 """When so many queries have been counted, the counts of common pieces are halved."""
@@ -234,7 +236,13 @@ class Profile:
         sums *= FADE
         sums[Sum.QUERIES] += 1
         sums[Sum.CONTINUED] += step.continued
-        if step.nearest is not None and step.nearest_older is not None and step.similar is not None:
+        settled = self.queries >= SETTLED
+        if (
+            settled
+            and step.nearest is not None
+            and step.nearest_older is not None
+            and step.similar is not None
+        ):
             sums[Sum.PLACED] += 1
             sums[Sum.NEARER] += step.nearest - step.nearest_older
             sums[Sum.NEAREST_OLDER] += step.nearest_older

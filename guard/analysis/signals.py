@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LEAST_QUERIES = 50
 """Of fewer queries no distribution is told."""
 
+LEAST_QUERIES_OF_A_WALK = 120
+"""After so many, of which half are compared, the legs of an honest holder have come to rest."""
+
 _Z = 1.96
 
 
@@ -43,7 +46,7 @@ def walk(profile: Profile) -> float | None:
     Evasion: follow-ups about each item (which cost as much again), a narrow field that looks like an app's,
     long prompts for short answers, or other traffic mixed in.
     """
-    if profile.sums[Sum.PLACED] < LEAST_QUERIES * 0.6:
+    if profile.queries < LEAST_QUERIES_OF_A_WALK:
         return None
     return memory_leg(profile) + breadth_leg(profile) + answer_leg(profile) + slot_leg(profile)
 
