@@ -86,15 +86,15 @@ class Intents:
         """The lexicons that come with guard."""
         concepts: dict[str, list[str]] = dict(_terms(_read("common")))
         rules: dict[str, list[Rule]] = defaultdict(list)
-        negatable: set[str] = set()
+        verbs: set[str] = set()
         for intent in Intent:
             grammar = _read(intent)
             concepts |= {f"{intent}.{name}": terms for name, terms in _terms(grammar).items()}
-            negatable |= {f"{intent}.{name}" for name in grammar["negatable"]}
+            verbs |= {f"{intent}.{name}" for name in grammar["verbs"]}
             for each in grammar["rules"]:
                 rule = _rule(intent, each, concepts)
                 rules[rule.anchor].append(rule)
-        return cls(Lexicon.of(concepts, negatable), {anchor: tuple(each) for anchor, each in rules.items()})
+        return cls(Lexicon.of(concepts, verbs), {anchor: tuple(each) for anchor, each in rules.items()})
 
     def scores(self, text: str) -> Mapping[Intent, float]:
         """How strongly a folded text shows each intent, from 0, not at all, over `WEAK` to `STRONG` and 1."""
