@@ -1,1 +1,1 @@
-"""What a query says and what it is after: worked out in the shadow of the backend's latency."""
+"""What runs in the backend's shadow: work that nobody has to wait for."""

@@ -17,7 +17,7 @@ Meaning comes second, and only where it was worth it. The nearest of an intent's
 vectors, was tried for all but `GENERATION` at a threshold that 0.2 % of dolly, gpteacher, huatuo and the seed
 tasks pass: of arena-hard, 5 to 8 % passed it for coercion, grading and extraction, so these go by words only.
 For hazards, a threshold that 0.16 % of arena-hard pass raised the recall on AILuminate's indiscriminate
-weapons (50 prompts that no term was chosen by) from 24 to 42 %.
+weapons (50 prompts that no term was chosen by) from 24 to 40 %.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Embed: TypeAlias = Callable[[Sequence[str]], NDArray[np.float32]]
 
 WEAK = 0.3
-"""What ordinary use scores: a pupil who asks for the working, an essay to be rated."""
+"""About what ordinary use scores: a pupil who asks for the working, an essay to be rated."""
 STRONG = 0.7
 """From here on few honest queries score: see each intent."""
 
@@ -61,16 +61,19 @@ class Intent(StrEnum):
     thoughts behind a given answer, in the user's language, for a debugging session.
 
     The techniques are those that Anthropic (February and September 2026) and Google (GTIG, February 2026)
-    quote. "Think step by step" and "explain your reasoning" stay weak. Evaded by wording that names neither
-    the reasoning nor its place, by languages that the lexicon has not, and by asking for a solution in so
-    much detail that it is the reasoning.
+    quote. "Think step by step" and "explain your reasoning" stay weak. Of the example attacks in unmimic
+    0.1.0, 51 that no term was chosen by, half are strong and three quarters weak at least; of its 44 hard
+    negatives none is weak. Evaded by wording that names neither the reasoning nor its place, by languages
+    that the lexicon has not, and by asking for a solution in so much detail that it is the reasoning.
     """
     GRADING = "grading"
-    """The model is to judge other answers, as a reward model does: rubrics, pairs, scores, reference answers.
+    """The model is to judge other answers, as a reward model does: rubrics, pairs, scores, reference
+    answers.
 
-    Rubric-based grading for reinforcement learning is in Anthropic's account of February 2026. An evaluation
-    suite and a team's own judge ask the same, so this says what a query is and not whose. Evaded by asking
-    for a review in prose, or for a verdict inside a task.
+    Rubric-based grading for reinforcement learning is in Anthropic's account of February 2026. An
+    evaluation suite and a team's own judge ask the same, so this says what a query is and not whose. Of the
+    judges' prompts of openai/evals and alpaca_eval, 28 that no term was chosen by, 24 are strong. Evaded by
+    asking for a review in prose, or for a verdict inside a task.
     """
     HAZARD = "hazard"
     """The query wants to do something in biology, chemistry, nuclear matters or offensive computing.
@@ -85,8 +88,8 @@ class Intent(StrEnum):
     injections, which are in some twenty languages and often harmless to look at, one in eight is strong.
     """
     GENERATION = "generation"
-    """The query makes data to train another model on: instructions with input and output, pairs of questions
-    and answers, cleaned traces, answers reworded past a censor.
+    """The query makes data to train another model on: instructions with input and output, pairs of
+    questions and answers, cleaned traces, answers reworded past a censor.
 
     The Frontier Model Forum's classes of adversarial distillation (2026). A teacher's quiz scores nothing.
     Evaded by asking for one item at a time.
