@@ -133,6 +133,19 @@ class Examples:
 
 
 @dataclass(frozen=True, slots=True)
+class Wants:
+    """What a query is after.
+
+    `scores` say how strongly it shows each intent: 0 not at all, `WEAK`, `STRONG`, less than 1. `families` are
+    the techniques of reasoning coercion that it tries: who looks for what gets through tries many, each a few
+    times; who has found it repeats it.
+    """
+
+    scores: Mapping[Intent, float]
+    families: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Intents:
     """The grammars of all intents. Make it once with `load`; scoring is thread-safe and takes some 40 µs a
     kilobyte.
@@ -166,23 +179,22 @@ class Intents:
         by_anchor = {anchor: tuple(each) for anchor, each in rules.items()}
         return cls(Lexicon.of(concepts, verbs), by_anchor, examples)
 
-    def scores(self, text: str, vector: NDArray[np.float32] | None = None) -> Mapping[Intent, float]:
-        """How strongly a folded text shows each intent: 0 not at all, `WEAK`, `STRONG`, less than 1.
-
-        `vector` is the text's unit vector, from what was given to `load`.
-        """
+    def read(self, text: str, vector: NDArray[np.float32] | None = None) -> Wants:
+        """What a folded text is after; `vector` is its unit vector, from what was given to `load`."""
         found = self._found(text)
+        families = frozenset(found[Intent.REASONING_COERCION]) - {ORDINARY}
         if vector is not None:
             for intent, examples in self._examples.items():
                 found[intent]["meaning"] = examples.score_of(vector)
-        return {intent: _combined(found.get(intent, {})) for intent in Intent}
+        return Wants({intent: _combined(found.get(intent, {})) for intent in Intent}, families)
+
+    def scores(self, text: str, vector: NDArray[np.float32] | None = None) -> Mapping[Intent, float]:
+        """The scores alone."""
+        return self.read(text, vector).scores
 
     def families(self, text: str) -> frozenset[str]:
-        """The techniques of reasoning coercion that a folded text tries.
-
-        Who looks for what gets through tries many, each a few times; who has found it repeats it.
-        """
-        return frozenset(self._found(text)[Intent.REASONING_COERCION]) - {ORDINARY}
+        """The techniques alone."""
+        return self.read(text).families
 
     def _found(self, text: str) -> defaultdict[Intent, dict[str, float]]:
         """The best score of each family of each intent."""
