@@ -136,9 +136,9 @@ class Examples:
 class Wants:
     """What a query is after.
 
-    `scores` say how strongly it shows each intent: 0 not at all, `WEAK`, `STRONG`, less than 1. `families` are
-    the techniques of reasoning coercion that it tries: who looks for what gets through tries many, each a few
-    times; who has found it repeats it.
+    `scores` say how strongly it shows each intent: 0 not at all, `WEAK`, `STRONG`, less than 1. `families`
+    are the techniques of reasoning coercion that it tries: who looks for what gets through tries many, each a
+    few times; who has found it repeats it.
     """
 
     scores: Mapping[Intent, float]

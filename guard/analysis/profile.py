@@ -13,7 +13,7 @@ Four memories are behind the numbers:
   the template of an app falls away by itself, wherever it stands, and what is left is what varies.
 - **words** is a bitmap of hashed words that the holder has used. How many of a query's are new says how fast
   its vocabulary grows (Heaps' law): an app's customers say the same few hundred words, a data set never
-  stops. Where more than half of the bits are set, some are cleared, and the count of new words made up for it.
+  stops. Where more than half of the bits are set, some are cleared, and the count is corrected.
 - **recent** and **older** are sketches of the last `RING` queries, and of as many from longer ago. What a
   conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
   walks through a list it makes no difference. The nearest of several is taken, in any order, so that a few
