@@ -27,7 +27,7 @@ import numpy as np
 
 from guard.analysis.profile import PLACES, Sum
 from guard.analysis.signals import LEAST_QUERIES, STATISTICS
-from guard.core.evidence import GROUP_CAP, Signal
+from guard.core.evidence import SIGNAL_CAP, Signal
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ LEVELS = (3.0, 5.0, 10.0, 13.0, 16.0, 20.0, 23.0, 25.0, 27.0, 30.0)
 """The decibans at which a table has a knot, as far as there are holders enough."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 0.5,
+    Signal.WALK: 0.3,
     Signal.MIXTURE: 0.03,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 0.08,
@@ -74,11 +74,11 @@ class Table:
     per_ten: float
 
     def worth(self, statistic: float) -> float:
-        """What a statistic says, 0 to `GROUP_CAP`."""
+        """What a statistic says, 0 to `SIGNAL_CAP`."""
         if statistic <= self.statistics[0]:
             return 0.0
         beyond = max(0.0, statistic - self.statistics[-1]) / self.per_ten * 10
-        return min(GROUP_CAP, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
+        return min(SIGNAL_CAP, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
 
 
 @dataclass(frozen=True, slots=True)
