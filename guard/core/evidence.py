@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, log2
+from math import floor, log2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def risk(
     """
     groups: dict[Group, float] = {}
     for signal, mark in marks.items():
-        if signal in excused or now_us - mark.since_us < delay_us:
+        if signal in excused or max(0, now_us - mark.since_us) < delay_us:
             continue
         left = min(GROUP_CAP, mark.left(now_us, weights.half_life_us))
         groups[signal.group] = max(groups.get(signal.group, 0.0), left)
@@ -216,19 +216,20 @@ def risk(
 
 
 def ends_us(found: Risk, weights: Weights) -> int:
-    """How long a risk stays in its band if nothing new is seen, in microseconds; never less than one.
+    """When a risk has left its band if nothing new is seen, in microseconds from now; never less than one.
 
     A deny ends then: whoever is denied shows nothing, and evidence fades.
     """
     floors = {Band.ELEVATED: weights.elevated, Band.HIGH: weights.high, Band.CRITICAL: weights.critical}
-    floor = floors.get(found.band)
-    if floor is None:
+    least = floors.get(found.band)
+    if least is None:
         return 1
-    halvings = log2(found.decibans / floor) if found.decibans > floor else 0.0
+    halvings = max(0.0, log2(found.decibans / least))
     if found.band is Band.CRITICAL:
         second = sorted(found.groups.values())[-2]
         halvings = min(halvings, log2(second / SPEAKING))
-    return max(1, ceil(halvings * weights.half_life_us))
+    # At its floor a risk is still in its band, a moment later it is not.
+    return floor(halvings * weights.half_life_us) + 1
 
 
 def _band(total: float, groups: Mapping[Group, float], weights: Weights) -> Band:
