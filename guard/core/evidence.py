@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, log2, log10
+from math import log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -105,9 +105,7 @@ _GROUPS = {
 }
 
 
-_LOOKS = {
-    group: 10 * log10(sum(of is group for of in _GROUPS.values()) or 1) for group in Group
-}
+_LOOKS = {group: 10 * log10(sum(of is group for of in _GROUPS.values()) or 1) for group in Group}
 """How much less a group says than the strongest of its signals, since it is the strongest of several."""
 
 
@@ -218,7 +216,7 @@ def risk(
     """
     groups: dict[Group, float] = {}
     for signal, mark in marks.items():
-        if signal in excused or now_us - mark.since_us < delay_us:
+        if signal in excused or not _speaks(mark, now_us, delay_us):
             continue
         left = mark.left(now_us, weights.half_life_us) - _LOOKS[signal.group]
         if left >= SPEAKING:
@@ -227,20 +225,40 @@ def risk(
     return Risk(total, groups, _band(total, groups, weights))
 
 
-def ends_us(found: Risk, weights: Weights) -> int:
-    """How long a risk stays in its band if nothing new is seen, in microseconds; never less than one.
+def ends_us(
+    marks: Mapping[Signal, Mark],
+    now_us: int,
+    weights: Weights,
+    *,
+    excused: Collection[Signal] = (),
+    delay_us: int = 0,
+) -> int:
+    """When the risk of this moment will have left its band if nothing new is seen, in microseconds from now.
 
-    A deny ends then: whoever is denied shows nothing, and evidence fades.
+    A deny ends then: whoever is denied shows nothing, and evidence fades. Found by halving, since what the
+    groups say does not fade as one; never less than one.
     """
-    floors = {Band.ELEVATED: weights.elevated, Band.HIGH: weights.high, Band.CRITICAL: weights.critical}
-    floor = floors.get(found.band)
-    if floor is None:
+
+    def band(later_us: int) -> Band:
+        # What is still held back by the delay is to stay so: only fading is looked at.
+        faded = {signal: mark for signal, mark in marks.items() if _speaks(mark, now_us, delay_us)}
+        return risk(faded, now_us + later_us, weights, excused=excused).band
+
+    present = band(0)
+    if present is Band.LOW:
         return 1
-    halvings = log2(found.decibans / floor) if found.decibans > floor else 0.0
-    if found.band is Band.CRITICAL:
-        second = sorted(found.groups.values())[-2]
-        halvings = min(halvings, log2(second / SPEAKING))
-    return max(1, ceil(halvings * weights.half_life_us))
+    held, gone = 0, weights.half_life_us
+    while band(gone) is present:
+        held, gone = gone, 2 * gone
+    while gone - held > 1:
+        middle = (held + gone) // 2
+        held, gone = (middle, gone) if band(middle) is present else (held, middle)
+    return gone
+
+
+def _speaks(mark: Mark, now_us: int, delay_us: int) -> bool:
+    """Whether a mark is old enough to be acted on."""
+    return max(0, now_us - mark.since_us) >= delay_us
 
 
 def _band(total: float, groups: Mapping[Group, float], weights: Weights) -> Band:
