@@ -6,19 +6,18 @@ holder shows as much: its p-value, taken from benign reference traffic. Evidence
 Good, 1979, on Turing's units).
 
 **Groups.** Signals that tend to fire together belong to one group, and a group counts once, by the strongest
-of its signals. The strongest of several is strong more often than one by itself, so a group says less than its
-strongest signal by 10·log10 of their number (Bonferroni). What is under `SPEAKING` then is not counted at all:
-every honest holder is a little unusual in something, and that must not add up. Groups rest on different facts
-and do add up, each no more than `GROUP_CAP`: beyond one in a thousand, tables say nothing.
+of its signals. What is under `SPEAKING` is not counted at all: every honest holder is a little unusual in
+something, and that must not add up. Groups rest on different facts and do add up, each no more than
+`GROUP_CAP`: beyond one in a thousand, tables say nothing.
 
 **Decay.** What was seen keeps its weight for a while and loses half of it in each half-life. A signal that is
 seen again counts as the larger of what is left and what is new; it is not added up, since the same holder's
 next query shows largely the same again.
 
     half-life 1 day
-    Monday 09:00   walk 34 dB (content, of 4 signals)                   risk 28: high
-    Monday 10:00   walk still 33, grading 24 dB (intent, of 6)          risk 27 + 16 = 43, two groups: critical
-    Tuesday 10:00  nothing new: 17 and 12, of which content says 11     risk 11: elevated
+    Monday 09:00   walk 28 dB (content)                              risk 28: high
+    Monday 10:00   grading 16 dB (intent), walk still 27             risk 43, two groups: critical
+    Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
 with `SPEAKING` or more: however sure a single one is, it can be wrong in one way.
@@ -28,7 +27,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import log10
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 
 GROUP_CAP = 30.0
 """The most that one group can say, in decibans."""
-
-SIGNAL_CAP = 40.0
-"""The most that one signal can say."""
 
 SPEAKING = 10.0
 """A group with less than this says nothing."""
@@ -103,10 +98,6 @@ _GROUPS = {
     Signal.ROUND_THE_CLOCK: Group.HARVEST,
     Signal.SHIFT: Group.SELF,
 }
-
-
-_LOOKS = {group: 10 * log10(sum(of is group for of in _GROUPS.values()) or 1) for group in Group}
-"""How much less a group says than the strongest of its signals, since it is the strongest of several."""
 
 
 class Band(StrEnum):
@@ -190,7 +181,7 @@ def merge(
     for signal in Signal:
         mark = old.get(signal)
         left = mark.left(now_us, half_life_us) if mark is not None else 0.0
-        new = min(SIGNAL_CAP, fresh.get(signal, 0.0))
+        new = min(GROUP_CAP, fresh.get(signal, 0.0))
         if max(left, new) < FAINTEST:
             continue
         if mark is not None and left > new:
@@ -218,7 +209,7 @@ def risk(
     for signal, mark in marks.items():
         if signal in excused or not _speaks(mark, now_us, delay_us):
             continue
-        left = mark.left(now_us, weights.half_life_us) - _LOOKS[signal.group]
+        left = mark.left(now_us, weights.half_life_us)
         if left >= SPEAKING:
             groups[signal.group] = min(GROUP_CAP, max(groups.get(signal.group, 0.0), left))
     total = sum(groups.values())

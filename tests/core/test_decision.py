@@ -161,5 +161,5 @@ def test_a_ladder_never_lets_through_what_the_limits_refuse(
     before = decide(readings)
     after = climb(before, RISK, rung, mode, ENDS_US)
     assert after.refused or not before.refused
-    bites = mode is Mode.ENFORCE and (rung.deny or rung.challenge)
+    bites = mode is Mode.ENFORCE and (rung.deny or bool(rung.challenge))
     assert after.refused == (before.refused or bites)
