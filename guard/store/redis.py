@@ -591,7 +591,7 @@ def _nothing(charges: Sequence[Charge]) -> tuple[Charge, ...]:
 def _limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
     """Each limit in one argument: the client's cost goes by their number."""
     return [
-        f"{charge.enforced:d} {charge.limit.pending:d} "
+        f"{charge.enforced:d} {charge.limit.pending:d} {round(1000 * charge.left)} "
         f"{min(charge.amount - charge.spare, LARGEST_AMOUNT)} {min(charge.amount, LARGEST_AMOUNT)}"
         f"{_places(charge)}"
         f"{_shape(charge.limit) if charge.limit.zone is None else _dated_shape(charge.limit, now_us)}"
