@@ -141,7 +141,7 @@ def _hides(variety: str) -> bool:
 
 
 _HONEST = f"""\
-Each instance is watched for {BENIGN_WITHIN:,} queries at most. A share is of the instances that *ever* came into
+Each instance is watched for {BENIGN_WITHIN:,} queries. A share is of the instances that *ever* came into
 a band, with the 95 % bounds of Clopper and Pearson. Declared uses are declared, as their owners would.
 "Because of" counts the signals that spoke when the worst band of an instance was reached."""
 
@@ -157,8 +157,8 @@ Whoever sends so many attacks in a hundred queries, with what they hide in, is f
 {WINDOW} queries. 0 is the cover alone, undeclared: what is found there is found wrongly."""
 
 _CAVEATS = """\
-Prompts are real, all else is made up: who asked them, when, with which parameters, and the answers' texts and
-lengths. No open data has many conversations of each of many users: a simulated person is a mixture of persons.
+Prompts are real, all else is made up: who asked them, when, with which parameters, and what was answered.
+No open data has many conversations of each of many users, so a simulated person is a mixture of persons.
 Times are simulated, so what rests on them (no_ramp, round_the_clock, how fast evidence fades) is an example.
 The reference was made on other sources, except that these have a share on both sides, which flatters:"""
 

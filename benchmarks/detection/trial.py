@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.actors import actors
+from benchmarks.detection.side_by_side import in_order
 from benchmarks.detection.sources import Side, load
 from benchmarks.detection.watch import DEFAULTS, Eyes, default_budget, watch
 from guard.analysis.reference import Reference
@@ -122,8 +122,7 @@ def hear(
     folder: Path, side: Side, seed: int, cases: Sequence[Case], *, reference: Path | None, processes: int
 ) -> Iterator[Trial]:
     """All cases, in their order, by several processes."""
-    with get_context("spawn").Pool(processes, _open, (folder, side, seed, reference)) as pool:
-        yield from pool.imap(_hear, cases)
+    return in_order(_hear, cases, _open, (folder, side, seed, reference), processes)
 
 
 def _open(folder: Path, side: Side, seed: int, reference: Path | None) -> None:
