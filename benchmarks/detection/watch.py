@@ -65,8 +65,9 @@ class Eyes:
     def __init__(self, secret: bytes = SECRET) -> None:
         self._embedder = Embedder.load()
         self._cells = SemanticCells(secret)
-        self._fingerprinter = Fingerprinter(secret)
-        self._looker = Looker(self._embedder, self._cells, Intents.load(), secret)
+        self._looker = Looker(
+            Fingerprinter(secret), self._embedder, self._cells, Intents.load(self._embedder.embed), secret
+        )
 
     def look(self, line: Line) -> Look:
         """Read a line of the log, and look at its query."""
@@ -74,7 +75,7 @@ class Eyes:
         if dialect is None:
             raise ValueError(f"no queries are read at {line.path}")
         query = DIALECTS[dialect].read(line.body, line.path)
-        sight = self._looker.look(query, self._fingerprinter.fingerprint(query))
+        sight = self._looker.look(query)
         usage = line.response["usage"]
         return Look(
             query,
