@@ -251,24 +251,23 @@ class Replay:
         policy = _with_uses(rules.policy, declared)
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
-        analyst = None
-        if rules.reference is not None:
-            analyst = Analyst(
-                keys.secret("analysis"),
-                rules.reference,
-                self._store,
-                Inline(),
-                half_life_us=self._half_life_us,
-            )
         self._engine = Engine(
             policy,
             self._store,
             keys,
             (self._hear,),
             reservation_seconds=settings.store.reservation_seconds,
-            analyst=analyst,
             clock=self._clock,
         )
+        if rules.reference is not None:
+            self._engine.analyst = Analyst(
+                keys.secret("analysis"),
+                self._engine.fingerprinter,
+                rules.reference,
+                self._store,
+                Inline(),
+                half_life_us=self._half_life_us,
+            )
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
         """What comes of each line; raises what the lines raise, and `StoreError`."""
