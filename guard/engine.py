@@ -7,7 +7,6 @@ import logging
 import math
 import random
 import secrets
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,10 +17,8 @@ from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
-from guard.core.evidence import NO_RISK, Risk, ends_us, risk
 from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
-from guard.core.ladder import GROUND, Rung
 from guard.core.modes import Mode, mildest
 from guard.core.novelty import UNIT, Ground
 from guard.core.policy import Caller, OnStoreError, Policy, settle
@@ -34,6 +31,7 @@ from guard.store.debts import Debts
 from guard.store.local import LocalLimiter
 from guard.store.operator import Control
 from guard.store.redis import TERMS_SECONDS
+from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
 from guard.telemetry import Event, log_event, tell
 
 if TYPE_CHECKING:
@@ -161,15 +159,6 @@ class Admission:
         return self.decision.refused
 
 
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """A risk, what is done about it, and when it will have fallen below its band."""
-
-    risk: Risk = NO_RISK
-    rung: Rung = GROUND
-    ends_us: int = 1
-
-
 @dataclass(slots=True)
 class Running:
     """An admitted request, and when its reservation was last renewed."""
@@ -215,7 +204,7 @@ class Engine:
         kept_seconds = KEPT_SECONDS - TERMS_SECONDS if keys.together else KEPT_SECONDS
         self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
-        self._marks: OrderedDict[Holder, Mapping[Signal, Mark]] = OrderedDict()
+        self._suspicions = Suspicions()
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -276,7 +265,7 @@ class Engine:
             return admission
         if self.analyst is not None and query is not None and sketch is not None:
             # Not before it is admitted: what is refused is to cost little.
-            sampled = _chance(request_id, "sample") < self.policy.detection.sample
+            sampled = chance(request_id, "sample") < self.policy.detection.sample
             looking = self.analyst.look(query, sketch) if sampled else None
             admission = replace(admission, looking=looking)
         self._running[request_id] = Running(admission, self._clock.seconds())
@@ -398,18 +387,17 @@ class Engine:
         """How far evidence bites for this caller."""
         return mildest(caller.mode, self.policy.detection.rollout.mode_at(caller.place))
 
-    def _rung(self, admission: Admission, marks: Mapping[Signal, Mark], tier: Tier, caller: Caller) -> Climb:
-        """What is to be done about the evidence against a request's suspect."""
-        if admission.suspect is None:
-            return Climb()
-        weights, ladder = self.policy.detection.weights, tier.ladder
-        excused, now_us = admission.suspect.excused, caller.now_us
-        # Each holder has a lag of its own, by its place among all.
-        delay_us = int(ladder.delay_us * self._keys.place(admission.suspect.holder) / 100)
-        biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
-        rung = ladder.rung(biting.band, _chance(admission.request_id, "ladder"))
-        ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1
-        return Climb(risk(marks, now_us, weights, excused=excused), rung, ends)
+    def _climb(self, asked: Admission, tier: Tier, caller: Caller, marks: Mapping[Signal, Mark]) -> Climb:
+        """What is to be done about this evidence against a request's suspect."""
+        return climb_of(
+            asked.suspect,
+            marks,
+            self.policy.detection.weights,
+            tier.ladder,
+            request_id=asked.request_id,
+            place=0.0 if asked.suspect is None else self._keys.place(asked.suspect.holder),
+            now_us=caller.now_us,
+        )
 
     async def _finish(
         self,
@@ -468,12 +456,11 @@ class Engine:
     async def _ask(self, blank: Admission, caller: Caller, tier: Tier) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity, mode = blank.identity, caller.mode
+        detection, climbing = self._detection_mode(caller), partial(self._climb, blank, tier, caller)
+        heard = climbing(self._suspicions.against(blank.suspect))
+        throttle = heard.rung.throttle if detection is Mode.ENFORCE else 1.0
+        charges = self.policy.reserve(identity, blank.demand, caller, throttle)
         suspect = blank.suspect.holder if blank.suspect is not None else None
-        before = self._rung(blank, self._marks.get(suspect, {}) if suspect else {}, tier, caller)
-        enforced = self._detection_mode(caller) is Mode.ENFORCE
-        charges = self.policy.reserve(
-            identity, blank.demand, caller, before.rung.throttle if enforced else 1.0
-        )
         unreported = self._refusals.unreported(identity.principal)
         try:
             with self._breaker.call():
@@ -487,7 +474,7 @@ class Engine:
         except StoreError as error:
             self._complain(error)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
-            decision = climb(decision, before.risk, before.rung, self._detection_mode(caller), before.ends_us)
+            decision = climb(decision, heard.risk, heard.rung, detection, heard.ends_us)
             if decision.refused and error.kind not in _NEVER_ASKED:
                 # The store may have charged and only answered too late.
                 self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
@@ -502,14 +489,13 @@ class Engine:
         block = verdict.block
         self._note_block(identity.principal, block)
         if block is None:
-            now = self._rung(blank, verdict.marks, tier, caller)
+            told = climbing(verdict.marks)
             decision = decide(verdict.readings, mode)
-            decision = climb(decision, now.risk, now.rung, self._detection_mode(caller), now.ends_us)
+            decision = climb(decision, told.risk, told.rung, detection, told.ends_us)
         else:
             # An order for one holder bites also where the limits of its tier are only tried out.
             decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
-        if suspect is not None:
-            self._note_marks(suspect, verdict.marks)
+        self._suspicions.hear(blank.suspect, verdict.marks)
         if decision.refused:
             self._refusals.remember(decision, identity.holders, self._clock.seconds())
             if verdict.charged:
@@ -517,24 +503,15 @@ class Engine:
                 work = partial(self._store.release, blank.request_id, identity, verdict.charged)
                 self._spawn(self._insist(work))
                 verdict = replace(verdict, charged=())
+        slowed = decision.action is Action.SLOW and decision.mode is Mode.ENFORCE
         return replace(
             blank,
             decision=decision,
             charges=verdict.charged,
             expired=verdict.expired,
             marks=verdict.marks,
-            wait_seconds=_wait_seconds(decision, blank.request_id),
+            wait_seconds=wait_seconds(decision.rung, blank.request_id) if slowed else 0.0,
         )
-
-    def _note_marks(self, suspect: Holder, marks: Mapping[Signal, Mark]) -> None:
-        """Remember what speaks against a holder, for its next request."""
-        if not marks:
-            self._marks.pop(suspect, None)
-            return
-        self._marks[suspect] = marks
-        self._marks.move_to_end(suspect)
-        if len(self._marks) > MOST_BLOCKS:
-            self._marks.popitem(last=False)
 
     def _alone(
         self, on_store_error: OnStoreError, blank: Admission, charges: Sequence[Charge], mode: Mode
@@ -678,18 +655,6 @@ class Engine:
             novelty=None if novelty is None else novelty / UNIT,
         )
         tell(self._hooks, event)
-
-
-def _chance(request_id: str, purpose: str) -> float:
-    """An even draw from [0, 1) for one request, the same in every replay."""
-    return zlib.crc32(f"{purpose}\0{request_id}".encode()) / (1 << 32)
-
-
-def _wait_seconds(decision: Decision, request_id: str) -> float:
-    """How long the ladder has a request wait: between a half and all of what its rung says."""
-    if decision.action is not Action.SLOW or decision.mode is not Mode.ENFORCE:
-        return 0.0
-    return decision.rung.slow_seconds * (0.5 + _chance(request_id, "slow") / 2)
 
 
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)

@@ -134,6 +134,8 @@ class Policy:
 
     def suspect(self, identity: Identity, now_us: int) -> Suspect:
         """Whom the evidence of this request is about: the principal, or one end user of a router's."""
+        if not self.detection.uses:
+            return Suspect(identity.principal)
         declared = [
             self.detection.uses[holder]
             for holder in identity.holders

@@ -1,0 +1,97 @@
+"""What is known against whom, and what is to be done about it for one request.
+
+The evidence against a holder comes with every admission. What came last is remembered, since its limits have
+to be cut before the next request is held against them, and since the store may fail.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.core.evidence import NO_RISK, Risk, ends_us, risk
+from guard.core.ladder import GROUND, Rung
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.detection import Suspect
+    from guard.core.evidence import Mark, Signal, Weights
+    from guard.core.identity import Holder
+    from guard.core.ladder import Ladder
+
+REMEMBERED = 10_000
+"""Of so many holders it is remembered, the latest."""
+
+NO_MARKS: Mapping[Signal, Mark] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """A risk, what is done about it, and when it will have fallen below its band (µs from now)."""
+
+    risk: Risk = NO_RISK
+    rung: Rung = GROUND
+    ends_us: int = 1
+
+
+NO_CLIMB = Climb()
+"""Nobody is suspected of anything."""
+
+
+class Suspicions:
+    """Remembers the evidence against holders, for one process."""
+
+    def __init__(self) -> None:
+        self._marks: OrderedDict[Holder, Mapping[Signal, Mark]] = OrderedDict()
+
+    def against(self, suspect: Suspect | None) -> Mapping[Signal, Mark]:
+        """What was heard last."""
+        return NO_MARKS if suspect is None else self._marks.get(suspect.holder, NO_MARKS)
+
+    def hear(self, suspect: Suspect | None, marks: Mapping[Signal, Mark]) -> None:
+        """Remember what speaks against a holder."""
+        if suspect is None:
+            return
+        if not marks:
+            self._marks.pop(suspect.holder, None)
+            return
+        self._marks[suspect.holder] = marks
+        self._marks.move_to_end(suspect.holder)
+        if len(self._marks) > REMEMBERED:
+            self._marks.popitem(last=False)
+
+
+def climb_of(
+    suspect: Suspect | None,
+    marks: Mapping[Signal, Mark],
+    weights: Weights,
+    ladder: Ladder,
+    *,
+    request_id: str,
+    place: float,
+    now_us: int,
+) -> Climb:
+    """What is to be done about the evidence against a request's suspect, at this moment.
+
+    The ladder's delay is for each suspect a share of its own, by its `place` among all (0 to 100).
+    """
+    if suspect is None or not marks:
+        return NO_CLIMB
+    delay_us, excused = int(ladder.delay_us * place / 100), suspect.excused
+    biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
+    rung = ladder.rung(biting.band, chance(request_id, "ladder"))
+    ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1
+    return Climb(risk(marks, now_us, weights, excused=excused), rung, ends)
+
+
+def wait_seconds(rung: Rung, request_id: str) -> float:
+    """How long a request waits on this rung: between a half and all of what it says."""
+    return rung.slow_seconds * (0.5 + chance(request_id, "slow") / 2)
+
+
+def chance(request_id: str, purpose: str) -> float:
+    """An even draw from [0, 1) for one request, the same in every replay."""
+    return zlib.crc32(f"{purpose}\0{request_id}".encode()) / (1 << 32)
