@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import guard.cli
 from guard import ConfigError, load
-from guard.config import Settings
+from guard.config import LadderSettings, Settings
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, Unit, Window
 from guard.core.modes import Mode, Rollout
@@ -525,6 +525,7 @@ class TestStarterFile:
         assert [limit.name for limit in policy.tiers["default"].limits] == [
             "requests",
             "tokens",
+            "diversity",
             "network-requests",
         ]
 
@@ -540,6 +541,12 @@ class TestStarterFile:
             ("body", {"max_bytes", "timeout_seconds", "max_buffered_bytes"}),
             ("backend", {"connect_timeout_seconds", "read_timeout_seconds"}),
             ("models", {"default_max_output_tokens"}),
+            (
+                "detection",
+                {"mode", "enforce_percent", "sample_percent", "half_life_hours", "max_waiting"}
+                | {"elevated", "high", "critical"},
+            ),
+            ("ladder", {"request_percent", "delay_seconds"}),
         ],
     )
     def test_what_it_says_is_the_default_is(self, section: str, names: set[str]) -> None:
@@ -552,11 +559,16 @@ class TestStarterFile:
     def test_its_routes_and_limits_are_among_the_defaults(self, tmp_path: Path) -> None:
         starter, default = load(self.FILE), load()
         assert set(starter.routes) <= set(default.routes)
-        assert starter.tiers["default"].limits[:2] == default.tiers["default"].limits
+        assert starter.tiers["default"].limits[:3] == default.tiers["default"].limits
+
+    def test_the_ladder_that_it_suggests_is_the_default(self) -> None:
+        suggested = self.suggested("ladder")
+        assert LadderSettings.model_validate(suggested) == Settings().ladder
+        assert {"elevated", "high", "critical"} <= set(suggested)
 
     def test_every_setting_is_in_it(self) -> None:
         text = self.FILE.read_text("utf-8")
-        for section in ("store", "identity", "body", "backend", "models"):
+        for section in ("store", "identity", "body", "backend", "models", "detection", "ladder"):
             for name in type(getattr(Settings(), section)).model_fields:
                 assert re.search(rf"^(# )?(\[identity\.)?{name}( =|\])", text, re.MULTILINE), (
                     f"{section}.{name}"

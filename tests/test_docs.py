@@ -20,6 +20,8 @@ from typer.main import get_command
 from guard import Settings, load
 from guard.cli.app import app as cli
 from guard.config import default_routes
+from guard.core.evidence import Band
+from guard.core.uses import Use
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -164,15 +166,18 @@ def test_the_routes_of_the_starter_file_are_the_default_routes(tmp_path: Path) -
 
 def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
     tables = STARTER.replace("# [[", "[[").replace("# [units", "[units").replace("# [dialects", "[dialects")
+    tables = tables.replace("# [tiers.pro.ladder]", "[tiers.pro.ladder]")
     shown = re.split(r"\n(?=\[)", tables)
-    kinds = ("[[limits]]", "[[overrides]]", "[units.", "[dialects.")
+    kinds = ("[[limits]]", "[[overrides]]", "[[uses]]", "[units.", "[dialects.", "[tiers.pro.ladder]")
     examples = [
         re.sub(r"^# (?=\w+ = )", "", table, flags=re.MULTILINE) for table in shown if table.startswith(kinds)
     ]
     examples = [re.sub(r"^(model_name|burst) = .*", "", each, flags=re.MULTILINE) for each in examples]
-    assert len(examples) == 6
+    assert len(examples) == 8
     priced = STARTER.replace("# prices = ", "prices = ")
     (tmp_path / "guard.toml").write_text(priced + "\n".join(examples))
     settings = load(tmp_path / "guard.toml", environment=False)
     assert [limit.name for limit in settings.limits] == ["org-budget", "at-once-big"]
     assert settings.units["pages"].default == 1
+    assert settings.policy().tiers["pro"].ladder.rungs[Band.CRITICAL].challenge
+    assert [each.use for each in settings.uses] == [Use.EVALUATION]
