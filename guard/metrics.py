@@ -7,8 +7,8 @@ however many identities, paths and models clients think of. Nothing but counters
 where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describes it.
 
     guard_decisions_total{tier, mode, action, reason}     every request, by what was decided
-    guard_bands_total{tier, band}                         every request, by the risk of whom it speaks for: `low`,
-                                                          `elevated`, `high` or `critical`
+    guard_bands_total{tier, band}                         every request, by the risk of its identity, or of
+                                                          the end user of a router
     guard_refusals_total{tier, reason, body}              those that were refused: before (`unread`) or after
                                                           (`read`) their body was read
     guard_store_errors_total{kind}                        the store could not decide
