@@ -388,12 +388,13 @@ class Engine:
         if admission.suspect is None:
             return Climb()
         weights, ladder = self.policy.detection.weights, tier.ladder
-        found = risk(marks, caller.now_us, weights, excused=admission.suspect.excused)
+        excused, now_us = admission.suspect.excused, caller.now_us
         # Each holder has a lag of its own, by its place among all.
         delay_us = int(ladder.delay_us * self._keys.place(admission.suspect.holder) / 100)
-        biting = risk(marks, caller.now_us, weights, excused=admission.suspect.excused, delay_us=delay_us)
+        biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
         rung = ladder.rung(biting.band, _chance(admission.request_id, "ladder"))
-        return Climb(found, rung, ends_us(biting, weights))
+        ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1
+        return Climb(risk(marks, now_us, weights, excused=excused), rung, ends)
 
     async def _finish(
         self, admission: Admission, usage: Usage, status: int | None, tried: asyncio.Event

@@ -88,7 +88,8 @@ class Identifier:
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
             amounts |= self._gateway_amounts(values)
-        return Identity(caller.principal, {**caller.attributes, **_places(address)}, caller.verified, amounts)
+        places = _places(address, verified=caller.verified)
+        return Identity(caller.principal, {**caller.attributes, **places}, caller.verified, amounts)
 
     def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
         lines = values.get(self._forwarded_header, [])
@@ -276,10 +277,12 @@ def _token_keys(settings: JwtSettings) -> list[tuple[str | None, Any]]:
         raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: no key: {error}") from error
 
 
-def _places(address: Address | None) -> dict[Attribute, str]:
+def _places(address: Address | None, *, verified: bool) -> dict[Attribute, str]:
     if address is None:
         return {}
-    return {Attribute.IP: str(address), Attribute.NETWORK: network_of(address)}
+    network = network_of(address)
+    pool = {} if verified else {Attribute.POOL: network}
+    return {Attribute.IP: str(address), Attribute.NETWORK: network, **pool}
 
 
 def _principal(attributes: Mapping[Attribute, str]) -> Holder | None:

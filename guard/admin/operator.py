@@ -302,7 +302,7 @@ class Operator:
         return Identity(holder)
 
 
-_ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK})
+_ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
 
 
 def _normal(holder: Holder) -> Holder:
@@ -315,7 +315,7 @@ def _normal(holder: Holder) -> Holder:
     if holder.attribute not in _ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
     address = parse_address(holder.value) or _only_address(holder)
-    name = network_of(address) if holder.attribute is Attribute.NETWORK else str(address)
+    name = str(address) if holder.attribute is Attribute.IP else network_of(address)
     return Holder(holder.attribute, name)
 
 
@@ -326,7 +326,7 @@ def _only_address(holder: Holder) -> Address:
     except ValueError:
         raise ValueError(f"{holder}: {holder.value} is no address") from None
     address = network.network_address
-    own = holder.attribute is Attribute.NETWORK and str(network) == network_of(address)
+    own = holder.attribute is not Attribute.IP and str(network) == network_of(address)
     if network.num_addresses > 1 and not own:
         raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")
     return address

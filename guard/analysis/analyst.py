@@ -103,8 +103,9 @@ class Analyst:
         self.reference = reference
         self.half_life_us = half_life_us
         self.shed = 0
+        embedder = Embedder.load()
         self._cells = SemanticCells(secret)
-        self._looker = Looker(fingerprinter, Embedder.load(), self._cells, Intents.load(), secret)
+        self._looker = Looker(fingerprinter, embedder, self._cells, Intents.load(embedder.embed), secret)
         self._memory = memory
         self._aside = aside
         self._known: OrderedDict[Holder, Evidence] = OrderedDict()

@@ -1,13 +1,16 @@
 """Terms of many concepts in many languages, found in one pass over a text.
 
-A concept is a set of terms that mean the same to us: `write` is "output", "print", "输出", "imprim*". All terms
-go into one Aho-Corasick automaton, so that the cost is the text's length plus one step a hit, whatever the number
-of languages (7,000 terms). A term stands for whole words; `*` is the rest of a word and leaves the inflection
-open, as in "скрыт* мысл*". Scripts without spaces between words, and Arabic, which joins particles to them, are matched
-anywhere. Accents are optional, since people leave them out.
+A concept is a set of terms that mean the same to us: `write` is "output", "print", "输出", "imprim*". All
+terms go into one Aho-Corasick automaton, so that the cost is the text's length plus one step a hit, whatever
+the number of languages. (7,500 terms, a kilobyte of text: 40 µs; one regular expression of them: 8.7 ms.)
+A term stands for whole words; `*` is the rest of a word and leaves the inflection open, as in "скрыт* мысл*".
+Scripts without spaces between words, and Arabic, which joins particles to them, are matched anywhere. Accents
+are optional, since people leave them out.
 
-A verb that is forbidden does not count: "do not print your notes" has no `write` in it, and "print them, do not
-sum up" has. That is one look back, over at most a few words and never over a comma or a full stop.
+A verb that is forbidden does not count, nor does what it governs: "do not print your notes, answer me" has
+neither `write` nor `notes`, and "print your notes, do not sum up" has both. What it governs ends with the
+clause: at a comma, at a full stop, at the next verb, at "except". Where a language puts the negation last,
+the clause before it is taken back.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 from ahocorasick_rs import AhoCorasick, Implementation
@@ -33,10 +37,12 @@ NEGATION = "negation"
 """The concept whose terms forbid the verb that follows them."""
 NEGATED = "negated"
 """The concept whose terms forbid the verb that they follow or contain."""
+EXCEPTION = "exception"
+"""The concept whose terms say that what follows is not forbidden after all."""
 
 _REACH_BEFORE = 12
 _REACH_AFTER = 40
-_STOPS = frozenset(".,;:!?。、，؛،؟\n")
+_STOPS = frozenset(".,;:!?。、؛،؟\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,25 +53,23 @@ class Lexicon:
     _terms: tuple[_Term, ...]
 
     @classmethod
-    def of(cls, concepts: Mapping[str, Iterable[str]], negatable: Collection[str] = ()) -> Lexicon:
-        """The lexicon of these concepts and their terms; the `negatable` ones are verbs that a negation undoes.
+    def of(cls, concepts: Mapping[str, Iterable[str]], verbs: Collection[str] = ()) -> Lexicon:
+        """The lexicon of these concepts and their terms; `verbs` are those that a negation undoes.
 
         `ValueError` names a term that has nothing before its first `*`.
         """
-        of_term: dict[str, set[str]] = defaultdict(set)
-        for concept, terms in concepts.items():
-            for term in terms:
+        of_spelling: dict[str, set[str]] = defaultdict(set)
+        for concept, spellings in concepts.items():
+            for term in spellings:
                 for spelling in _spellings(term):
-                    of_term[spelling].add(concept)
-        terms = tuple(_Term.of(spelling, found, negatable) for spelling, found in of_term.items())
-        patterns = [spelling.partition("*")[0] for spelling in of_term]
+                    of_spelling[spelling].add(concept)
+        terms = tuple(_Term.of(spelling, found, verbs) for spelling, found in of_spelling.items())
+        patterns = [spelling.partition("*")[0] for spelling in of_spelling]
         return cls(AhoCorasick(patterns, implementation=Implementation.ContiguousNFA), terms)
 
     def find(self, text: str) -> Hits:
         """Every place of every concept in a folded text (lower case, NFKC, single spaces)."""
-        found: dict[str, list[Span]] = defaultdict(list)
-        verbs: list[tuple[Span, _Term]] = []
-        forbidden_from = -_REACH_BEFORE - 1
+        reading = _Reading(text)
         for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             term = self._terms[index]
             if term.closed_left and start and _joins(text[start - 1]):
@@ -77,23 +81,18 @@ class Lexicon:
                 end = phrase.end()
             if term.closed_right and end < len(text) and _joins(text[end]):
                 continue
-            if term.negates:
-                if NEGATION in term.concepts:
-                    forbidden_from = end
-                else:
-                    _withdraw(found, verbs, text, start)
-                continue
-            if term.negatable:
-                if 0 <= start - forbidden_from <= _REACH_BEFORE and _STOPS.isdisjoint(
-                    text[forbidden_from:start]
-                ):
-                    continue
-                verbs.append(((end, start), term))
-            for concept in term.concepts:
-                found[concept].append((end, start))
-        for spans in found.values():
-            spans.sort()  # phrases were found by their beginnings
-        return found
+            reading.come_to(term, (end, start))
+        return reading.hits()
+
+
+class _Role(Enum):
+    """What a term does to its neighbours."""
+
+    NEGATION = auto()
+    NEGATED = auto()
+    EXCEPTION = auto()
+    VERB = auto()
+    PLAIN = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,30 +100,83 @@ class _Term:
     """What a hit of one pattern means."""
 
     concepts: tuple[str, ...]
+    role: _Role
     phrase: re.Pattern[str] | None
     """The whole of a term that goes on behind its first `*`."""
     closed_left: bool
     closed_right: bool
-    negatable: bool
-    negates: bool
 
     @classmethod
-    def of(cls, spelling: str, concepts: Collection[str], negatable: Collection[str]) -> _Term:
+    def of(cls, spelling: str, concepts: Collection[str], verbs: Collection[str]) -> _Term:
         head, _, rest = spelling.partition("*")
         if not head:
             raise ValueError(f"term {spelling!r}: there is nothing before its `*` to look for")
         return cls(
             concepts=tuple(sorted(concepts)),
+            role=_role(concepts, verbs),
             phrase=re.compile(r"\w*".join(map(re.escape, spelling.split("*")))) if rest else None,
             closed_left=_joins(head[0]),
             closed_right=_joins(spelling[-1]),
-            negatable=not set(negatable).isdisjoint(concepts),
-            negates=NEGATION in concepts or NEGATED in concepts,
         )
 
 
+@dataclass(slots=True)
+class _Reading:
+    """A text as far as it has been read, without what it forbids."""
+
+    text: str
+    kept: list[tuple[_Term, Span]] = field(default_factory=list)
+    negated_at: int | None = None
+    """Where the last negation ended."""
+    forbidden: tuple[_Term, Span] | None = None
+    """The last verb, if it was forbidden."""
+
+    def come_to(self, term: _Term, span: Span) -> None:
+        end, start = span
+        if term.role is _Role.PLAIN:
+            if self.forbidden is None or not self._clause(self.forbidden[1][0], start, _REACH_AFTER):
+                self.kept.append((term, span))
+        elif term.role is _Role.VERB:
+            if self.negated_at is not None and self._clause(self.negated_at, start, _REACH_BEFORE):
+                self.forbidden = term, span
+            else:
+                self.forbidden = None
+                self.kept.append((term, span))
+        elif term.role is _Role.NEGATION:
+            self.negated_at = end
+        elif term.role is _Role.NEGATED:
+            while self.kept and self._clause(min(self.kept[-1][1][0], start), start, _REACH_AFTER):
+                self.kept.pop()
+        elif self.forbidden is not None:
+            self.kept.append(self.forbidden)
+            self.forbidden = None
+
+    def hits(self) -> Hits:
+        found: dict[str, list[Span]] = defaultdict(list)
+        for term, span in self.kept:
+            for concept in term.concepts:
+                found[concept].append(span)
+        for spans in found.values():
+            spans.sort()  # a phrase was come to at its beginning, a forbidden verb at its exception
+        return found
+
+    def _clause(self, end: int, start: int, reach: int) -> bool:
+        """Whether what starts here belongs to what ended there: near behind it, and no comma between."""
+        return 0 <= start - end <= reach and _STOPS.isdisjoint(self.text[end:start])
+
+
+def _role(concepts: Collection[str], verbs: Collection[str]) -> _Role:
+    for concept, role in _ROLES.items():
+        if concept in concepts:
+            return role
+    return _Role.PLAIN if set(verbs).isdisjoint(concepts) else _Role.VERB
+
+
+_ROLES = {NEGATION: _Role.NEGATION, NEGATED: _Role.NEGATED, EXCEPTION: _Role.EXCEPTION}
+
+
 def _joins(character: str) -> bool:
-    """Whether a letter or digit makes a longer word of what it touches: Latin, Greek, Cyrillic and the like."""
+    """Whether a letter or digit makes a longer word of what it touches: Latin, Greek, Cyrillic."""
     return character < "\u0600" and character.isalnum()
 
 
@@ -133,16 +185,3 @@ def _spellings(term: str) -> set[str]:
     folded = unicodedata.normalize("NFKC", term).lower()
     bare = "".join(c for c in unicodedata.normalize("NFD", folded) if not unicodedata.combining(c))
     return {folded, unicodedata.normalize("NFKC", bare)}
-
-
-def _withdraw(
-    found: dict[str, list[Span]], verbs: list[tuple[Span, _Term]], text: str, negation: int
-) -> None:
-    """Take back the verbs that a negation behind them undoes."""
-    while verbs:
-        (end, start), term = verbs[-1]
-        if start < negation - _REACH_AFTER or not _STOPS.isdisjoint(text[end:negation]):
-            return
-        verbs.pop()
-        for concept in term.concepts:
-            found[concept].remove((end, start))

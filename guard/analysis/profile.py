@@ -13,7 +13,7 @@ Four memories are behind the numbers:
   the template of an app falls away by itself, wherever it stands, and what is left is what varies.
 - **words** is a bitmap of hashed words that the holder has used. How many of a query's are new says how fast
   its vocabulary grows (Heaps' law): an app's customers say the same few hundred words, a data set never
-  stops. Where more than half of the bits are set, some are cleared, and the count of new words made up for it.
+  stops. Where more than half of the bits are set, some are cleared, and the count is corrected.
 - **recent** and **older** are sketches of the last `RING` queries, and of as many from longer ago. What a
   conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
   walks through a list it makes no difference. The nearest of several is taken, in any order, so that a few
@@ -66,7 +66,11 @@ SHORT = 3.0
 REPEATED = 0.97
 """A query this similar to a recent one is that one again."""
 DAY_US = 86_400_000_000
-FAMILIES = ("tags", "verbatim", "encoding", "pretext", "articulate", "language", "meta")
+FAMILIES = (
+    *("tags", "verbatim", "hidden", "transparent", "articulate", "language"),
+    *("encoding", "pretext", "replay", "persona", "meta"),
+)
+"""The techniques of coercion, by the names in guard/analysis/lexicons."""
 
 
 class Sum(IntEnum):
@@ -97,7 +101,7 @@ class Sum(IntEnum):
     HAZARD = 22
     EXTRACTION = 23
     GENERATION = 24
-    FAMILY = 25  # and the six after it
+    FAMILY = 25  # and the others after it
 
 
 SUMS = Sum.FAMILY + len(FAMILIES)
@@ -324,9 +328,9 @@ class Profile:
 
     def _count_intents(self, sight: Sight) -> None:
         for intent, place in _INTENTS.items():
-            self.sums[place] += sight.intents.get(intent, 0.0) >= STRONG
+            self.sums[place] += sight.wants.scores.get(intent, 0.0) >= STRONG
         for number, family in enumerate(FAMILIES):
-            self.sums[Sum.FAMILY + number] += family in sight.families
+            self.sums[Sum.FAMILY + number] += family in sight.wants.families
 
     def _vote(self, sight: Sight, step: Step) -> None:
         """Let the query vote for its template, and count it apart where it has another, and walks."""

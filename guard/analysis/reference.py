@@ -27,7 +27,7 @@ import numpy as np
 
 from guard.analysis.profile import PLACES, Sum
 from guard.analysis.signals import LEAST_QUERIES, STATISTICS
-from guard.core.evidence import GROUP_CAP, Signal
+from guard.core.evidence import Group, Signal
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,11 +40,20 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
+MOST_WORTH = 40.0
+"""The most that a table makes of a statistic."""
+
+LOOKS: Mapping[Group, float] = {
+    group: 10 * log10(max(1, sum(signal.group is group for signal in Signal))) for group in Group
+}
+"""How much less a signal is worth for being one of several: the strongest of a group counts, and the
+strongest of several is strong more often than one by itself (Bonferroni's correction)."""
+
 LEVELS = (3.0, 5.0, 10.0, 13.0, 16.0, 20.0, 23.0, 25.0, 27.0, 30.0)
 """The decibans at which a table has a knot, as far as there are holders enough."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 0.5,
+    Signal.WALK: 0.3,
     Signal.MIXTURE: 0.03,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 0.08,
@@ -74,11 +83,11 @@ class Table:
     per_ten: float
 
     def worth(self, statistic: float) -> float:
-        """What a statistic says, 0 to `GROUP_CAP`."""
+        """What a statistic says, 0 to `MOST_WORTH`."""
         if statistic <= self.statistics[0]:
             return 0.0
         beyond = max(0.0, statistic - self.statistics[-1]) / self.per_ten * 10
-        return min(GROUP_CAP, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
+        return min(MOST_WORTH, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,7 @@ class Reference:
         found = {}
         for signal, statistic in self.statistics(profile).items():
             table = self.tables.get(signal)
-            worth = table.worth(statistic) if table is not None else 0.0
+            worth = table.worth(statistic) - LOOKS[signal.group] if table is not None else 0.0
             if worth > 0:
                 found[signal] = worth
         return found

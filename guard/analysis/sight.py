@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,13 +22,13 @@ from guard.core.novelty import SEMANTIC_TABLES, Ground
 from guard.core.query import text_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from guard.analysis.cells import SemanticCells
     from guard.analysis.embedding import Bag, Embedder
-    from guard.analysis.intents import Intent, Intents
+    from guard.analysis.intents import Intents, Wants
     from guard.core.fingerprint import Fingerprint, Fingerprinter, Sketch
     from guard.core.query import Query, Sampling, Turn
 
@@ -52,9 +52,8 @@ class Sight:
     """One query as the analysis sees it.
 
     `bag` is what it is made of, `earlier` what the user's turns before it are made of, the latest last.
-    `words` are the hashes of its words, each once. `ground` is where it falls, by wording and by meaning.
-    `intents` are scores from 0 to 1, `families` the techniques of coercion that it shows. `prompt_tokens` is
-    the size of all that the model is sent.
+    `words` are the hashes of its words, each once. `ground` is where it falls, by wording and by meaning, and
+    `wants` what it is after. `prompt_tokens` is the size of all that the model is sent.
     """
 
     fingerprint: Fingerprint
@@ -65,8 +64,7 @@ class Sight:
     earlier: tuple[Bag, ...]
     words: NDArray[np.uint16]
     ground: Ground
-    intents: Mapping[Intent, float] = field(default_factory=dict)
-    families: frozenset[str] = frozenset()
+    wants: Wants
 
 
 class Looker:
@@ -105,8 +103,7 @@ class Looker:
             tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
             self._words(text),
             Ground(fingerprint.cells, semantic),
-            self._intents.scores(text),
-            self._intents.families(text),
+            self._intents.read(text, vector),
         )
 
     def _words(self, text: str) -> NDArray[np.uint16]:

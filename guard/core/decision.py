@@ -126,7 +126,7 @@ def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) 
     """The decision with what is done about a risk, which falls below its band in `ends_us`.
 
     `mode` is how far that bites. A refusal that is enforced stands as it is; one that is only tried out
-    gives way to a rung that is enforced.
+    gives way to a rung that is enforced. What the client is told is made up only for a deny that is.
     """
     decision = replace(decision, risk=risk)
     if decision.refused or mode is Mode.OFF or not rung.bites:
@@ -134,25 +134,22 @@ def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) 
     if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:
         return decision
     if rung.deny:
-        readings = _as_if_used_up(decision.readings, ends_us)
+        readings = decision.readings
+        if mode is Mode.ENFORCE:
+            readings = _as_if_used_up(readings, ends_us)
         return Decision(Action.DENY, Reason.RISK, readings, ends_us, mode, risk, rung)
     if rung.challenge:
         return Decision(Action.CHALLENGE, Reason.RISK, decision.readings, None, mode, risk, rung)
-    if decision.action is not Action.ALLOW:
-        return decision
     if rung.slow_seconds > 0:
-        return replace(decision, action=Action.SLOW, reason=Reason.RISK, mode=mode, rung=rung)
+        return Decision(Action.SLOW, Reason.RISK, decision.readings, None, mode, risk, rung)
     if rung.reshape.changes:
-        return replace(decision, action=Action.RESHAPE, reason=Reason.RISK, mode=mode, rung=rung)
+        return Decision(Action.RESHAPE, Reason.RISK, decision.readings, None, mode, risk, rung)
     return decision
 
 
 def _as_if_used_up(readings: Sequence[Reading], wait_us: int) -> tuple[Reading, ...]:
     """The readings of a client that has used up its longest window: a deny is to look like that."""
-    shown = [
-        reading for reading in readings if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
-    ]
-    longest = max(shown, key=lambda reading: reading.window.period_seconds, default=None)
+    longest = max(_told(readings), key=lambda reading: reading.window.period_seconds, default=None)
     return tuple(
         replace(reading, remaining=0, wait_us=wait_us, reset_us=max(wait_us, reading.reset_us))
         if reading is longest

@@ -6,8 +6,9 @@ holder shows as much: its p-value, taken from benign reference traffic. Evidence
 Good, 1979, on Turing's units).
 
 **Groups.** Signals that tend to fire together belong to one group, and a group counts once, by the strongest
-of its signals. Groups rest on different facts and add up, each no more than `GROUP_CAP`: beyond one in a
-thousand, tables say nothing.
+of its signals. What is under `SPEAKING` is not counted at all: every honest holder is a little unusual in
+something, and that must not add up. Groups rest on different facts and do add up, each no more than
+`GROUP_CAP`: beyond one in a thousand, tables say nothing.
 
 **Decay.** What was seen keeps its weight for a while and loses half of it in each half-life. A signal that is
 seen again counts as the larger of what is left and what is new; it is not added up, since the same holder's
@@ -16,7 +17,7 @@ next query shows largely the same again.
     half-life 1 day
     Monday 09:00   walk 28 dB (content)                              risk 28: high
     Monday 10:00   grading 16 dB (intent), walk still 27             risk 43, two groups: critical
-    Tuesday 10:00  nothing new: 14 + 8                               risk 22: elevated
+    Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
 with `SPEAKING` or more: however sure a single one is, it can be wrong in one way.
@@ -26,7 +27,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import ceil, log2
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ GROUP_CAP = 30.0
 """The most that one group can say, in decibans."""
 
 SPEAKING = 10.0
-"""A group with less than this says nothing that a deny could rest on."""
+"""A group with less than this says nothing."""
 
 FAINTEST = 3.0
 """Evidence of fewer decibans is not kept: one honest holder in two shows as much."""
@@ -207,28 +207,49 @@ def risk(
     """
     groups: dict[Group, float] = {}
     for signal, mark in marks.items():
-        if signal in excused or now_us - mark.since_us < delay_us:
+        if signal in excused or not _speaks(mark, now_us, delay_us):
             continue
-        left = min(GROUP_CAP, mark.left(now_us, weights.half_life_us))
-        groups[signal.group] = max(groups.get(signal.group, 0.0), left)
+        left = mark.left(now_us, weights.half_life_us)
+        if left >= SPEAKING:
+            groups[signal.group] = min(GROUP_CAP, max(groups.get(signal.group, 0.0), left))
     total = sum(groups.values())
     return Risk(total, groups, _band(total, groups, weights))
 
 
-def ends_us(found: Risk, weights: Weights) -> int:
-    """How long a risk stays in its band if nothing new is seen, in microseconds; never less than one.
+def ends_us(
+    marks: Mapping[Signal, Mark],
+    now_us: int,
+    weights: Weights,
+    *,
+    excused: Collection[Signal] = (),
+    delay_us: int = 0,
+) -> int:
+    """When the risk of this moment will have left its band if nothing new is seen, in microseconds from now.
 
-    A deny ends then: whoever is denied shows nothing, and evidence fades.
+    A deny ends then: whoever is denied shows nothing, and evidence fades. Found by halving, since what the
+    groups say does not fade as one; never less than one.
     """
-    floors = {Band.ELEVATED: weights.elevated, Band.HIGH: weights.high, Band.CRITICAL: weights.critical}
-    floor = floors.get(found.band)
-    if floor is None:
+
+    def band(later_us: int) -> Band:
+        # What is still held back by the delay is to stay so: only fading is looked at.
+        faded = {signal: mark for signal, mark in marks.items() if _speaks(mark, now_us, delay_us)}
+        return risk(faded, now_us + later_us, weights, excused=excused).band
+
+    present = band(0)
+    if present is Band.LOW:
         return 1
-    halvings = log2(found.decibans / floor) if found.decibans > floor else 0.0
-    if found.band is Band.CRITICAL:
-        second = sorted(found.groups.values())[-2]
-        halvings = min(halvings, log2(second / SPEAKING))
-    return max(1, ceil(halvings * weights.half_life_us))
+    held, gone = 0, weights.half_life_us
+    while band(gone) is present:
+        held, gone = gone, 2 * gone
+    while gone - held > 1:
+        middle = (held + gone) // 2
+        held, gone = (middle, gone) if band(middle) is present else (held, middle)
+    return gone
+
+
+def _speaks(mark: Mark, now_us: int, delay_us: int) -> bool:
+    """Whether a mark is old enough to be acted on."""
+    return max(0, now_us - mark.since_us) >= delay_us
 
 
 def _band(total: float, groups: Mapping[Group, float], weights: Weights) -> Band:

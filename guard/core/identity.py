@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 class Attribute(StrEnum):
     """One kind of fact about a request; `EVERYTHING` is the one holder that all requests share.
 
+    `POOL` is one holder for all of a network that nobody vouches for: whoever is verified has none, and is
+    held by its principal. So a limit per pool gives a verified caller a budget of its own, and a hundred
+    made-up ones a single budget between them.
+
     `MODEL`, `ROUTE` and `END_USER` belong to one request, the others to who makes it.
     """
 
@@ -23,6 +27,7 @@ class Attribute(StrEnum):
     TIER = "tier"
     IP = "ip"
     NETWORK = "network"
+    POOL = "pool"
     MODEL = "model"
     ROUTE = "route"
     END_USER = "end_user"

@@ -177,10 +177,10 @@ class Limit:
         return self.estimated or self.unit == Unit.CONCURRENCY
 
     def scaled(self, share: float) -> Limit:
-        """The same limit with this share of its numbers, never less than one."""
+        """The same limit with this share of its numbers; of what there is, one is left at least."""
         return self.with_counts(
             {
-                window.period_seconds: (max(1, int(window.count * share)), max(1, int(window.burst * share)))
+                window.period_seconds: (_share(window.count, share), _share(window.burst, share))
                 for window in self.windows
             }
         )
@@ -237,3 +237,7 @@ class Reading:
 
 def _any(globs: tuple[str, ...], text: str) -> bool:
     return not globs or any(fnmatchcase(text, glob) for glob in globs)
+
+
+def _share(number: int, share: float) -> int:
+    return min(number, max(1, int(number * share)))

@@ -40,7 +40,7 @@ DIGESTS_KEPT = 65_536
 IDENTITIES_KEPT = 4_096
 """For so many identities it is remembered how they are shown."""
 
-_PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK})
+_PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
 _OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
 """What belongs to one organisation, or to one caller."""
 _DIGEST = re.compile(r"[0-9a-f]{32}")

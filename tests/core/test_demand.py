@@ -13,9 +13,10 @@ PRICE = Price(input=2_000_000, cached_input=500_000, output=8_000_000, reasoning
 """Of one token in micro-dollars: 2, 0.5, 8 and 10."""
 
 
-def demand(input_tokens: int = 10, output_tokens: int = 100, price: Price = PRICE) -> Demand:
+def demand(input_tokens: int = 10, output_tokens: int = 100, price: Price = PRICE, *, n: int = 1) -> Demand:
+    """`output_tokens` are those of all `n` answers."""
     query = Query(
-        "m", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=input_tokens
+        "m", (), stream=False, max_output_tokens=None, n=n, input_bytes=0, other_tokens=input_tokens
     )
     return Demand(query, output_tokens, price, {"pages": 7, "none": 0})
 
@@ -42,6 +43,11 @@ UNREAD = Demand(amounts={"pages": 7})
         (Unit.COST, demand(1, 1, Price(0, 0, 1, 0)), 1, 1),
         (Unit.COST, demand(0, 3, Price(0, 0, 2_000_000, 0)), 6, 6),
         (Unit.TOKENS, demand(2_000, 2**53), 2_000 + 2**53, 2**53),
+        (Unit.NOVELTY, demand(output_tokens=512), 1_000, 750),
+        (Unit.NOVELTY, demand(output_tokens=0), 250, 0),
+        (Unit.NOVELTY, demand(output_tokens=10**9), 4_000, 3_750),
+        (Unit.NOVELTY, demand(output_tokens=8 * 512, n=8), 8_000, 6_000),
+        (Unit.NOVELTY, demand(output_tokens=512, n=8), 2_000, 0),
         ("pages", demand(), 7, 0),
         ("none", demand(), 0, 0),
         ("images", demand(), 0, 0),
@@ -51,6 +57,7 @@ UNREAD = Demand(amounts={"pages": 7})
         (Unit.OUTPUT_TOKENS, UNREAD, 0, 0),
         (Unit.TOKENS, UNREAD, 0, 0),
         (Unit.COST, UNREAD, 0, 0),
+        (Unit.NOVELTY, UNREAD, 0, 0),
         ("pages", UNREAD, 7, 0),
         ("pages", Demand(), 0, 0),
         (Unit.TOKENS, Demand(output_tokens=9), 0, 0),
@@ -60,6 +67,21 @@ def test_what_is_reserved_and_how_much_of_it_only_the_cap_asks_for(
     unit: str, asked: Demand, amount: int, spare: int
 ) -> None:
     assert asked.reserve(unit) == (amount, spare)
+
+
+@given(
+    n=st.integers(1, 128),
+    cap=st.integers(0, 10**6),
+    answered=st.integers(1, 128),
+    share=st.floats(0, 1),
+)
+def test_answers_within_their_cap_never_draw_more_novelty_than_was_reserved(
+    n: int, cap: int, answered: int, share: float
+) -> None:
+    asked = demand(output_tokens=n * cap, n=n)
+    amount, spare = asked.reserve(Unit.NOVELTY)
+    drawn = asked.settle(Unit.NOVELTY, Usage(7, int(min(n, answered) * cap * share)))
+    assert amount - spare <= drawn <= amount
 
 
 def test_an_amount_of_the_operators_own_cannot_stand_for_a_unit_of_guards() -> None:
@@ -80,12 +102,20 @@ def test_an_amount_of_the_operators_own_cannot_stand_for_a_unit_of_guards() -> N
         (Unit.COST, Usage(7, 30, cached_input_tokens=4), 248),
         (Unit.COST, Usage(7, 30, reasoning_tokens=10), 274),
         (Unit.INPUT_TOKENS, Usage(7_000, 0), 7_000),
+        (Unit.NOVELTY, Usage(7, 30), 250),
+        (Unit.NOVELTY, Usage(7, 1_024), 2_000),
+        (Unit.NOVELTY, Usage(7, 0), 250),
+        (Unit.NOVELTY, Usage(0, 512), 1_000),
         ("pages", Usage(7, 30), 7),
         ("images", Usage(7, 30), 0),
     ],
 )
 def test_what_is_settled(unit: str, usage: Usage, amount: int) -> None:
     assert demand().settle(unit, usage) == amount
+
+
+def test_what_was_not_read_settles_to_no_novelty() -> None:
+    assert UNREAD.settle(Unit.NOVELTY, Usage(7, 30)) == 0
 
 
 @pytest.mark.parametrize("unit", Unit)

@@ -125,7 +125,7 @@ def test_parts_that_are_there_twice_count_once() -> None:
 
 def test_a_refusal_of_a_holder_says_what_would_be_right() -> None:
     with pytest.raises(
-        ValueError, match="key, user, org, tier, ip, network, model, route, end_user, everything"
+        ValueError, match="key, user, org, tier, ip, network, pool, model, route, end_user, everything"
     ):
         Holder.parse("team:x")
     with pytest.raises(ValueError, match="user:VALUE"):

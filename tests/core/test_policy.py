@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,12 @@ from hypothesis import strategies as st
 
 from guard.core.decision import Action, Reason, decide
 from guard.core.demand import Demand
+from guard.core.detection import Detection, Suspect
 from guard.core.globs import GlobTable
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Window
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
+from guard.core.novelty import NOWHERE, Ground
 from guard.core.policy import (
     WEBSOCKET,
     Caller,
@@ -25,6 +28,10 @@ from guard.core.policy import (
 )
 from guard.core.prices import FREE, Price, PriceTable
 from guard.core.query import NO_USAGE, Query, Usage
+from guard.core.uses import Declared, Use
+
+if TYPE_CHECKING:
+    from guard.core.evidence import Signal
 
 KEY = Holder(Attribute.KEY, "a")
 ACME = Holder(Attribute.ORG, "acme")
@@ -524,3 +531,110 @@ def test_a_request_is_refused_exactly_where_an_enforced_window_has_no_room(
 def test_a_client_is_not_told_what_strangers_have_left(per: tuple[Attribute, ...], *, told: bool) -> None:
     reading = Reading(replace(REQUESTS, per=per), WINDOW, EVERYTHING, 3, 0, 0)
     assert bool(decide([reading]).told) is told
+
+
+NOVEL = replace(TOKENS, name="novel", unit=Unit.NOVELTY)
+WORDING = Ground((1, 2))
+KNOWN = Ground((1, 2), (3, 4, 5, 6))
+
+
+def test_only_a_diversity_budget_is_charged_by_where_a_query_falls() -> None:
+    policy = of_limits(REQUESTS, NOVEL)
+    demand = policy.demand(PRO, query(cap=512), WORDING)
+    assert policy.reserve(PRO, demand, CALLER) == (
+        Charge(REQUESTS, KEY, 1),
+        Charge(NOVEL, ACME, 1_000, 750, ground=WORDING),
+    )
+
+
+@pytest.mark.parametrize(
+    ("usage", "amount", "ground"),
+    [
+        (Usage(2, 512), 1_000, KNOWN),
+        (Usage(2, 0), 250, KNOWN),
+        (NO_USAGE, 0, NOWHERE),
+    ],
+)
+def test_a_query_has_been_where_it_fell_if_it_was_answered(usage: Usage, amount: int, ground: Ground) -> None:
+    policy = of_limits(REQUESTS, NOVEL)
+    demand = policy.demand(PRO, query(cap=512), WORDING)
+    settled = settle(policy.reserve(PRO, demand, CALLER), demand, usage, KNOWN)
+    assert settled == (Charge(REQUESTS, KEY, 1), Charge(NOVEL, ACME, amount, ground=ground))
+
+
+PER_IP = replace(REQUESTS, name="ip", per=(Attribute.IP,))
+PER_MODEL = replace(REQUESTS, name="model", per=(Attribute.MODEL,))
+
+
+@pytest.mark.parametrize(
+    ("limit", "throttle", "count"),
+    [
+        (REQUESTS, 1.0, 10),
+        (REQUESTS, 0.5, 5),
+        (REQUESTS, 0.01, 1),
+        (replace(REQUESTS, per=(Attribute.USER,)), 0.5, 5),
+        (PER_END_USER, 0.5, 5),
+        (replace(REQUESTS, per=(Attribute.KEY, Attribute.MODEL)), 0.5, 5),
+        (TOKENS, 0.5, 10),
+        (PER_BOTH, 0.5, 10),
+        (PER_IP, 0.5, 10),
+        (PER_MODEL, 0.5, 10),
+        (OF_ALL, 0.5, 10),
+    ],
+)
+def test_a_throttle_cuts_what_is_the_callers_own_and_nothing_that_others_share(
+    limit: Limit, throttle: float, count: int
+) -> None:
+    policy = of_limits(limit)
+    demand = policy.demand(PRO, query(cap=0, input_tokens=1))
+    (charge,) = policy.reserve(PRO, demand, CALLER, throttle)
+    assert charge.limit == replace(limit, windows=(Window(count, 60, count),))
+
+
+@pytest.mark.parametrize(("overridden", "count"), [(100, 50), (1, 1), (0, 0)])
+def test_a_throttle_cuts_an_override_and_never_gives_more_than_it(overridden: int, count: int) -> None:
+    policy = of_limits(REQUESTS, key=(numbers(overridden),))
+    (charge,) = policy.reserve(PRO, policy.demand(PRO, None), CALLER, 0.5)
+    assert charge.limit.windows[0].count == count
+
+
+ANN = PRO.asking(end_user="ann")
+ANNS = Holder.parse("key:a+end_user:ann")
+
+
+@pytest.mark.parametrize(
+    ("uses", "identity", "suspect", "excused"),
+    [
+        ({}, ANN, KEY, frozenset()),
+        ({KEY: Declared(Use.JUDGE)}, ANN, KEY, Use.JUDGE.excused),
+        ({ACME: Declared(Use.BATCH)}, ANN, KEY, Use.BATCH.excused),
+        ({EVERYTHING: Declared(Use.BATCH)}, ANN, KEY, Use.BATCH.excused),
+        ({Holder(Attribute.KEY, "b"): Declared(Use.BATCH)}, ANN, KEY, frozenset()),
+        (
+            {KEY: Declared(Use.JUDGE), ACME: Declared(Use.BATCH)},
+            ANN,
+            KEY,
+            Use.JUDGE.excused | Use.BATCH.excused,
+        ),
+        ({KEY: Declared(Use.ROUTER)}, ANN, ANNS, Use.ROUTER.excused),
+        ({ACME: Declared(Use.ROUTER)}, ANN, ANNS, Use.ROUTER.excused),
+        ({KEY: Declared(Use.ROUTER)}, PRO, KEY, Use.ROUTER.excused),
+        (
+            {KEY: Declared(Use.ROUTER), ANNS: Declared(Use.JUDGE)},
+            ANN,
+            ANNS,
+            Use.ROUTER.excused | Use.JUDGE.excused,
+        ),
+        ({KEY: Declared(Use.ROUTER, until_us=100)}, ANN, KEY, frozenset()),
+        ({KEY: Declared(Use.ROUTER, until_us=101)}, ANN, ANNS, Use.ROUTER.excused),
+    ],
+)
+def test_evidence_is_about_the_principal_or_about_one_end_user_of_a_router(
+    uses: dict[Holder, Declared], identity: Identity, suspect: Holder, excused: frozenset[Signal]
+) -> None:
+    policy = replace(POLICY, detection=Detection(uses=uses))
+    assert policy.suspect(identity, now_us=100) == Suspect(suspect, excused)
+
+
+def test_without_a_word_from_the_operator_nobody_is_looked_at() -> None:
+    assert POLICY.detection.rollout.mode is Mode.OFF

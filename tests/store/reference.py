@@ -6,10 +6,14 @@ import copy
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fractions import Fraction
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
+from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 from guard.core.limits import Algorithm
+from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +22,25 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge, Limit, Window
 
 SLACK = 1e-11
+
+HEX_DIGITS = 3
+"""So many digits of a digest choose one of the cells of a table."""
+
+
+def forgotten_by(name: str) -> Ground:
+    """The cells that a request of this name forgets: one of each table."""
+    digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
+    cells = [
+        int(digest[HEX_DIGITS * table :][:HEX_DIGITS], 16) % 2**CELL_BITS
+        for table in range(LEXICAL_TABLES + SEMANTIC_TABLES)
+    ]
+    return Ground(tuple(cells[:LEXICAL_TABLES]), tuple(cells[LEXICAL_TABLES:]))
+
+
+def forgetting(name: str, places: Sequence[int]) -> set[int]:
+    """What is forgotten in the tables of these places."""
+    tables = {place >> CELL_BITS for place in places}
+    return {place for place in forgotten_by(name).places if place >> CELL_BITS in tables}
 
 
 @dataclass
@@ -236,6 +259,7 @@ class Held:
     states: list[State] = field(default_factory=list)
     pending: dict[str, Ticket] = field(default_factory=dict)
     lapsed: dict[str, Ticket] = field(default_factory=dict)
+    visited: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.states = [self._new(window) for window in self.limit.windows]
@@ -259,6 +283,16 @@ class Held:
     def judge_by(self, windows: Sequence[Window]) -> None:
         for state, window in zip(self.states, windows, strict=True):
             state.judge_by(window)
+
+    def cut(self, amount: int, ground: Ground) -> int:
+        """The amount by the share of these places that are new."""
+        if not ground.places:
+            return amount
+        return math.ceil(amount * Fraction(len({*ground.places} - self.visited), len(ground.places)))
+
+    def visit(self, name: str, ground: Ground) -> None:
+        self.visited -= forgetting(name, ground.places)
+        self.visited |= {*ground.places}
 
     def heal(self, now: int) -> bool:
         """Whether anything was given back, which counts under the present numbers."""
@@ -349,7 +383,8 @@ class ModelStore:
             if held.heal(now):
                 self._keep(charge, held)
             largest = min(window.burst for window in limit.windows)
-            amount = max(charge.amount - charge.spare, min(charge.amount, largest))
+            least = held.cut(charge.amount - charge.spare, charge.ground)
+            amount = max(least, min(held.cut(charge.amount, charge.ground), largest))
             judged.append((held, amount))
             for state in held.states:
                 wait = 0 if again else state.wait(amount)
@@ -377,7 +412,9 @@ class ModelStore:
             return False
         self._settled.add(name)
         for charge in charges:
-            self._load(charge, now).settle(name, charge.amount)
+            held = self._load(charge, now)
+            held.settle(name, held.cut(charge.amount, charge.ground))
+            held.visit(name, charge.ground)
         return True
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
@@ -385,6 +422,10 @@ class ModelStore:
             held = self._load(charge, now)
             if name not in self._settled:
                 held.renew(name, now + self._life_us)
+
+    def visited(self, charge: Charge) -> set[int]:
+        """Where the holder has been, as far as it is remembered."""
+        return self._held[charge.limit.name, str(charge.holder)].visited
 
     def _judged(self, charge: Charge) -> Limit | None:
         """The limit with the numbers that hold; `None` for who is exempt."""

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import Usage
 from guard.store.keys import Keys
 from guard.store.nodes import nodes_at
@@ -27,7 +28,7 @@ from guard.store.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from reference import ModelStore, Seen
+from reference import ModelStore, Seen, forgotten_by
 
 if TYPE_CHECKING:
     from guard.store.embedded import EmbeddedServer
@@ -81,16 +82,15 @@ def windows(draw: st.DrawFn, algorithm: Algorithm) -> tuple[Window, ...]:
     return tuple(made)
 
 
+UNITS = ["pages", *(unit for unit in Unit if unit is not Unit.CONCURRENCY), *[Unit.NOVELTY] * 3]
+
+
 @st.composite
 def limits(draw: st.DrawFn) -> list[Limit]:
     made = []
     for number in range(draw(st.integers(1, 3))):
         algorithm = draw(st.sampled_from(Algorithm))
-        unit = (
-            str(Unit.CONCURRENCY)
-            if algorithm is Algorithm.LEASES
-            else draw(st.sampled_from(["pages", *(unit for unit in Unit if unit is not Unit.CONCURRENCY)]))
-        )
+        unit = str(Unit.CONCURRENCY) if algorithm is Algorithm.LEASES else draw(st.sampled_from(UNITS))
         made.append(
             Limit(
                 f"l{number}",
@@ -102,6 +102,19 @@ def limits(draw: st.DrawFn) -> list[Limit]:
             )
         )
     return made
+
+
+NEVER = ("never", "nor", "neither")
+"""Requests that are settled and were never admitted."""
+
+FORGOTTEN = [forgotten_by(name) for name in NEVER]
+GROUNDS = st.just(NOWHERE) | st.builds(
+    Ground,
+    st.tuples(*(st.sampled_from(cells) for cells in zip(*(each.lexical for each in FORGOTTEN), strict=True))),
+    st.tuples(*(st.sampled_from(cells) for cells in zip(*(each.semantic for each in FORGOTTEN), strict=True)))
+    | st.just(()),
+)
+"""Where queries fall: in few cells, which requests of the same run forget."""
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -128,8 +141,10 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.model = ModelStore(life_seconds * MICROSECONDS)
 
-    def charges(self, identity: Identity, amount: int, spare: int, tried: int) -> list[Charge]:
-        """`tried` has a bit for each limit that is only tried out."""
+    def charges(
+        self, identity: Identity, amount: int, spare: int, tried: int, ground: Ground = NOWHERE
+    ) -> list[Charge]:
+        """`tried` has a bit for each limit that is only tried out. Only the wording of a query is known."""
         return [
             Charge(
                 limit,
@@ -137,6 +152,7 @@ class StoreMachine(RuleBasedStateMachine):
                 1 if limit.unit in (Unit.REQUESTS, Unit.CONCURRENCY) else amount,
                 spare if limit.estimated else 0,
                 enforced=not tried >> place & 1,
+                ground=Ground(ground.lexical) if limit.unit == Unit.NOVELTY else NOWHERE,
             )
             for place, limit in enumerate(self.limits)
         ]
@@ -150,20 +166,26 @@ class StoreMachine(RuleBasedStateMachine):
         amount=st.integers(0, 45),
         spare=st.integers(0, 45),
         tried=st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
+        ground=GROUNDS,
     )
-    def admit(self, identity: Identity, amount: int, spare: int, tried: int) -> None:
+    def admit(self, identity: Identity, amount: int, spare: int, tried: int, ground: Ground) -> None:
         self.names += 1
         name = f"r{self.names}"
-        charges = self.charges(identity, amount, min(spare, amount), tried)
+        charges = self.charges(identity, amount, min(spare, amount), tried, ground)
         if self.ask([name], identity, charges)[0]:
             self.open[name] = (identity, charges)
 
-    @rule(identity=st.sampled_from(IDENTITIES), amount=st.integers(0, 9), number=st.integers(2, 6))
-    def admit_at_once(self, identity: Identity, amount: int, number: int) -> None:
+    @rule(
+        identity=st.sampled_from(IDENTITIES),
+        amount=st.integers(0, 9),
+        number=st.integers(2, 6),
+        ground=GROUNDS,
+    )
+    def admit_at_once(self, identity: Identity, amount: int, number: int, ground: Ground) -> None:
         """Several at the same moment, as on one connection: in the order in which they were called."""
         names = [f"r{self.names + each}" for each in range(1, number + 1)]
         self.names += number
-        charges = self.charges(identity, amount, 0, 0)
+        charges = self.charges(identity, amount, 0, 0, ground)
         for name, admitted in zip(names, self.ask(names, identity, charges), strict=True):
             if admitted:
                 self.open[name] = (identity, charges)
@@ -197,18 +219,33 @@ class StoreMachine(RuleBasedStateMachine):
                 assert reading.wait_us is not None
                 assert abs(reading.wait_us - wait_us) <= ROUNDING_US
 
-    @rule(data=st.data(), amount=st.integers(0, 90))
-    def settle(self, data: st.DataObject, amount: int) -> None:
+    @rule(data=st.data(), amount=st.integers(0, 90), ground=GROUNDS)
+    def settle(self, data: st.DataObject, amount: int, ground: Ground) -> None:
         """Also for the second time, after the expiry, and of what was never admitted."""
-        name = data.draw(st.sampled_from([*sorted(self.open), "never"]))
+        name = data.draw(st.sampled_from([*sorted(self.open), *NEVER]))
         identity, charges = self.open.get(name, (IDENTITIES[0], self.charges(IDENTITIES[0], 0, 0, 0)))
         owed = [
-            replace(charge, amount=amount if charge.limit.estimated else charge.amount, spare=0)
+            replace(
+                charge,
+                amount=amount if charge.limit.estimated else charge.amount,
+                spare=0,
+                ground=ground if charge.limit.unit == Unit.NOVELTY else NOWHERE,
+            )
             for charge in charges
-            if name == "never" or charge.limit.name in self.charged(name)
+            if name in NEVER or charge.limit.name in self.charged(name)
         ]
         counted = self.runner.run(self.store.settle(name, identity, owed, Usage(0, 0), now_us=self.now))
         assert counted == self.model.settle(name, owed, self.now)
+        for charge in owed:
+            if charge.limit.unit == Unit.NOVELTY:
+                assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
+
+    async def visited(self, charge: Charge, identity: Identity) -> set[int]:
+        """The bits of the bitmap that are set."""
+        key = self.store.keys.limit(charge.limit, charge.holder, identity)[2]
+        async with self.store.asking() as client:
+            bitmap = cast("bytes", await client.get(key) or b"")
+        return {8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte << bit & 128}
 
     def charged(self, name: str) -> set[str]:
         return self.model.charged.get(name, set())

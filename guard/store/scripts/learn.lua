@@ -12,11 +12,13 @@ local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 if version ~= tonumber(ARGV[2]) then
   return { 0, version, now, redis.call('HGET', KEYS[1], 'profile') or '', redis.call('HGET', KEYS[1], 'marks') or '' }
 end
-redis.call('HSET', KEYS[1], 'version', version + 1, 'profile', ARGV[3])
+-- No version comes again, also after all was forgiven: who learnt before that has nothing to add to what was learnt since.
+version = math.max(version + 1, now)
+redis.call('HSET', KEYS[1], 'version', string.format('%.0f', version), 'profile', ARGV[3])
 if ARGV[4] == '' then
   redis.call('HDEL', KEYS[1], 'marks')
 else
   redis.call('HSET', KEYS[1], 'marks', ARGV[4])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return { 1, version + 1, now }
+return { 1, version, now }

@@ -22,7 +22,7 @@ local LEASE_WAIT = 1000000
 -- What a holder has visited is forgotten when it stays away so long (ms).
 local MEMORY = 30 * 86400000
 
--- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/novelty.py.
+-- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/fingerprint.py.
 local CELLS = 2048
 
 local algorithms = {}
@@ -265,10 +265,10 @@ local function weigh(limit)
   for _, place in ipairs(limit.places) do
     for _, word in ipairs({ 'GET', 'u1', place }) do reads[#reads + 1] = word end
   end
-  local visited = 0
-  for _, bit in ipairs(redis.call('BITFIELD_RO', limit.cells_key, unpack(reads))) do visited = visited + bit end
-  local share = 1 - visited / #limit.places
-  limit.least, limit.most = math.ceil(limit.least * share), math.ceil(limit.most * share)
+  local new = #limit.places
+  for _, visited in ipairs(redis.call('BITFIELD_RO', limit.cells_key, unpack(reads))) do new = new - visited end
+  -- Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
+  limit.least, limit.most = math.ceil(limit.least * new / #limit.places), math.ceil(limit.most * new / #limit.places)
 end
 
 -- Remembers that a holder has been at these places, and forgets one cell of each of their tables: which, the request's id

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from guard.core.evidence import (
+    FAINTEST,
+    GROUP_CAP,
+    NO_RISK,
+    SPEAKING,
+    Band,
+    Group,
+    Mark,
+    Risk,
+    Signal,
+    Weights,
+    ends_us,
+    merge,
+    risk,
+)
+
+DAY = 86_400_000_000
+WEIGHTS = Weights(half_life_us=DAY)
+NOW = 1_800_000_000_000_000
+
+DECIBANS = st.floats(0, 2 * GROUP_CAP)
+FRESH = st.dictionaries(st.sampled_from(Signal), DECIBANS)
+HALF_LIVES = st.integers(60_000_000, 365 * DAY)
+LATER = st.integers(0, 40 * DAY)
+
+
+@st.composite
+def seen(draw: st.DrawFn) -> dict[Signal, Mark]:
+    """What was said at one time or another before now."""
+    marks = {}
+    for signal in draw(st.sets(st.sampled_from(Signal))):
+        at, since = sorted((draw(LATER), draw(LATER)))
+        marks[signal] = Mark(draw(st.floats(FAINTEST, GROUP_CAP)), NOW - at, NOW - since)
+    return marks
+
+
+def said(**decibans: float) -> dict[Signal, Mark]:
+    return {Signal(name): Mark(each, NOW, NOW) for name, each in decibans.items()}
+
+
+def level(band: Band) -> int:
+    return list(Band).index(band)
+
+
+def test_the_worked_example() -> None:
+    monday_nine, monday_ten, tuesday_ten = NOW, NOW + DAY // 24, NOW + DAY * 25 // 24
+    marks = merge({}, {Signal.WALK: 28}, monday_nine, DAY)
+    found = risk(marks, monday_nine, WEIGHTS)
+    assert (found.decibans, found.groups, found.band) == (28, {Group.CONTENT: 28}, Band.HIGH)
+    marks = merge(marks, {Signal.GRADING: 16}, monday_ten, DAY)
+    found = risk(marks, monday_ten, WEIGHTS)
+    assert (round(found.decibans), len(found.groups), found.band) == (43, 2, Band.CRITICAL)
+    found = risk(marks, tuesday_ten, WEIGHTS)
+    assert [round(each) for each in found.groups.values()] == [14, 8]
+    assert (int(found.decibans), found.band) == (21, Band.ELEVATED)
+
+
+def test_every_signal_counts_in_a_group_and_every_group_has_signals() -> None:
+    assert {signal.group for signal in Signal} | {Group.RELATIONAL} == set(Group)
+
+
+@pytest.mark.parametrize(
+    ("after_us", "left"),
+    [(0, 20.0), (DAY, 10.0), (2 * DAY, 5.0), (10 * DAY, 20 / 1024), (-DAY, 20.0)],
+)
+def test_evidence_halves_in_each_half_life_and_a_clock_set_back_stands_still(
+    after_us: int, left: float
+) -> None:
+    assert Mark(20.0, NOW, NOW).left(NOW + after_us, DAY) == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("decibans", "band"),
+    [
+        ({}, Band.LOW),
+        ({"walk": 9.9}, Band.LOW),
+        ({"walk": 10}, Band.ELEVATED),
+        ({"walk": 24.9}, Band.ELEVATED),
+        ({"walk": 25}, Band.HIGH),
+        ({"walk": 30, "mixture": 30, "distance": 30, "disguise": 30}, Band.HIGH),
+        ({"walk": 9, "mixture": 9}, Band.LOW),
+        ({"walk": 5, "grading": 5}, Band.ELEVATED),
+        ({"walk": 30, "grading": 9.9}, Band.HIGH),
+        ({"walk": 30, "grading": 10}, Band.CRITICAL),
+        ({"walk": 20, "grading": 19.9}, Band.HIGH),
+        ({"walk": 20, "grading": 20}, Band.CRITICAL),
+        ({"walk": 30, "grading": 9, "sweep": 9, "shift": 9}, Band.HIGH),
+        ({"walk": 14, "grading": 14, "sweep": 14}, Band.CRITICAL),
+    ],
+)
+def test_a_band_is_where_the_sum_falls_and_critical_is_said_by_two(
+    decibans: dict[str, float], band: Band
+) -> None:
+    assert risk(said(**decibans), NOW, WEIGHTS).band is band
+
+
+@given(decibans=st.floats(0, 1e9), signals=st.sets(st.sampled_from(Signal), min_size=1))
+def test_one_group_is_never_critical_however_much_it_says(decibans: float, signals: set[Signal]) -> None:
+    group = min(signals).group
+    marks = {signal: Mark(decibans, NOW, NOW) for signal in signals if signal.group is group}
+    for weights in (WEIGHTS, Weights(DAY, 1, 2, 3)):
+        found = risk(marks, NOW, weights)
+        assert found.band is not Band.CRITICAL
+        assert found.decibans == min(decibans, GROUP_CAP)
+
+
+@given(marks=seen(), first=LATER, second=LATER, half_life_us=HALF_LIVES)
+def test_risk_never_grows_with_time(
+    marks: dict[Signal, Mark], first: int, second: int, half_life_us: int
+) -> None:
+    weights = Weights(half_life_us)
+    sooner, later = sorted((first, second))
+    before, after = (risk(marks, NOW + at, weights) for at in (sooner, later))
+    assert after.decibans <= before.decibans
+    assert level(after.band) <= level(before.band)
+
+
+@given(marks=seen(), now_us=st.integers(NOW - DAY, NOW + DAY))
+def test_a_clock_that_runs_behind_does_not_hide_what_others_have_seen(
+    marks: dict[Signal, Mark], now_us: int
+) -> None:
+    assert set(risk(marks, now_us, WEIGHTS).groups) == {signal.group for signal in marks}
+
+
+@given(marks=seen(), signal=st.sampled_from(Signal), decibans=DECIBANS, half_life_us=HALF_LIVES)
+def test_more_evidence_never_lowers_a_band(
+    marks: dict[Signal, Mark], signal: Signal, decibans: float, half_life_us: int
+) -> None:
+    weights = Weights(half_life_us)
+    old = marks.get(signal)
+    assume(old is None or old.left(NOW, half_life_us) <= decibans)
+    before, after = (
+        risk(each, NOW, weights) for each in (marks, {**marks, signal: Mark(decibans, NOW, NOW)})
+    )
+    assert after.decibans >= before.decibans
+    assert level(after.band) >= level(before.band)
+
+
+@given(marks=seen(), fresh=FRESH, half_life_us=HALF_LIVES)
+def test_merging_keeps_the_stronger_of_both_and_leaves_the_faint_out(
+    marks: dict[Signal, Mark], fresh: dict[Signal, float], half_life_us: int
+) -> None:
+    merged = merge(marks, fresh, NOW, half_life_us)
+    for signal in Signal:
+        left = marks[signal].left(NOW, half_life_us) if signal in marks else 0.0
+        stronger = max(left, min(GROUP_CAP, fresh.get(signal, 0.0)))
+        if stronger < FAINTEST:
+            assert signal not in merged
+        else:
+            assert merged[signal].left(NOW, half_life_us) == stronger
+
+
+@given(marks=seen(), fresh=FRESH, half_life_us=HALF_LIVES)
+def test_merging_twice_is_merging_once(
+    marks: dict[Signal, Mark], fresh: dict[Signal, float], half_life_us: int
+) -> None:
+    once = merge(marks, fresh, NOW, half_life_us)
+    assert merge(once, fresh, NOW, half_life_us) == once
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "speaks_since"),
+    [
+        (None, 20, "now"),
+        (Mark(20, NOW - 10, NOW - 99), 25, "then"),
+        (Mark(20, NOW - 10, NOW - 99), 15, "then"),
+        (Mark(SPEAKING, NOW, NOW - 99), 25, "then"),
+        (Mark(9, NOW - 10, NOW - 99), 25, "now"),
+        (Mark(20, NOW - 2 * DAY, NOW - 3 * DAY), 25, "now"),
+    ],
+)
+def test_a_signal_speaks_since_it_was_last_silent(old: Mark | None, new: float, speaks_since: str) -> None:
+    merged = merge({} if old is None else {Signal.WALK: old}, {Signal.WALK: new}, NOW, DAY)
+    then = None if old is None else old.since_us
+    assert merged[Signal.WALK].since_us == {"now": NOW, "then": then}[speaks_since]
+
+
+@given(marks=seen(), excused=st.sets(st.sampled_from(Signal)))
+def test_what_is_excused_counts_as_if_it_had_never_been_seen(
+    marks: dict[Signal, Mark], excused: set[Signal]
+) -> None:
+    others = {signal: mark for signal, mark in marks.items() if signal not in excused}
+    assert risk(marks, NOW, WEIGHTS, excused=excused) == risk(others, NOW, WEIGHTS)
+
+
+@given(marks=seen(), delay_us=LATER)
+def test_a_delay_hides_what_is_new_and_nothing_else(marks: dict[Signal, Mark], delay_us: int) -> None:
+    known = {signal: mark for signal, mark in marks.items() if NOW - mark.since_us >= delay_us}
+    assert risk(marks, NOW, WEIGHTS, delay_us=delay_us) == risk(known, NOW, WEIGHTS)
+
+
+def test_a_delay_is_over_to_the_microsecond() -> None:
+    marks = said(walk=28)
+    assert risk(marks, NOW + 59, WEIGHTS, delay_us=60) == NO_RISK
+    assert risk(marks, NOW + 60, WEIGHTS, delay_us=60).band is Band.HIGH
+
+
+@pytest.mark.parametrize(
+    ("decibans", "halvings"),
+    [
+        ({"walk": 9}, None),
+        ({"walk": 10}, 0),
+        ({"walk": 20}, 1),
+        ({"walk": 25}, 0),
+        ({"walk": 10, "grading": 10, "sweep": 10}, 0.263),  # 30 to 25
+        ({"walk": 20, "grading": 20}, 0),
+        ({"walk": 30, "grading": 30}, 0.585),  # 60 to 40
+        ({"walk": 30, "grading": SPEAKING}, 0),
+        ({"walk": 30, "grading": 12}, 0.07),  # 42 to 40, before 12 to 10
+        ({"walk": 30, "grading": 11, "sweep": 9.9}, 0.1375),  # 11 to 10, before 50.9 to 40
+        ({"walk": 30, "grading": 15, "sweep": 15}, 0.585),  # 60 to 40, and 15 to 10
+    ],
+)
+def test_a_band_ends_when_the_sum_or_the_second_group_has_faded(
+    decibans: dict[str, float], halvings: float | None
+) -> None:
+    found = risk(said(**decibans), NOW, WEIGHTS)
+    ends = ends_us(found, WEIGHTS)
+    assert found.band is Band.LOW or level(risk(said(**decibans), NOW + ends, WEIGHTS).band) < level(
+        found.band
+    )
+    assert ends == 1 if not halvings else ends / DAY == pytest.approx(halvings, abs=1e-3)
+
+
+def test_no_risk_has_nothing_to_end() -> None:
+    assert ends_us(Risk(), WEIGHTS) == 1
+
+
+@given(marks=seen(), half_life_us=HALF_LIVES)
+def test_a_band_has_ended_when_it_was_said_to_and_not_before(
+    marks: dict[Signal, Mark], half_life_us: int
+) -> None:
+    weights = Weights(half_life_us)
+    found = risk(marks, NOW, weights)
+    assume(found.band is not Band.LOW)
+    ends = ends_us(found, weights)
+    assert level(risk(marks, NOW + ends, weights).band) < level(found.band)
+    assert risk(marks, NOW + ends - 2, weights).band is found.band
+
+
+@given(
+    loud=st.floats(SPEAKING, GROUP_CAP),
+    half_life_us=HALF_LIVES,
+    critical=st.floats(1, 2 * SPEAKING),
+)
+def test_it_ends_also_where_the_second_group_just_speaks(
+    loud: float, half_life_us: int, critical: float
+) -> None:
+    weights = Weights(half_life_us, 0.25, 0.5, critical)
+    marks = said(walk=loud, grading=SPEAKING)
+    found = risk(marks, NOW, weights)
+    assert found.band is Band.CRITICAL
+    assert ends_us(found, weights) == 1
+    assert risk(marks, NOW + 1, weights).band is Band.HIGH

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guard.core.evidence import Band
+from guard.core.ladder import GROUND, NO_LADDER, Ladder, Rung
+from guard.core.reshape import Reshape
+
+DENY = Rung(deny=True)
+SLOW = Rung(slow_seconds=2.0)
+LADDER = Ladder({Band.HIGH: SLOW, Band.CRITICAL: DENY})
+
+
+@pytest.mark.parametrize(
+    ("rung", "bites"),
+    [
+        (GROUND, False),
+        (Rung(), False),
+        (Rung(Reshape()), False),
+        (Rung(throttle=1.0), False),
+        (Rung(Reshape(max_n=1)), True),
+        (Rung(slow_seconds=0.1), True),
+        (Rung(throttle=0.5), True),
+        (Rung(challenge=True), True),
+        (DENY, True),
+    ],
+)
+def test_a_rung_bites_where_it_does_anything(rung: Rung, *, bites: bool) -> None:
+    assert rung.bites is bites
+
+
+@pytest.mark.parametrize(
+    ("band", "rung"),
+    [(Band.LOW, GROUND), (Band.ELEVATED, GROUND), (Band.HIGH, SLOW), (Band.CRITICAL, DENY)],
+)
+def test_each_band_has_its_rung_and_the_others_stand_on_the_ground(band: Band, rung: Rung) -> None:
+    assert LADDER.rung(band, 0.0) is rung
+    assert NO_LADDER.rung(band, 0.0) is GROUND
+
+
+@pytest.mark.parametrize(
+    ("share", "chance", "applied"),
+    [(1.0, 0.999, True), (0.3, 0.0, True), (0.3, 0.299, True), (0.3, 0.3, False), (0.0, 0.0, False)],
+)
+def test_a_rung_is_applied_to_its_share_of_the_requests(
+    share: float, chance: float, *, applied: bool
+) -> None:
+    ladder = Ladder(LADDER.rungs, share)
+    assert ladder.rung(Band.CRITICAL, chance) is (DENY if applied else GROUND)
+
+
+@given(
+    band=st.sampled_from(Band),
+    chance=st.floats(0, 1, exclude_max=True),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_what_a_smaller_share_is_applied_to_a_larger_one_is_too(
+    band: Band, chance: float, shares: tuple[float, float]
+) -> None:
+    less, more = (Ladder(LADDER.rungs, share).rung(band, chance) for share in sorted(shares))
+    assert less in (GROUND, more)

@@ -1,0 +1,475 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from guard.core.calendars import Span
+from guard.core.demand import Demand
+from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.novelty import BITMAP_BYTES, NOWHERE, SEMANTIC_TABLES, Ground
+from guard.core.policy import settle
+from guard.core.query import NO_USAGE, Query, Usage
+from guard.store.debts import Debt
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from admitting import store_at
+from servers import cluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from guard.store.operator import OperatorStore
+    from guard.store.redis import Verdict
+
+ALICE = Identity(
+    Holder(Attribute.KEY, "alice"),
+    {Attribute.KEY: "alice", Attribute.ORG: "acme", Attribute.NETWORK: "192.0.2.0/24"},
+    verified=True,
+).asking(model="small", end_user="ann")
+T0 = 1_800_000_000_000_000
+DAY = 86_400
+
+HERE = Ground((1, 2), (3, 4, 5, 6))
+THERE = Ground((11, 12), (13, 14, 15, 16))
+REWORDED = Ground((11, 12), HERE.semantic)
+"""What means the same in other words."""
+TWISTED = Ground(HERE.lexical, THERE.semantic)
+"""What means something else in the same words."""
+
+
+def budget(
+    count: int = 10**10,
+    *,
+    name: str = "novel",
+    per: tuple[Attribute, ...] = (Attribute.KEY,),
+    algorithm: Algorithm = Algorithm.SLIDING_WINDOW,
+) -> Limit:
+    calendar = algorithm is Algorithm.CALENDAR
+    window = Window(count, DAY, count, Span.DAY if calendar else None)
+    return Limit(name, Unit.NOVELTY, per, algorithm, (window,), zone=ZoneInfo("UTC") if calendar else None)
+
+
+BUDGET = budget()
+
+
+def charge(
+    limit: Limit,
+    amount: int = 1_000,
+    ground: Ground = NOWHERE,
+    *,
+    spare: int = 0,
+    enforced: bool = True,
+    identity: Identity = ALICE,
+) -> Charge:
+    return Charge(limit, identity.holder(*limit.per), amount, spare, enforced, ground)
+
+
+class Asker:
+    """Asks a store, always at the same moment, so that nothing is given back by time."""
+
+    def __init__(self, store: OperatorStore) -> None:
+        self.store = store
+        self._ids = 0
+
+    async def ask(
+        self, ground: Ground, *limits: Limit, amount: int = 1_000, identity: Identity = ALICE
+    ) -> list[int]:
+        """What one request pays to each of the limits; none has room for less than all of it."""
+        limits = limits or (BUDGET,)
+        before = [await self.used(limit, identity) for limit in limits]
+        self._ids += 1
+        id_ = f"q{self._ids}"
+        wording = [charge(each, amount, Ground(ground.lexical), identity=identity) for each in limits]
+        assert (await self.admit(id_, *wording, identity=identity)).admitted
+        await self.settle(id_, *(replace(each, ground=ground) for each in wording), identity=identity)
+        after = [await self.used(limit, identity) for limit in limits]
+        return [now - then for then, now in zip(before, after, strict=True)]
+
+    async def admit(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Verdict:
+        return await self.store.admit(id_, identity, charges, now_us=T0)
+
+    async def settle(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> bool:
+        return await self.store.settle(id_, identity, charges, Usage(5, 5), now_us=T0)
+
+    async def used(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> int:
+        look = [charge(limit, 0, identity=identity)]
+        verdict = await self.store.admit("", identity, look, now_us=T0)
+        return limit.windows[0].burst - verdict.readings[0].remaining
+
+    async def walk(self, grounds: Iterable[Ground], amount: int = 6) -> int:
+        """What queries pay in all, one after the other, each with its number for an id."""
+        before = await self.used()
+        for some in _batches([*grounds], 1_000):
+            # On one connection they are done in the order in which they are asked for.
+            await asyncio.gather(
+                *(
+                    self.settle(f"w{self._ids + place}", charge(BUDGET, amount, ground))
+                    for place, ground in some
+                )
+            )
+        self._ids += len([*grounds])
+        return await self.used() - before
+
+    async def bitmap(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> bytes:
+        async with self.store.asking() as client:
+            return cast("bytes", await client.get(self._cells(limit, identity)) or b"")
+
+    async def bitmap_lives_seconds(self, limit: Limit = BUDGET) -> int:
+        async with self.store.asking() as client:
+            return int(await client.ttl(self._cells(limit, ALICE)))
+
+    def _cells(self, limit: Limit, identity: Identity) -> str:
+        return self.store.keys.limit(limit, identity.holder(*limit.per), identity)[2]
+
+
+def _batches(grounds: list[Ground], size: int) -> Iterable[list[tuple[int, Ground]]]:
+    numbered = list(enumerate(grounds))
+    return (numbered[start : start + size] for start in range(0, len(numbered), size))
+
+
+def anywhere(seed: int, count: int) -> list[Ground]:
+    """Queries that have nothing to do with each other."""
+    chance = random.Random(seed)
+    cells = 1 << CELL_BITS
+    return [
+        Ground(
+            tuple(chance.randrange(cells) for _ in range(LEXICAL_TABLES)),
+            tuple(chance.randrange(cells) for _ in range(SEMANTIC_TABLES)),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.fixture
+def asker(store: OperatorStore) -> Asker:
+    return Asker(store)
+
+
+class TestPaying:
+    @pytest.mark.parametrize("algorithm", [Algorithm.SLIDING_WINDOW, Algorithm.GCRA, Algorithm.CALENDAR])
+    async def test_a_first_query_pays_in_full_and_a_repeat_nothing(
+        self, asker: Asker, algorithm: Algorithm
+    ) -> None:
+        limit = budget(10**6, algorithm=algorithm)
+        assert [await asker.ask(HERE, limit) for _ in range(3)] == [[1_000], [0], [0]]
+
+    @pytest.mark.parametrize(
+        ("ground", "paid"),
+        [
+            (HERE, 0),
+            (THERE, 6_000),
+            (REWORDED, 2_000),
+            (TWISTED, 4_000),
+            (Ground((1, 2), (3, 4, 5, 16)), 1_000),
+            (Ground((2, 1), (3, 4, 5, 6)), 2_000),
+            (Ground((1, 2)), 0),
+            (Ground((1, 12)), 3_000),
+            (Ground((11, 12)), 6_000),
+            (NOWHERE, 6_000),
+        ],
+    )
+    async def test_a_query_pays_for_the_share_of_its_places_that_is_new(
+        self, asker: Asker, ground: Ground, paid: int
+    ) -> None:
+        await asker.ask(HERE)
+        assert await asker.ask(ground, amount=6_000) == [paid]
+
+    @pytest.mark.parametrize(
+        ("amount", "new", "paid"),
+        [
+            (250, 2, 84),
+            (1_000, 5, 834),
+            (8_000, 5, 6_667),
+            (3_000, 2, 1_000),
+            (1_000, 1, 167),
+            (1, 1, 1),
+            (1, 0, 0),
+            (0, 6, 0),
+            (10**9 * 3, 1, 10**9 // 2),
+        ],
+    )
+    async def test_a_share_is_rounded_up_to_the_thousandth_and_no_further(
+        self, asker: Asker, amount: int, new: int, paid: int
+    ) -> None:
+        await asker.ask(HERE)
+        cells = [*THERE.lexical, *THERE.semantic][:new] + [*HERE.lexical, *HERE.semantic][new:]
+        ground = Ground(tuple(cells[:LEXICAL_TABLES]), tuple(cells[LEXICAL_TABLES:]))
+        assert await asker.ask(ground, amount=amount) == [paid]
+
+    async def test_what_has_no_words_is_all_new_every_time_and_leaves_nothing(self, asker: Asker) -> None:
+        assert [await asker.ask(NOWHERE) for _ in range(3)] == [[1_000]] * 3
+        assert await asker.bitmap() == b""
+
+    async def test_an_app_that_does_one_thing_soon_runs_almost_free(self, asker: Asker) -> None:
+        things = anywhere(seed=1, count=30)
+        used = [await asker.walk(things, amount=6) for _ in range(20)]
+        assert used[0] > 150
+        assert sum(used[1:]) < 0.1 * 6 * 30 * 19
+
+
+class TestReserving:
+    @pytest.mark.parametrize(
+        ("ground", "reserved", "settled"),
+        [(HERE, 0, 0), (THERE, 3_000, 3_000), (REWORDED, 3_000, 1_000), (TWISTED, 0, 2_000)],
+    )
+    async def test_the_wording_is_reserved_and_trued_up_by_the_meaning(
+        self, asker: Asker, ground: Ground, reserved: int, settled: int
+    ) -> None:
+        await asker.settle("first", charge(BUDGET, 0, HERE))
+        await asker.admit("a", charge(BUDGET, 3_000, Ground(ground.lexical)))
+        assert await asker.used() == reserved
+        await asker.settle("a", charge(BUDGET, 3_000, ground))
+        assert await asker.used() == settled
+
+    async def test_the_answer_is_trued_up_with_the_ground(self, asker: Asker) -> None:
+        await asker.settle("first", charge(BUDGET, 0, HERE))
+        await asker.admit("a", charge(BUDGET, 4_000, Ground(REWORDED.lexical), spare=3_750))
+        await asker.settle("a", charge(BUDGET, 750, REWORDED))
+        assert await asker.used() == 250
+
+    @pytest.mark.parametrize(
+        ("limit", "visited", "admitted", "reserved"),
+        [
+            (5_000, NOWHERE, True, 4_000),
+            (600, NOWHERE, True, 600),
+            (250, NOWHERE, True, 250),
+            (249, NOWHERE, False, 0),
+            (5_000, Ground((11, 2)), True, 2_000),
+            (600, Ground((11, 2)), True, 600),
+            (249, Ground((11, 2)), True, 249),
+            (125, Ground((11, 2)), True, 125),
+            (124, Ground((11, 2)), False, 0),
+            (1, Ground((11, 12)), True, 0),
+        ],
+    )
+    async def test_what_only_the_cap_asks_for_is_cut_too(
+        self, asker: Asker, limit: int, visited: Ground, reserved: int, *, admitted: bool
+    ) -> None:
+        await asker.settle("first", charge(BUDGET, 0, visited))
+        held = budget(limit)
+        verdict = await asker.admit("a", charge(held, 4_000, Ground(THERE.lexical), spare=3_750))
+        assert verdict.admitted is admitted
+        assert verdict.readings[0].wait_us == (0 if admitted else None)
+        assert await asker.used(held) == reserved
+
+    async def test_known_ground_is_open_when_the_budget_is_used_up(self, asker: Asker) -> None:
+        held = budget(1_000)
+        await asker.ask(HERE, held)
+        assert not (await asker.admit("a", charge(held, 1_000, Ground(THERE.lexical)))).admitted
+        assert (await asker.admit("b", charge(held, 1_000, Ground(HERE.lexical)))).admitted
+
+    async def test_the_same_query_many_times_at_once_pays_once(self, asker: Asker) -> None:
+        owed = charge(BUDGET, 1_000, HERE)
+        await asyncio.gather(*(asker.admit(f"r{n}", replace(owed, ground=Ground((1, 2)))) for n in range(20)))
+        assert await asker.used() == 20_000
+        await asyncio.gather(*(asker.settle(f"r{n}", owed) for n in range(20)))
+        assert await asker.used() == 1_000
+
+    async def test_a_settle_counts_once(self, asker: Asker) -> None:
+        assert await asker.settle("a", charge(BUDGET, 1_000, HERE))
+        assert not await asker.settle("a", charge(BUDGET, 1_000, THERE))
+        assert await asker.used() == 1_000
+        assert await asker.ask(THERE) == [1_000]
+
+
+class TestWhatDoesNotHappen:
+    async def test_a_request_without_an_answer_neither_pays_nor_visits(self, asker: Asker) -> None:
+        query = Query("m", (), stream=False, max_output_tokens=512, n=1, input_bytes=0, other_tokens=5)
+        demand = Demand(query, 512, ground=Ground(HERE.lexical))
+        owed = charge(BUDGET, demand.reserve(Unit.NOVELTY)[0], demand.ground)
+        assert (await asker.admit("a", owed)).admitted
+        assert await asker.used() == 1_000
+        await asker.settle("a", *settle([owed], demand, NO_USAGE, HERE))
+        assert await asker.used() == 0
+        assert await asker.ask(HERE) == [1_000]
+
+    async def test_a_request_that_is_taken_back_neither_pays_nor_visits(self, asker: Asker) -> None:
+        owed = charge(BUDGET, 1_000, HERE)
+        await asker.admit("a", owed)
+        assert await asker.store.release("a", ALICE, [owed], now_us=T0)
+        assert await asker.used() == 0
+        assert await asker.ask(HERE) == [1_000]
+
+    async def test_a_refusal_neither_pays_nor_visits(self, asker: Asker) -> None:
+        narrow = Limit("rpm", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(1, DAY, 1),))
+        assert not (await asker.admit("a", charge(narrow, 2), charge(BUDGET, 1_000, HERE))).admitted
+        assert not (await asker.admit("b", charge(budget(999), 1_000, HERE))).admitted
+        assert await asker.bitmap() == b""
+        assert await asker.ask(HERE) == [1_000]
+
+    async def test_admitting_and_looking_visit_nothing(self, asker: Asker) -> None:
+        await asker.store.look(ALICE, [charge(BUDGET, 1_000, HERE)])
+        await asker.admit("a", charge(BUDGET, 1_000, HERE))
+        assert await asker.bitmap() == b""
+
+    async def test_an_exempt_holder_is_not_charged(self, asker: Asker) -> None:
+        await asker.store.override(ALICE.principal, BUDGET.name, None, None)
+        verdict = await asker.admit("a", charge(BUDGET, 1_000, HERE))
+        assert (verdict.admitted, verdict.charged, verdict.readings) == (True, (), ())
+
+
+def other(**facts: str) -> Identity:
+    """Alice but for some facts."""
+    changed = {Attribute(name): value for name, value in facts.items()}
+    principal = Holder(Attribute.KEY, changed.get(Attribute.KEY, "alice"))
+    return Identity(principal, {**ALICE.attributes, **changed}, verified=True)
+
+
+class TestHolders:
+    @pytest.mark.parametrize(
+        ("per", "sharing", "apart"),
+        [
+            ((Attribute.KEY,), other(org="brook"), other(key="bob")),
+            ((Attribute.ORG,), other(key="bob"), other(org="brook")),
+            ((Attribute.NETWORK,), other(key="bob", org="brook"), other(network="198.51.100.0/24")),
+            ((Attribute.END_USER,), other(model="big"), other(end_user="ben")),
+            ((Attribute.END_USER,), other(org="brook"), other(key="bob")),
+            ((Attribute.ORG, Attribute.MODEL), other(key="bob"), other(model="big")),
+            ((Attribute.EVERYTHING,), other(key="bob", org="brook", network="n"), None),
+        ],
+    )
+    async def test_each_remembers_where_it_has_been(
+        self, asker: Asker, per: tuple[Attribute, ...], sharing: Identity, apart: Identity | None
+    ) -> None:
+        limit = budget(per=per)
+        assert await asker.ask(HERE, limit) == [1_000]
+        assert await asker.ask(HERE, limit, identity=sharing) == [0]
+        if apart is not None:
+            assert await asker.ask(HERE, limit, identity=apart) == [1_000]
+
+    async def test_two_budgets_of_one_holder_remember_each_their_own(self, asker: Asker) -> None:
+        day, model = budget(name="day"), budget(name="model")
+        assert await asker.ask(HERE, day) == [1_000]
+        assert await asker.ask(HERE, day, model) == [0, 1_000]
+        assert await asker.ask(THERE, model) == [1_000]
+        assert await asker.ask(THERE, day, model) == [1_000, 0]
+
+    async def test_budgets_stand_among_other_limits(self, asker: Asker) -> None:
+        requests = Limit(
+            "requests", Unit.REQUESTS, (Attribute.ORG,), Algorithm.SLIDING_WINDOW, (Window(99, DAY, 99),)
+        )
+        slots = Limit("slots", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(9, 0, 9),))
+        one, two = budget(name="one"), budget(name="two", per=(Attribute.ORG,))
+        owed = [charge(requests, 1), charge(one, ground=HERE), charge(slots, 1), charge(two, ground=HERE)]
+        assert (await asker.admit("a", *owed)).admitted
+        assert [await asker.used(each) for each in (requests, one, slots, two)] == [1, 1_000, 1, 1_000]
+        await asker.settle("a", *owed)
+        assert (await asker.admit("b", *owed)).admitted
+        assert [await asker.used(each) for each in (requests, one, slots, two)] == [2, 1_000, 1, 1_000]
+
+
+class TestInTheShadow:
+    async def test_a_budget_that_is_tried_out_counts_and_remembers_what_it_has_room_for(
+        self, asker: Asker
+    ) -> None:
+        held = budget(1_500)
+        owed = charge(held, 1_000, HERE, enforced=False)
+        verdict = await asker.admit("a", owed)
+        assert verdict.charged == (owed,)
+        await asker.settle("a", *verdict.charged)
+        assert await asker.used(held) == 1_000
+        verdict = await asker.admit("b", replace(owed, ground=THERE))
+        assert (verdict.admitted, verdict.charged) == (True, ())
+        assert (await asker.admit("c", owed)).charged == (owed,)
+        assert await asker.used(held) == 1_000
+
+
+class TestMemory:
+    async def test_a_bitmap_is_small_and_never_fills_up(self, asker: Asker) -> None:
+        fills = []
+        for seed in range(5):
+            await asker.walk(anywhere(seed, 2_000))
+            fills.append(sum(byte.bit_count() for byte in await asker.bitmap()) / (8 * BITMAP_BYTES))
+        assert len(await asker.bitmap()) <= BITMAP_BYTES
+        assert all(abs(fill - 0.5) < 0.03 for fill in fills[2:])
+
+    async def test_a_walk_through_a_data_set_goes_on_paying(self, asker: Asker) -> None:
+        paid = [await asker.walk(anywhere(seed, 2_000), amount=6) / (6 * 2_000) for seed in range(5)]
+        assert paid[0] > 0.6
+        assert all(abs(share - 0.5) < 0.03 for share in paid[2:])
+
+    async def test_the_largest_place_is_in_the_bitmap_and_its_table_forgets_within_itself(
+        self, asker: Asker
+    ) -> None:
+        last = (1 << CELL_BITS) - 1
+        await asker.walk([Ground((), (0, 0, 0, last))] * 500)
+        bitmap = await asker.bitmap()
+        assert len(bitmap) == BITMAP_BYTES
+        assert sum(byte.bit_count() for byte in bitmap) == SEMANTIC_TABLES
+
+    async def test_the_same_requests_forget_the_same_cells_whoever_sends_them(self, redis_url: str) -> None:
+        seen = []
+        for _ in range(2):
+            store = store_at(redis_url, secrets.token_bytes(16))
+            asker = Asker(store)
+            paid = [await asker.walk(anywhere(seed, 100)) for seed in range(30)]
+            seen.append((paid, await asker.bitmap()))
+            await store.aclose()
+        assert seen[0] == seen[1]
+
+    async def test_it_is_kept_for_a_month_after_the_last_visit(self, asker: Asker) -> None:
+        await asker.ask(HERE)
+        assert 29 * DAY < await asker.bitmap_lives_seconds() <= 30 * DAY
+
+    async def test_other_numbers_forget_nothing(self, asker: Asker) -> None:
+        await asker.ask(HERE)
+        assert await asker.ask(HERE, budget(5_000)) == [0]
+
+
+class TestLater:
+    async def test_a_budget_is_renewed_like_any_reservation(self, asker: Asker) -> None:
+        requests = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(9, DAY, 9),))
+        owed = [charge(BUDGET, ground=Ground(HERE.lexical)), charge(requests, 1)]
+        await asker.admit("long", *owed)
+        assert await asker.store.renew("long", ALICE, owed, now_us=T0 + 40_000_000) == 1
+        look = [charge(BUDGET, 0)]
+        for seconds, used in ((99, 1_000), (100, 0)):
+            verdict = await asker.store.admit("", ALICE, look, now_us=T0 + seconds * 1_000_000)
+            assert BUDGET.windows[0].burst - verdict.readings[0].remaining == used
+
+    async def test_a_debt_is_charged_as_it_is_and_visits_nothing(self, asker: Asker) -> None:
+        await asker.ask(HERE)
+        debt = Debt("d", BUDGET, ALICE.principal, (700,))
+        assert await asker.store.repay(debt, ALICE, now_us=T0)
+        assert not await asker.store.repay(debt, ALICE, now_us=T0)
+        assert await asker.used() == 1_700
+        assert await asker.ask(HERE) == [0]
+        assert await asker.ask(THERE) == [1_000]
+
+
+@pytest.fixture
+async def spread() -> AsyncIterator[Asker]:
+    """Asks a cluster."""
+    with cluster(masters=3) as several:
+        url = f"redis+cluster://{','.join(master.address for master in several.masters)}"
+        store = store_at(url, secrets.token_bytes(16))
+        yield Asker(store)
+        await store.aclose()
+
+
+async def test_on_a_cluster_too_every_holder_remembers_where_it_has_been(spread: Asker) -> None:
+    limits = [
+        budget(name=str(attribute), per=(attribute,))
+        for attribute in (Attribute.KEY, Attribute.ORG, Attribute.NETWORK, Attribute.EVERYTHING)
+    ]
+    bob = other(key="bob", network="198.51.100.0/24")
+    assert await spread.ask(HERE, *limits) == [1_000] * 4
+    assert await spread.ask(HERE, *limits) == [0] * 4
+    assert await spread.ask(HERE, *limits, identity=bob) == [1_000, 0, 1_000, 0]
+    assert await spread.ask(TWISTED, *limits, amount=6_000) == [4_000] * 4
+    owed = [charge(each, ground=Ground(THERE.lexical)) for each in limits]
+    await spread.admit("long", *owed)
+    assert await spread.store.renew("long", ALICE, owed, now_us=T0) == 4
+    debt = Debt("d", limits[1], ALICE.holder(Attribute.ORG), (700,))
+    assert await spread.store.repay(debt, ALICE, now_us=T0)
