@@ -18,9 +18,11 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from guard import Settings, load
+from guard.analysis.profile import LAYOUT
 from guard.cli.app import app as cli
 from guard.config import default_routes
-from guard.core.evidence import Band
+from guard.core.evidence import Band, Signal, Weights
+from guard.core.novelty import BITMAP_BYTES
 from guard.core.uses import Use
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
+ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 KEY = {"authorization": "Bearer sk-docs"}
@@ -85,21 +88,46 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
     assert load(tmp_path / "guard.toml").tiers["default"].limits[0].name == "tokens"
 
 
-@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS))
-def test_the_settings_in_the_page_on_limits_load(settings: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS) + snippets("toml", ON_DETECTION))
+def test_the_settings_in_the_other_pages_load(settings: str, tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text(settings)
     load(tmp_path / "guard.toml")
 
 
 def test_the_commands_in_the_docs_exist() -> None:
     verbs: dict[str, Any] = get_command(cli).commands  # type: ignore[attr-defined]
-    text = "".join(block for page in (README, ON_LIMITS) for block in snippets("", page))
+    text = "".join(block for page in (README, ON_LIMITS, ON_DETECTION) for block in snippets("", page))
     lines = re.findall(r"^guard (.*)$", text, re.MULTILINE)
     named = {tuple(re.findall(r"[a-z]+", line)) for line in lines}
-    assert set(verbs) - {"check", "demo"} == {words[0] for words in named}
+    assert set(verbs) - {"demo"} == {words[0] for words in named}
     for verb, *words in named:
         below = getattr(verbs[verb], "commands", None)
         assert below is None or words[0] in below, verb
+
+
+def test_the_page_on_detection_has_every_signal_with_its_group() -> None:
+    told = re.findall(r"^\| `(\w+)` \| (\w+) \| .+ \| .+ \|$", ON_DETECTION, re.MULTILINE)
+    assert told == [(signal.value, signal.group.value) for signal in Signal]
+
+
+def test_the_page_on_detection_has_what_every_use_excuses() -> None:
+    told = re.findall(r"^\| `(\w+)` \| [\w ]+ \| ([\w, ]+)", ON_DETECTION, re.MULTILINE)
+    assert {use: set(re.findall(r"\w+", signals)) for use, signals in told if use in set(Use)} == {
+        use.value: {signal.value for signal in use.excused} for use in Use
+    }
+
+
+def test_the_page_on_detection_says_how_large_a_profile_is() -> None:
+    assert f"| a *profile*: sums that fade, hashes and sketches | {LAYOUT.itemsize:,} |" in ON_DETECTION
+    assert f"| {BITMAP_BYTES:,}, which Redis rounds up" in ON_DETECTION
+
+
+@pytest.mark.parametrize(
+    ("band", "decibans"),
+    [("elevated", Weights().elevated), ("high", Weights().high), ("critical", Weights().critical)],
+)
+def test_the_page_on_detection_has_the_bands_as_they_are(band: str, decibans: float) -> None:
+    assert re.search(rf"^\| {band} \| {decibans:g} dB", ON_DETECTION, re.MULTILINE)
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:
