@@ -52,7 +52,7 @@ def test_a_line_of_the_log_is_json_with_the_risk_and_its_groups(caplog: pytest.L
 async def test_the_log_never_has_the_text_of_a_query(
     guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "1/hour"})
+    app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "1/hour"}, hooks=[log_event])
     asked = {"model": "m", "messages": [{"role": "user", "content": "where is the canary"}]}
     with caplog.at_level(logging.DEBUG):
         statuses = [(await call(app, body=asked, headers=KEY)).status for _ in range(2)]
