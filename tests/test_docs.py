@@ -70,6 +70,16 @@ def test_the_fastapi_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert other.status_code == 404
 
 
+def test_the_example_of_a_diversity_budget_shows_who_pays_and_who_is_suspect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(ROOT / "examples" / "diversity.py", "diversity_example").main()
+    told = re.findall(r"^(\w+) +paid +([\d.]+) .* risk \d+ dB, (\w+)$", capsys.readouterr().out, re.MULTILINE)
+    paid = {caller: float(amount) for caller, amount, _ in told}
+    assert 0 < paid["app"] < paid["walker"] / 2
+    assert {caller for caller, _, band in told if band != Band.LOW} == {"coercer"}
+
+
 def test_the_readmes_app_runs_on_what_guard_init_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
