@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check wheel-test bench chaos clean
+.PHONY: demo test lint check wheel-test bench chaos detection clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -28,7 +28,7 @@ wheel-test: $(VENV)/dev
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/pip install --quiet --upgrade pip
 	build/wheel/venv/bin/pip install --quiet --group dev "$$(echo build/wheel/*.whl)[serve,embedded]"
-	cp -r tests examples docs README.md pyproject.toml build/wheel
+	cp -r tests benchmarks examples docs README.md pyproject.toml build/wheel
 	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider
 
 # What guard costs: beside its peers in one process, then through `guard serve`. Both paired and interleaved.
@@ -39,6 +39,10 @@ bench: $(VENV)/dev
 # 500 requests a second while the store is killed, paused, emptied and failed over; prints what it measured.
 chaos: $(VENV)/dev
 	$(BIN)/pytest tests/test_chaos.py --chaos -s
+
+# How well distillers are told from honest holders: 20 minutes, and a folder of prompts, which GUARD_DATA names.
+detection: $(VENV)/dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
 
 clean:
 	rm -rf $(VENV) build dist .guard

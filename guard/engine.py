@@ -23,7 +23,7 @@ from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
 from guard.core.ladder import GROUND, Rung
 from guard.core.modes import Mode, mildest
-from guard.core.novelty import Ground
+from guard.core.novelty import UNIT, Ground
 from guard.core.policy import Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.store.debts import Debt
     from guard.store.keys import Keys
-    from guard.store.redis import Block, Verdict
+    from guard.store.redis import Block, Settled, Verdict
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
@@ -109,7 +109,7 @@ class Store(Protocol):
         cost: int = 0,
         requests: int = 1,
         accepted: bool = True,
-    ) -> bool:
+    ) -> Settled:
         """True a reservation up to these charges; idempotent by id."""
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
@@ -134,7 +134,8 @@ class Admission:
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
     event at its end. `looking` is what will be seen of the query, where it is looked at, and `suspect` whom
-    that speaks for or against. `wait_seconds` is how long to wait before the backend is asked.
+    that speaks for or against, with the `marks` against it. `wait_seconds` is how long to wait before the
+    backend is asked.
     """
 
     request_id: str
@@ -150,6 +151,7 @@ class Admission:
     on_store_error: OnStoreError | None = None
     body_read: bool = True
     suspect: Suspect | None = None
+    marks: Mapping[Signal, Mark] = field(default_factory=dict)
     looking: asyncio.Future[Sight] | None = field(default=None, compare=False, repr=False)
     wait_seconds: float = 0.0
 
@@ -291,8 +293,8 @@ class Engine:
         background. A cancelled caller does not cancel the settling.
         """
         self._running.pop(admission.request_id, None)
-        self._tell(admission, usage, status)
         if admission.decision.mode is Mode.OFF:
+            self._tell(admission, usage, status)
             return
         if admission.store_error is not None:
             charges = settle(admission.charges, admission.demand, usage, admission.demand.ground)
@@ -305,11 +307,19 @@ class Engine:
             )
             if admission.store_error in _NEVER_ASKED:
                 self._owe(admission.identity, charges)
+                self._tell(admission, usage, status)
                 return
+            self._tell(admission, usage, status)
+            self._spawn(self._finish(admission, usage, status, lambda _: None))
+            return
         tried = asyncio.Event()
-        self._spawn(self._finish(admission, usage, status, tried))
-        if admission.store_error is None:
-            await tried.wait()
+
+        def told(novelty: int | None) -> None:
+            self._tell(admission, usage, status, novelty)
+            tried.set()
+
+        self._spawn(self._finish(admission, usage, status, told))
+        await tried.wait()
 
     async def watch(self) -> Control | None:
         """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
@@ -326,6 +336,11 @@ class Engine:
         await self._renew()
         await self._repay()
         return self.control
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way in the background."""
+        while self._background:
+            await asyncio.wait(self._background)
 
     async def drain(self, seconds: float = 1.0) -> None:
         """Wait for settles under way; what is not done by then is left to the reservations' expiry."""
@@ -397,32 +412,45 @@ class Engine:
         return Climb(risk(marks, now_us, weights, excused=excused), rung, ends)
 
     async def _finish(
-        self, admission: Admission, usage: Usage, status: int | None, tried: asyncio.Event
+        self,
+        admission: Admission,
+        usage: Usage,
+        status: int | None,
+        tried: Callable[[int | None], None],
     ) -> None:
-        """Settle an answer that is over, and learn from it."""
+        """Settle an answer that is over, and learn from it.
+
+        `tried` is told, after the first try, what the diversity budgets were charged, if that is known.
+        """
         sight = await self._seen(admission)
         ground = admission.demand.ground if sight is None else sight.ground
         answered = status is not None and status < 400
         if sight is not None and answered and admission.suspect is not None:
             self._spawn(self._learn(admission.suspect.holder, admission.identity, sight, usage))
-        work = partial(
-            self._store.settle,
-            admission.request_id,
-            admission.identity,
-            settle(admission.charges, admission.demand, usage, ground),
-            usage,
-            cost=admission.demand.price.cost(usage),
-            requests=int(admission.decision.action in FORWARDED),
-            accepted=answered,
-        )
-        await self._insist(work, tried)
+        novelty: int | None = None
+
+        async def work() -> None:
+            nonlocal novelty
+            settled = await self._store.settle(
+                admission.request_id,
+                admission.identity,
+                settle(admission.charges, admission.demand, usage, ground),
+                usage,
+                cost=admission.demand.price.cost(usage),
+                requests=int(admission.decision.action in FORWARDED),
+                accepted=answered,
+            )
+            novelty = settled.novelty
+
+        await self._insist(work, lambda: tried(novelty))
 
     async def _seen(self, admission: Admission) -> Sight | None:
         """What was seen of a query, if that is known by now or in a moment."""
         looking = admission.looking
         if looking is None:
             return None
-        await asyncio.wait({looking}, timeout=SIGHT_SECONDS)
+        if not looking.done():
+            await asyncio.wait({looking}, timeout=SIGHT_SECONDS)
         if not looking.done() or looking.cancelled() or looking.exception() is not None:
             return None  # what failed is logged where it did; the books are kept without it
         return looking.result()
@@ -494,6 +522,7 @@ class Engine:
             decision=decision,
             charges=verdict.charged,
             expired=verdict.expired,
+            marks=verdict.marks,
             wait_seconds=_wait_seconds(decision, blank.request_id),
         )
 
@@ -601,8 +630,12 @@ class Engine:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
-    async def _insist(self, work: Callable[[], Awaitable[bool]], tried: asyncio.Event | None = None) -> None:
-        """Do what is idempotent until it is done, or there is no use; `tried` is set after the first try."""
+    async def _insist(
+        self, work: Callable[[], Awaitable[object]], tried: Callable[[], None] | None = None
+    ) -> None:
+        """Do what is idempotent until it is done, or there is no use; `tried` is called after the first
+        try.
+        """
         for delay in (*SETTLE_RETRY_SECONDS, None):
             try:
                 with self._breaker.call():
@@ -614,10 +647,13 @@ class Engine:
                     return
             finally:
                 if tried is not None:
-                    tried.set()
+                    tried()
+                    tried = None
             await asyncio.sleep(delay)
 
-    def _tell(self, admission: Admission, usage: Usage, status: int | None) -> None:
+    def _tell(
+        self, admission: Admission, usage: Usage, status: int | None, novelty: int | None = None
+    ) -> None:
         decision = admission.decision
         event = Event(
             request_id=admission.request_id,
@@ -639,6 +675,7 @@ class Engine:
             risk=decision.risk.decibans,
             band=decision.risk.band,
             groups=tuple(decision.risk.groups),
+            novelty=None if novelty is None else novelty / UNIT,
         )
         tell(self._hooks, event)
 

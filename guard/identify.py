@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     Headers = Iterable[tuple[bytes, bytes]]
 
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
+
+NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
 
 CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
 """The headers that a key may come in; a key in the URL would stand in every log."""
@@ -67,11 +70,19 @@ class Identifier:
         named = settings.headers.model_dump(exclude_none=True)
         self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
 
-    def identify(self, headers: Headers, client: tuple[str, int] | None) -> Identity:
+    def identify(
+        self,
+        headers: Headers,
+        client: tuple[str, int] | None,
+        vouched: Mapping[Attribute, str] = NOTHING_VOUCHED,
+        now_seconds: float | None = None,
+    ) -> Identity:
         """Who is calling; raises `CredentialError`.
 
         `headers` are those of the request as they came in, lower-case; `client` is the peer of the
-        connection.
+        connection. `vouched` are attributes that the operator knows from elsewhere: they go before all
+        others, and a user or a key among them is the caller, whatever the credential. `now_seconds` is the
+        moment by which a token's dates are judged, in Unix seconds; without it, the present one.
         """
         values: dict[bytes, list[str]] = {}
         for name, value in headers:
@@ -81,15 +92,17 @@ class Identifier:
         address = client_address(peer, self._hops(values), self._proxies)
         trusted = self._proxies.trusts(peer)
         caller = (
-            (self._gateway_caller(values) if trusted else None)
-            or self._credential_caller(values)
+            _vouched_caller(vouched)
+            or (self._gateway_caller(values) if trusted else None)
+            or self._credential_caller(values, now_seconds)
             or self._anonymous(address)
         )
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
             amounts |= self._gateway_amounts(values)
         places = _places(address, verified=caller.verified)
-        return Identity(caller.principal, {**caller.attributes, **places}, caller.verified, amounts)
+        attributes = {**caller.attributes, **places, **vouched}
+        return Identity(caller.principal, attributes, caller.verified, amounts)
 
     def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
         lines = values.get(self._forwarded_header, [])
@@ -113,7 +126,9 @@ class Identifier:
             if header in values
         }
 
-    def _credential_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
+    def _credential_caller(
+        self, values: Mapping[bytes, list[str]], now_seconds: float | None
+    ) -> Caller | None:
         given = [name for name in CREDENTIALS if name in values]
         if not given:
             return None
@@ -129,14 +144,14 @@ class Identifier:
         secret = secret.strip(" \t")
         if not secret:
             raise CredentialError("The key is empty.", status=401)
-        return self._secret_caller(secret)
+        return self._secret_caller(secret, now_seconds)
 
-    def _secret_caller(self, secret: str) -> Caller:
+    def _secret_caller(self, secret: str, now_seconds: float | None) -> Caller:
         known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
         if known is not None:
             return known
         if self._tokens is not None and secret.count(".") == 2:
-            return self._tokens.verify(secret)
+            return self._tokens.verify(secret, now_seconds)
         if self._settings.unknown_keys == "refuse":
             raise CredentialError("Incorrect API key provided.", status=401)
         name = self._keys.credential(secret)
@@ -164,9 +179,11 @@ class TokenVerifier:
         }
         self._claims = {attribute: claim for attribute, claim in named.items() if claim is not None}
 
-    def verify(self, token: str) -> Caller:
-        """Whom the token names; raises `CredentialError`."""
-        claims = self._claims_of(token)
+    def verify(self, token: str, now_seconds: float | None = None) -> Caller:
+        """Whom the token names, at this moment or now; raises `CredentialError`."""
+        claims = self._claims_of(token, now_seconds)
+        if now_seconds is not None and not _in_time(claims, now_seconds):
+            raise CredentialError("The token is not valid.", status=401)
         attributes = {
             attribute: _claimed(claims[claim], claim)
             for attribute, claim in self._claims.items()
@@ -180,8 +197,8 @@ class TokenVerifier:
         }
         return Caller(principal, attributes, True, amounts)
 
-    def _claims_of(self, token: str) -> dict[str, Any]:
-        settings = self._settings
+    def _claims_of(self, token: str, now_seconds: float | None) -> dict[str, Any]:
+        settings, dated = self._settings, now_seconds is None
         failure: Exception | None = None
         try:
             for key in self._candidates(token):
@@ -192,7 +209,13 @@ class TokenVerifier:
                         algorithms=list(settings.algorithms),
                         issuer=settings.issuer,
                         audience=settings.audience,
-                        options={"require": ["exp"], "verify_aud": settings.audience is not None},
+                        options={
+                            "require": ["exp"],
+                            "verify_aud": settings.audience is not None,
+                            "verify_exp": dated,
+                            "verify_nbf": dated,
+                            "verify_iat": dated,
+                        },
                     )
                 except jwt.InvalidSignatureError as error:
                     failure = error  # perhaps another key's
@@ -247,7 +270,7 @@ def read_keys_file(file: Path) -> dict[str, Caller]:
             Attribute(field): value for field in ("user", "org", "tier") if (value := getattr(entry, field))
         }
         for each in (name, *attributes.values()):
-            if not _is_name(each):
+            if not is_name(each):
                 raise ConfigError(
                     f"{file}: {each!r} is not a name of 1 to {LONGEST_NAME} printable characters"
                 )
@@ -275,6 +298,22 @@ def _token_keys(settings: JwtSettings) -> list[tuple[str | None, Any]]:
         raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: {error.strerror}") from error
     except (TypeError, ValueError, jwt.PyJWTError) as error:
         raise ConfigError(f"identity.jwt.key_file: {settings.key_file}: no key: {error}") from error
+
+
+def _in_time(claims: Mapping[str, Any], now_seconds: float) -> bool:
+    """Whether a token's dates hold at a moment that is not now, as PyJWT judges them for now."""
+    try:
+        begins = max((int(claims[name]) for name in ("nbf", "iat") if name in claims), default=-math.inf)
+        return begins <= now_seconds < int(claims["exp"])
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _vouched_caller(vouched: Mapping[Attribute, str]) -> Caller | None:
+    for attribute in (Attribute.USER, Attribute.KEY):
+        if attribute in vouched:
+            return Caller(Holder(attribute, vouched[attribute]), {}, verified=True)
+    return None
 
 
 def _places(address: Address | None, *, verified: bool) -> dict[Attribute, str]:
@@ -315,13 +354,14 @@ def _amount(value: Any, where: str) -> int:
     return int(text)
 
 
-def _is_name(value: str) -> bool:
+def is_name(value: str) -> bool:
+    """Whether this can name somebody: it can be shown and stored."""
     return 0 < len(value) <= LONGEST_NAME and value.isprintable()
 
 
 def _named(value: str, where: str) -> str:
     """A name that can be shown and stored."""
-    if not _is_name(value):
+    if not is_name(value):
         raise CredentialError(
             f"{where} is not a name of 1 to {LONGEST_NAME} printable characters.", status=401
         )

@@ -23,7 +23,7 @@ logger = logging.getLogger("guard")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One request, when it is over.
+    """One request, when it is over and has been settled, or could not be at the first try.
 
     It names the identity by its label, which holds no credential and no address, and it never holds the
     text of a query. `action` is what was decided; in mode `shadow` a refusal was forwarded all the same.
@@ -32,7 +32,8 @@ class Event:
     `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
     then. `body_read` is false where the request was refused before its body was read.
     `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
-    micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it.
+    micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it. `novelty` is what
+    the diversity budgets were charged, in their unit; `None` where there is none, or the store has not said.
     """
 
     request_id: str
@@ -54,6 +55,7 @@ class Event:
     risk: float = 0.0
     band: Band = Band.LOW
     groups: tuple[Group, ...] = ()
+    novelty: float | None = None
 
 
 class Hook(Protocol):

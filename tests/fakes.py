@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from guard.config import Settings
     from guard.store.operator import Control, OperatorStore
-    from guard.store.redis import Verdict
+    from guard.store.redis import Settled, Verdict
     from guard.telemetry import Hook
 
 
@@ -186,7 +186,7 @@ class TimedStore:
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
         return await self._store.admit(*arguments, now_us=self._now_us, **named)
 
-    async def settle(self, *arguments: Any, **named: Any) -> bool:
+    async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._store.settle(*arguments, now_us=self._now_us, **named)
 
     async def release(self, *arguments: Any, **named: Any) -> bool:
@@ -220,7 +220,7 @@ class FlakyStore:
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
         return await self._working().admit(*arguments, **named)
 
-    async def settle(self, *arguments: Any, **named: Any) -> bool:
+    async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._working().settle(*arguments, **named)
 
     async def release(self, *arguments: Any, **named: Any) -> bool:

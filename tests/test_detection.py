@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import FlakyStore, Guarded, call
 
+from guard.analysis.profile import Profile
 from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Evidence, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
@@ -18,11 +19,10 @@ from guard.core.modes import Mode
 from guard.demo.model import FakeModel
 from guard.errors import StoreError
 from guard.installation import Installation
+from guard.telemetry import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-
-    from guard.telemetry import Event
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -58,8 +58,11 @@ async def accuse(
     suspect, now = holder(app, secret), time.time_ns() // 1000
     since = now - int(since_seconds * 1e6)
     marks = {signal: Mark(worth, now, since) for signal, worth in decibans.items()}
-    known = await store.evidence(suspect, Identity(suspect))
-    assert (await store.learn(suspect, Identity(suspect), Evidence(known.version, b"", marks))).kept
+    kept = False
+    while not kept:  # the app may be learning of the same caller
+        known = await store.evidence(suspect, Identity(suspect))
+        evidence = Evidence(known.version, known.profile, marks)
+        kept = (await store.learn(suspect, Identity(suspect), evidence)).kept
     await store.aclose()
 
 
@@ -70,6 +73,11 @@ async def known(app: Guarded, suspect: Holder | None = None) -> Evidence:
         return await store.evidence(suspect, Identity(suspect))
     finally:
         await store.aclose()
+
+
+def learnt(evidence: Evidence) -> int:
+    """From how many queries."""
+    return Profile.read(evidence.profile).queries
 
 
 ELEVATED = {Signal.WALK: 15.0}
@@ -251,7 +259,7 @@ class TestModes:
         await call(app, body=chat("hello", user="bob"), headers=KEY)
         await app.settled()
         of_ann = Holder.together([holder(app), Holder(Attribute.END_USER, "ann")])
-        assert ((await known(app, of_ann)).version, (await known(app)).version) == (2, 0)
+        assert (learnt(await known(app, of_ann)), learnt(await known(app))) == (2, 0)
 
     async def test_without_the_store_it_goes_by_what_it_heard_last(
         self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +280,7 @@ class TestLearning:
         for number in range(5):
             await call(app, body=chat(f"Question {number} about {SUBJECTS[number]}"), headers=KEY)
         await app.settled()
-        assert (await known(app)).version == 5
+        assert learnt(await known(app)) == 5
 
     async def test_what_is_refused_or_fails_is_not(self, guarded: MakeGuarded) -> None:
         async def broken(scope: Any, receive: Any, send: Any) -> None:
@@ -283,7 +291,7 @@ class TestLearning:
         for _ in range(4):
             await call(app, body=chat("hello there"), headers=KEY)
         await app.settled()
-        assert (await known(app)).version == 0
+        assert learnt(await known(app)) == 0
 
     async def test_a_distiller_climbs_and_a_conversation_does_not(self, guarded: MakeGuarded) -> None:
         events: list[Event] = []
@@ -309,7 +317,7 @@ class TestLearning:
         for number in range(40):
             await call(app, body=chat(f"hello {number}"), headers=KEY)
         await app.settled()
-        assert 2 <= (await known(app)).version <= 25
+        assert 2 <= learnt(await known(app)) <= 25
 
     async def test_requests_at_the_same_time_are_all_learnt_from_or_left_out_and_counted(
         self, guarded: MakeGuarded
@@ -319,7 +327,7 @@ class TestLearning:
         await app.settled()
         service = await app.middleware._opened()
         assert service.engine.analyst is not None
-        assert (await known(app)).version + service.engine.analyst.shed == 20
+        assert learnt(await known(app)) + service.engine.analyst.shed == 20
 
     async def test_two_processes_learn_of_the_same_caller(
         self, guarded: MakeGuarded, make_settings: Callable[..., Any]
@@ -328,7 +336,7 @@ class TestLearning:
         for number in range(10):
             await call(apps[number % 2], body=chat(f"hello {number}"), headers=KEY)
             await apps[number % 2].settled()
-        assert (await known(apps[0])).version == 10
+        assert learnt(await known(apps[0])) == 10
 
     async def test_a_store_that_fails_costs_what_was_to_be_learnt_and_nothing_else(
         self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -211,6 +211,7 @@ class Charge:
     spare: int = 0
     enforced: bool = True
     ground: Ground = NOWHERE
+    left: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

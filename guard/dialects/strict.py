@@ -31,6 +31,19 @@ def parse_object(body: bytes) -> Json:
     """The JSON object that `body` is, in UTF-8 and without duplicate keys; raises `QueryError`."""
     if not body.strip():
         raise QueryError("The request has no body; a JSON object is needed.")
+    value = read_object(body)
+    if has_surrogates(body):
+        serialize(value)
+    return value
+
+
+def has_surrogates(body: bytes) -> bool:
+    """Whether a body escapes surrogates: a whole pair, or a half, which no UTF-8 can carry."""
+    return _SURROGATE_ESCAPE.search(body) is not None
+
+
+def read_object(body: bytes) -> Json:
+    """Likewise, with texts that may hold half of a surrogate pair."""
     try:
         value = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite
@@ -44,8 +57,6 @@ def parse_object(body: bytes) -> Json:
         raise QueryError(f"The body is not valid JSON: {error}.") from error
     if not isinstance(value, dict):
         raise QueryError("The body must be a JSON object.")
-    if _SURROGATE_ESCAPE.search(body):
-        serialize(value)
     return value
 
 

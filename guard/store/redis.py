@@ -96,6 +96,21 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """Whether a settle counted, which is how true it is; a second one does not.
+
+    `novelty` is what the diversity budgets were charged, in thousandths: the most that any of them was;
+    `None` where there is none.
+    """
+
+    counted: bool
+    novelty: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.counted
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """What one script can touch: the charges whose keys live in one slot, under one reservation key.
 
@@ -127,12 +142,14 @@ class RedisStore:
         server: EmbeddedServer | None = None,
         deadline_seconds: float = 0.05,
         reservation_seconds: float = 60.0,
+        settled_seconds: float = SETTLED_SECONDS,
     ) -> None:
         self.keys = keys
         self._new_nodes = new_nodes
         self._server = server
         self._deadline_seconds = deadline_seconds
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
+        self._settled_ms = int(settled_seconds * 1000)
         self._open: tuple[asyncio.AbstractEventLoop, Nodes] | None = None
         self._reviving: asyncio.Task[None] | None = None
         self._terms: dict[str, tuple[float, list[str]]] = {}
@@ -233,8 +250,8 @@ class RedisStore:
         requests: int = 1,
         accepted: bool = True,
         now_us: int = 0,
-    ) -> bool:
-        """True the reservation up to `charges`; `False` where it was settled before.
+    ) -> Settled:
+        """True the reservation up to `charges`; what comes back is false where it was settled before.
 
         `cost` is in micro-dollars, for the record. `requests` is 0 for one that counts as refused.
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
@@ -263,7 +280,8 @@ class RedisStore:
                 "cost": cost,
             }
             await self._note_apart(identity, totals, create, now_us)
-        return settled[0]
+        charged = [each.novelty for each in settled if each.novelty is not None]
+        return Settled(settled[0].counted, max(charged, default=None))
 
     async def release(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
@@ -283,7 +301,7 @@ class RedisStore:
             )
             for place, group in enumerate(self._groups(identity, charges))
         )
-        return settled[0]
+        return settled[0].counted
 
     async def renew(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
@@ -382,7 +400,7 @@ class RedisStore:
         cost: int = 0,
         requests: int = 0,
         create: bool = False,
-    ) -> bool:
+    ) -> Settled:
         reservation = self.keys.reservation(group.near, reservation_id)
         record, index = self._record_keys(reservation, group, identity, home)
         reply = await self._run(
@@ -391,7 +409,7 @@ class RedisStore:
             [
                 now_us,
                 reservation_id,
-                SETTLED_SECONDS * 1000,
+                self._settled_ms,
                 *self._about(identity, create=create),
                 requests,
                 usage.input_tokens,
@@ -402,7 +420,8 @@ class RedisStore:
         )
         if record != reservation and index == reservation and create:
             await self._index(identity)
-        return bool(reply[0])
+        counted, _, *novelty = reply
+        return Settled(bool(counted), max(novelty, default=None))
 
     def _groups(self, identity: Identity, charges: Sequence[Charge]) -> list[Group]:
         """The charges by where their keys live; the identity's own first, which has the reservation."""
@@ -591,7 +610,7 @@ def _nothing(charges: Sequence[Charge]) -> tuple[Charge, ...]:
 def _limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
     """Each limit in one argument: the client's cost goes by their number."""
     return [
-        f"{charge.enforced:d} {charge.limit.pending:d} "
+        f"{charge.enforced:d} {charge.limit.pending:d} {round(1000 * charge.left)} "
         f"{min(charge.amount - charge.spare, LARGEST_AMOUNT)} {min(charge.amount, LARGEST_AMOUNT)}"
         f"{_places(charge)}"
         f"{_shape(charge.limit) if charge.limit.zone is None else _dated_shape(charge.limit, now_us)}"

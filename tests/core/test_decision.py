@@ -21,7 +21,7 @@ RISK = Risk(42.0, {Group.CONTENT: 28.0, Group.INTENT: 14.0}, Band.CRITICAL)
 ENDS_US = 5_000
 
 NARROW = Reshape(max_n=1)
-DENY, CHALLENGE, SLOW = Rung(deny=True), Rung(challenge=True), Rung(slow_seconds=2.0)
+DENY, CHALLENGE, SLOW = Rung(deny=True), Rung(challenge="Verify."), Rung(slow_seconds=2.0)
 RESHAPE, THROTTLE = Rung(NARROW), Rung(throttle=0.5)
 EVERY_RUNG = [DENY, CHALLENGE, SLOW, RESHAPE, THROTTLE, GROUND]
 
@@ -58,8 +58,8 @@ def climbed(decision: Decision, rung: Rung, mode: Mode = Mode.ENFORCE) -> Decisi
         (CHALLENGE, Action.CHALLENGE, False),
         (DENY, Action.DENY, False),
         (Rung(NARROW, slow_seconds=2.0), Action.SLOW, True),
-        (Rung(NARROW, slow_seconds=2.0, challenge=True), Action.CHALLENGE, False),
-        (Rung(NARROW, 2.0, 0.5, challenge=True, deny=True), Action.DENY, False),
+        (Rung(NARROW, slow_seconds=2.0, challenge="Verify."), Action.CHALLENGE, False),
+        (Rung(NARROW, 2.0, 0.5, challenge="Verify.", deny=True), Action.DENY, False),
     ],
 )
 def test_the_hardest_of_what_a_rung_does_is_the_action(

@@ -319,10 +319,12 @@ def test_no_query_takes_more_than_linear_time(lead: str, attack: str) -> None:
         query = asked(lead + attack * (size // len(attack)))
 
         def once() -> float:
-            start = time.perf_counter()
+            start = time.thread_time()
             FINGERPRINTER.fingerprint(query)
-            return time.perf_counter() - start
+            return time.thread_time() - start
 
         return min(once() for _ in range(5))
 
-    assert seconds(16_000) < 32 * seconds(2_000)  # 8 is linear, and 64 quadratic
+    # 8 is linear, and 64 quadratic. What disturbs one pair does not disturb the next.
+    pairs = ((seconds(2_000), seconds(16_000)) for _ in range(20))
+    assert any(full < 32 * eighth for eighth, full in pairs)

@@ -277,11 +277,12 @@ def test_no_text_grows_or_takes_more_than_linear_time(lead: str, attack: str) ->
         text = lead + (attack * (size // len(attack) + 1))[: size - len(lead)]
 
         def once() -> float:
-            start = time.perf_counter()
+            start = time.thread_time()
             assert len(fold(text).text) <= MOST_CHARACTERS
-            return time.perf_counter() - start
+            return time.thread_time() - start
 
         return min(once() for _ in range(5))
 
-    eighth, full = seconds(MOST_CHARACTERS // 8), seconds(MOST_CHARACTERS)
-    assert full < 32 * eighth  # 8 is linear, and 64 quadratic
+    # 8 is linear, and 64 quadratic. What disturbs one pair does not disturb the next.
+    pairs = ((seconds(MOST_CHARACTERS // 8), seconds(MOST_CHARACTERS)) for _ in range(20))
+    assert any(full < 32 * eighth for eighth, full in pairs)

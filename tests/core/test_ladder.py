@@ -23,7 +23,7 @@ LADDER = Ladder({Band.HIGH: SLOW, Band.CRITICAL: DENY})
         (Rung(Reshape(max_n=1)), True),
         (Rung(slow_seconds=0.1), True),
         (Rung(throttle=0.5), True),
-        (Rung(challenge=True), True),
+        (Rung(challenge="Verify."), True),
         (DENY, True),
     ],
 )

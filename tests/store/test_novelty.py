@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from guard.store.operator import OperatorStore
-    from guard.store.redis import Verdict
+    from guard.store.redis import Settled, Verdict
 
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"),
@@ -99,7 +99,7 @@ class Asker:
     async def admit(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Verdict:
         return await self.store.admit(id_, identity, charges, now_us=T0)
 
-    async def settle(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> bool:
+    async def settle(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Settled:
         return await self.store.settle(id_, identity, charges, Usage(5, 5), now_us=T0)
 
     async def used(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from guard.store.keys import Keys
     from guard.store.operator import OperatorStore
-    from guard.store.redis import Verdict
+    from guard.store.redis import Settled, Verdict
 
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
@@ -75,7 +75,13 @@ class Clock:
         name = id or f"r{self._ids}"
         return await self._store.admit(name, identity, charges(identity, *owed), now_us=moment(at))
 
-    async def settle(self, at: float, id: str, *owed: tuple[Limit, int], identity: Identity = ALICE) -> bool:  # noqa: A002
+    async def settle(
+        self,
+        at: float,
+        id: str,  # noqa: A002
+        *owed: tuple[Limit, int],
+        identity: Identity = ALICE,
+    ) -> Settled:
         return await self._store.settle(id, identity, charges(identity, *owed), NOTHING, now_us=moment(at))
 
     async def left(self, at: float, limit: Limit, identity: Identity = ALICE) -> int:

@@ -40,6 +40,7 @@ for _, limit in ipairs(limits) do
       limit.healed = heal(limit, now, not look)
       healed = healed + limit.healed
     end
+    throttle(limit)
     for _, window in ipairs(limit.windows) do
       window.wait = again and 0 or window.algorithm.wait(window, window.state, limit.amount)
       if window.wait ~= 0 then

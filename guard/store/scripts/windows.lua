@@ -225,7 +225,7 @@ local function clock(argument)
 end
 
 -- Reads limits from ARGV[at] on, one each, with two keys each from KEYS[key] on:
--- "enforced(0|1) pending(0|1) least most", then "algorithm period count burst" for each window; in place of the last of
+-- "enforced(0|1) pending(0|1) left(‰) least most", then "algorithm period count burst" for each window; in place of the last of
 -- these, for a calendar window, "burst:boundary:boundary:boundary:boundary". The amount is `most`, or what the whole limit
 -- holds where that is less, but not under `least`.
 -- A diversity budget has a third key, the bitmap of what its holder has visited, and writes "most/place,place…": the bits
@@ -233,7 +233,8 @@ end
 local function read_limits(at, key)
   local limits = {}
   for i = at, #ARGV do
-    local enforced, pending, least, most, ground, rest = string.match(ARGV[i], '^(%d) (%d) (%d+) (%d+)([/,%d]*)(.*)$')
+    local enforced, pending, left, least, most, ground, rest =
+      string.match(ARGV[i], '^(%d) (%d) (%d+) (%d+) (%d+)([/,%d]*)(.*)$')
     local windows, fields, places = {}, {}, nil
     if ground ~= '' then
       places = {}
@@ -250,7 +251,7 @@ local function read_limits(at, key)
     end
     limits[#limits + 1] = {
       state_key = KEYS[key], pending_key = KEYS[key + 1], windows = windows, fields = fields,
-      enforced = enforced == '1', pending = pending == '1', least = tonumber(least), most = tonumber(most),
+      left = tonumber(left), enforced = enforced == '1', pending = pending == '1', least = tonumber(least), most = tonumber(most),
       leases = windows[1].algorithm == leases, places = places, cells_key = places and KEYS[key + 2],
     }
     key = key + (places and 3 or 2)
@@ -287,6 +288,18 @@ local function visit(limit, id)
   redis.call('PEXPIRE', limit.cells_key, MEMORY)
 end
 
+-- Lets a limit that was loaded hold `left` thousandths of what it held, for this request only: what is counted stays, and is
+-- written down as under the whole limit. Not for GCRA, whose backlog says nothing without the rate.
+local function throttle(limit)
+  if limit.left == 1000 then return end
+  for _, window in ipairs(limit.windows) do
+    window.whole_count = window.count
+    window.count = math.min(window.count, math.max(1, math.floor(window.count * limit.left / 1000)))
+    window.burst = math.min(window.burst, math.max(1, math.floor(window.burst * limit.left / 1000)))
+    limit.amount = math.max(limit.least, math.min(limit.amount, window.burst))
+  end
+end
+
 -- Brings a limit to `now`. With `as_counted` under the numbers that it was last counted under, for what is not to be judged.
 local function load(limit, now, as_counted)
   if limit.places then weigh(limit) end
@@ -307,8 +320,11 @@ local function save(limit)
   if limit.leases then return end
   local values, keep = {}, 1
   for _, window in ipairs(limit.windows) do
+    local count = window.count
+    window.count = window.whole_count or count
     values[#values + 1] = window.field
     values[#values + 1] = window.algorithm.dump(window, window.state)
+    window.count = count
     keep = math.max(keep, window.algorithm.reset(window, window.state))
   end
   redis.call('HSET', limit.state_key, unpack(values))

@@ -1,0 +1,88 @@
+"""One holder's diversity budget, kept in this process as guard's store keeps it in Redis.
+
+It mirrors guard/store/scripts/windows.lua for a budget with one window: a sliding window, and the memory of
+guard/core/novelty.py. Requests come one by one: each is settled before the next is asked about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+from math import ceil
+from typing import TYPE_CHECKING
+
+from guard.core.fingerprint import CELL_BITS
+from guard.core.novelty import BITMAP_BYTES
+
+if TYPE_CHECKING:
+    from guard.core.novelty import Ground
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a query costs in thousandths, were it wholly novel: at `least` and at `most` before its answer is
+    known, and what it `drew` once it is.
+    """
+
+    least: int
+    most: int
+    drew: int
+
+
+@dataclass(slots=True)
+class Budget:
+    """`count` thousandths in a window of `period_us`."""
+
+    count: int
+    period_us: int
+    peak: float = 0.0
+    """The largest share of it that was ever in use."""
+    _start: int | None = None
+    _current: float = 0.0
+    _previous: float = 0.0
+    _visited: bytearray = field(default_factory=lambda: bytearray(8 * BITMAP_BYTES))
+
+    def draw(
+        self, request_id: str, wording: Ground, ground: Ground, price: Price, now_us: int, share: float = 1.0
+    ) -> int | None:
+        """Charge one request; what it cost, or `None` where there was no room for it.
+
+        `wording` is what is known of its ground before it is forwarded, `share` what is left of the budget.
+        """
+        self._roll(now_us)
+        count = max(1, int(self.count * share))
+        novel = self._novelty(wording)
+        reserved = max(ceil(price.least * novel), min(ceil(price.most * novel), count))
+        if self._used(now_us) + reserved > count:
+            return None
+        cost = ceil(price.drew * self._novelty(ground))
+        self._current += cost
+        self.peak = max(self.peak, self._used(now_us) / self.count)
+        self._visit(request_id, ground)
+        return cost
+
+    def _roll(self, now_us: int) -> None:
+        start = now_us if self._start is None else self._start
+        ages = (now_us - start) // self.period_us
+        if ages >= 2:
+            self._current = self._previous = 0.0
+        elif ages == 1:
+            start, self._current, self._previous = start + self.period_us, 0.0, self._current
+        self._start = start if self._current or self._previous else now_us
+
+    def _used(self, now_us: int) -> float:
+        elapsed = now_us - (self._start or 0)
+        return self._current + self._previous * (self.period_us - elapsed) / self.period_us
+
+    def _novelty(self, ground: Ground) -> float:
+        places = ground.places
+        return 1 - sum(self._visited[place] for place in places) / len(places) if places else 1.0
+
+    def _visit(self, request_id: str, ground: Ground) -> None:
+        """Remember the places, and forget one cell of each of their tables."""
+        chance, places = sha1(request_id.encode(), usedforsecurity=False).hexdigest(), ground.places
+        for number, place in enumerate(places):
+            cell = int(chance[3 * number : 3 * number + 3], 16) % (1 << CELL_BITS)
+            self._visited[place >> CELL_BITS << CELL_BITS | cell] = 0
+        for place in places:
+            self._visited[place] = 1

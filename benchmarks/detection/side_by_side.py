@@ -1,0 +1,29 @@
+"""Work that several processes do, with its results in order."""
+
+from __future__ import annotations
+
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+T = TypeVar("T")
+R = TypeVar("R")
+Given = TypeVarTuple("Given")
+
+
+def in_order(
+    work: Callable[[T], R],
+    items: Iterable[T],
+    ready: Callable[[*Given], None],
+    given: tuple[*Given],
+    processes: int,
+) -> Iterator[R]:
+    """What `work` makes of each item. Each process is made `ready` with what is `given`; one is this one."""
+    if processes == 1:
+        ready(*given)
+        yield from map(work, items)
+        return
+    with get_context("spawn").Pool(processes, ready, given) as pool:
+        yield from pool.imap(work, items)
