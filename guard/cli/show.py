@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +44,13 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     for holder_of, term, unit in sheet.overrides:
         line = f"{holder_of} has {output.terms(term, unit)}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    console.print(output.readings_table(sheet.readings))
+    if sheet.readings:
+        console.print(output.readings_table(sheet.readings))
     for terrain in sheet.terrains:
         console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
     if sheet.suspicion is None:
         return
+    console.print()
     for line in _risk_lines(sheet.suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.suspicion.findings:
@@ -74,7 +77,7 @@ def _record_lines(sheet: Sheet) -> Iterator[str]:
 
 def _terrain_line(terrain: Terrain) -> str:
     return (
-        f"{terrain.limit.name}: {terrain.holder} has covered {terrain.covered:.0%} of the ground that guard "
+        f"{terrain.limit.name}: {terrain.holder} has covered {terrain.covered:.1%} of the ground that guard "
         f"can tell apart; a query unlike all others, answered in {STANDARD_TOKENS} tokens, "
         f"costs about {_unlike(terrain)}"
     )
@@ -88,7 +91,7 @@ def _unlike(terrain: Terrain) -> int | float:
 def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
     groups = ", ".join(f"{group} {said:.1f}" for group, said in suspicion.risk.groups.items())
     yield (
-        f"\nrisk of {suspicion.holder}: {suspicion.risk.decibans:.1f} dB, {suspicion.risk.band}"
+        f"risk of {suspicion.holder}: {suspicion.risk.decibans:.1f} dB, {suspicion.risk.band}"
         f"{f' ({groups})' if groups else ''}"
     )
     for declared in suspicion.uses:
@@ -98,20 +101,21 @@ def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
 
 
 def _findings_table(suspicion: Suspicion) -> Table:
+    now = time.time()
     rows = [
         (
             finding.signal,
             finding.group,
             "excused" if finding.excused else "",
-            output.moment(finding.since),
-            output.moment(finding.at),
+            output.span(max(0.0, now - finding.since)),
+            output.span(max(0.0, now - finding.at)),
             f"{finding.decibans:.1f}",
             f"{finding.left:.1f}",
         )
         for finding in suspicion.findings
     ]
-    columns = ("signal", "group", "", "speaks since", "last as strong", "dB then", "now")
-    return output.table("", columns, rows, right=2)
+    columns = ("signal", "group", "", "speaks for", "seen ago", "dB then", "now")
+    return output.table("", columns, rows, right=4)
 
 
 def _habit_lines(suspicion: Suspicion) -> Iterator[str]:

@@ -125,6 +125,9 @@ def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
     assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
     assert f"walk: {MEANINGS[Signal.WALK]}" in told
     assert "100 queries in 0.0 days, 40 on the first" in told
+    (walk,) = [line.split() for line in told.splitlines() if line.startswith("walk ")]
+    assert (walk[0], walk[1], walk[2][-1], walk[-2]) == ("walk", "content", "m", "28.0")
+    assert "\N{REPLACEMENT CHARACTER}" not in told
 
 
 def test_where_nothing_is_known_nothing_is_said(folder: Path) -> None:
@@ -158,7 +161,7 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
     assert terrain["query_unlike_others_costs"] == 1
     told = guard("show", "key:bob", folder=folder).stdout
     assert "18.75" in told
-    assert "key:bob has covered 0% of the ground" in told
+    assert "key:bob has covered 0.0% of the ground" in told
 
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
