@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check wheel-test bench chaos detection clean
+.PHONY: demo test lint check wheel-test bench soak chaos detection clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -35,6 +35,10 @@ wheel-test: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/latency.py
+
+# A hundred thousand queries of one identity; prints what they leave in Redis.
+soak: $(VENV)/dev
+	$(BIN)/pytest tests/test_bounded.py --soak -s
 
 # 500 requests a second while the store is killed, paused, emptied and failed over; prints what it measured.
 chaos: $(VENV)/dev

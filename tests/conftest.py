@@ -104,4 +104,5 @@ async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Calla
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--model-examples", default="40", help="runs of 50 steps of the store against its model")
+    parser.addoption("--soak", action="store_true", help="send a hundred thousand queries")
     parser.addoption("--chaos", action="store_true", help="let the chaos last, at 500 requests a second")

@@ -25,6 +25,9 @@ local MEMORY = 30 * 86400000
 -- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/fingerprint.py.
 local CELLS = 2048
 
+-- LEXICAL_TABLES and SEMANTIC_TABLES of it together.
+local TABLES = 6
+
 local algorithms = {}
 
 local sliding = {}
@@ -284,6 +287,8 @@ local function visit(limit, id)
   for _, place in ipairs(limit.places) do
     for _, word in ipairs({ 'SET', 'u1', place, 1 }) do writes[#writes + 1] = word end
   end
+  -- Made whole at once: a string that grows bit by bit takes twice what it needs.
+  redis.call('SET', limit.cells_key, string.rep('\0', TABLES * CELLS / 8), 'NX')
   redis.call('BITFIELD', limit.cells_key, unpack(writes))
   redis.call('PEXPIRE', limit.cells_key, MEMORY)
 end
