@@ -47,10 +47,9 @@ from guard.core.evidence import Band, Weights
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import Ladder, Rung
-from guard.core.limits import Algorithm, Limit, Match, Unit, Window
+from guard.core.limits import Algorithm, Limit, Match, Unit, Window, scale_of, shown
 from guard.core.modes import Mode, Rollout
 from guard.core.network import TrustedProxies
-from guard.core.novelty import UNIT
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
@@ -169,6 +168,7 @@ class LimitSettings(_Section):
             _parse_calendar(self.rate or "")
         elif self.time_zone is not None:
             raise ValueError('`time_zone` belongs to `algorithm = "calendar"`')
+        _check_counts(self.unit, ((window.count, window.burst) for window in self.windows))
         return self
 
     @property
@@ -183,7 +183,8 @@ class LimitSettings(_Section):
             windows = tuple(
                 Window(count, seconds, self.burst or count) for count, seconds in _parse_rate(self.rate)
             )
-        return windows if self.unit != Unit.NOVELTY else tuple(map(_in_thousandths, windows))
+        scale = scale_of(self.unit)
+        return tuple(_scaled(window, scale) for window in windows)
 
     def limit(self) -> Limit:
         """The limit that decides."""
@@ -895,9 +896,9 @@ def _parse_rate(rate: str) -> list[tuple[int, int]]:
     return windows
 
 
-def _in_thousandths(window: Window) -> Window:
-    """A window of a diversity budget, whose amounts are counted so."""
-    return replace(window, count=window.count * UNIT, burst=window.burst * UNIT)
+def _scaled(window: Window, scale: int) -> Window:
+    """A window whose amounts are counted in parts of what the settings say."""
+    return replace(window, count=window.count * scale, burst=window.burst * scale)
 
 
 _SPANS: dict[str, Span] = {str(span): span for span in Span}
@@ -925,18 +926,28 @@ def other_counts(
     periods = {window.period_seconds for window in limit.windows}
     strange = {seconds for _, seconds in given} - periods
     if strange:
-        known = ", ".join(f"{window.count} in {window.period_seconds} s" for window in limit.windows)
+        known = ", ".join(
+            f"{shown(limit.unit, window.count)} in {window.period_seconds} s" for window in limit.windows
+        )
         raise ValueError(f"limit {limit.name!r} has no window of {min(strange)} s; it has {known}")
     bursts = {window.period_seconds: window.burst / window.count for window in limit.windows}
     gcra = limit.algorithm is Algorithm.GCRA
-    scale = UNIT if limit.unit == Unit.NOVELTY else 1
-    return {
+    scale = scale_of(limit.unit)
+    counts = {
         seconds: (
             number * scale,
             burst * scale if burst else max(1, round(number * scale * (bursts[seconds] if gcra else 1))),
         )
         for number, seconds in given
     }
+    _check_counts(limit.unit, counts.values())
+    return counts
+
+
+def _check_counts(unit: str, counts: Iterable[tuple[int, int]]) -> None:
+    """What is counted in parts of a unit may be so much less."""
+    if any(max(each) > LARGEST_COUNT for each in counts):
+        raise ValueError(f"a count of {unit} is at most {LARGEST_COUNT // scale_of(unit)}")
 
 
 def _check_limits(settings: Settings) -> None:

@@ -7,6 +7,8 @@ however many identities, paths and models clients think of. Nothing but counters
 where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describes it.
 
     guard_decisions_total{tier, mode, action, reason}     every request, by what was decided
+    guard_bands_total{tier, band}                         every request, by the risk of its identity, or of
+                                                          the end user of a router
     guard_refusals_total{tier, reason, body}              those that were refused: before (`unread`) or after
                                                           (`read`) their body was read
     guard_store_errors_total{kind}                        the store could not decide
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY, Counter
 
-from guard.core.decision import Action
+from guard.core.decision import FORWARDED
 from guard.core.modes import Mode
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ class PrometheusHook:
             "guard_decisions_total",
             "Requests by what was decided.",
             ("tier", "mode", "action", "reason"),
+            registry=registry,
+        )
+        self._bands = Counter(
+            "guard_bands_total",
+            "Requests by the band of the risk of whom they speak for.",
+            ("tier", "band"),
             registry=registry,
         )
         self._refusals = Counter(
@@ -74,7 +82,8 @@ class PrometheusHook:
         """Count one request."""
         reason = event.reason or "none"
         self._decisions.labels(event.tier, event.mode, event.action, reason).inc()
-        if event.action is not Action.ALLOW and event.mode is Mode.ENFORCE:
+        self._bands.labels(event.tier, event.band).inc()
+        if event.action not in FORWARDED and event.mode is Mode.ENFORCE:
             self._refusals.labels(event.tier, reason, "read" if event.body_read else "unread").inc()
         if event.store_error is not None:
             self._store_errors.labels(event.store_error).inc()

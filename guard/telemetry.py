@@ -66,7 +66,7 @@ class Hook(Protocol):
 
 
 def log_event(event: Event) -> None:
-    """One JSON line in the log `guard`: of what was refused at level INFO, of the rest at DEBUG."""
+    """One JSON line in the log `guard`: of what was refused or narrowed at level INFO, else at DEBUG."""
     level = logging.DEBUG if event.action is Action.ALLOW else logging.INFO
     if logger.isEnabledFor(level):
         logger.log(level, "%s", json.dumps(asdict(event)))

@@ -13,11 +13,15 @@ from pydantic import ValidationError
 
 import guard.cli
 from guard import ConfigError, load
-from guard.config import Settings
-from guard.core.identity import Attribute
+from guard.config import LadderSettings, Settings
+from guard.core.evidence import Band, Weights
+from guard.core.identity import Attribute, Holder
+from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import OnStoreError, RouteAction
+from guard.core.reshape import Reshape
+from guard.core.uses import Declared, Use
 
 LIMIT = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "1/second"\n'
 
@@ -210,6 +214,82 @@ class TestLoading:
         assert policy.tiers["empty"].on_store_error is OnStoreError.ALLOW
 
 
+class TestDiversityBudgets:
+    """Written in whole units, counted in thousandths."""
+
+    NOVELTY = 'name = "diversity"\nunit = "novelty"\nrate = "20/hour;300/day"\n'
+    WINDOWS = (Window(20_000, 3_600, 20_000), Window(300_000, 86_400, 300_000))
+
+    def windows(self, file: Path) -> tuple[Window, ...]:
+        (limit,) = load(file).policy().limits
+        return limit.windows
+
+    def test_of_a_tier_and_of_all_tiers(self, tmp_path: Path) -> None:
+        of_a_tier = written(tmp_path, f"[[tiers.default.limits]]\n{self.NOVELTY}")
+        assert self.windows(of_a_tier) == self.WINDOWS
+        of_all = written(tmp_path, f"[tiers.default]\n[[limits]]\n{self.NOVELTY}")
+        assert self.windows(of_all) == self.WINDOWS
+
+    def test_with_a_burst_and_by_the_calendar(self, tmp_path: Path) -> None:
+        smooth = self.NOVELTY.replace(";300/day", "") + 'algorithm = "gcra"\nburst = 5\n'
+        assert self.windows(written(tmp_path, f"[tiers.default]\n[[limits]]\n{smooth}")) == (
+            Window(20_000, 3_600, 5_000),
+        )
+        monthly = self.NOVELTY.replace("20/hour;300/day", "300/month") + 'algorithm = "calendar"\n'
+        (month,) = self.windows(written(tmp_path, f"[tiers.default]\n[[limits]]\n{monthly}"))
+        assert (month.count, month.burst) == (300_000, 300_000)
+
+    def test_other_numbers_for_one_holder(self, tmp_path: Path) -> None:
+        other = '[[overrides]]\nholder = "key:alice"\nlimit = "diversity"\nrate = "50/hour"\n'
+        file = written(tmp_path, f"[[tiers.default.limits]]\n{self.NOVELTY}{other}")
+        ((override,),) = load(file).policy().overrides.values()
+        assert override.counts == {3_600: (50_000, 50_000)}
+
+    def test_a_window_that_it_lacks_is_told_in_units(self, tmp_path: Path) -> None:
+        other = '[[overrides]]\nholder = "key:alice"\nlimit = "diversity"\nrate = "50/minute"\n'
+        with pytest.raises(ConfigError, match=r"has no window of 60 s; it has 20 in 3600 s, 300 in 86400 s"):
+            load(written(tmp_path, f"[[tiers.default.limits]]\n{self.NOVELTY}{other}"))
+
+    @pytest.mark.parametrize("rate", [f"{10**12}/day", f"{10**15 - 1}/day"])
+    def test_more_than_can_be_counted_is_refused(self, tmp_path: Path, rate: str) -> None:
+        text = self.NOVELTY.replace("20/hour;300/day", rate)
+        with pytest.raises(ConfigError, match=f"a count of novelty is at most {10**12 - 1}"):
+            load(written(tmp_path, f"[[tiers.default.limits]]\n{text}"))
+
+
+class TestDetection:
+    def test_it_is_on_with_bands_and_a_ladder_without_a_word(self) -> None:
+        policy = load().policy()
+        assert policy.detection.rollout == Rollout(Mode.ENFORCE, 100)
+        assert policy.detection.weights == Weights()
+        assert policy.tiers["default"].ladder.rungs[Band.CRITICAL].deny
+        assert policy.tiers["default"].counts_novelty
+
+    def test_a_tier_has_its_own_ladder_or_that_of_all(self, tmp_path: Path) -> None:
+        text = "[ladder]\ndelay_seconds = 7\n[tiers.default]\n[tiers.pro.ladder.high]\nmax_n = 2\n"
+        tiers = load(written(tmp_path, text)).policy().tiers
+        assert tiers["default"].ladder.delay_us == 7_000_000
+        assert tiers["pro"].ladder.rungs[Band.HIGH] == Rung(Reshape(max_n=2))
+        assert tiers["pro"].ladder.delay_us == 300_000_000
+
+    def test_uses_and_weights_become_what_decides(self, tmp_path: Path) -> None:
+        text = (
+            '[detection]\nmode = "shadow"\nhalf_life_hours = 1\nsample_percent = 25\n'
+            '[[uses]]\nholder = "key:nightly"\nuse = "evaluation"\nuntil = 2030-01-01T00:00:00Z\n'
+        )
+        detection = load(written(tmp_path, text)).policy().detection
+        assert (detection.rollout.mode, detection.sample) == (Mode.SHADOW, 0.25)
+        assert detection.weights.half_life_us == 3_600_000_000
+        assert detection.uses == {
+            Holder(Attribute.KEY, "nightly"): Declared(Use.EVALUATION, 1_893_456_000_000_000)
+        }
+
+    def test_its_reference_is_relative_to_the_file(self, tmp_path: Path) -> None:
+        settings = load(written(tmp_path, '[detection]\nreference = "ours.json"'))
+        assert settings.detection.reference == tmp_path / "ours.json"
+        assert tmp_path / "ours.json" in settings.files
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("text", "message"),
@@ -311,6 +391,51 @@ class TestErrors:
             (LIMIT + "per = []", "tiers.default.limits[0].per: name an attribute, or several"),
             (LIMIT + "per = 3", "tiers.default.limits[0].per = 3"),
             ('[backend]\nurl = "ftp://x"', "guard.toml: backend.url"),
+            (
+                "[detection]\nmode = 'on'",
+                "detection.mode = 'on': Input should be 'enforce', 'shadow' or 'off'",
+            ),
+            ("[detection]\nhigh = 5", "guard.toml: detection: the bands must rise: elevated 10, high 5, cri"),
+            (
+                "[detection]\ncritical = 25",
+                "detection: the bands must rise: elevated 10, high 25, critical 25",
+            ),
+            ("[detection]\nelevated = 0", "detection.elevated = 0: Input should be greater than 0"),
+            ("[detection]\nhalf_life_hours = 0", "detection.half_life_hours = 0: Input should be greater"),
+            ("[detection]\nsample_percent = 101", "detection.sample_percent = 101: Input should be less"),
+            ("[detection]\nmax_waiting = 0", "detection.max_waiting = 0: Input should be greater than 0"),
+            (
+                "[detection]\nhalf_life = 3",
+                "detection.half_life = 3: no such setting; did you mean `half_life_",
+            ),
+            ("[ladder]\nhihg = {}", "ladder.hihg: no such setting; did you mean `high`?"),
+            ("[ladder]\nlow = {}", "ladder.low: no such setting"),
+            ("[ladder]\ndelay_seconds = -1", "ladder.delay_seconds = -1: Input should be greater"),
+            (
+                "[ladder.high]\nthrottle_percent = 0",
+                "ladder.high.throttle_percent = 0: Input should be greater",
+            ),
+            ("[ladder.high]\nslow_seconds = 61", "ladder.high.slow_seconds = 61: Input should be less"),
+            ("[ladder.high]\nmax_n = 0", "ladder.high.max_n = 0: Input should be greater than 0"),
+            ("[ladder.high]\nlogprob = false", "ladder.high.logprob = False: no such setting; did you mean"),
+            (
+                "[ladder.critical]\ndeny = true\nchallenge = 'who are you?'",
+                "guard.toml: ladder.critical: `deny` and `challenge` exclude each other",
+            ),
+            (
+                "[tiers.default.ladder.high]\ndeny = true\nchallenge = 'who are you?'",
+                "guard.toml: tiers.default.ladder.high: `deny` and `challenge` exclude each other",
+            ),
+            (
+                "[[uses]]\nholder = 'key:a'\nuse = 'scraper'",
+                "uses[0].use = 'scraper': Input should be 'evaluation', 'judge', 'batch', 'router' or",
+            ),
+            (
+                "[[uses]]\nholder = 'alice'\nuse = 'batch'",
+                "uses[0].holder = 'alice': 'alice' is not a holder",
+            ),
+            ("[[uses]]\nholder = 'key:a'", "uses[0].use: must be given"),
+            ("[[uses]]\nholder = 'key:a'\nuse = 'batch'\nuntil = 2030-01-01", "uses[0].until"),
         ],
     )
     def test_they_name_the_setting_the_value_and_what_would_be_right(
@@ -525,6 +650,7 @@ class TestStarterFile:
         assert [limit.name for limit in policy.tiers["default"].limits] == [
             "requests",
             "tokens",
+            "diversity",
             "network-requests",
         ]
 
@@ -540,6 +666,12 @@ class TestStarterFile:
             ("body", {"max_bytes", "timeout_seconds", "max_buffered_bytes"}),
             ("backend", {"connect_timeout_seconds", "read_timeout_seconds"}),
             ("models", {"default_max_output_tokens"}),
+            (
+                "detection",
+                {"mode", "enforce_percent", "sample_percent", "half_life_hours", "max_waiting"}
+                | {"elevated", "high", "critical"},
+            ),
+            ("ladder", {"request_percent", "delay_seconds"}),
         ],
     )
     def test_what_it_says_is_the_default_is(self, section: str, names: set[str]) -> None:
@@ -552,11 +684,16 @@ class TestStarterFile:
     def test_its_routes_and_limits_are_among_the_defaults(self, tmp_path: Path) -> None:
         starter, default = load(self.FILE), load()
         assert set(starter.routes) <= set(default.routes)
-        assert starter.tiers["default"].limits[:2] == default.tiers["default"].limits
+        assert starter.tiers["default"].limits[:3] == default.tiers["default"].limits
+
+    def test_the_ladder_that_it_suggests_is_the_default(self) -> None:
+        suggested = self.suggested("ladder")
+        assert LadderSettings.model_validate(suggested) == Settings().ladder
+        assert {"elevated", "high", "critical"} <= set(suggested)
 
     def test_every_setting_is_in_it(self) -> None:
         text = self.FILE.read_text("utf-8")
-        for section in ("store", "identity", "body", "backend", "models"):
+        for section in ("store", "identity", "body", "backend", "models", "detection", "ladder"):
             for name in type(getattr(Settings(), section)).model_fields:
                 assert re.search(rf"^(# )?(\[identity\.)?{name}( =|\])", text, re.MULTILINE), (
                     f"{section}.{name}"

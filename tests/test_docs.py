@@ -18,8 +18,12 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from guard import Settings, load
+from guard.analysis.profile import LAYOUT
 from guard.cli.app import app as cli
 from guard.config import default_routes
+from guard.core.evidence import Band, Signal, Weights
+from guard.core.novelty import BITMAP_BYTES
+from guard.core.uses import Use
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
+ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 KEY = {"authorization": "Bearer sk-docs"}
@@ -65,6 +70,16 @@ def test_the_fastapi_example_runs_as_it_stands(tmp_path: Path) -> None:
     assert other.status_code == 404
 
 
+def test_the_example_of_a_diversity_budget_shows_who_pays_and_who_is_suspect(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(ROOT / "examples" / "diversity.py", "diversity_example").main()
+    told = re.findall(r"^(\w+) +paid +([\d.]+) .* risk \d+ dB, (\w+)$", capsys.readouterr().out, re.MULTILINE)
+    paid = {caller: float(amount) for caller, amount, _ in told}
+    assert 0 < paid["app"] < paid["walker"] / 2
+    assert {caller for caller, _, band in told if band != Band.LOW} == {"coercer"}
+
+
 def test_the_readmes_app_runs_on_what_guard_init_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,21 +98,46 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
     assert load(tmp_path / "guard.toml").tiers["default"].limits[0].name == "tokens"
 
 
-@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS))
-def test_the_settings_in_the_page_on_limits_load(settings: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS) + snippets("toml", ON_DETECTION))
+def test_the_settings_in_the_other_pages_load(settings: str, tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text(settings)
     load(tmp_path / "guard.toml")
 
 
 def test_the_commands_in_the_docs_exist() -> None:
     verbs: dict[str, Any] = get_command(cli).commands  # type: ignore[attr-defined]
-    text = "".join(block for page in (README, ON_LIMITS) for block in snippets("", page))
+    text = "".join(block for page in (README, ON_LIMITS, ON_DETECTION) for block in snippets("", page))
     lines = re.findall(r"^guard (.*)$", text, re.MULTILINE)
     named = {tuple(re.findall(r"[a-z]+", line)) for line in lines}
-    assert set(verbs) - {"check", "demo"} == {words[0] for words in named}
+    assert set(verbs) - {"demo"} == {words[0] for words in named}
     for verb, *words in named:
         below = getattr(verbs[verb], "commands", None)
         assert below is None or words[0] in below, verb
+
+
+def test_the_page_on_detection_has_every_signal_with_its_group() -> None:
+    told = re.findall(r"^\| `(\w+)` \| (\w+) \| .+ \| .+ \|$", ON_DETECTION, re.MULTILINE)
+    assert told == [(signal.value, signal.group.value) for signal in Signal]
+
+
+def test_the_page_on_detection_has_what_every_use_excuses() -> None:
+    told = re.findall(r"^\| `(\w+)` \| [\w ]+ \| ([\w, ]+)", ON_DETECTION, re.MULTILINE)
+    assert {use: set(re.findall(r"\w+", signals)) for use, signals in told if use in set(Use)} == {
+        use.value: {signal.value for signal in use.excused} for use in Use
+    }
+
+
+def test_the_page_on_detection_says_how_large_a_profile_is() -> None:
+    assert f"| a *profile*: sums that fade, hashes and sketches | {LAYOUT.itemsize:,} |" in ON_DETECTION
+    assert f"| {BITMAP_BYTES:,}, which Redis rounds up" in ON_DETECTION
+
+
+@pytest.mark.parametrize(
+    ("band", "decibans"),
+    [("elevated", Weights().elevated), ("high", Weights().high), ("critical", Weights().critical)],
+)
+def test_the_page_on_detection_has_the_bands_as_they_are(band: str, decibans: float) -> None:
+    assert re.search(rf"^\| {band} \| {decibans:g} dB", ON_DETECTION, re.MULTILINE)
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -164,15 +204,18 @@ def test_the_routes_of_the_starter_file_are_the_default_routes(tmp_path: Path) -
 
 def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
     tables = STARTER.replace("# [[", "[[").replace("# [units", "[units").replace("# [dialects", "[dialects")
+    tables = tables.replace("# [tiers.pro.ladder]", "[tiers.pro.ladder]")
     shown = re.split(r"\n(?=\[)", tables)
-    kinds = ("[[limits]]", "[[overrides]]", "[units.", "[dialects.")
+    kinds = ("[[limits]]", "[[overrides]]", "[[uses]]", "[units.", "[dialects.", "[tiers.pro.ladder]")
     examples = [
         re.sub(r"^# (?=\w+ = )", "", table, flags=re.MULTILINE) for table in shown if table.startswith(kinds)
     ]
     examples = [re.sub(r"^(model_name|burst) = .*", "", each, flags=re.MULTILINE) for each in examples]
-    assert len(examples) == 6
+    assert len(examples) == 8
     priced = STARTER.replace("# prices = ", "prices = ")
     (tmp_path / "guard.toml").write_text(priced + "\n".join(examples))
     settings = load(tmp_path / "guard.toml", environment=False)
     assert [limit.name for limit in settings.limits] == ["org-budget", "at-once-big"]
     assert settings.units["pages"].default == 1
+    assert settings.policy().tiers["pro"].ladder.rungs[Band.CRITICAL].challenge
+    assert [each.use for each in settings.uses] == [Use.EVALUATION]

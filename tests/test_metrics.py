@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from guard.core.decision import Action, Reason
+from guard.core.evidence import Band
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
 from guard.metrics import PrometheusHook
@@ -68,6 +69,23 @@ def test_refusals_are_told_apart_by_whether_their_body_was_read_and_what_is_shad
     assert {key: value for key, value in counts.items() if key[0] == "guard_refusals_total"} == {
         named("refusals", tier="default", reason="quota", body="read"): 1,
         named("refusals", tier="default", reason="quota", body="unread"): 1,
+    }
+
+
+@pytest.mark.parametrize("action", [Action.RESHAPE, Action.SLOW])
+def test_what_is_narrowed_or_slowed_is_no_refusal(action: Action) -> None:
+    counts = counted(replace(EVENT, action=action, reason=Reason.RISK))
+    assert counts[named("decisions", tier="default", mode="enforce", action=action.value, reason="risk")] == 1
+    assert not [name for name, _ in counts if name == "guard_refusals_total"]
+
+
+def test_requests_are_counted_by_the_band_of_whom_they_speak_for() -> None:
+    denied = replace(THROTTLED, action=Action.DENY, reason=Reason.RISK, risk=55.0, band=Band.CRITICAL)
+    counts = counted(EVENT, EVENT, denied, replace(EVENT, band=Band.HIGH, mode=Mode.SHADOW))
+    assert {key: value for key, value in counts.items() if key[0] == "guard_bands_total"} == {
+        named("bands", tier="default", band="low"): 2,
+        named("bands", tier="default", band="high"): 1,
+        named("bands", tier="default", band="critical"): 1,
     }
 
 

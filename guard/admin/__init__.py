@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from guard.admin.operator import Operator, Sheet, UnknownHolderError
+from guard.admin.operator import Entry, Operator, Sheet, Terrain, UnknownHolderError
+from guard.admin.suspicion import Finding, Habits, Suspicion
 
-__all__ = ["Operator", "Sheet", "UnknownHolderError"]
+__all__ = [
+    "Entry",
+    "Finding",
+    "Habits",
+    "Operator",
+    "Sheet",
+    "Suspicion",
+    "Terrain",
+    "UnknownHolderError",
+]

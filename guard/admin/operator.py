@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
+from guard.admin.suspicion import Suspicion
+from guard.clock import SystemClock
 from guard.config import other_counts
+from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
-from guard.core.limits import Charge, Unit
+from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
+from guard.core.novelty import covered
 from guard.errors import GuardError
 from guard.installation import Installation
 from guard.store.keys import is_digest
@@ -18,7 +22,9 @@ from guard.store.redis import OPERATOR_SECONDS
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from guard.clock import Clock
     from guard.config import Settings
+    from guard.core.evidence import Risk
     from guard.core.limits import Reading
     from guard.core.modes import Mode
     from guard.core.network import Address
@@ -31,11 +37,27 @@ class UnknownHolderError(GuardError):
 
 
 @dataclass(frozen=True, slots=True)
+class Terrain:
+    """How much ground a holder of a diversity budget has visited: the share of the cells of each table."""
+
+    limit: Limit
+    holder: Holder
+    tables: tuple[float, ...]
+
+    @property
+    def covered(self) -> float:
+        """The share of all that guard can tell apart."""
+        return sum(self.tables) / len(self.tables)
+
+
+@dataclass(frozen=True, slots=True)
 class Sheet:
     """All that is known of a holder.
 
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
-    or on one of its attributes; `overrides` likewise. `readings` say what is left of each limit.
+    or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
+    left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
+    known of how it behaves.
     """
 
     holder: Holder
@@ -43,8 +65,18 @@ class Sheet:
     tier: str | None
     record: Record | None
     blocks: tuple[tuple[Holder, Block], ...]
-    overrides: tuple[tuple[Holder, Term], ...]
+    overrides: tuple[tuple[Holder, Term, str], ...]
     readings: tuple[Reading, ...]
+    terrains: tuple[Terrain, ...] = ()
+    suspicion: Suspicion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An identity that was seen, and its risk now; that of a router's end users is not in it."""
+
+    record: Record
+    risk: Risk
 
 
 class Operator:
@@ -53,7 +85,8 @@ class Operator:
     Every method raises `StoreError` when the store does not answer.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._policy = settings.policy()
         # A person can wait longer than a request can.
         self._installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
@@ -94,10 +127,13 @@ class Operator:
         identity = record.identity if record else Identity(holder)
         readings = await self._look(identity, record)
         blocks = [(each, await self._store.blocked(each)) for each in identity.holders]
-        names = [limit.name for limit in self._policy.limits]
+        units = {limit.name: limit.unit for limit in self._policy.limits}
         overrides = [
-            (each, term) for each in identity.holders for term in await self._store.overrides(each, names)
+            (each, term, units.get(term.limit, ""))
+            for each in identity.holders
+            for term in await self._store.overrides(each, list(units))
         ]
+        suspicion = await self.suspicion(holder)
         sheet = Sheet(
             holder=holder,
             label=self._keys.label(holder),
@@ -106,11 +142,30 @@ class Operator:
             blocks=tuple((each, block) for each, block in blocks if block is not None),
             overrides=tuple(overrides),
             readings=readings,
+            terrains=await self._terrains(readings, identity),
+            suspicion=suspicion,
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        if record is None and untouched and not sheet.blocks and not overrides and holder != EVERYTHING:
+        known = record or sheet.blocks or overrides or suspicion or holder == EVERYTHING
+        if untouched and not known:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
+
+    async def suspicion(self, holder: Holder) -> Suspicion | None:
+        """What speaks against a holder now; `None` where nothing is known of how it behaves."""
+        identity = await self._belonging(holder)
+        evidence = await self._store.evidence(holder, identity)
+        if not evidence.version:
+            return None
+        now_us = self._clock.date_us()
+        uses = self._policy.declared(identity, now_us)
+        return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights)
+
+    async def forgive(self, holder: Holder) -> Suspicion | None:
+        """Forget how a holder behaved, and all that speaks against it; returns what that was, if anything."""
+        suspicion = await self.suspicion(holder)
+        forgotten = await self._store.forgive(holder, await self._belonging(holder))
+        return suspicion if forgotten else None
 
     async def limits(self, holder: Holder) -> Sheet:
         """What holds for a holder, also for one of whom nothing is known yet."""
@@ -139,13 +194,38 @@ class Operator:
         ]
         return (await self._store.look(identity, charges)).readings
 
-    async def top(self, count: int, *, seconds: float | None = None) -> list[Record]:
-        """The identities that used most tokens, most first; with `seconds`, of those seen since."""
+    async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:
+        """The ground of each diversity budget, once, however many windows it has."""
+        novel = (each for each in readings if each.limit.unit == Unit.NOVELTY)
+        budgets = dict.fromkeys((each.limit, each.holder) for each in novel)
+        visited = [await self._store.visited(limit, holder, identity) for limit, holder in budgets]
+        return tuple(
+            Terrain(limit, holder, covered(bitmap))
+            for (limit, holder), bitmap in zip(budgets, visited, strict=True)
+        )
+
+    async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:
+        """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen
+        since.
+        """
         records = await self._store.recent(seconds=seconds)
         records.sort(
             key=lambda record: (record.input_tokens + record.output_tokens, record.admitted), reverse=True
         )
-        return records[:count]
+        entries = await self._weighed(records if by_risk else records[:count])
+        if by_risk:
+            entries.sort(key=lambda entry: -entry.risk.decibans)
+        return entries[:count]
+
+    async def _weighed(self, records: list[Record]) -> list[Entry]:
+        """These with what speaks against each."""
+        marks = await self._store.marks([record.identity for record in records])
+        now_us, weights = self._clock.date_us(), self._policy.detection.weights
+        excused = (self._policy.suspect(record.identity, now_us).excused for record in records)
+        return [
+            Entry(record, risk(each, now_us, weights, excused=signals))
+            for record, each, signals in zip(records, marks, excused, strict=True)
+        ]
 
     async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
         """Refuse a holder for so long, or for good (`None`)."""
@@ -205,12 +285,19 @@ class Operator:
         return await self._store.reload()
 
     async def _belonging(self, holder: Holder) -> Identity:
-        """An identity that a holder belongs to, which says where its keys live on a cluster."""
-        record = await self._store.record(holder.parts[0])
+        """An identity that a holder belongs to: it says where its keys live on a cluster, and what it is
+        declared to be for.
+        """
+        identity = await self._first_of(holder.parts[0])
+        end_users = [part.value for part in holder.parts if part.attribute is Attribute.END_USER]
+        return identity.asking(end_user=end_users[0]) if end_users else identity
+
+    async def _first_of(self, holder: Holder) -> Identity:
+        record = await self._store.record(holder)
         if record is not None or not self._keys.together:
             return record.identity if record else Identity(holder)
         for each in await self._store.recent():
-            if holder.parts[0] in each.identity.holders:
+            if holder in each.identity.holders:
                 return each.identity
         return Identity(holder)
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,17 +15,14 @@ from guard.admin import Operator
 from guard.cli import output
 from guard.cli.durations import parse_duration
 from guard.config import load
-from guard.core.modes import ENFORCED, Mode
+from guard.core.identity import Attribute
+from guard.core.modes import Mode
 from guard.errors import ConfigError
-from guard.identify import Identifier
-from guard.store.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Sheet
-    from guard.config import Settings
-    from guard.core.policy import Policy
+    from guard.admin import Entry, Suspicion
 
 T = TypeVar("T")
 
@@ -84,127 +80,40 @@ def init(
 
 
 @app.command()
-def check(config: Config = None, *, json: Json = False) -> None:
-    """Validate the settings, and print the policy that follows from them.
-
-    Reads the settings, the keys file and the token keys; asks neither the store nor the backend.
-    """
-    settings = load(config)
-    Identifier(settings.identity, Keys(b"only to read the files that the settings name"))
-    policy = settings.policy()
-    if json:
-        output.print_json(_policy_json(settings, policy))
-        return
-    console = output.console()
-    store = "a redis-server of its own in " + str(settings.data_dir)
-    store = "redis_url" if settings.store.redis_url else store
-    console.print(
-        f"mode {policy.rollout.mode}, unknown paths {policy.unknown_paths}, store: {store}\n", markup=False
-    )
-    routes = [
-        (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
-        for route in policy.routes
-    ]
-    console.print(output.table("Routes", ("path", "methods", "action", "dialect"), routes))
-    for tier in policy.tiers.values():
-        conditional = any(output.conditions(limit) for limit in tier.limits)
-        rows = [
-            (
-                limit.name,
-                limit.unit,
-                "+".join(limit.per),
-                limit.algorithm,
-                *((output.conditions(limit),) if conditional else ()),
-                window.count,
-                output.length(window),
-                window.burst,
-            )
-            for limit in tier.limits
-            for window in limit.windows
-        ]
-        default = " (default)" if tier.name == policy.default_tier else ""
-        title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
-        if tier.rollout != ENFORCED:
-            title += f", {output.rollout(tier.rollout)}"
-        only = ("only",) if conditional else ()
-        columns = ("limit", "unit", "per", "algorithm", *only, "count", "window", "burst")
-        table = output.table(title, columns, rows, right=3)
-        console.print(table if rows else f"{title}: no limits", markup=False)
-    for holder, overrides in policy.overrides.items():
-        for override in overrides:
-            what = "no limit" if override.counts is None else output.numbers(override.counts)
-            until = "" if override.until_us is None else f" until {output.moment(override.until_us / 1e6)}"
-            line = f"{holder} has {what} in {override.limit}{until}"
-            console.print(output.printable(line), markup=False, soft_wrap=True)
-
-
-@app.command()
-def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
-    """Show all that is known of a holder: its use, its blocks, and what is left of each limit."""
-
-    async def ask(operator: Operator) -> Sheet:
-        return await operator.show(await operator.resolve(holder))
-
-    sheet = ask_store(config, ask)
-    if json:
-        output.print_json(_sheet_json(sheet))
-        return
-    console = output.console()
-    console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
-    if sheet.record is not None:
-        record = sheet.record
-        attributes = ", ".join(
-            f"{name} {output.short(value)}" for name, value in record.identity.attributes.items()
-        )
-        for line in (
-            f"tier {sheet.tier}; {attributes}",
-            f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}",
-            f"{record.admitted} admitted, {record.refused} refused, "
-            f"{record.input_tokens} input and {record.output_tokens} output tokens",
-        ):
-            console.print(output.printable(line), markup=False, soft_wrap=True)
-    for blocked, block in sheet.blocks:
-        remaining = None if block.remaining_us is None else block.remaining_us / 1e6
-        line = f"BLOCKED {output.span(remaining)} as {blocked}: {block.reason or 'no reason given'}"
-        console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
-    for holder_of, term in sheet.overrides:
-        line = f"{holder_of} has {output.terms(term)}"
-        console.print(output.printable(line), markup=False, soft_wrap=True)
-    console.print(output.readings_table(sheet.readings))
-
-
-@app.command()
 def top(
     config: Config = None,
     *,
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many to show.")] = 20,
     since: Annotated[str, typer.Option(help="Only who was seen in this time, such as 10m, 2h or 7d.")] = "1d",
+    risk: Annotated[bool, typer.Option("--risk", help="Those with most risk first.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the identities that have used most tokens."""
+    """Show the identities that have used most tokens, and what risk each is."""
     seconds = seconds_of(since)
 
-    async def ask(operator: Operator) -> list[tuple[str, Any]]:
-        return [(operator.label(record), record) for record in await operator.top(count, seconds=seconds)]
+    async def ask(operator: Operator) -> list[tuple[str, Entry]]:
+        entries = await operator.top(count, seconds=seconds, by_risk=risk)
+        return [(operator.label(entry.record), entry) for entry in entries]
 
-    records = ask_store(config, ask)
+    entries = ask_store(config, ask)
     now = time.time()
     if json:
-        output.print_json([output.record_json(label, record) for label, record in records])
+        output.print_json([output.entry_json(label, entry) for label, entry in entries])
         return
     rows = [
         (
             output.short(label),
-            output.short(record.identity.attributes.get("tier", "")),
-            record.admitted,
-            record.refused,
-            record.input_tokens,
-            record.output_tokens,
-            output.span(max(0.0, now - record.last_seen)),
+            output.short(entry.record.identity.attributes.get(Attribute.TIER, "")),
+            f"{entry.risk.decibans:.0f} {entry.risk.band}" if entry.risk.decibans else "",
+            entry.record.admitted,
+            entry.record.refused,
+            entry.record.input_tokens,
+            entry.record.output_tokens,
+            output.span(max(0.0, now - entry.record.last_seen)),
         )
-        for label, record in records
+        for label, entry in entries
     ]
-    columns = ("identity", "tier", "admitted", "refused", "tokens in", "out", "seen ago")
+    columns = ("identity", "tier", "risk", "admitted", "refused", "tokens in", "out", "seen ago")
     output.console().print(
         output.table("", columns, rows, right=5) if rows else f"Nobody was seen in {since}."
     )
@@ -246,7 +155,7 @@ def unblock(holder: HolderText, config: Config = None) -> None:
 
 @app.command()
 def reset(holder: HolderText, config: Config = None) -> None:
-    """Forget what a holder has used of its limits; its record and its blocks stay."""
+    """Forget what a holder has used of its limits; its record, its blocks and its evidence stay."""
 
     async def ask(operator: Operator) -> tuple[str, int]:
         found = await operator.resolve(holder)
@@ -258,6 +167,24 @@ def reset(holder: HolderText, config: Config = None) -> None:
         if used
         else f"{output.printable(name)} had used nothing."
     )
+
+
+@app.command()
+def forgive(holder: HolderText, config: Config = None) -> None:
+    """Forget what speaks against a holder, and how it behaved; it starts anew, and its limits stand."""
+
+    async def ask(operator: Operator) -> tuple[str, Suspicion | None]:
+        found = await operator.resolve(holder)
+        return str(found), await operator.forgive(found)
+
+    name, forgiven = ask_store(config, ask)
+    if forgiven is None:
+        print(f"Nothing was known of how {output.printable(name)} behaves.")
+        return
+    said = ", ".join(finding.signal for finding in forgiven.findings) or "no signal"
+    queries = forgiven.habits.queries if forgiven.habits else 0
+    risk = f"a risk of {forgiven.risk.decibans:.0f} dB ({forgiven.risk.band})"
+    print(f"{output.printable(name)}: forgotten are {risk}, {said}, and what {queries} queries were like.")
 
 
 @app.command()
@@ -312,59 +239,3 @@ def seconds_of(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _policy_json(settings: Settings, policy: Policy) -> dict[str, Any]:
-    return {
-        "mode": policy.rollout.mode,
-        "unknown_paths": policy.unknown_paths,
-        "default_tier": policy.default_tier,
-        "store": "redis_url" if settings.store.redis_url else str(settings.data_dir),
-        "routes": [
-            {
-                "path": route.path,
-                "methods": sorted(route.methods),
-                "action": route.action,
-                "dialect": route.dialect,
-            }
-            for route in policy.routes
-        ],
-        "tiers": {
-            tier.name: {
-                "on_store_error": tier.on_store_error,
-                "limits": [
-                    {
-                        "name": limit.name,
-                        "unit": limit.unit,
-                        "per": list(limit.per),
-                        "algorithm": limit.algorithm,
-                        "windows": [asdict(window) for window in limit.windows],
-                        "match": asdict(limit.match),
-                        "mode": limit.rollout.mode,
-                        "enforce_percent": limit.rollout.enforce_percent,
-                        "time_zone": None if limit.zone is None else str(limit.zone),
-                    }
-                    for limit in tier.limits
-                ],
-            }
-            for tier in policy.tiers.values()
-        },
-    }
-
-
-def _sheet_json(sheet: Sheet) -> dict[str, Any]:
-    return {
-        "holder": sheet.label,
-        "tier": sheet.tier,
-        "record": output.record_json(sheet.label, sheet.record) if sheet.record else None,
-        "blocks": [
-            {
-                "holder": str(holder),
-                "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
-                "reason": block.reason,
-            }
-            for holder, block in sheet.blocks
-        ],
-        "overrides": [{"holder": str(holder), **output.term_json(term)} for holder, term in sheet.overrides],
-        "limits": [output.reading_json(reading) for reading in sheet.readings],
-    }

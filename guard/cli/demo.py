@@ -10,6 +10,7 @@ import typer
 from rich.live import Live
 
 from guard.cli import output
+from guard.core.limits import shown
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ def _table(rows: list[Row]) -> Table:
         if row.tightest is not None:
             held = row.tightest
             window = output.period(held.window.period_seconds)
-            limit = f"{held.window.count} {held.limit.unit}/{window}"
-            left = str(row.tightest.remaining)
+            limit = f"{shown(held.limit.unit, held.window.count)} {held.limit.unit}/{window}"
+            left = str(shown(held.limit.unit, held.remaining))
         wants = f"{row.client.per_second:g}/s"
         cells.append((row.client.name, wants, answers[200], answers[429], answers[403], other, limit, left))
     return output.table("", columns, cells, right=7)

@@ -35,15 +35,17 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             {
                 "holder": sheet.label,
                 "overrides": [
-                    {"holder": str(each), **output.term_json(term)} for each, term in sheet.overrides
+                    {"holder": str(each), **output.term_json(term, unit)}
+                    for each, term, unit in sheet.overrides
                 ],
                 "limits": [output.reading_json(reading) for reading in sheet.readings],
             }
         )
         return
     console = output.console()
-    for each, term in sheet.overrides:
-        console.print(output.printable(f"{each} has {output.terms(term)}"), markup=False, soft_wrap=True)
+    for each, term, unit in sheet.overrides:
+        line = f"{each} has {output.terms(term, unit)}"
+        console.print(output.printable(line), markup=False, soft_wrap=True)
     console.print(output.readings_table(sheet.readings))
 
 

@@ -11,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from guard.admin import Entry
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
     from guard.store.operator import Record, Term
@@ -102,8 +104,8 @@ def reading_json(reading: Reading) -> dict[str, Any]:
         "per": list(reading.limit.per),
         "algorithm": reading.limit.algorithm,
         "window_seconds": reading.window.period_seconds,
-        "count": reading.window.count,
-        "remaining": reading.remaining,
+        "count": shown(reading.limit.unit, reading.window.count),
+        "remaining": shown(reading.limit.unit, reading.remaining),
         "reset_seconds": reading.reset_us / 1e6,
         "wait_seconds": None if reading.wait_us is None else reading.wait_us / 1e6,
     }
@@ -116,9 +118,9 @@ def readings_table(readings: Iterable[Reading]) -> Table:
             reading.limit.name,
             reading.limit.unit,
             short(str(reading.holder)),
-            reading.window.burst,
+            shown(reading.limit.unit, reading.window.burst),
             length(reading.window),
-            reading.remaining,
+            shown(reading.limit.unit, reading.remaining),
             span(reading.reset_us / 1e6),
         )
         for reading in readings
@@ -126,10 +128,10 @@ def readings_table(readings: Iterable[Reading]) -> Table:
     return table("", ("limit", "unit", "held by", "limit", "window", "left", "new in"), rows, right=4)
 
 
-def numbers(counts: Mapping[int, tuple[int, int]]) -> str:
-    """The numbers of an override: `100/1m, 5000/1d`."""
-    each = (f"{count}/{period(size)}" if size else f"{count} at once" for size, (count, _) in counts.items())
-    return ", ".join(each)
+def numbers(counts: Mapping[int, tuple[int, int]], unit: str) -> str:
+    """The numbers of an override in a limit of this unit: `100/1m, 5000/1d`."""
+    given = ((shown(unit, count), size) for size, (count, _) in counts.items())
+    return ", ".join(f"{count}/{period(size)}" if size else f"{count} at once" for count, size in given)
 
 
 def rollout(rollout: Rollout) -> str:
@@ -150,25 +152,31 @@ def conditions(limit: Limit) -> str:
     return ", ".join(parts)
 
 
-def terms(term: Term) -> str:
-    """An override in words."""
+def terms(term: Term, unit: str) -> str:
+    """An override in words; `unit` is that of its limit."""
     seconds = None if term.remaining_us is None else term.remaining_us / 1e6
-    what = "no limit" if term.counts is None else numbers(term.counts)
+    what = "no limit" if term.counts is None else numbers(term.counts, unit)
     limit = "" if term.limit == "*" else f" in {term.limit}"
     return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
 
 
-def term_json(term: Term) -> dict[str, Any]:
-    """An override as data; times in seconds."""
+def term_json(term: Term, unit: str) -> dict[str, Any]:
+    """An override as data; times in seconds. `unit` is that of its limit."""
     return {
         "limit": term.limit,
         "exempt": term.counts is None,
         "windows": [
-            {"window_seconds": size, "count": count, "burst": burst}
+            {"window_seconds": size, "count": shown(unit, count), "burst": shown(unit, burst)}
             for size, (count, burst) in (term.counts or {}).items()
         ],
         "remaining_seconds": None if term.remaining_us is None else term.remaining_us / 1e6,
     }
+
+
+def entry_json(label: str, entry: Entry) -> dict[str, Any]:
+    """An identity's record and risk as data."""
+    risk = {"risk_decibans": entry.risk.decibans, "band": entry.risk.band}
+    return {**record_json(label, entry.record), **risk}
 
 
 def record_json(label: str, record: Record) -> dict[str, Any]:

@@ -53,7 +53,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.modes import ENFORCED
-from guard.core.novelty import NOWHERE
+from guard.core.novelty import NOWHERE, UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,8 @@ if TYPE_CHECKING:
 class Unit(StrEnum):
     """What a limit counts, where it is not a unit of the operator's own.
 
-    `COST` is in micro-dollars, `NOVELTY` in thousandths (see guard/core/novelty.py).
+    `COST` is in micro-dollars. `NOVELTY` is counted in thousandths (see guard/core/novelty.py), and written
+    and shown in whole ones; `scale_of` is between them.
     """
 
     REQUESTS = "requests"
@@ -82,6 +83,20 @@ class Unit(StrEnum):
 
 ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST, Unit.NOVELTY})
 """Units of which a request knows only an estimate until it is over."""
+
+
+_SCALES: dict[str, int] = {Unit.NOVELTY: UNIT}
+
+
+def scale_of(unit: str) -> int:
+    """How many of what the store counts are one of what an operator writes and reads."""
+    return _SCALES.get(unit, 1)
+
+
+def shown(unit: str, amount: int) -> int | float:
+    """An amount that the store counts, as an operator reads it: 1,250 thousandths of novelty are 1.25."""
+    scale = scale_of(unit)
+    return amount / scale if amount % scale else amount // scale
 
 
 class Algorithm(StrEnum):

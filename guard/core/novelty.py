@@ -30,7 +30,10 @@ from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 
 SEMANTIC_TABLES = 4
 
-BITMAP_BYTES = (LEXICAL_TABLES + SEMANTIC_TABLES) * (1 << CELL_BITS) // 8
+TABLES = LEXICAL_TABLES + SEMANTIC_TABLES
+TABLE_BYTES = (1 << CELL_BITS) // 8
+
+BITMAP_BYTES = TABLES * TABLE_BYTES
 """What a holder's memory of one diversity budget takes: 1,536 bytes."""
 
 UNIT = 1_000
@@ -72,3 +75,13 @@ def draw(n: int, output_tokens: int) -> int:
 def least_draw(n: int) -> int:
     """What `n` answers are worth at least."""
     return round(max(0, n) * UNIT * SMALLEST)
+
+
+def covered(bitmap: bytes) -> tuple[float, ...]:
+    """The share of the cells of each table that a holder has visited, lexical tables first.
+
+    A query that has nothing to do with any before falls into a cell that was visited by that chance.
+    """
+    whole = bitmap.ljust(BITMAP_BYTES, b"\0")
+    tables = (whole[start : start + TABLE_BYTES] for start in range(0, BITMAP_BYTES, TABLE_BYTES))
+    return tuple(int.from_bytes(table).bit_count() / (TABLE_BYTES * 8) for table in tables)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guard.core.novelty import Ground
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
+    from guard.core.uses import Declared
 
 
 class OnStoreError(StrEnum):
@@ -132,15 +133,17 @@ class Policy:
         """The tier that an identity's attribute names; the default one where it names none that exists."""
         return self.tiers.get(identity.attributes.get(Attribute.TIER, ""), self.tiers[self.default_tier])
 
+    def declared(self, identity: Identity, now_us: int) -> tuple[Declared, ...]:
+        """What this identity, or one of its attributes, is declared to be for."""
+        uses = self.detection.uses
+        found = (uses[holder] for holder in identity.holders if holder in uses)
+        return tuple(each for each in found if each.holds(now_us))
+
     def suspect(self, identity: Identity, now_us: int) -> Suspect:
         """Whom the evidence of this request is about: the principal, or one end user of a router's."""
         if not self.detection.uses:
             return Suspect(identity.principal)
-        declared = [
-            self.detection.uses[holder]
-            for holder in identity.holders
-            if holder in self.detection.uses and self.detection.uses[holder].holds(now_us)
-        ]
+        declared = self.declared(identity, now_us)
         excused = frozenset().union(*(each.use.excused for each in declared))
         per_end_user = any(each.use.per_end_user for each in declared)
         holder = identity.holder(Attribute.END_USER) if per_end_user else identity.principal

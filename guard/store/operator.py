@@ -17,6 +17,7 @@ from guard.store.redis import Block, RedisStore, Script
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from guard.core.evidence import Mark, Signal
     from guard.core.limits import Limit
 
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
@@ -141,6 +142,21 @@ class OperatorStore(RedisStore):
         if version is None:
             return NO_EVIDENCE
         return Evidence(int(version), profile or b"", read_marks((marks or b"").decode()))
+
+    async def marks(self, identities: Sequence[Identity]) -> list[Mapping[Signal, Mark]]:
+        """What speaks against the principal of each of these, in one round trip."""
+        async with self.asking() as client:
+            pipeline = client.pipeline(transaction=False)
+            for identity in identities:
+                pipeline.hget(self.keys.evidence(identity.principal, identity), "marks")
+            found = cast("list[bytes | None]", await pipeline.execute() if identities else [])
+        return [read_marks((marks or b"").decode()) for marks in found]
+
+    async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
+        """The bitmap of where a holder has been, of a diversity budget; empty where it has been nowhere."""
+        _, _, cells = self.keys.limit(limit, holder, identity)
+        async with self.asking() as client:
+            return cast("bytes | None", await client.get(cells)) or b""
 
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""

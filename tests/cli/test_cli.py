@@ -6,11 +6,11 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from commands import GUARD, guard
 
 from guard import Settings, load
 from guard.core.demand import Demand
@@ -19,8 +19,7 @@ from guard.core.policy import Caller, settle
 from guard.core.query import Usage
 from guard.installation import Installation
 
-GUARD = Path(sys.executable).with_name("guard")
-VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset")
+VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset", "forgive")
 
 CONFIG = """
 data_dir = "data"
@@ -43,18 +42,6 @@ ALICE = Identity(
 HOSTILE = Identity(
     Holder(Attribute.USER, "[red]x[/red]\x1b[2J"), {Attribute.USER: "[red]x[/red]\x1b[2J"}, verified=True
 )
-
-
-def guard(*arguments: str | Path, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [GUARD, *arguments],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "80", **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 async def blocked(settings: Settings, identity: Identity) -> bool:

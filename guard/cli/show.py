@@ -1,0 +1,194 @@
+"""`guard show`: all that is known of a holder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from guard.admin.suspicion import MEANINGS
+from guard.cli import output
+from guard.cli.app import Config, HolderText, Json, ask_store
+from guard.core.limits import shown
+from guard.core.novelty import STANDARD_TOKENS, UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.table import Table
+
+    from guard.admin import Operator, Sheet, Suspicion, Terrain
+
+
+def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
+    """Show all that is known of a holder.
+
+    Its use, its blocks, what is left of each limit, and what speaks against it.
+    """
+
+    async def ask(operator: Operator) -> Sheet:
+        return await operator.show(await operator.resolve(holder))
+
+    sheet = ask_store(config, ask)
+    if json:
+        output.print_json(_sheet_json(sheet))
+        return
+    console = output.console()
+    console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
+    for line in _record_lines(sheet):
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+    for blocked, block in sheet.blocks:
+        remaining = None if block.remaining_us is None else block.remaining_us / 1e6
+        line = f"BLOCKED {output.span(remaining)} as {blocked}: {block.reason or 'no reason given'}"
+        console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
+    for holder_of, term, unit in sheet.overrides:
+        line = f"{holder_of} has {output.terms(term, unit)}"
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+    if sheet.readings:
+        console.print(output.readings_table(sheet.readings))
+    for terrain in sheet.terrains:
+        console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
+    if sheet.suspicion is None:
+        return
+    console.print()
+    for line in _risk_lines(sheet.suspicion):
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+    if sheet.suspicion.findings:
+        console.print(_findings_table(sheet.suspicion))
+    for finding in sheet.suspicion.findings:
+        line = f"{finding.signal}: {MEANINGS[finding.signal]}"
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+    for line in _habit_lines(sheet.suspicion):
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+
+
+def _record_lines(sheet: Sheet) -> Iterator[str]:
+    record = sheet.record
+    if record is None:
+        return
+    attributes = (f"{name} {output.short(value)}" for name, value in record.identity.attributes.items())
+    yield f"tier {sheet.tier}; {', '.join(attributes)}"
+    yield f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}"
+    yield (
+        f"{record.admitted} admitted, {record.refused} refused, "
+        f"{record.input_tokens} input and {record.output_tokens} output tokens"
+    )
+
+
+def _terrain_line(terrain: Terrain) -> str:
+    return (
+        f"{terrain.limit.name}: {terrain.holder} has covered {terrain.covered:.1%} of the ground that guard "
+        f"can tell apart; a query unlike all others, answered in {STANDARD_TOKENS} tokens, "
+        f"costs about {_unlike(terrain)}"
+    )
+
+
+def _unlike(terrain: Terrain) -> int | float:
+    """What a query costs that has nothing to do with any before, but may fall where one was by chance."""
+    return shown(terrain.limit.unit, round((1 - terrain.covered) * UNIT))
+
+
+def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
+    groups = ", ".join(f"{group} {said:.1f}" for group, said in suspicion.risk.groups.items())
+    yield (
+        f"risk of {suspicion.holder}: {suspicion.risk.decibans:.1f} dB, {suspicion.risk.band}"
+        f"{f' ({groups})' if groups else ''}"
+    )
+    for declared in suspicion.uses:
+        until = "" if declared.until_us is None else f" until {output.moment(declared.until_us / 1e6)}"
+        each = "; each end user is held to account alone" if declared.use.per_end_user else ""
+        yield f"declared: {declared.use}{until}{each}"
+
+
+def _findings_table(suspicion: Suspicion) -> Table:
+    now = time.time()
+    rows = [
+        (
+            finding.signal,
+            finding.group,
+            "excused" if finding.excused else "",
+            output.span(max(0.0, now - finding.since)),
+            output.span(max(0.0, now - finding.at)),
+            f"{finding.decibans:.1f}",
+            f"{finding.left:.1f}",
+        )
+        for finding in suspicion.findings
+    ]
+    columns = ("signal", "group", "", "speaks for", "seen ago", "dB then", "now")
+    return output.table("", columns, rows, right=4)
+
+
+def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
+    habits = suspicion.habits
+    if habits is None:
+        return
+    yield (
+        f"{habits.queries} queries in {habits.days:.1f} days, {habits.on_first_day} on the first; "
+        f"busy in {habits.busy_hours} of the 168 hours of a week"
+    )
+    yield (
+        f"of the latest, {habits.continued:.0%} go on with a conversation, {habits.unrelated:.0%} stand by "
+        f"themselves, {habits.templated:.0%} share a template, {habits.repeated:.0%} repeat one"
+    )
+    yield (
+        f"each has about {habits.new_words:.1f} new words and {habits.varying_pieces:.0f} pieces of text "
+        f"that vary, and an answer of {habits.answer_tokens:.0f} tokens"
+    )
+
+
+def _sheet_json(sheet: Sheet) -> dict[str, Any]:
+    return {
+        "holder": sheet.label,
+        "tier": sheet.tier,
+        "record": output.record_json(sheet.label, sheet.record) if sheet.record else None,
+        "blocks": [
+            {
+                "holder": str(holder),
+                "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
+                "reason": block.reason,
+            }
+            for holder, block in sheet.blocks
+        ],
+        "overrides": [
+            {"holder": str(holder), **output.term_json(term, unit)} for holder, term, unit in sheet.overrides
+        ],
+        "limits": [output.reading_json(reading) for reading in sheet.readings],
+        "diversity": [
+            {
+                "limit": terrain.limit.name,
+                "holder": str(terrain.holder),
+                "covered": terrain.covered,
+                "covered_by_table": list(terrain.tables),
+                "query_unlike_others_costs": _unlike(terrain),
+            }
+            for terrain in sheet.terrains
+        ],
+        "evidence": _suspicion_json(sheet.suspicion) if sheet.suspicion else None,
+    }
+
+
+def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
+    return {
+        "holder": str(suspicion.holder),
+        "risk_decibans": suspicion.risk.decibans,
+        "band": suspicion.risk.band,
+        "groups": dict(suspicion.risk.groups),
+        "uses": [
+            {"use": each.use, "until": None if each.until_us is None else output.moment(each.until_us / 1e6)}
+            for each in suspicion.uses
+        ],
+        "signals": [
+            {
+                "signal": finding.signal,
+                "group": finding.group,
+                "means": MEANINGS[finding.signal],
+                "decibans": finding.left,
+                "decibans_when_seen": finding.decibans,
+                "at": output.moment(finding.at),
+                "since": output.moment(finding.since),
+                "excused": finding.excused,
+            }
+            for finding in suspicion.findings
+        ],
+        "habits": asdict(suspicion.habits) if suspicion.habits else None,
+    }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from guard.admin import Suspicion
+from guard.analysis.profile import Profile
+from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
+from guard.core.identity import Attribute, Holder
+from guard.core.uses import Declared, Use
+
+ALICE = Holder(Attribute.KEY, "alice")
+DAY_US = 86_400_000_000
+WEIGHTS = Weights(half_life_us=DAY_US)
+MONDAY_US = 1_800_000_000_000_000
+EVIDENCE = Evidence(
+    7,
+    b"",
+    {
+        Signal.GRADING: Mark(16.0, MONDAY_US, MONDAY_US),
+        Signal.WALK: Mark(28.0, MONDAY_US, MONDAY_US - DAY_US),
+        Signal.LOGITS: Mark(6.0, MONDAY_US, MONDAY_US),
+    },
+)
+
+
+def test_what_weighs_most_comes_first_and_all_of_it_is_told() -> None:
+    found = Suspicion.of(ALICE, EVIDENCE, (), MONDAY_US, WEIGHTS)
+    assert [finding.signal for finding in found.findings] == [Signal.WALK, Signal.GRADING, Signal.LOGITS]
+    assert [finding.group for finding in found.findings] == ["content", "intent", "harvest"]
+    assert found.findings[0].since == found.findings[0].at - 86_400 == MONDAY_US / 1e6 - 86_400
+    assert (found.risk.decibans, found.risk.band) == (44.0, Band.CRITICAL)
+
+
+@pytest.mark.parametrize(
+    ("days", "left", "band"), [(0, 28.0, Band.CRITICAL), (1, 14.0, Band.ELEVATED), (2, 7.0, Band.LOW)]
+)
+def test_it_is_as_of_now(days: int, left: float, band: Band) -> None:
+    found = Suspicion.of(ALICE, EVIDENCE, (), MONDAY_US + days * DAY_US, WEIGHTS)
+    assert (found.findings[0].left, found.findings[0].decibans, found.risk.band) == (left, 28.0, band)
+
+
+def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
+    found = Suspicion.of(ALICE, EVIDENCE, (Declared(Use.JUDGE), Declared(Use.BATCH)), MONDAY_US, WEIGHTS)
+    assert {finding.signal for finding in found.findings if finding.excused} == {Signal.WALK, Signal.GRADING}
+    assert found.risk.band is Band.LOW
+
+
+def test_a_profile_that_cannot_be_read_has_no_habits() -> None:
+    for profile in (b"", b"of another version", Profile.new().write()):
+        assert Suspicion.of(ALICE, Evidence(1, profile), (), MONDAY_US, WEIGHTS).habits is None

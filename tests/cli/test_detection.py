@@ -1,0 +1,262 @@
+"""What an operator sees and does about evidence and diversity budgets, by the command as it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from commands import guard
+
+from guard import load
+from guard.admin.suspicion import MEANINGS
+from guard.analysis.profile import LAYOUT, VERSION, Sum
+from guard.core.demand import Demand
+from guard.core.evidence import Evidence, Mark, Signal
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.novelty import BITMAP_BYTES, Ground, covered
+from guard.core.policy import Caller, settle
+from guard.core.query import Query, Usage
+from guard.installation import Installation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from guard import Settings
+
+CONFIG = """
+data_dir = "data"
+[store]
+deadline_ms = 5000
+[detection]
+half_life_hours = 8760
+[[tiers.default.limits]]
+name = "diversity"
+unit = "novelty"
+rate = "20/hour;300/day"
+[tiers.gold.ladder]
+request_percent = 50
+high = { slow_seconds = 2, throttle_percent = 50, max_n = 1 }
+critical = { challenge = "Please verify." }
+[[uses]]
+holder = "key:nightly"
+use = "evaluation"
+until = 2100-01-01T00:00:00Z
+[[uses]]
+holder = "key:router"
+use = "router"
+"""
+QUERY = Query("m", (), stream=False, max_output_tokens=512, n=1, input_bytes=40, other_tokens=0)
+NOWHERE_NEAR = Ground((1, 2), (3, 4, 5, 6))
+
+
+def key(name: str) -> Identity:
+    return Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=True)
+
+
+ALICE, BOB, CAROL, NIGHTLY, ROUTER = map(key, ("alice", "bob", "carol", "nightly", "router"))
+ANN = ROUTER.asking(end_user="ann")
+
+
+def profile() -> bytes:
+    """What is remembered of a hundred queries, half of which stand by themselves."""
+    row = np.zeros((), LAYOUT)
+    row["version"], row["queries"], row["first_day"] = VERSION, 100, 40
+    row["sums"][[Sum.QUERIES, Sum.WALKING, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
+    return row.tobytes()
+
+
+async def happen(settings: Settings) -> None:
+    """One answered query of each, and evidence against some."""
+    now_us = time.time_ns() // 1000
+    walking = {Signal.WALK: Mark(28.0, now_us, now_us - 3_600_000_000)}
+    grading = {Signal.GRADING: Mark(16.0, now_us, now_us)}
+    installation = Installation.of(settings)
+    await installation.store.start()
+    for identity in (ALICE, BOB, NIGHTLY, ROUTER):
+        demand = Demand(QUERY, 512, ground=NOWHERE_NEAR)
+        charges = settings.policy().reserve(identity, demand, Caller())
+        await installation.store.admit(str(identity.principal), identity, charges)
+        usage = Usage(10, 640)
+        settled = settle(charges, demand, usage, NOWHERE_NEAR)
+        await installation.store.settle(str(identity.principal), identity, settled, usage)
+    for holder, identity, marks in (
+        (ALICE.principal, ALICE, walking | grading),
+        (NIGHTLY.principal, NIGHTLY, walking),
+        (ANN.holder(Attribute.END_USER), ANN, grading),
+        (CAROL.principal, CAROL, grading),
+    ):
+        await installation.store.learn(holder, identity, Evidence(0, profile(), marks))
+    await installation.store.aclose()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("detection")
+    (folder / "guard.toml").write_text(CONFIG)
+    asyncio.run(happen(load(folder / "guard.toml")))
+    return folder
+
+
+def shown(folder: Path, holder: str) -> Any:
+    return json.loads(guard("show", holder, "--json", folder=folder).stdout)
+
+
+def test_show_tells_what_speaks_against_a_holder(folder: Path) -> None:
+    evidence = shown(folder, "key:alice")["evidence"]
+    assert (evidence["holder"], evidence["band"]) == ("key:alice", "critical")
+    assert evidence["risk_decibans"] == pytest.approx(44, abs=0.1)
+    assert evidence["groups"] == pytest.approx({"content": 28, "intent": 16}, abs=0.1)
+    first, second = evidence["signals"]
+    assert (first["signal"], first["group"], first["decibans_when_seen"]) == ("walk", "content", 28)
+    assert first["since"] < first["at"]
+    assert (second["signal"], second["excused"]) == ("grading", False)
+    habits = evidence["habits"]
+    assert (habits["queries"], habits["on_first_day"], habits["unrelated"]) == (100, 40, 0.5)
+    assert habits["answer_tokens"] == pytest.approx(256, rel=0.01)
+    assert habits["varying_pieces"] == pytest.approx(15, rel=0.01)
+
+
+def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
+    told = guard("show", "key:alice", folder=folder).stdout
+    assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
+    assert f"walk: {MEANINGS[Signal.WALK]}" in told
+    assert "100 queries in 0.0 days, 40 on the first" in told
+    (walk,) = [line.split() for line in told.splitlines() if line.startswith("walk ")]
+    assert (walk[0], walk[1], walk[2][-1], walk[-2]) == ("walk", "content", "m", "28.0")
+    assert "\N{REPLACEMENT CHARACTER}" not in told
+
+
+def test_where_nothing_is_known_nothing_is_said(folder: Path) -> None:
+    assert shown(folder, "key:bob")["evidence"] is None
+    assert "risk" not in guard("show", "key:bob", folder=folder).stdout
+
+
+def test_evidence_alone_makes_a_holder_known(folder: Path) -> None:
+    assert shown(folder, "key:carol")["evidence"]["band"] == "elevated"
+
+
+def test_what_a_declared_use_excuses_is_shown_and_does_not_count(folder: Path) -> None:
+    evidence = shown(folder, "key:nightly")["evidence"]
+    assert (evidence["risk_decibans"], evidence["band"]) == (0, "low")
+    assert [(each["signal"], each["excused"]) for each in evidence["signals"]] == [("walk", True)]
+    assert evidence["uses"] == [{"use": "evaluation", "until": "2100-01-01T00:00:00Z"}]
+
+
+def test_an_end_user_of_a_router_is_shown_by_itself(folder: Path) -> None:
+    evidence = shown(folder, "key:router+end_user:ann")["evidence"]
+    assert (evidence["holder"], evidence["band"]) == ("key:router+end_user:ann", "elevated")
+    assert [each["use"] for each in evidence["uses"]] == ["router"]
+    assert shown(folder, "key:router")["evidence"] is None
+
+
+def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> None:
+    sheet = shown(folder, "key:bob")
+    assert [(each["count"], each["remaining"]) for each in sheet["limits"]] == [(20, 18.75), (300, 298.75)]
+    (terrain,) = sheet["diversity"]
+    assert terrain["covered_by_table"] == [1 / 2048] * 6
+    assert terrain["query_unlike_others_costs"] == 1
+    told = guard("show", "key:bob", folder=folder).stdout
+    assert "18.75" in told
+    assert "key:bob has covered 0.0% of the ground" in told
+
+
+def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
+    given = guard("limits", "set", "key:bob", "diversity", "--rate", "50/hour", folder=folder)
+    assert given.stdout == "key:bob has 50/hour in diversity until it is cleared.\n"
+    try:
+        told = json.loads(guard("limits", "show", "key:bob", "--json", folder=folder).stdout)
+        assert told["overrides"][0]["windows"] == [{"window_seconds": 3600, "count": 50, "burst": 50}]
+        assert [(each["count"], each["remaining"]) for each in told["limits"]] == [(50, 48.75), (300, 298.75)]
+        assert "key:bob has 50/1h in diversity, for good" in guard("show", "key:bob", folder=folder).stdout
+    finally:
+        guard("limits", "clear", "key:bob", "diversity", folder=folder)
+    refused = guard("limits", "set", "key:bob", "diversity", "--rate", "5/minute", folder=folder)
+    assert refused.returncode == 2
+    assert "20 in 3600 s" in refused.stderr
+
+
+def test_top_can_put_the_most_suspect_first(folder: Path) -> None:
+    by_risk = json.loads(guard("top", "--risk", "--json", folder=folder).stdout)
+    assert (by_risk[0]["identity"], by_risk[0]["band"]) == ("key:alice", "critical")
+    assert {row["identity"]: row["band"] for row in by_risk}["key:nightly"] == "low"
+    assert "44 critical" in guard("top", folder=folder).stdout
+
+
+def test_check_prints_how_detection_is_set(folder: Path) -> None:
+    told = guard("check", folder=folder).stdout
+    assert "Detection enforced; evidence halves in 8760 h" in told
+    assert "bands from 10 dB (elevated), 25 (high), 40 from two groups (critical)" in told
+    assert "honest holders" in told
+    assert "key:nightly is for evaluation until 2100-01-01T00:00:00Z" in told
+    assert "risk high: n at most 1, up to 2 s slower, own limits at 50%" in told
+    assert "risk critical: refused, and told: Please verify." in told
+    assert "for 50% of the requests" in told
+
+
+def test_check_has_all_of_it_as_data(folder: Path) -> None:
+    policy = json.loads(guard("check", "--json", folder=folder).stdout)
+    windows = policy["tiers"]["default"]["limits"][0]["windows"]
+    assert [(window["count"], window["burst"]) for window in windows] == [(20, 20), (300, 300)]
+    assert policy["detection"]["bands"] == {"elevated": 10, "high": 25, "critical": 40}
+    assert policy["detection"]["reference"]["holders"] > 0
+    assert policy["tiers"]["default"]["ladder"]["critical"]["deny"] is True
+    assert [(each["holder"], each["use"]) for each in policy["detection"]["uses"]] == [
+        ("key:nightly", "evaluation"),
+        ("key:router", "router"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "No such file or directory; `guard calibrate` writes such a file"), ("[]", "is not a reference")],
+)
+def test_a_reference_that_cannot_be_read_is_one_line(tmp_path: Path, text: str | None, message: str) -> None:
+    (tmp_path / "guard.toml").write_text('[detection]\nreference = "ours.json"\n')
+    if text is not None:
+        (tmp_path / "ours.json").write_text(text)
+    told = guard("check", folder=tmp_path)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "ours.json" in told.stderr
+    assert message in told.stderr
+    assert len(told.stderr.splitlines()) == 1
+
+
+def test_detection_that_is_off_needs_no_reference(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text('[detection]\nmode = "off"\nreference = "none.json"\n')
+    told = guard("check", folder=tmp_path)
+    assert told.returncode == 0
+    assert "Detection off" in told.stdout
+
+
+def test_forgiving_forgets_what_was_known_and_says_what_but_gives_no_budget_back(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text(CONFIG)
+    asyncio.run(happen(load(tmp_path / "guard.toml")))
+    told = guard("forgive", "key:alice", folder=tmp_path).stdout
+    assert told.startswith("key:alice: forgotten are a risk of 44 dB (critical), walk, grading, and what 100")
+    sheet = shown(tmp_path, "key:alice")
+    assert sheet["evidence"] is None
+    assert sheet["limits"][0]["remaining"] == 18.75
+    again = guard("forgive", "key:alice", folder=tmp_path).stdout
+    assert again == "Nothing was known of how key:alice behaves.\n"
+    guard("reset", "key:nightly", folder=tmp_path)
+    nightly = shown(tmp_path, "key:nightly")
+    assert (nightly["limits"][0]["remaining"], nightly["diversity"][0]["covered"]) == (20, 0)
+    assert nightly["evidence"] is not None
+
+
+def test_every_signal_has_a_meaning() -> None:
+    assert set(MEANINGS) == set(Signal)
+
+
+def test_ground_is_counted_table_by_table() -> None:
+    bitmap = bytearray(BITMAP_BYTES)
+    bitmap[0] = bitmap[255] = 0xFF
+    bitmap[256] = 0x80
+    assert covered(bytes(bitmap)) == (16 / 2048, 1 / 2048, 0, 0, 0, 0)
+    # Redis keeps no bytes behind the last that was written.
+    assert covered(bytes(bitmap[:257])) == covered(bytes(bitmap))
+    assert covered(b"") == (0,) * 6
