@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 LEAST_QUERIES = 50
 """Of fewer queries no distribution is told."""
 
+TEMPLATED = 0.55
+"""From here on a holder has a usual template. Of several that take turns, none in most of the queries, one is
+always a few votes ahead.
+"""
+
 _Z = 1.96
 
 
@@ -99,7 +104,7 @@ def mixture(profile: Profile) -> float | None:
 
     Evasion: the same template for both, or cover without any.
     """
-    if profile.sums[Sum.QUERIES] < LEAST_QUERIES or profile.templated <= 0.5:
+    if profile.sums[Sum.QUERIES] < LEAST_QUERIES or profile.templated < TEMPLATED:
         return None
     return _at_least(profile, Sum.OFF_TEMPLATE)
 
