@@ -50,7 +50,7 @@ class Size:
     window_queries: int
 
 
-FULL = Size(40, BENIGN_WITHIN, 40, 300, 5, 5_000, 40, WINDOW)
+FULL = Size(30, BENIGN_WITHIN, 40, 300, 3, 5_000, 40, WINDOW)
 QUICK = Size(2, 120, 2, 80, 1, 160, 1, 120)
 
 
