@@ -12,13 +12,13 @@ import argparse
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.actors import VARIETIES
 from benchmarks.detection.attacks import ATTACKS
+from benchmarks.detection.side_by_side import counted
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.tables import BENIGN_WITHIN, WINDOW, Table, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial, hear
@@ -65,18 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         reference = Reference.load(options.reference)
         size = QUICK if options.quick else FULL
         cases = list(_cases(size, options.instances, options.variety))
-        began = time.monotonic()
-        trials = []
-        for trial in hear(
+        heard = hear(
             options.data,
             options.side,
             options.seed,
             cases,
             reference=options.reference,
             processes=options.processes,
-        ):
-            trials.append(trial)
-            _progress(len(trials), len(cases), time.monotonic() - began)
+        )
+        trials = list(counted(heard, len(cases)))
     except (SourceError, ConfigError) as error:
         print(error.args[0], file=sys.stderr)
         return 1
@@ -87,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = {"seed": options.seed, "side": options.side, "reference": reference.origin}
         tables_found = [table.values() for table in tables]
         options.json.write_text(json.dumps({**found, "tables": tables_found}, indent=1), "utf-8")
-    print(f"\n{sum(trial.queries for trial in trials):,} queries; see {options.out}")
+    print(f"{sum(trial.queries for trial in trials):,} queries; see {options.out}")
     return 0
 
 
@@ -177,10 +174,6 @@ Settings: guard's defaults. Instances: {options.instances or size.twins} of each
 {_CAVEATS} {", ".join(same_source)}
 (the prompts of {", ".join(SAME_SOURCE)}).
 """
-
-
-def _progress(done: int, number: int, seconds: float) -> None:
-    print(f"\r{done:,} of {number:,} cases in {seconds:,.0f} s", end="", file=sys.stderr, flush=True)
 
 
 def _options() -> argparse.ArgumentParser:
