@@ -140,7 +140,7 @@ def _hides(variety: str) -> bool:
 _HONEST = f"""\
 Each instance is watched for {BENIGN_WITHIN:,} queries. A share is of the instances that *ever* came into
 a band, with the 95 % bounds of Clopper and Pearson. Declared uses are declared, as their owners would.
-"Because of" counts the signals that spoke when the worst band of an instance was reached."""
+"Because of" counts the two strongest signals when an instance first reached its worst band."""
 
 _UNTOLD = "For information: what declaring them is good for."
 
