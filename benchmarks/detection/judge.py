@@ -12,13 +12,13 @@ import argparse
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.actors import VARIETIES
 from benchmarks.detection.attacks import ATTACKS
+from benchmarks.detection.side_by_side import counted
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.tables import BENIGN_WITHIN, WINDOW, Table, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial, hear
@@ -50,7 +50,7 @@ class Size:
     window_queries: int
 
 
-FULL = Size(40, BENIGN_WITHIN, 40, 300, 5, 5_000, 40, WINDOW)
+FULL = Size(30, BENIGN_WITHIN, 40, 300, 3, 5_000, 40, WINDOW)
 QUICK = Size(2, 120, 2, 80, 1, 160, 1, 120)
 
 
@@ -65,18 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
         reference = Reference.load(options.reference)
         size = QUICK if options.quick else FULL
         cases = list(_cases(size, options.instances, options.variety))
-        began = time.monotonic()
-        trials = []
-        for trial in hear(
+        heard = hear(
             options.data,
             options.side,
             options.seed,
             cases,
             reference=options.reference,
             processes=options.processes,
-        ):
-            trials.append(trial)
-            _progress(len(trials), len(cases), time.monotonic() - began)
+        )
+        trials = list(counted(heard, len(cases)))
     except (SourceError, ConfigError) as error:
         print(error.args[0], file=sys.stderr)
         return 1
@@ -87,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = {"seed": options.seed, "side": options.side, "reference": reference.origin}
         tables_found = [table.values() for table in tables]
         options.json.write_text(json.dumps({**found, "tables": tables_found}, indent=1), "utf-8")
-    print(f"\n{sum(trial.queries for trial in trials):,} queries; see {options.out}")
+    print(f"{sum(trial.queries for trial in trials):,} queries; see {options.out}")
     return 0
 
 
@@ -143,7 +140,7 @@ def _hides(variety: str) -> bool:
 _HONEST = f"""\
 Each instance is watched for {BENIGN_WITHIN:,} queries. A share is of the instances that *ever* came into
 a band, with the 95 % bounds of Clopper and Pearson. Declared uses are declared, as their owners would.
-"Because of" counts the signals that spoke when the worst band of an instance was reached."""
+"Because of" counts the two strongest signals when an instance first reached its worst band."""
 
 _UNTOLD = "For information: what declaring them is good for."
 
@@ -177,10 +174,6 @@ Settings: guard's defaults. Instances: {options.instances or size.twins} of each
 {_CAVEATS} {", ".join(same_source)}
 (the prompts of {", ".join(SAME_SOURCE)}).
 """
-
-
-def _progress(done: int, number: int, seconds: float) -> None:
-    print(f"\r{done:,} of {number:,} cases in {seconds:,.0f} s", end="", file=sys.stderr, flush=True)
 
 
 def _options() -> argparse.ArgumentParser:

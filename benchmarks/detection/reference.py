@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.detection.actors import actors
-from benchmarks.detection.side_by_side import in_order
+from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes, declaring
@@ -76,11 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         split = load(options.data, Side.CALIBRATION)
         work = [(twin.name, number) for twin in TWINS for number in range(options.instances)]
         given = (options.data, options.seed, options.queries)
-        honest = [
-            holder
-            for holders in in_order(_watch, work, _open, given, options.processes)
-            for holder in holders
-        ]
+        watched = in_order(_watch, work, _open, given, options.processes)
+        honest = [holder for holders in counted(watched, len(work)) for holder in holders]
     except SourceError as error:
         print(error.args[0], file=sys.stderr)
         return 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
@@ -27,3 +29,16 @@ def in_order(
         return
     with get_context("spawn").Pool(processes, ready, given) as pool:
         yield from pool.imap(work, items)
+
+
+def counted(results: Iterable[R], number: int) -> Iterator[R]:
+    """The results as they come, of so many; how far it is stands on the terminal."""
+    began = time.monotonic()
+    for done, result in enumerate(results, start=1):
+        print(
+            f"\r{done:,} of {number:,} in {time.monotonic() - began:,.0f} s",
+            end="\n" if done == number else "",
+            file=sys.stderr,
+            flush=True,
+        )
+        yield result

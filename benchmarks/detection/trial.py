@@ -48,10 +48,10 @@ class Trial:
     """What comes of a case.
 
     `queries` were asked, and `answered` all that the diversity budget had room for. `reached` is how many had
-    been answered when each band was first reached, `blame` what spoke then. `exemplars` is how many different
-    ones were answered before the first denial, and `denied` when that was. `drawn` is what was charged to the
-    budget, in thousandths, `peak` the largest share of it in use. `worst` is the most that each signal said,
-    in decibans; `walked` and `legs` are the walk's at its worst.
+    been answered when each band was first reached, `blame` what said most then. `exemplars` is how many
+    different ones were answered before the first denial, `denied` when that was. `drawn` is what was charged
+    to the budget, in thousandths, `peak` the largest share of it in use. `worst` is the most that each signal
+    said, in decibans; `walked` and `legs` are the walk's at its worst.
     """
 
     case: Case
@@ -143,9 +143,9 @@ def _bands(band: Band) -> Sequence[Band]:
 
 
 def _speaking(seen: Watched) -> tuple[Signal, ...]:
-    """The strongest signal of each group."""
+    """The strongest signals of those two groups that say most."""
     now_us, half_life_us = seen.look.now_us, DEFAULTS.detection.weights.half_life_us
+    groups = seen.risk.groups
     left = {signal: min(GROUP_CAP, mark.left(now_us, half_life_us)) for signal, mark in seen.marks.items()}
-    return tuple(
-        signal for signal, decibans in left.items() if decibans == seen.risk.groups.get(signal.group)
-    )
+    leading = [signal for signal, decibans in left.items() if decibans == groups.get(signal.group)]
+    return tuple(sorted(leading, key=left.__getitem__, reverse=True)[:2])

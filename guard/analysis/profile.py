@@ -257,7 +257,7 @@ class Profile:
         sums[Sum.ANSWER] += step.answer
         sums[Sum.ANSWER_SQUARED] += step.answer**2
         sums[Sum.SLOT_ANSWER] += step.slot * step.answer
-        sums[Sum.YIELD] += step.answer - np.log2(sight.prompt_tokens + 16)
+        sums[Sum.YIELD] += step.answer - np.log2(float(sight.bag.counts.sum()) + 16)
         self._count_parameters(sight, step)
         self._count_intents(sight)
         self._vote(sight, step)

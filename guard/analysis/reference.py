@@ -27,7 +27,7 @@ import numpy as np
 
 from guard.analysis.profile import PLACES, Sum
 from guard.analysis.signals import LEAST_QUERIES, STATISTICS
-from guard.core.evidence import Group, Signal
+from guard.core.evidence import FAINTEST, Group, Signal
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ LOOKS: Mapping[Group, float] = {
 """How much less a signal is worth for being one of several: the strongest of a group counts, and the
 strongest of several is strong more often than one by itself (Bonferroni's correction)."""
 
-LEVELS = (3.0, 5.0, 10.0, 13.0, 16.0, 20.0, 23.0, 25.0, 27.0, 30.0)
-"""The decibans at which a table has a knot, as far as there are holders enough."""
+STEP = 1.0
+"""A table has a knot at every so many decibans."""
 
 PER_TEN: Mapping[Signal, float] = {
     Signal.WALK: 0.3,
     Signal.MIXTURE: 0.03,
     Signal.DISTANCE: 2.0,
-    Signal.DISGUISE: 0.08,
+    Signal.DISGUISE: 1.5,
     Signal.REASONING: 0.08,
     Signal.GRADING: 0.1,
     Signal.HAZARD: 0.1,
@@ -71,7 +71,9 @@ PER_TEN: Mapping[Signal, float] = {
     Signal.ROUND_THE_CLOCK: 24.0,
     Signal.SHIFT: 8.0,
 }
-"""How far beyond all honest holders a statistic is to go for ten decibans more."""
+"""How far beyond all honest holders a statistic is to go for ten decibans more. Nor do ten decibans come for
+less than half of it anywhere: that a few hundred honest holders never did a thing says little of how often
+others do it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,26 +232,23 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     weight of the holders that showed as much, with one more holder who always does (Davison and Hinkley,
     1997), so that it is never 0.
     """
-    order = np.argsort(np.array(worst, float))[::-1]
-    ranked = np.array(worst, float)[order]
-    counted = np.ones(len(ranked)) if weights is None else np.array(weights, float)[order]
-    counted *= len(ranked) / counted.sum()
-    p = np.minimum(1.0, (np.cumsum(counted) + 1) / (len(ranked) + 1))
-    knots: list[tuple[float, float]] = []
-    for level in LEVELS:
-        reached = np.flatnonzero(p <= 10 ** (-level / 10))
-        if len(reached):
-            # Of the holders that are among so few, the mildest.
-            statistic = float(ranked[reached[-1]])
-            if not knots or statistic > knots[-1][0]:
-                knots.append((statistic, level))
-    if not knots:
-        knots = [(float(ranked[0]) if len(ranked) else 0.0, 0.0)]
-    top = float(ranked[0]) if len(ranked) else 0.0
-    most = min(LEVELS[-1], -10 * log10(float(p[0]))) if len(p) else 0.0
-    if top > knots[-1][0] and most > knots[-1][1]:
-        knots.append((top, most))
-    return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), PER_TEN[signal])
+    values = np.array(worst, float)
+    counted = np.ones(len(values)) if weights is None else np.array(weights, float)
+    counted = counted * len(values) / counted.sum()
+    least, per_ten = float(values.min()), PER_TEN[signal]
+    # What was never seen is as rare as one holder more would make it.
+    rarest = min(MOST_WORTH, 10 * log10(len(values) + 1))
+    knots = [(least, 0.0)]
+    for statistic in np.unique(values)[1:]:
+        p = (counted[values >= statistic].sum() + 1) / (len(values) + 1)
+        steepest = FAINTEST + 20 * (float(statistic) - least) / per_ten
+        worth = min(-10 * log10(p), steepest)
+        if worth >= knots[-1][1] + STEP:
+            knots.append((float(statistic), worth))
+    last = max(float(values.max()), least + (rarest - FAINTEST) * per_ten / 20)
+    if last > knots[-1][0] and rarest > knots[-1][1]:
+        knots.append((last, rarest))
+    return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), per_ten)
 
 
 def _numbers(values: Iterable[Any], *, least: int, rising: bool = False) -> tuple[float, ...]:

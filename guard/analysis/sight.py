@@ -19,7 +19,6 @@ import numpy as np
 from guard.analysis.cells import NO_CELL
 from guard.core.fold import fold
 from guard.core.novelty import SEMANTIC_TABLES, Ground
-from guard.core.query import text_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +52,12 @@ class Sight:
 
     `bag` is what it is made of, `earlier` what the user's turns before it are made of, the latest last.
     `words` are the hashes of its words, each once. `ground` is where it falls, by wording and by meaning, and
-    `wants` what it is after. `prompt_tokens` is the size of all that the model is sent.
+    `wants` what it is after.
     """
 
     fingerprint: Fingerprint
     sampling: Sampling
     n: int
-    prompt_tokens: int
     bag: Bag
     earlier: tuple[Bag, ...]
     words: NDArray[np.uint16]
@@ -98,7 +96,6 @@ class Looker:
             fingerprint,
             query.sampling,
             query.n,
-            _prompt_tokens(query, fingerprint),
             bag,
             tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
             self._words(text),
@@ -119,14 +116,6 @@ class Looker:
             for word in words
         ]
         return np.unique(np.array(hashed, np.uint16))
-
-
-def _prompt_tokens(query: Query, fingerprint: Fingerprint) -> int:
-    """The size of the prompt, less what a disguise makes it longer by."""
-    folded = fingerprint.folded
-    if folded.disguise.share <= HONEST_SHARE:
-        return query.input_tokens
-    return min(query.input_tokens, query.text_tokens(text_bytes(folded.text)))
 
 
 def _earlier(turns: Sequence[Turn]) -> list[str]:

@@ -27,6 +27,11 @@ LEAST_QUERIES = 50
 LEAST_QUERIES_OF_A_WALK = 120
 """After so many, of which half are compared, the legs of an honest holder have come to rest."""
 
+TEMPLATED = 0.55
+"""From here on a holder has a usual template. Of several that take turns, none in most of the queries, one is
+always a few votes ahead.
+"""
+
 _Z = 1.96
 
 
@@ -38,8 +43,9 @@ def walk(profile: Profile) -> float | None:
     goes on with them; an app is as forgetful, but stays in its narrow field; a batch job covers as much
     ground, but its answers are as long as its documents (a translator's), or much shorter. So there are four
     legs, of which each is at most 1 for a distiller and falls below 0 for some honest use, and what counts is
-    their sum: about 4 for a walk, under 2.5 where any leg is missing. One more is for queries that come without
-    any wording round them: what is honest and as forgetful as this is a program, and programs have one.
+    their sum: about 4 for a walk, under 2.5 where any leg is missing. One more is for queries that come
+    without any wording round them: what is honest and as forgetful as this is a program, and programs have
+    one.
 
     Persistence is the trait that separated distillers from people best on real prompts; that it misses
     forgetful apps, and how they differ, was measured for this project (docs/detection.md).
@@ -104,17 +110,19 @@ def mixture(profile: Profile) -> float | None:
 
     Evasion: the same template for both, or cover without any.
     """
-    if profile.sums[Sum.QUERIES] < LEAST_QUERIES or profile.templated <= 0.5:
+    if profile.sums[Sum.QUERIES] < LEAST_QUERIES or profile.templated < TEMPLATED:
         return None
     return _at_least(profile, Sum.OFF_TEMPLATE)
 
 
 def disguise(profile: Profile) -> float | None:
-    """The share of queries in which folding had to undo something: unseen characters, look-alikes, encodings.
+    """In how many queries folding had to undo something (unseen characters, look-alikes, encodings), as a
+    logarithm: 1 for one, 3 for seven. Honest queries have nothing to undo, so their number says more than
+    their share; one alone may be somebody's puzzle.
 
     Evasion: plain text, which all other signals see.
     """
-    return _at_least(profile, Sum.DISGUISED)
+    return log2(1 + float(profile.sums[Sum.DISGUISED]))
 
 
 def reasoning_coercion(profile: Profile) -> float | None:
@@ -178,7 +186,7 @@ def sweep(profile: Profile) -> float | None:
 
 
 def harvest_yield(profile: Profile) -> float | None:
-    """Tokens of answer to a token of prompt, as a logarithm to the base 2.
+    """Tokens of answer to a token of what the user said last, as a logarithm to the base 2.
 
     Weak: people's short questions have long answers too. Evasion: long prompts.
     """

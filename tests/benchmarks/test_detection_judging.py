@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +17,15 @@ from benchmarks.detection.tables import Share, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial
 from guard.analysis.reference import Reference
 from guard.core.evidence import Band, Signal
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import Ground
+from guard.core.query import Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from guard.store.operator import OperatorStore
 
 SOURCES = {
     "dolly-3k": "benign",
@@ -132,6 +139,32 @@ def test_a_budget_that_is_used_up_refuses_until_its_window_has_moved_on() -> Non
     assert ask(3, DAY_US + DAY_US // 2) == 1_000
     assert ask(4, 4 * DAY_US) == 1_000
     assert ask(5, 4 * DAY_US, share=0.5) is None
+
+
+async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> None:
+    rng, now_us = Random(1), 1_000_000 * DAY_US
+    limit = Limit(
+        "diversity",
+        Unit.NOVELTY,
+        (Attribute.KEY,),
+        Algorithm.SLIDING_WINDOW,
+        (Window(12_000, 86_400, 12_000),),
+    )
+    identity, budget = Identity(Holder(Attribute.KEY, "one")), Budget(12_000, DAY_US)
+    admitted = []
+    for number in range(300):
+        now_us += rng.randrange(DAY_US // 20)
+        ground = Ground(*(tuple(rng.randrange(30) for _ in range(tables)) for tables in (2, 4)))
+        wording, price = Ground(ground.lexical), Price(250, 4_000, rng.randrange(250, 4_000))
+        charge = Charge(limit, identity.principal, price.most, price.most - price.least, True, wording)
+        verdict = await store.admit(str(number), identity, [charge], now_us=now_us)
+        if verdict.admitted:
+            owed = replace(charge, amount=price.drew, spare=0, ground=ground)
+            await store.settle(str(number), identity, [owed], Usage(1, 1), now_us=now_us)
+        admitted.append(verdict.admitted)
+        cost = budget.draw(str(number), wording, ground, price, now_us)
+        assert (cost is not None) == verdict.admitted, number
+    assert 50 < sum(admitted) < 250
 
 
 @pytest.mark.parametrize(
