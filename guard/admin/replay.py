@@ -114,7 +114,7 @@ class Result:
             "reason": self.reason,
             "limits": list(self.limits),
             "novelty": self.novelty,
-            "risk": round(self.risk.decibans, 2),
+            "risk": round(float(self.risk.decibans), 2),
             "band": self.band,
             "campaign": None,
             "signals": [

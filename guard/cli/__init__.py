@@ -15,6 +15,7 @@ from guard.cli.demo import demo
 from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
+from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.errors import GuardError, StoreError
 
@@ -27,6 +28,7 @@ STORE_DOWN = 69
 
 app.command()(serve)
 app.command()(demo)
+app.command()(replay)
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 
