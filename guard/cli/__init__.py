@@ -11,6 +11,7 @@ from io import TextIOWrapper
 
 from guard.admin import UnknownHolderError
 from guard.cli.app import app
+from guard.cli.calibrate import calibrate_
 from guard.cli.demo import demo
 from guard.cli.limits import limits
 from guard.cli.output import complain
@@ -29,6 +30,7 @@ STORE_DOWN = 69
 app.command()(serve)
 app.command()(demo)
 app.command()(replay)
+app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 

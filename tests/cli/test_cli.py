@@ -20,7 +20,7 @@ from guard.core.query import Usage
 from guard.installation import Installation
 
 GUARD = Path(sys.executable).with_name("guard")
-VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset")
+VERBS = ("init", "check", "serve", "demo", "replay", "calibrate", "show", "top", "block", "unblock", "reset")
 
 CONFIG = """
 data_dir = "data"
