@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import shutil
+import subprocess
 import sys
 import tomllib
 from dataclasses import fields, is_dataclass
@@ -28,8 +30,10 @@ from guard.core.uses import Use
 if TYPE_CHECKING:
     from types import ModuleType
 
+GUARD = Path(sys.executable).with_name("guard")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+ON_REPLAY = (ROOT / "docs" / "replay.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
 ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
@@ -138,6 +142,26 @@ def test_the_page_on_detection_says_how_large_a_profile_is() -> None:
 )
 def test_the_page_on_detection_has_the_bands_as_they_are(band: str, decibans: float) -> None:
     assert re.search(rf"^\| {band} \| {decibans:g} dB", ON_DETECTION, re.MULTILINE)
+
+
+def test_the_log_and_the_uses_of_the_page_on_replay_are_taken(tmp_path: Path) -> None:
+    traffic, uses = snippets("json", ON_REPLAY)
+    (tmp_path / "traffic.jsonl").write_text(traffic)
+    (tmp_path / "uses.jsonl").write_text(uses)
+    out = tmp_path / "decisions.jsonl"
+    called = ["replay", "traffic.jsonl", "--declare", "uses.jsonl", "--json", "decisions.jsonl"]
+    subprocess.run([GUARD, *called], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    decisions = [json.loads(each) for each in out.read_text().splitlines()]
+    assert [each["action"] for each in decisions] == ["allow", "allow"]
+    assert all(f"`{name}`" in ON_REPLAY for name in decisions[0])
+
+
+def test_the_commands_of_the_page_on_replay_are_there() -> None:
+    verbs: dict[str, Any] = get_command(cli).commands  # type: ignore[attr-defined]
+    for block in snippets("", ON_REPLAY):
+        verb, *words = block.removeprefix("guard ").split()
+        options = {name for each in verbs[verb].params for name in each.opts}
+        assert {word for word in words if word.startswith("-")} <= options
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> list[str]:

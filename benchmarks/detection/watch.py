@@ -13,11 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.budget import Budget, Price
-from guard.analysis.cells import SemanticCells
-from guard.analysis.embedding import Embedder
-from guard.analysis.intents import Intents
+from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
-from guard.analysis.sight import Looker
 from guard.config import FileSettings
 from guard.core.evidence import merge, risk
 from guard.core.fingerprint import Fingerprinter
@@ -63,11 +60,7 @@ class Eyes:
     """What queries are looked at and learnt from with; it takes some 100 ms to make."""
 
     def __init__(self, secret: bytes = SECRET) -> None:
-        self._embedder = Embedder.load()
-        self._cells = SemanticCells(secret)
-        self._looker = Looker(
-            Fingerprinter(secret), self._embedder, self._cells, Intents.load(self._embedder.embed), secret
-        )
+        self._learner = Learner(secret, Fingerprinter(secret))
 
     def look(self, line: Line) -> Look:
         """Read a line of the log, and look at its query."""
@@ -75,7 +68,7 @@ class Eyes:
         if dialect is None:
             raise ValueError(f"no queries are read at {line.path}")
         query = DIALECTS[dialect].read(line.body, line.path)
-        sight = self._looker.look(query)
+        sight = self._learner.look(query)
         usage = line.response["usage"]
         return Look(
             query,
@@ -86,7 +79,7 @@ class Eyes:
 
     def learn(self, profile: Profile, look: Look) -> None:
         """Take a query into a profile."""
-        profile.see(look.sight, look.usage, look.now_us, self._embedder, self._cells)
+        self._learner.learn(profile, look.sight, look.usage, look.now_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,33 +7,30 @@ on the machine or on the time of day, so that the same log and settings give the
 
 What a log cannot say: a request that is refused or narrowed here was answered then, and what its caller would
 have done otherwise nobody knows. Requests take no time, so that limits on concurrency are never met, and
-nobody waits. An answer that the log does not have counts as one of `UNKNOWN_TOKENS`, or of the query's own
-cap where that is less.
+nobody waits. What an answer used that the log does not have is supposed (guard/admin/reading.py).
 """
 
 from __future__ import annotations
 
-import random
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from guard.admin.reading import LineReader, pepper_of
 from guard.analysis.analyst import Analyst, Inline
 from guard.core.calendars import MICROSECONDS
-from guard.core.evidence import NO_RISK, Band, Risk
+from guard.core.evidence import NO_RISK, Band, Learnt, Risk
 from guard.core.modes import Mode
-from guard.core.novelty import STANDARD_TOKENS
+from guard.core.novelty import UNIT
 from guard.core.policy import RouteAction
-from guard.core.query import NO_USAGE, Usage, text_bytes
-from guard.dialects.strict import serialize
 from guard.engine import Engine
 from guard.errors import GuardError, QueryError, RequestError, StoreError
-from guard.estimate import Estimator
-from guard.service import Rules
 from guard.store.keys import Keys
 from guard.store.nodes import nodes_at
 from guard.store.operator import Control, OperatorStore
+from guard.store.redis import Settled
 from guard.store.scratch import scratch_server
 from guard.store.url import RedisURL
 
@@ -42,25 +39,20 @@ if TYPE_CHECKING:
 
     from guard.admin.traffic import Label, Line
     from guard.config import Settings
-    from guard.core.evidence import Evidence, Learnt, Signal
+    from guard.core.evidence import Evidence, Signal
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
-    from guard.core.policy import Policy, Route
-    from guard.core.query import Query
+    from guard.core.policy import Route
+    from guard.core.query import Usage
     from guard.core.uses import Declared
     from guard.engine import Admission
     from guard.store.debts import Debt
-    from guard.store.redis import Settled, Verdict
+    from guard.store.redis import Verdict
     from guard.telemetry import Event
 
 T = TypeVar("T")
 
-PEPPER = b"guard replays traffic with this pepper"
-"""Where the settings name none. Names differ from those of the live store, and are the same in every
-replay."""
-
-UNKNOWN_TOKENS = STANDARD_TOKENS
-"""So many tokens has an answer of which the log knows nothing."""
+Begun: TypeAlias = "tuple[Result, asyncio.Task[Settled] | None]"
 
 DEADLINE_SECONDS = 30.0
 """Nobody waits for a replay's store; one that does not answer at all is an error."""
@@ -114,7 +106,7 @@ class Result:
             "reason": self.reason,
             "limits": list(self.limits),
             "novelty": self.novelty,
-            "risk": round(self.risk.decibans, 2),
+            "risk": round(float(self.risk.decibans), 2),
             "band": self.band,
             "campaign": None,
             "signals": [
@@ -144,10 +136,17 @@ class StoreLostError(GuardError):
 
 
 class LogStore:
-    """The store at the log's time."""
+    """The store at the log's time.
+
+    Nobody else writes to it, so it is known what it will say to a settle and to what is learnt, and these are
+    not waited for: they are sent ahead of the next request on the same connection, and so are done before it.
+    `settling` is the last settle under way.
+    """
 
     def __init__(self, store: OperatorStore, clock: LogClock) -> None:
         self.lost: StoreError | None = None
+        self.settling: asyncio.Task[Settled] | None = None
+        self._sent: set[asyncio.Task[Any]] = set()
         self._store = store
         self._clock = clock
 
@@ -183,8 +182,8 @@ class LogStore:
         requests: int = 1,
         accepted: bool = True,
     ) -> Settled:
-        """True a reservation up."""
-        return await self._held(
+        """True a reservation up; what that charged, `settling` will say."""
+        self.settling = self._send(
             self._store.settle(
                 reservation_id,
                 identity,
@@ -196,6 +195,7 @@ class LogStore:
                 now_us=self._clock.now_us,
             )
         )
+        return Settled(counted=True)
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
         """Take a reservation back."""
@@ -215,7 +215,8 @@ class LogStore:
 
     async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
         """Keep evidence."""
-        return await self._held(self._store.learn(holder, identity, evidence, now_us=self._clock.now_us))
+        self._send(self._store.learn(holder, identity, evidence, now_us=self._clock.now_us))
+        return Learnt(True, replace(evidence, version=evidence.version + 1))
 
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""
@@ -223,6 +224,22 @@ class LogStore:
 
     async def leave(self, worker: str) -> None:
         """Nobody counts the processes."""
+
+    async def aclose(self) -> None:
+        """Wait for all that was sent."""
+        await asyncio.gather(*self._sent, return_exceptions=True)
+
+    def _send(self, call: Awaitable[T]) -> asyncio.Task[T]:
+        """Make a call in the background: it is written in the next turn of the loop, in order."""
+        task = asyncio.ensure_future(self._held(call))
+        self._sent.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._sent.discard(task)
+        if not task.cancelled():
+            task.exception()  # `lost` has it too
 
     async def _held(self, call: Awaitable[T]) -> T:
         """A call, the failure of which ends the replay."""
@@ -239,16 +256,13 @@ class Replay:
     def __init__(
         self, settings: Settings, keys: Keys, store: OperatorStore, declared: Mapping[Holder, Declared]
     ) -> None:
-        rules = Rules.of(settings, keys)
-        # Where a long text is sampled is drawn by chance, which must be the same chance every time.
-        estimator = Estimator(settings.models.tokenizers, rng=random.Random(0))  # noqa: S311
-        self._rules = replace(rules, estimator=estimator)
+        self._reader = LineReader(settings, keys, declared)
         self._keys = keys
         self._clock = LogClock()
         self._store = LogStore(store, self._clock)
         self._event: Event | None = None
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
-        policy = _with_uses(rules.policy, declared)
+        policy, reference = self._reader.policy, self._reader.rules.reference
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
         self._engine = Engine(
@@ -259,11 +273,11 @@ class Replay:
             reservation_seconds=settings.store.reservation_seconds,
             clock=self._clock,
         )
-        if rules.reference is not None:
+        if reference is not None:
             self._engine.analyst = Analyst(
                 keys.secret("analysis"),
                 self._engine.fingerprinter,
-                rules.reference,
+                reference,
                 self._store,
                 Inline(),
                 half_life_us=self._half_life_us,
@@ -271,23 +285,55 @@ class Replay:
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
         """What comes of each line; raises what the lines raise, and `StoreError`."""
-        for line in lines:
-            yield await self.run(line)
+        begun: Begun | None = None
+        failure: GuardError | None = None
+        following = iter(lines)
+        while failure is None:
+            try:
+                line = next(following, None)
+            except GuardError as error:
+                line, failure = None, error
+            following_begun = None if line is None else await self._begin(line)
+            if begun is not None:
+                yield await self._end(*begun)
+            begun = following_begun
+            if begun is None:
+                break
+        if failure is not None:
+            raise failure
 
     async def run(self, line: Line) -> Result:
         """What comes of the next line; raises `StoreError`."""
+        return await self._end(*await self._begin(line))
+
+    async def aclose(self) -> None:
+        """Wait for what is under way."""
+        await self._engine.quiet()
+        await self._store.aclose()
+
+    async def _begin(self, line: Line) -> Begun:
+        """What is decided on a line, with the settle that will say what it was charged."""
         self._clock.now_us = line.now_us
-        self._event = None
+        self._event, self._store.settling = None, None
         try:
             result = await self._run(line)
         except RequestError as error:
             result = self._failed(line, error)
         except StoreLostError as error:
             raise self._store.lost or error from error
+        # What was learnt from this line has been sent now.
         await self._engine.quiet()
+        return result, self._store.settling
+
+    async def _end(self, result: Result, settling: asyncio.Task[Settled] | None) -> Result:
+        if settling is not None:
+            await asyncio.wait({settling})
         if self._store.lost is not None:
             raise self._store.lost
-        return result
+        if settling is None:
+            return result
+        novelty = settling.result().novelty
+        return result if novelty is None else replace(result, novelty=novelty / UNIT)
 
     async def _run(self, line: Line) -> Result:
         route = self._engine.policy.route(line.method, line.path)
@@ -295,9 +341,7 @@ class Replay:
             return Result(line, None, PASS, self._engine.mode)
         if route.action is RouteAction.DENY:
             raise RequestError("There is nothing here.", status=404)
-        identity = self._rules.identifier.identify(
-            line.headers, line.client, line.attributes, line.now_us / MICROSECONDS
-        )
+        identity = self._reader.identity(line)
         try:
             return await self._exchange(line, route, identity)
         except QueryError as error:
@@ -309,41 +353,14 @@ class Replay:
         admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
         query = None
         if admission is None:
-            query = self._query(line, route)
+            query = self._reader.query(line, route)
             admission = await self._engine.admit(request_id, identity, query, route.path, line.method)
         if admission.refused:
             self._engine.refuse(admission, 429)
         else:
-            usage, status = self._answer(line, query)
-            if query is not None:
-                self._rules.estimator.learn(query, usage)
+            usage, status = self._reader.answer(line, query)
             await self._engine.settle(admission, usage, status)
         return self._decided(line, admission)
-
-    def _query(self, line: Line, route: Route) -> Query | None:
-        """What the line asks; raises `QueryError`."""
-        if route.dialect is None:
-            return None
-        if not isinstance(line.body, dict):
-            raise QueryError("The body must be a JSON object.")
-        if line.escaped:
-            serialize(line.body)
-        query = self._rules.dialects[route.dialect].read(line.body, line.path)
-        return self._rules.estimator.prepare(query)
-
-    def _answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
-        """What was used and the status, as the log has it or as it is to be supposed."""
-        response = line.response
-        status = 200 if response is None else response.status
-        if response is not None and response.usage is not None:
-            return response.usage, status
-        if query is None or status >= 400:
-            return NO_USAGE, status
-        if response is not None and response.text is not None:
-            return Usage(query.input_tokens, query.text_tokens(text_bytes(response.text))), status
-        cap = query.max_output_tokens
-        cap = self._engine.policy.output_cap(query.model) if cap is None else cap
-        return Usage(query.input_tokens, query.n * min(cap, UNKNOWN_TOKENS)), status
 
     def _decided(self, line: Line, admission: Admission) -> Result:
         decision, event, label = admission.decision, self._event, admission.label
@@ -354,7 +371,6 @@ class Replay:
         elif decision.refused:
             # From memory, since it was refused within the last second: what was known then still holds.
             found, signals = self._risks.get(label, (NO_RISK, ()))
-        novelty = None if event is None else event.novelty
         tier = self._engine.policy.tier(admission.identity)
         return Result(
             line,
@@ -363,7 +379,7 @@ class Replay:
             decision.mode,
             decision.reason,
             limits=() if event is None else event.limits,
-            novelty=0.0 if decision.refused and tier.counts_novelty else novelty,
+            novelty=0.0 if decision.refused and tier.counts_novelty else None,
             risk=found,
             signals=signals,
         )
@@ -394,8 +410,7 @@ async def opened(
 
     `declared` uses go before those of the settings. Raises `ConfigError` and `StoreError`.
     """
-    pepper = settings.identity.pepper
-    keys = Keys(pepper.get_secret_value().encode() if pepper is not None else PEPPER)
+    keys = Keys(pepper_of(settings))
     with scratch_server() as server:
         store = OperatorStore(
             keys,
@@ -406,14 +421,13 @@ async def opened(
         )
         try:
             await store.start()
-            yield Replay(settings, keys, store, declared or {})
+            replay = Replay(settings, keys, store, declared or {})
+            try:
+                yield replay
+            finally:
+                await replay.aclose()
         finally:
             await store.aclose()
-
-
-def _with_uses(policy: Policy, declared: Mapping[Holder, Declared]) -> Policy:
-    detection = policy.detection
-    return replace(policy, detection=replace(detection, uses={**detection.uses, **declared}))
 
 
 def _request_id(line: Line) -> str:

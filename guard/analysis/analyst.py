@@ -16,12 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from guard.analysis.cells import SemanticCells
-from guard.analysis.embedding import Embedder
-from guard.analysis.intents import Intents
+from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
 from guard.analysis.shadow import Shadow
-from guard.analysis.sight import Looker
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 
 if TYPE_CHECKING:
@@ -84,11 +81,7 @@ class Lesson:
 
 
 class Analyst:
-    """Looks and learns. `half_life_us` is that of evidence.
-
-    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. All that is kept
-    depends on the secret: with another one, what was kept says nothing.
-    """
+    """Looks and learns, beside the requests. `half_life_us` is that of evidence. Raises what `Learner` does."""
 
     def __init__(
         self,
@@ -103,9 +96,7 @@ class Analyst:
         self.reference = reference
         self.half_life_us = half_life_us
         self.shed = 0
-        embedder = Embedder.load()
-        self._cells = SemanticCells(secret)
-        self._looker = Looker(fingerprinter, embedder, self._cells, Intents.load(embedder.embed), secret)
+        self._learner = Learner(secret, fingerprinter)
         self._memory = memory
         self._aside = aside
         self._known: OrderedDict[Holder, Evidence] = OrderedDict()
@@ -113,7 +104,7 @@ class Analyst:
 
     def look(self, query: Query, sketch: Sketch) -> asyncio.Future[Sight] | None:
         """Begin to look at a query; `None` where there is no time for it."""
-        looking = self._aside.submit(partial(self._looker.look, query, sketch))
+        looking = self._aside.submit(partial(self._learner.look, query, sketch))
         self.shed += looking is None
         return looking
 
@@ -151,7 +142,7 @@ class Analyst:
     def study(self, known: Evidence, lesson: Lesson) -> Evidence:
         """What is known with one more query; pure but for time spent, so it may run off the loop."""
         profile = Profile.read(known.profile)
-        profile.see(lesson.sight, lesson.usage, lesson.now_us, self._looker.embedder, self._cells)
+        self._learner.learn(profile, lesson.sight, lesson.usage, lesson.now_us)
         fresh = self.reference.evidence(profile)
         marks = merge(known.marks, fresh, lesson.now_us, self.half_life_us)
         return Evidence(known.version, profile.write(), marks)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +54,12 @@ LETTER_SCALE = np.float32(13.3 / DIMENSIONS**0.5)
 """Makes a vector of signs 13.3 long, the median of the pieces: a letter weighs what a word does."""
 
 LETTER_VECTORS = 4_096
+
+WORDS_KEPT = 32_768
+"""The pieces of so many words are remembered: tokenizing is most of the work, and texts share their words."""
+
+LONGEST_KEPT = 32
+"""A longer run of letters is hardly a word, and would be a long thing to remember."""
 
 _NOT_A_WORD = re.compile(r"▁+|<0x[01][0-9A-F]>|<unk>|</?s>")
 _FAR_SCRIPTS = re.compile(
@@ -89,6 +95,9 @@ class Embedder:
     _pieces: NDArray[np.float16]
     _letters: NDArray[np.int8]
     _tokenizer: Tokenizer
+    _begins: bytes
+    """For each piece whether it begins a word."""
+    _words: dict[str, list[int]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(cls) -> Embedder:
@@ -101,9 +110,10 @@ class Embedder:
         folder = _wordllama()
         tokenizer = _read_tokenizer(folder / "tokenizers" / "l2_supercat_tokenizer_config.json")
         pieces = _read_vectors(folder / "weights" / "l2_supercat_256.safetensors")
-        names = (tokenizer.id_to_token(piece) for piece in range(PIECES))
+        names = [tokenizer.id_to_token(piece) for piece in range(PIECES)]
         pieces[[piece for piece, name in enumerate(names) if name and _NOT_A_WORD.fullmatch(name)]] = 0
-        return cls(pieces, _letter_vectors(), tokenizer)
+        begins = bytes(name is not None and name.startswith("▁") for name in names)
+        return cls(pieces, _letter_vectors(), tokenizer, begins)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row for each text, of unit length, shape (n, 256); zeros for nothing but white space."""
@@ -113,11 +123,42 @@ class Embedder:
         """The pieces and letters of a text, each kind once."""
         text = _ends(text)
         spaced = text if text.isascii() else _FAR_SCRIPTS.sub(" ", text)
-        found = [np.array(self._tokenizer.encode(spaced, add_special_tokens=False).ids, np.intp)]
+        found = np.array(self._pieces_of(spaced), np.intp)
         if not text.isascii():
-            found += _spelling(text)
-        kinds, counts = np.unique(np.concatenate(found), return_counts=True)
-        return Bag(kinds, counts.astype(np.float32))
+            found = np.concatenate([found, *_spelling(text)])
+        return _counted(found)
+
+    def _pieces_of(self, text: str) -> list[int]:
+        """The pieces of a text, word by word as far as that is the same.
+
+        No piece has a space behind anything but spaces. So words that single spaces part are cut into
+        pieces independently of each other.
+        """
+        if not text or "  " in text or "▁" in text or text[0] == " " or text[-1] == " ":
+            return self._encode(text)
+        words, known = text.split(" "), self._words
+        pieces = {word: known.get(word) for word in words}
+        missing = [word for word, found in pieces.items() if found is None]
+        if missing:
+            cut = dict(zip(missing, self._cut(missing), strict=True))
+            pieces.update(cut)
+            if len(known) > WORDS_KEPT:
+                known.clear()  # whole: the words in use come back at once
+            known.update((word, found) for word, found in cut.items() if len(word) <= LONGEST_KEPT)
+        return [piece for word in words for piece in pieces[word] or ()]
+
+    def _cut(self, words: list[str]) -> list[list[int]]:
+        """The pieces of each of some words, none of which is empty or has a space in it."""
+        cut: list[list[int]] = []
+        for piece in self._encode(" ".join(words)):
+            if self._begins[piece]:
+                cut.append([])
+            cut[-1].append(piece)
+        return cut
+
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def place(self, bag: Bag, weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Where a text lies: a unit vector of shape (256,), or zeros.
@@ -131,6 +172,20 @@ class Embedder:
             total += _sum_of(self._letters, bag.kinds[pieces:] - PIECES, counts[pieces:]) * LETTER_SCALE
         length = np.sqrt(np.dot(total, total))
         return total / length if length > 0 else total
+
+
+def _counted(kinds: NDArray[np.intp]) -> Bag:
+    """Each kind once, in order, with how often it occurs. As `np.unique`, which takes longer to begin."""
+    if not len(kinds):
+        return Bag(kinds, np.zeros(0, np.float32))
+    kinds.sort()
+    starts = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
+    counts = np.empty(len(starts) + 1, np.float32)
+    counts[0] = starts[0] if len(starts) else len(kinds)
+    if len(starts):
+        counts[1:-1] = starts[1:] - starts[:-1]
+        counts[-1] = len(kinds) - starts[-1]
+    return Bag(kinds[np.concatenate((_FIRST, starts))], counts)
 
 
 def _spelling(text: str) -> list[NDArray[np.intp]]:
@@ -150,6 +205,8 @@ def _sum_of(
     total: NDArray[np.float32] = np.einsum("i,ij->j", counts, table[rows].astype(np.float32))
     return total
 
+
+_FIRST = np.zeros(1, np.intp)
 
 _NOTHING = np.zeros((0, DIMENSIONS), np.float32)
 

@@ -366,7 +366,9 @@ class Profile:
     ) -> None:
         row, queries = self._row, self.queries
         common, words = row["common"], row["words"]
-        common[np.unique(_buckets(sight.bag))] += 1
+        heard = np.zeros(BUCKETS, np.uint8)
+        heard[_buckets(sight.bag)] = 1
+        common += heard
         row["heard"] += 1
         if row["heard"] >= HEARD_MOST:
             common >>= 1

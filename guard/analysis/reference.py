@@ -17,6 +17,7 @@ says which). `guard calibrate` makes one from an operator's own traffic.
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
@@ -91,6 +92,21 @@ class Table:
         beyond = max(0.0, statistic - self.statistics[-1]) / self.per_ten * 10
         return min(MOST_WORTH, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
 
+    def statistic(self, decibans: float) -> float:
+        """The least statistic that is worth so much."""
+        if decibans > self.decibans[-1]:
+            return self.statistics[-1] + (decibans - self.decibans[-1]) / 10 * self.per_ten
+        return float(np.interp(decibans, self.decibans, self.statistics))
+
+    def holders(self, count: int) -> NDArray[np.float64]:
+        """The worst that `count` honest holders showed by this table, the worst first.
+
+        Of those below its first knot no more is known than that, and they count as if they were on it.
+        """
+        decibans = -10 * np.log10(np.arange(2, count + 2) / (count + 1))
+        worst: NDArray[np.float64] = np.interp(decibans, self.decibans, self.statistics)
+        return worst
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -111,11 +127,13 @@ class Place:
         to those who ask what others ask. Evasion: mixing in nine honest queries for each.
         """
         queries = float(profile.sums[Sum.QUERIES])
-        if queries < LEAST_QUERIES:
-            return None
+        return self.distance_of(profile.mean, queries) if queries >= LEAST_QUERIES else None
+
+    def distance_of(self, mean: NDArray[np.float32], queries: float) -> float:
+        """Likewise, of a profile's mean and the weight of the queries behind it."""
         # The profile's mean is of queries that fade; so many of them count as independent.
         independent = queries * 2 / (1 + queries / 200)
-        mean = profile.mean * (200 / queries)
+        mean = mean * (200 / queries)
         spread = self.between + self.within / independent
         return float(np.sqrt(np.mean((mean - self.mean) ** 2 / spread)))
 
@@ -171,6 +189,18 @@ class Reference:
             },
             indent=1,
         )
+
+    def save(self, file: Path) -> None:
+        """Write it whole or not at all; raises `ConfigError`."""
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            try:
+                draft.write_text(self.dump() + "\n", "utf-8")
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{file}: {error.strerror}") from error
 
     @classmethod
     def load(cls, file: Path | None = None) -> Reference:

@@ -115,7 +115,7 @@ class Looker:
             zlib.crc32(word.encode("utf-8", "surrogatepass"), self._word_seed) >> (32 - WORD_BITS)
             for word in words
         ]
-        return np.unique(np.array(hashed, np.uint16))
+        return np.array(sorted(set(hashed)), np.uint16)
 
 
 def _earlier(turns: Sequence[Turn]) -> list[str]:

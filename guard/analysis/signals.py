@@ -251,4 +251,5 @@ def _at_least(profile: Profile, *what: Sum) -> float | None:
         return None
     share = min(1.0, sum(float(profile.sums[each]) for each in what) / queries)
     spread = _Z * sqrt(share * (1 - share) / queries + _Z**2 / (4 * queries**2))
-    return max(0.0, (share + _Z**2 / (2 * queries) - spread) / (1 + _Z**2 / queries))
+    # Not as a difference, which leaves of a share of none not nothing but what rounding leaves.
+    return share**2 / (share + _Z**2 / (2 * queries) + spread)

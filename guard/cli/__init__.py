@@ -11,11 +11,13 @@ from io import TextIOWrapper
 
 from guard.admin import UnknownHolderError
 from guard.cli.app import app
+from guard.cli.calibrate import calibrate_
 from guard.cli.check import check
 from guard.cli.demo import demo
 from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
+from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.errors import GuardError, StoreError
@@ -27,8 +29,9 @@ NOBODY = 3
 STORE_DOWN = 69
 """EX_UNAVAILABLE of sysexits(3)."""
 
-for verb in (check, show, serve, demo):
+for verb in (check, show, serve, demo, replay):
     app.command()(verb)
+app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 

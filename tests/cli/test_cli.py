@@ -19,7 +19,10 @@ from guard.core.policy import Caller, settle
 from guard.core.query import Usage
 from guard.installation import Installation
 
-VERBS = ("init", "check", "serve", "demo", "show", "top", "block", "unblock", "reset", "forgive")
+VERBS = (
+    *("init", "check", "serve", "demo", "replay", "calibrate"),
+    *("show", "top", "block", "unblock", "reset", "forgive"),
+)
 
 CONFIG = """
 data_dir = "data"

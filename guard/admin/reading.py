@@ -1,0 +1,107 @@
+"""What a line of a traffic log means to guard: who asks what, and what came of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from guard.core.calendars import MICROSECONDS
+from guard.core.novelty import STANDARD_TOKENS
+from guard.core.query import NO_USAGE, Usage, text_bytes
+from guard.dialects.strict import serialize
+from guard.errors import QueryError
+from guard.estimate import Estimator
+from guard.service import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from guard.admin.traffic import Line
+    from guard.config import Settings
+    from guard.core.identity import Holder, Identity
+    from guard.core.policy import Policy, Route
+    from guard.core.query import Query
+    from guard.core.uses import Declared
+    from guard.store.keys import Keys
+
+PEPPER = b"guard replays traffic with this pepper"
+"""Where the settings name none. Names differ from those of the live store, and are the same every time."""
+
+UNKNOWN_TOKENS = STANDARD_TOKENS
+"""So many tokens has an answer of which the log knows nothing."""
+
+MOST_IDENTITIES = 10_000
+"""Of so many callers it is remembered who they are."""
+
+
+def pepper_of(settings: Settings) -> bytes:
+    """The settings' pepper, or one that is always the same: names must not depend on the machine."""
+    pepper = settings.identity.pepper
+    return pepper.get_secret_value().encode() if pepper is not None else PEPPER
+
+
+class LineReader:
+    """Reads lines as the settings say; `declared` uses go before those of the settings.
+
+    Raises `ConfigError` for settings that cannot work.
+    """
+
+    def __init__(self, settings: Settings, keys: Keys, declared: Mapping[Holder, Declared]) -> None:
+        self.rules = Rules.of(settings, keys)
+        detection = self.rules.policy.detection
+        detection = replace(detection, uses={**detection.uses, **declared})
+        self.policy: Policy = replace(self.rules.policy, detection=detection)
+        # Where long texts are sampled is drawn by chance, which must be the same chance every time.
+        self.estimator = Estimator(settings.models.tokenizers, rng=random.Random(0))  # noqa: S311
+        self._dated = settings.identity.jwt is not None
+        self._identities: dict[Hashable, Identity] = {}
+
+    def identity(self, line: Line) -> Identity:
+        """Who is calling, at the line's own time; raises `CredentialError`."""
+        if self._dated:
+            return self._identify(line)
+        facts = (line.headers, line.client, *line.attributes.items())
+        identity = self._identities.get(facts)
+        if identity is None:
+            if len(self._identities) >= MOST_IDENTITIES:
+                self._identities.clear()
+            identity = self._identities[facts] = self._identify(line)
+        return identity
+
+    def query(self, line: Line, route: Route) -> Query | None:
+        """What is asked, `None` where the route does not say how to read it; raises `QueryError`."""
+        if route.dialect is None:
+            return None
+        if not isinstance(line.body, dict):
+            raise QueryError("The body must be a JSON object.")
+        if line.escaped:
+            serialize(line.body)
+        return self.estimator.prepare(self.rules.dialects[route.dialect].read(line.body, line.path))
+
+    def answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
+        """What was used and the status, as the log has it or as it is to be supposed.
+
+        Without `usage` a `text` counts as all of the answer. Without either the answer has `UNKNOWN_TOKENS`,
+        or the query's own cap where that is less.
+        """
+        response = line.response
+        status = 200 if response is None else response.status
+        if response is not None and response.usage is not None:
+            usage = response.usage
+        elif query is None or status >= 400:
+            return NO_USAGE, status
+        elif response is not None and response.text is not None:
+            usage = Usage(query.input_tokens, query.text_tokens(text_bytes(response.text)))
+        else:
+            cap = query.max_output_tokens
+            cap = self.policy.output_cap(query.model) if cap is None else cap
+            usage = Usage(query.input_tokens, query.n * min(cap, UNKNOWN_TOKENS))
+        if query is not None:
+            self.estimator.learn(query, usage)
+        return usage, status
+
+    def _identify(self, line: Line) -> Identity:
+        return self.rules.identifier.identify(
+            line.headers, line.client, line.attributes, line.now_us / MICROSECONDS
+        )

@@ -1,0 +1,39 @@
+"""Looking at queries and taking them into profiles, put together from its parts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from guard.analysis.cells import SemanticCells
+from guard.analysis.embedding import Embedder
+from guard.analysis.intents import Intents
+from guard.analysis.sight import Looker
+
+if TYPE_CHECKING:
+    from guard.analysis.profile import Profile, Step
+    from guard.analysis.sight import Sight
+    from guard.core.fingerprint import Fingerprinter, Sketch
+    from guard.core.query import Query, Usage
+
+
+class Learner:
+    """Looks and learns, in memory only; it may be used from several threads, for different profiles.
+
+    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. What is seen depends on
+    the secret: with another one, a profile says nothing.
+    """
+
+    def __init__(self, secret: bytes, fingerprinter: Fingerprinter) -> None:
+        self._cells = SemanticCells(secret)
+        self._embedder = Embedder.load()
+        self._looker = Looker(
+            fingerprinter, self._embedder, self._cells, Intents.load(self._embedder.embed), secret
+        )
+
+    def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
+        """What is seen of a query, which may have been sketched already."""
+        return self._looker.look(query, sketch)
+
+    def learn(self, profile: Profile, sight: Sight, usage: Usage, now_us: int) -> Step:
+        """Take a query with its answer into its holder's profile."""
+        return profile.see(sight, usage, now_us, self._embedder, self._cells)

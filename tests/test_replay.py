@@ -1,0 +1,374 @@
+"""Past traffic through the engine, from the log to the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from guard.admin.replay import ERROR, PASS, opened
+from guard.admin.summary import Summary
+from guard.admin.traffic import read_log
+from guard.config import Settings
+from guard.core.evidence import Band, Signal
+from guard.core.identity import Holder
+from guard.core.uses import Declared, Use
+from guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from guard.admin.replay import Result
+
+GUARD = Path(sys.executable).with_name("guard")
+START = 1_767_225_600.0
+CHAT = "/v1/chat/completions"
+
+ASPECTS = (
+    "the tax rules for leasing farm equipment",
+    "how salt moves through the roots of a mangrove",
+    "a chord progression that resolves without a dominant",
+    "the failure of a bearing that ran hot",
+    "the steps by which an appeal reaches the highest court",
+    "why sourdough rises more slowly at high altitude",
+    "the schedule of a vaccine trial with a delayed arm",
+    "a query that joins orders with refunds",
+    "the shading of distant hills in a watercolour",
+    "training for a marathon after an injury of the knee",
+)
+FOLLOW_UPS = (
+    "Could you shorten that to three lines for an email?",
+    "I do not follow the second step, what happens there?",
+    "My colleague says the opposite, who is right about it?",
+    "Give me a small example with numbers in it please.",
+    "What would change if we had twice the time for that?",
+    "Is there a book about this that a beginner can read?",
+    "Put it into a table with two columns instead.",
+    "And what does it cost, roughly, in a normal year?",
+    "Translate the last paragraph into Spanish for me.",
+    "Which part of this is most likely to go wrong?",
+    "Make it sound friendlier, it is for my neighbour.",
+    "How did people do this before there were computers?",
+)
+
+
+def name(rng: Random) -> str:
+    """A word that there is not."""
+    return "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 4)))
+
+
+def line(seconds: float, text: str, *, key: str = "sk-1", **fields: Any) -> dict[str, Any]:
+    """One question and its answer."""
+    return {
+        "ts": START + seconds,
+        "method": "POST",
+        "path": CHAT,
+        "headers": {"authorization": f"Bearer {key}"},
+        "client": ["192.0.2.1", 5000],
+        "body": {"model": "m", "messages": [{"role": "user", "content": text}]},
+        "response": {"status": 200, "usage": {"input_tokens": 30, "output_tokens": 400}},
+        **fields,
+    }
+
+
+def distiller(queries: int) -> list[dict[str, Any]]:
+    """Walks through what it can think of: each query new, at length, and unrelated to all others."""
+    rng, lines = Random(1), []
+    for number in range(queries):
+        words = " ".join(name(rng) for _ in range(16))
+        usage = {"input_tokens": 60, "output_tokens": rng.randint(200, 900)}
+        response = {"status": 200, "usage": usage}
+        lines.append(line(number * 40.0, words, key="sk-distiller", response=response, label="attack"))
+    return lines
+
+
+def person(queries: int) -> list[dict[str, Any]]:
+    """Asks about one thing after another, and goes on about each for a while."""
+    rng, lines = Random(2), []
+    turns: list[dict[str, str]] = []
+    for number in range(queries):
+        if number % 4 == 0:
+            turns, text = [], f"Tell me about {rng.choice(ASPECTS)}, and what a {name(rng)} has to do with it"
+        else:
+            text = f"{rng.choice(FOLLOW_UPS)} The {name(rng)} too."
+        turns = [*turns, {"role": "user", "content": text}]
+        usage = {"input_tokens": 40 * len(turns), "output_tokens": rng.randint(40, 200)}
+        at = number // 25 * 86_400.0 + number % 25 * 900.0
+        asked = line(at, "", key="sk-person", label="benign", response={"usage": usage})
+        asked["body"] = {"model": "m", "messages": turns}
+        lines.append(asked)
+        turns = [*turns, {"role": "assistant", "content": "It is so."}]
+    return lines
+
+
+def log(folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
+    file = folder / "traffic.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    return file
+
+
+def settings(*limits: dict[str, Any], **sections: Any) -> Settings:
+    tiers = {"default": {"limits": limits}}
+    return Settings.model_validate({"tiers": tiers, **sections})
+
+
+async def replayed(
+    file: Path, by: Settings | None = None, declared: Mapping[Holder, Declared] | None = None
+) -> list[Result]:
+    async with opened(by or Settings(), declared) as replay:
+        return [result async for result in replay.results(read_log(file))]
+
+
+REQUESTS = {"name": "requests", "unit": "requests", "rate": "2/minute"}
+DIVERSITY = {"name": "diversity", "unit": "novelty", "rate": "100/day"}
+
+
+async def test_limits_go_by_the_clock_of_the_log(tmp_path: Path) -> None:
+    file = log(tmp_path, [line(at, "hello there") for at in (0, 1, 2, 2.5, 200)])
+    found = await replayed(file, settings(REQUESTS))
+    assert [each.action for each in found] == ["allow", "allow", "throttle", "throttle", "allow"]
+    assert [each.limits for each in found] == [(), (), ("requests",), ("requests",), ()]
+    assert len({each.identity for each in found}) == 1
+
+
+async def test_what_a_query_pays_for_new_ground_is_reported_in_units(tmp_path: Path) -> None:
+    lines = [
+        line(0, "What is the tallest mountain of the island?"),
+        line(1, "What is the tallest mountain of the island?"),
+    ]
+    first, again = await replayed(log(tmp_path, lines), settings(DIVERSITY))
+    assert first.novelty == pytest.approx(400 / 512, abs=0.001)
+    assert again.novelty == 0
+    (without, _) = await replayed(log(tmp_path, lines), settings(REQUESTS))
+    assert without.novelty is None
+
+
+async def test_a_refused_request_pays_and_teaches_nothing(tmp_path: Path) -> None:
+    lines = [line(number / 100, f"Question {number} about {aspect}") for number, aspect in enumerate(ASPECTS)]
+    found = await replayed(log(tmp_path, lines), settings(REQUESTS, DIVERSITY))
+    assert [each.novelty for each in found if each.action == "throttle"] == [0] * 8
+    assert all(each.novelty for each in found[:2])
+
+
+async def test_the_same_log_and_settings_give_the_same_results(tmp_path: Path) -> None:
+    file = log(tmp_path, sorted(distiller(60) + person(60), key=lambda each: float(each["ts"])))
+    runs = [[json.dumps(each.json()) for each in await replayed(file)] for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+async def test_a_distiller_climbs_and_a_person_does_not(tmp_path: Path) -> None:
+    lines = sorted(distiller(250) + person(250), key=lambda each: float(each["ts"]))
+    summary = Summary()
+    for result in await replayed(log(tmp_path, lines)):
+        summary.add(result)
+    told = summary.json()["labels"]
+    assert told["benign"]["highest"]["low"] + told["benign"]["highest"]["elevated"] == 1
+    assert told["attack"]["highest"]["low"] == 0
+    name, course = summary.top()[0]
+    assert Signal.WALK in dict(course.signals)
+    assert course.reached[Band.ELEVATED] > 30
+    assert summary.courses[name].label == "attack"
+
+
+async def test_a_declared_use_excuses_what_it_shows(tmp_path: Path) -> None:
+    file = log(tmp_path, distiller(150))
+    plain = await replayed(file)
+    declared = await replayed(file, declared={Holder.parse(str(plain[0].identity)): Declared(Use.EVALUATION)})
+    assert Signal.WALK in {signal for each in plain for signal, _ in each.signals}
+    assert Signal.WALK not in {signal for each in declared for signal, _ in each.signals}
+    over = Declared(Use.EVALUATION, int(START * 1e6))
+    again = await replayed(file, declared={Holder.parse(str(plain[0].identity)): over})
+    assert [each.json() for each in again] == [each.json() for each in plain]
+
+
+async def test_labels_decide_nothing(tmp_path: Path) -> None:
+    lines = distiller(60)
+    labelled = await replayed(log(tmp_path, lines))
+    without = await replayed(log(tmp_path, ({**each, "label": None} for each in lines)))
+    assert [{**each.json(), "label": "attack"} for each in without] == [each.json() for each in labelled]
+
+
+async def test_an_answer_that_the_log_does_not_have_is_supposed(tmp_path: Path) -> None:
+    tokens = {"name": "tokens", "unit": "tokens", "rate": "600/hour"}
+    unknown = [{**line(at, "hello"), "response": None} for at in (0, 1)]
+    body = {**unknown[0]["body"], "max_tokens": 8}
+    for each in (*unknown, {**line(2, ""), "body": body, "response": None}):
+        each["headers"] = {"authorization": f"Bearer {each['body'].get('max_tokens')}"}
+    capped = [{**unknown[0], "body": body, "ts": START + at, "headers": {}} for at in range(2, 7)]
+    found = await replayed(log(tmp_path, [*unknown, *capped]), settings(tokens))
+    assert [each.action for each in found[:2]] == ["allow", "throttle" if found[1].limits else "deny"]
+    assert [each.action for each in found[2:]] == ["allow"] * 5
+
+
+async def test_what_the_operator_vouches_for_goes_before_the_credential(tmp_path: Path) -> None:
+    lines = [
+        line(0, "hello", attributes={"user": "ann", "org": "acme", "payment": "visa", "asn": 3320}),
+        line(1, "hello", attributes={"org": "acme"}),
+        line(2, "hello", key=""),
+        line(3, "hello", key="", attributes={"key": "nightly"}),
+    ]
+    named = [each.identity for each in await replayed(log(tmp_path, lines), settings(REQUESTS))]
+    assert named[0] == "user:ann"
+    assert str(named[1]).startswith("key:")
+    assert named[2] is None
+    assert named[3] == "key:nightly"
+
+
+async def test_lines_without_a_decision_say_why_and_the_replay_goes_on(tmp_path: Path) -> None:
+    routes = [
+        {"path": CHAT, "dialect": "openai.chat"},
+        {"path": "/health", "action": "pass"},
+        {"path": "/v1/models", "action": "count"},
+    ]
+    half = {**line(3, ""), "body": {"model": "m", "messages": [{"role": "user", "content": "\ud800"}]}}
+    lines = [
+        {**line(0, ""), "path": "/nowhere"},
+        {**line(1, ""), "path": "/health", "method": "GET"},
+        {**line(2, ""), "body": {"model": "m", "messages": "hello"}},
+        half,
+        {**line(4, ""), "body": None},
+        {**line(5, ""), "path": "/v1/models", "method": "GET", "body": None},
+        line(6, "hello"),
+    ]
+    found = await replayed(log(tmp_path, lines), settings(REQUESTS, routes=routes))
+    assert [each.action for each in found] == [ERROR, PASS, ERROR, ERROR, ERROR, "allow", "allow"]
+    assert [str(each.reason)[:4] for each in found[:5]] == ["404:", "None", "400:", "400:", "400:"]
+    assert [each.identity is None for each in found] == [True, True, False, False, False, False, False]
+
+
+async def test_a_token_of_then_is_good_then(tmp_path: Path) -> None:
+    import jwt
+
+    secret = "a secret of more than thirty-two bytes"
+    tokens = {
+        "good": {"sub": "ann", "exp": START + 60, "iat": START - 60},
+        "late": {"sub": "ann", "exp": START - 1},
+        "early": {"sub": "ann", "exp": START + 60, "nbf": START + 30},
+    }
+    identity = {"jwt": {"secret": secret, "algorithms": ["HS256"]}}
+    lines = [line(0, "hello", key=jwt.encode(claims, secret, "HS256")) for claims in tokens.values()]
+    found = await replayed(log(tmp_path, lines), settings(REQUESTS, identity=identity))
+    assert [each.action for each in found] == ["allow", ERROR, ERROR]
+
+
+async def test_the_store_is_the_replays_own_and_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    file = log(tmp_path, [line(0, "hello")])
+    # Nobody answers there: whoever asked the settings' store would get no decision.
+    elsewhere = {"redis_url": "redis://127.0.0.1:1/0"}
+    by = settings(REQUESTS, store=elsewhere, identity={"pepper": "x" * 32}, data_dir=tmp_path / "data")
+    async with opened(by) as replay:
+        found = [result.action async for result in replay.results(read_log(file))]
+        assert any("guard-" in each for each in os.listdir(tmp_path))
+    assert found == ["allow"]
+    assert os.listdir(tmp_path) == ["traffic.jsonl"]
+
+
+async def test_a_log_that_ends_in_an_error_has_been_replayed_up_to_there(tmp_path: Path) -> None:
+    file = log(tmp_path, [line(10, "hello"), line(0, "hello")])
+    actions = []
+    with pytest.raises(ConfigError, match="line 2"):  # noqa: PT012
+        async with opened(settings(REQUESTS)) as replay:
+            async for result in replay.results(read_log(file)):
+                actions.append(result.action)  # noqa: PERF401 - what came before the error counts
+    assert actions == ["allow"]
+
+
+class TestCommand:
+    def guard(self, *arguments: str | Path, folder: Path, **named: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [GUARD, "replay", *arguments],
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "80"},
+            text=True,
+            timeout=60,
+            check=False,
+            **{"capture_output": True, **named},
+        )
+
+    def test_it_writes_a_line_for_each_request_and_a_summary(self, tmp_path: Path) -> None:
+        file = log(tmp_path, sorted(distiller(70) + person(70), key=lambda each: float(each["ts"])))
+        told = self.guard(file, "--json", "out.jsonl", "--summary-json", "sum.json", folder=tmp_path)
+        assert told.returncode == 0, told.stderr
+        assert "140 requests of 2 identities" in told.stdout
+        assert max(map(len, told.stdout.splitlines())) <= 80
+        written = [json.loads(each) for each in (tmp_path / "out.jsonl").read_text().splitlines()]
+        assert list(written[0]) == [
+            "ts", "id", "identity", "action", "mode", "reason", "limits", "novelty", "risk", "band",
+            "campaign", "signals", "label",
+        ]  # fmt: skip
+        assert len(written) == 140
+        summary = json.loads((tmp_path / "sum.json").read_text())
+        assert summary["requests"] == 140
+        assert summary["labels"]["attack"]["identities"] == 1
+
+    def test_standard_input_and_output_take_data_alone(self, tmp_path: Path) -> None:
+        text = log(tmp_path, [line(0, "hello")]).read_text()
+        told = self.guard("-", "--json", "-", folder=tmp_path, input=text)
+        assert [json.loads(each)["action"] for each in told.stdout.splitlines()] == ["allow"]
+        assert "1 requests of 1 identities" in told.stderr
+
+    def test_a_line_that_cannot_be_read_is_one_line_of_complaint(self, tmp_path: Path) -> None:
+        told = self.guard(log(tmp_path, [{"ts": "x"}]), folder=tmp_path)
+        assert told.returncode == 1
+        assert told.stderr.startswith("guard: ")
+        assert "line 1: ts = 'x'" in told.stderr
+        assert "Traceback" not in told.stderr
+
+    def test_declared_uses_come_from_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "uses.jsonl").write_text('{"identity": "key:x", "use": "nonsense"}\n')
+        told = self.guard(log(tmp_path, [line(0, "hello")]), "--declare", "uses.jsonl", folder=tmp_path)
+        assert told.returncode == 1
+        assert "uses.jsonl: line 1: use = 'nonsense'" in told.stderr
+
+    def test_a_reader_that_has_left_is_no_trace(self, tmp_path: Path) -> None:
+        file = log(tmp_path, [line(number, "hello") for number in range(200)])
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            told = self.guard(
+                file,
+                "--json",
+                "-",
+                folder=tmp_path,
+                capture_output=False,
+                stdout=writing,
+                stderr=subprocess.PIPE,
+            )
+        finally:
+            os.close(writing)
+        assert told.returncode == 1
+        assert "Traceback" not in told.stderr
+
+    def test_an_interrupt_ends_it_and_its_store(self, tmp_path: Path) -> None:
+        (tmp_path / "tmp").mkdir()
+        reading, writing = os.pipe()
+        with os.fdopen(writing, "w") as pipe:
+            process = subprocess.Popen(
+                [GUARD, "replay", "-"],
+                cwd=tmp_path,
+                stdin=reading,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": str(tmp_path / "tmp")},
+            )
+            os.close(reading)
+            give_up = time.monotonic() + 30
+            while not list((tmp_path / "tmp").glob("guard-*/redis.sock")) and time.monotonic() < give_up:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            pipe.write(json.dumps(line(0, "hello")) + "\n")
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "Traceback" not in said
+        assert not list((tmp_path / "tmp").iterdir())
