@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Learner:
     """Looks and learns, in memory only; it may be used from several threads, for different profiles.
 
-    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. What is seen depends on
-    the secret: with another one, a profile says nothing.
+    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. What is seen depends
+    on the secret: with another one, a profile says nothing.
     """
 
     def __init__(self, secret: bytes, fingerprinter: Fingerprinter) -> None:

@@ -275,9 +275,9 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
         worth = min(-10 * log10(p), steepest)
         if worth >= knots[-1][1] + STEP:
             knots.append((float(statistic), worth))
-    last = max(float(values.max()), least + (rarest - FAINTEST) * per_ten / 20)
-    if last > knots[-1][0] and rarest > knots[-1][1]:
-        knots.append((last, rarest))
+    beyond = least + (rarest - FAINTEST) * per_ten / 20
+    if beyond > values.max() and rarest > knots[-1][1]:
+        knots.append((beyond, rarest))
     return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), per_ten)
 
 
