@@ -81,7 +81,7 @@ class Lesson:
 
 
 class Analyst:
-    """Looks and learns beside the requests. `half_life_us` is that of evidence. Raises what `Learner` does."""
+    """Looks and learns beside requests. `half_life_us` is that of evidence. Raises what `Learner` does."""
 
     def __init__(
         self,
