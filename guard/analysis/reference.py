@@ -256,6 +256,8 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     counted = np.ones(len(ranked)) if weights is None else np.array(weights, float)[order]
     counted *= len(ranked) / counted.sum()
     p = np.minimum(1.0, (np.cumsum(counted) + 1) / (len(ranked) + 1))
+    # Of several who showed the same, all showed as much.
+    p = p[np.searchsorted(-ranked, -ranked, side="right") - 1]
     knots: list[tuple[float, float]] = []
     for level in LEVELS:
         reached = np.flatnonzero(p <= 10 ** (-level / 10))
@@ -267,8 +269,7 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     if not knots:
         knots = [(float(ranked[0]) if len(ranked) else 0.0, 0.0)]
     top = float(ranked[0]) if len(ranked) else 0.0
-    tied = int(np.count_nonzero(ranked == top))
-    most = min(LEVELS[-1], -10 * log10(float(p[tied - 1]))) if len(p) else 0.0
+    most = min(LEVELS[-1], -10 * log10(float(p[0]))) if len(p) else 0.0
     if top > knots[-1][0] and most > knots[-1][1]:
         knots.append((top, most))
     return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), PER_TEN[signal])
