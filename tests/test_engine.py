@@ -15,7 +15,7 @@ from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import Caller, OnStoreError, Policy, RouteAction, Tier
 from guard.core.prices import PriceTable
-from guard.core.query import Query, Usage
+from guard.core.query import Query, Turn, Usage
 from guard.engine import Engine
 from guard.store.breaker import Breaker
 
@@ -61,6 +61,25 @@ async def test_an_estimate_is_reserved_and_settled_to_the_usage(store: OperatorS
     assert await left(store) == [2, 1000 - 110]
     await engine.settle(admission, Usage(12, 34), 200)
     assert await left(store) == [2, 1000 - 46]
+
+
+async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(store: OperatorStore) -> None:
+    budget = Limit(
+        "diversity", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9_000, 3600, 9_000),)
+    )
+    tiers = {"default": Tier("default", (*LIMITS, budget), OnStoreError.DENY)}
+    events: list[Event] = []
+    engine = Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append])
+    asked = replace(QUERY, turns=(Turn("user", "why is the sea salt?"),))
+    for name in ("a", "b"):
+        await engine.settle(await engine.admit(name, ALICE, asked, "/"), Usage(12, 512), 200)
+    assert [event.novelty for event in events] == [1.0, 0.0]
+    flaky = FlakyStore(store, "timeout")
+    unknown = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=[events.append])
+    await unknown.settle(await unknown.admit("c", ALICE, QUERY, "/"), Usage(12, 34), 200)
+    assert events[-1].novelty is None
+    flaky.broken = False
+    await unknown.drain()
 
 
 async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: OperatorStore) -> None:

@@ -205,3 +205,54 @@ def test_a_machine_without_wordllama_is_told_what_to_install(monkeypatch: pytest
     monkeypatch.setattr(embedding, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="wordllama is not installed"):
         Embedder.load()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "one",
+        " leading and trailing ",
+        "two  spaces   three",
+        "a\nline\n\nand another\tone",
+        "a word ▁ with the sign▁ of a space ▁▁x",
+        "</s> <s>this</s> <unk>",
+        "repeat repeat Repeat repeat, repeat",
+        "x" * 200 + " " + "y" * 40 + " z",
+        "\u0000 \u200b \ufffd \N{GRINNING FACE}\N{GRINNING FACE} é É",
+        *ENGLISH,
+        *CHINESE,
+        *ARABIC,
+        *RUSSIAN,
+        f"{CHINESE[0]} and {ARABIC[0]} in one",
+    ],
+)
+def test_cut_word_by_word_a_text_has_the_pieces_that_it_has_as_a_whole(embedder: Embedder, text: str) -> None:
+    tokenizer = embedding._read_tokenizer(installed("l2_supercat_tokenizer_config.json"))
+    spaced = embedding._FAR_SCRIPTS.sub(" ", text)
+    ids = np.array(tokenizer.encode(spaced, add_special_tokens=False).ids, np.intp)
+    kinds, counts = np.unique(np.concatenate([ids, *embedding._spelling(text)]), return_counts=True)
+    for _ in range(2):  # the second time, from memory
+        bag = embedder.read(text)
+        assert bag.kinds.tolist() == kinds.tolist()
+        assert bag.counts.tolist() == counts.tolist()
+        assert bag.counts.dtype == np.float32
+
+
+def test_no_piece_reaches_over_the_end_of_a_word() -> None:
+    """What cutting word by word rests on."""
+    tokenizer = Tokenizer.from_file(str(installed("l2_supercat_tokenizer_config.json")))
+    names = (tokenizer.id_to_token(piece) or "" for piece in range(embedding.PIECES))
+    assert not [name for name in names if "▁" in name.lstrip("▁")]
+
+
+def test_the_words_that_are_remembered_have_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(embedding, "WORDS_KEPT", 10)
+    embedder = Embedder.load()
+    for number in range(100):
+        embedder.read(f"word{number} {'long' * 30}{number} again")
+    assert len(embedder._words) <= 12
+    assert max(map(len, embedder._words)) <= embedding.LONGEST_KEPT
