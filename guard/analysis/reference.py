@@ -63,7 +63,7 @@ PER_TEN: Mapping[Signal, float] = {
     Signal.HAZARD: 0.1,
     Signal.EXTRACTION: 0.1,
     Signal.GENERATION: 0.1,
-    Signal.PROBING: 1.0,
+    Signal.PROBING: 3.0,
     Signal.LOGITS: 0.1,
     Signal.RESAMPLING: 0.1,
     Signal.SWEEP: 0.1,

@@ -5,7 +5,8 @@ and `None` where too little is known. What a statistic is worth in decibans is n
 honest holders come out in it (guard/analysis/reference.py).
 
 A share that was seen a few times only is not taken at its word: it counts by the lower end of its 95 %
-interval (Wilson, 1927), which is .34 for two of two and .96 for a hundred of a hundred.
+interval (Wilson, 1927), which is .11 for five of twenty and .96 for a hundred of a hundred; and nobody's share
+is told from fewer than twenty.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from guard.analysis.profile import Profile
+
+LEAST_QUERIES_OF_A_SHARE = 20
 
 LEAST_QUERIES = 50
 """Of fewer queries no distribution is told."""
@@ -246,9 +249,9 @@ def _leg(value: float) -> float:
 
 def _at_least(profile: Profile, *what: Sum) -> float | None:
     """The lower end of the interval of a share."""
-    queries = float(profile.sums[Sum.QUERIES])
-    if queries < 1:
+    if profile.queries == 0:
         return None
+    queries = max(LEAST_QUERIES_OF_A_SHARE, float(profile.sums[Sum.QUERIES]))
     share = min(1.0, sum(float(profile.sums[each]) for each in what) / queries)
     spread = _Z * sqrt(share * (1 - share) / queries + _Z**2 / (4 * queries**2))
     # Not as a difference, which leaves of a share of none not nothing but what rounding leaves.
