@@ -14,9 +14,9 @@ import pytest
 from guard.admin.calibrate import Calibration, Survey, calibrate, survey
 from guard.admin.trace import MOST_MOMENTS
 from guard.admin.traffic import read_log
-from guard.analysis.reference import Reference, table
+from guard.analysis.reference import MOST_WORTH, Reference, table
 from guard.config import Settings
-from guard.core.evidence import GROUP_CAP, Band, Signal
+from guard.core.evidence import Band, Signal
 from guard.core.identity import Holder
 from guard.core.uses import Declared, Use
 from guard.errors import ConfigError
@@ -114,7 +114,7 @@ class TestCalibrate:
         tables, shipped = made(looked(tmp_path, people(20))).reference.tables, Reference.load().tables
         for signal in shipped:
             most = shipped[signal].statistics[-1]
-            assert tables[signal].worth(most) <= shipped[signal].worth(most) + 2, signal
+            assert tables[signal].worth(most) <= shipped[signal].worth(most) + 3, signal
             assert tables[signal].worth(most) >= shipped[signal].worth(most) - 0.1, signal
 
     def test_what_is_common_here_is_no_evidence_here(self, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ class TestTable:
         of = table(Signal.WALK, [number / 100 for number in range(400)])
         for decibans in (10, 20, 25, 29):
             assert of.worth(of.statistic(decibans)) == pytest.approx(decibans)
-        assert of.worth(of.statistic(40)) == GROUP_CAP
+        assert of.worth(of.statistic(MOST_WORTH)) == MOST_WORTH
 
     def test_what_many_show_alike_is_no_rarer_for_being_the_worst(self) -> None:
         of = table(Signal.HAZARD, [0.0] * 50 + [0.1] * 10 + [0.2] * 5 + [0.4] * 35)

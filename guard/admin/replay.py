@@ -214,9 +214,10 @@ class LogStore:
         return await self._held(self._store.repay(debt, identity, now_us=self._clock.now_us))
 
     async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
-        """Keep evidence."""
-        self._send(self._store.learn(holder, identity, evidence, now_us=self._clock.now_us))
-        return Learnt(True, replace(evidence, version=evidence.version + 1))
+        """Keep evidence, under the version that the store will give it (learn.lua)."""
+        now_us = self._clock.now_us
+        self._send(self._store.learn(holder, identity, evidence, now_us=now_us))
+        return Learnt(True, replace(evidence, version=max(evidence.version + 1, now_us)))
 
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""

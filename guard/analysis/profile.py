@@ -209,10 +209,17 @@ class Profile:
         return float(self._row["drift"])
 
     @property
+    def worded(self) -> float:
+        """By how much of all queries the commonest wording outnumbers all others: 1 where it is in every
+        query, 0 where none is in half of them.
+        """
+        queries = float(self.sums[Sum.QUERIES])
+        return float(self._row["votes"]) / queries if queries and self._row["template"] else 0.0
+
+    @property
     def templated(self) -> float:
         """About the share of the queries that come in the commonest wording; 0 where none is in most."""
-        votes, queries = float(self._row["votes"]), float(self.sums[Sum.QUERIES])
-        return (1 + votes / queries) / 2 if queries and votes > 0 and self._row["template"] else 0.0
+        return (1 + self.worded) / 2 if self.worded > 0 else 0.0
 
     @property
     def mean(self) -> NDArray[np.float32]:

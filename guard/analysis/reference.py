@@ -55,7 +55,7 @@ STEP = 1.0
 
 PER_TEN: Mapping[Signal, float] = {
     Signal.WALK: 0.3,
-    Signal.MIXTURE: 0.03,
+    Signal.MIXTURE: 0.06,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 1.5,
     Signal.REASONING: 0.08,
@@ -272,8 +272,8 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     for statistic in np.unique(values)[1:]:
         p = (counted[values >= statistic].sum() + 1) / (len(values) + 1)
         steepest = FAINTEST + 20 * (float(statistic) - least) / per_ten
-        worth = min(-10 * log10(p), steepest)
-        if worth >= knots[-1][1] + STEP:
+        worth = max(knots[-1][1], min(-10 * log10(p), steepest))
+        if worth >= knots[-1][1] + STEP or statistic == values.max():
             knots.append((float(statistic), worth))
     beyond = least + (rarest - FAINTEST) * per_ten / 20
     if beyond > values.max() and rarest > knots[-1][1]:

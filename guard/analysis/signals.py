@@ -5,8 +5,8 @@ and `None` where too little is known. What a statistic is worth in decibans is n
 honest holders come out in it (guard/analysis/reference.py).
 
 A share that was seen a few times only is not taken at its word: it counts by the lower end of its 95 %
-interval (Wilson, 1927), which is .11 for five of twenty and .96 for a hundred of a hundred; and nobody's share
-is told from fewer than twenty.
+interval (Wilson, 1927), which is .11 for five of twenty and .96 for a hundred of a hundred; and nobody's
+share is told from fewer than twenty.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def walk(profile: Profile) -> float | None:
     if profile.queries < LEAST_QUERIES_OF_A_WALK:
         return None
     legs = memory_leg(profile), breadth_leg(profile), answer_leg(profile), slot_leg(profile)
-    return sum(legs) + max(0.0, 1 - 2 * profile.templated)
+    return sum(legs) + max(0.0, 1 - 2 * profile.worded)
 
 
 def memory_leg(profile: Profile) -> float:
