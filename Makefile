@@ -35,6 +35,7 @@ wheel-test: $(VENV)/dev
 bench: $(VENV)/dev
 	$(BIN)/python benchmarks/compare.py
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/fingerprint.py
 
 # A hundred thousand queries of one identity; prints what they leave in Redis.
 soak: $(VENV)/dev

@@ -98,13 +98,12 @@ class Fingerprint:
 @dataclass(frozen=True, slots=True)
 class Sketch:
     """As much of a fingerprint as is worked out before a query is admitted: its cells, and what they came
-    from. `minima` are MinHash values, packed.
+    from.
     """
 
     folded: Folded
     cells: tuple[int, ...]
     words: tuple[str, ...]
-    minima: bytes
 
 
 class Fingerprinter:
@@ -121,7 +120,7 @@ class Fingerprinter:
             return blake2b(key=key, digest_size=8, person=purpose)
 
         key = blake2b(secret, person=b"fingerprint").digest()
-        self._seed = _hash(keyed(b"permutations"), b"")
+        self._of_bands, self._of_cells = _hash(keyed(b"of bands"), b""), _hash(keyed(b"of cells"), b"")
         self._band, self._cell = keyed(b"band"), keyed(b"cell")
         self._template, self._head, self._tail = keyed(b"template"), keyed(b"head"), keyed(b"tail")
         self._words = _KeyedWords(keyed(b"word"))
@@ -138,8 +137,7 @@ class Fingerprinter:
         """What has to be known of a query before it is admitted. Pure."""
         folded = fold(_joined(_proper(query.turns)))
         words = _words(folded.text)
-        minima = self._minima(words)
-        return Sketch(folded, self._cells(minima), tuple(words), minima)
+        return Sketch(folded, self._cells(words), tuple(words))
 
     def fingerprint(self, query: Query, sketch: Sketch | None = None) -> Fingerprint:
         """The fingerprint of a query, of which the sketch may be there already. Pure."""
@@ -150,7 +148,7 @@ class Fingerprinter:
         return Fingerprint(
             folded,
             cells=sketch.cells,
-            bands=self._bands(sketch.minima),
+            bands=self._bands(words),
             template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
             head=_hash(self._head, first) if last else 0,
             tail=_hash(self._tail, last) if last else 0,
@@ -159,27 +157,26 @@ class Fingerprinter:
             words=len(words),
         )
 
-    def _minima(self, words: Sequence[str]) -> bytes:
-        """The MinHash values of the words, 32 bits each: those of the bands, then those of the cells; empty
-        for no words.
-        """
+    def _bands(self, words: Sequence[str]) -> tuple[int, ...]:
+        minima = self._minima(words, BANDS * BAND_ROWS, self._of_bands)
+        rows = (minima[row : row + BAND_ROWS] for row in range(0, len(minima), BAND_ROWS))
+        return tuple(_hash(self._band, _BAND.pack(*each)) for each in rows)
+
+    def _cells(self, words: Sequence[str]) -> tuple[int, ...]:
+        minima = self._minima(words, LEXICAL_TABLES, self._of_cells)
+        return tuple(_hash(self._cell, _CELL.pack(each)) >> (64 - CELL_BITS) for each in minima)
+
+    def _minima(self, words: Sequence[str], count: int, seed: int) -> list[int]:
+        """So many MinHash values of the words, 32 bits each; none for no words."""
         if not words:
-            return b""
+            return []
         if len(words) > MOST_WORDS:
             words = [*words[: MOST_WORDS // 2], *words[-MOST_WORDS // 2 :]]
         keyed = list(map(self._words.__getitem__, words))
-        sketch = RMinHash(num_perm=BANDS * BAND_ROWS + LEXICAL_TABLES, seed=self._seed)
+        sketch = RMinHash(num_perm=count, seed=seed)
         sketch.update(list(map(add, keyed, keyed[1:])) or keyed)
-        return _MINIMA.pack(*sketch.digest())
-
-    def _bands(self, minima: bytes) -> tuple[int, ...]:
-        starts = range(0, min(len(minima), _BANDS_BYTES), _BAND_BYTES)
-        return tuple(_hash(self._band, minima[start : start + _BAND_BYTES]) for start in starts)
-
-    def _cells(self, minima: bytes) -> tuple[int, ...]:
-        starts = range(_BANDS_BYTES, len(minima), _MINIMUM_BYTES)
-        hashes = (_hash(self._cell, minima[start : start + _MINIMUM_BYTES]) for start in starts)
-        return tuple(each >> (64 - CELL_BITS) for each in hashes)
+        minima: list[int] = sketch.digest()
+        return minima
 
 
 class _KeyedWords(dict[str, bytes]):
@@ -207,10 +204,8 @@ def _hash(keyed: blake2b, data: bytes) -> int:
     return int.from_bytes(copy.digest())
 
 
-_MINIMA = Struct(f"<{BANDS * BAND_ROWS + LEXICAL_TABLES}I")
-_MINIMUM_BYTES = 4
-_BAND_BYTES = BAND_ROWS * _MINIMUM_BYTES
-_BANDS_BYTES = BANDS * _BAND_BYTES
+_BAND = Struct(f"<{BAND_ROWS}I")
+_CELL = Struct("<I")
 _MOST_KNOWN_WORDS = 16_384
 _MOST_KNOWN_SYSTEMS = 256
 _SYSTEM_ROLES = frozenset({"system", "developer"})

@@ -66,8 +66,8 @@ def test_it_has_so_many_numbers_of_such_a_size() -> None:
 
 def test_it_is_the_same_in_every_process_and_release() -> None:
     fingerprint = of(("system", "Be brief."), "Why is the sky blue?", ("assistant", "Light."), THIRTY)
-    assert fingerprint.cells == (180, 890)
-    assert fingerprint.bands[0] == 16352285366382800654
+    assert fingerprint.cells == (1264, 209)
+    assert fingerprint.bands[0] == 17656475405711259607
     assert (fingerprint.template, fingerprint.head, fingerprint.tail) == (
         15035586300569805049,
         1606918665680514631,
