@@ -44,17 +44,11 @@ FORMAT = 1
 MOST_WORTH = 40.0
 """The most that a table makes of a statistic."""
 
-LOOKS: Mapping[Group, float] = {
-    group: 10 * log10(max(1, sum(signal.group is group for signal in Signal))) for group in Group
-}
-"""How much less a signal is worth for being one of several: the strongest of a group counts, and the
-strongest of several is strong more often than one by itself (Bonferroni's correction)."""
-
 STEP = 1.0
 """A table has a knot at every so many decibans."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 0.3,
+    Signal.WALK: 0.2,
     Signal.MIXTURE: 0.06,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 1.5,
@@ -152,10 +146,16 @@ class Reference:
         found = {}
         for signal, statistic in self.statistics(profile).items():
             table = self.tables.get(signal)
-            worth = table.worth(statistic) - LOOKS[signal.group] if table is not None else 0.0
+            worth = table.worth(statistic) - self.looks(signal.group) if table is not None else 0.0
             if worth > 0:
                 found[signal] = worth
         return found
+
+    def looks(self, group: Group) -> float:
+        """How much less a signal is worth for being one of several, in decibans: the strongest of a group
+        counts, and the strongest of several is strong more often than one by itself (Bonferroni).
+        """
+        return 10 * log10(max(1, sum(signal.group is group for signal in self.tables)))
 
     def statistics(self, profile: Profile) -> dict[Signal, float]:
         """What each signal reads, as far as enough is known."""

@@ -46,9 +46,9 @@ def walk(profile: Profile) -> float | None:
     goes on with them; an app is as forgetful, but stays in its narrow field; a batch job covers as much
     ground, but its answers are as long as its documents (a translator's), or much shorter. So there are four
     legs, of which each is at most 1 for a distiller and falls below 0 for some honest use, and what counts is
-    their sum: about 4 for a walk, under 2.5 where any leg is missing. One more is for queries that come
-    without any wording round them: what is honest and as forgetful as this is a program, and programs have
-    one.
+    their sum: about 4 for a walk, under 2.5 where any leg is missing. Half a leg more is for queries that
+    come without any wording round them: what is honest and as forgetful as this is a program, and programs
+    have one.
 
     Persistence is the trait that separated distillers from people best on real prompts; that it misses
     forgetful apps, and how they differ, was measured for this project (docs/detection.md).
@@ -59,7 +59,7 @@ def walk(profile: Profile) -> float | None:
     if profile.queries < LEAST_QUERIES_OF_A_WALK:
         return None
     legs = memory_leg(profile), breadth_leg(profile), answer_leg(profile), slot_leg(profile)
-    return sum(legs) + max(0.0, 1 - 2 * profile.worded)
+    return sum(legs) + max(0.0, 0.5 - profile.worded)
 
 
 def memory_leg(profile: Profile) -> float:
@@ -91,7 +91,7 @@ def slot_leg(profile: Profile) -> float:
     """
     mean = profile.share(Sum.SLOT)
     spread = sqrt(max(0.0, profile.share(Sum.SLOT_SQUARED) - mean**2))
-    return _leg(min((mean - 3.2) / 0.35, (1.15 - spread) / 0.25))
+    return _leg(min((mean - 3.2) / 0.35, (1.1 - spread) / 0.2))
 
 
 def correlation(profile: Profile) -> float:
