@@ -19,8 +19,9 @@ from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, deci
 from guard.core.demand import Demand
 from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
+from guard.core.limits import Unit, shown
 from guard.core.modes import Mode, mildest
-from guard.core.novelty import UNIT, Ground
+from guard.core.novelty import Ground
 from guard.core.policy import Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
@@ -205,6 +206,7 @@ class Engine:
         self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._suspicions = Suspicions()
+        self._shed_told = 0
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -632,6 +634,11 @@ class Engine:
         self, admission: Admission, usage: Usage, status: int | None, novelty: int | None = None
     ) -> None:
         decision = admission.decision
+        # A deny for risk only looks as if a limit were used up.
+        violated = () if decision.reason is Reason.RISK else decision.violated
+        shed = self.analyst.shed if self.analyst is not None else self._shed_told
+        # Another analyst, after a reload, begins to count anew.
+        unseen, self._shed_told = max(0, shed - self._shed_told), shed
         event = Event(
             request_id=admission.request_id,
             identity=admission.label,
@@ -640,7 +647,7 @@ class Engine:
             mode=decision.mode,
             action=decision.action,
             reason=decision.reason,
-            limits=tuple(dict.fromkeys(reading.limit.name for reading in decision.violated)),
+            limits=tuple(dict.fromkeys(reading.limit.name for reading in violated)),
             status=status,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -652,7 +659,8 @@ class Engine:
             risk=decision.risk.decibans,
             band=decision.risk.band,
             groups=tuple(decision.risk.groups),
-            novelty=None if novelty is None else novelty / UNIT,
+            novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
+            unseen=unseen,
         )
         tell(self._hooks, event)
 

@@ -14,6 +14,7 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
     guard_store_errors_total{kind}                        the store could not decide
     guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
                                                           (`deny`), or decided by this process (`local`)
+    guard_queries_unseen_total                            admitted queries that the analysis had no time for
     guard_reservations_expired_total                      reservations of requests that died, given back
     guard_tokens_total{tier, direction}                   `input` and `output`
     guard_cost_dollars_total{tier}                        by the operator's prices
@@ -70,6 +71,11 @@ class PrometheusHook:
             ("tier", "on_store_error"),
             registry=registry,
         )
+        self._unseen = Counter(
+            "guard_queries_unseen_total",
+            "Admitted queries that the analysis had no time for.",
+            registry=registry,
+        )
         self._expired = Counter(
             "guard_reservations_expired_total",
             "Reservations of requests that died, given back at their expiry.",
@@ -89,6 +95,7 @@ class PrometheusHook:
             self._store_errors.labels(event.store_error).inc()
         if event.on_store_error is not None:
             self._fallbacks.labels(event.tier, event.on_store_error).inc()
+        self._unseen.inc(event.unseen)
         self._expired.inc(event.expired_reservations)
         self._tokens.labels(event.tier, "input").inc(event.input_tokens)
         self._tokens.labels(event.tier, "output").inc(event.output_tokens)

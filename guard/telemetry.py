@@ -34,6 +34,7 @@ class Event:
     `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
     micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it. `novelty` is what
     the diversity budgets were charged, in their unit; `None` where there is none, or the store has not said.
+    `unseen` counts the queries, since the event before, that the analysis had no time for.
     """
 
     request_id: str
@@ -56,6 +57,7 @@ class Event:
     band: Band = Band.LOW
     groups: tuple[Group, ...] = ()
     novelty: float | None = None
+    unseen: int = 0
 
 
 class Hook(Protocol):
