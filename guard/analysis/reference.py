@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import json
 import secrets
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from itertools import pairwise
 from math import log10
@@ -81,10 +83,14 @@ class Table:
 
     def worth(self, statistic: float) -> float:
         """What a statistic says, 0 to `MOST_WORTH`."""
-        if statistic <= self.statistics[0]:
+        place = bisect_left(self.statistics, statistic)
+        if place == 0:
             return 0.0
-        beyond = max(0.0, statistic - self.statistics[-1]) / self.per_ten * 10
-        return min(MOST_WORTH, float(np.interp(statistic, self.statistics, self.decibans)) + beyond)
+        below, worth = self.statistics[place - 1], self.decibans[place - 1]
+        if place == len(self.statistics):
+            return min(MOST_WORTH, worth + (statistic - below) / self.per_ten * 10)
+        share = (statistic - below) / (self.statistics[place] - below)
+        return min(MOST_WORTH, worth + share * (self.decibans[place] - worth))
 
     def statistic(self, decibans: float) -> float:
         """The least statistic that is worth so much."""
@@ -144,18 +150,19 @@ class Reference:
     def evidence(self, profile: Profile) -> dict[Signal, float]:
         """What a profile says, in decibans; signals that say nothing are left out."""
         found = {}
+        looks = {group: self.looks(group) for group in Group}
         for signal, statistic in self.statistics(profile).items():
             table = self.tables.get(signal)
-            worth = table.worth(statistic) - self.looks(signal.group) if table is not None else 0.0
-            if worth > 0:
-                found[signal] = worth
+            worth = table.worth(statistic) if table is not None else 0.0
+            if worth > looks[signal.group]:
+                found[signal] = worth - looks[signal.group]
         return found
 
     def looks(self, group: Group) -> float:
         """How much less a signal is worth for being one of several, in decibans: the strongest of a group
         counts, and the strongest of several is strong more often than one by itself (Bonferroni).
         """
-        return 10 * log10(max(1, sum(signal.group is group for signal in self.tables)))
+        return _looks(tuple(self.tables), group)
 
     def statistics(self, profile: Profile) -> dict[Signal, float]:
         """What each signal reads, as far as enough is known."""
@@ -240,6 +247,11 @@ class Reference:
             )
         )
         return cls(str(fields["origin"]), int(fields["holders"]), tables, place or None)
+
+
+@cache
+def _looks(signals: tuple[Signal, ...], group: Group) -> float:
+    return 10 * log10(max(1, sum(signal.group is group for signal in signals)))
 
 
 def statistics(profile: Profile, place: Place | None) -> dict[Signal, float]:
