@@ -322,8 +322,9 @@ class Profile:
     def _count_parameters(self, sight: Sight, step: Step) -> None:
         sums, sampling = self.sums, sight.sampling
         repeated = step.nearest is not None and step.nearest > REPEATED
-        warmth = np.nan if sampling.temperature is None else sampling.temperature
-        before = float(self._row["temperature"])
+        # As it is kept: 0.9 is another number in half as many bits.
+        warmth = np.float32(np.nan if sampling.temperature is None else sampling.temperature)
+        before = self._row["temperature"]
         sums[Sum.REPEATED] += repeated
         sums[Sum.VARIED] += repeated and (
             sampling.seed is not None or (before == before and warmth != before)

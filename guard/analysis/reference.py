@@ -46,6 +46,13 @@ FORMAT = 1
 MOST_WORTH = 40.0
 """The most that a table makes of a statistic."""
 
+WEAK = frozenset({Signal.YIELD, Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
+"""Signals that honest holders show for good reasons, and the more so the longer they are watched: they make
+something of what others say, and are not enough alone."""
+
+MOST_OF_THE_WEAK = 20.0
+"""So many decibans are the most that one of them says: an honest life is longer than any simulated one."""
+
 STEP = 1.0
 """A table has a knot at every so many decibans."""
 
@@ -155,7 +162,8 @@ class Reference:
             table = self.tables.get(signal)
             worth = table.worth(statistic) if table is not None else 0.0
             if worth > looks[signal.group]:
-                found[signal] = worth - looks[signal.group]
+                most = MOST_OF_THE_WEAK if signal in WEAK else MOST_WORTH
+                found[signal] = min(most, worth - looks[signal.group])
         return found
 
     def looks(self, group: Group) -> float:

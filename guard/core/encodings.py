@@ -35,9 +35,10 @@ CHANGE_COST = 5.0
 """In nats: how unlikely it is that a passage begins or ends at a given word."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
-_HEX = re.compile(r"(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
 # Two of them at least are in the bytes of any text: a space and common letters, or what scripts begin with.
 _TELLING_BYTES = (0x20, 0x61, 0x65, 0x6F, 0x74, 0xD0, 0xD1, 0xD8, 0xD9, 0xE0, 0xE3, 0xE4, 0xE5)
+_MOST_WORDS_BEFORE = 4
 _HEX_WORDS = frozenset(form % byte for byte in _TELLING_BYTES for form in ("%02x", "%02X", "%02x,", "%02X,"))
 _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
 _BASE64 = re.compile(
@@ -73,7 +74,7 @@ def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Count
     words = text.split()
     runs = _runs(words)
     if "\\x" in text or "0x" in text or len(_HEX_WORDS.intersection(words)) > 1 or any(map(_HEX.match, runs)):
-        text = _HEX.sub(lambda match: _read(match[0], "hexadecimal", _from_hex, counts, within), text)
+        text = _HEX.sub(lambda match: _read_hex(match[0], counts, within), text)
     if not all(map(str.islower, runs)):
         text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts, within), text)
         text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts, within), text)
@@ -107,6 +108,18 @@ def _read(
     before = run[: len(run) - len(run.lstrip())]
     after = run[len(run.rstrip()) :]
     return f"{before}{within(said)}{after}"
+
+
+def _read_hex(run: str, counts: Counter[Encoding], within: Callable[[str], str]) -> str:
+    """Likewise of a hexadecimal run, which a word of its letters may stand before: "be: 48656c6c6f…"."""
+    before = ""
+    for _ in range(_MOST_WORDS_BEFORE):
+        said = _read(run, "hexadecimal", _from_hex, counts, within)
+        if said != run:
+            return before + said
+        word, space, run = run.partition(" ")
+        before += word + space
+    return before + run
 
 
 def _from_hex(run: str) -> bytes:

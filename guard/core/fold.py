@@ -136,7 +136,7 @@ def _plain(text: str, counts: Counter[str]) -> str:
 def _plain_unicode(text: str, counts: Counter[str]) -> str:
     text = _SURROGATES.sub("\ufffd", text)
     if _UNSEEN.search(text):
-        counts["invisible"] += _matched(_HIDING, text)
+        counts["invisible"] += max(_matched(_HIDING, text), _strewn(text))
         text = disarm.strip_variation_selectors(disarm.strip_tags(text))
     text = disarm.strip_format(text)
     if _PILED.search(text):
@@ -179,6 +179,12 @@ def _normalized(text: str) -> str:
     return bound(" ".join(disarm.normalize(text, form="NFKC").split()))
 
 
+def _strewn(text: str) -> int:
+    """How many unseen characters are strewn over a text; none where there are no more than come by chance."""
+    count = _matched(_STREWN, text)
+    return count if count >= _LEAST_STREWN and count * _STREWN_EVERY >= len(text) else 0
+
+
 def _matched(pattern: re.Pattern[str], text: str) -> int:
     """How many characters the pattern matches."""
     return len(text) - len(pattern.sub("", text))
@@ -207,6 +213,13 @@ _HIDING = re.compile(
     "|(?<![\U0001f3f4\U000e0020-\U000e007f])[\U000e0000-\U000e007f]+"  # tags, but for those of flags
     "|[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]{4,}"
 )
+
+# At the edges of words, or between letters that need no joiners, one or another comes with copied text.
+_STREWN = re.compile(
+    rf"(?<=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[\u200b-\u200d\u2060\ufeff]+"
+    rf"|[\u200b-\u200d\u2060\ufeff]+(?=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+)
+_LEAST_STREWN, _STREWN_EVERY = 3, 40
 
 # Marks that any letter can be given. Greek letters honestly have three.
 _PILED = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]{4,}")
