@@ -322,7 +322,9 @@ class Profile:
     def _count_parameters(self, sight: Sight, step: Step) -> None:
         sums, sampling = self.sums, sight.sampling
         repeated = step.nearest is not None and step.nearest > REPEATED
-        warmth = np.nan if sampling.temperature is None else sampling.temperature
+        asked = np.nan if sampling.temperature is None else sampling.temperature
+        # As it will be read again, or .7 would not be the same as .7; and no more than has room.
+        warmth = float(np.float32(np.clip(asked, -1e3, 1e3)))
         before = float(self._row["temperature"])
         sums[Sum.REPEATED] += repeated
         sums[Sum.VARIED] += repeated and (
