@@ -411,7 +411,7 @@ class Profile:
         hour = now_us // 3_600_000_000 % 168
         last = int(row["last_us"]) // 3_600_000_000
         # The hours that passed in silence since the last query say so.
-        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 168)):
+        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 169)):
             row["hours"][passed % 168 // 8] &= np.uint8(255 ^ (128 >> passed % 8))
         row["hours"][hour // 8] |= np.uint8(128 >> hour % 8)
         row["first_day"] += now_us - int(row["first_us"]) < DAY_US
