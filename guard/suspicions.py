@@ -6,9 +6,9 @@ to be cut before the next request is held against them, and since the store may 
 
 from __future__ import annotations
 
-import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_RISK, Risk, ends_us, risk
@@ -94,4 +94,6 @@ def wait_seconds(rung: Rung, request_id: str) -> float:
 
 def chance(request_id: str, purpose: str) -> float:
     """An even draw from [0, 1) for one request, the same in every replay."""
-    return zlib.crc32(f"{purpose}\0{request_id}".encode()) / (1 << 32)
+    # Not a CRC: those of one id for two purposes differ by the same bits for every id of that length.
+    digest = blake2b(f"{purpose}\0{request_id}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest) / (1 << 32)

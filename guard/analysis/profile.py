@@ -322,9 +322,10 @@ class Profile:
     def _count_parameters(self, sight: Sight, step: Step) -> None:
         sums, sampling = self.sums, sight.sampling
         repeated = step.nearest is not None and step.nearest > REPEATED
-        # As it is kept: 0.9 is another number in half as many bits.
-        warmth = np.float32(np.nan if sampling.temperature is None else sampling.temperature)
-        before = self._row["temperature"]
+        asked = np.nan if sampling.temperature is None else sampling.temperature
+        # As it will be read again, or .7 would not be the same as .7; and no more than has room.
+        warmth = float(np.float32(np.clip(asked, -1e3, 1e3)))
+        before = float(self._row["temperature"])
         sums[Sum.REPEATED] += repeated
         sums[Sum.VARIED] += repeated and (
             sampling.seed is not None or (before == before and warmth != before)
@@ -410,7 +411,7 @@ class Profile:
         hour = now_us // 3_600_000_000 % 168
         last = int(row["last_us"]) // 3_600_000_000
         # The hours that passed in silence since the last query say so.
-        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 168)):
+        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 169)):
             row["hours"][passed % 168 // 8] &= np.uint8(255 ^ (128 >> passed % 8))
         row["hours"][hour // 8] |= np.uint8(128 >> hour % 8)
         row["first_day"] += now_us - int(row["first_us"]) < DAY_US

@@ -240,20 +240,9 @@ class Reference:
             )
         known = {signal.value: signal for signal in Signal}
         tables = {
-            known[signal]: Table(
-                _numbers(each["statistics"], least=1, rising=True),
-                _numbers(each["decibans"], least=len(each["statistics"]), rising=True),
-                float(each["per_ten"]),
-            )
-            for signal, each in fields["signals"].items()
-            if signal in known
+            known[signal]: _table_of(each) for signal, each in fields["signals"].items() if signal in known
         }
-        place = fields["place"] and Place(
-            *(
-                np.array(_numbers(fields["place"][part], least=PLACES))
-                for part in ("mean", "between", "within")
-            )
-        )
+        place = fields["place"] and _place_of(fields["place"])
         return cls(str(fields["origin"]), int(fields["holders"]), tables, place or None)
 
 
@@ -299,6 +288,30 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     if beyond > values.max() and rarest > knots[-1][1]:
         knots.append((beyond, rarest))
     return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), per_ten)
+
+
+def _table_of(fields: Mapping[str, Any]) -> Table:
+    statistics = _numbers(fields["statistics"], least=1, rising=True)
+    decibans = _numbers(fields["decibans"], least=1, rising=True)
+    (per_ten,) = _numbers([fields["per_ten"]], least=1)
+    if len(decibans) != len(statistics):
+        raise ValueError(f"{len(statistics)} decibans expected, one a statistic, not {decibans!r}")
+    if decibans[0] < 0:
+        raise ValueError(f"decibans must be 0 or more: {decibans!r}")
+    if per_ten <= 0:
+        raise ValueError(f"per_ten must be above 0, not {per_ten!r}")
+    return Table(statistics, decibans, per_ten)
+
+
+def _place_of(fields: Mapping[str, Any]) -> Place:
+    mean, between, within = (
+        np.array(_numbers(fields[part], least=PLACES)) for part in ("mean", "between", "within")
+    )
+    if not {len(mean), len(between), len(within)} == {PLACES}:
+        raise ValueError(f"a place has {PLACES} numbers in each part")
+    if min(between.min(), within.min()) <= 0:
+        raise ValueError("variances must be above 0")
+    return Place(mean, between, within)
 
 
 def _numbers(values: Iterable[Any], *, least: int, rising: bool = False) -> tuple[float, ...]:
