@@ -95,6 +95,11 @@ class TestTable:
         assume(shown > min(worst))
         assert of.worth(shown) <= FAINTEST + 20 * (shown - min(worst)) / PER_TEN[signal] + 1e-6
 
+    def test_a_few_that_hardly_differ_from_all_others_are_no_evidence_for_being_few(self) -> None:
+        tenth = PER_TEN[Signal.GRADING] / 10
+        of = table(Signal.GRADING, [0.0] * 500 + [tenth] * 5)  # 19 decibans by its p-value
+        assert of.worth(tenth) == pytest.approx(FAINTEST + 2)
+
     def test_where_nobody_showed_anything_the_slope_is_all_there_is(self) -> None:
         of = table(Signal.GRADING, [0.0] * 999)
         assert of.worth(0.0) == 0
