@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.analysis.profile import FADE, HORIZON, PLACES, Profile, Sum
-from guard.analysis.reference import Place, statistics
+from guard.analysis.reference import Place, independent, statistics
 from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Signal
 
@@ -111,13 +111,9 @@ def place_of(traces: Iterable[Trace], least: int = PLACED_IDENTITIES) -> Place |
     last = [trace.moments[-1] for trace in known]
     means = np.array([each.mean.astype(np.float64) * (HORIZON / each.weight) for each in last])
     within = np.mean([trace.squares / trace.squared for trace in known], axis=0)
-    independent = np.mean([_independent(each.weight) for each in last])
-    between = np.maximum(LEAST_SPREAD, means.var(axis=0, ddof=1) - within / independent)
+    behind = np.mean([independent(each.weight) for each in last])
+    between = np.maximum(LEAST_SPREAD, means.var(axis=0, ddof=1) - within / behind)
     return Place(means.mean(axis=0), between, np.maximum(LEAST_SPREAD, within))
-
-
-def _independent(weight: float) -> float:
-    return weight * 2 / (1 + weight / HORIZON)
 
 
 def _joined(first: Moment, second: Moment) -> Moment:

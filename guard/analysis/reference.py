@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.analysis.profile import PLACES, Sum
+from guard.analysis.profile import HORIZON, PLACES, Sum
 from guard.analysis.signals import LEAST_QUERIES, STATISTICS
 from guard.core.evidence import FAINTEST, Group, Signal
 from guard.errors import ConfigError
@@ -138,10 +138,8 @@ class Place:
 
     def distance_of(self, mean: NDArray[np.float32], queries: float) -> float:
         """Likewise, of a profile's mean and the weight of the queries behind it."""
-        # The profile's mean is of queries that fade; so many of them count as independent.
-        independent = queries * 2 / (1 + queries / 200)
-        mean = mean * (200 / queries)
-        spread = self.between + self.within / independent
+        mean = mean * (HORIZON / queries)
+        spread = self.between + self.within / independent(queries)
         return float(np.sqrt(np.mean((mean - self.mean) ** 2 / spread)))
 
 
@@ -312,6 +310,14 @@ def _place_of(fields: Mapping[str, Any]) -> Place:
     if min(between.min(), within.min()) <= 0:
         raise ValueError("variances must be above 0")
     return Place(mean, between, within)
+
+
+def independent(queries: float) -> float:
+    """Of how many independent queries the mean varies as much as that of a profile, by the weight of the
+    queries behind it (Kish's effective size of a sample): of all while there are few, in the end of twice
+    the horizon.
+    """
+    return queries * 2 / (2 - queries / HORIZON)
 
 
 def _numbers(values: Iterable[Any], *, least: int, rising: bool = False) -> tuple[float, ...]:

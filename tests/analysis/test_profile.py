@@ -191,6 +191,14 @@ class TestCommon:
         mean, other = pupil.profile.mean, alone.profile.mean
         assert mean @ other > 0.9 * np.sqrt((mean @ mean) * (other @ other))
 
+    def test_it_stays_away_however_long_it_is_said(self) -> None:
+        steps = Pupil().ask_all([FRAME + text for text in walk_of(300, words=5)])
+        first, early, late = (
+            np.mean([step.slot for step in part]) for part in (steps[:3], steps[60:90], steps[270:])
+        )
+        assert first > early + 0.5
+        assert late == pytest.approx(early, abs=0.3)
+
     def test_what_only_some_say_keeps_its_weight(self) -> None:
         pupil = Pupil()
         for number, text in enumerate(walk_of(100)):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lessons import Pupil, walk_of
 
 from guard.analysis.profile import FADE, PLACES, Profile, Sum
-from guard.analysis.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, table
+from guard.analysis.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, independent, table
 from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import FAINTEST, Group, Signal
 from guard.errors import ConfigError
@@ -94,6 +94,11 @@ class TestTable:
         of = table(signal, worst)
         assume(shown > min(worst))
         assert of.worth(shown) <= FAINTEST + 20 * (shown - min(worst)) / PER_TEN[signal] + 1e-6
+
+    def test_a_few_that_hardly_differ_from_all_others_are_no_evidence_for_being_few(self) -> None:
+        tenth = PER_TEN[Signal.GRADING] / 10
+        of = table(Signal.GRADING, [0.0] * 500 + [tenth] * 5)  # 19 decibans by its p-value
+        assert of.worth(tenth) == pytest.approx(FAINTEST + 2)
 
     def test_where_nobody_showed_anything_the_slope_is_all_there_is(self) -> None:
         of = table(Signal.GRADING, [0.0] * 999)
@@ -286,6 +291,18 @@ class TestPlace:
         distances = [drawn(lies, rng, queries) for _ in range(20)]
         assert np.mean(distances) == pytest.approx(1, abs=0.12)
         assert max(distances) < 1.5
+
+    @pytest.mark.parametrize("queries", [50, 100, 200, 1_000])
+    def test_however_few_queries_there_are_chance_takes_it_no_further(self, queries: int) -> None:
+        lies = Place(np.zeros(PLACES), np.full(PLACES, 1e-9), np.ones(PLACES))
+        distances = [drawn(lies, np.random.default_rng(seed), queries) for seed in range(20)]
+        assert np.mean(distances) == pytest.approx(1, abs=0.07)
+
+    @pytest.mark.parametrize("queries", [1, 10, 200, 5_000])
+    def test_so_many_queries_count_as_independent_as_their_weights_say(self, queries: int) -> None:
+        weights = FADE ** np.arange(queries)
+        of = weights.sum() ** 2 / (weights**2).sum()
+        assert independent(weights.sum()) == pytest.approx(of, rel=0.005)
 
     def test_who_lies_elsewhere_is_further_away_the_further_it_lies(self) -> None:
         lies = place()

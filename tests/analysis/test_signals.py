@@ -16,6 +16,7 @@ from guard.analysis.signals import (
     LEAST_QUERIES_OF_A_SHARE,
     LEAST_QUERIES_OF_A_WALK,
     STATISTICS,
+    answer_leg,
     correlation,
     disguise,
     extraction,
@@ -118,6 +119,7 @@ class TestWalk:
 
     def test_answers_that_are_as_long_as_the_query_are_told_from_those_that_are_not(self) -> None:
         assert correlation(translator(100)) > 0.8
+        assert answer_leg(translator(100)) < 0 < answer_leg(holder(noise_of(100)))
         assert correlation(holder(noise_of(100))) == 0
         pupil, rng = Pupil(), Random(0)
         for number in range(150):
