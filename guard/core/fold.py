@@ -214,8 +214,8 @@ _HIDING = re.compile(
     "|[\u00ad\u200b-\u200d\u2060-\u2064\ufeff]{4,}"
 )
 
-# At the edges of words, or between letters that need no joiners, one or another comes with copied text; byte order
-# marks come in numbers.
+# At the edges of words, or between letters that need no joiners, one or another comes with copied text; byte
+# order marks come in numbers.
 _STREWN = re.compile(
     rf"(?<=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[\u200b-\u200d\u2060]+"
     rf"|[\u200b-\u200d\u2060]+(?=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
