@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gzip
 import json
-from functools import partialmethod
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import Answer, Guarded, call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from guard.core.decision import Decision
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.demo.model import FakeModel
 from guard.dialects import DIALECTS
 from guard.errors import BackendError, QueryError
-from guard.exchange import Exchange, prepare, reshaped
+from guard.exchange import prepare, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -40,7 +40,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
     """Have every request that is admitted from now on forwarded like this."""
 
     def start(reshape: Reshape) -> None:
-        monkeypatch.setattr(Exchange, "_forward", partialmethod(Exchange._forward, reshape=reshape))
+        monkeypatch.setattr(Decision, "reshape", property(lambda _: reshape))
 
     return start
 

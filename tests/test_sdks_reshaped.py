@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partialmethod
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -11,10 +10,10 @@ import openai
 import pytest
 from google import genai
 
+from guard.core.decision import Decision
 from guard.core.reshape import Reshape
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.exchange import Exchange
 from guard.proxy import guarded
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ pytestmark = pytest.mark.parametrize("place", ["", "inline"], ids=["apart", "inl
 def url(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Guard in front of a model, hiding what it can."""
     reshape = Reshape(logprobs=False, logit_bias=False, max_n=1, reasoning=False)
-    monkeypatch.setattr(Exchange, "_forward", partialmethod(Exchange._forward, reshape=reshape))
+    monkeypatch.setattr(Decision, "reshape", property(lambda _: reshape))
     with serving(FakeModel()) as backend:
         settings = make_settings(WIDE, backend={"url": backend})
         with serving(guarded(settings, hooks=())) as front:
