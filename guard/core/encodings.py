@@ -73,12 +73,15 @@ def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Count
     counts: Counter[Encoding] = Counter()
     words = text.split()
     runs = _runs(words)
-    if "\\x" in text or "0x" in text or len(_HEX_WORDS.intersection(words)) > 1 or any(map(_HEX.match, runs)):
+    # One look at all words, which finds nothing in most texts, before one at each kind.
+    telling = not _TELLING_WORDS.isdisjoint(words)
+    in_hex_words = telling and len(_HEX_WORDS.intersection(words)) > 1
+    if "\\x" in text or "0x" in text or in_hex_words or any(map(_HEX.match, runs)):
         text = _HEX.sub(lambda match: _read_hex(match[0], counts, within), text)
     if not all(map(str.islower, runs)):
         text = _BASE32.sub(lambda match: _read(match[0], "base32", _from_base32, counts, within), text)
         text = _BASE64.sub(lambda match: _read(match[0], "base64", _from_base64, counts, within), text)
-    if not _ROT13_WORDS.isdisjoint(words):
+    if telling and not _ROT13_WORDS.isdisjoint(words):
         text = _unrotated(text, counts)
     return text, counts
 
@@ -180,6 +183,7 @@ _PLAIN_WORDS = "the and you for with how that what this are make write from your
 _ROT13_WORDS = frozenset(
     decode(cased, "rot13") for word in _PLAIN_WORDS.split() for cased in (word, word.title(), word.upper())
 )
+_TELLING_WORDS = _HEX_WORDS | _ROT13_WORDS
 
 
 def _unrotated(text: str, counts: Counter[Encoding]) -> str:
