@@ -36,8 +36,6 @@ NO_CELL = 0xFFFF
 
 MOST_BITS = 15
 
-SKETCH_BYTES = DIMENSIONS // 8
-
 
 class SemanticCells:
     """Cells and sketches of vectors of 256 dimensions; the same secret, `tables` and `bits` give the same."""
@@ -79,13 +77,13 @@ class SemanticCells:
 
 
 def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The cosine that two sketches tell, cos(π·d/256) for d bits of difference; along the last axis.
+    """The cosine that two sketches of n bits tell, cos(π·d/n) for d bits of difference; along the last axis.
 
-    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The standard error is .07 to
-    .08 for unrelated vectors, and less the nearer they are.
+    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The standard error at 256
+    bits is .07 to .08 for unrelated vectors, and less the nearer they are.
     """
     different = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
-    similarity: NDArray[np.float64] = np.cos(np.pi * different / DIMENSIONS)
+    similarity: NDArray[np.float64] = np.cos(np.pi * different / (8 * a.shape[-1]))
     return similarity
 
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guard.analysis.cells import hamming
 from guard.analysis.intents import STRONG, Intent
 from guard.analysis.sight import HONEST_SHARE, WORD_BITS
 
@@ -296,9 +297,9 @@ class Profile:
         queries = self.queries
         nearest = nearest_older = similar = None
         if sketch is not None and queries:
-            nearest = float(_similarity(self._row["recent"][: min(queries, RING)], sketch).max())
+            nearest = float(hamming(self._row["recent"][: min(queries, RING)], sketch).max())
         if sketch is not None and int(self._row["held"]) == RING:
-            older = _similarity(self._row["older"], sketch)
+            older = hamming(self._row["older"], sketch)
             nearest_older, similar = float(older.max()), float(older.mean())
         log_slot = float(np.log2(slot + 1))
         continued = False
@@ -426,12 +427,6 @@ def _walks(step: Step) -> bool:
 
 def _buckets(bag: Bag) -> NDArray[np.intp]:
     return (bag.kinds * 2_654_435_761 >> 7) % BUCKETS
-
-
-def _similarity(sketches: NDArray[np.uint8], sketch: NDArray[np.uint8]) -> NDArray[np.float64]:
-    different = np.bitwise_count(sketches ^ sketch).sum(axis=1)
-    similarity: NDArray[np.float64] = np.cos(np.pi / (8 * SKETCH) * different)
-    return similarity
 
 
 def _chance(number: int) -> int:
