@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 SHORT, LONG = 1_000, 100_000
 AT_ONCE = 100
-MOST_BYTES = 4_700
-"""All that an identity has in the store with limits like the default ones: 3,850, and 50 for each signal that
+MOST_BYTES = 4_096
+"""All that an identity has in the store with limits like the default ones: 3,850, and 11 for each signal that
 has spoken, of which there are 17."""
 MOST_MEMORY = 6_200
 """What that takes of the server's memory, with the overhead of keys and of allocation (jemalloc)."""

@@ -2,12 +2,14 @@
 
 One hash for each holder: `profile`, the bytes of guard/analysis/profile.py; `marks`, which is what the hot
 path reads; and `version`, by which two processes that learn at the same time do not lose each other's work.
-Marks are `signal decibans at since`, joined by `;`, times in Unix microseconds.
+Marks are a byte for the format, and eleven for each signal: its number, hundredths of decibans, and the Unix
+seconds of when it said so and of since when it speaks.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,24 +19,68 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MARKS_KEPT = 4_096
-"""Marks are read at every request, and change rarely: so many texts are remembered as they were read."""
+"""Marks are read at every request, and change rarely: so many are remembered as they were read."""
 
-_SIGNALS = {signal.value: signal for signal in Signal}
+_FORMAT = b"\1"
+_MARK = Struct("<BHII")
+_MICROSECONDS = 1_000_000
+_MOST_HUNDREDTHS = 2**16 - 1
+_LAST_SECOND = 2**32 - 1
+
+_NUMBERS: Mapping[Signal, int] = {
+    Signal.WALK: 1,
+    Signal.MIXTURE: 2,
+    Signal.DISTANCE: 3,
+    Signal.DISGUISE: 4,
+    Signal.REASONING: 5,
+    Signal.GRADING: 6,
+    Signal.HAZARD: 7,
+    Signal.EXTRACTION: 8,
+    Signal.GENERATION: 9,
+    Signal.PROBING: 10,
+    Signal.LOGITS: 11,
+    Signal.RESAMPLING: 12,
+    Signal.SWEEP: 13,
+    Signal.YIELD: 14,
+    Signal.NO_RAMP: 15,
+    Signal.ROUND_THE_CLOCK: 16,
+    Signal.SHIFT: 17,
+}
+"""A number is never given to another signal, since what was written stays for a month."""
+
+_SIGNALS = {number: signal for signal, number in _NUMBERS.items()}
 
 
-def write_marks(marks: Mapping[Signal, Mark]) -> str:
-    """The marks as text."""
-    return ";".join(
-        f"{signal} {mark.decibans:.2f} {mark.at_us} {mark.since_us}" for signal, mark in marks.items()
+def write_marks(marks: Mapping[Signal, Mark]) -> bytes:
+    """The marks as bytes, none for no marks; times in whole seconds, as they began."""
+    if not marks:
+        return b""
+    return _FORMAT + b"".join(
+        _MARK.pack(
+            _NUMBERS[signal],
+            min(round(mark.decibans * 100), _MOST_HUNDREDTHS),
+            _seconds(mark.at_us),
+            _seconds(mark.since_us),
+        )
+        for signal, mark in marks.items()
     )
 
 
 @lru_cache(MARKS_KEPT)
-def read_marks(text: str) -> Mapping[Signal, Mark]:
-    """The marks in a text; a signal that this version does not know is left out."""
-    marks = {}
-    for part in filter(None, text.split(";")):
-        name, decibans, at_us, since_us = part.split(" ")
-        if name in _SIGNALS:
-            marks[_SIGNALS[name]] = Mark(float(decibans), int(at_us), int(since_us))
-    return MappingProxyType(marks)
+def read_marks(data: bytes) -> Mapping[Signal, Mark]:
+    """The marks in bytes; a signal that this version does not know is left out, and so is another format."""
+    packed = data[1:]
+    if data[:1] != _FORMAT or len(packed) % _MARK.size:
+        return MappingProxyType({})
+    return MappingProxyType(
+        {
+            _SIGNALS[number]: Mark(hundredths / 100, at * _MICROSECONDS, since * _MICROSECONDS)
+            for number, hundredths, at, since in _MARK.iter_unpack(packed)
+            if number in _SIGNALS
+        }
+    )
+
+
+def _seconds(moment_us: int) -> int:
+    """In whole seconds, between 1970 and 2106."""
+    return min(max(0, moment_us // _MICROSECONDS), _LAST_SECOND)

@@ -141,7 +141,7 @@ class OperatorStore(RedisStore):
         version, profile, marks = found
         if version is None:
             return NO_EVIDENCE
-        return Evidence(int(version), profile or b"", read_marks((marks or b"").decode()))
+        return Evidence(int(version), profile or b"", read_marks(marks or b""))
 
     async def marks(self, identities: Sequence[Identity]) -> list[Mapping[Signal, Mark]]:
         """What speaks against the principal of each of these, in one round trip."""
@@ -150,7 +150,7 @@ class OperatorStore(RedisStore):
             for identity in identities:
                 pipeline.hget(self.keys.evidence(identity.principal, identity), "marks")
             found = cast("list[bytes | None]", await pipeline.execute() if identities else [])
-        return [read_marks((marks or b"").decode()) for marks in found]
+        return [read_marks(marks or b"") for marks in found]
 
     async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
         """The bitmap of where a holder has been, of a diversity budget; empty where it has been nowhere."""

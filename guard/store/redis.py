@@ -348,7 +348,7 @@ class RedisStore:
         if kept:
             return Learnt(True, replace(evidence, version=version))
         profile, marks = known
-        return Learnt(False, Evidence(version, profile, read_marks(marks.decode())))
+        return Learnt(False, Evidence(version, profile, read_marks(marks)))
 
     async def _admit(
         self,
@@ -666,7 +666,7 @@ def _verdict(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
         block=None if blocked_us < 0 else Block(blocked_us or None),
         readings=tuple(readings),
         expired=expired,
-        marks=read_marks(marks.decode()),
+        marks=read_marks(marks),
     )
 
 

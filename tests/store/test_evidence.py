@@ -23,7 +23,7 @@ from admitting import store_at
 from servers import cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
     from guard.store.operator import OperatorStore
 
@@ -36,12 +36,12 @@ BOB = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob", Attribute.OR
 T0 = 1_800_000_000_000_000
 DAY = 86_400
 
-WALK = Mark(28.5, T0, T0 - 60)
-GRADING = Mark(16.25, T0 + 1, T0)
+WALK = Mark(28.5, T0, T0 - 60_000_000)
+GRADING = Mark(16.25, T0 + 1_000_000, T0)
 MARKS = {Signal.WALK: WALK, Signal.GRADING: GRADING}
 REQUESTS = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(1, DAY, 1),))
 
-MOMENTS = st.integers(0, 2**53)
+MOMENTS = st.integers(0, 2**32 - 1).map(lambda second: second * 1_000_000)
 ANY_MARKS = st.dictionaries(
     st.sampled_from(Signal),
     st.builds(Mark, st.integers(0, 10_000).map(lambda hundredths: hundredths / 100), MOMENTS, MOMENTS),
@@ -53,29 +53,45 @@ class TestMarks:
     def test_they_come_back_as_they_were_written(self, marks: dict[Signal, Mark]) -> None:
         assert read_marks(write_marks(marks)) == marks
 
-    @given(decibans=st.floats(0, 1_000))
+    @given(decibans=st.floats(0, 600))
     def test_decibans_are_kept_to_a_hundredth(self, decibans: float) -> None:
-        (mark,) = read_marks(write_marks({Signal.WALK: Mark(decibans, 1, 2)})).values()
+        (mark,) = read_marks(write_marks({Signal.WALK: Mark(decibans, T0, T0)})).values()
         assert mark.decibans == pytest.approx(decibans, abs=0.0051)
+
+    @given(at_us=st.integers(0, 2**51), since_us=st.integers(0, 2**51))
+    def test_times_are_kept_to_the_second_that_they_fall_in(self, at_us: int, since_us: int) -> None:
+        (mark,) = read_marks(write_marks({Signal.WALK: Mark(20.0, at_us, since_us)})).values()
+        assert (mark.at_us, mark.since_us) == (at_us - at_us % 1_000_000, since_us - since_us % 1_000_000)
+
+    def test_what_has_no_room_is_cut_down_to_what_has(self) -> None:
+        (mark,) = read_marks(write_marks({Signal.WALK: Mark(1e4, 2**62, -1)})).values()
+        assert mark == Mark(655.35, (2**32 - 1) * 1_000_000, 0)
+
+    def test_a_signal_takes_eleven_bytes(self) -> None:
+        sizes = [len(write_marks(dict.fromkeys(list(Signal)[:number], WALK))) for number in range(4)]
+        assert sizes == [0, 12, 23, 34]
 
     @given(marks=ANY_MARKS, place=st.integers(0, 20))
     def test_a_signal_that_only_a_newer_version_knows_is_left_out(
         self, marks: dict[Signal, Mark], place: int
     ) -> None:
-        parts = write_marks(marks).split(";")
-        parts.insert(place, "telepathy 30.00 5 4")
-        assert read_marks(";".join(parts)) == marks
+        data = write_marks(marks) or b"\1"
+        at = 1 + 11 * min(place, len(marks))
+        assert read_marks(data[:at] + b"\xff" + bytes(10) + data[at:]) == marks
 
     @pytest.mark.parametrize(
-        ("text", "marks"),
+        "data",
         [
-            ("", {}),
-            ("walk 28.50 1800000000000000 1799999999999940", {Signal.WALK: WALK}),
-            ("telepathy 30.00 5 4", {}),
+            pytest.param(b"walk 28.50 1800000000000000 1799999999999940", id="an older format"),
+            pytest.param(b"\2" + bytes(11), id="a newer format"),
+            pytest.param(b"\1" + bytes(10), id="cut short"),
         ],
     )
-    def test_what_they_look_like(self, text: str, marks: Mapping[Signal, Mark]) -> None:
-        assert read_marks(text) == marks
+    def test_what_cannot_be_read_says_nothing(self, data: bytes) -> None:
+        assert read_marks(data) == {}
+
+    def test_a_format_that_is_read_elsewhere_and_later_stays_as_it_is(self) -> None:
+        assert write_marks(MARKS) == bytes.fromhex("01 01220b00d2496bc4d1496b 06590601d2496b00d2496b")
 
     def test_what_was_read_cannot_be_changed_for_others(self) -> None:
         with pytest.raises(TypeError):
