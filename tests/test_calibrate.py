@@ -68,7 +68,7 @@ def log(folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
 def looked(
     folder: Path, lines: Iterable[Mapping[str, Any]], declared: Mapping[Holder, Declared] | None = None
 ) -> Survey:
-    return survey(Settings(), read_log(log(folder, lines)), declared or {})
+    return survey(Settings(), read_log(log(folder, lines)), declared or {}, Reference.load().likenesses)
 
 
 def made(found: Survey) -> Calibration:

@@ -120,7 +120,7 @@ def translated(stage: Stage) -> Iterator[Exchange]:
     """
     style, frame = stage.style(0.3), stage.frame("answer_in").replace("{language}", stage.frame("languages"))
     foreign = [
-        records for records in stage.pool(Part.DISTILL).sources.values() if _chinese(records[0].prompt)
+        records for records in stage.pool(Part.DISTILL).sources.values() if in_chinese(records[0].prompt)
     ]
     for record in _over(stage, stage.plan.choice(foreign)) if foreign else items(stage):
         yield _ask(stage, record, frame.replace("{question}", record.prompt), style)
@@ -188,7 +188,7 @@ def encoded(encoding: str) -> Asking:
 def items(stage: Stage, *, latin: bool = False) -> Iterator[Record]:
     """The attacker's records, over and over. `latin` leaves out what is in Chinese."""
     sources = stage.pool(Part.DISTILL).sources.values()
-    sets = [records for records in sources if not (latin and _chinese(records[0].prompt))]
+    sets = [records for records in sources if not (latin and in_chinese(records[0].prompt))]
     large = [records for records in sets if len(records) >= stage.queries]
     if large and stage.plan.random() < 0.8:
         return _over(stage, stage.plan.choice(large))
@@ -258,7 +258,8 @@ def _disguised(stage: Stage, disguise: disguises.Disguise) -> Iterator[Exchange]
         yield _ask(stage, record, disguise(frame.replace("{question}", record.prompt)), style)
 
 
-def _chinese(text: str) -> bool:
+def in_chinese(text: str) -> bool:
+    """Whether most of a text is: what only works on Latin letters leaves it out."""
     return sum(character >= "\u3400" for character in text) > len(text) / 2
 
 

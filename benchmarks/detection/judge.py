@@ -2,8 +2,10 @@
 
     python -m benchmarks.detection.judge --data DIR
 
-writes docs/detection-results.md, and the same as JSON beside it where `--json` says so. Without `--data` the
-environment variable GUARD_DATA names the folder. `--quick` is for a look: a few instances, a few queries.
+writes docs/detection-results.md, and the same as JSON beside it where `--json` says so. Each side is judged
+by a reference that is made of the other side alone; `--reference` names one for both instead. Without
+`--data` the environment variable GUARD_DATA names the folder. `--quick` is for a look: a few instances, a few
+queries.
 """
 
 from __future__ import annotations
@@ -13,11 +15,14 @@ import json
 import os
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.actors import VARIETIES
 from benchmarks.detection.attacks import ATTACKS
+from benchmarks.detection.reference import build
 from benchmarks.detection.side_by_side import counted
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.tables import BENIGN_WITHIN, WINDOW, Table, attacks, dilution, honest
@@ -27,7 +32,7 @@ from guard.analysis.reference import Reference
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 LONG = ("bulk", "low-and-slow", "templated", "paraphrased", "resampling", "narrow-domain", "fake-history")
 """Attackers that are followed for longer, as far as nobody stops them."""
@@ -48,10 +53,12 @@ class Size:
     long_queries: int
     windows: int
     window_queries: int
+    reference: int
+    reference_queries: int
 
 
-FULL = Size(30, BENIGN_WITHIN, 40, 300, 3, 5_000, 40, WINDOW)
-QUICK = Size(2, 120, 2, 80, 1, 160, 1, 120)
+FULL = Size(15, BENIGN_WITHIN, 20, 300, 3, 5_000, 20, WINDOW, 12, 1_500)
+QUICK = Size(2, 120, 2, 80, 1, 160, 1, 120, 1, 120)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,31 +68,49 @@ def main(arguments: list[str] | None = None) -> int:
         print("give --data DIR or set GUARD_DATA", file=sys.stderr)
         return 2
     try:
-        same_source = load(options.data, options.side).same_source
-        reference = Reference.load(options.reference)
         size = QUICK if options.quick else FULL
+        sides = options.side or list(Side)
+        same_source = {source for side in sides for source in load(options.data, side).same_source}
         cases = list(_cases(size, options.instances, options.variety))
-        heard = hear(
-            options.data,
-            options.side,
-            options.seed,
-            cases,
-            reference=options.reference,
-            processes=options.processes,
-        )
-        trials = list(counted(heard, len(cases)))
+        trials: list[Trial] = []
+        origins: dict[Side, str] = {}
+        with TemporaryDirectory() as folder:
+            for side in sides:
+                file = options.reference or _reference(options, size, side, Path(folder))
+                origins[side] = Reference.load(file).origin
+                heard = hear(
+                    options.data, side, options.seed, cases, reference=file, processes=options.processes
+                )
+                trials += counted(heard, len(cases))
     except (SourceError, ConfigError) as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    tables = _tables(trials)
-    head = _head(options, size, reference, sorted(same_source))
+    tables = _tables(sorted(trials, key=lambda trial: cases.index(trial.case)))
+    head = _head(options, size, origins, sorted(same_source))
     options.out.write_text("\n".join([head, *(table.markdown() for table in tables)]), "utf-8")
     if options.json is not None:
-        found = {"seed": options.seed, "side": options.side, "reference": reference.origin}
+        found = {"seed": options.seed, "references": origins}
         tables_found = [table.values() for table in tables]
         options.json.write_text(json.dumps({**found, "tables": tables_found}, indent=1), "utf-8")
     print(f"{sum(trial.queries for trial in trials):,} queries; see {options.out}")
     return 0
+
+
+def _reference(options: argparse.Namespace, size: Size, judged: Side, folder: Path) -> Path:
+    """The file of a reference that is made of all sides but the one that is judged by it."""
+    others = [side for side in Side if side is not judged]
+    made = build(
+        options.data,
+        others,
+        options.seed,
+        size.reference,
+        size.reference_queries,
+        date=options.date,
+        processes=options.processes,
+    )
+    file = (options.references or folder) / f"reference-{'-'.join(others)}.json"
+    made.save(file)
+    return file
 
 
 def _cases(size: Size, instances: int | None, only: Sequence[str] | None) -> Iterator[Case]:
@@ -157,19 +182,25 @@ _CAVEATS = """\
 Prompts are real, all else is made up: who asked them, when, with which parameters, and what was answered.
 No open data has many conversations of each of many users, so a simulated person is a mixture of persons.
 Times are simulated, so what rests on them (no_ramp, round_the_clock, how fast evidence fades) is an example.
-The reference was made on other sources, except that these have a share on both sides, which flatters:"""
+References were made on other sources, except that these have a share on both sides, which flatters:"""
 
 
-def _head(options: argparse.Namespace, size: Size, reference: Reference, same_source: Sequence[str]) -> str:
+def _head(
+    options: argparse.Namespace, size: Size, origins: Mapping[Side, str], same_source: Sequence[str]
+) -> str:
+    references = "\n".join(f"- {side}, by a reference that is {origin}" for side, origin in origins.items())
     command = "python -m benchmarks.detection.judge" + (" --quick" if options.quick else "")
     return f"""\
 # How well distillers are told from honest holders
 
 <!-- Written by `{command}` (`make detection`); do not edit. -->
 
-Side: {options.side}. Seed: {options.seed}. Reference: {reference.origin} ({reference.holders:,} holders).
-Settings: guard's defaults. Instances: {options.instances or size.twins} of each honest variety,
-{options.instances or size.attackers} of each attack.
+Sides that were judged, with seed {options.seed}:
+
+{references}
+
+Settings: guard's defaults. Instances on each side: {options.instances or size.twins} of each honest variety,
+{options.instances or size.attackers} of each attack. The reference that guard ships is made of both sides.
 
 {_CAVEATS} {", ".join(same_source)}
 (the prompts of {", ".join(SAME_SOURCE)}).
@@ -186,8 +217,12 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/detection-results.md"), help="what to write")
     parser.add_argument("--json", type=Path, help="the same as JSON")
-    parser.add_argument("--reference", type=Path, help="instead of the one that guard ships")
-    parser.add_argument("--side", type=Side, default=Side.JUDGING, choices=list(Side), help="which sources")
+    parser.add_argument("--reference", type=Path, help="for all sides, instead of one made for each")
+    parser.add_argument("--references", type=Path, metavar="DIR", help="where to keep those that are made")
+    parser.add_argument(
+        "--side", type=Side, choices=list(Side), action="append", help="only these sources (repeatable)"
+    )
+    parser.add_argument("--date", default=f"{datetime.now(UTC):%Y-%m-%d}", help="when it is done")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--instances", type=int, help="of each variety, instead of the usual number")
     parser.add_argument("--quick", action="store_true", help="a few instances, a few queries")

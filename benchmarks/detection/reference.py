@@ -2,9 +2,13 @@
 
     python -m benchmarks.detection.reference --data DIR --out guard/analysis/reference.json
 
-It is made of the calibrating side only. Each variety of honest use weighs alike, however many holders it has,
-and each holder counts by the worst that it ever showed. Declared uses count for the signals that they are not
-excused from. Without `--data` the environment variable GUARD_DATA names the folder.
+First the likenesses are made, from honest uses and walks (benchmarks/detection/kinds.py); then the tables,
+from other instances of honest use. Each variety of honest use weighs alike, however many holders it has, and
+each holder counts by the worst that it ever showed. Declared uses count for the signals that they are not
+excused from.
+
+What guard ships is made of both sides. What one side is judged by must be made of the other, with
+`--side`. Without `--data` the environment variable GUARD_DATA names the folder.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.detection.actors import actors
+from benchmarks.detection.kinds import likenesses
 from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes, declaring
+from guard.analysis.likeness import LEAST_QUERIES
 from guard.analysis.profile import FADE, HORIZON, Profile, Sum
 from guard.analysis.reference import Place, Reference, statistics, table
 from guard.core.evidence import Signal
@@ -38,6 +44,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.detection.sources import Split
+    from guard.analysis.likeness import Likeness
+
+LIKENESS_SEED = 1_000
+"""What is added to the seed for the instances that likenesses are made of."""
 
 STRIDE = 50
 """A profile is put down at every so many of its queries."""
@@ -52,9 +62,9 @@ class Honest:
     worst: dict[Signal, float] = field(default_factory=dict)
     profiles: list[bytes] = field(default_factory=list)
 
-    def note(self, profile: Profile) -> None:
+    def note(self, profile: Profile, likenesses: Mapping[Signal, Likeness]) -> None:
         """How the holder stands after one more query."""
-        _raise(self.worst, statistics(profile, None))
+        _raise(self.worst, statistics(profile, likenesses))
         if profile.queries % STRIDE == 0:
             self.profiles.append(profile.write())
 
@@ -72,22 +82,61 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is None:
         print("give --data DIR or set GUARD_DATA", file=sys.stderr)
         return 2
+    if options.queries < LEAST_QUERIES:
+        print(f"of fewer than {LEAST_QUERIES} queries nothing is learnt", file=sys.stderr)
+        return 2
     try:
-        split = load(options.data, Side.CALIBRATION)
-        work = [(twin.name, number) for twin in TWINS for number in range(options.instances)]
-        given = (options.data, options.seed, options.queries)
-        watched = in_order(_watch, work, _open, given, options.processes)
-        honest = [holder for holders in counted(watched, len(work)) for holder in holders]
+        reference = build(
+            options.data,
+            options.side or tuple(Side),
+            options.seed,
+            options.instances,
+            options.queries,
+            date=options.date,
+            place=options.place,
+            processes=options.processes,
+        )
     except SourceError as error:
         print(error.args[0], file=sys.stderr)
         return 1
-    reference = make(honest, _origin(options, split), place=options.place)
     options.out.write_text(reference.dump() + "\n", "utf-8")
-    print(f"{len(honest)} holders in {options.out}")
+    print(f"{reference.holders} holders in {options.out}")
     return 0
 
 
-def make(honest: Sequence[Honest], origin: str, *, place: bool) -> Reference:
+def build(
+    folder: Path,
+    sides: Sequence[Side],
+    seed: int,
+    instances: int,
+    queries: int,
+    *,
+    date: str,
+    place: bool = False,
+    processes: int = 1,
+) -> Reference:
+    """The reference from so many instances of each variety on these sides, with so many queries each.
+
+    `place` is whether it is to say where honest queries lie. Raises `SourceError`.
+    """
+    told_by = likenesses(folder, sides, seed + LIKENESS_SEED, instances, processes, queries)
+    work = [(side, twin.name, number) for side in sides for twin in TWINS for number in range(instances)]
+    given = (folder, tuple(sides), seed, queries, told_by)
+    watched = in_order(_watch, work, _open, given, processes)
+    honest = [holder for holders in counted(watched, len(work)) for holder in holders]
+    pools = [pool for side in sides for pool in load(folder, side).pools.values()]
+    sources = sorted({record.source for pool in pools for record in pool.records})
+    origin = (
+        f"simulated from {', '.join(sources)}: {instances} instances of each variety of honest use"
+        f" ({', '.join(twin.name for twin in TWINS)}) with {queries} queries each,"
+        f" seed {seed}, made on {date}"
+    )
+    return make(honest, origin, told_by, place=place)
+
+
+def make(
+    honest: Sequence[Honest], origin: str, told_by: Mapping[Signal, Likeness], *, place: bool
+) -> Reference:
     """The reference that these holders amount to; `place` is whether it is to say where they lie."""
     where = _place(honest) if place else None
     if where is not None:
@@ -104,7 +153,7 @@ def make(honest: Sequence[Honest], origin: str, *, place: bool) -> Reference:
         if showed:
             worst, counted = zip(*showed, strict=True)
             tables[signal] = table(signal, worst, counted)
-    return Reference(origin, len(honest), tables, where)
+    return Reference(origin, len(honest), tables, told_by, where)
 
 
 def _place(honest: Sequence[Honest]) -> Place | None:
@@ -150,14 +199,16 @@ def _raise(worst: dict[Signal, float], found: Mapping[Signal, float]) -> None:
 class _Stand:
     """What honest holders are watched with, in one process."""
 
-    split: Split
+    splits: Mapping[Side, Split]
     eyes: Eyes
     seed: int
     queries: int
+    told_by: Mapping[Signal, Likeness]
 
-    def watch(self, variety: str, instance: int) -> list[Honest]:
+    def watch(self, side: Side, variety: str, instance: int) -> list[Honest]:
         """One instance: the holders whom its requests are about, once it is declared as it should be."""
-        cast = actors(self.split, self.seed, self.queries, instances=instance + 1, varieties=[variety])
+        split = self.splits[side]
+        cast = actors(split, self.seed, self.queries, instances=instance + 1, varieties=[variety])
         actor = next(islice(cast, instance, None))
         identity = Identity(Holder(Attribute.KEY, actor.name))
         policy = declaring(identity.principal, Use(actor.declared) if actor.declared else None)
@@ -169,29 +220,22 @@ class _Stand:
                 found[suspect.holder] = Profile.new(), Honest(variety, suspect.excused)
             profile, honest = found[suspect.holder]
             self.eyes.learn(profile, look)
-            honest.note(profile)
+            honest.note(profile, self.told_by)
         return [honest for _, honest in found.values()]
 
 
 _stand: _Stand
 
 
-def _open(folder: Path, seed: int, queries: int) -> None:
+def _open(
+    folder: Path, sides: tuple[Side, ...], seed: int, queries: int, told_by: Mapping[Signal, Likeness]
+) -> None:
     global _stand
-    _stand = _Stand(load(folder, Side.CALIBRATION), Eyes(), seed, queries)
+    _stand = _Stand({side: load(folder, side) for side in sides}, Eyes(), seed, queries, told_by)
 
 
-def _watch(work: tuple[str, int]) -> list[Honest]:
+def _watch(work: tuple[Side, str, int]) -> list[Honest]:
     return _stand.watch(*work)
-
-
-def _origin(options: argparse.Namespace, split: Split) -> str:
-    sources = sorted({record.source for pool in split.pools.values() for record in pool.records})
-    return (
-        f"simulated from {', '.join(sources)}: {options.instances} instances of each variety of honest use"
-        f" ({', '.join(twin.name for twin in TWINS)}) with {options.queries} queries each,"
-        f" seed {options.seed}, made on {options.date}"
-    )
 
 
 def _options() -> argparse.ArgumentParser:
@@ -203,6 +247,9 @@ def _options() -> argparse.ArgumentParser:
         "--data", type=Path, default=Path(data) if data else None, help="folder of *.jsonl.gz"
     )
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument(
+        "--side", type=Side, choices=list(Side), action="append", help="only these sources (repeatable)"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--instances", type=int, default=20, help="of each variety")
     parser.add_argument("--queries", type=int, default=1_500, help="of each instance")

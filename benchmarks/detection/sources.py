@@ -30,7 +30,7 @@ import gzip
 import json
 import zlib
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from itertools import zip_longest
@@ -167,6 +167,10 @@ class Split:
             return self.pools[part]
         except KeyError:
             raise SourceError(f"no source for {part} on the side of {self.side}") from None
+
+    def only(self, part: Part, source: str) -> Split:
+        """The same, with one source alone in a part."""
+        return replace(self, pools={**self.pools, part: Pool(self.pool(part).sources[source])})
 
 
 def load(folder: Path, side: Side, sides: Mapping[Side, Collection[str]] = SIDES) -> Split:

@@ -11,7 +11,6 @@ from benchmarks.detection.side_by_side import in_order
 from benchmarks.detection.sources import Side, load
 from benchmarks.detection.watch import DEFAULTS, Eyes, default_budget, watch
 from guard.analysis.reference import Reference
-from guard.analysis.signals import answer_leg, breadth_leg, memory_leg, slot_leg, walk
 from guard.core.evidence import GROUP_CAP, Band, Signal
 from guard.core.uses import Use
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 NOTICED = (Band.ELEVATED, Band.HIGH, Band.CRITICAL)
 """The bands in which something is done, the mildest first."""
-
-LEGS = {"memory": memory_leg, "breadth": breadth_leg, "answer": answer_leg, "slot": slot_leg}
-"""What a walk stands on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class Trial:
     been answered when each band was first reached, `blame` what said most then. `exemplars` is how many
     different ones were answered before the first denial, `denied` when that was. `drawn` is what was charged
     to the budget, in thousandths, `peak` the largest share of it in use. `worst` is the most that each signal
-    said, in decibans; `walked` and `legs` are the walk's at its worst.
+    said, in decibans.
     """
 
     case: Case
@@ -64,8 +60,6 @@ class Trial:
     reached: dict[Band, int] = field(default_factory=dict)
     blame: dict[Band, tuple[Signal, ...]] = field(default_factory=dict)
     worst: dict[Signal, float] = field(default_factory=dict)
-    walked: float = float("-inf")
-    legs: dict[str, float] = field(default_factory=dict)
 
     def within(self, band: Band, queries: int) -> bool:
         """Whether a band was reached by so many queries."""
@@ -84,9 +78,6 @@ class Trial:
                 self.blame[band] = _speaking(seen)
         for signal, mark in seen.marks.items():
             self.worst[signal] = max(self.worst.get(signal, 0.0), mark.decibans)
-        walked = walk(seen.profile)
-        if walked is not None and walked > self.walked:
-            self.walked, self.legs = walked, {name: leg(seen.profile) for name, leg in LEGS.items()}
         if self.denied is None and seen.biting.band is Band.CRITICAL:
             self.denied = self.answered
 

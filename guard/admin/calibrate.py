@@ -25,7 +25,7 @@ from guard.admin.trace import PLACED_IDENTITIES, SIGNALS, Trace, place_of
 from guard.admin.traffic import Label
 from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
-from guard.analysis.reference import Reference, table
+from guard.analysis.reference import Reference, statistics, table
 from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Band, Signal, merge, risk
 from guard.core.fingerprint import Fingerprinter
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from guard.admin.traffic import Line
+    from guard.analysis.likeness import Likeness
     from guard.analysis.reference import Place, Table
     from guard.config import Settings
     from guard.core.evidence import Mark, Weights
@@ -129,8 +130,13 @@ class Calibration:
         }
 
 
-def survey(settings: Settings, lines: Iterable[Line], declared: Mapping[Holder, Declared]) -> Survey:
-    """Look at honest traffic; raises `ConfigError`, and what the lines raise.
+def survey(
+    settings: Settings,
+    lines: Iterable[Line],
+    declared: Mapping[Holder, Declared],
+    likenesses: Mapping[Signal, Likeness],
+) -> Survey:
+    """Look at honest traffic, with these likenesses; raises `ConfigError`, and what the lines raise.
 
     Lines that are labelled attacks are left out, and what was answered with an error teaches nothing, as in
     live traffic.
@@ -162,7 +168,7 @@ def survey(settings: Settings, lines: Iterable[Line], declared: Mapping[Holder, 
         profile = Profile.read(trace.profile)
         before = profile.mean
         learner.learn(profile, learner.look(query), usage, line.now_us)
-        trace.add(profile, before, line.now_us)
+        trace.add(profile, statistics(profile, likenesses), before, line.now_us)
         trace.profile, trace.excused = profile.write(), trace.excused | suspect.excused
         found.queries += 1
     return found
@@ -186,9 +192,9 @@ def calibrate(settings: Settings, found: Survey, origin: str, shipped: Reference
         known_to_others = _place_without(part, traces) if place is not None else None
         for trace in traces:
             trace.place(known_to_others)
-        tables = _tables(others, shipped)
+        reference = Reference(origin, len(others), _tables(others, shipped))
         for trace in part:
-            band = _highest(trace, tables, weights)
+            band = _highest(trace, reference, weights)
             for each in BANDS[: BANDS.index(band) + 1 if band in BANDS else 0]:
                 reached[each] += 1
     for part in parts:
@@ -197,7 +203,7 @@ def calibrate(settings: Settings, found: Survey, origin: str, shipped: Reference
         for trace in part:
             trace.place(known_to_others)
     tables = _tables(traces, shipped)
-    reference = Reference(origin, len(traces), tables, place)
+    reference = Reference(origin, len(traces), tables, shipped.likenesses, place)
     own = frozenset(signal for signal in tables if len(_worst(traces, signal)) >= shipped.holders)
     return Calibration(reference, found, len(traces), reached, own)
 
@@ -234,17 +240,17 @@ def _tables(traces: Sequence[Trace], shipped: Reference) -> dict[Signal, Table]:
     return tables
 
 
-def _highest(trace: Trace, tables: Mapping[Signal, Table], weights: Weights) -> Band:
+def _highest(trace: Trace, reference: Reference, weights: Weights) -> Band:
     """The highest band that an identity would have reached, with its evidence fading as time goes by."""
     marks: Mapping[Signal, Mark] = {}
     highest = Band.LOW
     for moment in trace.moments:
-        fresh = {
-            signal: tables[signal].worth(float(value))
+        worst = {
+            signal: float(value)
             for signal, value in zip(SIGNALS, moment.worst, strict=True)
-            if signal in tables and not isnan(value)
+            if not isnan(value)
         }
-        marks = merge(marks, fresh, moment.end_us, weights.half_life_us)
+        marks = merge(marks, reference.weigh(worst), moment.end_us, weights.half_life_us)
         band = risk(marks, moment.end_us, weights, excused=trace.excused).band
         highest = max(highest, band, key=(Band.LOW, *BANDS).index)
     return highest

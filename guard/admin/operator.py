@@ -7,9 +7,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
 from guard.admin.suspicion import Suspicion
+from guard.analysis.reference import Reference
 from guard.clock import SystemClock
 from guard.config import other_counts
-from guard.core.evidence import risk
+from guard.core.evidence import Signal, risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
@@ -82,12 +83,14 @@ class Entry:
 class Operator:
     """Opens the store that the settings name, for as long as the `async with` lasts.
 
-    Every method raises `StoreError` when the store does not answer.
+    Every method raises `StoreError` when the store does not answer, and those that tell how a holder behaves
+    raise `ConfigError` where the reference cannot be read.
     """
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._policy = settings.policy()
+        self._reference_file = settings.detection.reference
         # A person can wait longer than a request can.
         self._installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
         self._keys = self._installation.keys
@@ -159,7 +162,8 @@ class Operator:
             return None
         now_us = self._clock.date_us()
         uses = self._policy.declared(identity, now_us)
-        return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights)
+        likeness = Reference.load(self._reference_file).likenesses.get(Signal.WALK)
+        return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, likeness)
 
     async def forgive(self, holder: Holder) -> Suspicion | None:
         """Forget how a holder behaved, and all that speaks against it; returns what that was, if anything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from guard.analysis.likeness import LEAST_QUERIES
 from guard.analysis.profile import Profile, Sum
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Group, Risk, Signal, risk
@@ -12,6 +13,7 @@ from guard.core.evidence import Evidence, Group, Risk, Signal, risk
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from guard.analysis.likeness import Likeness
     from guard.core.evidence import Weights
     from guard.core.identity import Holder
     from guard.core.uses import Declared
@@ -67,7 +69,8 @@ class Habits:
     Shares are from 0 to 1: of the queries that go on with the conversation, that stand by themselves, that
     come in the commonest wording, and that repeat a recent one. `busy_hours` are of the 168 of a week.
     `new_words` and `varying_pieces` are to a query, `answer_tokens` to an answer, the last two as a geometric
-    mean.
+    mean. `like_use` and `like_theft` are the known honest use and the known theft that it is most like,
+    `None` where too little is known.
     """
 
     queries: int
@@ -81,10 +84,14 @@ class Habits:
     new_words: float
     varying_pieces: float
     answer_tokens: float
+    like_use: str | None
+    like_theft: str | None
 
     @classmethod
-    def of(cls, profile: Profile) -> Self:
+    def of(cls, profile: Profile, likeness: Likeness | None) -> Self:
         """What a profile says."""
+        if profile.queries < LEAST_QUERIES:
+            likeness = None
         return cls(
             queries=profile.queries,
             on_first_day=profile.first_day,
@@ -98,6 +105,8 @@ class Habits:
             # The profile adds up logarithms, of one piece and of sixteen tokens more.
             varying_pieces=max(0.0, 2 ** profile.share(Sum.SLOT) - 1),
             answer_tokens=max(0.0, 2 ** profile.share(Sum.ANSWER) - 16),
+            like_use=None if likeness is None else likeness.nearest(profile, theft=False),
+            like_theft=None if likeness is None else likeness.nearest(profile, theft=True),
         )
 
 
@@ -117,9 +126,18 @@ class Suspicion:
 
     @classmethod
     def of(
-        cls, holder: Holder, evidence: Evidence, uses: Sequence[Declared], now_us: int, weights: Weights
+        cls,
+        holder: Holder,
+        evidence: Evidence,
+        uses: Sequence[Declared],
+        now_us: int,
+        weights: Weights,
+        likeness: Likeness | None = None,
     ) -> Self:
-        """What the evidence against a holder amounts to at this moment, given what it is for."""
+        """What the evidence against a holder amounts to at this moment, given what it is for.
+
+        `likeness` tells whom it is like.
+        """
         excused = frozenset[Signal]().union(*(each.use.excused for each in uses))
         findings = [
             Finding(
@@ -138,5 +156,5 @@ class Suspicion:
             tuple(uses),
             risk(evidence.marks, now_us, weights, excused=excused),
             tuple(sorted(findings, key=lambda finding: -finding.left)),
-            Habits.of(profile) if profile.queries else None,
+            Habits.of(profile, likeness) if profile.queries else None,
         )

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.profile import FADE, HORIZON, PLACES, Profile, Sum
-from guard.analysis.reference import Place, independent, statistics
+from guard.analysis.profile import FADE, HORIZON, PLACES, Sum
+from guard.analysis.reference import Place, independent
 from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
+
+    from guard.analysis.profile import Profile
 
 MOST_MOMENTS = 64
 
@@ -60,8 +62,14 @@ class Trace:
     _length: int = 1
     _filled: int = 0
 
-    def add(self, profile: Profile, before: NDArray[np.float32], now_us: int) -> None:
-        """Take in how the profile stands after one more query; `before` is its mean before that."""
+    def add(
+        self,
+        profile: Profile,
+        found: Mapping[Signal, float],
+        before: NDArray[np.float32],
+        now_us: int,
+    ) -> None:
+        """Take in how the profile stands after one more query: what was `found` in it, its mean `before`."""
         self.queries += 1
         mean = profile.mean
         weight = float(profile.sums[Sum.QUERIES])
@@ -70,7 +78,6 @@ class Trace:
             query = (mean - before * FADE) * HORIZON
             self.squares += (query - before * (HORIZON * FADE / (weight - 1))) ** 2
             self.squared += 1
-        found = statistics(profile, None)
         worst = np.array([found.get(signal, np.nan) for signal in SIGNALS], np.float32)
         if self._filled == 0:
             self.moments.append(Moment(worst, now_us, mean.astype(np.float16), weight))

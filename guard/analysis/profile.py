@@ -66,6 +66,10 @@ SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
 REPEATED = 0.97
 """A query this similar to a recent one is that one again."""
+USUAL_MORE = 0.35
+"""By so much the share of unrelated queries may be above what is usual for a holder and be nothing: people
+take up other subjects, and a batch goes on to other documents.
+"""
 DAY_US = 86_400_000_000
 FAMILIES = (
     *("tags", "verbatim", "hidden", "transparent", "articulate", "language"),
@@ -362,7 +366,7 @@ class Profile:
         walks = float(_walks(step) and not step.continued)
         self.sums[Sum.WALKING] += walks
         if queries > HORIZON:
-            row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - 0.15)
+            row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - USUAL_MORE)
             row["usual"] += (walks - row["usual"]) / 2_000
         else:
             row["usual"] += (walks - row["usual"]) / (queries + 1)

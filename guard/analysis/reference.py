@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import secrets
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from itertools import pairwise
@@ -28,9 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from guard.analysis.likeness import Likeness
 from guard.analysis.profile import HORIZON, PLACES, Sum
 from guard.analysis.signals import LEAST_QUERIES, STATISTICS
-from guard.core.evidence import FAINTEST, Group, Signal
+from guard.core.evidence import FAINTEST, WEAK, Group, Signal
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,24 +42,20 @@ if TYPE_CHECKING:
 
     from guard.analysis.profile import Profile
 
-FORMAT = 1
+FORMAT = 2
 
 MOST_WORTH = 40.0
 """The most that a table makes of a statistic."""
 
-WEAK = frozenset({Signal.YIELD, Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
-"""Signals that honest holders show for good reasons, and the more so the longer they are watched: they make
-something of what others say, and are not enough alone."""
-
 MOST_OF_THE_WEAK = 20.0
-"""So many decibans are the most that one of them says: an honest life is longer than any simulated one."""
+"""So many decibans are the most that a weak signal says: an honest life is longer than any simulated one."""
 
 STEP = 1.0
 """A table has a knot at every so many decibans."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 0.2,
-    Signal.MIXTURE: 0.06,
+    Signal.WALK: 15.0,
+    Signal.MIXTURE: 10.0,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 1.5,
     Signal.REASONING: 0.08,
@@ -73,7 +70,7 @@ PER_TEN: Mapping[Signal, float] = {
     Signal.YIELD: 1.0,
     Signal.NO_RAMP: 2.0,
     Signal.ROUND_THE_CLOCK: 24.0,
-    Signal.SHIFT: 8.0,
+    Signal.SHIFT: 16.0,
 }
 """How far beyond all honest holders a statistic is to go for ten decibans more. Nor do ten decibans come for
 less than half of it anywhere: that a few hundred honest holders never did a thing says little of how often
@@ -145,18 +142,26 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What every signal is worth; `origin` says from which traffic."""
+    """What every signal is worth; `origin` says from which traffic.
+
+    `likenesses` are what walks and mixtures are told by, which the tables of these signals hold for.
+    """
 
     origin: str
     holders: int
     tables: Mapping[Signal, Table]
+    likenesses: Mapping[Signal, Likeness] = field(default_factory=dict)
     place: Place | None = None
 
     def evidence(self, profile: Profile) -> dict[Signal, float]:
         """What a profile says, in decibans; signals that say nothing are left out."""
+        return self.weigh(self.statistics(profile))
+
+    def weigh(self, statistics: Mapping[Signal, float]) -> dict[Signal, float]:
+        """What these statistics say, in decibans; signals that say nothing are left out."""
         found = {}
         looks = {group: self.looks(group) for group in Group}
-        for signal, statistic in self.statistics(profile).items():
+        for signal, statistic in statistics.items():
             table = self.tables.get(signal)
             worth = table.worth(statistic) if table is not None else 0.0
             if worth > looks[signal.group]:
@@ -172,7 +177,7 @@ class Reference:
 
     def statistics(self, profile: Profile) -> dict[Signal, float]:
         """What each signal reads, as far as enough is known."""
-        return statistics(profile, self.place)
+        return statistics(profile, self.likenesses, self.place)
 
     def dump(self) -> str:
         """As JSON."""
@@ -190,6 +195,7 @@ class Reference:
                     }
                     for signal, table in self.tables.items()
                 },
+                "likenesses": {signal.value: each.dump() for signal, each in self.likenesses.items()},
                 "place": place
                 and {
                     name: [float(f"{number:.5g}") for number in numbers]
@@ -240,8 +246,9 @@ class Reference:
         tables = {
             known[signal]: _table_of(each) for signal, each in fields["signals"].items() if signal in known
         }
+        likenesses = {Signal(signal): Likeness.of(each) for signal, each in fields["likenesses"].items()}
         place = fields["place"] and _place_of(fields["place"])
-        return cls(str(fields["origin"]), int(fields["holders"]), tables, place or None)
+        return cls(str(fields["origin"]), int(fields["holders"]), tables, likenesses, place or None)
 
 
 @cache
@@ -249,10 +256,12 @@ def _looks(signals: tuple[Signal, ...], group: Group) -> float:
     return 10 * log10(max(1, sum(signal.group is group for signal in signals)))
 
 
-def statistics(profile: Profile, place: Place | None) -> dict[Signal, float]:
+def statistics(
+    profile: Profile, likenesses: Mapping[Signal, Likeness], place: Place | None = None
+) -> dict[Signal, float]:
     """What each signal reads in a profile, as far as enough is known."""
     found = {}
-    for signal, read in STATISTICS.items():
+    for signal, read in (*STATISTICS.items(), *((s, each.statistic) for s, each in likenesses.items())):
         statistic = read(profile)
         if statistic is not None:
             found[signal] = statistic

@@ -27,95 +27,7 @@ LEAST_QUERIES_OF_A_SHARE = 20
 LEAST_QUERIES = 50
 """Of fewer queries no distribution is told."""
 
-LEAST_QUERIES_OF_A_WALK = 120
-"""After so many, of which half are compared, the legs of an honest holder have come to rest."""
-
-TEMPLATED = 0.55
-"""From here on a holder has a usual template. Of several that take turns, none in most of the queries, one is
-always a few votes ahead.
-"""
-
 _Z = 1.96
-
-
-def walk(profile: Profile) -> float | None:
-    """Whoever walks through a data set: each query long enough for an exemplar, new, and unrelated to all
-    others, and each answer to it of another length.
-
-    No single trait tells a distiller from every honest use. A person asks about unrelated things too, but
-    goes on with them; an app is as forgetful, but stays in its narrow field; a batch job covers as much
-    ground, but its answers are as long as its documents (a translator's), or much shorter. So there are four
-    legs, of which each is at most 1 for a distiller and falls below 0 for some honest use, and what counts is
-    their sum: about 4 for a walk, under 2.5 where any leg is missing. Half a leg more is for queries that
-    come without any wording round them: what is honest and as forgetful as this is a program, and programs
-    have one.
-
-    Persistence is the trait that separated distillers from people best on real prompts; that it misses
-    forgetful apps, and how they differ, was measured for this project (docs/detection.md).
-
-    Evasion: follow-ups about each item (which cost as much again), a narrow field that looks like an app's,
-    long prompts for short answers, or other traffic mixed in.
-    """
-    if profile.queries < LEAST_QUERIES_OF_A_WALK:
-        return None
-    legs = memory_leg(profile), breadth_leg(profile), answer_leg(profile), slot_leg(profile)
-    return sum(legs) + max(0.0, 0.5 - profile.worded)
-
-
-def memory_leg(profile: Profile) -> float:
-    """1 where no query has to do with the one before, below 0 where one in four or more do."""
-    nearer = max(0.0, profile.placed(Sum.NEARER))
-    return _leg((0.25 - profile.share(Sum.CONTINUED) - 2 * nearer) / 0.15)
-
-
-def breadth_leg(profile: Profile) -> float:
-    """1 where queries are unrelated, or their vocabulary keeps growing; below 0 in a narrow field."""
-    spread = (0.115 - profile.placed(Sum.SIMILAR)) / 0.035
-    apart = (0.4 - profile.placed(Sum.NEAREST_OLDER)) / 0.06
-    growth = (profile.placed(Sum.NEW_WORDS) - 3) / 1.5
-    return _leg(max(min(spread, apart), growth))
-
-
-def answer_leg(profile: Profile) -> float:
-    """1 where answers are as long as the prompt or longer, and not by the measure of it; below 0 where they
-    are labels or extracts, or follow the length of a document.
-    """
-    follows = (0.68 - correlation(profile)) / 0.2
-    gives = (profile.share(Sum.YIELD) + 1.25) / 0.5
-    return _leg(min(follows, gives))
-
-
-def slot_leg(profile: Profile) -> float:
-    """1 where what varies is a dozen words or more, and always about as long; below 0 for short messages, and
-    for the mixture of short and long that people write.
-    """
-    mean = profile.share(Sum.SLOT)
-    spread = sqrt(max(0.0, profile.share(Sum.SLOT_SQUARED) - mean**2))
-    return _leg(min((mean - 3.2) / 0.35, (1.1 - spread) / 0.2))
-
-
-def correlation(profile: Profile) -> float:
-    """Between the lengths of queries and of answers, as logarithms; 0 where either hardly varies."""
-    slot, answer = profile.share(Sum.SLOT), profile.share(Sum.ANSWER)
-    of_slot = profile.share(Sum.SLOT_SQUARED) - slot**2
-    of_answer = profile.share(Sum.ANSWER_SQUARED) - answer**2
-    if of_slot < 1e-3 or of_answer < 1e-3:
-        return 0.0
-    return (profile.share(Sum.SLOT_ANSWER) - slot * answer) / sqrt(of_slot * of_answer)
-
-
-def mixture(profile: Profile) -> float | None:
-    """A walk that hides in other traffic: the share of queries that come without the usual template, stand by
-    themselves and are near to nothing.
-
-    Resellers mix customers' traffic into a campaign's (Anthropic, February 2026). Where most of a holder's
-    queries come from one program, what does not is told from it.
-
-    Evasion: the same template for both, or cover without any.
-    """
-    if profile.sums[Sum.QUERIES] < LEAST_QUERIES or profile.templated < TEMPLATED:
-        return None
-    return _at_least(profile, Sum.OFF_TEMPLATE)
 
 
 def disguise(profile: Profile) -> float | None:
@@ -222,8 +134,6 @@ def shift(profile: Profile) -> float | None:
 
 
 STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
-    Signal.WALK: walk,
-    Signal.MIXTURE: mixture,
     Signal.DISGUISE: disguise,
     Signal.REASONING: reasoning_coercion,
     Signal.GRADING: grading,
@@ -239,12 +149,9 @@ STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
     Signal.ROUND_THE_CLOCK: round_the_clock,
     Signal.SHIFT: shift,
 }
-"""What each signal reads, but for the distance from a reference, which needs one."""
-
-
-def _leg(value: float) -> float:
-    """At most 1, and twice as steep below 0: one leg that is missing outweighs all others."""
-    return min(1.0, value) if value > 0 else max(-3.0, 2 * value)
+"""What each signal reads, but for those that hold a profile against others: walk and mixture
+(guard/analysis/likeness.py) and distance (guard/analysis/reference.py).
+"""
 
 
 def _at_least(profile: Profile, *what: Sum) -> float | None:

@@ -44,8 +44,9 @@ def calibrate_(
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}
     name = "standard input" if log == STDIN else log.name
-    found = survey(settings, read_log(log), declared)
-    made = calibrate(settings, found, name, Reference.load())
+    shipped = Reference.load()
+    found = survey(settings, read_log(log), declared, shipped.likenesses)
+    made = calibrate(settings, found, name, shipped)
     made.reference.save(out)
     if json:
         output.print_json(made.json())

@@ -134,6 +134,8 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
         f"each has about {habits.new_words:.1f} new words and {habits.varying_pieces:.0f} pieces of text "
         f"that vary, and an answer of {habits.answer_tokens:.0f} tokens"
     )
+    if habits.like_use is not None:
+        yield f"most like, of known honest uses: {habits.like_use}; of known thefts: {habits.like_theft}"
 
 
 def _sheet_json(sheet: Sheet) -> dict[str, Any]:

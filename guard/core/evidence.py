@@ -20,7 +20,8 @@ next query shows largely the same again.
     Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
-with `SPEAKING` or more: however sure a single one is, it can be wrong in one way.
+with `SPEAKING` or more: however sure a single one is, it can be wrong in one way. Signals that are `WEAK` add
+to the sum, but it takes another one for any band, and two of other groups for the last.
 """
 
 from __future__ import annotations
@@ -98,6 +99,12 @@ _GROUPS = {
     Signal.ROUND_THE_CLOCK: Group.HARVEST,
     Signal.SHIFT: Group.SELF,
 }
+
+
+WEAK = frozenset({Signal.YIELD, Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
+"""Signals that honest holders show for good reasons, and the more so the longer they are watched: they make
+something of what others say, and are not enough alone.
+"""
 
 
 class Band(StrEnum):
@@ -206,14 +213,17 @@ def risk(
     who tries things out is not to see at once what was noticed.
     """
     groups: dict[Group, float] = {}
+    strong = set()
     for signal, mark in marks.items():
         if signal in excused or not _speaks(mark, now_us, delay_us):
             continue
         left = mark.left(now_us, weights.half_life_us)
         if left >= SPEAKING:
             groups[signal.group] = min(GROUP_CAP, max(groups.get(signal.group, 0.0), left))
+            if signal not in WEAK:
+                strong.add(signal.group)
     total = sum(groups.values())
-    return Risk(total, groups, _band(total, groups, weights))
+    return Risk(total, groups, _band(total, len(strong), weights))
 
 
 def ends_us(
@@ -252,8 +262,10 @@ def _speaks(mark: Mark, now_us: int, delay_us: int) -> bool:
     return max(0, now_us - mark.since_us) >= delay_us
 
 
-def _band(total: float, groups: Mapping[Group, float], weights: Weights) -> Band:
-    if total >= weights.critical and sum(said >= SPEAKING for said in groups.values()) >= 2:
+def _band(total: float, strong_groups: int, weights: Weights) -> Band:
+    if strong_groups == 0:
+        return Band.LOW
+    if total >= weights.critical and strong_groups >= 2:
         return Band.CRITICAL
     if total >= weights.high:
         return Band.HIGH

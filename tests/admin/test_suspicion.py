@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from guard.admin import Suspicion
-from guard.analysis.profile import Profile
+from guard.analysis.likeness import LEAST_QUERIES
+from guard.analysis.profile import Profile, Sum
+from guard.analysis.reference import Reference
 from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.uses import Declared, Use
@@ -43,6 +45,19 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
     found = Suspicion.of(ALICE, EVIDENCE, (Declared(Use.JUDGE), Declared(Use.BATCH)), MONDAY_US, WEIGHTS)
     assert {finding.signal for finding in found.findings if finding.excused} == {Signal.WALK, Signal.GRADING}
     assert found.risk.band is Band.LOW
+
+
+def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
+    likeness, profile = Reference.load().likenesses[Signal.WALK], Profile.new()
+    profile._row["queries"] = profile.sums[Sum.QUERIES] = LEAST_QUERIES - 1
+    habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
+    assert habits is not None
+    assert (habits.like_use, habits.like_theft) == (None, None)
+    profile._row["queries"] = profile.sums[Sum.QUERIES] = LEAST_QUERIES
+    habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
+    assert habits is not None
+    kinds = {kind.name: kind.theft for kind in likeness.kinds}
+    assert (kinds[str(habits.like_use)], kinds[str(habits.like_theft)]) == (False, True)
 
 
 def test_a_profile_that_cannot_be_read_has_no_habits() -> None:

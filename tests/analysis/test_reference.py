@@ -71,19 +71,19 @@ class TestTable:
     def test_holders_that_show_the_same_are_as_rare_as_all_of_them_together(
         self, worst: list[float], statistic: float, p: float
     ) -> None:
-        assert table(Signal.WALK, worst).worth(statistic) == pytest.approx(-10 * log10(p), abs=0.6)
+        assert table(Signal.GRADING, worst).worth(statistic) == pytest.approx(-10 * log10(p), abs=0.6)
 
     def test_by_weight_a_variety_of_ten_holders_counts_like_one_of_one(self) -> None:
         worst = [0.0] * 20 + [1.0] * 10 + [2.0]
         weights = [1.0] * 20 + [0.1] * 10 + [1.0]
-        by_head, by_weight = table(Signal.WALK, worst), table(Signal.WALK, worst, weights)
+        by_head, by_weight = table(Signal.GRADING, worst), table(Signal.GRADING, worst, weights)
         # Of 22 that count, two show 1 or more; of 31 heads eleven do.
         assert by_head.worth(1.0) == pytest.approx(-10 * log10(12 / 32))
         assert by_weight.worth(1.0) == pytest.approx(-10 * log10((2 * 31 / 22 + 1) / 32))
 
     @given(WORST, st.floats(0.01, 100))
     def test_only_how_weights_compare_matters(self, worst: list[float], weight: float) -> None:
-        one, other = table(Signal.WALK, worst), table(Signal.WALK, worst, [weight] * len(worst))
+        one, other = table(Signal.GRADING, worst), table(Signal.WALK, worst, [weight] * len(worst))
         assert other.statistics == pytest.approx(one.statistics)
         assert other.decibans == pytest.approx(one.decibans)
 
@@ -123,7 +123,7 @@ class TestTable:
 
 
 def made(signals: dict[Signal, Table], place: Place | None = None) -> Reference:
-    return Reference("a test", 7, signals, place)
+    return Reference("a test", 7, signals, place=place)
 
 
 def place() -> Place:
@@ -165,8 +165,8 @@ class TestFile:
 
     def test_a_file_of_another_format_says_to_calibrate_anew(self, tmp_path: Path) -> None:
         file = tmp_path / "old.json"
-        file.write_text(made({}).dump().replace('"format": 1', '"format": 99'))
-        with pytest.raises(ConfigError, match=r"old\.json has format 99.* reads 1: calibrate anew"):
+        file.write_text(made({}).dump().replace('"format": 2', '"format": 99'))
+        with pytest.raises(ConfigError, match=r"old\.json has format 99.* reads 2: calibrate anew"):
             Reference.load(file)
 
     @pytest.mark.parametrize(

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lessons import NOUNS, Pupil, asking, conversation_of, noise_of, walk_of
+from lessons import NOUNS, Pupil, asking, conversation_of, walk_of
 
 from guard.analysis.profile import FAMILIES, Profile, Sum
 from guard.analysis.signals import (
     LEAST_QUERIES,
     LEAST_QUERIES_OF_A_SHARE,
-    LEAST_QUERIES_OF_A_WALK,
     STATISTICS,
-    answer_leg,
-    correlation,
     disguise,
     extraction,
     generation,
@@ -25,7 +22,6 @@ from guard.analysis.signals import (
     harvest_yield,
     hazard,
     logits,
-    mixture,
     no_ramp,
     probing,
     reasoning_coercion,
@@ -33,7 +29,6 @@ from guard.analysis.signals import (
     round_the_clock,
     shift,
     sweep,
-    walk,
 )
 from guard.core.evidence import Signal
 from guard.core.query import Query, Sampling
@@ -61,28 +56,8 @@ def of(statistic: float | None) -> float:
     return statistic
 
 
-def app(count: int) -> list[str]:
-    """A program in a narrow field, that words every query alike."""
-    rng, field = Random(0), NOUNS[:40]
-    return [f"{FRAME}what is the {' of the '.join(rng.sample(field, 4))}" for _ in range(count)]
-
-
-def translator(count: int) -> Profile:
-    """Whose answers are as long as what it has translated."""
-    pupil, rng = Pupil(), Random(0)
-    for number in range(count):
-        words = rng.choice((6, 12, 25, 50, 100))
-        pupil.ask(f"Translate into French: {noise_of(1, words, number)[0]}", 3 * words)
-    return pupil.profile
-
-
-def labeller(count: int) -> Profile:
-    """Whose answers are a word each."""
-    return holder([f"Say good or bad, no more: {text}" for text in noise_of(count)], answer=2)
-
-
-def test_every_signal_but_the_distance_reads_a_profile() -> None:
-    assert set(STATISTICS) == set(Signal) - {Signal.DISTANCE}
+def test_every_signal_reads_a_profile_but_those_that_need_others() -> None:
+    assert set(STATISTICS) == set(Signal) - {Signal.WALK, Signal.MIXTURE, Signal.DISTANCE}
 
 
 @given(st.lists(st.sampled_from([*walk_of(3), *conversation_of(3), COERCION, ""]), max_size=8))
@@ -91,57 +66,6 @@ def test_whatever_was_seen_each_statistic_is_a_number_or_none(queries: list[Quer
     for signal, read in STATISTICS.items():
         statistic = read(profile)
         assert statistic is None or abs(statistic) < 100, signal
-
-
-class TestWalk:
-    def test_who_walks_through_a_data_set_has_all_four_legs(self) -> None:
-        assert of(walk(holder(noise_of(140)))) > 3
-
-    def test_a_conversation_has_none(self) -> None:
-        assert of(walk(holder(conversation_of(140)))) < 0
-
-    @pytest.mark.parametrize(
-        "honest",
-        [lambda: holder(app(140)), lambda: translator(140), lambda: labeller(140)],
-        ids=["a narrow app", "a translator", "a labeller"],
-    )
-    def test_who_is_as_forgetful_for_a_good_reason_lacks_a_leg(self, honest: Callable[[], Profile]) -> None:
-        assert of(walk(honest())) < 2.5 < of(walk(holder(noise_of(140))))
-
-    def test_a_wording_round_every_query_is_half_a_leg_less(self) -> None:
-        bare, worded = holder(noise_of(140)), holder([FRAME + text for text in noise_of(140)])
-        assert of(walk(bare)) - of(walk(worded)) == pytest.approx(0.5, abs=0.1)
-
-    def test_of_fewer_queries_it_says_nothing(self) -> None:
-        texts = noise_of(LEAST_QUERIES_OF_A_WALK)
-        assert walk(holder(texts[:-1])) is None
-        assert walk(holder(texts)) is not None
-
-    def test_answers_that_are_as_long_as_the_query_are_told_from_those_that_are_not(self) -> None:
-        assert correlation(translator(100)) > 0.8
-        assert answer_leg(translator(100)) < 0 < answer_leg(holder(noise_of(100)))
-        assert correlation(holder(noise_of(100))) == 0
-        pupil, rng = Pupil(), Random(0)
-        for number in range(150):
-            pupil.ask(noise_of(1, rng.choice((6, 12, 25, 50)), number)[0], rng.choice((20, 80, 320)))
-        assert abs(correlation(pupil.profile)) < 0.3
-
-
-class TestMixture:
-    def test_a_walk_among_an_app_s_queries_is_told_by_its_wording(self) -> None:
-        rng = Random(1)
-        mixed = [
-            *app(100),
-            *(rng.choice((text, other)) for text, other in zip(walk_of(150), app(150), strict=True)),
-        ]
-        assert of(mixture(holder(mixed))) > 0.1 > of(mixture(holder(app(250))))
-
-    def test_who_has_no_usual_wording_has_no_mixture(self) -> None:
-        assert mixture(holder(walk_of(100))) is None
-
-    def test_of_few_queries_it_says_nothing(self) -> None:
-        assert mixture(holder(app(LEAST_QUERIES))) is None  # as the weight of fading queries, fewer
-        assert mixture(holder(app(LEAST_QUERIES + 10))) is not None
 
 
 @pytest.mark.parametrize(
@@ -243,7 +167,8 @@ class TestHarvest:
         assert round_the_clock(holder(texts[:LEAST_QUERIES], pause_us=HOUR_US)) is None
 
     def test_leaving_one_s_own_ways_is_a_shift(self) -> None:
-        calm = app(260)
+        rng = Random(0)
+        calm = [f"{FRAME}what is the {' of the '.join(rng.sample(NOUNS[:40], 4))}" for _ in range(260)]
         assert shift(holder(calm)) == 0
         assert of(shift(holder([*calm, *walk_of(30, words=14)]))) > 8
 

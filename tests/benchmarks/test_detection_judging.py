@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import replace
+from importlib.resources import files
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,8 @@ def test_judging_writes_four_tables_and_the_same_as_json(data: Path, tmp_path: P
     chosen = ("person", "router-with-users", "bulk", "hidden-person-25")
     arguments = ["--data", str(data), "--quick", "--instances", "1", "--processes", "1"]
     arguments += [word for name in chosen for word in ("--variety", name)]
-    arguments += ["--out", str(out), "--json", str(values)]
+    arguments += ["--out", str(out), "--json", str(values), "--side", "judging"]
+    arguments += ["--reference", str(files("guard.analysis") / "reference.json")]
     assert judge.main(arguments) == 0
     text = out.read_text("utf-8")
     assert "--quick" in text.splitlines()[2]
@@ -90,13 +92,15 @@ def test_judging_writes_four_tables_and_the_same_as_json(data: Path, tmp_path: P
     assert out.read_bytes() == first
 
 
-def test_a_reference_is_made_of_the_calibrating_side(data: Path, tmp_path: Path) -> None:
+def test_a_reference_can_be_made_of_one_side(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "reference.json"
-    arguments = ["--data", str(data), "--out", str(out), "--instances", "1", "--queries", "30"]
-    assert reference.main([*arguments, "--processes", "1", "--date", "2026-11-25"]) == 0
+    arguments = ["--data", str(data), "--out", str(out), "--instances", "1", "--queries", "120"]
+    arguments += ["--side", "calibration", "--processes", "1", "--date", "2026-11-25"]
+    assert reference.main(arguments) == 0
     made = Reference.load(out)
     assert "dolly-3k" in made.origin
     assert "arena-hard" not in made.origin
+    assert {Signal.WALK, Signal.MIXTURE} == made.likenesses.keys()
     assert "2026-11-25" in made.origin
     assert {Signal.RESAMPLING, Signal.GRADING, Signal.NO_RAMP} <= made.tables.keys()
 
@@ -104,7 +108,7 @@ def test_a_reference_is_made_of_the_calibrating_side(data: Path, tmp_path: Path)
 def test_each_variety_weighs_alike_in_a_reference() -> None:
     crowd = [Honest("crowd", frozenset(), {Signal.GRADING: 0.1}) for _ in range(98)]
     alone = [Honest(f"alone {tenths}", frozenset(), {Signal.GRADING: tenths / 10}) for tenths in range(2, 9)]
-    table = make([*crowd, *alone], "test", place=False).tables[Signal.GRADING]
+    table = make([*crowd, *alone], "test", {}, place=False).tables[Signal.GRADING]
     one_in_eight = 9.0
     assert table.worth(0.8) == pytest.approx(one_in_eight, abs=0.4)
 
@@ -112,7 +116,7 @@ def test_each_variety_weighs_alike_in_a_reference() -> None:
 def test_what_a_declared_use_is_excused_from_is_left_out_of_a_reference() -> None:
     excused = Honest("judge", frozenset({Signal.GRADING}), {Signal.GRADING: 0.9, Signal.LOGITS: 0.9})
     others = [Honest("person", frozenset(), {Signal.GRADING: 0.1, Signal.LOGITS: 0.1}) for _ in range(9)]
-    tables = make([excused, *others], "test", place=False).tables
+    tables = make([excused, *others], "test", {}, place=False).tables
     assert 0.1 in tables[Signal.GRADING].statistics
     assert 0.9 in tables[Signal.LOGITS].statistics
 

@@ -91,6 +91,13 @@ def test_evidence_halves_in_each_half_life_and_a_clock_set_back_stands_still(
         ({"walk": 20, "grading": 20}, Band.CRITICAL),
         ({"walk": 30, "grading": 9, "sweep": 9, "shift": 9}, Band.HIGH),
         ({"walk": 14, "grading": 14, "sweep": 14}, Band.CRITICAL),
+        ({"walk": 30, "shift": 30}, Band.HIGH),
+        ({"shift": 30}, Band.LOW),
+        ({"shift": 30, "yield": 30}, Band.LOW),
+        ({"shift": 20, "grading": 10}, Band.HIGH),
+        ({"shift": 20, "grading": 9}, Band.LOW),
+        ({"walk": 30, "no_ramp": 20, "shift": 20}, Band.HIGH),
+        ({"walk": 14, "grading": 14, "shift": 14}, Band.CRITICAL),
     ],
 )
 def test_a_band_is_where_the_sum_falls_and_critical_is_said_by_two(
