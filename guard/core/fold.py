@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 import disarm
 
-from guard.core.encodings import LAYERS, decode_passages, unescape
+from guard.core.encodings import LAYERS, decode_passages, may_be_encoded, unescape
 from guard.core.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
@@ -74,9 +74,10 @@ class Disguise:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A text as it is compared, and what had to be undone for it."""
+    """A text as it is compared, its words, and what had to be undone for it."""
 
     text: str
+    words: tuple[str, ...] = field(compare=False)
     disguise: Disguise = field(compare=False)
 
 
@@ -91,11 +92,23 @@ def bound(text: str) -> str:
 def fold(text: str) -> Folded:
     """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
     text = bound(text)
-    characters = len(text)
+    if text.isascii():
+        # Nothing is to be undone in most texts, which are spared the search for it.
+        spaced = _spaced(text)
+        folded = spaced.lower()
+        words = words_of(folded)
+        if spaced.isprintable() and not may_be_encoded(spaced, words):
+            return Folded(folded, words, Disguise(len(text)))
     work = _Work()
-    text = _said(text, work, LAYERS)
-    text = text.lower() if text.isascii() else _normalized(disarm.casefold(text))
-    return Folded(text, Disguise(characters, **work.counts))
+    said = _said(text, work, LAYERS)
+    folded = said.lower() if said.isascii() else _normalized(disarm.casefold(said))
+    return Folded(folded, words_of(folded), Disguise(len(text), **work.counts))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a folded text; its signs where it has no words, such as emoji."""
+    words = text.encode().translate(_APART).decode().split() if text.isascii() else _WORD.findall(text)
+    return tuple(words or text.split())
 
 
 @dataclass(slots=True)
@@ -124,13 +137,21 @@ def _plain(text: str, counts: Counter[str]) -> str:
     """The text with what is not encoded put right, and single spaces."""
     if not text.isascii():
         return _plain_unicode(text, counts)
-    text = " ".join(text.split())
+    text = _spaced(text)
     if text.isprintable():
         return text
     visible = disarm.strip_format(text)
     hidden, mangled = len(text) - len(visible), len(_MANGLED.findall(text))
     counts["invisible"] += hidden - mangled if mangled * 16 <= len(text) else hidden
     return visible
+
+
+def _spaced(text: str) -> str:
+    """A text in ASCII with single spaces. As `" ".join(text.split())`, without a look at each word."""
+    text = text.encode().translate(_SPACES).decode()
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text.strip()
 
 
 def _plain_unicode(text: str, counts: Counter[str]) -> str:
@@ -193,6 +214,14 @@ def _matched(pattern: re.Pattern[str], text: str) -> int:
 def _latin(match: re.Match[str]) -> str:
     return disarm.normalize_confusables(match[0])
 
+
+_SPACES = bytes(ord(" ") if chr(code).isspace() else code for code in range(256))
+_APART = bytes(ord(" ") if chr(code) in "!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~" else code for code in range(256))
+# Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 _MOST_PHRASES = 100
 _MANGLED = re.compile(
