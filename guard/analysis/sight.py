@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.cells import NO_CELL
-from guard.core.fold import fold
+from guard.analysis.embedding import LONGEST_KEPT
+from guard.core.fold import bound, fold
 from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from guard.analysis.embedding import Bag, Embedder
     from guard.analysis.intents import Intents, Wants
     from guard.core.fingerprint import Fingerprint, Fingerprinter, Sketch
+    from guard.core.fold import Folded
     from guard.core.query import Query, Sampling, Turn
 
 EARLIER_TURNS = 3
@@ -38,6 +40,9 @@ HONEST_SHARE = 0.02
 """So much of a text may look like a disguise and be none."""
 
 BAGS_KEPT = 1_024
+
+WORDS_KEPT = 16_384
+"""The hashes of so many words are remembered, since words recur."""
 
 WORD_BITS = 12
 """A word is kept as so many bits of a keyed hash."""
@@ -80,9 +85,10 @@ class Looker:
         self._fingerprinter = fingerprinter
         # What was said earlier in a conversation has mostly been read already.
         self._read = lru_cache(BAGS_KEPT)(embedder.read)
+        self._read_turn = lru_cache(BAGS_KEPT)(lambda text: self._read(fold(text).text))
         self._cells = cells
         self._intents = intents
-        self._word_seed = zlib.crc32(b"words", zlib.crc32(secret))
+        self._words = _HashedWords(zlib.crc32(b"words", zlib.crc32(secret)))
 
     def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
         """What is seen of a query, which may have been sketched already."""
@@ -90,32 +96,61 @@ class Looker:
         text = fingerprint.folded.text
         bag = self._read(text)
         vector = self.embedder.place(bag)
-        cells = self._cells.cells(vector[None, :])[0]
-        semantic = () if cells[0] == NO_CELL else tuple(int(cell) for cell in cells[:SEMANTIC_TABLES])
+        semantic = self._cells.cells(vector)[:SEMANTIC_TABLES]
         return Sight(
             fingerprint,
             query.sampling,
             query.n,
             bag,
-            tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
-            self._words(text),
+            tuple(self._read_turn(bound(turn)) for turn in _earlier(query.turns)),
+            self._words.of(fingerprint.folded),
             Ground(fingerprint.cells, semantic),
             self._intents.read(text, vector),
         )
 
-    def _words(self, text: str) -> NDArray[np.uint16]:
+
+class _HashedWords(dict[str, bytes]):
+    """The hashes of what a word of a text in ASCII is made of, worked out when they are first asked for. Long
+    ones are not remembered, and all are forgotten when there are too many.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def of(self, folded: Folded) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        words: set[str] = set()
-        for run in _RUN.findall(text):
-            if run.isascii() or _SPACED.fullmatch(run):
-                words.add(run)
-            else:
-                words.update(map("".join, pairwise(run)))
-        hashed = [
-            zlib.crc32(word.encode("utf-8", "surrogatepass"), self._word_seed) >> (32 - WORD_BITS)
-            for word in words
-        ]
-        return np.array(sorted(set(hashed)), np.uint16)
+        if folded.text.isascii():
+            packed = b"".join(map(self.__getitem__, folded.words))
+        else:
+            packed = self._packed(_runs(folded.text))
+        hashes = np.sort(np.frombuffer(packed, np.uint16))
+        first = np.ones(len(hashes), np.bool_)
+        np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
+        return hashes[first]
+
+    def __missing__(self, word: str) -> bytes:
+        packed = self._packed(_RUN.findall(word))
+        if len(self) >= WORDS_KEPT:
+            self.clear()
+        if len(word) <= LONGEST_KEPT:
+            self[word] = packed
+        return packed
+
+    def _packed(self, runs: Iterable[str]) -> bytes:
+        hashes = (zlib.crc32(run.encode("utf-8", "surrogatepass"), self._seed) for run in runs)
+        return array("H", [each >> (32 - WORD_BITS) for each in hashes]).tobytes()
+
+
+def _runs(text: str) -> set[str]:
+    """What a text is made of: runs of letters, or pairs of them where there are no spaces between words."""
+    runs: set[str] = set()
+    for run in _RUN.findall(text):
+        if run.isascii() or _SPACED.fullmatch(run):
+            runs.add(run)
+        else:
+            runs.update(map("".join, pairwise(run)))
+    return runs
 
 
 def _earlier(turns: Sequence[Turn]) -> list[str]:
