@@ -149,7 +149,7 @@ class Replay:
             result = await self._run(line)
         except RequestError as error:
             result = self._failed(line, error)
-        # Until then it has not been learnt from.
+        # What the ladder refused, the store has yet to take back.
         await self._engine.quiet()
         return result
 
@@ -177,7 +177,7 @@ class Replay:
             self._engine.refuse(admission, 429)
         else:
             usage, status = self._reader.answer(line, query)
-            await self._engine.settle(admission, usage, status)
+            await self._engine.conclude(admission, usage, status)
         return self._decided(line, admission)
 
     def _decided(self, line: Line, admission: Admission) -> Result:
