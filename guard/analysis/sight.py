@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.analysis.embedding import LONGEST_KEPT
-from guard.core.fold import bound, fold
+from guard.core.fold import bound, fold, words_of
 from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from guard.analysis.embedding import Bag, Embedder
     from guard.analysis.intents import Intents, Wants
     from guard.core.fingerprint import Fingerprint, Fingerprinter, Sketch
-    from guard.core.fold import Folded
     from guard.core.query import Query, Sampling, Turn
 
 EARLIER_TURNS = 3
@@ -40,6 +39,8 @@ HONEST_SHARE = 0.02
 """So much of a text may look like a disguise and be none."""
 
 BAGS_KEPT = 1_024
+
+TEXTS_KEPT = 512
 
 WORDS_KEPT = 16_384
 """The hashes of so many words are remembered, since words recur."""
@@ -70,6 +71,16 @@ class Sight:
     wants: Wants
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is seen of a text by itself; see `Sight`."""
+
+    bag: Bag
+    words: NDArray[np.uint16]
+    cells: tuple[int, ...]
+    wants: Wants
+
+
 class Looker:
     """Looks at queries. Pure but for caches; it may be used from several threads."""
 
@@ -86,6 +97,8 @@ class Looker:
         # What was said earlier in a conversation has mostly been read already.
         self._read = lru_cache(BAGS_KEPT)(embedder.read)
         self._read_turn = lru_cache(BAGS_KEPT)(lambda text: self._read(fold(text).text))
+        # And what is asked once is asked again: by tests, by a program that failed, for another answer.
+        self._see = lru_cache(TEXTS_KEPT)(self._seen)
         self._cells = cells
         self._intents = intents
         self._words = _HashedWords(zlib.crc32(b"words", zlib.crc32(secret)))
@@ -93,20 +106,23 @@ class Looker:
     def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
         """What is seen of a query, which may have been sketched already."""
         fingerprint = self._fingerprinter.fingerprint(query, sketch)
-        text = fingerprint.folded.text
-        bag = self._read(text)
-        vector = self.embedder.place(bag)
-        semantic = self._cells.cells(vector)[:SEMANTIC_TABLES]
+        seen = self._see(fingerprint.folded.text)
         return Sight(
             fingerprint,
             query.sampling,
             query.n,
-            bag,
+            seen.bag,
             tuple(self._read_turn(bound(turn)) for turn in _earlier(query.turns)),
-            self._words.of(fingerprint.folded),
-            Ground(fingerprint.cells, semantic),
-            self._intents.read(text, vector),
+            seen.words,
+            Ground(fingerprint.cells, seen.cells),
+            seen.wants,
         )
+
+    def _seen(self, text: str) -> Seen:
+        bag = self._read(text)
+        vector = self.embedder.place(bag)
+        cells = self._cells.cells(vector)[:SEMANTIC_TABLES]
+        return Seen(bag, self._words.of(text), cells, self._intents.read(text, vector))
 
 
 class _HashedWords(dict[str, bytes]):
@@ -118,12 +134,12 @@ class _HashedWords(dict[str, bytes]):
         super().__init__()
         self._seed = seed
 
-    def of(self, folded: Folded) -> NDArray[np.uint16]:
+    def of(self, text: str) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        if folded.text.isascii():
-            packed = b"".join(map(self.__getitem__, folded.words))
+        if text.isascii():
+            packed = b"".join(map(self.__getitem__, words_of(text)))
         else:
-            packed = self._packed(_runs(folded.text))
+            packed = self._packed(_runs(text))
         hashes = np.sort(np.frombuffer(packed, np.uint16))
         first = np.ones(len(hashes), np.bool_)
         np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
