@@ -9,10 +9,10 @@ tests/store/test_memory.py holds one against the other. Times are in microsecond
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha1
 from math import ceil
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.fingerprint import CELL_BITS
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 HEX_DIGITS = 3
 """So many digits of a request's digest choose the cell of a table that it forgets."""
 
-Place: TypeAlias = tuple[str, "Holder"]
-"""Where a limit's counts are kept: by its name, whatever its numbers, and by its holder."""
-
 
 class MemoryStore:
     """Counts in memory; what it holds goes by the number of holders. `date_us` tells the Unix microseconds.
@@ -47,9 +44,8 @@ class MemoryStore:
 
     def __init__(self, date_us: Callable[[], int]) -> None:
         self._date_us = date_us
-        self._stands: dict[Place, dict[tuple[Algorithm, int], Stand]] = {}
-        self._visited: dict[Place, bytearray] = {}
-        self._reserved: dict[str, dict[Place, Ticket]] = {}
+        self._accounts: dict[tuple[str, Holder], Account] = {}
+        self._reserved: dict[str, dict[Account, Ticket]] = {}
         self._evidence: dict[Holder, Evidence] = {}
 
     async def admit(
@@ -71,8 +67,7 @@ class MemoryStore:
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
         for hold in charged:
             hold.add(hold.amount)
-            self._keep(hold)
-        self._reserved[reservation_id] = {hold.place: hold.ticket for hold in charged}
+        self._reserved[reservation_id] = {hold.account: hold.ticket for hold in charged}
         return Verdict(
             admitted,
             tuple(hold.charge for hold in charged),
@@ -100,11 +95,10 @@ class MemoryStore:
         novelty = []
         for charge in charges:
             hold = self._hold(charge, as_counted=True)
-            hold.true_up(tickets.get(hold.place))
-            self._keep(hold)
+            hold.true_up(tickets.get(hold.account))
             if charge.limit.unit == Unit.NOVELTY:
                 novelty.append(hold.most)
-                self._visit(hold, reservation_id)
+                hold.account.visit(hold.places, reservation_id)
         return Settled(True, max(novelty, default=None))
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
@@ -112,8 +106,7 @@ class MemoryStore:
         tickets = self._reserved.pop(reservation_id, {})
         for charge in charges:
             hold = self._hold(replace(charge, amount=0, spare=0, ground=NOWHERE), as_counted=True)
-            hold.true_up(tickets.get(hold.place))
-            self._keep(hold)
+            hold.true_up(tickets.get(hold.account))
         return True
 
     async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
@@ -142,42 +135,56 @@ class MemoryStore:
 
     def _hold(self, charge: Charge, *, as_counted: bool = False) -> Hold:
         """A limit at this moment; with `as_counted` under the numbers that it was last counted under."""
-        limit, now_us, place = charge.limit, self._date_us(), (charge.limit.name, charge.holder)
+        limit, now_us = charge.limit, self._date_us()
+        place = limit.name, charge.holder
+        account = self._accounts.get(place)
+        if account is None:
+            account = self._accounts[place] = Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
         places = charge.ground.places if limit.unit == Unit.NOVELTY else ()
         if places:
-            visited = self._visited.get(place) or bytes(BITMAP_BYTES)
-            new = sum(not visited[bit >> 3] >> (bit & 7) & 1 for bit in places)
+            new = account.new(places)
             # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
             least, most = ceil(least * new / len(places)), ceil(most * new / len(places))
-        known = self._stands.get(place, {})
         stands = [
             stand_of(
                 limit,
                 window,
                 now_us,
-                known.get((limit.algorithm, window.period_us)),
+                account.stands.get((limit.algorithm, window.period_us)),
                 as_counted=as_counted,
             )
             for window in limit.windows
         ]
-        amount = max(least, min(most, *(window.burst for window in limit.windows)))
-        return Hold(charge, place, places, stands, least, most, amount)
+        amount = max(least, min(most, *[window.burst for window in limit.windows]))
+        return Hold(charge, account, places, stands, least, most, amount)
 
-    def _keep(self, hold: Hold) -> None:
-        if hold.changed:
-            kept, algorithm = self._stands.setdefault(hold.place, {}), hold.charge.limit.algorithm
-            kept.update(((algorithm, stand.period_us), stand) for stand in hold.stands)
 
-    def _visit(self, hold: Hold, reservation_id: str) -> None:
+@dataclass(slots=True, eq=False)
+class Account:
+    """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
+    was last counted, and the cells that were visited, a bit each.
+    """
+
+    stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
+    visited: bytearray = field(default_factory=bytearray)
+
+    def new(self, places: tuple[int, ...]) -> int:
+        """How many of these places were not visited."""
+        visited = self.visited
+        if not visited:
+            return len(places)
+        return len(places) - sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
+
+    def visit(self, places: tuple[int, ...], reservation_id: str) -> None:
         """Remember that a holder has been at these places, and forget one cell of each of their tables."""
-        visited = self._visited.setdefault(hold.place, bytearray(BITMAP_BYTES))
+        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
         chance = sha1(reservation_id.encode(), usedforsecurity=False).hexdigest()
-        for number, bit in enumerate(hold.places):
+        for number, bit in enumerate(places):
             cell = int(chance[HEX_DIGITS * number : HEX_DIGITS * (number + 1)], 16) % (1 << CELL_BITS)
             forgotten = bit >> CELL_BITS << CELL_BITS | cell
             visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
-        for bit in hold.places:
+        for bit in places:
             visited[bit >> 3] |= 1 << (bit & 7)
 
 
@@ -198,13 +205,12 @@ class Hold:
     """
 
     charge: Charge
-    place: Place
+    account: Account
     places: tuple[int, ...]
     stands: list[Stand]
     least: int
     most: int
     amount: int
-    changed: bool = False
 
     @property
     def ticket(self) -> Ticket:
@@ -222,9 +228,9 @@ class Hold:
 
     def add(self, amount: int) -> None:
         """Charge so much to every window."""
-        self.changed = True
         for stand in self.stands:
             stand.add(amount)
+        self._keep()
 
     def true_up(self, ticket: Ticket | None) -> None:
         """Charge `most`, of which a part has been charged already, or too much."""
@@ -232,9 +238,14 @@ class Hold:
         if over > 0:
             self.add(over)
         elif ticket is not None and over < 0:
-            self.changed = True
             for stand, mark in zip(self.stands, ticket.marks, strict=True):
                 stand.refund(-over, mark)
+            self._keep()
+
+    def _keep(self) -> None:
+        algorithm = self.charge.limit.algorithm
+        for stand in self.stands:
+            self.account.stands[algorithm, stand.period_us] = stand
 
     def readings(self, waits: Sequence[int]) -> list[Reading]:
         """How each window stands; a wait below 0 is for ever."""
