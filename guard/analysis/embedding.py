@@ -130,7 +130,7 @@ class Embedder:
         spaced = text if text.isascii() else _FAR_SCRIPTS.sub(" ", text)
         found = np.frombuffer(self._pieces_of(spaced), _KIND)
         if not text.isascii():
-            found = np.concatenate([found, *_spelling(text)])
+            found = np.concatenate((found, _spelling(text)))
         return _counted(np.sort(found))
 
     def _pieces_of(self, text: str) -> bytes:
@@ -200,13 +200,14 @@ def _counted(kinds: NDArray[np.uint16]) -> Bag:
     return Bag(kinds[np.concatenate((_FIRST, starts))].astype(np.intp), counts)
 
 
-def _spelling(text: str) -> list[NDArray[np.uint16]]:
+def _spelling(text: str) -> NDArray[np.uint16]:
     """The letters, and the pairs of them, in the scripts that have no pieces."""
-    keys = []
-    for run in _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text))):
-        letters = np.frombuffer(run.encode("utf-32-le"), np.dtype("<u4"))
-        keys += [letters * _SPREAD, (letters[:-1] * _SPREAD + letters[1:]) * _SPREAD]
-    return [((each >> _SHIFT) + PIECES).astype(_KIND) for each in keys]
+    runs = _LETTERS.findall(" ".join(_FAR_SCRIPTS.findall(text)))
+    letters = np.frombuffer("\0".join(runs).encode("utf-32-le"), np.dtype("<u4"))
+    is_letter, spread = letters != 0, letters * _SPREAD
+    pairs = (spread[:-1] + letters[1:]) * _SPREAD
+    keys = np.concatenate((spread[is_letter], pairs[is_letter[:-1] & is_letter[1:]]))
+    return ((keys >> _SHIFT) + PIECES).astype(_KIND)
 
 
 def _sum_of(
