@@ -251,7 +251,7 @@ class Hold:
         """How each window stands; a wait below 0 is for ever."""
         charge, found = self.charge, []
         for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
-            if (stand.count, stand.burst) != (window.count, window.burst):
+            if stand.count != window.count or stand.burst != window.burst:
                 window = replace(window, count=stand.count, burst=stand.burst)
             found.append(
                 Reading(
