@@ -58,19 +58,20 @@ class SemanticCells:
         return tuple(number >> first & mask for first in range(0, self.tables * self.bits, self.bits))
 
     @staticmethod
-    def rotate(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The vectors as seen from another side, of the same shape and length; no secret is in it.
+    def rotate(vectors: NDArray[np.float32], places: int = DIMENSIONS) -> NDArray[np.float32]:
+        """The first coordinates of the vectors as seen from another side; no secret is in it.
 
         Of a text's own coordinates some say more than others; after this each says about as much.
         """
-        return vectors @ _OPEN_ROTATION
+        return vectors @ _OPEN_ROTATION[:, :places]
 
-    def sign_sketch(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """256 signs of each vector, packed, shape (n, 32); compare them with `hamming`.
+    def sign_sketch(self, vectors: NDArray[np.float32], size: int = DIMENSIONS // 8) -> NDArray[np.uint8]:
+        """256 signs of each vector, or as many as go into `size` bytes, packed, shape (n, size); compare them
+        with `hamming`.
 
         A zero vector has all signs alike, and is like nothing: leave it out.
         """
-        return np.packbits(vectors @ self._sketching > 0, axis=1)
+        return np.packbits(vectors @ self._sketching[:, : 8 * size] > 0, axis=1)
 
 
 def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:

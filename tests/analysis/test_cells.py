@@ -85,6 +85,12 @@ def test_cells_and_sketches_stay_as_they_are() -> None:
     assert hashlib.sha256(cells.sign_sketch(vectors).tobytes()).hexdigest() == SKETCHES
 
 
+def test_a_part_of_a_sketch_or_of_a_rotation_is_its_beginning() -> None:
+    cells, vectors = SemanticCells(SECRET), unit_vectors(100)
+    np.testing.assert_array_equal(cells.sign_sketch(vectors, 16), cells.sign_sketch(vectors)[:, :16])
+    np.testing.assert_allclose(cells.rotate(vectors, 64), cells.rotate(vectors)[:, :64], atol=1e-6)
+
+
 @pytest.mark.parametrize("cosine", [-0.5, 0.0, 0.3, 0.7, 0.95])
 def test_sketches_tell_the_cosine(cosine: float) -> None:
     cells = SemanticCells(SECRET)
