@@ -21,7 +21,7 @@ from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
 from guard.core.limits import Unit, shown
 from guard.core.modes import Mode, mildest
-from guard.core.novelty import Ground
+from guard.core.novelty import NOWHERE, Ground
 from guard.core.policy import Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Signal
+    from guard.core.fingerprint import Sketch
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.policy import Tier
@@ -248,29 +249,31 @@ class Engine:
             trusted = identity.attributes.get(Attribute.END_USER)
             identity = identity.asking(route=route, model=query.model, end_user=trusted or query.end_user)
         tier, caller = self._caller(identity, method)
-        demand = self.policy.demand(identity, query)
-        found = self._remembered(request_id, identity, tier, caller, demand)
-        if found is not None:
-            return found
-        label = self._keys.label(identity.principal)
-        blank = Admission(request_id, identity, label, tier.name, route, demand, Decision(Action.ALLOW))
-        if caller.mode is Mode.OFF:
-            return replace(blank, decision=Decision(Action.ALLOW, mode=Mode.OFF))
-        sketch = None
-        if query is not None and (self._watches or tier.counts_novelty):
+        if self._refusals:
+            demand = self.policy.demand(identity, query)
+            found = self._remembered(request_id, identity, tier, caller, demand)
+            if found is not None:
+                return found
+        sketch, ground = None, NOWHERE
+        if query is not None and caller.mode is not Mode.OFF and (self._watches or tier.counts_novelty):
             sketch = self.fingerprinter.sketch(query)
-            blank = replace(blank, demand=replace(demand, ground=Ground(sketch.cells)))
-        if self._detection_mode(caller) is not Mode.OFF:
-            blank = replace(blank, suspect=self.policy.suspect(identity, caller.now_us))
-        admission = await self._ask(blank, caller, tier)
-        if admission.refused:
-            return admission
-        if self.analyst is not None and query is not None and sketch is not None:
-            # Not before it is admitted: what is refused is to cost little.
-            sampled = chance(request_id, "sample") < self.policy.detection.sample
-            looking = self.analyst.look(query, sketch) if sampled else None
-            admission = replace(admission, looking=looking)
-        self._running[request_id] = Running(admission, self._clock.seconds())
+            ground = Ground(sketch.cells)
+        watched = self._detection_mode(caller) is not Mode.OFF
+        blank = Admission(
+            request_id,
+            identity,
+            self._keys.label(identity.principal),
+            tier.name,
+            route,
+            self.policy.demand(identity, query, ground),
+            Decision(Action.ALLOW, mode=caller.mode),
+            suspect=self.policy.suspect(identity, caller.now_us) if watched else None,
+        )
+        if caller.mode is Mode.OFF:
+            return blank
+        admission = await self._ask(blank, caller, tier, sketch)
+        if not admission.refused:
+            self._running[request_id] = Running(admission, self._clock.seconds())
         return admission
 
     def refuse(self, admission: Admission, status: int) -> None:
@@ -311,6 +314,16 @@ class Engine:
 
         self._spawn(self._finish(admission, usage, status, told))
         await tried.wait()
+
+    async def conclude(self, admission: Admission, usage: Usage, status: int | None) -> None:
+        """Likewise, and learn from it before it returns: for who does not wait for a store or a backend."""
+        self._running.pop(admission.request_id, None)
+        if admission.decision.mode is Mode.OFF:
+            self._tell(admission, usage, status)
+            return
+        sight = await self._seen(admission)
+        await self._true_up(admission, usage, status, sight, partial(self._tell, admission, usage, status))
+        await self._learn(admission, usage, status, sight)
 
     async def watch(self) -> Control | None:
         """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
@@ -408,15 +421,25 @@ class Engine:
         status: int | None,
         tried: Callable[[int | None], None],
     ) -> None:
-        """Settle an answer that is over, and learn from it.
+        """Settle an answer that is over, and learn from it beside that."""
+        sight = await self._seen(admission)
+        if sight is not None:
+            self._spawn(self._learn(admission, usage, status, sight))
+        await self._true_up(admission, usage, status, sight, tried)
+
+    async def _true_up(
+        self,
+        admission: Admission,
+        usage: Usage,
+        status: int | None,
+        sight: Sight | None,
+        tried: Callable[[int | None], None],
+    ) -> None:
+        """Settle an answer that is over.
 
         `tried` is told, after the first try, what the diversity budgets were charged, if that is known.
         """
-        sight = await self._seen(admission)
         ground = admission.demand.ground if sight is None else sight.ground
-        answered = status is not None and status < 400
-        if sight is not None and answered and admission.suspect is not None:
-            self._spawn(self._learn(admission.suspect.holder, admission.identity, sight, usage))
         novelty: int | None = None
 
         async def work() -> None:
@@ -428,7 +451,7 @@ class Engine:
                 usage,
                 cost=admission.demand.price.cost(usage),
                 requests=int(admission.decision.action in FORWARDED),
-                accepted=answered,
+                accepted=_answered(status),
             )
             novelty = settled.novelty
 
@@ -445,17 +468,31 @@ class Engine:
             return None  # what failed is logged where it did; the books are kept without it
         return looking.result()
 
-    async def _learn(self, holder: Holder, identity: Identity, sight: Sight, usage: Usage) -> None:
-        """Let the analyst learn from a query; what cannot be kept is not worth an error."""
-        if self.analyst is None:
+    async def _learn(
+        self, admission: Admission, usage: Usage, status: int | None, sight: Sight | None
+    ) -> None:
+        """Let the analyst learn from an answer; what cannot be kept is not worth an error."""
+        suspect = admission.suspect
+        if self.analyst is None or sight is None or suspect is None or not _answered(status):
             return
+        lesson = Lesson(sight, usage, self._clock.date_us())
         try:
             with self._breaker.call():
-                await self.analyst.learn(holder, identity, Lesson(sight, usage, self._clock.date_us()))
+                await self.analyst.learn(suspect.holder, admission.identity, lesson)
         except StoreError as error:
             self._complain(error)
 
-    async def _ask(self, blank: Admission, caller: Caller, tier: Tier) -> Admission:
+    def _looking(
+        self, request_id: str, demand: Demand, sketch: Sketch | None, decision: Decision
+    ) -> asyncio.Future[Sight] | None:
+        """What will be seen of a query that is forwarded: what is refused is to cost little."""
+        if self.analyst is None or demand.query is None or sketch is None or decision.refused:
+            return None
+        if chance(request_id, "sample") >= self.policy.detection.sample:
+            return None
+        return self.analyst.look(demand.query, sketch)
+
+    async def _ask(self, blank: Admission, caller: Caller, tier: Tier, sketch: Sketch | None) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity, mode = blank.identity, caller.mode
         detection, climbing = self._detection_mode(caller), partial(self._climb, blank, tier, caller)
@@ -487,6 +524,7 @@ class Engine:
                 charges=owed,
                 store_error=error.kind,
                 on_store_error=tier.on_store_error,
+                looking=self._looking(blank.request_id, blank.demand, sketch, decision),
             )
         block = verdict.block
         self._note_block(identity.principal, block)
@@ -512,6 +550,7 @@ class Engine:
             charges=verdict.charged,
             expired=verdict.expired,
             marks=verdict.marks,
+            looking=self._looking(blank.request_id, blank.demand, sketch, decision),
             wait_seconds=wait_seconds(decision.rung, blank.request_id) if slowed else 0.0,
         )
 
@@ -663,6 +702,11 @@ class Engine:
             unseen=unseen,
         )
         tell(self._hooks, event)
+
+
+def _answered(status: int | None) -> bool:
+    """Whether the backend took the request."""
+    return status is not None and status < 400
 
 
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)

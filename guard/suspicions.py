@@ -81,10 +81,12 @@ def climb_of(
     if suspect is None or not marks:
         return NO_CLIMB
     delay_us, excused = int(ladder.delay_us * place / 100), suspect.excused
-    biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
+    known = biting = risk(marks, now_us, weights, excused=excused)
+    if any(now_us - mark.since_us < delay_us for mark in marks.values()):
+        biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
     rung = ladder.rung(biting.band, chance(request_id, "ladder"))
     ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1
-    return Climb(risk(marks, now_us, weights, excused=excused), rung, ends)
+    return Climb(known, rung, ends)
 
 
 def wait_seconds(rung: Rung, request_id: str) -> float:

@@ -147,7 +147,7 @@ class _Reader:
         if identifier is not None and not isinstance(identifier, str | int):
             self.refuse(f"id = {_shown(identifier)}: must be a text")
         label = self._text(fields, "label")
-        if label is not None and label not in set(Label):
+        if label is not None and label not in _LABELS:
             self.refuse(f"label = {_shown(label)}: must be {' or '.join(Label)}")
         return Line(
             number=number,
@@ -161,7 +161,7 @@ class _Reader:
             attributes=self._attributes(fields),
             body=fields.get("body"),
             response=self._response(fields),
-            label=None if label is None else Label(label),
+            label=None if label is None else _LABELS[label],
             campaign=self._text(fields, "campaign"),
             actor=self._text(fields, "actor"),
             escaped=has_surrogates(data),
@@ -209,11 +209,12 @@ class _Reader:
         """Those that guard knows; others are the operator's own."""
         found = {}
         for name, value in (self._object(fields, "attributes") or {}).items():
-            if name not in _VOUCHED or value is None:
+            attribute = _VOUCHED.get(name)
+            if attribute is None or value is None:
                 continue
             if not isinstance(value, str) or not is_name(value):
                 self.refuse(f"attributes.{name} = {_shown(value)}: must be a name of printable characters")
-            found[Attribute(name)] = value
+            found[attribute] = value
         return found
 
     def _response(self, fields: Json) -> Response | None:
@@ -247,8 +248,12 @@ class _Reader:
 
 _COUNTED = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 
-_VOUCHED = frozenset(Attribute) - {Attribute.MODEL, Attribute.ROUTE, Attribute.EVERYTHING}
-"""What somebody can vouch for; the rest follows from the request."""
+_NOT_VOUCHED = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.EVERYTHING})
+"""What follows from the request; for the rest somebody can vouch."""
+
+_VOUCHED = {each.value: each for each in Attribute if each not in _NOT_VOUCHED}
+
+_LABELS = {each.value: each for each in Label}
 
 
 def _bytes(text: str) -> bytes:

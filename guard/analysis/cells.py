@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 256
 
-NO_CELL = 0xFFFF
-"""In all tables of a vector that is zero: it lies nowhere."""
-
 MOST_BITS = 15
 
 
@@ -51,29 +48,30 @@ class SemanticCells:
         planes = [_rotation(secret, f"cells {number}") for number in range(rotations)]
         self._planes = np.concatenate(planes)[: tables * bits].T.copy()
         self._sketching = _rotation(secret, "sketch").T.copy()
-        self._places = 1 << np.arange(bits)
 
-    def cells(self, vectors: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """One cell in each table, shape (n, tables), 0 to 2^bits - 1; `NO_CELL` for a zero vector."""
-        sides = (vectors @ self._planes > 0).reshape(len(vectors), self.tables, self.bits)
-        cells = (sides @ self._places).astype(np.uint16)
-        cells[~vectors.any(axis=1)] = NO_CELL
-        return cells
+    def cells(self, vector: NDArray[np.float32]) -> tuple[int, ...]:
+        """The cell of a vector in each table, 0 to 2^bits - 1; a zero vector lies nowhere, and has none."""
+        if not vector.any():
+            return ()
+        sides = np.packbits(vector[None, :] @ self._planes > 0, bitorder="little")
+        number, mask = int.from_bytes(sides.tobytes(), "little"), (1 << self.bits) - 1
+        return tuple(number >> first & mask for first in range(0, self.tables * self.bits, self.bits))
 
     @staticmethod
-    def rotate(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The vectors as seen from another side, of the same shape and length; no secret is in it.
+    def rotate(vectors: NDArray[np.float32], places: int = DIMENSIONS) -> NDArray[np.float32]:
+        """The first coordinates of the vectors as seen from another side; no secret is in it.
 
         Of a text's own coordinates some say more than others; after this each says about as much.
         """
-        return vectors @ _OPEN_ROTATION
+        return vectors @ _OPEN_ROTATION[:, :places]
 
-    def sign_sketch(self, vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """256 signs of each vector, packed, shape (n, 32); compare them with `hamming`.
+    def sign_sketch(self, vectors: NDArray[np.float32], size: int = DIMENSIONS // 8) -> NDArray[np.uint8]:
+        """256 signs of each vector, or as many as go into `size` bytes, packed, shape (n, size); compare them
+        with `hamming`.
 
         A zero vector has all signs alike, and is like nothing: leave it out.
         """
-        return np.packbits(vectors @ self._sketching > 0, axis=1)
+        return np.packbits(vectors @ self._sketching[:, : 8 * size] > 0, axis=1)
 
 
 def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -96,6 +96,9 @@ class Intent(StrEnum):
     """
 
 
+_NOTHING = dict.fromkeys(Intent, 0.0)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Concepts that say something when they stand together."""
@@ -182,11 +185,11 @@ class Intents:
     def read(self, text: str, vector: NDArray[np.float32] | None = None) -> Wants:
         """What a folded text is after; `vector` is its unit vector, from what was given to `load`."""
         found = self._found(text)
-        families = frozenset(found[Intent.REASONING_COERCION]) - {ORDINARY}
+        families = frozenset(found.get(Intent.REASONING_COERCION, ())) - {ORDINARY}
         if vector is not None:
             for intent, examples in self._examples.items():
                 found[intent]["meaning"] = examples.score_of(vector)
-        return Wants({intent: _combined(found.get(intent, {})) for intent in Intent}, families)
+        return Wants(_NOTHING | {intent: _combined(each) for intent, each in found.items()}, families)
 
     def scores(self, text: str, vector: NDArray[np.float32] | None = None) -> Mapping[Intent, float]:
         """The scores alone."""
@@ -210,8 +213,6 @@ class Intents:
 
 def _combined(families: Mapping[str, float]) -> float:
     """Techniques as independent chances; what ordinary use scores adds nothing to them."""
-    if not families:
-        return 0.0
     techniques = 1 - prod(1 - score for family, score in families.items() if family != ORDINARY)
     return max(techniques, families.get(ORDINARY, 0.0))
 

@@ -69,9 +69,12 @@ class Lexicon:
 
     def find(self, text: str) -> Hits:
         """Every place of every concept in a folded text (lower case, NFKC, single spaces)."""
-        reading = _Reading(text)
-        for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
-            term = self._terms[index]
+        matches = self._automaton.find_matches_as_indexes(text, overlapping=True)
+        if not matches:
+            return {}
+        reading, terms = _Reading(text), self._terms
+        for index, start, end in matches:
+            term = terms[index]
             if term.closed_left and start and _joins(text[start - 1]):
                 continue
             if term.phrase is not None:

@@ -160,7 +160,7 @@ class Reference:
     def weigh(self, statistics: Mapping[Signal, float]) -> dict[Signal, float]:
         """What these statistics say, in decibans; signals that say nothing are left out."""
         found = {}
-        looks = {group: self.looks(group) for group in Group}
+        looks = _looks(tuple(self.tables))
         for signal, statistic in statistics.items():
             table = self.tables.get(signal)
             worth = table.worth(statistic) if table is not None else 0.0
@@ -173,7 +173,7 @@ class Reference:
         """How much less a signal is worth for being one of several, in decibans: the strongest of a group
         counts, and the strongest of several is strong more often than one by itself (Bonferroni).
         """
-        return _looks(tuple(self.tables), group)
+        return _looks(tuple(self.tables))[group]
 
     def statistics(self, profile: Profile) -> dict[Signal, float]:
         """What each signal reads, as far as enough is known."""
@@ -252,8 +252,8 @@ class Reference:
 
 
 @cache
-def _looks(signals: tuple[Signal, ...], group: Group) -> float:
-    return 10 * log10(max(1, sum(signal.group is group for signal in signals)))
+def _looks(signals: tuple[Signal, ...]) -> dict[Group, float]:
+    return {group: 10 * log10(max(1, sum(each.group is group for each in signals))) for group in Group}
 
 
 def statistics(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.cells import NO_CELL
-from guard.core.fold import fold
+from guard.analysis.embedding import LONGEST_KEPT
+from guard.core.fold import bound, fold, words_of
 from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +39,11 @@ HONEST_SHARE = 0.02
 """So much of a text may look like a disguise and be none."""
 
 BAGS_KEPT = 1_024
+
+TEXTS_KEPT = 512
+
+WORDS_KEPT = 16_384
+"""The hashes of so many words are remembered, since words recur."""
 
 WORD_BITS = 12
 """A word is kept as so many bits of a keyed hash."""
@@ -65,6 +71,16 @@ class Sight:
     wants: Wants
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is seen of a text by itself; see `Sight`."""
+
+    bag: Bag
+    words: NDArray[np.uint16]
+    cells: tuple[int, ...]
+    wants: Wants
+
+
 class Looker:
     """Looks at queries. Pure but for caches; it may be used from several threads."""
 
@@ -80,42 +96,77 @@ class Looker:
         self._fingerprinter = fingerprinter
         # What was said earlier in a conversation has mostly been read already.
         self._read = lru_cache(BAGS_KEPT)(embedder.read)
+        self._read_turn = lru_cache(BAGS_KEPT)(lambda text: self._read(fold(text).text))
+        # And what is asked once is asked again: by tests, by a program that failed, for another answer.
+        self._see = lru_cache(TEXTS_KEPT)(self._seen)
         self._cells = cells
         self._intents = intents
-        self._word_seed = zlib.crc32(b"words", zlib.crc32(secret))
+        self._words = _HashedWords(zlib.crc32(b"words", zlib.crc32(secret)))
 
     def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
         """What is seen of a query, which may have been sketched already."""
         fingerprint = self._fingerprinter.fingerprint(query, sketch)
-        text = fingerprint.folded.text
-        bag = self._read(text)
-        vector = self.embedder.place(bag)
-        cells = self._cells.cells(vector[None, :])[0]
-        semantic = () if cells[0] == NO_CELL else tuple(int(cell) for cell in cells[:SEMANTIC_TABLES])
+        seen = self._see(fingerprint.folded.text)
         return Sight(
             fingerprint,
             query.sampling,
             query.n,
-            bag,
-            tuple(self._read(fold(turn).text) for turn in _earlier(query.turns)),
-            self._words(text),
-            Ground(fingerprint.cells, semantic),
-            self._intents.read(text, vector),
+            seen.bag,
+            tuple(self._read_turn(bound(turn)) for turn in _earlier(query.turns)),
+            seen.words,
+            Ground(fingerprint.cells, seen.cells),
+            seen.wants,
         )
 
-    def _words(self, text: str) -> NDArray[np.uint16]:
+    def _seen(self, text: str) -> Seen:
+        bag = self._read(text)
+        vector = self.embedder.place(bag)
+        cells = self._cells.cells(vector)[:SEMANTIC_TABLES]
+        return Seen(bag, self._words.of(text), cells, self._intents.read(text, vector))
+
+
+class _HashedWords(dict[str, bytes]):
+    """The hashes of what a word of a text in ASCII is made of, worked out when they are first asked for. Long
+    ones are not remembered, and all are forgotten when there are too many.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._seed = seed
+
+    def of(self, text: str) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        words: set[str] = set()
-        for run in _RUN.findall(text):
-            if run.isascii() or _SPACED.fullmatch(run):
-                words.add(run)
-            else:
-                words.update(map("".join, pairwise(run)))
-        hashed = [
-            zlib.crc32(word.encode("utf-8", "surrogatepass"), self._word_seed) >> (32 - WORD_BITS)
-            for word in words
-        ]
-        return np.array(sorted(set(hashed)), np.uint16)
+        if text.isascii():
+            packed = b"".join(map(self.__getitem__, words_of(text)))
+        else:
+            packed = self._packed(_runs(text))
+        hashes = np.sort(np.frombuffer(packed, np.uint16))
+        first = np.ones(len(hashes), np.bool_)
+        np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
+        return hashes[first]
+
+    def __missing__(self, word: str) -> bytes:
+        packed = self._packed(_RUN.findall(word))
+        if len(self) >= WORDS_KEPT:
+            self.clear()
+        if len(word) <= LONGEST_KEPT:
+            self[word] = packed
+        return packed
+
+    def _packed(self, runs: Iterable[str]) -> bytes:
+        hashes = (zlib.crc32(run.encode("utf-8", "surrogatepass"), self._seed) for run in runs)
+        return array("H", [each >> (32 - WORD_BITS) for each in hashes]).tobytes()
+
+
+def _runs(text: str) -> set[str]:
+    """What a text is made of: runs of letters, or pairs of them where there are no spaces between words."""
+    runs: set[str] = set()
+    for run in _RUN.findall(text):
+        if run.isascii() or _SPACED.fullmatch(run):
+            runs.add(run)
+        else:
+            runs.update(map("".join, pairwise(run)))
+    return runs
 
 
 def _earlier(turns: Sequence[Turn]) -> list[str]:

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from guard.admin.declared import read_declared
-from guard.admin.replay import opened
+from guard.admin.replay import Replay
 from guard.admin.summary import BANDS, Summary
 from guard.admin.traffic import STDIN, Label, read_log
 from guard.cli import output
@@ -73,11 +73,10 @@ async def _replay(
     log: Path, settings: Settings, declared: Mapping[Holder, Declared], file: TextIO | None
 ) -> Summary:
     summary = Summary()
-    async with opened(settings, declared) as replaying:
-        async for result in replaying.results(read_log(log)):
-            summary.add(result)
-            if file is not None:
-                file.write(json_module.dumps(result.json(), separators=(",", ":")) + "\n")
+    async for result in Replay(settings, declared).results(read_log(log)):
+        summary.add(result)
+        if file is not None:
+            file.write(json_module.dumps(result.json(), separators=(",", ":")) + "\n")
     return summary
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Encoding: TypeAlias = Literal["percent", "hexadecimal", "base32", "base64", "rot13"]
 
@@ -35,6 +35,8 @@ CHANGE_COST = 5.0
 """In nats: how unlikely it is that a passage begins or ends at a given word."""
 
 _RUN = re.compile(rf"[A-Za-z0-9+/_-]{{{LEAST_RUN},}}")
+_ALIKE = b"a"
+_RUNNING = bytes(ord(_ALIKE if _RUN.match(chr(code) * LEAST_RUN) else b" ") for code in range(256))
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:(?:\\x|0x)?[0-9A-Fa-f]{2}[ ,:]{0,2}){10,}")
 # Two of them at least are in the bytes of any text: a space and common letters, or what scripts begin with.
 _TELLING_BYTES = (0x20, 0x61, 0x65, 0x6F, 0x74, 0xD0, 0xD1, 0xD8, 0xD9, 0xE0, 0xE3, 0xE4, 0xE5)
@@ -44,6 +46,7 @@ _BASE32 = re.compile(r"\b[A-Z2-7]{20,}={0,6}")
 _BASE64 = re.compile(
     r"(?:[A-Za-z0-9+/]{60,76} )*[A-Za-z0-9+/_-]{20,}={0,2}"
 )  # as e-mail breaks its lines, too
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _ESCAPED_LETTER = re.compile("%(?:[46][1-9A-Fa-f]|[57][0-9Aa])")
 _OF_ADDRESSES = re.compile("[/?=&@]")
 
@@ -52,12 +55,13 @@ def unescape(text: str) -> tuple[str, int]:
     """The text without URL escapes, with escapes of escapes taken off too, and with single spaces; and how
     many characters of escapes had no need to be there. Other texts come back as they are.
     """
-    count = 0
+    if "%" not in text:
+        return text, 0
+    text, count = " ".join(text.split()), 0
     for _ in range(LAYERS):
-        if "%" not in text:
+        if not _ESCAPE.search(text):
             break
-        words = text.split()
-        said = [_unescaped(word) if "%" in word else (word, 0) for word in words]
+        said = [_unescaped(word) if "%" in word else (word, 0) for word in text.split()]
         unescaped = " ".join(word for word, _ in said)
         if unescaped == text:
             break
@@ -66,13 +70,27 @@ def unescape(text: str) -> tuple[str, int]:
     return text, count
 
 
+def may_be_encoded(text: str, words: Iterable[str]) -> bool:
+    """Whether `decode_passages` would look closer at anything in a text; it stays as it is otherwise. `words`
+    are those of the text in lower case, parted at punctuation too.
+    """
+    if "\\x" in text or "0x" in text:
+        return True
+    runs = _runs(text)
+    if any(map(_HEX.match, runs)) or not all(map(str.islower, runs)):
+        return True
+    if _TELLING_WORDS_IN_LOWER_CASE.isdisjoint(words):
+        return False
+    words = text.split()
+    return len(_HEX_WORDS.intersection(words)) > 1 or not _ROT13_WORDS.isdisjoint(words)
+
+
 def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Counter[Encoding]]:
     """The text, with single spaces, with its encoded passages decoded; and how many encoded characters there
     were. What a passage says is handed through `within`, which may decode in turn.
     """
     counts: Counter[Encoding] = Counter()
-    words = text.split()
-    runs = _runs(words)
+    words, runs = text.split(), _runs(text)
     # One look at all words, which finds nothing in most texts, before one at each kind.
     telling = not _TELLING_WORDS.isdisjoint(words)
     in_hex_words = telling and len(_HEX_WORDS.intersection(words)) > 1
@@ -86,11 +104,12 @@ def decode_passages(text: str, within: Callable[[str], str]) -> tuple[str, Count
     return text, counts
 
 
-def _runs(words: list[str]) -> list[str]:
+def _runs(text: str) -> list[str]:
     """What might be base64, base32 or hexadecimal: few texts have any, and are spared the dearer searches."""
-    if not words or max(map(len, words)) < LEAST_RUN:
-        return []
-    return [run for word in words if len(word) >= LEAST_RUN for run in _RUN.findall(word)]
+    # All that a run is made of looks alike here, which makes it ten times faster to find.
+    if _ALIKE * LEAST_RUN in text.encode("utf-8", "replace").translate(_RUNNING):
+        return _RUN.findall(text)
+    return []
 
 
 def _read(
@@ -184,6 +203,7 @@ _ROT13_WORDS = frozenset(
     decode(cased, "rot13") for word in _PLAIN_WORDS.split() for cased in (word, word.title(), word.upper())
 )
 _TELLING_WORDS = _HEX_WORDS | _ROT13_WORDS
+_TELLING_WORDS_IN_LOWER_CASE = frozenset(word.lower().rstrip(",") for word in _TELLING_WORDS)
 
 
 def _unrotated(text: str, counts: Counter[Encoding]) -> str:

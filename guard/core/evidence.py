@@ -184,8 +184,10 @@ def merge(
 
     A signal that has been silent, and speaks again, speaks since now.
     """
-    marks = {}
-    for signal in Signal:
+    marks: dict[Signal, Mark] = {}
+    if not old and not fresh:
+        return marks
+    for signal in _GROUPS:
         mark = old.get(signal)
         left = mark.left(now_us, half_life_us) if mark is not None else 0.0
         new = min(GROUP_CAP, fresh.get(signal, 0.0))

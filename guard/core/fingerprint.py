@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
-from guard.core.fold import Folded, bound, fold
+from guard.core.fold import Folded, bound, fold, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,12 +98,12 @@ class Fingerprint:
 @dataclass(frozen=True, slots=True)
 class Sketch:
     """As much of a fingerprint as is worked out before a query is admitted: its cells, and what they came
-    from.
+    from. `shingles` are keyed.
     """
 
     folded: Folded
     cells: tuple[int, ...]
-    words: tuple[str, ...]
+    shingles: list[bytes]
 
 
 class Fingerprinter:
@@ -128,7 +128,7 @@ class Fingerprinter:
 
         @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
         def system_hash(text: str) -> int:
-            words = _words(fold(text).text)
+            words = fold(text).words
             return _hash(by_system, " ".join(map(_masked, words)).encode()) if words else 0
 
         self._system = system_hash
@@ -136,19 +136,19 @@ class Fingerprinter:
     def sketch(self, query: Query) -> Sketch:
         """What has to be known of a query before it is admitted. Pure."""
         folded = fold(_joined(_proper(query.turns)))
-        words = _words(folded.text)
-        return Sketch(folded, self._cells(words), tuple(words))
+        shingles = self._shingles(folded.words)
+        return Sketch(folded, self._cells(shingles), shingles)
 
     def fingerprint(self, query: Query, sketch: Sketch | None = None) -> Fingerprint:
         """The fingerprint of a query, of which the sketch may be there already. Pure."""
         sketch = sketch or self.sketch(query)
-        folded, words = sketch.folded, sketch.words
+        folded, words = sketch.folded, sketch.folded.words
         system = self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES]))
         first, last = (" ".join(edge).encode() for edge in _edges(folded.text, words))
         return Fingerprint(
             folded,
             cells=sketch.cells,
-            bands=self._bands(words),
+            bands=self._bands(sketch.shingles),
             template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
             head=_hash(self._head, first) if last else 0,
             tail=_hash(self._tail, last) if last else 0,
@@ -157,26 +157,31 @@ class Fingerprinter:
             words=len(words),
         )
 
-    def _bands(self, words: Sequence[str]) -> tuple[int, ...]:
-        minima = self._minima(words, BANDS * BAND_ROWS, self._of_bands)
+    def _bands(self, shingles: list[bytes]) -> tuple[int, ...]:
+        minima = _minima(shingles, BANDS * BAND_ROWS, self._of_bands)
         rows = (minima[row : row + BAND_ROWS] for row in range(0, len(minima), BAND_ROWS))
         return tuple(_hash(self._band, _BAND.pack(*each)) for each in rows)
 
-    def _cells(self, words: Sequence[str]) -> tuple[int, ...]:
-        minima = self._minima(words, LEXICAL_TABLES, self._of_cells)
+    def _cells(self, shingles: list[bytes]) -> tuple[int, ...]:
+        minima = _minima(shingles, LEXICAL_TABLES, self._of_cells)
         return tuple(_hash(self._cell, _CELL.pack(each)) >> (64 - CELL_BITS) for each in minima)
 
-    def _minima(self, words: Sequence[str], count: int, seed: int) -> list[int]:
-        """So many MinHash values of the words, 32 bits each; none for no words."""
-        if not words:
-            return []
+    def _shingles(self, words: Sequence[str]) -> list[bytes]:
+        """The pairs of neighbours of keyed words; a single word is one by itself."""
         if len(words) > MOST_WORDS:
             words = [*words[: MOST_WORDS // 2], *words[-MOST_WORDS // 2 :]]
         keyed = list(map(self._words.__getitem__, words))
-        sketch = RMinHash(num_perm=count, seed=seed)
-        sketch.update(list(map(add, keyed, keyed[1:])) or keyed)
-        minima: list[int] = sketch.digest()
-        return minima
+        return list(map(add, keyed, keyed[1:])) or keyed
+
+
+def _minima(shingles: list[bytes], count: int, seed: int) -> list[int]:
+    """So many MinHash values of the shingles, 32 bits each; none for no shingles."""
+    if not shingles:
+        return []
+    sketch = RMinHash(num_perm=count, seed=seed)
+    sketch.update(shingles)
+    minima: list[int] = sketch.digest()
+    return minima
 
 
 class _KeyedWords(dict[str, bytes]):
@@ -236,20 +241,7 @@ def _proper(turns: Sequence[Turn]) -> list[Turn]:
     return proper or [turn for turn in turns if turn.role not in _SYSTEM_ROLES]
 
 
-# Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
-_UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _NUMBER = re.compile(r"\d+")
-_PUNCTUATION = str.maketrans(dict.fromkeys("!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~", " "))
-
-
-def _words(text: str) -> list[str]:
-    """The words of a folded text; its signs where it has no words, such as emoji."""
-    words = text.translate(_PUNCTUATION).split() if text.isascii() else _WORD.findall(text)
-    return words or text.split()
-
 
 _LITERAL = " literal "
 _LONGEST_WORD = 32
@@ -271,7 +263,7 @@ def _edges(text: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
     if "@" in masked or "://" in masked:
         masked = " ".join(_LITERAL if "@" in word or "://" in word else word for word in masked.split())
     if masked != text:
-        words = _words(masked)
+        words = words_of(masked)
     if len(words) < 2 * EDGE_WORDS:
         return list(map(_masked, words)), []
     return list(map(_masked, words[:EDGE_WORDS])), list(map(_masked, words[-EDGE_WORDS:]))

@@ -22,12 +22,12 @@ The work has a bound: the length is cut before anything else, every expression t
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 import disarm
 
-from guard.core.encodings import LAYERS, decode_passages, unescape
+from guard.core.encodings import LAYERS, decode_passages, may_be_encoded, unescape
 from guard.core.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
@@ -74,9 +74,10 @@ class Disguise:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A text as it is compared, and what had to be undone for it."""
+    """A text as it is compared, its words, and what had to be undone for it."""
 
     text: str
+    words: tuple[str, ...] = field(compare=False)
     disguise: Disguise = field(compare=False)
 
 
@@ -91,40 +92,79 @@ def bound(text: str) -> str:
 def fold(text: str) -> Folded:
     """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
     text = bound(text)
-    characters = len(text)
     work = _Work()
-    text = _said(text, work, LAYERS)
-    text = text.lower() if text.isascii() else _normalized(disarm.casefold(text))
-    return Folded(text, Disguise(characters, **work.counts))
+    plain = _undisguised(text, work)
+    folded = _in_lower_case(plain)
+    words = words_of(folded)
+    # Nothing is encoded in most texts, which are spared the search for it.
+    if may_be_encoded(plain, words):
+        folded = _in_lower_case(_decoded(plain, work, LAYERS))
+        words = words_of(folded)
+    return Folded(folded, words, Disguise(len(text), **work.counts))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a folded text; its signs where it has no words, such as emoji."""
+    return tuple(_words_in_ascii(text) if text.isascii() else _words_in_unicode(text)) or tuple(text.split())
+
+
+def _words_in_ascii(text: str) -> list[str]:
+    return text.encode().translate(_APART).decode().split()
+
+
+def _words_in_unicode(text: str) -> list[str]:
+    odd = _odd(text)
+    signs = set(_SIGN.findall(odd))
+    if len(signs) > _FEW_SIGNS or _UNSPACED_LETTER.search(odd):
+        return _WORD.findall(text)
+    # The same in less time.
+    apart = text.encode("utf-8", "surrogatepass").translate(_NO_WORD).decode("utf-8", "surrogatepass")
+    for sign in signs:
+        apart = apart.replace(sign, " ")
+    return apart.split()
 
 
 @dataclass(slots=True)
 class _Work:
     """What folding a text has found, and how many passages it may still look into."""
 
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     passages: int = MOST_PASSAGES
 
 
 def _said(text: str, work: _Work, layers: int) -> str:
     """What the text says when everything but its case is put right; in passages, so many layers deep."""
+    return _decoded(_undisguised(text, work), work, layers)
 
+
+def _undisguised(text: str, work: _Work) -> str:
+    """The text with everything put right but its case and its encoded passages."""
+    text, escaped = unescape(text)
+    if escaped:
+        work.counts["percent"] += escaped
+    return _plain(text, work.counts)
+
+
+def _decoded(text: str, work: _Work, layers: int) -> str:
     def within(passage: str) -> str:
         work.passages -= 1
         return _said(passage, work, layers - 1) if layers and work.passages >= 0 else passage
 
-    text, escaped = unescape(text)
-    text, encoded = decode_passages(_plain(text, work.counts), within)
-    work.counts["percent"] += escaped
-    work.counts.update(encoded)
+    text, encoded = decode_passages(text, within)
+    for encoding, characters in encoded.items():
+        work.counts[encoding] += characters
     return text
 
 
-def _plain(text: str, counts: Counter[str]) -> str:
+def _in_lower_case(text: str) -> str:
+    return text.lower() if text.isascii() else _normalized(disarm.casefold(text))
+
+
+def _plain(text: str, counts: defaultdict[str, int]) -> str:
     """The text with what is not encoded put right, and single spaces."""
     if not text.isascii():
         return _plain_unicode(text, counts)
-    text = " ".join(text.split())
+    text = _spaced(text)
     if text.isprintable():
         return text
     visible = disarm.strip_format(text)
@@ -133,29 +173,47 @@ def _plain(text: str, counts: Counter[str]) -> str:
     return visible
 
 
-def _plain_unicode(text: str, counts: Counter[str]) -> str:
-    text = _SURROGATES.sub("\ufffd", text)
-    if _UNSEEN.search(text):
+def _spaced(text: str) -> str:
+    """A text in ASCII with single spaces. As `" ".join(text.split())`, without a look at each word."""
+    text = text.encode().translate(_SPACES).decode()
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text.strip()
+
+
+def _plain_unicode(text: str, counts: defaultdict[str, int]) -> str:
+    odd = _odd(text)
+    if _SURROGATES.search(odd):
+        text, odd = _SURROGATES.sub("\ufffd", text), _SURROGATES.sub("\ufffd", odd)
+    unseen = _UNSEEN.search(odd) is not None
+    if unseen:
         counts["invisible"] += max(_matched(_HIDING, text), _strewn(text))
         text = disarm.strip_variation_selectors(disarm.strip_tags(text))
-    text = disarm.strip_format(text)
-    if _PILED.search(text):
+    if unseen or _BLANK in odd or not odd.isprintable():
+        text = disarm.strip_format(text)
+    if _MARKS.search(odd) and _PILED.search(text):
         bare = disarm.normalize(text, form="NFD")
         counts["marks"] += _matched(_PILED, bare)
         text = _PILED.sub("", bare)
-    if _STYLED.search(text):
+    if _STYLED.search(odd):
         counts["styled"] += _styled(text)
         text = _SQUARED_WORD.sub(_latin, text)
-    text = _normalized(text)
-    if _STRIKE.search(text):
+    before, text = text, _normalized(text)
+    odd = odd if text == before else _odd(text)
+    if _STRIKE.search(odd):
         counts["marks"] += _matched(_STRIKE, text)
         text = _STRIKE.sub("", text)
-    if _SMALL_CAPITAL.search(text):
+    if _SMALL_CAPITAL.search(odd):
         counts["styled"] += _matched(_SMALL_CAPITAL, text)
         text = _SMALL_CAPITAL_WORD.sub(_latin, text)
     text, lookalikes = unmask(text)
     counts["lookalikes"] += lookalikes
     return text
+
+
+def _odd(text: str) -> str:
+    """The characters of a text that are not letters, digits and signs of ASCII; there are few in most."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _PRINTABLE).decode("utf-8", "surrogatepass")
 
 
 def _styled(text: str) -> int:
@@ -176,7 +234,10 @@ def _normalized(text: str) -> str:
     for phrase in "\ufdfa\ufdfb":
         if text.count(phrase) > _MOST_PHRASES:
             text = text.replace(phrase, "")
-    return bound(" ".join(disarm.normalize(text, form="NFKC").split()))
+    text = disarm.normalize(text, form="NFKC")
+    if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
+        text = " ".join(text.split())
+    return bound(text)
 
 
 def _strewn(text: str) -> int:
@@ -193,6 +254,20 @@ def _matched(pattern: re.Pattern[str], text: str) -> int:
 def _latin(match: re.Match[str]) -> str:
     return disarm.normalize_confusables(match[0])
 
+
+_SPACES = bytes(ord(" ") if chr(code).isspace() else code for code in range(256))
+_APART = bytes(ord(" ") if chr(code) in "!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~" else code for code in range(256))
+# Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_SIGN = re.compile(r"\W")
+_FEW_SIGNS = 16
+_NO_WORD = bytes(code if code > 127 or _WORD.match(chr(code)) else ord(" ") for code in range(256))
+_PRINTABLE = bytes(range(ord(" "), ord("~") + 1))
+_BLANK = "\u2800"  # of Braille: it is printable to Unicode, and white space to a reader
 
 _MOST_PHRASES = 100
 _MANGLED = re.compile(
@@ -223,7 +298,8 @@ _STREWN = re.compile(
 _LEAST_STREWN, _STREWN_EVERY = 3, 40
 
 # Marks that any letter can be given. Greek letters honestly have three.
-_PILED = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]{4,}")
+_MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]")
+_PILED = re.compile(f"{_MARKS.pattern}{{4,}}")
 _STRIKE = re.compile("[\u0334-\u0338\u0488\u0489]")
 
 # Letters in a style that no keyboard has: mathematical, circled, in brackets, in squares, small capitals.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -238,7 +238,7 @@ def settle(
     for charge in charges:
         amount = demand.settle(charge.limit.unit, usage)
         visited = ground if charge.limit.unit == Unit.NOVELTY and amount else NOWHERE
-        settled.append(replace(charge, amount=amount, spare=0, ground=visited))
+        settled.append(Charge(charge.limit, charge.holder, amount, 0, charge.enforced, visited, charge.left))
     return tuple(settled)
 
 

@@ -20,14 +20,14 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from guard.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from types import TracebackType
 
 FAILURES = 5
 """So many failures in a row open the breaker."""
@@ -87,34 +87,29 @@ class Breaker:
         """Whether calls go through now."""
         return self._state
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> Call:
         """One call to the store, made inside: `with breaker.call(): await store.admit(...)`.
 
         Raises `StoreError` of the kind `open` where the call must not be made, and what the call raises.
         """
-        change = self._enter()
-        try:
-            yield
-        except StoreError as error:
-            if error.kind in UNWELL:
-                self._failed(change)
-            else:
-                self._succeeded(change)
-            raise
-        except BaseException:
-            self._left(change)
-            raise
-        else:
-            self._succeeded(change)
+        return Call(self)
 
-    def _enter(self) -> int:
+    def enter(self) -> int:
         """Let a call in; returns which state of things it belongs to."""
         if self._state is State.OPEN and self._clock() >= self._probe_at:
             self._become(State.HALF_OPEN)
         elif self._state is not State.CLOSED:
             raise StoreError("not asked, since it failed a moment ago", kind=OPEN)
         return self._change
+
+    def leave(self, change: int, error: BaseException | None) -> None:
+        """A call that was let in then has ended, with this error or none."""
+        if error is None or (isinstance(error, StoreError) and error.kind not in UNWELL):
+            self._succeeded(change)
+        elif isinstance(error, StoreError):
+            self._failed(change)
+        else:
+            self._left(change)
 
     def _succeeded(self, change: int) -> None:
         if change != self._change:
@@ -145,6 +140,23 @@ class Breaker:
     def _become(self, state: State) -> None:
         self._state = state
         self._change += 1
+
+
+class Call:
+    """One call that a breaker lets in or not. Every request makes some: a generator would take longer."""
+
+    __slots__ = ("_breaker", "_change")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._change = self._breaker.enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._breaker.leave(self._change, error)
 
 
 class Tally:

@@ -232,7 +232,7 @@ def test_cut_word_by_word_a_text_has_the_pieces_that_it_has_as_a_whole(embedder:
     tokenizer = embedding._read_tokenizer(installed("l2_supercat_tokenizer_config.json"))
     spaced = embedding._FAR_SCRIPTS.sub(" ", text)
     ids = np.array(tokenizer.encode(spaced, add_special_tokens=False).ids, np.intp)
-    kinds, counts = np.unique(np.concatenate([ids, *embedding._spelling(text)]), return_counts=True)
+    kinds, counts = np.unique(np.concatenate([ids, embedding._spelling(text)]), return_counts=True)
     for _ in range(2):  # the second time, from memory
         bag = embedder.read(text)
         assert bag.kinds.tolist() == kinds.tolist()

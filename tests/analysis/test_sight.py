@@ -96,6 +96,11 @@ class TestWords:
         assert one.tolist() == sorted(one.tolist())
         assert (one < 1 << WORD_BITS).all()
 
+    @given(text=st.text("abC1_.-'\" ", max_size=60))
+    def test_they_are_the_same_in_ascii_and_out_of_it(self, text: str) -> None:
+        accented = set(look("\u00e9").words.tolist())
+        assert set(look(f"{text} \u00e9").words.tolist()) == set(look(text).words.tolist()) | accented
+
     def test_numbers_and_signs_are_no_words(self) -> None:
         assert len(look("12 + 34 = 46 !? …").words) == 0
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from guard.core.encodings import Encoding, decode_passages, unescape
+from guard.core.encodings import Encoding, decode_passages, may_be_encoded, unescape
+from guard.core.fold import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +127,12 @@ def test_what_only_looks_encoded_stays(text: str) -> None:
 )
 def test_the_escapes_of_an_address_do_not_count(text: str) -> None:
     assert not decoded(text)[1]
+
+
+SIGNS = ["water", "gur", "Naq", "ZNXR", "(gur)", "_gur", "61", "6F,", "20", "d0", "0x", "\\x41", "%", "@"]
+PASSAGES = [hexadecimal("a loom"), base64_of(SAID), encode(SAID, "rot13"), "%41%42%43", "a" * 19, "A" * 20]
+
+
+@given(st.lists(st.sampled_from(SIGNS + PASSAGES)).map(" ".join))
+def test_what_cannot_be_encoded_stays(text: str) -> None:
+    assert may_be_encoded(text, words_of(text.lower())) or decode_passages(text, str) == (text, {})

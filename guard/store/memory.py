@@ -1,0 +1,272 @@
+"""The store of one process that nobody else counts with: what the scripts do, in memory.
+
+A replay reads a log line by line, and in it a request takes no time: what is admitted is settled, or taken
+back, before the next one is asked about. So no reservation lapses, nobody holds a lease, and nothing is
+needed of what the scripts keep for other processes, for the operator or against a second try. What is left is
+the arithmetic of guard/store/scripts. It is here once more, step by step and with the same rounding, and
+tests/store/test_memory.py holds one against the other. Times are in microseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from hashlib import sha1
+from math import ceil
+from typing import TYPE_CHECKING
+
+from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
+from guard.core.fingerprint import CELL_BITS
+from guard.core.limits import Reading, Unit
+from guard.core.novelty import BITMAP_BYTES, NOWHERE
+from guard.store.marks import read_marks, write_marks
+from guard.store.operator import Control
+from guard.store.redis import LARGEST_AMOUNT, Settled, Verdict
+from guard.store.windows import Stand, stand_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from guard.core.evidence import Mark, Signal
+    from guard.core.identity import Holder, Identity
+    from guard.core.limits import Algorithm, Charge
+    from guard.core.query import Usage
+    from guard.store.debts import Debt
+
+HEX_DIGITS = 3
+"""So many digits of a request's digest choose the cell of a table that it forgets."""
+
+
+class MemoryStore:
+    """Counts in memory; what it holds goes by the number of holders. `date_us` tells the Unix microseconds.
+
+    It is for requests one after the other: each is settled or released before the next is admitted.
+    """
+
+    def __init__(self, date_us: Callable[[], int]) -> None:
+        self._date_us = date_us
+        self._accounts: dict[tuple[str, Holder], Account] = {}
+        self._reserved: dict[str, dict[Account, Ticket]] = {}
+        self._evidence: dict[Holder, Evidence] = {}
+
+    async def admit(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        *,
+        unreported: int = 0,
+        suspect: Holder | None = None,
+    ) -> Verdict:
+        """Charge every limit or none, and read the evidence against the suspect."""
+        holds = [self._hold(charge) for charge in charges]
+        for hold in holds:
+            hold.throttle()
+        waits = [[stand.wait(hold.amount) for stand in hold.stands] for hold in holds]
+        without = [hold for hold, each in zip(holds, waits, strict=True) if any(wait != 0 for wait in each)]
+        admitted = not any(hold.charge.enforced for hold in without)
+        charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
+        for hold in charged:
+            hold.add(hold.amount)
+        self._reserved[reservation_id] = {hold.account: hold.ticket for hold in charged}
+        return Verdict(
+            admitted,
+            tuple(hold.charge for hold in charged),
+            None,
+            tuple(
+                reading for hold, each in zip(holds, waits, strict=True) for reading in hold.readings(each)
+            ),
+            0,
+            _as_written(self._evidence.get(suspect, NO_EVIDENCE).marks) if suspect is not None else {},
+        )
+
+    async def settle(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        *,
+        cost: int = 0,
+        requests: int = 1,
+        accepted: bool = True,
+    ) -> Settled:
+        """True a reservation up to these charges."""
+        tickets = self._reserved.pop(reservation_id, {})
+        novelty = []
+        for charge in charges:
+            hold = self._hold(charge, as_counted=True)
+            hold.true_up(tickets.get(hold.account))
+            if charge.limit.unit == Unit.NOVELTY:
+                novelty.append(hold.most)
+                hold.account.visit(hold.places, reservation_id)
+        return Settled(True, max(novelty, default=None))
+
+    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
+        """Take a reservation back."""
+        tickets = self._reserved.pop(reservation_id, {})
+        for charge in charges:
+            hold = self._hold(replace(charge, amount=0, spare=0, ground=NOWHERE), as_counted=True)
+            hold.true_up(tickets.get(hold.account))
+        return True
+
+    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
+        """Nothing lapses here."""
+        return 0
+
+    async def repay(self, debt: Debt, identity: Identity) -> bool:
+        """Nothing is owed to a store that does not fail."""
+        return False
+
+    async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
+        """Keep evidence, unless it does not follow from what is known."""
+        known = self._evidence.get(holder, NO_EVIDENCE)
+        if known.version != evidence.version:
+            return Learnt(False, replace(known, marks=_as_written(known.marks)))
+        known = replace(evidence, version=max(evidence.version + 1, self._date_us()))
+        self._evidence[holder] = known
+        return Learnt(True, known)
+
+    async def control(self, worker: str | None = None) -> Control:
+        """Nobody orders anything here."""
+        return Control()
+
+    async def leave(self, worker: str) -> None:
+        """Nobody counts the processes."""
+
+    def _hold(self, charge: Charge, *, as_counted: bool = False) -> Hold:
+        """A limit at this moment; with `as_counted` under the numbers that it was last counted under."""
+        limit, now_us = charge.limit, self._date_us()
+        place = limit.name, charge.holder
+        account = self._accounts.get(place)
+        if account is None:
+            account = self._accounts[place] = Account()
+        least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
+        places = charge.ground.places if limit.unit == Unit.NOVELTY else ()
+        if places:
+            new = account.new(places)
+            # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
+            least, most = ceil(least * new / len(places)), ceil(most * new / len(places))
+        stands = [
+            stand_of(
+                limit,
+                window,
+                now_us,
+                account.stands.get((limit.algorithm, window.period_us)),
+                as_counted=as_counted,
+            )
+            for window in limit.windows
+        ]
+        amount = max(least, min(most, *[window.burst for window in limit.windows]))
+        return Hold(charge, account, places, stands, least, most, amount)
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
+    was last counted, and the cells that were visited, a bit each.
+    """
+
+    stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
+    visited: bytearray = field(default_factory=bytearray)
+
+    def new(self, places: tuple[int, ...]) -> int:
+        """How many of these places were not visited."""
+        visited = self.visited
+        if not visited:
+            return len(places)
+        return len(places) - sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
+
+    def visit(self, places: tuple[int, ...], reservation_id: str) -> None:
+        """Remember that a holder has been at these places, and forget one cell of each of their tables."""
+        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
+        chance = sha1(reservation_id.encode(), usedforsecurity=False).hexdigest()
+        for number, bit in enumerate(places):
+            cell = int(chance[HEX_DIGITS * number : HEX_DIGITS * (number + 1)], 16) % (1 << CELL_BITS)
+            forgotten = bit >> CELL_BITS << CELL_BITS | cell
+            visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
+        for bit in places:
+            visited[bit >> 3] |= 1 << (bit & 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What a reservation charged to a limit, and how each window stood then."""
+
+    amount: int
+    marks: list[tuple[int, float]]
+
+
+@dataclass(slots=True)
+class Hold:
+    """One limit of one holder at this moment, and what a request owes to it.
+
+    `amount` is `most`, or what the whole limit holds where that is less, but not under `least`. `places` are
+    the bits of the holder's bitmap that the request touches.
+    """
+
+    charge: Charge
+    account: Account
+    places: tuple[int, ...]
+    stands: list[Stand]
+    least: int
+    most: int
+    amount: int
+
+    @property
+    def ticket(self) -> Ticket:
+        """What it says of the charge to give it back."""
+        return Ticket(self.amount, [stand.mark for stand in self.stands])
+
+    def throttle(self) -> None:
+        """Let the limit hold a part of what it held, for this request only."""
+        left = round(1000 * self.charge.left)
+        if left == 1000:
+            return
+        for stand in self.stands:
+            stand.throttle(left)
+            self.amount = max(self.least, min(self.amount, stand.burst))
+
+    def add(self, amount: int) -> None:
+        """Charge so much to every window."""
+        for stand in self.stands:
+            stand.add(amount)
+        self._keep()
+
+    def true_up(self, ticket: Ticket | None) -> None:
+        """Charge `most`, of which a part has been charged already, or too much."""
+        over = self.most - (ticket.amount if ticket is not None else 0)
+        if over > 0:
+            self.add(over)
+        elif ticket is not None and over < 0:
+            for stand, mark in zip(self.stands, ticket.marks, strict=True):
+                stand.refund(-over, mark)
+            self._keep()
+
+    def _keep(self) -> None:
+        algorithm = self.charge.limit.algorithm
+        for stand in self.stands:
+            self.account.stands[algorithm, stand.period_us] = stand
+
+    def readings(self, waits: Sequence[int]) -> list[Reading]:
+        """How each window stands; a wait below 0 is for ever."""
+        charge, found = self.charge, []
+        for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
+            if stand.count != window.count or stand.burst != window.burst:
+                window = replace(window, count=stand.count, burst=stand.burst)
+            found.append(
+                Reading(
+                    charge.limit,
+                    window,
+                    charge.holder,
+                    max(0, stand.remaining),
+                    stand.reset_us,
+                    wait_us if wait_us >= 0 else None,
+                    charge.enforced,
+                )
+            )
+        return found
+
+
+def _as_written(marks: Mapping[Signal, Mark]) -> Mapping[Signal, Mark]:
+    """The marks as the store's text has them, which is rounded."""
+    return read_marks(write_marks(marks)) if marks else {}
