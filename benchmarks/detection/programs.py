@@ -13,7 +13,8 @@ from benchmarks.detection.stage import Style
 from benchmarks.detection.traffic import Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from random import Random
 
     from benchmarks.detection.sources import Pool
     from benchmarks.detection.stage import Stage
@@ -79,6 +80,54 @@ def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
         yield stage.line(
             ts, Exchange([("user", f"{system}\n\n{mark}{record.prompt}")], answer, temperature=0.3)
         )
+
+
+def dated_app(stage: Stage) -> Iterator[Line]:
+    """The same app, whose prompt begins with the date and the customer, so that no two prompts are alike."""
+    rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
+        record = rng.choice(pool.records)
+        answer = answers.to(rng, record, typical=180)
+        yield stage.line(ts, Exchange([("user", record.prompt)], answer, system=_dated(rng) + system))
+
+
+def mail_app(stage: Stage) -> Iterator[Line]:
+    """Drafts replies to letters of customers, who have several things to say at once."""
+    rng, pool, place = stage.rng, stage.pool(Part.NARROW), _placing(stage, stage.prompt("app"))
+    for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
+        said = rng.choices(pool.records, k=rng.randint(2, 5))
+        system, text = place("\n".join(record.prompt for record in said))
+        answer = answers.prose(rng, answers.chat_length(rng, 600))
+        yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=0.3))
+
+
+def form_filler(stage: Stage) -> Iterator[Line]:
+    """Makes a record with a few fields of each message."""
+    rng, pool, place = stage.rng, stage.pool(Part.NARROW), _placing(stage, stage.frame("extract"))
+    for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
+        system, text = place(rng.choice(pool.records).prompt)
+        answer = answers.prose(rng, rng.randint(120, 260))
+        yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=0.0))
+
+
+def content_filter(stage: Stage) -> Iterator[Line]:
+    """Says of whatever people ask another model whether that may answer it."""
+    rng, records = stage.rng, stage.pool(Part.PEOPLE).records
+    place = _placing(stage, stage.frame("moderate"))
+    for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
+        system, text = place(rng.choice(records).prompt[:_DOCUMENT_CHARACTERS])
+        verdict = rng.choice(("allowed", "refused"))
+        yield stage.line(ts, Exchange([("user", text)], verdict, system=system, temperature=0.0))
+
+
+def titler(stage: Stage) -> Iterator[Line]:
+    """A few words for each document."""
+    rng, place = stage.rng, _placing(stage, stage.frame("title"))
+    documents = stage.pool(rng.choice((Part.PEOPLE, Part.PEOPLE, Part.NARROW))).documents
+    for ts in timing.human(rng, rng.uniform(100, 3000), stage.account.zone_hours):
+        system, text = place(rng.choice(documents)[:_DOCUMENT_CHARACTERS])
+        answer = answers.prose(rng, rng.randint(20, 60))
+        yield stage.line(ts, Exchange([("user", text)], answer, system=system))
 
 
 def classifier(stage: Stage) -> Iterator[Line]:
@@ -198,6 +247,29 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
         yield stage.line(ts, Exchange(turns, done, system=system, tools=_TOOLS, stream=True))
 
     return in_turn(timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours), work)
+
+
+def _placing(stage: Stage, instruction: str) -> Callable[[str], tuple[str, str]]:
+    """How a program words its requests: the system prompt and the user's turn for a text."""
+    rng, way = stage.rng, stage.plan.choice(("system", "dated", "before", "after"))
+
+    def place(text: str) -> tuple[str, str]:
+        match way:
+            case "system":
+                return instruction, text
+            case "dated":
+                return _dated(rng) + instruction, text
+            case "before":
+                return "", f"{instruction}\n\n{text}"
+        return "", f"{text}\n\n{instruction}"
+
+    return place
+
+
+def _dated(rng: Random) -> str:
+    """What is different in each prompt of a program that has it begin so."""
+    day, month, hour = rng.randint(1, 28), rng.randint(1, 12), rng.randint(8, 19)
+    return f"It is {day}/{month}, {hour}:{rng.randint(10, 59)}. Customer: {rng.randrange(1_000_000):06}.\n"
 
 
 def _classifying(stage: Stage, *, top_logprobs: int | None) -> Iterator[Line]:
