@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.cells import hamming
 from guard.analysis.intents import STRONG, Intent
 from guard.analysis.sight import HONEST_SHARE, WORD_BITS
 
@@ -244,46 +243,59 @@ class Profile:
 
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, cells: SemanticCells) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
-        sums = self.sums
-        weights = self._weights(sight.bag)
+        sums, queries, buckets = self.sums, self.queries, _buckets(sight.bag)
+        weights = self._weights(sight.bag, buckets)
         vector = embedder.place(sight.bag, weights)
-        sketch = cells.sign_sketch(vector[None, :])[0, :SKETCH] if vector.any() else None
-        step = self._step(sight, usage, vector, sketch, float(np.dot(sight.bag.counts, weights)), embedder)
+        sketch = cells.sign_sketch(vector[None, :], SKETCH)[0] if vector.any() else None
+        slot = float(np.dot(sight.bag.counts, weights))
+        step = self._step(sight, usage, vector, sketch, slot, queries, embedder)
         sums *= FADE
-        sums[Sum.QUERIES] += 1
-        sums[Sum.CONTINUED] += step.continued
-        settled = self.queries >= SETTLED
+        sums += np.array(self._counted(sight, step, queries), np.float32)
+        # In double precision, since the logarithm is.
+        sums[Sum.YIELD] += step.answer - np.log2(float(sight.bag.counts.sum()) + 16)
+        self._vote(sight, step)
+        self._drift(step, queries)
+        self._remember(sight, buckets, vector, sketch, queries, cells)
+        self._date(now_us, queries)
+        return step
+
+    def _counted(self, sight: Sight, step: Step, queries: int) -> list[float]:
+        """What a query adds to each of the sums, but for those that go by its template and its yield."""
+        added = [0.0] * SUMS
+        added[Sum.QUERIES] = 1
+        added[Sum.CONTINUED] = step.continued
         if (
-            settled
+            queries >= SETTLED
             and step.nearest is not None
             and step.nearest_older is not None
             and step.similar is not None
         ):
-            sums[Sum.PLACED] += 1
-            sums[Sum.NEARER] += step.nearest - step.nearest_older
-            sums[Sum.NEAREST_OLDER] += step.nearest_older
-            sums[Sum.SIMILAR] += step.similar
-            sums[Sum.NEW_WORDS] += step.new_words
-        sums[Sum.SLOT] += step.slot
-        sums[Sum.SLOT_SQUARED] += step.slot**2
-        sums[Sum.ANSWER] += step.answer
-        sums[Sum.ANSWER_SQUARED] += step.answer**2
-        sums[Sum.SLOT_ANSWER] += step.slot * step.answer
-        sums[Sum.YIELD] += step.answer - np.log2(float(sight.bag.counts.sum()) + 16)
-        self._count_parameters(sight, step)
-        self._count_intents(sight)
-        self._vote(sight, step)
-        self._drift(step)
-        self._remember(sight, vector, sketch, cells)
-        self._date(now_us)
-        return step
+            added[Sum.PLACED] = 1
+            added[Sum.NEARER] = step.nearest - step.nearest_older
+            added[Sum.NEAREST_OLDER] = step.nearest_older
+            added[Sum.SIMILAR] = step.similar
+            added[Sum.NEW_WORDS] = step.new_words
+        added[Sum.SLOT] = step.slot
+        added[Sum.SLOT_SQUARED] = step.slot**2
+        added[Sum.ANSWER] = step.answer
+        added[Sum.ANSWER_SQUARED] = step.answer**2
+        added[Sum.SLOT_ANSWER] = step.slot * step.answer
+        added[Sum.WALKING] = _walks(step) and not step.continued
+        self._count_parameters(sight, step, added)
+        wants = sight.wants
+        for intent, place in _INTENTS.items():
+            added[place] = wants.scores.get(intent, 0.0) >= STRONG
+        for family in wants.families:
+            if family in _FAMILIES:
+                added[_FAMILIES[family]] = 1
+        return added
 
-    def _weights(self, bag: Bag) -> NDArray[np.float32]:
+    def _weights(self, bag: Bag, buckets: NDArray[np.intp]) -> NDArray[np.float32]:
         """How much each piece of a query says, given what this holder always says."""
         heard = float(self._row["heard"])
         if heard < 4:
             return np.ones(len(bag.kinds), np.float32)
-        share = self._row["common"][_buckets(bag)].astype(np.float32) / np.float32(heard)
+        share = self._row["common"][buckets].astype(np.float32) / np.float32(heard)
         weights: NDArray[np.float32] = COMMON_HALF / (
             COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0)
         )
@@ -296,22 +308,24 @@ class Profile:
         vector: NDArray[np.float32],
         sketch: NDArray[np.uint8] | None,
         slot: float,
+        queries: int,
         embedder: Embedder,
     ) -> Step:
-        queries = self.queries
         nearest = nearest_older = similar = None
         if sketch is not None and queries:
-            nearest = float(hamming(self._row["recent"][: min(queries, RING)], sketch).max())
-        if sketch is not None and int(self._row["held"]) == RING:
-            older = hamming(self._row["older"], sketch)
-            nearest_older, similar = float(older.max()), float(older.mean())
+            recent = _cosines(self._row["recent"][: min(queries, RING)], sketch)
+            nearest = float(recent.max())
+            if int(self._row["held"]) == RING:
+                older = _cosines(self._row["older"], sketch)
+                nearest_older, similar = float(older.max()), float(older.mean())
         log_slot = float(np.log2(slot + 1))
-        continued = False
-        if sight.earlier:
-            related = max(
-                float(np.dot(embedder.place(bag, self._weights(bag)), vector)) for bag in sight.earlier
+        continued = bool(sight.earlier) and (
+            log_slot < SHORT
+            or any(
+                float(np.dot(embedder.place(bag, self._weights(bag, _buckets(bag))), vector)) > RELATED
+                for bag in reversed(sight.earlier)
             )
-            continued = related > RELATED or log_slot < SHORT
+        )
         answer = float(np.log2(usage.output_tokens / max(1, sight.n) + 16))
         return Step(
             continued, nearest, nearest_older, similar, self._new_words(sight.words), log_slot, answer
@@ -320,31 +334,25 @@ class Profile:
     def _new_words(self, words: NDArray[np.uint16]) -> float:
         """About how many of these words are new here."""
         bits = self._row["words"]
-        free = 1 - int(np.bitwise_count(bits).sum()) / (1 << WORD_BITS)
-        unset = int((bits[words >> 3] >> (words & 7) & 1 == 0).sum())
+        free = 1 - _set(bits) / (1 << WORD_BITS)
+        unset = len(words) - int(np.count_nonzero(bits[words >> 3] >> (words & 7) & 1))
         return unset / max(free, 0.25)
 
-    def _count_parameters(self, sight: Sight, step: Step) -> None:
-        sums, sampling = self.sums, sight.sampling
+    def _count_parameters(self, sight: Sight, step: Step, added: list[float]) -> None:
+        sampling = sight.sampling
         repeated = step.nearest is not None and step.nearest > REPEATED
-        asked = np.nan if sampling.temperature is None else sampling.temperature
+        asked = sampling.temperature
         # As it will be read again, or .7 would not be the same as .7; and no more than has room.
-        warmth = float(np.float32(np.clip(asked, -1e3, 1e3)))
+        warmth = float("nan") if asked is None else float(np.float32(min(max(asked, -1e3), 1e3)))
         before = float(self._row["temperature"])
-        sums[Sum.REPEATED] += repeated
-        sums[Sum.VARIED] += repeated and (
+        added[Sum.REPEATED] = repeated
+        added[Sum.VARIED] = repeated and (
             sampling.seed is not None or (before == before and warmth != before)
         )
-        sums[Sum.MANY] += sight.n >= 5
-        sums[Sum.LOGITS] += 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
-        sums[Sum.DISGUISED] += sight.fingerprint.folded.disguise.share > HONEST_SHARE
+        added[Sum.MANY] = sight.n >= 5
+        added[Sum.LOGITS] = 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
+        added[Sum.DISGUISED] = sight.fingerprint.folded.disguise.share > HONEST_SHARE
         self._row["temperature"] = warmth
-
-    def _count_intents(self, sight: Sight) -> None:
-        for intent, place in _INTENTS.items():
-            self.sums[place] += sight.wants.scores.get(intent, 0.0) >= STRONG
-        for number, family in enumerate(FAMILIES):
-            self.sums[Sum.FAMILY + number] += family in sight.wants.families
 
     def _vote(self, sight: Sight, step: Step) -> None:
         """Let the query vote for its template, and count it apart where it has another, and walks."""
@@ -360,11 +368,10 @@ class Profile:
             if self.templated > 0.5 and _walks(step) and not step.continued:
                 self.sums[Sum.OFF_TEMPLATE] += 1
 
-    def _drift(self, step: Step) -> None:
+    def _drift(self, step: Step, queries: int) -> None:
         """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
-        row, queries = self._row, self.queries
+        row = self._row
         walks = float(_walks(step) and not step.continued)
-        self.sums[Sum.WALKING] += walks
         if queries > HORIZON:
             row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - USUAL_MORE)
             row["usual"] += (walks - row["usual"]) / 2_000
@@ -374,30 +381,34 @@ class Profile:
     def _remember(
         self,
         sight: Sight,
+        buckets: NDArray[np.intp],
         vector: NDArray[np.float32],
         sketch: NDArray[np.uint8] | None,
+        queries: int,
         cells: SemanticCells,
     ) -> None:
-        row, queries = self._row, self.queries
+        row = self._row
         common, words = row["common"], row["words"]
         heard = np.zeros(BUCKETS, np.uint8)
-        heard[_buckets(sight.bag)] = 1
+        heard[buckets] = 1
         common += heard
         row["heard"] += 1
         if row["heard"] >= HEARD_MOST:
             common >>= 1
             row["heard"] /= 2
-        np.bitwise_or.at(words, sight.words >> 3, np.uint8(1) << (sight.words & 7).astype(np.uint8))
-        while int(np.bitwise_count(words).sum()) > (1 << WORD_BITS) // 2:
-            words &= _mask(queries + int(np.bitwise_count(words).sum()))
+        said = np.zeros(1 << WORD_BITS, np.bool_)
+        said[sight.words] = True
+        words |= np.packbits(said, bitorder="little")
+        while (known := _set(words)) > (1 << WORD_BITS) // 2:
+            words &= _mask(queries + known)
         if sketch is not None:
             leaving = row["recent"][queries % RING].copy()
             if queries >= RING:
                 self._keep_older(leaving, queries)
             row["recent"][queries % RING] = sketch
-        row["mean"] = (
-            row["mean"].astype(np.float32) * FADE + cells.rotate(vector)[:PLACES] / HORIZON
-        ).astype(np.float16)
+        row["mean"] = (row["mean"].astype(np.float32) * FADE + cells.rotate(vector, PLACES) / HORIZON).astype(
+            np.float16
+        )
 
     def _keep_older(self, sketch: NDArray[np.uint8], queries: int) -> None:
         """Keep what leaves the recent ones: the first few, then one in eight in the place of any."""
@@ -409,9 +420,9 @@ class Profile:
         elif chance % 8 == 0:
             row["older"][chance // 8 % RING] = sketch
 
-    def _date(self, now_us: int) -> None:
+    def _date(self, now_us: int, queries: int) -> None:
         row = self._row
-        if self.queries == 0:
+        if queries == 0:
             row["first_us"] = now_us
         hour = now_us // 3_600_000_000 % 168
         last = int(row["last_us"]) // 3_600_000_000
@@ -421,7 +432,24 @@ class Profile:
         row["hours"][hour // 8] |= np.uint8(128 >> hour % 8)
         row["first_day"] += now_us - int(row["first_us"]) < DAY_US
         row["last_us"] = max(int(row["last_us"]), now_us)
-        row["queries"] += 1
+        row["queries"] = queries + 1
+
+
+_FAMILIES = {family: Sum.FAMILY + number for number, family in enumerate(FAMILIES)}
+
+_COSINES = np.cos(np.pi * np.arange(8 * SKETCH + 1) / (8 * SKETCH))
+
+
+def _cosines(sketches: NDArray[np.uint8], sketch: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """As `hamming`, from a table: so short a sketch differs in few numbers of bits."""
+    different = np.bitwise_count(sketches.view(np.uint64) ^ sketch.view(np.uint64))
+    told: NDArray[np.float64] = _COSINES[different[:, 0] + different[:, 1]]
+    return told
+
+
+def _set(bits: NDArray[np.uint8]) -> int:
+    """How many bits are set."""
+    return int.from_bytes(bits.tobytes(), "little").bit_count()
 
 
 def _walks(step: Step) -> bool:
@@ -430,7 +458,7 @@ def _walks(step: Step) -> bool:
 
 
 def _buckets(bag: Bag) -> NDArray[np.intp]:
-    return (bag.kinds * 2_654_435_761 >> 7) % BUCKETS
+    return bag.kinds * 2_654_435_761 >> 7 & (BUCKETS - 1)
 
 
 def _chance(number: int) -> int:
