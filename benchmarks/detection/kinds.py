@@ -1,8 +1,8 @@
 """What honest uses look like, and thefts: the kinds that guard tells a walk and a mixture by.
 
 Everybody is watched as guard would, and put down from time to time as a row of traits. A variety of honest
-use is up to three kinds, since it comes in several ways: with a template of its own or without, over pages or
-over messages. The walks through one instruction set are two, however they are worded, and so are those that
+use is up to five kinds, since it comes in several ways: with a template of its own or without, over pages or
+over messages. The walks through one instruction set are one, however they are worded, and so are those that
 hide in one cover.
 
 What a model answers is the least real part of the simulation, and says most about a theft. So each life is
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 WALK = (
     *("continued", "nearer", "similar", "new_words", "slot", "slot_spread"),
-    *("yield", "answer_spread", "follows", "worded"),
+    *("yield", "answer", "answer_spread", "follows", "worded"),
 )
 MIXTURE = ("continued", "worded", "off_template", "unrelated")
 
@@ -55,7 +55,7 @@ WALKING = ("bulk", "templated", "paraphrased", "affixed")
 HIDING = ("hidden-narrow-app-10", "hidden-person-10")
 """What hides in a router is not told from it: routers are as mixed themselves."""
 
-HONEST_WAYS, THEFT_WAYS = 3, 2
+HONEST_WAYS, THEFT_WAYS = 5, 1
 
 HONEST_QUERIES, WALKING_QUERIES, HIDING_QUERIES = 700, 200, 500
 STRIDE = 20
@@ -63,9 +63,9 @@ TOLD_AGAIN = 3
 UNWORDED = 0.4
 FOLLOWING = frozenset({"interpreter", "batch-translator", "batch-summariser", "batch-extractor"})
 
-FLOOR = 0.1
+HONEST_FLOOR, THEFT_FLOOR = 0.1, 0.05
 """What is added to the variance of a kind in each trait, as a share of that of everybody: other apps are not
-quite like these.
+quite like these, and neither are other data sets.
 """
 
 
@@ -134,7 +134,7 @@ def likeness(
     for (name, theft), holders in kinds.items():
         for way in _ways(holders, np.sqrt(spread), THEFT_WAYS if theft else HONEST_WAYS):
             place, variance = _moments(way)
-            width = np.sqrt(variance + FLOOR * spread)
+            width = np.sqrt(variance + (THEFT_FLOOR if theft else HONEST_FLOOR) * spread)
             weight = len(way) / len(holders)
             found.append(Kind(name, theft, weight, tuple(place.tolist()), tuple(width.tolist())))
     return Likeness(names, tuple(found))

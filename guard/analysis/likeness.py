@@ -66,8 +66,9 @@ TRAITS: Mapping[str, Callable[[Profile], float]] = {
     # What varies in a query: how long it is (a logarithm), and how much that differs.
     "slot": lambda profile: profile.share(Sum.SLOT),
     "slot_spread": lambda profile: _spread(profile, Sum.SLOT, Sum.SLOT_SQUARED),
-    # Answers: how long for their prompts, how different, and whether by the length of what was asked.
+    # Answers: how long for their prompts, and at all, how different, and whether by the length of the query.
     "yield": lambda profile: profile.share(Sum.YIELD),
+    "answer": lambda profile: profile.share(Sum.ANSWER),
     "answer_spread": lambda profile: _spread(profile, Sum.ANSWER, Sum.ANSWER_SQUARED),
     "follows": correlation,
     # Whether one wording goes round the queries; and which of them have another, and stand by themselves.

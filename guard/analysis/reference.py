@@ -54,7 +54,7 @@ STEP = 1.0
 """A table has a knot at every so many decibans."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 15.0,
+    Signal.WALK: 10.0,
     Signal.MIXTURE: 10.0,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 1.5,
