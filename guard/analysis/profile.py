@@ -233,13 +233,13 @@ class Profile:
 
     def share(self, what: Sum) -> float:
         """The mean of one of the sums over the queries that count."""
-        queries = float(self.sums[Sum.QUERIES])
-        return float(self.sums[what]) / queries if queries else 0.0
+        queries = self.sums.item(Sum.QUERIES)
+        return self.sums.item(what) / queries if queries else 0.0
 
     def placed(self, what: Sum) -> float:
         """Likewise over those queries of which it is known how near they were."""
-        placed = float(self.sums[Sum.PLACED])
-        return float(self.sums[what]) / placed if placed else 0.0
+        placed = self.sums.item(Sum.PLACED)
+        return self.sums.item(what) / placed if placed else 0.0
 
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, cells: SemanticCells) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""

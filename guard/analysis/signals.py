@@ -14,7 +14,9 @@ from __future__ import annotations
 from math import log2, sqrt
 from typing import TYPE_CHECKING
 
-from guard.analysis.profile import FAMILIES, Sum
+import numpy as np
+
+from guard.analysis.profile import Sum
 from guard.core.evidence import Signal
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ def probing(profile: Profile) -> float | None:
     A campaign begins with thousands of probes, each of another technique (Anthropic, September 2026).
     Evasion: probing under another identity.
     """
-    return float(sum(profile.sums[Sum.FAMILY + place] >= 0.5 for place in range(len(FAMILIES))))
+    return float(np.count_nonzero(profile.sums[Sum.FAMILY :] >= 0.5))
 
 
 def logits(profile: Profile) -> float | None:
@@ -158,8 +160,10 @@ def _at_least(profile: Profile, *what: Sum) -> float | None:
     """The lower end of the interval of a share."""
     if profile.queries == 0:
         return None
-    queries = max(LEAST_QUERIES_OF_A_SHARE, float(profile.sums[Sum.QUERIES]))
-    share = min(1.0, sum(float(profile.sums[each]) for each in what) / queries)
+    queries = max(LEAST_QUERIES_OF_A_SHARE, profile.sums.item(Sum.QUERIES))
+    share = min(1.0, sum(map(profile.sums.item, what)) / queries)
+    if share == 0:
+        return 0.0
     spread = _Z * sqrt(share * (1 - share) / queries + _Z**2 / (4 * queries**2))
     # Not as a difference, which leaves of a share of none not nothing but what rounding leaves.
     return share**2 / (share + _Z**2 / (2 * queries) + spread)

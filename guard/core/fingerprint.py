@@ -70,8 +70,8 @@ class Fingerprint:
     """What is kept of a query: nothing that can be read, except `folded`, which stays in the process.
 
     `folded` is the query proper: the last turns of the user, up to the assistant's turn before. `cells` are
-    `LEXICAL_TABLES` numbers below 2**CELL_BITS, `bands` `BANDS` numbers of 64 bits; both are empty for a
-    query without words. A cell or band is compared only with that in the same place.
+    `LEXICAL_TABLES` numbers below 2**CELL_BITS, none for a query without words. A cell is compared only with
+    that in the same place.
 
     The other hashes have 64 bits, and are 0 where there is nothing to hash. They are of words with numbers
     made equal: `system` of what the system and developer turns say; `head` and `tail` of the first and the
@@ -86,7 +86,6 @@ class Fingerprint:
 
     folded: Folded
     cells: tuple[int, ...]
-    bands: tuple[int, ...]
     template: int
     head: int
     tail: int
@@ -148,7 +147,6 @@ class Fingerprinter:
         return Fingerprint(
             folded,
             cells=sketch.cells,
-            bands=self._bands(sketch.shingles),
             template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
             head=_hash(self._head, first) if last else 0,
             tail=_hash(self._tail, last) if last else 0,
@@ -157,8 +155,11 @@ class Fingerprinter:
             words=len(words),
         )
 
-    def _bands(self, shingles: list[bytes]) -> tuple[int, ...]:
-        minima = _minima(shingles, BANDS * BAND_ROWS, self._of_bands)
+    def bands(self, sketch: Sketch) -> tuple[int, ...]:
+        """The bands of a query: `BANDS` numbers of 64 bits, none for a query without words. A band is
+        compared only with that in the same place. Pure; one query alone has no use for them.
+        """
+        minima = _minima(sketch.shingles, BANDS * BAND_ROWS, self._of_bands)
         rows = (minima[row : row + BAND_ROWS] for row in range(0, len(minima), BAND_ROWS))
         return tuple(_hash(self._band, _BAND.pack(*each)) for each in rows)
 
@@ -185,8 +186,8 @@ def _minima(shingles: list[bytes], count: int, seed: int) -> list[int]:
 
 
 class _KeyedWords(dict[str, bytes]):
-    """The keyed hash of each word, worked out when it is first asked for, since words recur. All are
-    forgotten when there are too many.
+    """The keyed hash of each word, worked out when it is first asked for, since words recur. Long ones are
+    not remembered, and all are forgotten when there are too many.
     """
 
     def __init__(self, keyed: blake2b) -> None:
@@ -198,7 +199,9 @@ class _KeyedWords(dict[str, bytes]):
             self.clear()
         copy = self._keyed.copy()
         copy.update(_NUMBER.sub("0", word).encode())
-        digest = self[word] = copy.digest()
+        digest = copy.digest()
+        if len(word) <= _LONGEST_KNOWN:
+            self[word] = digest
         return digest
 
 
@@ -211,7 +214,7 @@ def _hash(keyed: blake2b, data: bytes) -> int:
 
 _BAND = Struct(f"<{BAND_ROWS}I")
 _CELL = Struct("<I")
-_MOST_KNOWN_WORDS = 16_384
+_MOST_KNOWN_WORDS, _LONGEST_KNOWN = 16_384, 32
 _MOST_KNOWN_SYSTEMS = 256
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 

@@ -83,7 +83,7 @@ class TestTable:
 
     @given(WORST, st.floats(0.01, 100))
     def test_only_how_weights_compare_matters(self, worst: list[float], weight: float) -> None:
-        one, other = table(Signal.GRADING, worst), table(Signal.WALK, worst, [weight] * len(worst))
+        one, other = table(Signal.GRADING, worst), table(Signal.GRADING, worst, [weight] * len(worst))
         assert other.statistics == pytest.approx(one.statistics)
         assert other.decibans == pytest.approx(one.decibans)
 
