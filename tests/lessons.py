@@ -117,6 +117,32 @@ def noise_of(count: int, words: int = 12, seed: int = 0) -> list[str]:
     return [" ".join(word() for _ in range(words)) for _ in range(count)]
 
 
+def exemplars_of(count: int, seed: int = 0) -> list[str]:
+    """So many items of a data set: instructions of about a length, about whatever there is."""
+    rng = Random(seed)
+    names = iter(noise_of(4 * count, 1, seed))
+
+    def thing() -> str:
+        return f"the {rng.choice(NOUNS)} of {next(names)}"
+
+    return [
+        rng.choice(_INSTRUCTIONS).format(thing(), thing(), rng.choice(NOUNS), rng.choice(NOUNS), thing())
+        for _ in range(count)
+    ]
+
+
+_INSTRUCTIONS = (
+    "Explain how {0} differs from {1}, and give an example in which a {2} or a {3} matters.",
+    "Write a short story in which {0} meets {1} near a {2}, and end it with a {3}.",
+    "List five reasons why {0} became more important than {1}, and name a {2} and a {3} for each.",
+    "A {2} costs four times as much as {0}. How many of them buy {1}, given one {3}?",
+    "Summarise what is known about {0}, then compare it with {1}; mention the {2} and the {3}.",
+    "Design an experiment that shows whether {0} depends on {1}, with a {2} as the control for a {3}.",
+    "Rewrite this as a letter to a museum: we found {0} beside {1}, under a {2} and a broken {3}.",
+    "Classify {0}, {1}, {4} and a {2} by origin, and say why the {3} does not belong.",
+)
+
+
 def conversation_of(count: int) -> list[Query]:
     """So many queries of one conversation that goes on, and whose history is sent along."""
     history: list[str] = []

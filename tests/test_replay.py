@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lessons import exemplars_of
 
 from guard.admin.replay import ERROR, PASS, Replay
 from guard.admin.summary import Summary
@@ -79,13 +80,12 @@ def line(seconds: float, text: str, *, key: str = "sk-1", **fields: Any) -> dict
 
 
 def distiller(queries: int) -> list[dict[str, Any]]:
-    """Walks through what it can think of: each query new, at length, and unrelated to all others."""
+    """Walks through a data set: each query new, at length, and unrelated to all others."""
     rng, lines = Random(1), []
-    for number in range(queries):
-        words = " ".join(name(rng) for _ in range(16))
-        usage = {"input_tokens": 60, "output_tokens": rng.randint(200, 900)}
+    for number, text in enumerate(exemplars_of(queries)):
+        usage = {"input_tokens": 60, "output_tokens": rng.randint(40, 300)}
         response = {"status": 200, "usage": usage}
-        lines.append(line(number * 40.0, words, key="sk-distiller", response=response, label="attack"))
+        lines.append(line(number * 40.0, text, key="sk-distiller", response=response, label="attack"))
     return lines
 
 
