@@ -45,7 +45,7 @@ soak: $(VENV)/dev
 chaos: $(VENV)/dev
 	$(BIN)/pytest tests/test_chaos.py --chaos -s
 
-# How well distillers are told from honest holders: 20 minutes, and a folder of prompts, which GUARD_DATA names.
+# How well distillers are told from honest holders: 20 minutes, and a folder of prompts, which DETECTION_DATA names.
 detection: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
 

@@ -4,7 +4,7 @@
 
 writes docs/detection-results.md, and the same as JSON beside it where `--json` says so. Each side is judged
 by a reference that is made of the other side alone; `--reference` names one for both instead. Without
-`--data` the environment variable GUARD_DATA names the folder. `--quick` is for a look: a few instances, a few
+`--data` the environment variable DETECTION_DATA names the folder. `--quick` is for a look: a few instances, a few
 queries.
 """
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _options().parse_args(arguments)
     if options.data is None:
-        print("give --data DIR or set GUARD_DATA", file=sys.stderr)
+        print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
         return 2
     try:
         size = QUICK if options.quick else FULL
@@ -211,7 +211,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.detection.judge", description="Judge what detection detects."
     )
-    data = os.environ.get("GUARD_DATA")
+    data = os.environ.get("DETECTION_DATA")
     parser.add_argument(
         "--data", type=Path, default=Path(data) if data else None, help="folder of *.jsonl.gz"
     )

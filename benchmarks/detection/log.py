@@ -4,7 +4,7 @@
 
 makes three instances of every variety with 300 queries each, and with `--accounts 20` three of every kind of
 campaign, of so many accounts. `label` is the truth about a line, `actor` who
-sent it. Without `--data` the environment variable GUARD_DATA names the folder.
+sent it. Without `--data` the environment variable DETECTION_DATA names the folder.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _options().parse_args(arguments)
     if options.data is None:
-        print("give --data DIR or set GUARD_DATA", file=sys.stderr)
+        print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
         return 2
     try:
         split = load(options.data, options.side)
@@ -99,7 +99,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.detection.log", description="Make a traffic log."
     )
-    data = os.environ.get("GUARD_DATA")
+    data = os.environ.get("DETECTION_DATA")
     parser.add_argument(
         "--data", type=Path, default=Path(data) if data else None, help="folder of *.jsonl.gz"
     )

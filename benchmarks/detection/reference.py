@@ -8,7 +8,7 @@ each holder counts by the worst that it ever showed. Declared uses count for the
 excused from.
 
 What guard ships is made of both sides. What one side is judged by must be made of the other, with
-`--side`. Without `--data` the environment variable GUARD_DATA names the folder.
+`--side`. Without `--data` the environment variable DETECTION_DATA names the folder.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     options = _options().parse_args(arguments)
     if options.data is None:
-        print("give --data DIR or set GUARD_DATA", file=sys.stderr)
+        print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
         return 2
     if options.queries < LEAST_QUERIES:
         print(f"of fewer than {LEAST_QUERIES} queries nothing is learnt", file=sys.stderr)
@@ -242,7 +242,7 @@ def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.detection.reference", description="Make the reference that guard ships."
     )
-    data = os.environ.get("GUARD_DATA")
+    data = os.environ.get("DETECTION_DATA")
     parser.add_argument(
         "--data", type=Path, default=Path(data) if data else None, help="folder of *.jsonl.gz"
     )

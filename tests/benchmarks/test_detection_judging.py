@@ -203,11 +203,11 @@ def test_what_hides_stands_beside_what_it_hides_in() -> None:
 def test_the_commands_say_what_they_lack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("GUARD_DATA", raising=False)
+    monkeypatch.delenv("DETECTION_DATA", raising=False)
     assert judge.main([]) == 2
     assert reference.main(["--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.count("GUARD_DATA") == 2
-    monkeypatch.setenv("GUARD_DATA", str(tmp_path))
+    assert capsys.readouterr().err.count("DETECTION_DATA") == 2
+    monkeypatch.setenv("DETECTION_DATA", str(tmp_path))
     assert judge.main([]) == 1
     assert reference.main(["--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.count("no *.jsonl.gz") == 2

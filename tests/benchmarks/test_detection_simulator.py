@@ -374,9 +374,9 @@ def test_the_log_names_campaigns(data: Path, tmp_path: Path) -> None:
 def test_the_command_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delenv("GUARD_DATA", raising=False)
+    monkeypatch.delenv("DETECTION_DATA", raising=False)
     assert log.main(["--out", str(tmp_path / "out")]) == 2
-    assert "GUARD_DATA" in capsys.readouterr().err
-    monkeypatch.setenv("GUARD_DATA", str(tmp_path))
+    assert "DETECTION_DATA" in capsys.readouterr().err
+    monkeypatch.setenv("DETECTION_DATA", str(tmp_path))
     assert log.main(["--out", str(tmp_path / "out")]) == 1
     assert "no *.jsonl.gz" in capsys.readouterr().err
