@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check wheel-test bench soak chaos detection clean
+.PHONY: demo test lint check wheel-test bench soak chaos detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -45,9 +45,13 @@ soak: $(VENV)/dev
 chaos: $(VENV)/dev
 	$(BIN)/pytest tests/test_chaos.py --chaos -s
 
-# How well distillers are told from honest holders: 20 minutes, and a folder of prompts, which DETECTION_DATA names.
+# How well distillers are told from honest holders: 40 minutes, and a folder of prompts, which DETECTION_DATA names.
 detection: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
+
+# The reference that guard ships, from the same folder: 10 minutes.
+reference: $(VENV)/dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.reference --out guard/analysis/reference.json
 
 clean:
 	rm -rf $(VENV) build dist .guard

@@ -4,8 +4,8 @@
 
 writes docs/detection-results.md, and the same as JSON beside it where `--json` says so. Each side is judged
 by a reference that is made of the other side alone; `--reference` names one for both instead. Without
-`--data` the environment variable DETECTION_DATA names the folder. `--quick` is for a look: a few instances, a few
-queries.
+`--data` the environment variable DETECTION_DATA names the folder. `--quick` is for a look: a few instances, a
+few queries.
 """
 
 from __future__ import annotations

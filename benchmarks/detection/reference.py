@@ -251,7 +251,7 @@ def _options() -> argparse.ArgumentParser:
         "--side", type=Side, choices=list(Side), action="append", help="only these sources (repeatable)"
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--instances", type=int, default=20, help="of each variety")
+    parser.add_argument("--instances", type=int, default=12, help="of each variety")
     parser.add_argument("--queries", type=int, default=1_500, help="of each instance")
     parser.add_argument("--place", action="store_true", help="say also where honest queries lie")
     parser.add_argument("--date", default=f"{datetime.now(UTC):%Y-%m-%d}", help="when it is made")
