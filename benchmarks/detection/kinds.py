@@ -27,7 +27,7 @@ from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Part, Side, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes
-from guard.analysis.likeness import LEAST_QUERIES, TRAITS, Kind, Likeness, traits
+from guard.analysis.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, traits
 from guard.analysis.profile import Profile
 from guard.core.evidence import Signal
 from guard.core.query import Usage
@@ -56,11 +56,18 @@ HIDING = ("hidden-narrow-app-10", "hidden-person-10")
 """What hides in a router is not told from it: routers are as mixed themselves."""
 
 HONEST_WAYS, THEFT_WAYS = 5, 1
+"""Into so many kinds is a variety divided, or the walks of one sort, at the most."""
 
 HONEST_QUERIES, WALKING_QUERIES, HIDING_QUERIES = 700, 200, 500
+"""How long lives are: a walk is to be told soon."""
+
 STRIDE = 20
+"""A row is put down at every so many queries."""
+
 TOLD_AGAIN = 3
 UNWORDED = 0.4
+"""The share of the other tellings in which no two queries have the same wording."""
+
 FOLLOWING = frozenset({"interpreter", "batch-translator", "batch-summariser", "batch-extractor"})
 
 HONEST_FLOOR, THEFT_FLOOR = 0.1, 0.05
@@ -219,7 +226,7 @@ class _Stand:
         for number, look in enumerate(looks, start=1):
             usage = Usage(look.usage.input_tokens, answering(look.usage.output_tokens))
             self.eyes.learn(profile, replace(look, usage=usage))
-            if number >= LEAST_QUERIES and number % STRIDE == 0:
+            if number >= ENOUGH_QUERIES and number % STRIDE == 0:
                 rows.append(traits(profile, tuple(TRAITS)))
         return Life(work.variety, work.source, np.array(rows).reshape(len(rows), len(TRAITS)))
 

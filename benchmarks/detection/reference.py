@@ -31,7 +31,7 @@ from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes, declaring
-from guard.analysis.likeness import LEAST_QUERIES
+from guard.analysis.likeness import ENOUGH_QUERIES
 from guard.analysis.profile import FADE, HORIZON, Profile, Sum
 from guard.analysis.reference import Place, Reference, statistics, table
 from guard.core.evidence import Signal
@@ -82,8 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is None:
         print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
         return 2
-    if options.queries < LEAST_QUERIES:
-        print(f"of fewer than {LEAST_QUERIES} queries nothing is learnt", file=sys.stderr)
+    if options.queries < ENOUGH_QUERIES:
+        print(f"of fewer than {ENOUGH_QUERIES} queries nothing is learnt", file=sys.stderr)
         return 2
     try:
         reference = build(

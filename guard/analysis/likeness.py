@@ -8,6 +8,12 @@ density with four degrees of freedom, whose tails are heavy: one strange trait d
 is how much more like the thefts it is than like the honest uses, each side by the weighted mean over its
 kinds, in decibans (a weight of evidence, Good, 1950).
 
+Two signals are told so. `walk` sees whoever goes through a data set; that persistence (the trait `nearer`)
+separates distillers from people, and misses apps that remember nothing, was measured on real prompts.
+Evasion: follow-ups to each item, which cost as much again, other traffic mixed in, or items as short as what
+an app's customers say. `mixture` sees one who hides a walk in other traffic, as resellers mix a campaign's
+with their customers' (Anthropic, February 2026). Evasion: the same template for both, or cover without any.
+
 It is a statistic and no probability: traits hang together, and nobody knows how many thieves there are. What
 it is worth comes from how honest holders come out in it (guard/analysis/reference.py), as with every signal.
 
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
 
     from guard.analysis.profile import Profile
 
-LEAST_QUERIES = 120
+ENOUGH_QUERIES = 120
 """Of fewer queries, of which half are compared, it is not told whom a holder is like."""
 
 _FREEDOM = 4
@@ -106,7 +112,7 @@ class Likeness:
 
     def statistic(self, profile: Profile) -> float | None:
         """How much more like thefts than like honest uses, in decibans; `None` from too few queries."""
-        if profile.queries < LEAST_QUERIES:
+        if profile.queries < ENOUGH_QUERIES:
             return None
         like, theft = self._like(profile), self._thefts
         return float(_DECIBANS * (_log_sum(like[theft]) - _log_sum(like[~theft])))

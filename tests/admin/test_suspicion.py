@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from guard.admin import Suspicion
-from guard.analysis.likeness import LEAST_QUERIES
+from guard.analysis.likeness import ENOUGH_QUERIES
 from guard.analysis.profile import Profile, Sum
 from guard.analysis.reference import Reference
 from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
@@ -49,11 +49,11 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
 
 def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
     likeness, profile = Reference.load().likenesses[Signal.WALK], Profile.new()
-    profile._row["queries"] = profile.sums[Sum.QUERIES] = LEAST_QUERIES - 1
+    profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
     habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
     assert habits is not None
     assert (habits.like_use, habits.like_theft) == (None, None)
-    profile._row["queries"] = profile.sums[Sum.QUERIES] = LEAST_QUERIES
+    profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
     habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
     assert habits is not None
     kinds = {kind.name: kind.theft for kind in likeness.kinds}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, conversation_of, exemplars_of, noise_of, walk_of
 
-from guard.analysis.likeness import LEAST_QUERIES, TRAITS, Kind, Likeness, correlation, traits
+from guard.analysis.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, correlation, traits
 from guard.analysis.profile import Profile, Sum
 from guard.analysis.reference import Reference
 from guard.core.evidence import Signal
@@ -102,7 +102,7 @@ class TestShipped:
         assert walked(holder(hidden)) < walked(walker(300))
 
     def test_of_fewer_queries_nothing_is_told(self) -> None:
-        texts = walk_of(LEAST_QUERIES)
+        texts = walk_of(ENOUGH_QUERIES)
         assert SHIPPED[Signal.WALK].statistic(holder(texts[:-1])) is None
         assert SHIPPED[Signal.WALK].statistic(holder(texts)) is not None
 
