@@ -191,14 +191,6 @@ class Intents:
                 found[intent]["meaning"] = examples.score_of(vector)
         return Wants(_NOTHING | {intent: _combined(each) for intent, each in found.items()}, families)
 
-    def scores(self, text: str, vector: NDArray[np.float32] | None = None) -> Mapping[Intent, float]:
-        """The scores alone."""
-        return self.read(text, vector).scores
-
-    def families(self, text: str) -> frozenset[str]:
-        """The techniques alone."""
-        return self.read(text).families
-
     def _found(self, text: str) -> defaultdict[Intent, dict[str, float]]:
         """The best score of each family of each intent."""
         hits = self._lexicon.find(_ends(text))
