@@ -93,15 +93,12 @@ def find_server() -> Path:
 class EmbeddedServer:
     """One process's share in the redis-server of a data directory; `socket` is where that server listens.
 
-    One that is not `durable` keeps nothing on disk: what it holds is gone when it stops.
-
     A process that forks after `start` shares its lock with the child: the server stays until both are gone
     or have called `close`.
     """
 
-    def __init__(self, data_dir: Path, *, server: Path | None = None, durable: bool = True) -> None:
+    def __init__(self, data_dir: Path, *, server: Path | None = None) -> None:
         self._data_dir = data_dir.resolve()
-        self._durable = durable
         self._log = self._data_dir / "redis.log"
         self._server = server
         self._lock: BufferedRandom | None = None
@@ -128,17 +125,6 @@ class EmbeddedServer:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-
-    def await_end(self, timeout_seconds: float = STOP_SECONDS) -> bool:
-        """After `close`, return when the server is gone, or when the time is up; tells whether it is gone."""
-        give_up = time.monotonic() + timeout_seconds
-        while True:
-            with (self._data_dir / "server.lock").open("a+b") as lock:
-                if _try_lock(lock, fcntl.LOCK_EX):
-                    return True
-            if time.monotonic() > give_up:
-                return False
-            time.sleep(WAIT_SECONDS)
 
     def __enter__(self) -> Self:
         try:
@@ -191,15 +177,7 @@ class EmbeddedServer:
                 log.truncate(0)
             return subprocess.Popen(  # noqa: S603 - our own module and the server that was found
                 # Isolated: neither the environment nor the working directory has a say in what it imports.
-                [
-                    sys.executable,
-                    "-I",
-                    __file__,
-                    self._data_dir,
-                    self.socket,
-                    binary,
-                    "yes" if self._durable else "no",
-                ],
+                [sys.executable, "-I", __file__, self._data_dir, self.socket, binary],
                 stdin=lock,
                 stdout=log,
                 stderr=log,
@@ -215,7 +193,7 @@ class EmbeddedServer:
         return f"{' / '.join(filter(None, lines[-6:])) or 'nothing'} (the end of {self._log})"
 
 
-def supervise(data_dir: Path, socket_path: Path, binary: Path, appendonly: str) -> None:
+def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
     """Keep redis-server running until it has no user left, or until it fails too often.
 
     A program of its own, whose standard input is the locked `server.lock` and whose output is the log.
@@ -231,7 +209,7 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path, appendonly: str) 
             started = time.monotonic()
             socket_path.unlink(missing_ok=True)
             try:
-                server = _run_server(binary, data_dir, socket_path, appendonly)
+                server = _run_server(binary, data_dir, socket_path)
             except OSError as error:
                 print(f"guard: {error}", flush=True)
                 return
@@ -246,7 +224,7 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path, appendonly: str) 
             time.sleep(0.05 * failures)
 
 
-def _run_server(binary: Path, data_dir: Path, socket_path: Path, appendonly: str) -> subprocess.Popen[bytes]:
+def _run_server(binary: Path, data_dir: Path, socket_path: Path) -> subprocess.Popen[bytes]:
     supervisor = os.getpid()
 
     def die_with_supervisor() -> None:
@@ -260,7 +238,7 @@ def _run_server(binary: Path, data_dir: Path, socket_path: Path, appendonly: str
         "unixsocket": str(socket_path),
         "unixsocketperm": "700",
         "dir": str(data_dir),
-        "appendonly": appendonly,
+        "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
         "maxmemory-policy": "noeviction",
@@ -348,4 +326,4 @@ if __name__ == "__main__":
     # Not our starter's child any more: it need not wait for us, and our end leaves it no zombie.
     if os.fork():
         os._exit(0)
-    supervise(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    supervise(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))

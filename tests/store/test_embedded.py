@@ -350,19 +350,6 @@ class TestFindServer:
             find_server()
 
 
-def test_one_that_is_not_durable_keeps_nothing_and_can_be_waited_for(data_dir: Path) -> None:
-    server = EmbeddedServer(data_dir, durable=False)
-    with server:
-        with Redis(unix_socket_path=str(server.socket)) as client:
-            client.set("key", "value")
-        assert info(server, "persistence")["aof_enabled"] == 0
-        assert not server.await_end(0.0)
-    assert server.await_end()
-    assert stopped(data_dir)
-    with EmbeddedServer(data_dir, durable=False) as again:
-        assert read(again) is None
-
-
 @pytest.fixture
 def short_temp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory for temporary files, with a name that is short enough for a socket in it."""
