@@ -242,10 +242,15 @@ def ends_us(
     groups say does not fade as one; never less than one.
     """
 
+    # What is still held back by the delay is to stay so: only fading is looked at.
+    fading = {
+        signal: mark
+        for signal, mark in marks.items()
+        if signal not in excused and _speaks(mark, now_us, delay_us)
+    }
+
     def band(later_us: int) -> Band:
-        # What is still held back by the delay is to stay so: only fading is looked at.
-        faded = {signal: mark for signal, mark in marks.items() if _speaks(mark, now_us, delay_us)}
-        return risk(faded, now_us + later_us, weights, excused=excused).band
+        return risk(fading, now_us + later_us, weights).band
 
     present = band(0)
     if present is Band.LOW:
