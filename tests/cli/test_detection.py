@@ -14,6 +14,7 @@ from commands import guard
 from guard import load
 from guard.admin.suspicion import MEANINGS
 from guard.analysis.profile import LAYOUT, VERSION, Sum
+from guard.analysis.reference import Reference
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
@@ -62,9 +63,9 @@ ANN = ROUTER.asking(end_user="ann")
 
 
 def profile() -> bytes:
-    """What is remembered of a hundred queries, half of which stand by themselves."""
+    """What is remembered of 150 queries, half of which stand by themselves."""
     row = np.zeros((), LAYOUT)
-    row["version"], row["queries"], row["first_day"] = VERSION, 100, 40
+    row["version"], row["queries"], row["first_day"] = VERSION, 150, 40
     row["sums"][[Sum.QUERIES, Sum.WALKING, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
     return row.tobytes()
 
@@ -115,16 +116,19 @@ def test_show_tells_what_speaks_against_a_holder(folder: Path) -> None:
     assert first["since"] < first["at"]
     assert (second["signal"], second["excused"]) == ("grading", False)
     habits = evidence["habits"]
-    assert (habits["queries"], habits["on_first_day"], habits["unrelated"]) == (100, 40, 0.5)
+    assert (habits["queries"], habits["on_first_day"], habits["unrelated"]) == (150, 40, 0.5)
     assert habits["answer_tokens"] == pytest.approx(256, rel=0.01)
     assert habits["varying_pieces"] == pytest.approx(15, rel=0.01)
+    kinds = {kind.name: kind.theft for kind in Reference.load().likenesses[Signal.WALK].kinds}
+    assert (kinds[habits["like_use"]], kinds[habits["like_theft"]]) == (False, True)
 
 
 def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
     told = guard("show", "key:alice", folder=folder).stdout
     assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
     assert f"walk: {MEANINGS[Signal.WALK]}" in told
-    assert "100 queries in 0.0 days, 40 on the first" in told
+    assert "150 queries in 0.0 days, 40 on the first" in told
+    assert "most like, of known honest uses: " in told
     (walk,) = [line.split() for line in told.splitlines() if line.startswith("walk ")]
     assert (walk[0], walk[1], walk[2][-1], walk[-2]) == ("walk", "content", "m", "28.0")
     assert "\N{REPLACEMENT CHARACTER}" not in told
@@ -236,7 +240,7 @@ def test_forgiving_forgets_what_was_known_and_says_what_but_gives_no_budget_back
     (tmp_path / "guard.toml").write_text(CONFIG)
     asyncio.run(happen(load(tmp_path / "guard.toml")))
     told = guard("forgive", "key:alice", folder=tmp_path).stdout
-    assert told.startswith("key:alice: forgotten are a risk of 44 dB (critical), walk, grading, and what 100")
+    assert told.startswith("key:alice: forgotten are a risk of 44 dB (critical), walk, grading, and what 150")
     sheet = shown(tmp_path, "key:alice")
     assert sheet["evidence"] is None
     assert sheet["limits"][0]["remaining"] == 18.75
