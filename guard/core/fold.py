@@ -242,8 +242,14 @@ def _normalized(text: str) -> str:
 
 def _strewn(text: str) -> int:
     """How many unseen characters are strewn over a text; none where there are no more than come by chance."""
-    count = _matched(_STREWN, text)
-    return count if count >= _LEAST_STREWN and count * _STREWN_EVERY >= len(text) else 0
+    counts = [(_matched(pattern, text), every) for pattern, every in _STREWN]
+    return sum(count for count, every in counts if count >= _LEAST_STREWN and count * every >= len(text))
+
+
+def _beside_letters(characters: str) -> re.Pattern[str]:
+    """Any of these before or behind a letter of a script that needs no joiners."""
+    letter = f"[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
+    return re.compile(rf"(?<={letter})[{characters}]+|[{characters}]+(?={letter})")
 
 
 def _matched(pattern: re.Pattern[str], text: str) -> int:
@@ -290,12 +296,13 @@ _HIDING = re.compile(
 )
 
 # At the edges of words, or between letters that need no joiners, one or another comes with copied text; byte
-# order marks come in numbers.
-_STREWN = re.compile(
-    rf"(?<=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[\u200b-\u200d\u2060]+"
-    rf"|[\u200b-\u200d\u2060]+(?=[{_CASED}\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])"
+# order marks, and what formulas have between their letters, come in numbers. So many characters, on average,
+# there are to one of them where they are strewn.
+_STREWN = (
+    (_beside_letters("\u200b-\u200d\u2060"), 40),
+    (_beside_letters("\u2061-\u2064\u180e\ufeff"), 16),
 )
-_LEAST_STREWN, _STREWN_EVERY = 3, 40
+_LEAST_STREWN = 3
 
 # Marks that any letter can be given. Greek letters honestly have three.
 _MARKS = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20f0\ufe20-\ufe2f]")

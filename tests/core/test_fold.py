@@ -287,3 +287,22 @@ def test_no_text_grows_or_takes_more_than_linear_time(lead: str, attack: str) ->
     # 8 is linear, and 64 quadratic. What disturbs one pair does not disturb the next.
     pairs = ((seconds(MOST_CHARACTERS // 8), seconds(MOST_CHARACTERS)) for _ in range(20))
     assert any(full < 32 * eighth for eighth, full in pairs)
+
+
+@pytest.mark.parametrize("sign", ["\ufeff", "\u2063", "\u180e", "\u200b", "\u2060"])
+def test_unseen_characters_at_every_word_are_strewn_over_a_text(sign: str) -> None:
+    text = "Correct the marks of punctuation in the sentence please: Lets eat Grandma soon"
+    for strewn in (text.replace(" ", f" {sign}"), text.replace(" ", f"{sign} ")):
+        folded = fold(strewn)
+        assert folded.text == fold(text).text
+        assert folded.disguise.invisible >= 7
+        assert folded.disguise.share > 0.1
+
+
+def test_byte_order_marks_that_come_with_formulas_or_lines_are_not_strewn() -> None:
+    formula = (
+        "2 H+ (aq) + 2 e- gives \ufeff H2 (g), E = 0.00 V; \ufeffCu2+ (aq) + 2 e- gives Cu (s), E = 0.34 V; "
+    )
+    lines = "\n".join(f"\ufeffline {number} of a file that somebody has put together" for number in range(9))
+    assert fold(formula * 3).disguise.invisible == 0
+    assert fold(lines).disguise.invisible == 0
