@@ -82,7 +82,7 @@ def climb_of(
         return NO_CLIMB
     delay_us, excused = int(ladder.delay_us * place / 100), suspect.excused
     known = biting = risk(marks, now_us, weights, excused=excused)
-    if any(now_us - mark.since_us < delay_us for mark in marks.values()):
+    if not all(mark.speaks(now_us, delay_us) for mark in marks.values()):
         biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
     rung = ladder.rung(biting.band, chance(request_id, "ladder"))
     ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -155,6 +156,22 @@ async def test_a_refused_request_pays_and_teaches_nothing(tmp_path: Path) -> Non
     found = await replayed(log(tmp_path, lines), settings(REQUESTS, DIVERSITY))
     assert [each.novelty for each in found if each.action == "throttle"] == [0] * 8
     assert all(each.novelty for each in found[:2])
+
+
+async def test_a_replay_that_is_cancelled_ends_at_the_next_line(tmp_path: Path) -> None:
+    file, seen = log(tmp_path, [line(at, "hello") for at in range(1_000)]), 0
+
+    async def go_through() -> None:
+        nonlocal seen
+        async for _ in Replay(Settings()).results(read_log(file)):
+            seen += 1
+
+    task = asyncio.create_task(go_through())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen < 10
 
 
 async def test_the_same_log_and_settings_give_the_same_results(tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ def actors(
                 )
 
 
+def actor(split: Split, seed: int, queries: int, variety: str, instance: int) -> Actor:
+    """One of them: an instance of a variety, counted from 0."""
+    cast = actors(split, seed, queries, instances=instance + 1, varieties=[variety])
+    return next(islice(cast, instance, None))
+
+
 @dataclass(frozen=True, slots=True)
 class _Lines:
     """An actor's lines, made anew from its seed each time that they are gone through."""

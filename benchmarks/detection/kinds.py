@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.detection.actors import actors
+from benchmarks.detection.actors import actor
 from benchmarks.detection.attacks import in_chinese
 from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Part, Side, load
@@ -210,9 +209,8 @@ class _Stand:
         split = self.splits[work.side]
         if work.source is not None:
             split = split.only(Part.DISTILL, work.source)
-        cast = actors(split, self.seed, work.queries, instances=work.instance + 1, varieties=[work.variety])
-        actor = next(islice(cast, work.instance, None))
-        looks = [self.eyes.look(line) for line in actor.lines]
+        watched = actor(split, self.seed, work.queries, work.variety, work.instance)
+        looks = [self.eyes.look(line) for line in watched.lines]
         lives = [self._life(work, looks, lambda tokens: tokens)]
         for telling in range(TOLD_AGAIN):
             rng = Random(f"{work}/{self.seed}/{telling}")

@@ -19,13 +19,13 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.detection.actors import actors
+from benchmarks.detection.actors import actor
 from benchmarks.detection.kinds import likenesses
 from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
@@ -207,13 +207,11 @@ class _Stand:
 
     def watch(self, side: Side, variety: str, instance: int) -> list[Honest]:
         """One instance: the holders whom its requests are about, once it is declared as it should be."""
-        split = self.splits[side]
-        cast = actors(split, self.seed, self.queries, instances=instance + 1, varieties=[variety])
-        actor = next(islice(cast, instance, None))
-        identity = Identity(Holder(Attribute.KEY, actor.name))
-        policy = declaring(identity.principal, Use(actor.declared) if actor.declared else None)
+        watched = actor(self.splits[side], self.seed, self.queries, variety, instance)
+        identity = Identity(Holder(Attribute.KEY, watched.name))
+        policy = declaring(identity.principal, Use(watched.declared) if watched.declared else None)
         found: dict[Holder, tuple[Profile, Honest]] = {}
-        for line in actor.lines:
+        for line in watched.lines:
             look = self.eyes.look(line)
             suspect = policy.suspect(identity.asking(end_user=look.query.end_user), look.now_us)
             if suspect.holder not in found:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from benchmarks.detection.actors import actors
+from benchmarks.detection.actors import actor
 from benchmarks.detection.side_by_side import in_order
 from benchmarks.detection.sources import Side, load
 from benchmarks.detection.watch import DEFAULTS, Eyes, default_budget, watch
@@ -93,13 +92,10 @@ class Court:
 
     def hear(self, case: Case) -> Trial:
         """Go through a case."""
-        cast = actors(
-            self._split, self._seed, case.queries, instances=case.instance + 1, varieties=[case.variety]
-        )
-        actor = next(islice(cast, case.instance, None))
-        use = Use(actor.declared) if case.declared and actor.declared else None
+        tried = actor(self._split, self._seed, case.queries, case.variety, case.instance)
+        use = Use(tried.declared) if case.declared and tried.declared else None
         trial, budget, carried = Trial(case), default_budget(), set()
-        for seen in watch(actor, self._eyes, self._reference, use, budget):
+        for seen in watch(tried, self._eyes, self._reference, use, budget):
             if trial.denied is None and seen.drawn is not None:
                 carried.add(seen.look.sight.fingerprint.folded.text)
             trial.note(seen)

@@ -12,6 +12,7 @@ nobody waits. What an answer used that the log does not have is supposed (guard/
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,8 @@ class Replay:
         """What comes of each line; raises what the lines raise."""
         for line in lines:
             yield await self.run(line)
+            # Nothing in a replay waits; without this, an interrupt would be heard at the end of the log.
+            await asyncio.sleep(0)
 
     async def run(self, line: Line) -> Result:
         """What comes of the next line."""

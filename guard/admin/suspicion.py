@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from guard.analysis.likeness import ENOUGH_QUERIES
 from guard.analysis.profile import Profile, Sum
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Group, Risk, Signal, risk
@@ -90,8 +89,6 @@ class Habits:
     @classmethod
     def of(cls, profile: Profile, likeness: Likeness | None) -> Self:
         """What a profile says."""
-        if profile.queries < ENOUGH_QUERIES:
-            likeness = None
         return cls(
             queries=profile.queries,
             on_first_day=profile.first_day,

@@ -21,6 +21,7 @@ of the table of word pieces: the entropy of cells on sixteen sources was 8.61 bi
 
 from __future__ import annotations
 
+from functools import cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -77,12 +78,22 @@ class SemanticCells:
 def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The cosine that two sketches of n bits tell, cos(π·d/n) for d bits of difference; along the last axis.
 
-    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The standard error at 256
-    bits is .07 to .08 for unrelated vectors, and less the nearer they are.
+    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The bytes of a sketch are a
+    multiple of eight, and lie together. The standard error at 256 bits is .07 to .08 for unrelated vectors,
+    and less the nearer they are.
     """
-    different = np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
-    similarity: NDArray[np.float64] = np.cos(np.pi * different / (8 * a.shape[-1]))
+    different = np.bitwise_count(a.view(np.uint64) ^ b.view(np.uint64))
+    similarity: NDArray[np.float64] = _cosines(8 * a.shape[-1])[
+        np.add.reduce(different, axis=-1, dtype=np.intp)
+    ]
     return similarity
+
+
+@cache
+def _cosines(bits: int) -> NDArray[np.float64]:
+    """The cosine for each number of different bits: there are few."""
+    cosines: NDArray[np.float64] = np.cos(np.pi * np.arange(bits + 1) / bits)
+    return cosines
 
 
 def _rotation(secret: bytes, purpose: str) -> NDArray[np.float32]:

@@ -117,8 +117,10 @@ class Likeness:
         like, theft = self._like(profile), self._thefts
         return float(_DECIBANS * (_log_sum(like[theft]) - _log_sum(like[~theft])))
 
-    def nearest(self, profile: Profile, *, theft: bool) -> str:
-        """The kind, among the thefts or the honest uses, that a profile is most like."""
+    def nearest(self, profile: Profile, *, theft: bool) -> str | None:
+        """The kind, among the thefts or the honest uses, that a profile is most like; `None` likewise."""
+        if profile.queries < ENOUGH_QUERIES:
+            return None
         among = self._thefts == theft
         return self.kinds[int(np.argmax(np.where(among, self._like(profile), -np.inf)))].name
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guard.analysis.cells import hamming
 from guard.analysis.intents import STRONG, Intent
 from guard.analysis.sight import HONEST_SHARE, WORD_BITS
 
@@ -160,6 +161,14 @@ class Step:
     slot: float
     answer: float
 
+    @property
+    def walks(self) -> bool:
+        """Whether the query stands by itself: long enough for an exemplar, near to nothing before, and no
+        part of a conversation.
+        """
+        alone = self.slot > 3.6 and self.similar is not None and self.similar < 0.15
+        return alone and not self.continued
+
 
 class Profile:
     """What is remembered of one holder. Not for two threads at once."""
@@ -280,7 +289,7 @@ class Profile:
         added[Sum.ANSWER] = step.answer
         added[Sum.ANSWER_SQUARED] = step.answer**2
         added[Sum.SLOT_ANSWER] = step.slot * step.answer
-        added[Sum.WALKING] = _walks(step) and not step.continued
+        added[Sum.WALKING] = step.walks
         self._count_parameters(sight, step, added)
         wants = sight.wants
         for intent, place in _INTENTS.items():
@@ -313,10 +322,10 @@ class Profile:
     ) -> Step:
         nearest = nearest_older = similar = None
         if sketch is not None and queries:
-            recent = _cosines(self._row["recent"][: min(queries, RING)], sketch)
+            recent = hamming(self._row["recent"][: min(queries, RING)], sketch)
             nearest = float(recent.max())
             if int(self._row["held"]) == RING:
-                older = _cosines(self._row["older"], sketch)
+                older = hamming(self._row["older"], sketch)
                 nearest_older, similar = float(older.max()), float(older.mean())
         log_slot = float(np.log2(slot + 1))
         continued = bool(sight.earlier) and (
@@ -365,13 +374,12 @@ class Profile:
             row["template"], row["votes"] = template, 1
         else:
             row["votes"] -= 1
-            if self.templated > 0.5 and _walks(step) and not step.continued:
+            if self.templated > 0.5 and step.walks:
                 self.sums[Sum.OFF_TEMPLATE] += 1
 
     def _drift(self, step: Step, queries: int) -> None:
         """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
-        row = self._row
-        walks = float(_walks(step) and not step.continued)
+        row, walks = self._row, float(step.walks)
         if queries > HORIZON:
             row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - USUAL_MORE)
             row["usual"] += (walks - row["usual"]) / 2_000
@@ -437,24 +445,10 @@ class Profile:
 
 _FAMILIES = {family: Sum.FAMILY + number for number, family in enumerate(FAMILIES)}
 
-_COSINES = np.cos(np.pi * np.arange(8 * SKETCH + 1) / (8 * SKETCH))
-
-
-def _cosines(sketches: NDArray[np.uint8], sketch: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """As `hamming`, from a table: so short a sketch differs in few numbers of bits."""
-    different = np.bitwise_count(sketches.view(np.uint64) ^ sketch.view(np.uint64))
-    told: NDArray[np.float64] = _COSINES[different[:, 0] + different[:, 1]]
-    return told
-
 
 def _set(bits: NDArray[np.uint8]) -> int:
     """How many bits are set."""
     return int.from_bytes(bits.tobytes(), "little").bit_count()
-
-
-def _walks(step: Step) -> bool:
-    """Whether a query stands by itself: long enough for an exemplar, and near to nothing before."""
-    return step.slot > 3.6 and step.similar is not None and step.similar < 0.15
 
 
 def _buckets(bag: Bag) -> NDArray[np.intp]:

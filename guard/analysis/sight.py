@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.embedding import LONGEST_KEPT
 from guard.core.fold import bound, fold, words_of
+from guard.core.memo import WordMemo
 from guard.core.novelty import SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ HONEST_SHARE = 0.02
 BAGS_KEPT = 1_024
 
 TEXTS_KEPT = 512
-
-WORDS_KEPT = 16_384
-"""The hashes of so many words are remembered, since words recur."""
 
 WORD_BITS = 12
 """A word is kept as so many bits of a keyed hash."""
@@ -125,33 +122,23 @@ class Looker:
         return Seen(bag, self._words.of(text), cells, self._intents.read(text, vector))
 
 
-class _HashedWords(dict[str, bytes]):
-    """The hashes of what a word of a text in ASCII is made of, worked out when they are first asked for. Long
-    ones are not remembered, and all are forgotten when there are too many.
-    """
+class _HashedWords:
+    """The hashes of what a text is made of, with one seed."""
 
     def __init__(self, seed: int) -> None:
-        super().__init__()
         self._seed = seed
+        self._words = WordMemo(lambda word: self._packed(_RUN.findall(word)))
 
     def of(self, text: str) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
         if text.isascii():
-            packed = b"".join(map(self.__getitem__, words_of(text)))
+            packed = b"".join(map(self._words.__getitem__, words_of(text)))
         else:
             packed = self._packed(_runs(text))
         hashes = np.sort(np.frombuffer(packed, np.uint16))
         first = np.ones(len(hashes), np.bool_)
         np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
         return hashes[first]
-
-    def __missing__(self, word: str) -> bytes:
-        packed = self._packed(_RUN.findall(word))
-        if len(self) >= WORDS_KEPT:
-            self.clear()
-        if len(word) <= LONGEST_KEPT:
-            self[word] = packed
-        return packed
 
     def _packed(self, runs: Iterable[str]) -> bytes:
         hashes = (zlib.crc32(run.encode("utf-8", "surrogatepass"), self._seed) for run in runs)

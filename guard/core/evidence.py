@@ -131,6 +131,10 @@ class Mark:
         # A clock that was set back counts as standing still.
         return float(self.decibans * 0.5 ** (max(0, now_us - self.at_us) / half_life_us))
 
+    def speaks(self, now_us: int, delay_us: int) -> bool:
+        """Whether it is old enough to be acted on."""
+        return max(0, now_us - self.since_us) >= delay_us
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -217,7 +221,7 @@ def risk(
     groups: dict[Group, float] = {}
     strong = set()
     for signal, mark in marks.items():
-        if signal in excused or not _speaks(mark, now_us, delay_us):
+        if signal in excused or not mark.speaks(now_us, delay_us):
             continue
         left = mark.left(now_us, weights.half_life_us)
         if left >= SPEAKING:
@@ -246,7 +250,7 @@ def ends_us(
     fading = {
         signal: mark
         for signal, mark in marks.items()
-        if signal not in excused and _speaks(mark, now_us, delay_us)
+        if signal not in excused and mark.speaks(now_us, delay_us)
     }
 
     def band(later_us: int) -> Band:
@@ -262,11 +266,6 @@ def ends_us(
         middle = (held + gone) // 2
         held, gone = (middle, gone) if band(middle) is present else (held, middle)
     return gone
-
-
-def _speaks(mark: Mark, now_us: int, delay_us: int) -> bool:
-    """Whether a mark is old enough to be acted on."""
-    return max(0, now_us - mark.since_us) >= delay_us
 
 
 def _band(total: float, strong_groups: int, weights: Weights) -> Band:

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
 from guard.core.fold import Folded, bound, fold, words_of
+from guard.core.memo import WordMemo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,7 +123,8 @@ class Fingerprinter:
         self._of_bands, self._of_cells = _hash(keyed(b"of bands"), b""), _hash(keyed(b"of cells"), b"")
         self._band, self._cell = keyed(b"band"), keyed(b"cell")
         self._template, self._head, self._tail = keyed(b"template"), keyed(b"head"), keyed(b"tail")
-        self._words = _KeyedWords(keyed(b"word"))
+        by_word = keyed(b"word")
+        self._words = WordMemo(lambda word: _digest(by_word, _NUMBER.sub("0", word).encode()))
         by_system = keyed(b"system")
 
         @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
@@ -185,36 +187,19 @@ def _minima(shingles: list[bytes], count: int, seed: int) -> list[int]:
     return minima
 
 
-class _KeyedWords(dict[str, bytes]):
-    """The keyed hash of each word, worked out when it is first asked for, since words recur. Long ones are
-    not remembered, and all are forgotten when there are too many.
-    """
-
-    def __init__(self, keyed: blake2b) -> None:
-        super().__init__()
-        self._keyed = keyed
-
-    def __missing__(self, word: str) -> bytes:
-        if len(self) >= _MOST_KNOWN_WORDS:
-            self.clear()
-        copy = self._keyed.copy()
-        copy.update(_NUMBER.sub("0", word).encode())
-        digest = copy.digest()
-        if len(word) <= _LONGEST_KNOWN:
-            self[word] = digest
-        return digest
-
-
 def _hash(keyed: blake2b, data: bytes) -> int:
+    return int.from_bytes(_digest(keyed, data))
+
+
+def _digest(keyed: blake2b, data: bytes) -> bytes:
     """The hash of the data with what `keyed` has been given already; a copy costs less than the key does."""
     copy = keyed.copy()
     copy.update(data)
-    return int.from_bytes(copy.digest())
+    return copy.digest()
 
 
 _BAND = Struct(f"<{BAND_ROWS}I")
 _CELL = Struct("<I")
-_MOST_KNOWN_WORDS, _LONGEST_KNOWN = 16_384, 32
 _MOST_KNOWN_SYSTEMS = 256
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
