@@ -3,14 +3,20 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests of one file share servers, so they stay in one process.
+PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test lint check wheel-test bench soak chaos detection reference clean
+.PHONY: demo test fuzz lint check wheel-test bench soak chaos detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
 
 test: $(VENV)/dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
+
+# The same with many more random cases: about half an hour.
+fuzz: $(VENV)/dev
+	$(BIN)/pytest $(PARALLEL) --hypothesis-profile=large --model-examples=400
 
 lint: $(VENV)/dev
 	$(BIN)/ruff check .
@@ -29,7 +35,7 @@ wheel-test: $(VENV)/dev
 	build/wheel/venv/bin/pip install --quiet --upgrade pip
 	build/wheel/venv/bin/pip install --quiet --group dev "$$(echo build/wheel/*.whl)[serve,embedded]"
 	cp -r tests benchmarks examples docs README.md pyproject.toml build/wheel
-	cd build/wheel && venv/bin/python -m pytest -p no:cacheprovider
+	cd build/wheel && venv/bin/python -m pytest $(PARALLEL) -p no:cacheprovider
 
 # What guard costs: beside its peers in one process, then through `guard serve`. Both paired and interleaved.
 bench: $(VENV)/dev

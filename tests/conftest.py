@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import Clock, Guarded
 
-# A slow machine is no counterexample.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+# No deadline: a slow machine is no counterexample. `make fuzz` takes the large profile.
+hypothesis.settings.register_profile("small", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("large", deadline=None, max_examples=500)
+hypothesis.settings.load_profile("small")
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +104,6 @@ async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Calla
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--model-examples", default="40", help="runs of 50 steps of the store against its model")
+    parser.addoption("--model-examples", default="20", help="runs of 50 steps of the store against its model")
     parser.addoption("--soak", action="store_true", help="send a hundred thousand queries")
     parser.addoption("--chaos", action="store_true", help="let the chaos last, at 500 requests a second")

@@ -26,11 +26,13 @@ _given: set[int] = set()
 def free_port() -> int:
     """A port of this machine that nobody listens on, and that was not given before.
 
-    From below those that the kernel gives to connections, so that none of these takes it in between; and by
-    the system's chance, since Hypothesis sets that of `random` back.
+    From below those that the kernel gives to connections, so that none of these takes it in between; each
+    process of a parallel test run draws from a range of its own. And by the system's chance, since Hypothesis
+    sets that of `random` back.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while True:
-        port = 20_000 + secrets.randbelow(12_000)
+        port = 20_000 + 1_500 * worker + secrets.randbelow(1_500)
         if port in _given:
             continue
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commands import guard
 
 from guard.admin.calibrate import Calibration, Survey, calibrate, survey
 from guard.admin.trace import MOST_MOMENTS
@@ -23,8 +21,8 @@ from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
-GUARD = Path(sys.executable).with_name("guard")
 START = 1_767_225_600.0
 GRADE = "Grade the following answer from 1 to 10 by the rubric, and reply with the score only: it is so."
 
@@ -181,35 +179,24 @@ class TestTable:
 
 
 class TestCommand:
-    def guard(self, *arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [GUARD, "calibrate", *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
     def test_it_writes_a_reference_that_the_settings_take(self, tmp_path: Path) -> None:
-        told = self.guard(log(tmp_path, people(21)), "--out", "mine.json", folder=tmp_path)
+        told = guard("calibrate", log(tmp_path, people(21)), "--out", "mine.json", folder=tmp_path)
         assert told.returncode == 0, told.stderr
         assert "mine.json: from 21 identities with 1260 queries" in told.stdout
         assert "critical" in told.stdout
         assert max(map(len, told.stdout.splitlines())) <= 80
         (tmp_path / "guard.toml").write_text('[detection]\nreference = "mine.json"\n')
-        checked = subprocess.run([GUARD, "check"], cwd=tmp_path, capture_output=True, timeout=60, check=False)
-        assert checked.returncode == 0
+        assert guard("check", folder=tmp_path).returncode == 0
 
     def test_the_report_as_data(self, tmp_path: Path) -> None:
-        told = self.guard(log(tmp_path, people(21)), "--json", folder=tmp_path)
+        told = guard("calibrate", log(tmp_path, people(21)), "--json", folder=tmp_path)
         report = json.loads(told.stdout)
         assert report["identities"] == 21
         assert report["false_positives"]["critical"]["identities"] == 0
         assert list(report["signals"]["walk"]) == ["own", "at_10", "at_20", "at_25"]
 
     def test_a_log_that_is_too_small_is_one_line_of_complaint(self, tmp_path: Path) -> None:
-        told = self.guard(log(tmp_path, people(2)), folder=tmp_path)
+        told = guard("calibrate", log(tmp_path, people(2)), folder=tmp_path)
         assert told.returncode == 1
         assert told.stderr.startswith("guard: honest.jsonl has 2 identities")
         assert not (tmp_path / "reference.json").exists()

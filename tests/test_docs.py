@@ -6,7 +6,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from dataclasses import fields, is_dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commands import guard
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 from typer.main import get_command
@@ -30,7 +30,6 @@ from guard.core.uses import Use
 if TYPE_CHECKING:
     from types import ModuleType
 
-GUARD = Path(sys.executable).with_name("guard")
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 ON_REPLAY = (ROOT / "docs" / "replay.md").read_text("utf-8")
@@ -150,7 +149,7 @@ def test_the_log_and_the_uses_of_the_page_on_replay_are_taken(tmp_path: Path) ->
     (tmp_path / "uses.jsonl").write_text(uses)
     out = tmp_path / "decisions.jsonl"
     called = ["replay", "traffic.jsonl", "--declare", "uses.jsonl", "--json", "decisions.jsonl"]
-    subprocess.run([GUARD, *called], cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    assert guard(*called, folder=tmp_path).returncode == 0
     decisions = [json.loads(each) for each in out.read_text().splitlines()]
     assert [each["action"] for each in decisions] == ["allow", "allow"]
     assert all(f"`{name}`" in ON_REPLAY for name in decisions[0])

@@ -6,13 +6,11 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from commands import guard, guard_process, guard_started
 from lessons import exemplars_of
 
 from guard.admin.replay import ERROR, PASS, Replay
@@ -26,10 +24,10 @@ from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from guard.admin.replay import Result
 
-GUARD = Path(sys.executable).with_name("guard")
 START = 1_767_225_600.0
 CHAT = "/v1/chat/completions"
 
@@ -295,20 +293,9 @@ async def test_a_log_that_ends_in_an_error_has_been_replayed_up_to_there(tmp_pat
 
 
 class TestCommand:
-    def guard(self, *arguments: str | Path, folder: Path, **named: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [GUARD, "replay", *arguments],
-            cwd=folder,
-            env={**os.environ, "COLUMNS": "80"},
-            text=True,
-            timeout=60,
-            check=False,
-            **{"capture_output": True, **named},
-        )
-
     def test_it_writes_a_line_for_each_request_and_a_summary(self, tmp_path: Path) -> None:
         file = log(tmp_path, sorted(distiller(70) + person(70), key=lambda each: float(each["ts"])))
-        told = self.guard(file, "--json", "out.jsonl", "--summary-json", "sum.json", folder=tmp_path)
+        told = guard("replay", file, "--json", "out.jsonl", "--summary-json", "sum.json", folder=tmp_path)
         assert told.returncode == 0, told.stderr
         assert "140 requests of 2 identities" in told.stdout
         assert max(map(len, told.stdout.splitlines())) <= 80
@@ -324,12 +311,12 @@ class TestCommand:
 
     def test_standard_input_and_output_take_data_alone(self, tmp_path: Path) -> None:
         text = log(tmp_path, [line(0, "hello")]).read_text()
-        told = self.guard("-", "--json", "-", folder=tmp_path, input=text)
+        told = guard("replay", "-", "--json", "-", folder=tmp_path, stdin=text)
         assert [json.loads(each)["action"] for each in told.stdout.splitlines()] == ["allow"]
         assert "1 requests of 1 identities" in told.stderr
 
     def test_a_line_that_cannot_be_read_is_one_line_of_complaint(self, tmp_path: Path) -> None:
-        told = self.guard(log(tmp_path, [{"ts": "x"}]), folder=tmp_path)
+        told = guard("replay", log(tmp_path, [{"ts": "x"}]), folder=tmp_path)
         assert told.returncode == 1
         assert told.stderr.startswith("guard: ")
         assert "line 1: ts = 'x'" in told.stderr
@@ -337,7 +324,8 @@ class TestCommand:
 
     def test_declared_uses_come_from_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "uses.jsonl").write_text('{"identity": "key:x", "use": "nonsense"}\n')
-        told = self.guard(log(tmp_path, [line(0, "hello")]), "--declare", "uses.jsonl", folder=tmp_path)
+        asked = ("replay", log(tmp_path, [line(0, "hello")]), "--declare", "uses.jsonl")
+        told = guard(*asked, folder=tmp_path)
         assert told.returncode == 1
         assert "uses.jsonl: line 1: use = 'nonsense'" in told.stderr
 
@@ -346,31 +334,14 @@ class TestCommand:
         reading, writing = os.pipe()
         os.close(reading)
         try:
-            told = self.guard(
-                file,
-                "--json",
-                "-",
-                folder=tmp_path,
-                capture_output=False,
-                stdout=writing,
-                stderr=subprocess.PIPE,
-            )
+            told = guard_process("replay", file, "--json", "-", folder=tmp_path, stdout=writing)
         finally:
             os.close(writing)
         assert told.returncode == 1
         assert "Traceback" not in told.stderr
 
     def test_an_interrupt_ends_it(self, tmp_path: Path) -> None:
-        process = subprocess.Popen(
-            [GUARD, "replay", "-", "--json", "-"],
-            cwd=tmp_path,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-        with process:
+        with guard_started("replay", "-", "--json", "-", folder=tmp_path) as process:
             assert process.stdin is not None
             assert process.stdout is not None
             assert process.stderr is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lessons import (
     DAY_US,
@@ -80,7 +80,6 @@ def again(pupil: Pupil) -> Pupil:
 
 
 class TestBytes:
-    @settings(max_examples=60)
     @given(TRAFFIC)
     def test_it_has_the_same_size_and_only_numbers_whatever_is_seen(
         self, traffic: list[tuple[Query, Usage, int]]
@@ -105,7 +104,6 @@ class TestBytes:
         assert len(profile.write()) == LAYOUT.itemsize
         assert np.isfinite(profile.sums).all()
 
-    @settings(max_examples=30)
     @given(TRAFFIC, TRAFFIC)
     def test_it_goes_on_after_the_store_as_if_it_had_never_left(
         self, before: list[tuple[Query, Usage, int]], after: list[tuple[Query, Usage, int]]

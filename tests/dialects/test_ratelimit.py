@@ -16,6 +16,7 @@ from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.dialects.base import Refusal, retry_headers
 from guard.dialects.ratelimit import LARGEST_INTEGER, ratelimit_fields, violated_policies
 
+UNREGISTERED = [*(unit for unit in Unit if unit not in (Unit.REQUESTS, Unit.CONCURRENCY)), "pages"]
 HOLDER = Holder(Attribute.KEY, "alice")
 
 
@@ -87,7 +88,7 @@ def test_a_name_is_made_of_unit_and_window_and_never_the_operators(
     assert "acme" not in str(ratelimit_fields([each]))
 
 
-@pytest.mark.parametrize("unit", [*(set(Unit) - {Unit.REQUESTS, Unit.CONCURRENCY}), "novelty", "pages"])
+@pytest.mark.parametrize("unit", UNREGISTERED)
 def test_only_registered_units_are_told(unit: str) -> None:
     assert ratelimit_fields([reading(10, 60, 5, unit=unit)]) == []
     assert violated_policies([reading(10, 60, 0, unit=unit, wait_us=1)]) == ()

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage, memory
 from limits.strategies import (
@@ -140,7 +140,6 @@ def arrivals(costs: st.SearchStrategy[int]) -> st.SearchStrategy[list[Arrival]]:
 
 
 @given(arrivals=arrivals_on_the_boundary(st.just(1)), count=st.integers(1, 6))
-@settings(max_examples=60)
 def test_fixed_windows_agree_where_each_begins_with_a_hit(
     redis_server: EmbeddedServer, arrivals: list[Arrival], count: int
 ) -> None:
@@ -172,7 +171,6 @@ def test_a_refused_request_charges_a_fixed_window_of_theirs_and_none_of_ours(
     arrivals=arrivals_on_the_boundary(st.integers(1, 4).map(lambda cost: cost * STEPS)),
     count=st.integers(4 * STEPS, 10 * STEPS),
 )
-@settings(max_examples=60)
 def test_sliding_windows_agree_where_they_begin_together_and_weigh_whole_units(
     redis_server: EmbeddedServer, arrivals: list[Arrival], count: int
 ) -> None:
@@ -182,7 +180,6 @@ def test_sliding_windows_agree_where_they_begin_together_and_weigh_whole_units(
 
 
 @given(arrivals=arrivals_on_the_boundary(st.integers(1, 4)), count=st.integers(4, 12))
-@settings(max_examples=60)
 def test_where_sliding_windows_weigh_fractions_theirs_is_the_first_to_admit_more(
     redis_server: EmbeddedServer, arrivals: list[Arrival], count: int
 ) -> None:
@@ -214,7 +211,6 @@ def test_a_sliding_window_of_ours_begins_with_the_first_request(redis_server: Em
 @given(
     arrivals=arrivals(st.integers(1, 4)), count=st.integers(5, 40), burst=st.integers(4, 20), data=st.data()
 )
-@settings(max_examples=60)
 def test_gcra_admits_its_burst_and_what_drains_at_most(
     redis_server: EmbeddedServer, arrivals: list[Arrival], count: int, burst: int, data: st.DataObject
 ) -> None:
@@ -230,7 +226,6 @@ def test_gcra_admits_its_burst_and_what_drains_at_most(
 
 
 @given(arrivals=arrivals(st.integers(1, 4)), rate=st.integers(1, 40), burst=st.integers(4, 20))
-@settings(max_examples=60)
 def test_what_gcra_admits_fits_a_moving_window_of_rate_and_burst_together(
     redis_server: EmbeddedServer, arrivals: list[Arrival], rate: int, burst: int
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.admin.replay import LogClock
@@ -109,7 +109,6 @@ def owed(charged: tuple[Charge, ...], step: Step, scale: int) -> list[Charge]:
 
 
 @pytest.mark.timeout(300)
-@settings(deadline=None, max_examples=60)
 @given(made=limits(), steps=STEPS, scale=st.sampled_from([1, 1_000, 77_777_777]))
 def test_it_counts_as_the_scripts_do(
     redis_server: EmbeddedServer, made: list[Limit], steps: list[Step], scale: int
