@@ -22,21 +22,24 @@ from guard.core.identity import Attribute
 from guard.core.limits import Unit, shown
 from guard.core.modes import Mode, mildest
 from guard.core.novelty import NOWHERE, Ground
-from guard.core.policy import Caller, OnStoreError, Policy, settle
+from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
 from guard.core.refusals import KEPT_SECONDS, Refusals
 from guard.errors import StoreError
+from guard.logs import bounded
 from guard.store.breaker import OPEN, Breaker
 from guard.store.debts import Debts
 from guard.store.local import LocalLimiter
 from guard.store.operator import Control
 from guard.store.redis import TERMS_SECONDS
 from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
-from guard.telemetry import Event, log_event, tell
+from guard.telemetry import Event, Failure, detail_of, tell, tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+
+    from starlette.types import Scope
 
     from guard.analysis.analyst import Analyst
     from guard.analysis.sight import Sight
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.core.policy import Tier
     from guard.core.query import Usage
+    from guard.errors import BackendError, RequestError
     from guard.store.debts import Debt
     from guard.store.keys import Keys
     from guard.store.redis import Block, Settled, Verdict
@@ -80,6 +84,9 @@ REPAID_AT_ONCE = 50
 
 LONGEST_BLOCK_SECONDS = 3_600.0
 """A block that was seen is held without the store for as long as it says, but no longer than this."""
+
+LONGEST_METHOD = 16
+"""A client chooses the method; events and log lines hold no more characters of it."""
 
 MOST_BLOCKS = 10_000
 """So many are remembered, the latest."""
@@ -143,6 +150,7 @@ class Admission:
     label: str
     tier: str
     route: str
+    method: str
     demand: Demand
     decision: Decision
     charges: tuple[Charge, ...] = ()
@@ -181,7 +189,7 @@ class Engine:
         policy: Policy,
         store: Store,
         keys: Keys,
-        hooks: Iterable[Hook] = (log_event,),
+        hooks: Iterable[Hook] = (),
         *,
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
@@ -265,6 +273,7 @@ class Engine:
             self._keys.label(identity.principal),
             tier.name,
             route,
+            method[:LONGEST_METHOD],
             self.policy.demand(identity, query, ground),
             Decision(Action.ALLOW, mode=caller.mode),
             suspect=self.policy.suspect(identity, caller.now_us) if watched else None,
@@ -279,6 +288,28 @@ class Engine:
     def refuse(self, admission: Admission, status: int) -> None:
         """A refusal has been sent: tell the hooks."""
         self._tell(admission, NO_USAGE, status)
+
+    def fail(
+        self,
+        request_id: str,
+        error: RequestError | BackendError,
+        identity: Identity | None,
+        route: str,
+        scope: Scope,
+    ) -> None:
+        """A request has ended in an error: tell the hooks. `identity` is `None` where that is not known."""
+        failure = Failure(
+            request_id=request_id,
+            reason=error.reason,
+            status=error.status,
+            method=str(scope.get("method", WEBSOCKET))[:LONGEST_METHOD],
+            route=route,
+            path=bounded(scope["path"]) if route == UNKNOWN_PATH else None,
+            identity=None if identity is None else self._keys.label(identity.principal),
+            tier=None if identity is None else self.policy.tier(identity).name,
+            detail=detail_of(error),
+        )
+        tell_failure(self._hooks, failure)
 
     async def settle(self, admission: Admission, usage: Usage, status: int | None) -> None:
         """The answer is over: charge what it used.
@@ -391,7 +422,8 @@ class Engine:
             return None
         label = self._keys.label(identity.principal)
         route = identity.attributes.get(Attribute.ROUTE, "")
-        return Admission(request_id, identity, label, tier.name, route, demand, decision)
+        method = caller.method[:LONGEST_METHOD]
+        return Admission(request_id, identity, label, tier.name, route, method, demand, decision)
 
     @property
     def _watches(self) -> bool:
@@ -700,8 +732,14 @@ class Engine:
             groups=tuple(decision.risk.groups),
             novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
             unseen=unseen,
+            method=admission.method,
+            wait_seconds=_seconds(decision.retry_after_us),
         )
         tell(self._hooks, event)
+
+
+def _seconds(wait_us: int | None) -> float | None:
+    return None if wait_us is None else wait_us / MICROSECONDS
 
 
 def _answered(status: int | None) -> bool:

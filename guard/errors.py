@@ -13,6 +13,11 @@ A refusal is not an error: it is a `Decision`.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class GuardError(Exception):
     """Base of every error that guard raises on purpose."""
@@ -25,22 +30,47 @@ class ConfigError(GuardError):
 class RequestError(GuardError):
     """A request that guard will not forward, with the HTTP status to answer.
 
-    `message` is shown to the caller, so it never holds a credential or an internal name.
+    `message` is shown to the caller, so it never holds a credential or an internal name. `reason` is one
+    low-cardinality word for the log and the metrics, by default that of the status. `detail` is for the log
+    only, in place of the message.
     """
 
-    def __init__(self, message: str, *, status: int = 400, param: str | None = None) -> None:
+    reasons: ClassVar[Mapping[int, str]] = {404: "unknown_path"}
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        param: str | None = None,
+        reason: str | None = None,
+        detail: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.status = status
         self.param = param
+        self.reason = reason or self.reasons.get(status, "invalid_request")
+        self.detail = detail
 
 
 class CredentialError(RequestError):
     """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one."""
 
+    reasons: ClassVar[Mapping[int, str]] = {400: "ambiguous_credential", 401: "invalid_credential"}
+
 
 class QueryError(RequestError):
     """The body cannot be read in exactly one way; `param` names the field where there is one."""
+
+    reasons: ClassVar[Mapping[int, str]] = {
+        400: "invalid_body",
+        404: "unknown_path",
+        408: "body_timeout",
+        413: "body_too_large",
+        415: "content_encoding",
+        503: "overloaded",
+    }
 
 
 class BackendError(GuardError):
@@ -49,6 +79,7 @@ class BackendError(GuardError):
     def __init__(self, message: str, *, status: int = 502) -> None:
         super().__init__(message)
         self.status = status
+        self.reason = "backend_timeout" if status == 504 else "backend_failed"
 
 
 class StoreError(GuardError):

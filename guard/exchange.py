@@ -155,6 +155,7 @@ class Exchange:
                 scope, receive = _forwarded(scope, receive, prepared.body)
             await self._app(scope, watching, tap.send)
         except BackendError as error:
+            self._engine.fail(self._answer.request_id, error, self._identity, self._route.path, scope)
             if tap.started:
                 raise
             await self._answer.backend_failed(error)(scope, receive, tap.send)

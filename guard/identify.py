@@ -153,13 +153,13 @@ class Identifier:
         if self._tokens is not None and secret.count(".") == 2:
             return self._tokens.verify(secret, now_seconds)
         if self._settings.unknown_keys == "refuse":
-            raise CredentialError("Incorrect API key provided.", status=401)
+            raise CredentialError("Incorrect API key provided.", status=401, reason="unknown_key")
         name = self._keys.credential(secret)
         return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=False)
 
     def _anonymous(self, address: Address | None) -> Caller:
         if self._settings.anonymous == "refuse":
-            raise CredentialError("No API key provided.", status=401)
+            raise CredentialError("No API key provided.", status=401, reason="no_credential")
         network = network_of(address) if address else NO_ADDRESS
         return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, verified=False)
 
@@ -178,12 +178,13 @@ class TokenVerifier:
             Attribute.END_USER: settings.end_user_claim,
         }
         self._claims = {attribute: claim for attribute, claim in named.items() if claim is not None}
+        self._naming = [claim for claim in (settings.user_claim, settings.org_claim) if claim is not None]
 
     def verify(self, token: str, now_seconds: float | None = None) -> Caller:
         """Whom the token names, at this moment or now; raises `CredentialError`."""
         claims = self._claims_of(token, now_seconds)
         if now_seconds is not None and not _in_time(claims, now_seconds):
-            raise CredentialError("The token is not valid.", status=401)
+            raise CredentialError("The token is not valid.", status=401, reason="token_dates")
         attributes = {
             attribute: _claimed(claims[claim], claim)
             for attribute, claim in self._claims.items()
@@ -191,7 +192,12 @@ class TokenVerifier:
         }
         principal = _principal(attributes)
         if principal is None:
-            raise CredentialError("The token names nobody.", status=401)
+            raise CredentialError(
+                "The token has no subject claim.",
+                status=401,
+                reason="token_no_subject",
+                detail=f"the token has none of the claims {' and '.join(self._naming)}",
+            )
         amounts = {
             name: _amount(claims[claim], claim) for name, claim in self._amounts.items() if claim in claims
         }
@@ -222,7 +228,9 @@ class TokenVerifier:
         except (jwt.PyJWTError, TypeError, ValueError) as error:
             # PyJWT has a TypeError for a key of another kind than the algorithm's.
             failure = error
-        raise CredentialError("The token is not valid.", status=401) from failure
+        # The client is not told why, since that would tell a forger what to change.
+        reason, detail = _why(failure)
+        raise CredentialError("The token is not valid.", status=401, reason=reason, detail=detail) from None
 
     def _candidates(self, token: str) -> list[Any]:
         """The only key; else those of the token's key id, none standing for none."""
@@ -230,6 +238,33 @@ class TokenVerifier:
             return [key for _, key in self._keys]
         key_id = jwt.get_unverified_header(token).get("kid")
         return [key for name, key in self._keys if name == key_id]
+
+
+_TOKEN_FAULTS: tuple[tuple[type[Exception], str, str], ...] = (
+    (jwt.ExpiredSignatureError, "token_expired", "the token has expired"),
+    (jwt.ImmatureSignatureError, "token_not_yet_valid", "the token is not valid yet"),
+    (jwt.InvalidIssuedAtError, "token_not_yet_valid", "the token was issued in the future"),
+    (jwt.InvalidSignatureError, "token_signature", "the signature is none of the keys in identity.jwt"),
+    (jwt.InvalidAudienceError, "token_audience", "the audience is not identity.jwt.audience"),
+    (jwt.InvalidIssuerError, "token_issuer", "the issuer is not identity.jwt.issuer"),
+    (jwt.InvalidAlgorithmError, "token_algorithm", "the algorithm is none of identity.jwt.algorithms"),
+    (jwt.InvalidKeyError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
+    (jwt.DecodeError, "token_malformed", "this is not a JSON web token"),
+    (TypeError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
+)
+"""What PyJWT raises, the more special first: one word for the log and the metrics, and what it means."""
+
+
+def _why(failure: Exception | None) -> tuple[str, str]:
+    """Why a token is not believed: for the log, never for the client."""
+    if failure is None:
+        return "token_unknown_key", "no key in identity.jwt.key_file has the token's key id (`kid`)"
+    if isinstance(failure, jwt.MissingRequiredClaimError):
+        return "token_claim_missing", f"the token has no claim {failure.claim!r}"
+    for kind, reason, detail in _TOKEN_FAULTS:
+        if isinstance(failure, kind):
+            return reason, detail
+    return "token_malformed", f"the token cannot be read: {type(failure).__name__}"
 
 
 class _KeyEntry(BaseModel):

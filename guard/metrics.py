@@ -1,6 +1,6 @@
 """Counters for Prometheus; the extra `prometheus` brings what this needs.
 
-    hooks = (log_event, PrometheusHook())
+    GuardMiddleware(app, hooks=[PrometheusHook()])
 
 Labels are words of guard's own and names of tiers, so there are as many series as the policy has room for,
 however many identities, paths and models clients think of. Nothing but counters: several workers add up
@@ -11,6 +11,8 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
                                                           the end user of a router
     guard_refusals_total{tier, reason, body}              those that were refused: before (`unread`) or after
                                                           (`read`) their body was read
+    guard_errors_total{reason, status}                    requests that ended in an error: they could not be
+                                                          judged, or the backend failed
     guard_store_errors_total{kind}                        the store could not decide
     guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
                                                           (`deny`), or decided by this process (`local`)
@@ -32,7 +34,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guard.telemetry import Event
+    from guard.telemetry import Event, Failure
 
 MICRODOLLARS = 1_000_000
 
@@ -57,6 +59,12 @@ class PrometheusHook:
             "guard_refusals_total",
             "Requests that were refused, before or after their body was read.",
             ("tier", "reason", "body"),
+            registry=registry,
+        )
+        self._errors = Counter(
+            "guard_errors_total",
+            "Requests that ended in an error before, or instead of, a decision.",
+            ("reason", "status"),
             registry=registry,
         )
         self._store_errors = Counter(
@@ -100,3 +108,7 @@ class PrometheusHook:
         self._tokens.labels(event.tier, "input").inc(event.input_tokens)
         self._tokens.labels(event.tier, "output").inc(event.output_tokens)
         self._cost.labels(event.tier).inc(event.cost / MICRODOLLARS)
+
+    def failed(self, failure: Failure, /) -> None:
+        """Count one error."""
+        self._errors.labels(failure.reason, str(failure.status)).inc()

@@ -16,7 +16,7 @@ from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with, method_of
 from guard.service import Service
-from guard.telemetry import log_event
+from guard.telemetry import EventLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.config import Settings
+    from guard.core.identity import Identity
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
@@ -38,9 +39,9 @@ class GuardMiddleware:
     `config` is a path, a `Settings`, or nothing for what `guard.config.load` finds. The settings are read
     and the store is opened when the server starts, or at the first request where no lifespan reaches us; a
     setting that cannot work stops the server's start with its message. A file that changes is read again
-    while requests are served. `hooks` get an `Event` for each request.
-    `reload_on_sighup` is for a process whose SIGHUP nobody else wants; the server's loop must be in the main
-    thread then.
+    while requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
+    turns off (docs/logging.md). `reload_on_sighup` is for a process whose SIGHUP nobody else wants; the
+    server's loop must be in the main thread then.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class GuardMiddleware:
         app: ASGIApp,
         config: str | Path | Settings | None = None,
         *,
-        hooks: Iterable[Hook] = (log_event,),
+        hooks: Iterable[Hook] = (),
+        log: bool = True,
         reload_on_sighup: bool = False,
     ) -> None:
         self._app = app
         self._config = config
-        self._hooks = tuple(hooks)
+        self._hooks = (*((EventLog(),) if log else ()), *hooks)
         self._reload_on_sighup = reload_on_sighup
         self._service: Service | None = None
 
@@ -79,12 +81,14 @@ class GuardMiddleware:
         accepted = (value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
         voice = PLAIN if dialect is None or asks_for_problems(accepted) else dialect
         answer = Refuser(voice, f"req_{secrets.token_hex(12)}")
+        identity: Identity | None = None
         try:
             if route.action is RouteAction.DENY:
-                raise RequestError("There is nothing here.", status=404)
+                raise RequestError("Unknown path.", status=404)
             identity = rules.identifier.identify(scope["headers"], scope.get("client"))
             await Exchange(self._app, service, route, dialect, identity, answer).run(scope, receive, send)
         except RequestError as error:
+            service.engine.fail(answer.request_id, error, identity, route.path, scope)
             await answer_with(answer.error(error), scope, receive, send)
         except ClientGoneError:
             return

@@ -16,7 +16,6 @@ from yarl import URL
 from guard.config import Settings, find, load
 from guard.errors import BackendError, ConfigError
 from guard.middleware import GuardMiddleware
-from guard.telemetry import log_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -206,9 +205,7 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes,
     return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
 
 
-def guarded(
-    settings: Settings, hooks: Iterable[Hook] = (log_event,), *, config: str | Path | None = None
-) -> ASGIApp:
+def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Path | None = None) -> ASGIApp:
     """Guard in front of the backend that the settings name; it follows `config`, where that is given."""
     proxy = Proxy(settings.backend)
     if config is None:
@@ -222,7 +219,7 @@ def app() -> ASGIApp:
     Where several workers are to be counted together (`PROMETHEUS_MULTIPROC_DIR`), it counts.
     """
     file = find(None)
-    hooks: list[Hook] = [log_event]
+    hooks: list[Hook] = []
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR") and find_spec("prometheus_client") is not None:
         from guard.metrics import PrometheusHook
 

@@ -1,4 +1,4 @@
-"""What happened to a request, told to whoever watches. A hook watches; it never steers."""
+"""What happened to a request, told to the log and to hooks. A hook watches; it never steers."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from guard.core.decision import Action
+from guard.core.decision import FORWARDED, Action
 from guard.core.evidence import Band
+from guard.core.modes import Mode
+from guard.logs import LimitedLogger, LineLimit, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.decision import Reason
     from guard.core.evidence import Group
-    from guard.core.modes import Mode
     from guard.core.policy import OnStoreError
 
 logger = logging.getLogger("guard")
+limited = LimitedLogger(logger)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One request, when it is over and has been settled, or could not be at the first try.
+    """One request that was decided on, when it is over.
 
-    It names the identity by its label, which holds no credential and no address, and it never holds the
-    text of a query. `action` is what was decided; in mode `shadow` a refusal was forwarded all the same.
-    `limits` names the violated ones. `status` is what the client got, `None` where it left first.
+    It has been settled by then, or could not be at the first try.
+
+    `request_id` is the one that the client got in `x-request-id`, where guard answered. `identity` is a
+    label, which holds no credential and no address; an event never holds the text of a query. `action` is
+    what was decided; in mode `shadow` a refusal was forwarded all the same. `limits` names the violated
+    ones, and `wait_seconds` is when the same request would be admitted, `None` where that is not known.
+    `status` is what the client got, `None` where it left first.
 
     `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
     then. `body_read` is false where the request was refused before its body was read.
@@ -58,20 +64,87 @@ class Event:
     groups: tuple[Group, ...] = ()
     novelty: float | None = None
     unseen: int = 0
+    method: str = ""
+    wait_seconds: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the decision was a refusal, also one that was only tried out."""
+        return self.action not in FORWARDED
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One request that ended in an error: it could not be judged, or the backend failed.
+
+    `reason` is one of guard's own words, such as `unknown_path`, `token_expired` or `backend_timeout`, and
+    `status` is the HTTP status of the error, also where an answer had begun before. `route` is the route's
+    pattern, and `path` is given where there is no route: cut, and without what looks like a credential.
+    `identity` and `tier` are `None` where the caller was not identified. `detail` is for the operator only.
+    """
+
+    request_id: str
+    reason: str
+    status: int
+    method: str
+    route: str
+    path: str | None
+    identity: str | None
+    tier: str | None
+    detail: str
 
 
 class Hook(Protocol):
-    """Something that watches."""
+    """Something that watches.
+
+    A hook may also have a method `failed(failure: Failure) -> None`, which is called for each request that
+    ended in an error.
+    """
 
     def __call__(self, event: Event, /) -> None:
         """Take in one event; must not block, and what it raises is logged and dropped."""
 
 
-def log_event(event: Event) -> None:
-    """One JSON line in the log `guard`: of what was refused or narrowed at level INFO, else at DEBUG."""
-    level = logging.DEBUG if event.action is Action.ALLOW else logging.INFO
-    if logger.isEnabledFor(level):
-        logger.log(level, "%s", json.dumps(asdict(event)))
+class EventLog:
+    """The log `guard`: one JSON line for each request, as many of each kind as `LineLimit` lets through.
+
+    A line has the fields of `Event` or `Failure`, and `kind`: `refused`, `would_refuse` (mode `shadow`),
+    `narrowed`, `admitted` or `failed`; `suppressed` counts lines like it that were left out before. The level
+    is ERROR for an error of status 500 and above, WARNING for other errors and for refusals, INFO for what
+    was narrowed or would have been refused, and DEBUG for the rest.
+    """
+
+    def __init__(self, limit: LineLimit | None = None) -> None:
+        self._limit = limit or LineLimit()
+
+    def __call__(self, event: Event, /) -> None:
+        """Write what became of a request."""
+        kind, level = _kind(event)
+        self._write(level, kind, event.reason or "none", event)
+
+    def failed(self, failure: Failure, /) -> None:
+        """Write an error."""
+        level = logging.ERROR if failure.status >= 500 else logging.WARNING
+        self._write(level, "failed", failure.reason, failure)
+
+    def _write(self, level: int, kind: str, reason: str, about: Event | Failure) -> None:
+        if not logger.isEnabledFor(level):
+            return
+        # Who has turned on DEBUG wants to see every request.
+        suppressed = self._limit.take(f"{kind} {reason}") if level > logging.DEBUG else 0
+        if suppressed is None:
+            return
+        line = {"kind": kind, **asdict(about), **({"suppressed": suppressed} if suppressed else {})}
+        logger.log(level, "%s", json.dumps(line))
+
+
+def _kind(event: Event) -> tuple[str, int]:
+    """The kind of a decision's line, and its level."""
+    if event.refused:
+        return ("refused", logging.WARNING) if event.mode is Mode.ENFORCE else ("would_refuse", logging.INFO)
+    if event.action is not Action.ALLOW:
+        return "narrowed", logging.INFO
+    return "admitted", logging.DEBUG
 
 
 def tell(hooks: Iterable[Hook], event: Event) -> None:
@@ -79,5 +152,26 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
     for hook in hooks:
         try:
             hook(event)
-        except Exception:  # a watcher's fault must not become the request's
-            logger.exception("a telemetry hook failed")
+        except Exception:  # noqa: BLE001 - a watcher's fault must not become the request's
+            limited.exception("hook", "a telemetry hook failed")
+
+
+def tell_failure(hooks: Iterable[Hook], failure: Failure) -> None:
+    """Hand a failure to every hook that takes one."""
+    for hook in hooks:
+        failed = getattr(hook, "failed", None)
+        if failed is None:
+            continue
+        try:
+            failed(failure)
+        except Exception:  # noqa: BLE001 - likewise
+            limited.exception("hook", "a telemetry hook failed")
+
+
+def detail_of(error: BaseException) -> str:
+    """What the operator is told of an error: its own words, and those of what caused it."""
+    cause = error.__cause__
+    detail = getattr(error, "detail", None) or str(error)
+    if cause is not None:
+        detail = f"{detail} {type(cause).__name__}: {cause}"
+    return bounded(detail)

@@ -161,7 +161,7 @@ class Replay:
         if self._engine.mode is Mode.OFF or route.action is RouteAction.PASS:
             return Result(line, None, PASS, self._engine.mode)
         if route.action is RouteAction.DENY:
-            raise RequestError("There is nothing here.", status=404)
+            raise RequestError("Unknown path.", status=404)
         identity = self._reader.identity(line)
         try:
             return await self._exchange(line, route, identity)
