@@ -56,6 +56,7 @@ from guard.core.uses import Declared, Use
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
+from guard.server_settings import ServerSettings
 from guard.store.url import RedisURL
 
 if TYPE_CHECKING:
@@ -591,6 +592,7 @@ class Settings(BaseSettings):
     identity: IdentitySettings = IdentitySettings()
     body: BodySettings = BodySettings()
     backend: BackendSettings = BackendSettings()
+    server: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()
     routes: tuple[RouteSettings, ...] = Field(default_factory=default_routes)
     tiers: dict[Name, TierSettings] = Field(default_factory=default_tiers)

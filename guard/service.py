@@ -202,6 +202,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "data_dir": (old.data_dir, new.data_dir),
         "identity.pepper": (old.identity.pepper, new.identity.pepper),
         "[backend]": (old.backend, new.backend),
+        "[server]": (old.server, new.server),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
     }
     return [name for name, (before, after) in parts.items() if before != after]

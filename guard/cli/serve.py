@@ -52,6 +52,7 @@ def serve(
         import uvicorn
 
         import guard.proxy  # noqa: F401 - an extra
+        from guard.http11 import protocol
     except ImportError as error:
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
@@ -73,7 +74,8 @@ def serve(
                 host=host,
                 port=port,
                 workers=workers,
-                http="httptools",
+                http=protocol(settings.server),
+                ws="none",
                 access_log=access_log,
                 log_config=_logging(access_log=access_log),
                 # Addresses are ours to judge, by `trusted_proxies`.

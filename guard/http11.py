@@ -1,0 +1,246 @@
+"""HTTP/1.1 as `guard serve` speaks it: uvicorn's protocol on httptools, with bounds.
+
+httptools hands on what it reads piece by piece and bounds nothing: a head without an end would fill the
+memory before anything of guard's own sees the request. What holds on a connection:
+
+- The head of a request (its first line and its fields) has at most `max_head_bytes`, `MOST_FIELDS` fields,
+  and a target of at most `LONGEST_TARGET` bytes: 431, or 414. So have the lines of a chunked body that are
+  not body: the size of a chunk with its extensions, and the trailers.
+- A head is complete within `head_timeout_seconds` of its first byte: 408. So is the rest of a request whose
+  answer was given before it was read. A connection without a request is closed after as long, and after
+  `keepalive_seconds` where it has had one.
+- Nothing that comes after a head is ever a header: trailers are read and dropped.
+- An upgrade is ignored (RFC 9110, section 7.8), since guard forwards none: `Upgrade: h2c`, as curl and Java's
+  HttpClient send it, is a request in HTTP/1.1 like any other, with its body.
+- What cannot be read never cuts into the answer to an earlier request: that is finished, then the connection
+  is closed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from guard.server_settings import ServerSettings
+
+LONGEST_TARGET = 16_384
+"""Bytes of the path and the query string. httptools itself misreads those of more than 65,535."""
+
+MOST_FIELDS = 256
+
+MOST_WAITING = 64
+"""Pipelined requests of one connection that wait for the answers before theirs."""
+
+PIECE = 16_384
+"""Bytes that are read between two looks at the bounds."""
+
+LINGER_SECONDS = 2.0
+MOST_DISCARDED = 1 << 20
+"""How long, and for how many bytes, a refused connection is still read: a client that is cut off while it
+sends may never see its answer."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection of a client."""
+
+    def __init__(self, *args: Any, settings: ServerSettings, **more: Any) -> None:
+        super().__init__(*args, **more)
+        # `call_later` takes parts of a second too.
+        self.timeout_keep_alive = settings.keepalive_seconds  # type: ignore[assignment]
+        self._settings = settings
+        self._deadline: asyncio.TimerHandle | None = None
+        self._idle = True  # between two requests
+        self._in_head = False
+        self._head_bytes = self._fields = 0
+        self._unbounded = 0  # bytes since the last piece of body, or the last step on the way to it
+        self._fault: int | None = None
+        self._discarded: int | None = None  # bytes since a refusal
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin; the first head is awaited."""
+        super().connection_made(transport)
+        self._await_bytes(self._settings.head_timeout_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read some bytes."""
+        if self._discarded is not None:
+            self._discard(len(data))
+            return
+        if self._idle:
+            self._idle = False
+            self._unset_keepalive_if_required()
+            self._await_bytes(self._settings.head_timeout_seconds)
+        for start in range(0, len(data), PIECE):
+            self._feed(data[start : start + PIECE])
+            if self._discarded is not None or self.transport.is_closing():
+                return
+
+    def on_message_begin(self) -> None:
+        """A head begins, maybe within bytes that ended another request."""
+        super().on_message_begin()
+        self._idle, self._in_head = False, True
+        self._head_bytes = self._fields = 0
+        if self._deadline is None:
+            self._await_bytes(self._settings.head_timeout_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the target."""
+        super().on_url(url)
+        self._head_bytes += len(url)
+        if len(self.url) > LONGEST_TARGET:
+            self._reject(HTTPStatus.REQUEST_URI_TOO_LONG)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head, or a trailer, which nobody gets to see."""
+        if not self._in_head:
+            return
+        self._fields += 1
+        self._head_bytes += len(name) + len(value) + len(b": \r\n")
+        if self._fields > MOST_FIELDS or self._head_bytes > self._settings.max_head_bytes:
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """A head is whole: the request begins, unless an upgrade is still to be ignored."""
+        self._in_head = False
+        if self.parser.should_upgrade():
+            return
+        if len(self.pipeline) >= MOST_WAITING:
+            self._reject(HTTPStatus.TOO_MANY_REQUESTS)
+        self._unbounded = 0
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        """The line before a chunk is whole."""
+        self._unbounded = 0
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of body."""
+        self._unbounded = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self.parser.should_upgrade():
+            return
+        self._idle = True
+        self._unbounded = 0
+        self._stop_waiting()
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """An answer is over; what the client has begun to send meanwhile is awaited for as long as a head."""
+        super().on_response_complete()
+        if not self._idle and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            if self._deadline is None:
+                self._await_bytes(self._settings.head_timeout_seconds)
+
+    def _feed(self, data: bytes) -> None:
+        self._unbounded += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(HTTPStatus.NOT_IMPLEMENTED)
+            else:
+                self._feed_without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(self._fault or HTTPStatus.BAD_REQUEST)
+        else:
+            if self._unbounded > self._settings.max_head_bytes:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _feed_without_upgrade(self, rest: bytes) -> None:
+        """Read a head once more, as if it did not ask for an upgrade: the parser passes over its body."""
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode()]
+        for name, value in self.headers:
+            if name == b"connection":
+                value = b",".join(part for part in value.split(b",") if part.strip().lower() != b"upgrade")
+            if name != b"upgrade":
+                head += [b"\r\n", name, b": ", value]
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn makes it
+        self._feed(b"".join([*head, b"\r\n\r\n", rest]))
+
+    def _reject(self, status: int) -> None:
+        """Stop the parser, and have the request refused."""
+        self._fault = status
+        raise ValueError(status)
+
+    def _refuse(self, status: int) -> None:
+        """Read no further, and answer where no other answer is on its way."""
+        self._stop_waiting()
+        self._discarded = 0
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._answer(status)
+        elif not cycle.more_body:
+            cycle.keep_alive = False  # the fault is of a later request
+        elif cycle.response_started or self.pipeline:
+            self.transport.close()
+        else:
+            self._answer(status)
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _answer(self, status: int) -> None:
+        reason = HTTPStatus(status).phrase.encode()
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(reason)),
+            (b"connection", b"close"),
+        ]
+        lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, reason))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._await_bytes(LINGER_SECONDS)
+
+    def _discard(self, count: int) -> None:
+        self._discarded = (self._discarded or 0) + count
+        if self._discarded > MOST_DISCARDED:
+            self.transport.abort()
+
+    def _await_bytes(self, seconds: float) -> None:
+        self._stop_waiting()
+        self._deadline = self.loop.call_later(seconds, self._waited)
+
+    def _stop_waiting(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _waited(self) -> None:
+        """What was awaited has not come."""
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._discarded is None:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
+
+
+def protocol(settings: ServerSettings) -> Any:
+    """What `uvicorn.Config(http=…)` takes; it goes to workers as it is."""
+    return partial(BoundedProtocol, settings=settings)

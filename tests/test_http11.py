@@ -1,0 +1,280 @@
+"""What `guard serve` takes from the connections of its clients: W14, W24, and trailers."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import uvicorn
+from serving import guard_serve
+
+from guard.demo.model import FakeModel
+from guard.demo.run import serving
+from guard.http11 import MOST_WAITING, protocol
+from guard.server_settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from starlette.types import Receive, Scope, Send
+
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}]}).encode()
+CHAT = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+NOWHERE = b"GET /nowhere HTTP/1.1\r\nhost: x\r\n"
+LAST = NOWHERE + b"connection: close\r\n\r\n"
+
+
+def chat(*headers: bytes) -> bytes:
+    lines = b"".join(header + b"\r\n" for header in headers)
+    return CHAT + lines + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+def talk(url: str, *parts: bytes) -> bytes:
+    """Send these bytes, and give all that comes back until the server closes the connection."""
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=60) as connection:
+        send(connection, parts)
+        answer = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(65536):
+                answer += part
+        return answer
+
+
+def send(connection: socket.socket, parts: Iterable[bytes]) -> int:
+    """How many bytes could be sent before the server closed the connection."""
+    sent = 0
+    with suppress(ConnectionError):
+        for part in parts:
+            connection.sendall(part)
+            sent += len(part)
+    return sent
+
+
+def statuses(answer: bytes) -> list[int]:
+    return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, FakeModel]]:
+    model = FakeModel(words=3)
+    config = tmp_path_factory.mktemp("http11") / "guard.toml"
+    config.write_text('data_dir = "data"\n[store]\ndeadline_ms = 5000\n')
+    with serving(model) as backend, guard_serve(config, backend) as url:
+        yield url, model
+
+
+class TestBounds:
+    """W14: nothing that precedes a request is without bound."""
+
+    @pytest.mark.parametrize(
+        ("request_", "status"),
+        [
+            (NOWHERE + b"a: " + b"x" * 100_000 + b"\r\n\r\n", 431),
+            (NOWHERE + b"a" * 100_000 + b": x\r\n\r\n", 431),
+            (NOWHERE + b"a: b\r\n" * 300 + b"\r\n", 431),
+            (NOWHERE + b"".join(b"a%d: %s\r\n" % (i, b"x" * 700) for i in range(100)) + b"\r\n", 431),
+            (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n", 414),
+            (b"GET /?" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n", 414),
+            (CHAT + b"transfer-encoding: chunked\r\n\r\n5;" + b"a" * 100_000 + b"\r\n", 431),
+            (CHAT + b"transfer-encoding: chunked\r\n\r\n" + b"0" * 100_000 + b"\r\n", 431),
+            (CHAT + b"transfer-encoding: chunked\r\n\r\n0\r\na: " + b"x" * 100_000 + b"\r\n\r\n", 431),
+            (CHAT + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"a: x\r\n" * 20_000 + b"\r\n", 431),
+            (b"\r\n" * 50_000 + LAST, 431),
+            (b"G" * 100_000, 400),
+            (b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n", 501),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+            (NOWHERE + b"a: b\r\n c\r\n\r\n", 400),
+            (NOWHERE.replace(b"\r\n", b"\n") + b"\n", 400),
+            (NOWHERE + b"a b: c\r\n\r\n", 400),
+        ],
+    )
+    def test_a_head_that_is_too_large_or_no_head_is_refused(
+        self, guarded: tuple[str, FakeModel], request_: bytes, status: int
+    ) -> None:
+        assert statuses(talk(guarded[0], request_)) == [status]
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            NOWHERE,
+            NOWHERE + b"a: ",
+            b"GET /",
+            CHAT + b"transfer-encoding: chunked\r\n\r\n5;",
+            CHAT + b"transfer-encoding: chunked\r\n\r\n0\r\n",
+        ],
+    )
+    def test_a_connection_that_goes_on_sending_is_closed(
+        self, guarded: tuple[str, FakeModel], start: bytes
+    ) -> None:
+        endless = b"a: b\r\n" * 10_000 if start == NOWHERE or start.endswith(b"0\r\n") else b"a" * 60_000
+        port = urlsplit(guarded[0]).port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            assert send(connection, [start, *[endless] * 1_000]) < 40_000_000
+
+    def test_each_request_of_a_connection_has_a_budget_of_its_own(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        padded = NOWHERE + b"a: " + b"x" * 50_000 + b"\r\n\r\n"
+        assert statuses(talk(guarded[0], *[padded] * 10, LAST)) == [404] * 11
+
+    def test_a_large_body_is_no_large_head(self, guarded: tuple[str, FakeModel]) -> None:
+        url, _ = guarded
+        body = json.dumps(
+            {"model": "m", "messages": [{"role": "user", "content": "word " * 100_000}]}
+        ).encode()
+        chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
+        answer = talk(
+            url,
+            CHAT + b"content-length: %d\r\n\r\n" % len(body) + body,
+            CHAT + b"transfer-encoding: chunked\r\n\r\n" + chunks,
+            LAST,
+        )
+        assert statuses(answer) == [429, 200, 404] or statuses(answer) == [200, 200, 404]
+
+    def test_a_fault_does_not_cut_into_the_answers_before_it(self, guarded: tuple[str, FakeModel]) -> None:
+        answer = talk(guarded[0], chat() + chat() + b"no request at all\r\n\r\n")
+        assert statuses(answer) == [200, 200]
+        assert answer.count(b'"finish_reason"') == 2
+
+    def test_a_client_that_sends_requests_without_reading_answers_is_cut_off(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        answer = talk(guarded[0], chat() + (NOWHERE + b"\r\n") * 5_000)
+        assert set(statuses(answer)) == {200, 404}
+        assert len(statuses(answer)) <= MOST_WAITING + 2
+
+
+class TestTrailers:
+    def test_w8_what_comes_after_the_body_is_no_header(self, guarded: tuple[str, FakeModel]) -> None:
+        url, model = guarded
+        trailers = b"authorization: Bearer sk-other\r\nx-late: 1\r\n"
+        chunked = b"transfer-encoding: chunked\r\ntrailer: authorization\r\n\r\n%x\r\n" % len(BODY)
+        answer = talk(url, CHAT + chunked + BODY + b"\r\n0\r\n" + trailers + b"\r\n" + LAST)
+        assert statuses(answer) == [200, 404]
+        names = [name for name, _ in model.requests[-1].headers]
+        assert b"authorization" not in names
+        assert b"x-late" not in names
+
+
+class TestUpgrades:
+    """W24: an upgrade that is not done is ignored, and the request is served."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABkAAQ"],
+            [b"upgrade: h2c, websocket", b"connection: upgrade"],
+            [b"connection: keep-alive", b"connection: upgrade", b"upgrade: TLS/1.0"],
+            [b"upgrade: websocket", b"connection: upgrade"],
+            [b"connection: upgrade"],
+            [b"upgrade: h2c"],
+        ],
+    )
+    def test_a_request_with_an_upgrade_is_served_with_its_body(
+        self, guarded: tuple[str, FakeModel], headers: list[bytes]
+    ) -> None:
+        url, model = guarded
+        assert statuses(talk(url, chat(*headers) + chat() + LAST)) == [200, 200, 404]
+        request = model.requests[-2]
+        assert request.body == BODY
+        assert not {b"upgrade", b"http2-settings"} & {name for name, _ in request.headers}
+
+    def test_a_body_that_comes_later_or_in_chunks_belongs_to_the_request(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        url, model = guarded
+        upgrade = b"connection: upgrade\r\nupgrade: h2c\r\n"
+        parts = (CHAT + upgrade + b"transfer-encoding: chunked\r\n", b"\r\n5\r\n", BODY[:5], b"\r\n")
+        rest = b"%x\r\n" % len(BODY[5:]) + BODY[5:] + b"\r\n0\r\n\r\n"
+        assert statuses(talk(url, *parts, rest, LAST)) == [200, 404]
+        assert model.requests[-1].body == BODY
+
+
+@contextmanager
+def served(**settings: Any) -> Iterator[str]:
+    """An app that answers once its body is read, or at once on `/early`."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        while scope["path"] != "/early" and (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    config = uvicorn.Config(
+        app, http=protocol(ServerSettings(**settings)), ws="none", lifespan="off", log_level="error"
+    )
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        give_up = time.monotonic() + 60
+        while not server.started:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[str]:
+    with served(head_timeout_seconds=1, keepalive_seconds=600) as url:
+        yield url
+
+
+class TestSlowClients:
+    """W14: a head, and a connection without a request, have a deadline."""
+
+    @pytest.mark.parametrize(
+        ("sent", "expected"),
+        [
+            (b"", []),
+            (b"\r\n", []),
+            (b"GET / HT", [408]),
+            (b"GET / HTTP/1.1\r\nhost: x\r\n", [408]),
+            (b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nhost", [200, 408]),
+            (b"POST /early HTTP/1.1\r\ncontent-length: 9\r\n\r\n12", [200]),
+        ],
+    )
+    def test_what_is_not_complete_in_time_is_closed(
+        self, hasty: str, sent: bytes, expected: list[int]
+    ) -> None:
+        assert statuses(talk(hasty, sent)) == expected
+
+    def test_bytes_now_and_then_do_not_put_the_deadline_off(self, hasty: str) -> None:
+        port = urlsplit(hasty).port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            drops = 0
+            give_up = time.monotonic() + 60
+            with suppress(ConnectionError):
+                while time.monotonic() < give_up:
+                    connection.sendall(b"a" if drops else b"GET /")
+                    drops += 1
+                    time.sleep(0.05)
+            assert time.monotonic() < give_up
+
+    def test_a_body_may_take_longer_than_a_head(self, hasty: str) -> None:
+        port = urlsplit(hasty).port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n1")
+            time.sleep(1.5)
+            connection.sendall(b"2")
+            assert connection.recv(64).startswith(b"HTTP/1.1 200")
+
+    def test_a_connection_is_kept_for_the_next_request_and_no_longer(self) -> None:
+        with served(head_timeout_seconds=600, keepalive_seconds=0.5) as url:
+            request = b"GET / HTTP/1.1\r\n\r\n"
+            assert statuses(talk(url, request + request)) == [200, 200]
+            assert statuses(talk(url, request + b"\r\n")) == [200]
+            late = b"POST /early HTTP/1.1\r\ncontent-length: 2\r\n\r\n1"
+            assert statuses(talk(url, late, b"2")) == [200]
