@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from guard.config import Settings, load
-from guard.errors import ConfigError, GuardError
-from guard.middleware import GuardMiddleware
-from guard.telemetry import Event, Hook
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from guard.config import Settings, load
+    from guard.errors import ConfigError, GuardError
+    from guard.middleware import GuardMiddleware
+    from guard.telemetry import Event, Hook
+else:
+    _HOMES = {
+        "ConfigError": "guard.errors",
+        "Event": "guard.telemetry",
+        "GuardError": "guard.errors",
+        "GuardMiddleware": "guard.middleware",
+        "Hook": "guard.telemetry",
+        "Settings": "guard.config",
+        "load": "guard.config",
+    }
+
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used: `guard --version` needs none of what serving needs."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+
 
 __all__ = ["ConfigError", "Event", "GuardError", "GuardMiddleware", "Hook", "Settings", "load"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from guard.analysis.analyst import Lesson
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
@@ -507,10 +506,10 @@ class Engine:
         suspect = admission.suspect
         if self.analyst is None or sight is None or suspect is None or not _answered(status):
             return
-        lesson = Lesson(sight, usage, self._clock.date_us())
+        now_us = self._clock.date_us()
         try:
             with self._breaker.call():
-                await self.analyst.learn(suspect.holder, admission.identity, lesson)
+                await self.analyst.learn(suspect.holder, admission.identity, sight, usage, now_us)
         except StoreError as error:
             self._complain(error)
 

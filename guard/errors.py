@@ -6,6 +6,7 @@
     │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
+    ├── UnknownHolderError    the operator's: there is no such holder, or several
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
 A refusal is not an error: it is a `Decision`.
@@ -25,6 +26,10 @@ class GuardError(Exception):
 
 class ConfigError(GuardError):
     """A setting that cannot work; the message names the setting, the value, and what would be right."""
+
+
+class UnknownHolderError(GuardError):
+    """Nobody of this name has been seen, or several whose names start so."""
 
 
 class RequestError(GuardError):

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import jwt
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from guard.core.identity import Attribute, Holder, Identity
@@ -204,6 +203,8 @@ class TokenVerifier:
         return Caller(principal, attributes, True, amounts)
 
     def _claims_of(self, token: str, now_seconds: float | None) -> dict[str, Any]:
+        import jwt  # with its cryptography, only where tokens are configured
+
         settings, dated = self._settings, now_seconds is None
         failure: Exception | None = None
         try:
@@ -234,34 +235,35 @@ class TokenVerifier:
 
     def _candidates(self, token: str) -> list[Any]:
         """The only key; else those of the token's key id, none standing for none."""
+        import jwt
+
         if len(self._keys) == 1:
             return [key for _, key in self._keys]
         key_id = jwt.get_unverified_header(token).get("kid")
         return [key for name, key in self._keys if name == key_id]
 
 
-_TOKEN_FAULTS: tuple[tuple[type[Exception], str, str], ...] = (
-    (jwt.ExpiredSignatureError, "token_expired", "the token has expired"),
-    (jwt.ImmatureSignatureError, "token_not_yet_valid", "the token is not valid yet"),
-    (jwt.InvalidIssuedAtError, "token_not_yet_valid", "the token was issued in the future"),
-    (jwt.InvalidSignatureError, "token_signature", "the signature is none of the keys in identity.jwt"),
-    (jwt.InvalidAudienceError, "token_audience", "the audience is not identity.jwt.audience"),
-    (jwt.InvalidIssuerError, "token_issuer", "the issuer is not identity.jwt.issuer"),
-    (jwt.InvalidAlgorithmError, "token_algorithm", "the algorithm is none of identity.jwt.algorithms"),
-    (jwt.InvalidKeyError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
-    (jwt.DecodeError, "token_malformed", "this is not a JSON web token"),
-    (TypeError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
-)
-"""What PyJWT raises, the more special first: one word for the log and the metrics, and what it means."""
-
-
 def _why(failure: Exception | None) -> tuple[str, str]:
-    """Why a token is not believed: for the log, never for the client."""
+    """Why a token is not believed: a word and a sentence for the operator, never for the client."""
+    import jwt
+
     if failure is None:
         return "token_unknown_key", "no key in identity.jwt.key_file has the token's key id (`kid`)"
     if isinstance(failure, jwt.MissingRequiredClaimError):
         return "token_claim_missing", f"the token has no claim {failure.claim!r}"
-    for kind, reason, detail in _TOKEN_FAULTS:
+    faults: tuple[tuple[type[Exception], str, str], ...] = (  # the more special first
+        (jwt.ExpiredSignatureError, "token_expired", "the token has expired"),
+        (jwt.ImmatureSignatureError, "token_not_yet_valid", "the token is not valid yet"),
+        (jwt.InvalidIssuedAtError, "token_not_yet_valid", "the token was issued in the future"),
+        (jwt.InvalidSignatureError, "token_signature", "the signature is none of the keys in identity.jwt"),
+        (jwt.InvalidAudienceError, "token_audience", "the audience is not identity.jwt.audience"),
+        (jwt.InvalidIssuerError, "token_issuer", "the issuer is not identity.jwt.issuer"),
+        (jwt.InvalidAlgorithmError, "token_algorithm", "the algorithm is none of identity.jwt.algorithms"),
+        (jwt.InvalidKeyError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
+        (jwt.DecodeError, "token_malformed", "this is not a JSON web token"),
+        (TypeError, "token_algorithm", "the key in identity.jwt is not for the token's algorithm"),
+    )
+    for kind, reason, detail in faults:
         if isinstance(failure, kind):
             return reason, detail
     return "token_malformed", f"the token cannot be read: {type(failure).__name__}"
@@ -319,6 +321,8 @@ def read_keys_file(file: Path) -> dict[str, Caller]:
 
 def _token_keys(settings: JwtSettings) -> list[tuple[str | None, Any]]:
     """The keys that may have signed a token, with their key ids."""
+    import jwt
+
     if settings.secret is not None:
         return [(None, settings.secret.get_secret_value())]
     if settings.key_file is None:

@@ -16,8 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from guard.analysis.analyst import Analyst, in_shadow
-from guard.analysis.reference import Reference
+from guard.analysis.shadow import in_shadow
 from guard.body import BodyReader
 from guard.config import Settings, find, load
 from guard.core.modes import Mode
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from guard.analysis.reference import Reference
     from guard.core.policy import Policy
     from guard.dialects.base import Dialect
     from guard.store.keys import Keys
@@ -55,13 +55,18 @@ class Rules:
     @classmethod
     def of(cls, settings: Settings, keys: Keys) -> Self:
         """Read all that the settings name; raises `ConfigError`."""
+        reference = None
+        if settings.detection.mode is not Mode.OFF:
+            from guard.analysis.reference import Reference  # and with it numpy: only where it is needed
+
+            reference = Reference.load(settings.detection.reference)
         return cls(
             settings.policy(),
             Identifier(settings.identity, keys, settings.units),
             BodyReader(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
-            None if settings.detection.mode is Mode.OFF else Reference.load(settings.detection.reference),
+            reference,
         )
 
 
@@ -171,6 +176,8 @@ class Service:
         elif analyst is not None:
             analyst.reference, analyst.half_life_us = reference, half_life_us
         else:
+            from guard.analysis.analyst import Analyst
+
             installation = self._installation
             self.engine.analyst = Analyst(
                 installation.keys.secret("analysis"),

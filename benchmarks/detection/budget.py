@@ -11,8 +11,7 @@ from hashlib import sha1
 from math import ceil
 from typing import TYPE_CHECKING
 
-from guard.core.fingerprint import CELL_BITS
-from guard.core.novelty import BITMAP_BYTES
+from guard.core.novelty import BITMAP_BYTES, CELL_BITS
 
 if TYPE_CHECKING:
     from guard.core.novelty import Ground

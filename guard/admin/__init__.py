@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guard.admin.operator import Entry, Operator, Sheet, Terrain, UnknownHolderError
+from guard.admin.operator import Entry, Operator, Sheet, Terrain
 from guard.admin.suspicion import Finding, Habits, Suspicion
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "Sheet",
     "Suspicion",
     "Terrain",
-    "UnknownHolderError",
 ]

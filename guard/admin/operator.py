@@ -15,7 +15,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
-from guard.errors import GuardError
+from guard.errors import UnknownHolderError
 from guard.installation import Installation
 from guard.store.keys import is_digest
 from guard.store.redis import OPERATOR_SECONDS
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from guard.core.network import Address
     from guard.store.operator import Record, Term
     from guard.store.redis import Block
-
-
-class UnknownHolderError(GuardError):
-    """Nobody of this name has been seen, or several whose names start so."""
 
 
 @dataclass(frozen=True, slots=True)

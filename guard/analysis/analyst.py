@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
-from guard.analysis.shadow import Shadow
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 
 if TYPE_CHECKING:
@@ -59,25 +57,11 @@ class Inline:
         return future
 
 
-def in_shadow(most_waiting: int) -> Shadow[Callable[[], Any], Any]:
-    """Does work in a thread; what one piece of work raises concerns no other."""
-    return Shadow(lambda items: [item() for item in items], most_waiting=most_waiting, most_at_once=1)
-
-
 class Memory(Protocol):
     """Where evidence is kept."""
 
     async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
         """Keep it, unless there is newer; raises `StoreError`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """One query and what came of it. `now_us` is when it was over, in Unix microseconds."""
-
-    sight: Sight
-    usage: Usage
-    now_us: int
 
 
 class Analyst:
@@ -108,9 +92,11 @@ class Analyst:
         self.shed += looking is None
         return looking
 
-    async def learn(self, holder: Holder, identity: Identity, lesson: Lesson) -> Evidence | None:
+    async def learn(
+        self, holder: Holder, identity: Identity, sight: Sight, usage: Usage, now_us: int
+    ) -> Evidence | None:
         """Take a query into its holder's profile; returns what is known then, `None` where nothing was
-        learnt. Raises `StoreError`.
+        learnt. `now_us` is when the query was over, in Unix microseconds. Raises `StoreError`.
         """
         lock, waiting = self._turns.get(holder, (asyncio.Lock(), 0))
         if waiting >= MOST_WAITING:
@@ -119,16 +105,20 @@ class Analyst:
         self._turns[holder] = (lock, waiting + 1)
         try:
             async with lock:
-                return await self._learn(holder, identity, lesson)
+                return await self._learn(
+                    holder, identity, lambda known: self.study(known, sight, usage, now_us)
+                )
         finally:
             lock, waiting = self._turns.pop(holder)
             if waiting > 1:
                 self._turns[holder] = (lock, waiting - 1)
 
-    async def _learn(self, holder: Holder, identity: Identity, lesson: Lesson) -> Evidence | None:
+    async def _learn(
+        self, holder: Holder, identity: Identity, study: Callable[[Evidence], Evidence]
+    ) -> Evidence | None:
         known = self._known.get(holder, NO_EVIDENCE)
         for _ in range(TRIES):
-            studying = self._aside.submit(partial(self.study, known, lesson))
+            studying = self._aside.submit(partial(study, known))
             if studying is None:
                 self.shed += 1
                 return None
@@ -139,12 +129,12 @@ class Analyst:
                 return known
         return None
 
-    def study(self, known: Evidence, lesson: Lesson) -> Evidence:
+    def study(self, known: Evidence, sight: Sight, usage: Usage, now_us: int) -> Evidence:
         """What is known with one more query; pure but for time spent, so it may run off the loop."""
         profile = Profile.read(known.profile)
-        self._learner.learn(profile, lesson.sight, lesson.usage, lesson.now_us)
+        self._learner.learn(profile, sight, usage, now_us)
         fresh = self.reference.evidence(profile)
-        marks = merge(known.marks, fresh, lesson.now_us, self.half_life_us)
+        marks = merge(known.marks, fresh, now_us, self.half_life_us)
         return Evidence(known.version, profile.write(), marks)
 
     def _remember(self, holder: Holder, evidence: Evidence) -> None:

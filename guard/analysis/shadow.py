@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -187,6 +187,11 @@ def _tell(batch: Sequence[_Waiting[T, R]], news: Sequence[_News[R]]) -> None:
     for loop, told in by_loop.items():
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, told)
+
+
+def in_shadow(most_waiting: int) -> Shadow[Callable[[], Any], Any]:
+    """Does work in a thread; what one piece of work raises concerns no other."""
+    return Shadow(lambda items: [item() for item in items], most_waiting=most_waiting, most_at_once=1)
 
 
 def _settle(told: Sequence[tuple[asyncio.Future[R], _News[R]]]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from guard.admin import UnknownHolderError
 from guard.cli.app import app
 from guard.cli.calibrate import calibrate_
 from guard.cli.check import check
@@ -20,7 +19,7 @@ from guard.cli.prices import prices
 from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
-from guard.errors import GuardError, StoreError
+from guard.errors import GuardError, StoreError, UnknownHolderError
 
 __all__ = ["main"]
 

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from guard.admin import Operator
 from guard.cli import output
 from guard.cli.durations import parse_duration
-from guard.config import load
 from guard.core.identity import Attribute
 from guard.core.modes import Mode
 from guard.errors import ConfigError
@@ -22,7 +20,7 @@ from guard.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Entry, Suspicion
+    from guard.admin import Entry, Operator, Suspicion
 
 T = TypeVar("T")
 
@@ -222,6 +220,8 @@ def reload(config: Config = None) -> None:
 
 def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
     """Put a question to the store that the settings name."""
+    from guard.admin import Operator
+    from guard.config import load
 
     async def ask() -> T:
         async with Operator(load(config)) as operator:

@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.admin.calibrate import BANDS, calibrate, survey
-from guard.admin.declared import read_declared
-from guard.admin.traffic import STDIN, read_log
-from guard.analysis.reference import Reference
 from guard.cli import output
 from guard.cli.app import Config, Json
 from guard.cli.replay import Declare, LogFile
-from guard.config import load
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,6 +36,12 @@ def calibrate_(
     Lines that are labelled attacks are left out. Name the file in the settings as `reference` under
     [detection]. What it will cost honest callers is said too, judged on others than it was made from.
     """
+    from guard.admin.calibrate import calibrate, survey
+    from guard.admin.declared import read_declared
+    from guard.admin.traffic import STDIN, read_log
+    from guard.analysis.reference import Reference
+    from guard.config import load
+
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}
     name = "standard input" if log == STDIN else log.name
@@ -55,6 +56,8 @@ def calibrate_(
 
 
 def _show(made: Calibration, out: Path, console: Console) -> None:
+    from guard.admin.calibrate import BANDS
+
     left = made.survey
     lines = [f"{out}: from {made.identities} identities with {left.queries} queries"]
     if len(left.traces) > made.identities:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.analysis.reference import Reference
 from guard.cli import output
 from guard.cli.app import Config, Json
-from guard.config import load
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
-from guard.identify import Identifier
-from guard.store.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
 
+    from guard.analysis.reference import Reference
     from guard.config import Settings
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
@@ -31,11 +28,19 @@ def check(config: Config = None, *, json: Json = False) -> None:
 
     Reads the settings and the files that they name; asks neither the store nor the backend.
     """
+    from guard.config import load
+    from guard.identify import Identifier
+    from guard.store.keys import Keys
+
     settings = load(config)
     Identifier(settings.identity, Keys(b"only to read the files that the settings name"))
     policy = settings.policy()
     watches = policy.detection.rollout.mode is not Mode.OFF
-    reference = Reference.load(settings.detection.reference) if watches else None
+    reference = None
+    if watches:
+        from guard.analysis.reference import Reference
+
+        reference = Reference.load(settings.detection.reference)
     if json:
         output.print_json(_policy_json(settings, policy, reference))
         return

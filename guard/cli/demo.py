@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.live import Live
 
 from guard.cli import output
 from guard.core.limits import shown
@@ -53,6 +52,8 @@ async def _watch(started: Demo, console: Console, seconds: float | None) -> None
         states = [rows async for rows in started.play(seconds)]
         console.print(_table(states[-1]))
         return
+    from rich.live import Live
+
     with Live(console=console, refresh_per_second=4) as live:
         async for rows in started.play(seconds):
             live.update(_table(rows))

@@ -7,15 +7,14 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
 
     from guard.admin import Entry
     from guard.core.limits import Limit, Reading, Window
@@ -30,6 +29,8 @@ LONGEST_LABEL = 24
 
 def console() -> Console:
     """Where tables go."""
+    from rich.console import Console
+
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
@@ -58,6 +59,9 @@ def short(label: str) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: int = 0) -> Table:
     """A table whose last `right` columns are numbers; cells are shown as they are, without markup."""
+    from rich.table import Table
+    from rich.text import Text
+
     made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
         made.add_column(name, justify="right" if place >= len(columns) - right else "left", no_wrap=True)

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from guard.admin.prices import import_prices, write_price_file
 from guard.cli import output
 from guard.cli.app import Json
 from guard.errors import ConfigError
@@ -40,6 +39,8 @@ def import_(
     Name it in the settings as `prices_file` under [models]. A file that is there is replaced only when the
     list could be read and has prices.
     """
+    from guard.admin.prices import import_prices, write_price_file
+
     try:
         text = file.read_bytes()
     except OSError as error:

@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from guard.admin.declared import read_declared
-from guard.admin.replay import Replay
-from guard.admin.summary import BANDS, Summary
-from guard.admin.traffic import STDIN, Label, read_log
 from guard.cli import output
 from guard.cli.app import Config
-from guard.config import load
 from guard.core.evidence import Band
 from guard.errors import ConfigError
 
@@ -26,6 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
     from typing import TextIO
 
+    from rich.console import Console
+
+    from guard.admin.summary import Summary
+    from guard.admin.traffic import Label
     from guard.config import Settings
     from guard.core.identity import Holder
     from guard.core.uses import Declared
@@ -58,6 +56,12 @@ def replay(
     The settings decide as they would have then, on an empty store that is gone afterwards; the live store is
     not touched. The same log and settings give the same results, to the byte.
     """
+    from rich.console import Console
+
+    from guard.admin.declared import read_declared
+    from guard.admin.traffic import STDIN
+    from guard.config import load
+
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}
     with _written(json) as file:
@@ -72,6 +76,10 @@ def replay(
 async def _replay(
     log: Path, settings: Settings, declared: Mapping[Holder, Declared], file: TextIO | None
 ) -> Summary:
+    from guard.admin.replay import Replay
+    from guard.admin.summary import Summary
+    from guard.admin.traffic import read_log
+
     summary = Summary()
     async for result in Replay(settings, declared).results(read_log(log)):
         summary.add(result)
@@ -94,6 +102,9 @@ def run(work: Coroutine[None, None, Summary]) -> Summary:
 
 def show(summary: Summary, console: Console) -> None:
     """Print a summary, at most 80 columns wide."""
+    from guard.admin.summary import BANDS
+    from guard.admin.traffic import Label
+
     console.print(f"{summary.requests} requests of {len(summary.courses)} identities\n", markup=False)
     actions = [(action, mode, count) for (action, mode), count in sorted(summary.actions.items())]
     console.print(output.table("", ("action", "mode", "requests"), actions, right=1))
@@ -155,6 +166,8 @@ def _signals(signals: tuple[tuple[str, float], ...]) -> str:
 @contextmanager
 def _written(path: Path | None) -> Iterator[TextIO | None]:
     """A file to write, or standard output where it is `-`."""
+    from guard.admin.traffic import STDIN
+
     if path is None or path == STDIN:
         yield None if path is None else sys.stdout
         return

@@ -13,9 +13,7 @@ import typer
 
 from guard.cli.app import Config
 from guard.cli.output import complain
-from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
 from guard.errors import ConfigError
-from guard.installation import Installation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +55,9 @@ def serve(
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
         ) from error
+    from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
+    from guard.installation import Installation
+
     if backend is not None:
         os.environ[f"{ENVIRONMENT_PREFIX}BACKEND__URL"] = backend
     if config is not None:

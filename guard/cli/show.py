@@ -6,7 +6,6 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.admin.suspicion import MEANINGS
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.limits import shown
@@ -15,6 +14,7 @@ from guard.core.novelty import STANDARD_TOKENS, UNIT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich.console import Console
     from rich.table import Table
 
     from guard.admin import Operator, Sheet, Suspicion, Terrain
@@ -48,17 +48,22 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         console.print(output.readings_table(sheet.readings))
     for terrain in sheet.terrains:
         console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
-    if sheet.suspicion is None:
-        return
+    if sheet.suspicion is not None:
+        _show_suspicion(sheet.suspicion, console)
+
+
+def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
+    from guard.admin.suspicion import MEANINGS
+
     console.print()
-    for line in _risk_lines(sheet.suspicion):
+    for line in _risk_lines(suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    if sheet.suspicion.findings:
-        console.print(_findings_table(sheet.suspicion))
-    for finding in sheet.suspicion.findings:
+    if suspicion.findings:
+        console.print(_findings_table(suspicion))
+    for finding in suspicion.findings:
         line = f"{finding.signal}: {MEANINGS[finding.signal]}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    for line in _habit_lines(sheet.suspicion):
+    for line in _habit_lines(suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
 
 
@@ -170,6 +175,8 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
 
 
 def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
+    from guard.admin.suspicion import MEANINGS
+
     return {
         "holder": str(suspicion.holder),
         "risk_decibans": suspicion.risk.decibans,

@@ -37,17 +37,12 @@ from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
 from guard.core.fold import Folded, bound, fold, words_of
 from guard.core.memo import WordMemo
+from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from guard.core.query import Query, Turn
-
-LEXICAL_TABLES = 2
-"""How many cells a query has."""
-
-CELL_BITS = 11
-"""The size of a cell's number: so many bits."""
 
 BANDS = 8
 """How many bands a query has."""

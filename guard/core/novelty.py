@@ -26,8 +26,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
+CELL_BITS = 11
+"""Bits of a cell's number."""
 
+LEXICAL_TABLES = 2
 SEMANTIC_TABLES = 4
 
 TABLES = LEXICAL_TABLES + SEMANTIC_TABLES

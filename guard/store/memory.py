@@ -15,9 +15,8 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
-from guard.core.fingerprint import CELL_BITS
 from guard.core.limits import Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, NOWHERE
+from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOWHERE
 from guard.store.marks import read_marks, write_marks
 from guard.store.operator import Control
 from guard.store.redis import LARGEST_AMOUNT, Settled, Verdict

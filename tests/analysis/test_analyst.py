@@ -11,9 +11,10 @@ import pytest
 from lessons import DAY_US, MINUTE_US, NOUNS, SECRET, START_US, asking, learner, walk_of
 
 from guard.analysis import analyst as module
-from guard.analysis.analyst import MOST_WAITING, TRIES, Analyst, Inline, Lesson, in_shadow
+from guard.analysis.analyst import MOST_WAITING, TRIES, Analyst, Inline
 from guard.analysis.profile import Profile
 from guard.analysis.reference import Reference
+from guard.analysis.shadow import in_shadow
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Signal
 from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute, Holder, Identity
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from guard.analysis.analyst import Aside, Memory
+    from guard.analysis.sight import Sight
 
 ONE, OTHER = (Holder(Attribute.KEY, name) for name in ("one", "other"))
 FINGERPRINTER, REFERENCE = Fingerprinter(SECRET), Reference.load()
@@ -101,8 +103,8 @@ def analyst(memory: Memory, aside: Aside | None = None) -> Analyst:
     return Analyst(SECRET, FINGERPRINTER, REFERENCE, memory, aside or Inline(), half_life_us=DAY_US)
 
 
-def lesson(text: str, number: int = 0) -> Lesson:
-    return Lesson(learner().look(asking(text)), Usage(20, 100), START_US + number * MINUTE_US)
+def lesson(text: str, number: int = 0) -> tuple[Sight, Usage, int]:
+    return learner().look(asking(text)), Usage(20, 100), START_US + number * MINUTE_US
 
 
 def queries_of(evidence: Evidence | None) -> int:
@@ -113,7 +115,7 @@ def queries_of(evidence: Evidence | None) -> int:
 async def learn_all(student: Analyst, texts: list[str], holder: Holder = ONE) -> Evidence | None:
     found = None
     for number, text in enumerate(texts):
-        found = await student.learn(holder, Identity(holder), lesson(text, number))
+        found = await student.learn(holder, Identity(holder), *lesson(text, number))
     return found
 
 
@@ -142,7 +144,7 @@ async def test_what_waits_at_the_same_time_is_learnt_in_order() -> None:
     memory = Kept()
     student = analyst(memory)
     lessons = [lesson(text, number) for number, text in enumerate(walk_of(MOST_WAITING))]
-    await asyncio.gather(*(student.learn(ONE, Identity(ONE), each) for each in lessons))
+    await asyncio.gather(*(student.learn(ONE, Identity(ONE), *each) for each in lessons))
     one_by_one = analyst(apart := Kept())
     await learn_all(one_by_one, walk_of(MOST_WAITING))
     assert memory.evidence == apart.evidence
@@ -153,7 +155,7 @@ async def test_holders_do_not_wait_for_each_other() -> None:
     memory, aside = Kept(), Held()
     student = analyst(memory, aside)
     seen = lesson("hello there")
-    learning = [asyncio.ensure_future(student.learn(each, Identity(each), seen)) for each in (ONE, OTHER)]
+    learning = [asyncio.ensure_future(student.learn(each, Identity(each), *seen)) for each in (ONE, OTHER)]
     await asyncio.sleep(0)
     assert len(aside.waiting) == 2
     aside.work()
@@ -165,18 +167,18 @@ async def test_where_too_many_of_one_holder_wait_the_next_is_left_out_and_counte
     student = analyst(memory, aside)
     seen = lesson("hello there")
     learning = [
-        asyncio.ensure_future(student.learn(ONE, Identity(ONE), seen)) for _ in range(MOST_WAITING + 3)
+        asyncio.ensure_future(student.learn(ONE, Identity(ONE), *seen)) for _ in range(MOST_WAITING + 3)
     ]
     await asyncio.sleep(0)
     assert student.shed == 3
-    other = asyncio.ensure_future(student.learn(OTHER, Identity(OTHER), seen))
+    other = asyncio.ensure_future(student.learn(OTHER, Identity(OTHER), *seen))
     await aside.until_done(*learning, other)
     found = await asyncio.gather(*learning)
     assert sum(each is None for each in found) == 3
     assert queries_of(memory.evidence[ONE]) == MOST_WAITING
     assert queries_of(await other) == 1
     # And when they are through, there is room again.
-    again = asyncio.ensure_future(student.learn(ONE, Identity(ONE), seen))
+    again = asyncio.ensure_future(student.learn(ONE, Identity(ONE), *seen))
     await aside.until_done(again)
     assert queries_of(await again) == MOST_WAITING + 1
 
@@ -186,7 +188,7 @@ async def test_what_another_process_has_learnt_is_built_upon() -> None:
     students = [analyst(memory), analyst(memory)]
     for number, text in enumerate(walk_of(20)):
         student = students[number % 2]
-        await student.learn(ONE, Identity(ONE), lesson(text, number))
+        await student.learn(ONE, Identity(ONE), *lesson(text, number))
     assert queries_of(memory.evidence[ONE]) == 20
     one_by_one = analyst(apart := Kept())
     await learn_all(one_by_one, walk_of(20))
@@ -208,7 +210,7 @@ async def test_without_room_nothing_is_looked_at_or_learnt_and_all_of_it_is_coun
     seen = lesson("hello there")
     query = asking("hello there")
     assert student.look(query, FINGERPRINTER.sketch(query)) is None
-    assert await student.learn(ONE, Identity(ONE), seen) is None
+    assert await student.learn(ONE, Identity(ONE), *seen) is None
     assert (student.shed, memory.calls) == (2, 0)
 
 
@@ -217,7 +219,7 @@ async def test_a_store_that_fails_costs_its_query_and_no_other() -> None:
     student = analyst(memory)
     seen = lesson("hello there")
     found = await asyncio.gather(
-        *(student.learn(ONE, Identity(ONE), seen) for _ in range(3)), return_exceptions=True
+        *(student.learn(ONE, Identity(ONE), *seen) for _ in range(3)), return_exceptions=True
     )
     assert isinstance(found[0], StoreError)
     assert queries_of(memory.evidence[ONE]) == 2
@@ -229,9 +231,9 @@ async def test_work_that_fails_costs_its_query_and_no_other(*, shadow: bool) -> 
     with closing(in_shadow(16)) as aside:
         student = analyst(memory, aside if shadow else Inline())
         good = lesson("hello there")
-        bad = replace(good, usage=cast(Usage, None))
+        bad = (good[0], cast(Usage, None), good[2])
         found = await asyncio.gather(
-            *(student.learn(ONE, Identity(ONE), each) for each in (good, bad, good)), return_exceptions=True
+            *(student.learn(ONE, Identity(ONE), *each) for each in (good, bad, good)), return_exceptions=True
         )
         assert isinstance(found[1], AttributeError)
         assert queries_of(memory.evidence[ONE]) == 2
@@ -241,8 +243,8 @@ async def test_one_who_no_longer_waits_does_not_hold_up_the_next() -> None:
     memory, aside = Kept(), Held()
     student = analyst(memory, aside)
     seen = lesson("hello there")
-    first = asyncio.ensure_future(student.learn(ONE, Identity(ONE), seen))
-    second = asyncio.ensure_future(student.learn(ONE, Identity(ONE), seen))
+    first = asyncio.ensure_future(student.learn(ONE, Identity(ONE), *seen))
+    second = asyncio.ensure_future(student.learn(ONE, Identity(ONE), *seen))
     await asyncio.sleep(0)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
@@ -265,12 +267,12 @@ async def test_beyond_its_room_it_asks_the_store_again(monkeypatch: pytest.Monke
     holders = [Holder(Attribute.KEY, noun) for noun in NOUNS[:6]]
     seen = lesson("hello there")
     for holder in holders:
-        await student.learn(holder, Identity(holder), seen)
+        await student.learn(holder, Identity(holder), *seen)
     tries = []
     # Kept are the last four; the third, learnt of again, outlasts the fourth.
     for number in (5, 2, 0, 2, 3):
         before = memory.calls
-        await student.learn(holders[number], Identity(holders[number]), seen)
+        await student.learn(holders[number], Identity(holders[number]), *seen)
         tries.append(memory.calls - before)
     assert tries == [1, 1, 2, 1, 2]
     assert [queries_of(memory.evidence[holder]) for holder in holders] == [2, 1, 3, 2, 1, 2]
@@ -285,5 +287,6 @@ async def test_what_a_profile_says_becomes_marks_that_stay_when_it_is_silent() -
     assert mark.decibans > 10
     assert mark.since_us < mark.at_us
     later = replace(accused, profile=Profile.new().write())
-    after = student.study(later, replace(lesson("what is a teapot"), now_us=mark.at_us + DAY_US // 2))
+    sight, usage, _ = lesson("what is a teapot")
+    after = student.study(later, sight, usage, mark.at_us + DAY_US // 2)
     assert after.marks[Signal.REASONING] == mark

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 from guard.core.fingerprint import (
     BANDS,
-    CELL_BITS,
-    LEXICAL_TABLES,
     Fingerprint,
     Fingerprinter,
 )
+from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
 from guard.core.query import Query, Turn
 
 QUERY = Query("m", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=0)

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 from guard.core.novelty import (
     BITMAP_BYTES,
+    CELL_BITS,
     LARGEST,
+    LEXICAL_TABLES,
     NOWHERE,
     SEMANTIC_TABLES,
     SMALLEST,

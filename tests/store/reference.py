@@ -11,9 +11,8 @@ from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
-from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 from guard.core.limits import Algorithm
-from guard.core.novelty import SEMANTIC_TABLES, Ground
+from guard.core.novelty import CELL_BITS, LEXICAL_TABLES, SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

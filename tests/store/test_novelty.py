@@ -13,10 +13,9 @@ import pytest
 
 from guard.core.calendars import Span
 from guard.core.demand import Demand
-from guard.core.fingerprint import CELL_BITS, LEXICAL_TABLES
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.novelty import BITMAP_BYTES, NOWHERE, SEMANTIC_TABLES, Ground
+from guard.core.novelty import BITMAP_BYTES, CELL_BITS, LEXICAL_TABLES, NOWHERE, SEMANTIC_TABLES, Ground
 from guard.core.policy import settle
 from guard.core.query import NO_USAGE, Query, Usage
 from guard.store.debts import Debt
