@@ -127,12 +127,8 @@ def _clamp(ratio: float) -> float:
 def _load(files: Mapping[str, Path]) -> GlobTable[Tokenizer]:
     if not files:
         return GlobTable.of({})
-    try:
-        from tokenizers import Tokenizer
-    except ImportError as error:
-        raise ConfigError(
-            f'{error}; `pip install "asgi-guard[tokens]"` brings what `models.tokenizers` needs'
-        ) from error
+    from tokenizers import Tokenizer
+
     loaded = {}
     for model, file in files.items():
         try:

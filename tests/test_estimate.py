@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import builtins
 import json
 import math
 import random
@@ -200,19 +199,3 @@ def test_a_file_that_is_no_tokenizer_is_named(text: str | None, tmp_path: Path) 
         file.write_text(text)
     with pytest.raises(ConfigError, match=r"models\.tokenizers\.qwen\* = '.*tokenizer\.json': "):
         Estimator({"qwen*": file})
-
-
-def test_without_the_extra_a_tokenizer_is_an_error_that_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    imported = builtins.__import__
-
-    def refuse(name: str, *others: Any) -> Any:
-        if name == "tokenizers":
-            raise ImportError("No module named 'tokenizers'")
-        return imported(name, *others)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(ConfigError, match=r"asgi-guard\[tokens\]"):
-        Estimator({"m": tmp_path / "tokenizer.json"})
-    assert ratio(Estimator()) == BYTES_PER_TOKEN

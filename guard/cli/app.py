@@ -28,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # else "[detection]" in a help text would be taken for markup, and vanish
     help="Keeps a language model from being copied through its own API.",
 )
 
@@ -67,7 +68,7 @@ def init(
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a settings file to start from, with every setting explained."""
+    """Write a settings file in which every setting is explained."""
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
     try:
@@ -86,7 +87,7 @@ def top(
     risk: Annotated[bool, typer.Option("--risk", help="Those with most risk first.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the identities that have used most tokens, and what risk each is."""
+    """List the identities that used most tokens, with their risk."""
     seconds = seconds_of(since)
 
     async def ask(operator: Operator) -> list[tuple[str, Entry]]:
@@ -153,7 +154,10 @@ def unblock(holder: HolderText, config: Config = None) -> None:
 
 @app.command()
 def reset(holder: HolderText, config: Config = None) -> None:
-    """Forget what a holder has used of its limits; its record, its blocks and its evidence stay."""
+    """Clear what a holder has used of its limits.
+
+    Its record, its blocks and its evidence stay.
+    """
 
     async def ask(operator: Operator) -> tuple[str, int]:
         found = await operator.resolve(holder)
@@ -169,7 +173,10 @@ def reset(holder: HolderText, config: Config = None) -> None:
 
 @app.command()
 def forgive(holder: HolderText, config: Config = None) -> None:
-    """Forget what speaks against a holder, and how it behaved; it starts anew, and its limits stand."""
+    """Clear the evidence against a holder, and its profile.
+
+    What it has used of its limits stands.
+    """
 
     async def ask(operator: Operator) -> tuple[str, Suspicion | None]:
         found = await operator.resolve(holder)
@@ -192,8 +199,9 @@ def mode(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Turn the kill switch: nothing bites further than MODE, in any process, within two seconds.
+    """Show the kill switch, or set it to MODE.
 
+    No process enforces more than MODE, within two seconds.
     `enforce` lets the settings hold again.
     """
 
@@ -207,8 +215,9 @@ def mode(
 
 @app.command()
 def reload(config: Config = None) -> None:
-    """Have every process read its settings again, on every machine of this store.
+    """Have every process read its settings again.
 
+    On every machine that shares this store.
     A process whose settings cannot work keeps its last good ones, and says so in its log.
     """
 

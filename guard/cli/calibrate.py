@@ -31,7 +31,7 @@ def calibrate_(
     declare: Declare = None,
     json: Json = False,
 ) -> None:
-    """Learn from a log of honest traffic how often honest callers look suspicious.
+    """Learn from a log how often honest callers look suspicious.
 
     Lines that are labelled attacks are left out. Name the file in the settings as `reference` under
     [detection]. What it will cost honest callers is said too, judged on others than it was made from.

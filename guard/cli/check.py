@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def check(config: Config = None, *, json: Json = False) -> None:
-    """Validate the settings, and print the policy that follows from them.
+    """Validate the settings, and print the policy they make.
 
     Reads the settings and the files that they name; asks neither the store nor the backend.
     """

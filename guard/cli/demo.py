@@ -23,7 +23,7 @@ def demo(
     *,
     seconds: Annotated[float, typer.Option(help="How long; 0 goes on until Ctrl-C.", min=0)] = 12.0,
 ) -> None:
-    """Start a store, a small model and guard, send them traffic, and show what is admitted and refused."""
+    """Show guard at work, on a small model and made-up traffic."""
     try:
         from guard.demo.run import running
     except ImportError as error:

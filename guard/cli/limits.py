@@ -12,9 +12,7 @@ from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
 if TYPE_CHECKING:
     from guard.admin import Operator, Sheet
 
-limits = typer.Typer(
-    no_args_is_help=True, help="Show the limits of a holder, and give it other numbers than the settings do."
-)
+limits = typer.Typer(no_args_is_help=True, help="Show the limits of a holder, or override them.")
 
 LimitName = Annotated[str, typer.Argument(metavar="LIMIT", help="The limit's name in the settings.")]
 Duration = Annotated[
@@ -24,7 +22,7 @@ Duration = Annotated[
 
 @limits.command()
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
-    """Show what holds for a holder: the numbers, what is left of them, and its overrides."""
+    """Show the limits of a holder, what is left, and its overrides."""
 
     async def ask(operator: Operator) -> Sheet:
         return await operator.limits(await operator.resolve(holder))

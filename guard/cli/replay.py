@@ -51,7 +51,7 @@ def replay(
     summary_json: Annotated[Path | None, typer.Option(help="Write the summary as JSON.")] = None,
     declare: Declare = None,
 ) -> None:
-    """Run a traffic log through guard, and report what it would have done.
+    """Report what guard would have done with a log of traffic.
 
     The settings decide as they would have then, on an empty store that is gone afterwards; the live store is
     not touched. The same log and settings give the same results, to the byte.

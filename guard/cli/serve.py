@@ -45,7 +45,7 @@ def serve(
         typer.Option(help="Where Prometheus reads the counters of all workers.", min=1, max=65535),
     ] = None,
 ) -> None:
-    """Run guard in front of a model server, or of anything that speaks HTTP."""
+    """Run guard in front of a model server, as a reverse proxy."""
     try:
         import uvicorn
 

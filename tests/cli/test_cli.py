@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import guard, guard_process
+from typer.main import get_command
 
 from guard import Settings, load
+from guard.cli.app import app
 from guard.core.demand import Demand
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.policy import Caller, settle
 from guard.core.query import Usage
 from guard.installation import Installation
 
-VERBS = (
-    *("init", "check", "serve", "demo", "replay", "calibrate"),
-    *("show", "top", "block", "unblock", "reset", "forgive"),
-)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 CONFIG = """
 data_dir = "data"
@@ -44,6 +47,25 @@ ALICE = Identity(
 HOSTILE = Identity(
     Holder(Attribute.USER, "[red]x[/red]\x1b[2J"), {Attribute.USER: "[red]x[/red]\x1b[2J"}, verified=True
 )
+
+
+def commands(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every verb that there is, such as `limits set`, and its command."""
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+ROOT: Any = get_command(app)
+COMMANDS = dict(commands(ROOT))
+VERBS = tuple(COMMANDS)
+
+
+def source_of(verb: str) -> str:
+    """What the code says to help with a verb."""
+    command = COMMANDS.get(verb, ROOT)
+    return " ".join(filter(None, (command.help, *(param.help for param in command.params))))
 
 
 async def blocked(settings: Settings, identity: Identity) -> bool:
@@ -84,14 +106,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestHelp:
     @pytest.mark.parametrize("verb", VERBS)
     def test_every_verb_explains_itself_within_80_columns(self, tmp_path: Path, verb: str) -> None:
-        told = guard(verb, "--help", folder=tmp_path)
+        told = guard(*verb.split(), "--help", folder=tmp_path)
         assert told.returncode == 0
         assert f"guard {verb}" in told.stdout
         assert max(map(len, told.stdout.splitlines())) <= 80
 
-    def test_all_verbs_are_listed(self, tmp_path: Path) -> None:
-        told = guard("--help", folder=tmp_path)
-        assert all(f" {verb} " in told.stdout for verb in VERBS)
+    @pytest.mark.parametrize("group", ["", "limits", "prices"])
+    def test_all_verbs_are_listed_with_a_whole_sentence_each(self, tmp_path: Path, group: str) -> None:
+        told = guard(*group.split(), "--help", folder=tmp_path)
+        listed = dict(
+            re.findall(r"^  ([a-z]+) +(\S.*)$", told.stdout.partition("Commands:")[2], re.MULTILINE)
+        )
+        assert set(listed) == {verb.split()[-1] for verb in VERBS if verb.rpartition(" ")[0] == group}
+        assert all(text.endswith(".") and not text.endswith("..") for text in listed.values())
+
+    @pytest.mark.parametrize("verb", ["", *VERBS])
+    def test_u21_no_help_text_loses_a_word_in_brackets(self, tmp_path: Path, verb: str) -> None:
+        """As `rich` would, which takes `[detection]` for markup."""
+        told = guard(*verb.split(), "--help", folder=tmp_path)
+        assert set(re.findall(r"\[\w+\]", source_of(verb))) <= set(re.findall(r"\[\w+\]", told.stdout))
 
     def test_the_version(self, tmp_path: Path) -> None:
         assert guard_process("--version", folder=tmp_path).stdout.startswith("guard 0.")
