@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests of one file share servers, so they stay in one process.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test fuzz lint check wheel-test bench soak chaos detection reference clean
+.PHONY: demo test fuzz lint check wheel-test bench soak chaos interop detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -51,6 +51,10 @@ soak: $(VENV)/dev
 chaos: $(VENV)/dev
 	$(BIN)/pytest tests/test_chaos.py --chaos -s
 
+# Real servers and official clients around guard: nginx, Express, LiteLLM, FastAPI; SDKs in Python and in Node.
+interop: $(VENV)/dev build/interop/ready interop/node_modules/ready
+	$(BIN)/python -m pytest interop
+
 # How well distillers are told from honest holders: 40 minutes, and a folder of prompts, which DETECTION_DATA names.
 detection: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
@@ -60,7 +64,27 @@ reference: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.reference --out guard/analysis/reference.json
 
 clean:
-	rm -rf $(VENV) build dist .guard
+	rm -rf $(VENV) build dist .guard interop/node_modules
+
+# What `make interop` needs beside guard: two programs of the system, and two sets of packages.
+.PHONY: interop-programs
+interop-programs:
+	@if ! command -v nginx >/dev/null || ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -qq -y --no-install-recommends nginx-light nodejs npm; \
+		else \
+			echo "make interop needs nginx, node 20 or later and npm: apt-get install nginx-light nodejs npm"; exit 1; \
+		fi; \
+	fi
+
+build/interop/ready: interop/requirements.txt
+	$(PYTHON) -m venv build/interop
+	build/interop/bin/pip install --quiet --requirement interop/requirements.txt
+	touch $@
+
+interop/node_modules/ready: interop/package-lock.json | interop-programs
+	cd interop && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
