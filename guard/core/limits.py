@@ -22,7 +22,8 @@ moment, since a backlog keeps more digits than a date in microseconds.
     12:00:03  the backlog has drained to 7 s: 3 more fit
 
 **Calendar window.** One count, and the start of the period that it belongs to; a count of another period
-counts as none, so nothing has to be reset. The periods are those of guard/core/calendars.py.
+counts as none, but for its debt, so nothing has to be reset. The periods are those of
+guard/core/calendars.py.
 
     1000000/month in UTC: 999,990 used by 30 November; a cost of 20 waits until 1 December, 00:00
 
@@ -38,10 +39,26 @@ still weighs, so that no capacity is given back that has drained already. A rese
 request runs. One whose owner dies is given back whole at its expiry, by the next request that touches the
 same holder.
 
+**Debt.** An overrun may be larger than the limit: the backend ignored a cap, or thought in secret. What is
+beyond the count when a window ends is carried into the next one, where it counts in full, and so on until it
+is paid. Over time nobody gets more than `count` a period and the last overrun. GCRA's backlog does the same.
+
+    1000/minute, first request at 12:00:00, which turns out to have used 3,500
+    12:01:00  1,000 are of the window before and slide out; 2,500 are owed: nothing fits
+    12:02:00  1,500 are owed
+    12:03:00  500 are owed, and the window before weighs 1,000
+    12:03:30  500 + 1000 × 30/60 = 1,000 are used; from now on there is room
+    in a calendar window  2,500, 1,500 and 500 at 12:01, 12:02 and 12:03: room for 500 from 12:03:00
+    GCRA, burst 1000      the backlog is 210 s, and below 60 s from 12:02:30 on
+
+A reservation that is given back is taken off the debt that it made, as long as its window is the present one
+or the one before.
+
 **A limit whose numbers change** keeps what was used: state is kept by name, algorithm and period, not by
 count. It is read as what the new limit could have admitted at most, so that nobody waits longer than under
-the new limit: 900 used of 1,000 count as 100 when the limit falls to 100, and as 900 when it rises. GCRA
-converts its backlog, which is time, by way of units.
+the new limit: 900 used of 1,000 count as 100 when the limit falls to 100, and as 900 when it rises. Debt is
+no such use: 1,300 used of 1,000 are 300 of debt and 100 when the limit falls to 100. It is paid by the
+numbers that hold now. GCRA converts its backlog, which is time, by way of units.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 A worker knows neither what the store had counted nor what other workers count. So it holds to a share of each
 limit, such as an eighth where eight workers run, and a request goes through if there is room in every limit's
-share. What is shadowed is not counted. The counts are kept in the memory storage of the library `limits`.
+share. What is shadowed is not counted.
 
     sliding window   count × share in a period, as in guard/core/limits.py, on windows of the clock
     GCRA             burst × share in the time in which a burst drains, which is burst × period / count
     calendar window  count × share in a period of the calendar, from zero on
     leases           count × share at a time
 
-Shares are rounded down.
+Shares are rounded down. What was used beyond the share is debt, as in guard/core/limits.py.
 
 **A share of less than one.** Five a minute, over eight workers, would be none for each, and an outage would
 shut everybody out. So there a worker admits one unit, in a longer window: the time in which its share grows
@@ -35,13 +35,11 @@ import math
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, replace
 from itertools import islice
-from threading import Timer
 from typing import TYPE_CHECKING
-
-from limits.storage import MemoryStorage
 
 from guard.core.calendars import MICROSECONDS, boundaries
 from guard.core.limits import Algorithm, Reading
+from guard.store.windows import MEAN_US, recount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge, Window
 
 MOST_KEYS = 100_000
-"""So many counts are begun at most, and so many leases. A count keeps a second one in its next window."""
+"""Maximum number of counts, and of leases."""
 
 LEASE_SECONDS = 60.0
 """A lease that is not renewed lapses after this."""
@@ -92,38 +90,36 @@ class Share:
 class Count:
     """How a share of a window stands. Times in microseconds; `left_us` until the present window is over.
 
-    `carried` units are those of the window before, of which what overlaps the last period weighs.
+    `previous` units are those of the window before, of which what overlaps the last period weighs; `carried`
+    of the `current` ones are debt that the present window started with. `window` is the number of the
+    present one, or the start of the calendar's period.
     """
 
     key: str
     share: Share
+    window: int
     current: int
+    previous: int
     carried: int
     left_us: int
 
     @property
     def remaining(self) -> int:
-        """So much more would fit."""
-        period_us = self.share.period_us
-        weighing = -(-self.carried * self.left_us // period_us) if self.carried else 0
+        """How much more would fit."""
+        weighing = -(-self.previous * self.left_us // self.share.period_us) if self.previous else 0
         return max(0, self.share.quota - self.current - weighing)
 
     @property
     def reset_us(self) -> int:
         """How long until nothing is counted any more."""
-        if self.current and not self.share.calendar:
-            return self.left_us + self.share.period_us
-        return self.left_us if self.current or self.carried else 0
-
-    @property
-    def lasts_us(self) -> int:
-        """How long what is charged now is counted."""
-        return self.left_us + (0 if self.share.calendar else self.share.period_us)
+        if not self.current:
+            return self.left_us if self.previous else 0
+        return self.left_us + (self._windows_until(0) - self.share.calendar) * self.share.period_us
 
     @property
     def new(self) -> bool:
         """Whether this holder has not been counted lately."""
-        return not (self.current or self.carried)
+        return not (self.current or self.previous)
 
     def plus(self, amount: int) -> Count:
         """How it stands when so much more is counted."""
@@ -134,11 +130,25 @@ class Count:
         if amount <= self.remaining:
             return 0
         room, period_us = self.share.quota - amount, self.share.period_us
+        ahead = self._windows_until(room)
         if self.share.calendar:
-            return self.left_us
-        if self.current <= room:
-            return self.left_us - (room - self.current) * period_us // self.carried
-        return self.left_us + period_us - room * period_us // self.current
+            return self.left_us + (ahead - 1) * period_us
+        current, previous, _ = _roll(self.current, self.previous, self.carried, self.share, ahead)
+        overlap_us = (room - current) * period_us // previous if previous else period_us
+        return self.left_us + ahead * period_us - min(period_us, overlap_us)
+
+    def _windows_until(self, room: int) -> int:
+        """How many windows must end before at most `room` of what is used now is left."""
+        return max(0, -(-(self.current - room) // max(1, self.share.quota)))
+
+
+def _roll(current: int, previous: int, carried: int, share: Share, windows: int) -> tuple[int, int, int]:
+    """What stands after so many windows: used, used in the window before, carried into the present one."""
+    if windows < 1:
+        return current, previous, carried
+    stood = max(0, current - (windows - 1) * share.quota)
+    previous = min(stood, share.quota)
+    return stood - previous, 0 if share.calendar else previous, stood - previous
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +202,14 @@ class LocalLimiter:
 
         A request that is admitted again is charged again, except for its leases.
         """
-        self._counts.sweep(SWEPT_AT_ONCE)
+        self._counts.sweep(SWEPT_AT_ONCE, now)
         self._leases.lapse(now)
         holds = list(self._holds(reservation_id, charges, share, now))
         crowded = self._crowded(holds)
         waits = [hold.wait_us(crowded=crowded) for hold in holds]
         admitted = not any(wait != 0 for wait in waits)
         if admitted:
-            self._charge(holds)
+            self._charge(holds, now)
             self._leases.begin(reservation_id, [each.stand.key for each in holds if each.is_lease], now)
         return tuple(hold.reading(wait, charged=admitted) for hold, wait in zip(holds, waits, strict=True))
 
@@ -219,7 +229,7 @@ class LocalLimiter:
             holds = list(self._holds(reservation_id, [before], share, now))
             overruns = [replace(hold, amount=max(0, after.amount - hold.amount)) for hold in holds]
             if not self._crowded(overruns):
-                self._charge(overruns)
+                self._charge(overruns, now)
         self._leases.end(reservation_id)
 
     def renew(self, reservation_id: str, now: float) -> None:
@@ -257,10 +267,10 @@ class LocalLimiter:
         counts = sum(not hold.is_lease for hold in new)
         return (leases and self._leases.room < 1) or (counts > 0 and self._counts.room < counts)
 
-    def _charge(self, holds: Sequence[Hold]) -> None:
+    def _charge(self, holds: Sequence[Hold], now: float) -> None:
         for hold in holds:
             if isinstance(hold.stand, Count) and hold.amount:
-                self._counts.add(hold.stand, hold.amount)
+                self._counts.add(hold.stand, hold.amount, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,62 +307,77 @@ class Hold:
         )
 
 
-class Counts:
-    """Counts of units by key, in the memory storage of `limits`.
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How a count stood when it was last added to, under which quota, and when nothing of it is left."""
 
-    That storage clears away what is over in a thread of its own, which it starts anew for every 10 ms with a
-    hit and which looks at every count: with 100,000 of them it is busy half of the time. So it is kept from
-    starting it, and cleared a few counts at a time.
-    """
+    window: int
+    current: int
+    previous: int
+    carried: int
+    quota: int
+    until_us: int
+
+
+class Counts:
+    """Counts of units by key, at most so many. What is over is cleared away a few counts at a time."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._storage = MemoryStorage()
-        self._storage.timer.cancel()
-        self._storage.timer = _Running()
+        self._levels: dict[str, Level] = {}
         self._to_sweep: Iterator[str] = iter(())
 
     @property
     def room(self) -> int:
-        """So many new counts may begin; below 0 where counts have gone on into their next window."""
+        """How many new counts may begin."""
         return self._most - len(self)
 
     def stand(self, key: str, share: Share, span: Span | None, zone: ZoneInfo | None, now: float) -> Count:
         """How a count stands at a moment."""
         now_us = int(now * MICROSECONDS)
         if share.calendar and span is not None and zone is not None:
-            _, start, end, _ = boundaries(span, zone, now_us)
-            key = f"{key}/{start}"
-            return Count(key, share, self._storage.get(key), 0, end - now_us)
-        window, past_us = divmod(now_us, share.period_us)
-        present, before = f"{key}/{window}", f"{key}/{window - 1}"
-        current, carried = self._storage.get(present), self._storage.get(before)
-        return Count(present, share, current, carried, share.period_us - past_us)
+            _, window, end_us, _ = boundaries(span, zone, now_us)
+            left_us = end_us - now_us
+        else:
+            window, past_us = divmod(now_us, share.period_us)
+            left_us = share.period_us - past_us
+        level = self._levels.get(key)
+        if level is None:
+            return Count(key, share, window, 0, 0, 0, left_us)
+        current, previous = level.current, level.previous
+        if level.quota != share.quota:
+            current = recount(current, level.carried, level.quota, share.quota)
+            previous = min(previous, share.quota)
+        age = window - level.window
+        if share.calendar:
+            age = round(age / MEAN_US.get(share.period_us, share.period_us))
+        current, previous, carried = _roll(current, previous, level.carried, share, age)
+        # A clock that was set back counts as standing still.
+        return Count(key, share, max(window, level.window), current, previous, carried, left_us)
 
-    def add(self, count: Count, amount: int) -> None:
+    def add(self, count: Count, amount: int, now: float) -> None:
         """Count so much more."""
-        self._storage.incr(count.key, count.lasts_us / MICROSECONDS, amount)
+        count = count.plus(amount)
+        self._levels[count.key] = Level(
+            count.window,
+            count.current,
+            count.previous,
+            count.carried,
+            count.share.quota,
+            int(now * MICROSECONDS) + count.reset_us,
+        )
 
-    def sweep(self, most: int) -> None:
+    def sweep(self, most: int, now: float) -> None:
         """Clear away what is over among the next so many counts."""
         keys = list(islice(self._to_sweep, most))
         if not keys:
-            self._to_sweep = iter(list(self._storage.expirations))
+            self._to_sweep = iter(list(self._levels))
         for key in keys:
-            self._storage.get(key)  # which removes it if it is over
+            if key in self._levels and self._levels[key].until_us <= now * MICROSECONDS:
+                del self._levels[key]
 
     def __len__(self) -> int:
-        return len(self._storage.storage)
-
-
-class _Running(Timer):
-    """A timer that is never started and says that it runs, so that no other one is."""
-
-    def __init__(self) -> None:
-        super().__init__(0, self.cancel)
-
-    def is_alive(self) -> bool:
-        return True
+        return len(self._levels)
 
 
 class Leases:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import ceil, floor
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from guard.core.calendars import MICROSECONDS, boundaries
 from guard.core.limits import Algorithm
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 SLACK = 1e-11
 """Rounding must not refuse the last unit: this share of a limit is forgiven."""
+
+LONGEST_US = 100 * 365 * 86_400 * MICROSECONDS
+"""Waits are no longer than this: a debt may be as large as anyone can make it."""
+
+MEAN_US = {
+    30 * 86_400 * MICROSECONDS: 30.436875 * 86_400 * MICROSECONDS,
+    365 * 86_400 * MICROSECONDS: 365.2425 * 86_400 * MICROSECONDS,
+}
+"""The mean length of calendar periods that are not all of one length, by their length in the settings."""
 
 LEASE_WAIT_US = MICROSECONDS
 """Nobody knows when a lease will be given back: ask again in so long."""
@@ -45,6 +54,15 @@ class Stand(ABC):
         """Leave so many thousandths of it."""
         self.count = min(self.count, max(1, floor(self.count * left / 1000)))
         self.burst = min(self.burst, max(1, floor(self.burst * left / 1000)))
+
+    @property
+    def whole(self) -> int:
+        """The count by which debts are paid: a throttle cuts what a request may use, not what is paid."""
+        return max(1, self.kept)
+
+    def windows_until(self, used: int, room: int) -> int:
+        """How many windows must end before at most `room` of what is used now is left."""
+        return max(0, ceil((used - room) / self.whole))
 
     @abstractmethod
     def wait(self, amount: int) -> int:
@@ -82,26 +100,40 @@ def stand_of(limit: Limit, window: Window, now_us: int, before: Stand | None, *,
     return _STANDS[limit.algorithm](limit, window, now_us, before, as_counted=as_counted)
 
 
-class _Sliding(Stand):
-    """A sliding-window counter."""
+N = TypeVar("N", int, float)
 
-    __slots__ = ("current", "elapsed_us", "previous", "start_us")
+
+def recount(used: N, carried: N, old: int, new: int) -> N:
+    """What is used under the count `old`, under the count `new`: debts are kept, and the rest is what `new`
+    admits at most."""
+    debt = carried + max(0, used - max(old, carried))
+    return debt + min(used - debt, new)
+
+
+class _Sliding(Stand):
+    """A sliding-window counter; `carried` is the debt that the present window started with."""
+
+    __slots__ = ("carried", "current", "elapsed_us", "previous", "start_us")
 
     def __init__(
         self, limit: Limit, window: Window, now_us: int, before: Stand | None, *, as_counted: bool
     ) -> None:
         super().__init__(window)
-        self.start_us, self.current, self.previous = now_us, 0, 0
+        self.start_us, self.current, self.previous, self.carried = now_us, 0, 0, 0
         if isinstance(before, _Sliding):
-            age = (now_us - before.start_us) // self.period_us
-            if age == 1:
-                self.start_us, self.previous = before.start_us + self.period_us, before.current
-            elif age < 1:
-                self.start_us, self.current, self.previous = before.start_us, before.current, before.previous
+            self.start_us, self.carried = before.start_us, before.carried
+            self.current, self.previous = before.current, before.previous
             if as_counted:
                 self.count = self.kept = before.kept
             elif before.kept != self.count:
-                self.current, self.previous = min(self.current, self.count), min(self.previous, self.count)
+                self.current = recount(self.current, self.carried, before.kept, self.count)
+                self.previous = min(self.previous, self.count)
+            age = (now_us - self.start_us) // self.period_us
+            if age >= 1:
+                stood = max(0, self.current - (age - 1) * self.count)
+                self.previous = min(stood, self.count)
+                self.current = self.carried = stood - self.previous
+                self.start_us += age * self.period_us
             if not (self.current or self.previous):
                 self.start_us = now_us
         self.elapsed_us = max(0, now_us - self.start_us)
@@ -116,11 +148,14 @@ class _Sliding(Stand):
             return -1
         if self.used + amount <= self.count * (1 + SLACK):
             return 0
-        room = self.count - amount - self.current
-        if room >= 0:
-            return ceil(self.period_us * (1 - room / self.previous) - self.elapsed_us)
-        overlap = min(1.0, (self.count - amount) / self.current)
-        return ceil(self.period_us - self.elapsed_us + self.period_us * (1 - overlap))
+        room, current, previous = self.count - amount, self.current, self.previous
+        ahead = self.windows_until(current, room)
+        if ahead > 0:
+            stood = current - (ahead - 1) * self.whole
+            previous = min(stood, self.whole)
+            current = stood - previous
+        overlap = min(1.0, (room - current) / previous)
+        return min(LONGEST_US, ceil(self.period_us * (ahead + 1 - overlap) - self.elapsed_us))
 
     def add(self, amount: int) -> None:
         self.current += amount
@@ -131,9 +166,12 @@ class _Sliding(Stand):
 
     def refund(self, amount: int, mark: Mark) -> None:
         if mark[0] == self.start_us:
-            self.current = max(0, self.current - amount)
+            self.current = max(self.carried, self.current - amount)
         elif mark[0] == self.start_us - self.period_us:
-            self.previous = max(0, self.previous - amount)
+            owed = min(amount, self.carried)
+            self.carried -= owed
+            self.current -= owed
+            self.previous = max(0, self.previous - (amount - owed))
 
     @property
     def remaining(self) -> int:
@@ -142,7 +180,8 @@ class _Sliding(Stand):
     @property
     def reset_us(self) -> int:
         if self.current > 0:
-            return 2 * self.period_us - self.elapsed_us
+            ahead = self.windows_until(self.current, 0)
+            return min(LONGEST_US, (ahead + 1) * self.period_us - self.elapsed_us)
         return self.period_us - self.elapsed_us if self.previous > 0 else 0
 
 
@@ -158,13 +197,13 @@ class _Gcra(Stand):
         self.at_us, self.backlog_us = now_us, 0.0
         if isinstance(before, _Gcra):
             self.at_us, self.backlog_us = before.at_us, before.backlog_us
-            if self.at_us <= now_us:
-                self.at_us, self.backlog_us = now_us, max(0.0, self.backlog_us - (now_us - self.at_us))
             if as_counted:
                 self.count, self.burst = before.count, before.burst
             elif (before.count, before.burst) != (self.count, self.burst):
                 units = self.backlog_us * before.count / self.period_us
-                self.backlog_us = min(units, self.burst) * self.unit_us
+                self.backlog_us = recount(units, 0.0, before.burst, self.burst) * self.unit_us
+            if self.at_us <= now_us:
+                self.at_us, self.backlog_us = now_us, max(0.0, self.backlog_us - (now_us - self.at_us))
 
     @property
     def unit_us(self) -> float:
@@ -174,7 +213,7 @@ class _Gcra(Stand):
         if amount > self.burst:
             return -1
         over = self.backlog_us + (amount - self.burst) * self.unit_us
-        return 0 if over <= SLACK * self.period_us else ceil(over)
+        return 0 if over <= SLACK * self.period_us else min(LONGEST_US, ceil(over))
 
     def add(self, amount: int) -> None:
         self.backlog_us += amount * self.unit_us
@@ -193,13 +232,13 @@ class _Gcra(Stand):
 
     @property
     def reset_us(self) -> int:
-        return ceil(self.backlog_us)
+        return min(LONGEST_US, ceil(self.backlog_us))
 
 
 class _Calendar(Stand):
-    """A count of the calendar's present period."""
+    """A count of the calendar's present period; `carried` is the debt that it started with."""
 
-    __slots__ = ("left_us", "start_us", "used")
+    __slots__ = ("before_us", "carried", "left_us", "next_us", "start_us", "used")
 
     def __init__(
         self, limit: Limit, window: Window, now_us: int, before: Stand | None, *, as_counted: bool
@@ -207,15 +246,37 @@ class _Calendar(Stand):
         super().__init__(window)
         if window.span is None or limit.zone is None:
             raise ValueError(f"{limit.name}: a calendar window has a span and a zone")
-        _, self.start_us, end_us, _ = boundaries(window.span, limit.zone, now_us)
-        self.used, self.left_us = 0, max(1, end_us - now_us)
-        if isinstance(before, _Calendar) and before.start_us >= self.start_us:
-            self.start_us, self.used = before.start_us, before.used
+        earlier_us, start_us, end_us, later_us = boundaries(window.span, limit.zone, now_us)
+        self.next_us = later_us - end_us
+        self.start_us, self.used, self.carried, self.left_us = start_us, 0, 0, max(1, end_us - now_us)
+        if isinstance(before, _Calendar):
+            self.used, self.carried = before.used, before.carried
+            if as_counted:
+                self.count = self.kept = before.kept
+            elif before.kept != self.count:
+                self.used = recount(self.used, self.carried, before.kept, self.count)
+            if before.start_us < start_us:
+                age = max(1, floor((start_us - before.start_us) / self.mean_us + 0.5))
+                self.used = self.carried = max(0, self.used - age * self.count)
+            else:
+                self.start_us = before.start_us
+        self.before_us = earlier_us if self.start_us == start_us else None
+
+    @property
+    def mean_us(self) -> float:
+        return MEAN_US.get(self.period_us, self.period_us)
+
+    def ahead_us(self, room: int) -> int:
+        """How long until at most `room` is used: by the mean length of periods, after the next one."""
+        ahead = self.windows_until(self.used, room)
+        if ahead < 2:
+            return self.left_us
+        return min(LONGEST_US, ceil(self.left_us + self.next_us + (ahead - 2) * self.mean_us))
 
     def wait(self, amount: int) -> int:
         if amount > self.count:
             return -1
-        return 0 if self.used + amount <= self.count else self.left_us
+        return 0 if self.used + amount <= self.count else self.ahead_us(self.count - amount)
 
     def add(self, amount: int) -> None:
         self.used += amount
@@ -226,7 +287,11 @@ class _Calendar(Stand):
 
     def refund(self, amount: int, mark: Mark) -> None:
         if mark[0] == self.start_us:
-            self.used = max(0, self.used - amount)
+            self.used = max(self.carried, self.used - amount)
+        elif mark[0] == self.before_us:
+            owed = min(amount, self.carried)
+            self.carried -= owed
+            self.used -= owed
 
     @property
     def remaining(self) -> int:
@@ -234,7 +299,7 @@ class _Calendar(Stand):
 
     @property
     def reset_us(self) -> int:
-        return self.left_us if self.used > 0 else 0
+        return self.ahead_us(0) if self.used > 0 else 0
 
 
 class _Leases(Stand):

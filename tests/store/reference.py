@@ -42,30 +42,41 @@ def forgetting(name: str, places: Sequence[int]) -> set[int]:
     return {place for place in forgotten_by(name).places if place >> CELL_BITS in tables}
 
 
+def judged(used: float, carried: float, was: int, now: int) -> float:
+    """What is used, under another count: debts stay as they are, and the rest is what it admits at most."""
+    overrun = used - max(was, carried) if used > max(was, carried) else 0
+    debt = carried + overrun
+    return debt + min(used - debt, now)
+
+
 @dataclass
 class Sliding:
     window: Window
     start: int = 0
     current: int = 0
     previous: int = 0
+    carried: int = 0
     now: int = 0
     counted_under: Window | None = None
 
     def judge_by(self, window: Window) -> None:
-        """The numbers that hold now; what was used counts as what they could have admitted."""
-        if self.counted_under is not None and self.counted_under.count != window.count:
-            self.current = min(self.current, window.count)
+        """The numbers that hold now; what was used counts as what they could have admitted, but for debts."""
+        was = self.counted_under
+        if was is not None and was.count != window.count:
+            self.current = int(judged(self.current, self.carried, was.count, window.count))
             self.previous = min(self.previous, window.count)
         self.window = window
-        if self.current == self.previous == 0:
-            self.start = self.now
 
     def bring_to(self, now: int) -> None:
-        periods = (now - self.start) // self.window.period_us
-        if periods >= 2:
-            self.current, self.previous = 0, 0
-        elif periods == 1:
-            self.start, self.current, self.previous = self.start + self.window.period_us, 0, self.current
+        """One window after the other: what is beyond the count is carried into the next."""
+        period, count = self.window.period_us, self.window.count
+        while now - self.start >= period and (self.current or self.previous):
+            self.carried = max(0, self.current - count)
+            self.start, self.current, self.previous = (
+                self.start + period,
+                self.carried,
+                min(count, self.current),
+            )
         if self.current == self.previous == 0:
             self.start = now
         self.now = now
@@ -81,7 +92,7 @@ class Sliding:
             return None
         if self._fits_after(0, amount):
             return 0
-        low, high = 0, 4 * self.window.period_us
+        low, high = 0, (4 + self.current // self.window.count) * self.window.period_us
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._fits_after(middle, amount) else (middle, high)
@@ -100,9 +111,12 @@ class Sliding:
 
     def refund(self, amount: int, mark: object) -> None:
         if mark == self.start:
-            self.current = max(0, self.current - amount)
+            self.current = max(self.carried, self.current - amount)
         elif mark == self.start - self.window.period_us:
-            self.previous = max(0, self.previous - amount)
+            owed = min(self.carried, amount)
+            self.carried -= owed
+            self.current -= owed
+            self.previous = max(0, self.previous - (amount - owed))
 
     @property
     def remaining(self) -> int:
@@ -120,7 +134,7 @@ class Gcra:
         was = self.counted_under
         if was is not None and (was.count, was.burst) != (window.count, window.burst):
             units = self.backlog * was.count / was.period_us
-            self.backlog = min(units, window.burst) * window.period_us / window.count
+            self.backlog = judged(units, 0.0, was.burst, window.burst) * (window.period_us / window.count)
         self.window = window
 
     def bring_to(self, now: int) -> None:
@@ -160,11 +174,16 @@ class Calendar:
     window: Window
     zone: ZoneInfo
     period: tuple[int, ...] = ()
+    before: tuple[int, ...] = ()
     used: int = 0
+    carried: int = 0
     now: int = 0
     counted_under: Window | None = None
 
     def judge_by(self, window: Window) -> None:
+        was = self.counted_under
+        if was is not None and was.count != window.count:
+            self.used = int(judged(self.used, self.carried, was.count, window.count))
         self.window = window
 
     def _period_at(self, now: int) -> tuple[int, ...]:
@@ -175,22 +194,32 @@ class Calendar:
         return tuple(moment.timetuple()[: fields[span or Span.DAY]])
 
     def bring_to(self, now: int) -> None:
+        """One period after the other: what is beyond the count is carried into the next."""
+        while self.used and self._period_at(now) > self.period:
+            self.now = self._end_of(self.now)
+            self.used = self.carried = max(0, self.used - self.window.count)
+            self.before, self.period = self.period, self._period_at(self.now)
         if self._period_at(now) != self.period:
-            self.period, self.used = self._period_at(now), 0
+            self.before, self.period, self.used, self.carried = (), self._period_at(now), 0, 0
         self.now = now
 
-    def wait(self, amount: int) -> int | None:
-        """Found by search."""
-        if amount > self.window.count:
-            return None
-        if self.used + amount <= self.window.count:
-            return 0
+    def _end_of(self, moment: int) -> int:
+        """When the period of a moment ends, found by search."""
         low, high = 0, 400 * 86_400 * 1_000_000
         while high - low > 1:
             middle = (low + high) // 2
-            over = self._period_at(self.now + middle) > self.period
+            over = self._period_at(moment + middle) > self._period_at(moment)
             low, high = (low, middle) if over else (middle, high)
-        return high
+        return moment + high
+
+    def wait(self, amount: int) -> int | None:
+        """Found by going through the periods."""
+        if amount > self.window.count:
+            return None
+        used, moment = self.used, self.now
+        while used + amount > self.window.count:
+            used, moment = max(0, used - self.window.count), self._end_of(moment)
+        return moment - self.now
 
     def charge(self, amount: int) -> None:
         self.used += amount
@@ -200,7 +229,11 @@ class Calendar:
 
     def refund(self, amount: int, mark: object) -> None:
         if mark == self.period:
-            self.used = max(0, self.used - amount)
+            self.used = max(self.carried, self.used - amount)
+        elif mark == self.before:
+            owed = min(self.carried, amount)
+            self.carried -= owed
+            self.used -= owed
 
     @property
     def remaining(self) -> int:
@@ -283,6 +316,11 @@ class Held:
         for state, window in zip(self.states, windows, strict=True):
             state.judge_by(window)
 
+    def judge_as_counted(self) -> None:
+        for state in self.states:
+            if state.counted_under is not None:
+                state.window = state.counted_under
+
     def cut(self, amount: int, ground: Ground) -> int:
         """The amount by the share of these places that are new."""
         if not ground.places:
@@ -318,9 +356,6 @@ class Held:
         self.pending[name] = Ticket(amount, [state.mark() for state in self.states], expires)
 
     def settle(self, name: str, amount: int) -> None:
-        for state in self.states:
-            if state.counted_under is not None:
-                state.window = state.counted_under
         ticket = self.pending.pop(name, None)
         over = amount - (ticket.amount if ticket else 0)
         if isinstance(self.states[0], Leases):
@@ -377,8 +412,9 @@ class ModelStore:
                 judged.append(None)
                 continue
             # Being judged by other numbers leaves no trace, unless something is counted under them.
-            held = copy.deepcopy(self._load(charge, now))
+            held = copy.deepcopy(self._stored(charge))
             held.judge_by(limit.windows)
+            held.bring_to(now)
             if held.heal(now):
                 self._keep(charge, held)
             largest = min(window.burst for window in limit.windows)
@@ -438,6 +474,11 @@ class ModelStore:
         self._held[charge.limit.name, str(charge.holder)] = held
 
     def _load(self, charge: Charge, now: int) -> Held:
-        held = self._held.setdefault((charge.limit.name, str(charge.holder)), Held(charge.limit))
+        """For what is not to be judged: by the numbers under which it was last counted."""
+        held = self._stored(charge)
+        held.judge_as_counted()
         held.bring_to(now)
         return held
+
+    def _stored(self, charge: Charge) -> Held:
+        return self._held.setdefault((charge.limit.name, str(charge.holder)), Held(charge.limit))

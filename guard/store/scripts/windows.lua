@@ -5,10 +5,13 @@
 -- under which it was last counted stand in the state.
 -- A load must come first: it brings the state to `now`. Amounts are whole units, times are µs.
 --
---   sliding_window  "start current previous count"
+--   sliding_window  "start current previous count carried"
 --   gcra            "at backlog count burst", backlog being the time by which the theoretical arrival time is ahead of `at`
---   calendar        "start used"
+--   calendar        "start used count carried"
 --   leases          none: the entries of the pending set that have not expired
+--
+-- What was used beyond the count is debt: each later window starts with what is left of it. `carried` is the part of the
+-- present window that it started with.
 
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
@@ -28,33 +31,57 @@ local CELLS = 2048
 -- LEXICAL_TABLES and SEMANTIC_TABLES of it together.
 local TABLES = 6
 
+-- Waits are no longer than this (µs): Redis takes no larger expiry, and a debt may be as large as anyone can make it.
+local LONGEST = 100 * 365 * 86400000000
+
+-- The mean length (µs) of calendar periods that are not all of one length, by the length that the settings give them.
+local MEAN = { [30 * 86400000000] = 30.436875 * 86400000000, [365 * 86400000000] = 365.2425 * 86400000000 }
+
 local algorithms = {}
+
+-- The count by which debts are paid: a throttle cuts what a request may use, not what is paid.
+local function whole(window)
+  return math.max(1, window.whole_count or window.count)
+end
+
+-- What `used` of the count `old` is under the count `new`: debts are kept, and the rest is what `new` admits at most.
+local function recount(used, carried, old, new)
+  local debt = carried + math.max(0, used - math.max(old, carried))
+  return debt + math.min(used - debt, new)
+end
+
+-- How many windows must end before at most `room` of what is used now is left.
+local function windows_until(window, used, room)
+  return math.max(0, math.ceil((used - room) / whole(window)))
+end
 
 local sliding = {}
 algorithms.sliding_window = sliding
 
 function sliding.load(window, text, now, as_counted)
-  local start, current, previous, count = string.match(text or '', '^(%S+) (%S+) (%S+) (%S+)$')
-  start, current, previous, count = tonumber(start), tonumber(current), tonumber(previous), tonumber(count)
-  local age = start and math.floor((now - start) / window.period) or 2
-  if age >= 2 then
-    current, previous = 0, 0
-  elseif age == 1 then
-    start, current, previous = start + window.period, 0, current
-  end
+  local start, current, previous, count, carried = string.match(text or '', '^(%S+) (%S+) (%S+) (%S+) ?(%S*)$')
+  start, current, previous, count = tonumber(start) or now, tonumber(current) or 0, tonumber(previous) or 0, tonumber(count)
+  carried = tonumber(carried) or 0
   if count and as_counted then
     window.count = count
   elseif count and count ~= window.count then
-    current, previous = math.min(current, window.count), math.min(previous, window.count)
+    current, previous = recount(current, carried, count, window.count), math.min(previous, window.count)
+  end
+  local age = math.floor((now - start) / window.period)
+  if age >= 1 then
+    local before = math.max(0, current - (age - 1) * window.count)
+    previous = math.min(before, window.count)
+    carried = before - previous
+    start, current = start + age * window.period, carried
   end
   -- A window that holds nothing starts anew, whether or not its key has expired yet.
   if current == 0 and previous == 0 then start = now end
   -- A clock that was set back counts as standing still.
-  return { start = start, current = current, previous = previous, elapsed = math.max(0, now - start) }
+  return { start = start, current = current, previous = previous, carried = carried, elapsed = math.max(0, now - start) }
 end
 
 function sliding.dump(window, state)
-  return string.format('%.0f %.0f %.0f %.0f', state.start, state.current, state.previous, window.count)
+  return string.format('%.0f %.0f %.0f %.0f %.0f', state.start, state.current, state.previous, window.count, state.carried)
 end
 
 local function sliding_used(window, state)
@@ -64,12 +91,15 @@ end
 function sliding.wait(window, state, amount)
   if amount > window.count then return -1 end
   if sliding_used(window, state) + amount <= window.count * (1 + SLACK) then return 0 end
-  local room = window.count - amount - state.current
-  if room >= 0 then
-    return math.ceil(window.period * (1 - room / state.previous) - state.elapsed)
+  local room, current, previous = window.count - amount, state.current, state.previous
+  local ahead = windows_until(window, current, room)
+  if ahead > 0 then
+    local before = current - (ahead - 1) * whole(window)
+    previous = math.min(before, whole(window))
+    current = before - previous
   end
-  local overlap = math.min(1, (window.count - amount) / state.current)
-  return math.ceil(window.period - state.elapsed + window.period * (1 - overlap))
+  local overlap = math.min(1, (room - current) / previous)
+  return math.min(LONGEST, math.ceil(window.period * (ahead + 1 - overlap) - state.elapsed))
 end
 
 function sliding.charge(_, state, amount)
@@ -83,9 +113,11 @@ end
 function sliding.refund(window, state, amount, text)
   local mark = tonumber(text)
   if mark == state.start then
-    state.current = math.max(0, state.current - amount)
+    state.current = math.max(state.carried, state.current - amount)
   elseif mark == state.start - window.period then
-    state.previous = math.max(0, state.previous - amount)
+    local owed = math.min(amount, state.carried)
+    state.carried, state.current = state.carried - owed, state.current - owed
+    state.previous = math.max(0, state.previous - (amount - owed))
   end
 end
 
@@ -94,9 +126,10 @@ function sliding.remaining(window, state)
 end
 
 function sliding.reset(window, state)
-  if state.current > 0 then return 2 * window.period - state.elapsed end
-  if state.previous > 0 then return window.period - state.elapsed end
-  return 0
+  if state.current > 0 then
+    return math.min(LONGEST, (windows_until(window, state.current, 0) + 1) * window.period - state.elapsed)
+  end
+  return state.previous > 0 and window.period - state.elapsed or 0
 end
 
 local gcra = {}
@@ -109,12 +142,13 @@ end
 function gcra.load(window, text, now, as_counted)
   local at, backlog, count, burst = string.match(text or '', '^(%S+) (%S+) (%S+) (%S+)$')
   at, backlog, count, burst = tonumber(at) or now, tonumber(backlog) or 0, tonumber(count), tonumber(burst)
-  if at <= now then at, backlog = now, math.max(0, backlog - (now - at)) end
   if count and as_counted then
     window.count, window.burst = count, burst
   elseif count and (count ~= window.count or burst ~= window.burst) then
-    backlog = math.min(backlog * count / window.period, window.burst) * per_unit(window)
+    local units = backlog * count / window.period
+    backlog = recount(units, 0, burst, window.burst) * per_unit(window)
   end
+  if at <= now then at, backlog = now, math.max(0, backlog - (now - at)) end
   return { at = at, backlog = backlog }
 end
 
@@ -126,7 +160,7 @@ function gcra.wait(window, state, amount)
   if amount > window.burst then return -1 end
   local over = state.backlog + (amount - window.burst) * per_unit(window)
   if over <= SLACK * window.period then return 0 end
-  return math.ceil(over)
+  return math.min(LONGEST, math.ceil(over))
 end
 
 function gcra.charge(window, state, amount)
@@ -148,31 +182,55 @@ function gcra.remaining(window, state)
 end
 
 function gcra.reset(_, state)
-  return math.ceil(state.backlog)
+  return math.min(LONGEST, math.ceil(state.backlog))
 end
 
 local calendar = {}
 algorithms.calendar = calendar
 
--- The period is the one of the three handed over that holds `now`; the first or the last for a caller whose clock is far off.
-function calendar.load(window, text, now)
-  local start, used = string.match(text or '', '^(%S+) (%S+)$')
-  start, used = tonumber(start), tonumber(used)
-  local at = window.boundaries
-  local i = now < at[2] and 1 or now < at[3] and 2 or 3
-  -- A clock that was set back counts as standing still.
-  if not start or start < at[i] then start, used = at[i], 0 end
-  return { start = start, used = used, left = math.max(1, at[i + 1] - now) }
+local function mean(window)
+  return MEAN[window.period] or window.period
 end
 
-function calendar.dump(_, state)
-  return string.format('%.0f %.0f', state.start, state.used)
+-- The period is the one of the three handed over that holds `now`; the first or the last for a caller whose clock is far off.
+function calendar.load(window, text, now, as_counted)
+  local start, used, count, carried = string.match(text or '', '^(%S+) (%S+) ?(%S*) ?(%S*)$')
+  start, used, count, carried = tonumber(start), tonumber(used) or 0, tonumber(count), tonumber(carried) or 0
+  local at = window.boundaries
+  local i = now < at[2] and 1 or now < at[3] and 2 or 3
+  if count and as_counted then
+    window.count = count
+  elseif count and count ~= window.count then
+    used = recount(used, carried, count, window.count)
+  end
+  if start and start < at[i] then
+    local age = math.max(1, math.floor((at[i] - start) / mean(window) + 0.5))
+    used = math.max(0, used - age * window.count)
+    carried = used
+  end
+  -- A clock that was set back counts as standing still.
+  if not start or start < at[i] then start = at[i] end
+  return {
+    start = start, used = used, carried = carried, before = start == at[i] and at[i - 1],
+    left = math.max(1, at[i + 1] - now), next = (at[i + 2] or at[i + 1] + mean(window)) - at[i + 1],
+  }
+end
+
+function calendar.dump(window, state)
+  return string.format('%.0f %.0f %.0f %.0f', state.start, state.used, window.count, state.carried)
+end
+
+-- Exact to the end of the next period; what is owed longer than that is told by the mean length of later ones.
+local function calendar_ahead(window, state, room)
+  local ahead = windows_until(window, state.used, room)
+  local left = ahead < 2 and state.left or state.left + state.next + (ahead - 2) * mean(window)
+  return math.min(LONGEST, math.ceil(left))
 end
 
 function calendar.wait(window, state, amount)
   if amount > window.count then return -1 end
   if state.used + amount <= window.count then return 0 end
-  return state.left
+  return calendar_ahead(window, state, window.count - amount)
 end
 
 function calendar.charge(_, state, amount)
@@ -184,15 +242,21 @@ function calendar.mark(state)
 end
 
 function calendar.refund(_, state, amount, text)
-  if tonumber(text) == state.start then state.used = math.max(0, state.used - amount) end
+  local mark = tonumber(text)
+  if mark == state.start then
+    state.used = math.max(state.carried, state.used - amount)
+  elseif mark == state.before then
+    local owed = math.min(amount, state.carried)
+    state.carried, state.used = state.carried - owed, state.used - owed
+  end
 end
 
 function calendar.remaining(window, state)
   return window.count - state.used
 end
 
-function calendar.reset(_, state)
-  return state.used > 0 and state.left or 0
+function calendar.reset(window, state)
+  return state.used > 0 and calendar_ahead(window, state, 0) or 0
 end
 
 local leases = {}
