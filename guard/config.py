@@ -54,6 +54,7 @@ from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
 from guard.dialects import DIALECTS, Generic, GenericPaths
+from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, refuse_misspelt, section_in
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
 from guard.server_settings import ServerSettings
@@ -65,10 +66,6 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from guard.dialects.base import Dialect
-
-ENVIRONMENT_PREFIX = "GUARD_"
-CONFIG_VARIABLE = "GUARD_CONFIG"
-"""Names the file where no argument does."""
 
 LARGEST_COUNT = 10**15 - 1
 """The largest integer that an HTTP structured field can carry."""
@@ -85,10 +82,21 @@ Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
-        raise ValueError(f"{name!r} is no time zone; write one like `UTC` or `Europe/Berlin`") from None
+    except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError(
+            f"{name!r} is no time zone; write one like `UTC` or `Europe/Berlin` "
+            "(on a system without time zones, install the package `tzdata`)"
+        ) from None
     return name
 
+
+def _file(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("a file name has no null character")
+    return path
+
+
+FileName = Annotated[Path, AfterValidator(_file)]
 
 ZoneName = Annotated[str, AfterValidator(_zone)]
 
@@ -158,7 +166,7 @@ class LimitSettings(_Section):
             if self.count is None or self.rate is not None or self.algorithm is not Algorithm.SLIDING_WINDOW:
                 raise ValueError("a limit on concurrency has a `count`, and neither `rate` nor `algorithm`")
         elif self.algorithm is Algorithm.LEASES:
-            raise ValueError("`leases` goes without saying for concurrency, and is for nothing else")
+            raise ValueError('`algorithm = "leases"` is implied by `unit = "concurrency"` and cannot be set')
         elif self.rate is None or self.count is not None:
             raise ValueError("must have a `rate`, such as `100/minute`; a `count` is for concurrency alone")
         if self.burst is not None and self.algorithm is not Algorithm.GCRA:
@@ -224,7 +232,7 @@ class RungSettings(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.deny and self.challenge:
-            raise ValueError("`deny` and `challenge` exclude each other: whoever is denied is told nothing")
+            raise ValueError("use either `deny` or `challenge`: a denied client gets no message")
         return self
 
     def rung(self) -> Rung:
@@ -269,7 +277,7 @@ class DetectionSettings(_Section):
     elevated: Decibans = 10
     high: Decibans = 25
     critical: Decibans = 40
-    reference: Path | None = None
+    reference: FileName | None = None
     max_waiting: PositiveInt = 256
 
     @model_validator(mode="after")
@@ -398,7 +406,7 @@ class RouteSettings(_Section):
 class JwtSettings(_Section):
     """How to believe a JSON web token."""
 
-    key_file: Path | None = None
+    key_file: FileName | None = None
     secret: SecretStr | None = None
     algorithms: tuple[TokenAlgorithm, ...] = ("RS256",)
     issuer: str | None = None
@@ -435,7 +443,7 @@ class IdentitySettings(_Section):
     pepper: SecretStr | None = None
     anonymous: Literal["accept", "refuse"] = "accept"
     unknown_keys: Literal["accept", "refuse"] = "accept"
-    keys_file: Path | None = None
+    keys_file: FileName | None = None
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     headers: GatewayHeaders = GatewayHeaders()
@@ -457,7 +465,7 @@ class IdentitySettings(_Section):
                 "name the networks of your gateway"
             )
         if named and self.headers.user is None and self.headers.org is None:
-            raise ValueError("`headers` must name a header for `user` or `org`: a tier alone is nobody")
+            raise ValueError("`headers` needs `user` or `org`; `tier` alone does not identify anyone")
         if self.unknown_keys == "refuse" and self.keys_file is None and self.jwt is None:
             raise ValueError('`unknown_keys = "refuse"` needs a `keys_file` or `jwt` to know any')
         return self
@@ -524,8 +532,8 @@ class ModelSettings(_Section):
     default_max_output_tokens: PositiveInt = 4096
     max_output_tokens: dict[str, PositiveInt] = Field(default_factory=dict)
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
-    prices_file: Path | None = None
-    tokenizers: dict[str, Path] = Field(default_factory=dict)
+    prices_file: FileName | None = None
+    tokenizers: dict[str, FileName] = Field(default_factory=dict)
 
     @property
     def priced(self) -> bool:
@@ -587,7 +595,7 @@ class Settings(BaseSettings):
     on_store_error: OnStoreError = OnStoreError.LOCAL
     reload_seconds: Annotated[float, Field(gt=0, le=3)] = 1
     default_tier: Name = "default"
-    data_dir: Path = Path(".guard")
+    data_dir: FileName = Path(".guard")
     store: StoreSettings = StoreSettings()
     identity: IdentitySettings = IdentitySettings()
     body: BodySettings = BodySettings()
@@ -623,7 +631,7 @@ class Settings(BaseSettings):
                     f"{_suggestion(route.dialect, dialects)}"
                 )
         _check_limits(self)
-        limits = {limit.name: limit for tier in self.tiers for limit in self._limits_of(tier)}.values()
+        limits = {limit.name: limit for tier in self.tiers for limit in self.limits_of(tier)}.values()
         for each in self.overrides:
             each.overrides(limits)
         if self.store.redis_url is not None and self.identity.pepper is None:
@@ -661,7 +669,7 @@ class Settings(BaseSettings):
         """The dialects that a route may name: guard's, and the operator's own."""
         return {**DIALECTS, **{name: Generic(name, paths) for name, paths in self.dialects.items()}}
 
-    def _limits_of(self, tier: str) -> tuple[Limit, ...]:
+    def limits_of(self, tier: str) -> tuple[Limit, ...]:
         """The limits of a tier: its own, then those of all tiers like it."""
         shared = (each for each in self.limits if any(fnmatchcase(tier, glob) for glob in each.tiers))
         return tuple(each.limit() for each in (*self.tiers[tier].limits, *shared))
@@ -675,7 +683,7 @@ class Settings(BaseSettings):
         tiers = {
             name: Tier(
                 name,
-                self._limits_of(name),
+                self.limits_of(name),
                 tier.on_store_error or self.on_store_error,
                 Rollout(tier.mode, tier.enforce_percent),
                 (tier.ladder or self.ladder).ladder(),
@@ -683,6 +691,8 @@ class Settings(BaseSettings):
             for name, tier in self.tiers.items()
         }
         limits = {limit.name: limit for tier in tiers.values() for limit in tier.limits}.values()
+        if not (models.prices or file) and any(limit.unit == Unit.COST for limit in limits):
+            raise ConfigError(f"{models.prices_file}: no model has a price, so a limit on cost holds nobody")
         overrides: dict[Holder, tuple[Override, ...]] = {}
         for each in self.overrides:
             holder = Holder.parse(each.holder)
@@ -720,9 +730,9 @@ def load(path: str | Path | None = None, *, environment: bool = True) -> Setting
     say.
     """
     file = find(path, os.environ if environment else {})
-    values = _read_toml(file) if file is not None else {}
+    values = read_toml(file) if file is not None else {}
     if environment:
-        _refuse_unknown_variables(os.environ)
+        refuse_misspelt(os.environ, Settings)
     try:
         settings = (Settings if environment else FileSettings)(**values)
     except ValidationError as error:
@@ -741,7 +751,8 @@ def find(path: str | Path | None, environment: Mapping[str, str] = os.environ) -
     return Path(named)
 
 
-def _read_toml(file: Path) -> dict[str, Any]:
+def read_toml(file: Path) -> dict[str, Any]:
+    """The values in a settings file, unchecked; raises `ConfigError`."""
     try:
         return tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
@@ -750,17 +761,6 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
-
-
-def _refuse_unknown_variables(environment: Mapping[str, str]) -> None:
-    """pydantic-settings overlooks a misspelt variable at the top level; we do not."""
-    for variable in map(str.upper, environment):
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE:
-            continue
-        name = variable.removeprefix(ENVIRONMENT_PREFIX).partition("__")[0].lower()
-        if name not in Settings.model_fields:
-            known = [ENVIRONMENT_PREFIX + field.upper() for field in Settings.model_fields]
-            raise ConfigError(f"{variable}: no such setting{_suggestion(variable.partition('__')[0], known)}")
 
 
 def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails) -> str:
@@ -832,16 +832,8 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
         field = model.model_fields.get(part)
         if field is None:
             continue
-        model = _model_in(field.annotation)
+        model = section_in(field.annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _model_in(annotation: Any) -> Any:
-    """The section that a type holds, if any: `dict[str, TierSettings]` holds `TierSettings`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_model_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((model for model in found if model is not None), None)
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -958,7 +950,7 @@ def _check_limits(settings: Settings) -> None:
     known = {*Unit, *settings.units}
     for tier in settings.tiers:
         names: set[str] = set()
-        for limit in settings._limits_of(tier):
+        for limit in settings.limits_of(tier):
             if limit.unit not in known:
                 raise ValueError(
                     f"limit {limit.name!r} of tier {tier!r}: {limit.unit!r} is no unit"

@@ -84,6 +84,9 @@ REPAID_AT_ONCE = 50
 LONGEST_BLOCK_SECONDS = 3_600.0
 """A block that was seen is held without the store for as long as it says, but no longer than this."""
 
+MOST_UNKNOWN_TIERS = 100
+"""Maximum number of tiers without a definition that are warned of, each once."""
+
 LONGEST_METHOD = 16
 """A client chooses the method; events and log lines hold no more characters of it."""
 
@@ -219,6 +222,7 @@ class Engine:
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._complained_at = -math.inf
+        self._unknown_tiers: set[str] = set()
 
     @property
     def mode(self) -> Mode:
@@ -370,6 +374,21 @@ class Engine:
         await self._renew()
         await self._repay()
         return self.control
+
+    def _unknown_tier(self, admission: Admission) -> str | None:
+        """The tier that a token or a gateway names and that the settings do not define, if it names one."""
+        named = admission.identity.attributes.get(Attribute.TIER)
+        if named is None or named == admission.tier:
+            return None
+        if named not in self._unknown_tiers and len(self._unknown_tiers) < MOST_UNKNOWN_TIERS:
+            self._unknown_tiers.add(named)
+            logger.warning(
+                "tier %r, of %s, is not defined; tier %r holds for it",
+                bounded(named),
+                admission.label,
+                admission.tier,
+            )
+        return named
 
     async def quiet(self) -> None:
         """Wait until nothing is under way in the background."""
@@ -731,6 +750,7 @@ class Engine:
             groups=tuple(decision.risk.groups),
             novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
             unseen=unseen,
+            unknown_tier=self._unknown_tier(admission),
             method=admission.method,
             wait_seconds=_seconds(decision.retry_after_us),
         )

@@ -22,7 +22,7 @@ from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_
 from guard.errors import ConfigError, CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from guard.config import IdentitySettings, JwtSettings, UnitSettings
@@ -56,18 +56,27 @@ class Identifier:
     """Identifies callers as the settings say."""
 
     def __init__(
-        self, settings: IdentitySettings, keys: Keys, units: Mapping[str, UnitSettings] = NO_UNITS
+        self,
+        settings: IdentitySettings,
+        keys: Keys,
+        units: Mapping[str, UnitSettings] = NO_UNITS,
+        tiers: Collection[str] | None = None,
     ) -> None:
         self._settings = settings
         self._keys = keys
         self._units = units
-        self._known = read_keys_file(settings.keys_file) if settings.keys_file else {}
+        self._known = read_keys_file(settings.keys_file, tiers) if settings.keys_file else {}
         claims = {name: unit.claim for name, unit in units.items() if unit.claim is not None}
         self._tokens = TokenVerifier(settings.jwt, claims) if settings.jwt else None
         self._proxies = settings.proxies
         self._forwarded_header = settings.forwarded_header.encode()
         named = settings.headers.model_dump(exclude_none=True)
         self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
+
+    @property
+    def known_keys(self) -> int | None:
+        """The number of keys in the keys file; `None` where there is no such file."""
+        return len(self._known) if self._settings.keys_file else None
 
     def identify(
         self,
@@ -283,11 +292,11 @@ class _KeyEntry(BaseModel):
         return (value,) if isinstance(value, str) else value
 
 
-def read_keys_file(file: Path) -> dict[str, Caller]:
+def read_keys_file(file: Path, tiers: Collection[str] | None = None) -> dict[str, Caller]:
     """Callers by the SHA-256 of their key; raises `ConfigError`.
 
     A table a key, `[NAME]`, with `sha256` (one, or a list while a key is being rotated) and optional `user`,
-    `org` and `tier`. The name is what spend follows.
+    `org` and `tier`. The name is what spend follows. `tiers` are those that the settings define.
     """
     try:
         tables = tomllib.loads(file.read_text("utf-8"))
@@ -311,6 +320,10 @@ def read_keys_file(file: Path) -> dict[str, Caller]:
                 raise ConfigError(
                     f"{file}: {each!r} is not a name of 1 to {LONGEST_NAME} printable characters"
                 )
+        if tiers is not None and entry.tier is not None and entry.tier not in tiers:
+            raise ConfigError(
+                f"{file}: {name}: tier {entry.tier!r} is not defined; there are {', '.join(tiers)}"
+            )
         caller = Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name, **attributes}, verified=True)
         for digest in entry.sha256:
             if digest in callers:

@@ -17,6 +17,8 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
     guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
                                                           (`deny`), or decided by this process (`local`)
     guard_queries_unseen_total                            admitted queries that the analysis had no time for
+    guard_unknown_tiers_total                             requests whose token or gateway names a tier that
+                                                          the settings do not define; the default one holds
     guard_reservations_expired_total                      reservations of requests that died, given back
     guard_tokens_total{tier, direction}                   `input` and `output`
     guard_cost_dollars_total{tier}                        by the operator's prices
@@ -84,6 +86,11 @@ class PrometheusHook:
             "Admitted queries that the analysis had no time for.",
             registry=registry,
         )
+        self._unknown_tiers = Counter(
+            "guard_unknown_tiers_total",
+            "Requests whose token or gateway names a tier that the settings do not define.",
+            registry=registry,
+        )
         self._expired = Counter(
             "guard_reservations_expired_total",
             "Reservations of requests that died, given back at their expiry.",
@@ -104,6 +111,8 @@ class PrometheusHook:
         if event.on_store_error is not None:
             self._fallbacks.labels(event.tier, event.on_store_error).inc()
         self._unseen.inc(event.unseen)
+        if event.unknown_tier is not None:
+            self._unknown_tiers.inc()
         self._expired.inc(event.expired_reservations)
         self._tokens.labels(event.tier, "input").inc(event.input_tokens)
         self._tokens.labels(event.tier, "output").inc(event.output_tokens)

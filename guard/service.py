@@ -2,7 +2,8 @@
 
 A background task hears once in `reload_seconds` what the operator has ordered for all, and looks whether
 the settings are to be read again: because a file has changed, because of SIGHUP, or because of `guard
-reload`, which reaches every process of every machine. What is read is checked whole before any of it holds.
+reload`, which reaches every process of every machine. A file that changes is read when two looks have found
+it the same, since whoever writes it may not be done. What is read is checked whole before any of it holds.
 Where it cannot work, the last good settings stay, and the log says why. A request that is under way goes on
 by the settings that it began with.
 """
@@ -11,14 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
+from guard import cautions
 from guard.analysis.shadow import in_shadow
 from guard.body import BodyReader
-from guard.config import Settings, find, load
+from guard.cautions import Content
+from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
 from guard.engine import Engine
 from guard.errors import GuardError
@@ -62,7 +66,7 @@ class Rules:
             reference = Reference.load(settings.detection.reference)
         return cls(
             settings.policy(),
-            Identifier(settings.identity, keys, settings.units),
+            Identifier(settings.identity, keys, settings.units, settings.tiers),
             BodyReader(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
@@ -86,9 +90,12 @@ class Service:
         self._follows = not isinstance(config, Settings)
         self.settings = config if isinstance(config, Settings) else load(self._path)
         self._named = self.settings.files
-        self._seen = self._files()
+        self._seen = self._looked_at = self._files()
         self._installation = Installation.of(self.settings)
         self.rules = Rules.of(self.settings, self._installation.keys)
+        self._content = self._content_of(self.rules)
+        for caution in cautions.at_start(self.settings, self._content, os.environ):
+            logger.warning("%s", caution)
         self.engine = Engine(
             self.rules.policy,
             self._installation.store,
@@ -143,29 +150,42 @@ class Service:
             self._generation = control.generation
         ordered = known is not None and known != self._generation
         files = self._files()
-        if ordered or self._asked.is_set() or files != self._seen:
+        at_rest, self._looked_at = files == self._looked_at, files
+        if ordered or self._asked.is_set() or (files != self._seen and at_rest):
             self._asked.clear()
-            self._seen = files
-            await self._reload()
+            await self._reload(files)
 
-    async def _reload(self) -> None:
-        """Adopt the settings as they stand now, or say why not and go on with the last good ones."""
+    async def _reload(self, files: Mapping[Path, FileState]) -> None:
+        """Adopt the settings as they stand now, or say why not and go on with the last good ones.
+
+        `files` is the state of the files before. Where one has changed meanwhile, they are read again when
+        they are at rest.
+        """
         if not self._follows:
             return
+        refused: GuardError | None = None
         try:
             # In a thread, since large files take longer than a request should wait.
-            settings, rules = await asyncio.to_thread(self._read)
+            settings, rules, content = await asyncio.to_thread(self._read)
         except GuardError as error:
-            logger.error("the settings are not reloaded, since they cannot work: %s", error)
+            refused = error
+        after = self._files()
+        if any(after[file] != files[file] for file in after.keys() & files.keys()):
             return
+        self._seen = self._looked_at = after
+        if refused is not None:
+            logger.error("settings not reloaded, keeping the previous ones: %s", refused)
+            return
+        for loss in cautions.loosened(self.settings, settings):
+            logger.warning("the new settings protect less: %s", loss)
         for name in _fixed(self.settings, settings):
             logger.warning("%s has changed, which takes effect at the next start", name)
         if settings.models.tokenizers == self.settings.models.tokenizers:
             rules = replace(rules, estimator=self.rules.estimator)  # what it has learnt still holds
-        self.settings, self.rules = settings, rules
+        self.settings, self.rules, self._content = settings, rules, content
         self.engine.adopt(rules.policy)
         self._attend()
-        logger.info("the settings are reloaded")
+        logger.info("settings reloaded")
 
     def _attend(self) -> None:
         """Have queries looked at, by the present reference, or by nobody."""
@@ -188,11 +208,18 @@ class Service:
                 half_life_us=half_life_us,
             )
 
-    def _read(self) -> tuple[Settings, Rules]:
+    def _read(self) -> tuple[Settings, Rules, Content]:
         settings = load(self._path)
         # Also those of settings that cannot work, since one of them may be what has to be mended.
         self._named = settings.files
-        return settings, Rules.of(settings, self._installation.keys)
+        rules = Rules.of(settings, self._installation.keys)
+        content = self._content_of(rules)
+        cautions.refuse_emptied(self._content, content)
+        return settings, rules, content
+
+    def _content_of(self, rules: Rules) -> Content:
+        file = find(self._path) if self._follows else None
+        return Content(file is not None and not read_toml(file), rules.identifier.known_keys)
 
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""

@@ -40,7 +40,9 @@ class Event:
     `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
     micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it. `novelty` is what
     the diversity budgets were charged, in their unit; `None` where there is none, or the store has not said.
-    `unseen` counts the queries, since the event before, that the analysis had no time for.
+    `unseen` counts the queries, since the event before, that the analysis had no time for. `unknown_tier` is
+    the tier that the caller's token or gateway names where the settings define none of that name; `tier`, the
+    default one, holds for it.
     """
 
     request_id: str
@@ -64,6 +66,7 @@ class Event:
     groups: tuple[Group, ...] = ()
     novelty: float | None = None
     unseen: int = 0
+    unknown_tier: str | None = None
     method: str = ""
     wait_seconds: float | None = None
 

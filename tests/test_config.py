@@ -295,6 +295,12 @@ class TestErrors:
         ("text", "message"),
         [
             ("mode = \n", "guard.toml: not TOML: Invalid value (at line 1, column 8)"),
+            (
+                '[[limits]]\nname = "m"\nunit = "requests"\nrate = "1/day"\nalgorithm = "calendar"\n'
+                'time_zone = "CEST"',
+                "'CEST' is no time zone",
+            ),
+            ('data_dir = "a\\u0000b"', "a file name has no null character"),
             ("mod = 1", "guard.toml: mod = 1: no such setting; did you mean `mode`?"),
             ('mode = "on"', "guard.toml: mode = 'on': Input should be 'enforce', 'shadow' or 'off'"),
             ("[stor]", "guard.toml: stor: no such setting; did you mean `store`?"),
@@ -308,7 +314,7 @@ class TestErrors:
             ('[identity]\ntrusted_proxies = ["10.0.0.1/8"]', "guard.toml: identity.trusted_proxies[0]"),
             (
                 '[identity]\ntrusted_proxies = ["10.0.0.0/8"]\n[identity.headers]\ntier = "x"',
-                "a tier alone is nobody",
+                "`tier` alone does not identify anyone",
             ),
             ('[identity]\nunknown_keys = "refuse"', "needs a `keys_file` or `jwt`"),
             ("[identity.jwt]", "give either `key_file`"),
@@ -420,11 +426,11 @@ class TestErrors:
             ("[ladder.high]\nlogprob = false", "ladder.high.logprob = False: no such setting; did you mean"),
             (
                 "[ladder.critical]\ndeny = true\nchallenge = 'who are you?'",
-                "guard.toml: ladder.critical: `deny` and `challenge` exclude each other",
+                "guard.toml: ladder.critical: use either `deny` or `challenge`",
             ),
             (
                 "[tiers.default.ladder.high]\ndeny = true\nchallenge = 'who are you?'",
-                "guard.toml: tiers.default.ladder.high: `deny` and `challenge` exclude each other",
+                "guard.toml: tiers.default.ladder.high: use either `deny` or `challenge`",
             ),
             (
                 "[[uses]]\nholder = 'key:a'\nuse = 'scraper'",
@@ -534,8 +540,7 @@ class TestErrors:
         ("variable", "value", "message"),
         [
             ("guard_mod", "x", "no such setting"),
-            ("GUARD_TIER__DEFAULT__LIMITS", "[]", "did you mean `GUARD_TIERS`?"),
-            ("GUARD_", "x", "no such setting"),
+            ("GUARD_TIER__DEFAULT__LIMITS", "[]", "did you mean `GUARD_TIERS__DEFAULT__LIMITS`?"),
             ("GUARD_MOD", "x", "GUARD_MOD: no such setting; did you mean `GUARD_MODE`?"),
             ("GUARD_MODE", "x", "GUARD_MODE: Input should be"),
             (

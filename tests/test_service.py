@@ -79,7 +79,7 @@ class TestReloading:
     ) -> None:
         assert await running.limit() == "100"
         running.write(7)
-        await logged(caplog, "the settings are reloaded")
+        await logged(caplog, "settings reloaded")
         assert await running.limit() == "7"
 
     @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ class TestReloading:
     ) -> None:
         assert await running.limit() == "100"
         running.edit(broken)
-        said = await logged(caplog, "the settings are not reloaded, since they cannot work")
+        said = await logged(caplog, "settings not reloaded, keeping the previous ones")
         assert reason in said
         assert await running.limit() == "100"
         running.write(9)
-        await logged(caplog, "the settings are reloaded")
+        await logged(caplog, "settings reloaded")
         assert await running.limit() == "9"
 
     async def test_a_file_that_is_gone_for_a_moment_leaves_the_last_good_settings(
@@ -111,7 +111,7 @@ class TestReloading:
     ) -> None:
         assert await running.limit() == "100"
         running.file.unlink()
-        await logged(caplog, "the settings are not reloaded")
+        await logged(caplog, "settings not reloaded")
         assert await running.limit() == "100"
 
     async def test_so_it_does_where_the_file_was_found_without_being_named(
@@ -121,7 +121,7 @@ class TestReloading:
         running.middleware = GuardMiddleware(FakeModel(), hooks=())
         assert await running.limit() == "100"
         running.file.unlink()
-        await logged(caplog, "the settings are not reloaded")
+        await logged(caplog, "settings not reloaded")
         assert await running.limit() == "100"
 
     async def test_a_file_that_the_settings_name_is_followed_too(
@@ -132,9 +132,9 @@ class TestReloading:
         running.write(100, identity='keys_file = "keys.toml"\nunknown_keys = "refuse"\n')
         assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 401
         keys.write_text("[mine")
-        await logged(caplog, "the settings are not reloaded")
+        await logged(caplog, "settings not reloaded")
         keys.write_text(f'[mine]\nsha256 = "{sha256(b"sk-test").hexdigest()}"\n')
-        await logged(caplog, "the settings are reloaded")
+        await logged(caplog, "settings reloaded")
         assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 200
 
     async def test_a_file_that_was_missing_is_read_as_soon_as_it_is_there(
@@ -145,7 +145,7 @@ class TestReloading:
         await logged(caplog, "keys.toml: No such file")
         assert await running.limit() == "100"
         running.file.with_name("keys.toml").write_text("")
-        await logged(caplog, "the settings are reloaded")
+        await logged(caplog, "settings reloaded")
         assert await running.limit() == "6"
 
     async def test_a_request_under_way_ends_by_the_settings_that_it_began_with(
@@ -156,7 +156,7 @@ class TestReloading:
         while running.middleware._service is None:  # noqa: ASYNC110 - nobody says when it is open
             await asyncio.sleep(0)
         running.edit('unknown_paths = "deny"\nroutes = []\n' + running.file.read_text())
-        await logged(caplog, "the settings are reloaded")
+        await logged(caplog, "settings reloaded")
         assert (await call(running.middleware, body=CHAT, headers=KEY)).status == 404
         answer = await under_way
         assert answer.status == 200
@@ -168,7 +168,7 @@ class TestReloading:
         assert await running.limit() == "100"
         running.edit(running.file.read_text().replace("deadline_ms = 5000", "deadline_ms = 4000"))
         assert "[store] has changed, which takes effect at the next start" in await logged(
-            caplog, "the settings are reloaded"
+            caplog, "settings reloaded"
         )
 
     async def test_settings_that_are_no_file_are_not_followed(
@@ -180,6 +180,85 @@ class TestReloading:
             await operator.reload()
         await app.hear()
         assert "reloaded" not in caplog.text
+
+
+class TestEmptied:
+    """W23: a settings file that becomes empty, and what an edit takes away."""
+
+    KEYS = f'[mine]\nsha256 = "{sha256(b"sk-test").hexdigest()}"\n'
+    STRICT = 'keys_file = "keys.toml"\nunknown_keys = "refuse"\n'
+
+    @pytest.fixture
+    async def strict(self, running: Running) -> Running:
+        running.file.with_name("keys.toml").write_text(self.KEYS)
+        running.write(100, identity=self.STRICT)
+        assert await self.statuses(running) == [200, 401]
+        return running
+
+    async def statuses(self, running: Running) -> list[int]:
+        """What a known key gets, and an unknown one."""
+        return [
+            (await call(running.middleware, body=CHAT, headers=headers)).status
+            for headers in (KEY, {"authorization": "Bearer sk-other"})
+        ]
+
+    @pytest.mark.parametrize("text", ["", "\n \n", "# all of it\n# in comments\n", "\ufeff"])
+    async def test_w23_an_empty_settings_file_is_not_obeyed(
+        self, strict: Running, caplog: pytest.LogCaptureFixture, text: str
+    ) -> None:
+        strict.file.write_text(text)
+        await logged(caplog, "settings not reloaded, keeping the previous ones")
+        assert await self.statuses(strict) == [200, 401]
+        strict.write(50, identity=self.STRICT)
+        await logged(caplog, "settings reloaded")
+        assert await self.statuses(strict) == [200, 401]
+
+    @pytest.mark.parametrize("text", ["", "# none\n"])
+    async def test_w23_nor_is_an_empty_keys_file(
+        self, strict: Running, caplog: pytest.LogCaptureFixture, text: str
+    ) -> None:
+        strict.file.with_name("keys.toml").write_text(text)
+        assert "the keys file names no key any more" in await logged(caplog, "settings not reloaded")
+        assert await self.statuses(strict) == [200, 401]
+
+    async def test_w23_an_edit_that_takes_protection_away_is_obeyed_and_warned_of(
+        self, strict: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        strict.edit('unknown_paths = "pass"\n' + strict.file.read_text().replace(self.STRICT, ""))
+        said = await logged(caplog, "settings reloaded")
+        assert await self.statuses(strict) == [200, 200]
+        assert "identity.keys_file is gone" in said
+        assert "identity.unknown_keys is no longer `refuse`" in said
+        assert "unknown_paths is `pass`" in said
+        warned = [record for record in caplog.records if "protect less" in record.getMessage()]
+        assert {record.levelname for record in warned} == {"WARNING"}
+
+    async def test_w23_a_file_is_read_when_whoever_writes_it_is_done(
+        self, strict: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        service = await strict.middleware._opened()
+        service._watching.cancel()  # the test looks itself
+        whole = strict.file.read_text()
+        start = whole[: whole.index("keys_file")]
+        for text in (start, start + "# more to come\n"):
+            strict.file.write_text(text)
+            await service._look()
+            assert await self.statuses(strict) == [200, 401]
+        strict.edit(whole.replace("100/hour", "44/hour"))
+        await service._look()
+        assert "reloaded" not in caplog.text
+        await service._look()
+        assert await strict.limit() == "44"
+
+    async def test_w23_an_empty_file_at_the_start_is_warned_of(
+        self, strict: Running, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    ) -> None:
+        empty = tmp_path / "empty.toml"
+        empty.write_text("# nothing yet\n")
+        other = GuardMiddleware(FakeModel(), empty)
+        await call(other, "/nowhere")
+        await other.aclose()
+        assert "the settings file is empty" in caplog.text
 
 
 class TestOrders:
@@ -194,7 +273,7 @@ class TestOrders:
             async with Operator(load(running.file)) as operator:
                 while await operator.reload() < 2:  # noqa: ASYNC110 - nobody says when they are heard of
                     await asyncio.sleep(0)
-            await logged(caplog, "the settings are reloaded", times=2)
+            await logged(caplog, "settings reloaded", times=2)
         finally:
             await other.middleware.aclose()
 
@@ -206,7 +285,7 @@ class TestOrders:
             assert await running.limit() == "100"
             assert "reloaded" not in caplog.text
             os.kill(os.getpid(), signal.SIGHUP)
-            await logged(caplog, "the settings are reloaded")
+            await logged(caplog, "settings reloaded")
         finally:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
 

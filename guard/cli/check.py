@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +29,18 @@ def check(config: Config = None, *, json: Json = False) -> None:
 
     Reads the settings and the files that they name; asks neither the store nor the backend.
     """
-    from guard.config import load
+    from guard import cautions
+    from guard.config import find, load, read_toml
     from guard.identify import Identifier
     from guard.store.keys import Keys
 
-    settings = load(config)
-    Identifier(settings.identity, Keys(b"only to read the files that the settings name"))
+    file = find(config)
+    settings = load(file)
+    keys = Keys(b"only to read the files that the settings name")
+    identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
+    content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
+    for caution in cautions.at_start(settings, content, os.environ):
+        output.complain(caution)
     policy = settings.policy()
     watches = policy.detection.rollout.mode is not Mode.OFF
     reference = None

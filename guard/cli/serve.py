@@ -55,7 +55,8 @@ def serve(
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
         ) from error
-    from guard.config import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, load
+    from guard.config import load
+    from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
     from guard.installation import Installation
 
     if backend is not None:

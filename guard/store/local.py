@@ -247,7 +247,7 @@ class LocalLimiter:
         self, reservation_id: str, charges: Sequence[Charge], share: float, now: float
     ) -> Iterator[Hold]:
         if not 0 < share <= 1:
-            raise ValueError(f"a share of {share} is none; give more than 0, and 1 at most")
+            raise ValueError(f"share must be in (0, 1], got {share}")
         for charge in charges:
             for window in charge.limit.windows if charge.enforced else ():
                 part = Share.of(charge.limit.algorithm, window, share)

@@ -1,0 +1,77 @@
+"""Settings that can work and that the operator may not have meant.
+
+Editors empty a file before they write it, and a copy that is under way may end where it is still valid. So a
+server that runs does not obey a file that has become empty, and warns of each protection that an edit has
+taken away.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from guard.core.modes import Mode, mildest
+from guard.environment import unrelated
+from guard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from guard.config import Settings
+
+
+class Content(NamedTuple):
+    """Whether the settings file has no setting, and how many keys the keys file names, if there is one."""
+
+    empty: bool
+    keys: int | None
+
+
+def at_start(settings: Settings, content: Content, environment: Mapping[str, str]) -> Iterator[str]:
+    """What to tell the operator of settings that are about to be used."""
+    if content.empty:
+        yield "the settings file is empty: the default settings hold"
+    if content.keys == 0:
+        yield f"{settings.identity.keys_file}: the keys file names no key"
+    for variable in unrelated(environment, type(settings)):
+        yield f"{variable} is no setting of guard's and is ignored"
+
+
+def refuse_emptied(old: Content, new: Content) -> None:
+    """Raise `ConfigError` where a file had something in it and now has nothing."""
+    if new.empty and not old.empty:
+        raise ConfigError("the settings file is empty; restart guard if the default settings are meant")
+    if old.keys and new.keys == 0:
+        raise ConfigError("the keys file names no key any more; restart guard if that is meant")
+
+
+def loosened(old: Settings, new: Settings) -> Iterator[str]:
+    """What protected the model under the old settings and does not under the new ones."""
+    before, after = old.identity, new.identity
+    if before.keys_file is not None and after.keys_file is None:
+        yield "identity.keys_file is gone: its keys are unknown keys now"
+    if before.jwt is not None and after.jwt is None:
+        yield "identity.jwt is gone: tokens are not verified any more"
+    for name in ("unknown_keys", "anonymous"):
+        if getattr(before, name) == "refuse" and getattr(after, name) != "refuse":
+            yield f"identity.{name} is no longer `refuse`: these callers are let in"
+    if old.unknown_paths == "deny" and new.unknown_paths != "deny":
+        yield f"unknown_paths is `{new.unknown_paths}`: paths without a route reach the backend"
+    if _milder(old.mode, new.mode):
+        yield f"mode is `{new.mode}`: nothing is refused"
+    if old.detection.mode is Mode.ENFORCE and new.detection.mode is not Mode.ENFORCE:
+        yield f"detection.mode is `{new.detection.mode}`: nothing is done about risk"
+    limits = {name: _limits(new, name) for name in new.tiers}
+    for tier in old.tiers:
+        gone = _limits(old, tier) - limits.get(tier, set())
+        if tier not in limits:
+            yield f"tier `{tier}` is gone: its identities fall under `{new.default_tier}`"
+        elif gone:
+            yield f"tier `{tier}` has no limit {', '.join(f'`{name}`' for name in sorted(gone))} any more"
+
+
+def _milder(old: Mode, new: Mode) -> bool:
+    return old is not new and mildest(old, new) is new
+
+
+def _limits(settings: Settings, tier: str) -> set[str]:
+    return {limit.name for limit in settings.limits_of(tier)}
