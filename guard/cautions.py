@@ -54,7 +54,7 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
     for name in ("unknown_keys", "anonymous"):
         if getattr(before, name) == "refuse" and getattr(after, name) != "refuse":
             yield f"identity.{name} is no longer `refuse`: these callers are let in"
-    if old.unknown_paths == "deny" and new.unknown_paths != "deny":
+    if old.unknown_paths != new.unknown_paths in ("count", "pass"):
         yield f"unknown_paths is `{new.unknown_paths}`: paths without a route reach the backend"
     if _milder(old.mode, new.mode):
         yield f"mode is `{new.mode}`: nothing is refused"

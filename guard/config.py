@@ -591,7 +591,7 @@ class Settings(BaseSettings):
 
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
-    unknown_paths: Literal["deny", "count", "pass"] = "deny"
+    unknown_paths: Literal["deny", "count", "pass"] | None = None
     on_store_error: OnStoreError = OnStoreError.LOCAL
     reload_seconds: Annotated[float, Field(gt=0, le=3)] = 1
     default_tier: Name = "default"
@@ -602,6 +602,7 @@ class Settings(BaseSettings):
     backend: BackendSettings = BackendSettings()
     server: ServerSettings = ServerSettings()
     models: ModelSettings = ModelSettings()
+    extra_routes: tuple[RouteSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = Field(default_factory=default_routes)
     tiers: dict[Name, TierSettings] = Field(default_factory=default_tiers)
     limits: tuple[SharedLimitSettings, ...] = ()
@@ -624,7 +625,7 @@ class Settings(BaseSettings):
                     f"limit {shared.name!r} is for tiers {shared.tiers}, and there are none such"
                 )
         dialects = (*DIALECTS, *self.dialects)
-        for route in self.routes:
+        for route in (*self.extra_routes, *self.routes):
             if route.dialect is not None and route.dialect not in dialects:
                 raise ValueError(
                     f"route {route.path!r}: {route.dialect!r} is no dialect"
@@ -674,8 +675,11 @@ class Settings(BaseSettings):
         shared = (each for each in self.limits if any(fnmatchcase(tier, glob) for glob in each.tiers))
         return tuple(each.limit() for each in (*self.tiers[tier].limits, *shared))
 
-    def policy(self) -> Policy:
-        """What decides; raises `ConfigError` for a price file that cannot be read."""
+    def policy(self, unknown_paths: RouteAction = RouteAction.DENY) -> Policy:
+        """What decides; raises `ConfigError` for a price file that cannot be read.
+
+        `unknown_paths` is what the door does where the settings do not say.
+        """
         models = self.models
         file = read_price_file(models.prices_file) if models.prices_file is not None else PriceFile()
         own_caps = GlobTable.of(models.max_output_tokens)
@@ -701,8 +705,8 @@ class Settings(BaseSettings):
             rollout=Rollout(self.mode, self.enforce_percent),
             tiers=tiers,
             default_tier=self.default_tier,
-            routes=tuple(route.route() for route in self.routes),
-            unknown_paths=RouteAction(self.unknown_paths),
+            routes=tuple(route.route() for route in (*self.extra_routes, *self.routes)),
+            unknown_paths=RouteAction(self.unknown_paths) if self.unknown_paths else unknown_paths,
             max_output_tokens=GlobTable.of({**models.max_output_tokens, **caps}),
             default_max_output_tokens=models.default_max_output_tokens,
             prices=price_table(models.prices, file),

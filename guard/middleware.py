@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from guard.answers import Refuser
+from guard.app_routes import report
 from guard.body import ClientGoneError, first
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
+from guard.cors import preflight_for
 from guard.dialects import PLAIN
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from guard.config import Settings
     from guard.core.identity import Identity
+    from guard.core.policy import Policy
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
@@ -40,8 +43,9 @@ class GuardMiddleware:
     and the store is opened when the server starts, or at the first request where no lifespan reaches us; a
     setting that cannot work stops the server's start with its message. A file that changes is read again
     while requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
-    turns off (docs/logging.md). `reload_on_sighup` is for a process whose SIGHUP nobody else wants; the
-    server's loop must be in the main thread then.
+    turns off (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the
+    settings do not say: in an app they are the app's own. `reload_on_sighup` is for a process whose SIGHUP
+    nobody else wants; the server's loop must be in the main thread then.
     """
 
     def __init__(
@@ -51,13 +55,16 @@ class GuardMiddleware:
         *,
         hooks: Iterable[Hook] = (),
         log: bool = True,
+        unknown_paths: Literal["deny", "count", "pass"] = "pass",
         reload_on_sighup: bool = False,
     ) -> None:
         self._app = app
         self._config = config
         self._hooks = (*((EventLog(),) if log else ()), *hooks)
+        self._unknown_paths = RouteAction(unknown_paths)
         self._reload_on_sighup = reload_on_sighup
         self._service: Service | None = None
+        self._reported = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -70,8 +77,13 @@ class GuardMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = await self._opened()
+        self._report(service)
         route = service.engine.policy.route(method_of(scope), scope["path"])
-        if service.engine.mode is Mode.OFF or route.action is RouteAction.PASS:
+        if (
+            service.engine.mode is Mode.OFF
+            or route.action is RouteAction.PASS
+            or self._passes_preflight(service.engine.policy, scope)
+        ):
             await self._app(scope, receive, send)
             return
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
@@ -93,6 +105,19 @@ class GuardMiddleware:
         except ClientGoneError:
             return
 
+    def _passes_preflight(self, policy: Policy, scope: Scope) -> bool:
+        """Whether a browser only asks the app if it may send a request that guard would look at."""
+        method = preflight_for(scope)
+        if method is None or self._unknown_paths is RouteAction.DENY:
+            return False
+        return policy.route(method, scope["path"]).action in (RouteAction.GUARD, RouteAction.COUNT)
+
+    def _report(self, service: Service) -> None:
+        """Say once which of the app's routes are looked at."""
+        if not self._reported:
+            self._reported = True
+            report(self._app, service.engine.policy)
+
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open before the app starts up, close after it has shut down."""
         startup = await receive()
@@ -103,6 +128,8 @@ class GuardMiddleware:
             raise
 
         async def closing(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete" and self._service is not None:
+                self._report(self._service)
             if message["type"].startswith("lifespan.shutdown"):
                 await self.aclose()
             await send(message)
@@ -128,7 +155,12 @@ class GuardMiddleware:
     def _open_now(self) -> Service:
         loop = asyncio.get_running_loop()
         if self._service is None or self._service.loop is not loop:
-            self._service = Service(self._config, self._hooks, reload_on_sighup=self._reload_on_sighup)
+            self._service = Service(
+                self._config,
+                self._hooks,
+                unknown_paths=self._unknown_paths,
+                reload_on_sighup=self._reload_on_sighup,
+            )
         return self._service
 
     async def aclose(self) -> None:

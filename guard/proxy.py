@@ -209,8 +209,8 @@ def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Pat
     """Guard in front of the backend that the settings name; it follows `config`, where that is given."""
     proxy = Proxy(settings.backend)
     if config is None:
-        return GuardMiddleware(proxy, settings, hooks=hooks)
-    return GuardMiddleware(proxy, config, hooks=hooks, reload_on_sighup=True)
+        return GuardMiddleware(proxy, settings, hooks=hooks, unknown_paths="deny")
+    return GuardMiddleware(proxy, config, hooks=hooks, unknown_paths="deny", reload_on_sighup=True)
 
 
 def app() -> ASGIApp:

@@ -24,6 +24,7 @@ from guard.body import BodyReader
 from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
+from guard.core.policy import RouteAction
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
@@ -57,7 +58,7 @@ class Rules:
     reference: Reference | None
 
     @classmethod
-    def of(cls, settings: Settings, keys: Keys) -> Self:
+    def of(cls, settings: Settings, keys: Keys, unknown_paths: RouteAction = RouteAction.DENY) -> Self:
         """Read all that the settings name; raises `ConfigError`."""
         reference = None
         if settings.detection.mode is not Mode.OFF:
@@ -65,7 +66,7 @@ class Rules:
 
             reference = Reference.load(settings.detection.reference)
         return cls(
-            settings.policy(),
+            settings.policy(unknown_paths),
             Identifier(settings.identity, keys, settings.units, settings.tiers),
             BodyReader(settings.body),
             settings.all_dialects(),
@@ -78,13 +79,20 @@ class Service:
     """Opens the store that the settings name; raises `ConfigError`.
 
     `config` is a path, settings, or nothing for what `guard.config.load` finds. Settings that are given as
-    an object are not followed. With `reload_on_sighup` this signal has them read again.
+    an object are not followed. With `reload_on_sighup` this signal has them read again. `unknown_paths` is
+    what the door does where the settings do not say.
     """
 
     def __init__(
-        self, config: str | Path | Settings | None, hooks: Iterable[Hook], *, reload_on_sighup: bool = False
+        self,
+        config: str | Path | Settings | None,
+        hooks: Iterable[Hook],
+        *,
+        unknown_paths: RouteAction = RouteAction.DENY,
+        reload_on_sighup: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self._unknown_paths = unknown_paths
         # A file that was found and then goes is an edit that cannot work, not an order to do without.
         self._path = None if isinstance(config, Settings) else find(config)
         self._follows = not isinstance(config, Settings)
@@ -92,7 +100,7 @@ class Service:
         self._named = self.settings.files
         self._seen = self._looked_at = self._files()
         self._installation = Installation.of(self.settings)
-        self.rules = Rules.of(self.settings, self._installation.keys)
+        self.rules = Rules.of(self.settings, self._installation.keys, unknown_paths)
         self._content = self._content_of(self.rules)
         for caution in cautions.at_start(self.settings, self._content, os.environ):
             logger.warning("%s", caution)
@@ -212,7 +220,7 @@ class Service:
         settings = load(self._path)
         # Also those of settings that cannot work, since one of them may be what has to be mended.
         self._named = settings.files
-        rules = Rules.of(settings, self._installation.keys)
+        rules = Rules.of(settings, self._installation.keys, self._unknown_paths)
         content = self._content_of(rules)
         cautions.refuse_emptied(self._content, content)
         return settings, rules, content

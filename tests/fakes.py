@@ -128,11 +128,14 @@ async def call(
 
 
 class Guarded:
-    """An app behind guard, and a look at what its callers have left."""
+    """An app behind guard, and a look at what its callers have left.
+
+    Paths that no route names are refused, as by `guard serve`.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings, hooks: Iterable[Hook] = ()) -> None:
         self.settings = settings
-        self.middleware = GuardMiddleware(app, settings, hooks=hooks)
+        self.middleware = GuardMiddleware(app, settings, hooks=hooks, unknown_paths="deny")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.middleware(scope, receive, send)

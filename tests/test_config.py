@@ -659,7 +659,7 @@ class TestStarterFile:
             "network-requests",
         ]
 
-    @pytest.mark.parametrize("name", ["mode", "unknown_paths", "on_store_error", "default_tier", "data_dir"])
+    @pytest.mark.parametrize("name", ["mode", "on_store_error", "default_tier", "data_dir"])
     def test_what_it_sets_at_the_top_is_the_default(self, name: str) -> None:
         assert str(self.stated()[name]) == str(getattr(Settings(), name))
 

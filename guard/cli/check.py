@@ -54,8 +54,9 @@ def check(config: Config = None, *, json: Json = False) -> None:
     console = output.console()
     store = "a redis-server of its own in " + str(settings.data_dir)
     store = "redis_url" if settings.store.redis_url else store
+    unknown_paths = settings.unknown_paths or "deny (in an app: pass)"
     console.print(
-        f"mode {policy.rollout.mode}, unknown paths {policy.unknown_paths}, store: {store}\n", markup=False
+        f"mode {policy.rollout.mode}, unknown paths {unknown_paths}, store: {store}\n", markup=False
     )
     routes = [
         (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
@@ -156,7 +157,7 @@ def _until(until_us: int | None) -> str:
 def _policy_json(settings: Settings, policy: Policy, reference: Reference | None) -> dict[str, Any]:
     return {
         "mode": policy.rollout.mode,
-        "unknown_paths": policy.unknown_paths,
+        "unknown_paths": settings.unknown_paths,
         "default_tier": policy.default_tier,
         "store": "redis_url" if settings.store.redis_url else str(settings.data_dir),
         "routes": [

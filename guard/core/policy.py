@@ -65,8 +65,12 @@ class Route:
     dialect: str | None = None
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a request belongs to this route; an empty set of methods takes all but WebSocket."""
-        method_fits = method in self.methods if self.methods else method != WEBSOCKET
+        """Whether a request belongs to this route.
+
+        An empty set of methods takes all but WebSocket, which only a route that denies takes unnamed.
+        """
+        unnamed = method != WEBSOCKET or self.action is RouteAction.DENY
+        method_fits = method in self.methods if self.methods else unnamed
         return method_fits and (path == self.path or fnmatchcase(path, self.path))
 
 
@@ -126,8 +130,7 @@ class Policy:
         for route in self.routes:
             if route.matches(method, path):
                 return route
-        action = RouteAction.DENY if method == WEBSOCKET else self.unknown_paths
-        return Route(UNKNOWN_PATH, frozenset(), action)
+        return Route(UNKNOWN_PATH, frozenset(), self.unknown_paths)
 
     def tier(self, identity: Identity) -> Tier:
         """The tier that an identity's attribute names; the default one where it names none that exists."""

@@ -134,16 +134,22 @@ def test_a_path_is_a_glob_or_stands_for_itself(pattern: str, path: str, *, fits:
     assert Route(pattern, frozenset(), RouteAction.PASS).matches("GET", path) is fits
 
 
+@pytest.mark.parametrize("action", RouteAction)
+def test_a_route_without_methods_takes_websockets_only_to_deny_them(action: RouteAction) -> None:
+    assert Route("/x", frozenset(), action).matches(WEBSOCKET, "/x") is (action is RouteAction.DENY)
+
+
 def test_of_two_routes_that_match_the_first_decides() -> None:
     routes = (Route("/v1/*", frozenset(), RouteAction.DENY), *POLICY.routes)
     assert replace(POLICY, routes=routes).route("POST", "/v1/chat").action is RouteAction.DENY
     assert POLICY.route("POST", "/v1/chat").dialect == "openai.chat"
 
 
-def test_what_no_route_names_is_as_set_but_never_a_websocket() -> None:
+def test_what_no_route_names_is_as_set() -> None:
     open_ = replace(POLICY, unknown_paths=RouteAction.PASS)
     assert open_.route("GET", "/x").action is RouteAction.PASS
-    assert open_.route(WEBSOCKET, "/x").action is RouteAction.DENY
+    assert open_.route(WEBSOCKET, "/x").action is RouteAction.PASS
+    assert POLICY.route(WEBSOCKET, "/x").action is RouteAction.DENY
     counting = replace(POLICY, unknown_paths=RouteAction.COUNT, routes=())
     assert counting.route("DELETE", "/x/y") == Route("*", frozenset(), RouteAction.COUNT)
 

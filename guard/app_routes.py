@@ -1,0 +1,164 @@
+"""Which routes of an app guard looks at: one line in the log when the app has started, and warnings.
+
+In an app, a path that no route of the settings names is the app's own, and passes. So an endpoint for queries
+under a path of its own (mounted, or included with a prefix) would be open without a limit. Routes are found
+in Starlette's and FastAPI's routers, through middleware and mounts. Where there are none to be found, as in
+an app of another framework, there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.staticfiles import StaticFiles
+
+from guard.config import default_routes
+from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, RouteAction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from guard.core.policy import Policy
+
+logger = logging.getLogger("guard")
+
+MOST_LISTED = 40
+"""Maximum number of routes that the line names."""
+
+DEEPEST = 32
+"""Maximum number of middlewares and mounts that are looked through."""
+
+OTHER_ENDINGS = (
+    "/audio/speech",
+    "/audio/transcriptions",
+    "/generate",
+    "/images/generations",
+    "/rerank",
+    ":embedContent",
+    ":predict",
+)
+"""How paths of models end for which guard has no dialect."""
+
+_PARAMETER = re.compile(r"\{[^{}]*\}")
+_TAKES_SLASHES = re.compile(r"\{[^{}]*:path\}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class AppRoute:
+    """A route of an app: its path with parameters in braces, and its methods; none stands for all of them.
+
+    `open_ended` says that any path below may lead to an endpoint.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    open_ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{'|'.join(self.methods) or 'any'} {self.path}{'/*' if self.open_ended else ''}"
+
+    @property
+    def sample(self) -> str:
+        """A path that this route takes."""
+        return _PARAMETER.sub("x", self.path)
+
+    @property
+    def takes_queries(self) -> bool:
+        """Whether a body can be sent to it."""
+        return not self.methods or not {"POST", "PUT", WEBSOCKET}.isdisjoint(self.methods)
+
+
+def report(app: object, policy: Policy) -> None:
+    """Log which routes of the app are looked at, and warn of the others that look like a model's."""
+    routes = find_routes(app)
+    if not routes:
+        return
+    looked_at = [route for route in routes if _named(route, policy)]
+    others = [route for route in routes if route not in looked_at]
+    logger.info("routes that guard looks at: %s; and not: %s", _listed(looked_at), _listed(others))
+    if policy.unknown_paths is RouteAction.PASS:
+        for route in others:
+            if warning := _warning(route):
+                logger.warning("%s", warning)
+
+
+def find_routes(app: object) -> list[AppRoute]:
+    """The routes of an app as far as they can be found, each once."""
+    found: dict[AppRoute, None] = {}
+    try:
+        for route in _routes_of(app, "", DEEPEST):
+            found[route] = None
+    except Exception:  # what frameworks keep inside may change, and must not stop an app
+        logger.debug("not all routes of the app were found", exc_info=True)
+    return list(found)
+
+
+def _routes_of(app: object, prefix: str, depth: int) -> Iterator[AppRoute]:
+    while depth and getattr(app, "routes", None) is None:
+        app = getattr(app, "app", None)
+        depth -= 1
+        if app is None:
+            return
+    routes: Sequence[Any] = getattr(app, "routes", None) or ()
+    for route in routes if depth else ():
+        included = getattr(route, "original_router", None)  # FastAPI's include_router
+        inner = getattr(route, "app", None)
+        if included is not None:
+            yield from _routes_of(included, prefix + route.include_context.prefix, depth - 1)
+        elif hasattr(route, "endpoint"):
+            # HEAD and OPTIONS come with GET and tell nothing.
+            methods = getattr(route, "methods", (WEBSOCKET,)) or ()
+            told = tuple(sorted(set(methods) - {"HEAD", "OPTIONS"} or methods))
+            open_ended = _TAKES_SLASHES.search(route.path)
+            path = _TAKES_SLASHES.sub("", route.path).rstrip("/") if open_ended else route.path
+            yield AppRoute(prefix + path, told, open_ended is not None)
+        else:
+            path = prefix + getattr(route, "path", "")
+            below = list(_routes_of(inner, path, depth - 1))
+            opaque = AppRoute(path, ("GET",) if isinstance(inner, StaticFiles) else (), open_ended=True)
+            yield from below or (opaque,)
+
+
+def _named(route: AppRoute, policy: Policy) -> bool:
+    """Whether a route of the settings takes any of its requests."""
+    methods = route.methods or ("POST", "GET")
+    return any(policy.route(method, route.sample).path != UNKNOWN_PATH for method in methods)
+
+
+def _warning(route: AppRoute) -> str | None:
+    if not route.takes_queries:
+        return None
+    if route.open_ended:
+        return (
+            f"{route}: guard does not see which endpoints there are below, and limits none that the settings "
+            f"do not name; name those of models in `extra_routes`"
+        )
+    for ending, dialect in _endings():
+        if route.sample.endswith(ending):
+            action = f'dialect = "{dialect}"' if dialect else 'action = "count"'
+            return (
+                f"{route}: ends like the endpoint of a model, and is not limited; add "
+                f'{{ path = "{_PARAMETER.sub("*", route.path)}", {action} }} to `extra_routes`, '
+                f'or, where it is none, the same with action = "pass"'
+            )
+    return None
+
+
+def _endings() -> Iterator[tuple[str, str | None]]:
+    """How paths of models end, the longest first where several fit, and the dialect that reads each."""
+    known = [
+        (route.path.rpartition("*")[2].removeprefix("/v1"), route.dialect)
+        for route in default_routes()
+        if route.dialect is not None
+    ]
+    yield from sorted(known, key=lambda pair: -len(pair[0]))
+    yield from ((ending, None) for ending in OTHER_ENDINGS)
+
+
+def _listed(routes: Sequence[AppRoute]) -> str:
+    names = [str(route) for route in routes[:MOST_LISTED]]
+    more = len(routes) - len(names)
+    return ", ".join([*names, *([f"{more} more"] if more else [])]) or "none"

@@ -1,0 +1,45 @@
+"""Pages of other sites (CORS): which requests only ask for leave, and which headers pages may read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import Scope
+
+EXPOSED_HEADERS = (
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Retry-After-Ms",
+    "X-Request-Id",
+    "Request-Id",
+    "X-Should-Retry",
+    *(
+        f"X-RateLimit-{what}-{unit}"
+        for unit in ("Requests", "Tokens")
+        for what in ("Limit", "Remaining", "Reset")
+    ),
+    *(
+        f"Anthropic-RateLimit-{unit}-{what}"
+        for unit in ("Requests", "Tokens", "Input-Tokens", "Output-Tokens")
+        for what in ("Limit", "Remaining", "Reset")
+    ),
+)
+"""The headers of guard's own that a page may read, for `expose_headers` of Starlette's `CORSMiddleware`."""
+
+
+def preflight_for(scope: Scope) -> str | None:
+    """The method that a preflight asks leave for; `None` where the request is none.
+
+    A preflight is an OPTIONS request with an origin and without a body (the Fetch standard, section 4.8).
+    """
+    if scope["type"] != "http" or scope["method"] != "OPTIONS":
+        return None
+    headers = dict(scope["headers"])
+    if b"origin" not in headers or b"transfer-encoding" in headers:
+        return None
+    if headers.get(b"content-length", b"0") != b"0":
+        return None
+    method: bytes = headers.get(b"access-control-request-method", b"")
+    return method.decode("latin-1") or None

@@ -1,0 +1,240 @@
+"""The middleware as one line of an app that has more than a model: U1, U2, U3."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+from guard import GuardMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
+
+    from guard import Settings
+
+    MakeSettings = Callable[..., Settings]
+
+KEY = {"authorization": "Bearer sk-test"}
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "one"}]}
+REQUESTS = {"name": "requests", "unit": "requests", "rate": "2/hour"}
+BROWSER = {
+    "origin": "https://example.org",
+    "access-control-request-method": "POST",
+    "access-control-request-headers": "authorization,content-type",
+}
+
+
+def whole_app(site: Path) -> FastAPI:
+    """Docs, health, an API of its own, a WebSocket, a front end, and two models: one under a prefix."""
+    app = FastAPI()
+    api = APIRouter()
+
+    @app.get("/health")
+    async def health() -> str:
+        return "ok"
+
+    @app.post("/users/{name}/messages-read")
+    async def own(name: str) -> str:
+        return name
+
+    @app.post("/v1/chat/completions")
+    @api.post("/chat/completions")
+    async def chat() -> dict[str, str]:
+        return {"object": "chat.completion"}
+
+    @app.websocket("/live")
+    async def live(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("opaque")(scope, receive, send)
+
+    app.include_router(api, prefix="/llm/v1")
+    mounted = FastAPI()
+    mounted.include_router(api, prefix="/v1")
+    app.mount("/sub", mounted)
+    app.mount("/plain", plain)
+    site.joinpath("index.html").write_text("<p>front end</p>")
+    app.mount("/", StaticFiles(directory=site, html=True))
+    return app
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> FastAPI:
+    return whole_app(tmp_path)
+
+
+class TestTheRestOfTheApp:
+    def test_u1_docs_health_mounts_websockets_and_the_front_end_go_on_working(
+        self, app: FastAPI, make_settings: MakeSettings
+    ) -> None:
+        app.add_middleware(GuardMiddleware, config=make_settings(REQUESTS))
+        with TestClient(app) as client:
+            for path in ("/docs", "/openapi.json", "/health", "/", "/index.html", "/plain/x"):
+                assert client.get(path).status_code == 200, path
+            assert client.post("/users/a%20b/messages-read").json() == "a b"
+            assert client.get("/missing").json() == {"detail": "Not Found"}
+            assert client.put("/health").status_code == 405
+            with client.websocket_connect("/live") as socket:
+                socket.send_text("hello")
+                assert socket.receive_text() == "hello"
+            assert [
+                client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code for _ in range(3)
+            ] == [200, 200, 429]
+
+    def test_u1_a_setting_goes_before_what_the_door_does(
+        self, app: FastAPI, make_settings: MakeSettings
+    ) -> None:
+        app.add_middleware(GuardMiddleware, config=make_settings(REQUESTS, unknown_paths="deny"))
+        with TestClient(app) as client:
+            assert client.get("/health").status_code == 404
+
+    def test_u1_extra_routes_add_to_those_that_there_are(
+        self, app: FastAPI, make_settings: MakeSettings
+    ) -> None:
+        extra = [
+            {"path": "/*/v1/chat/completions", "methods": ["POST"], "dialect": "openai.chat"},
+            {"path": "/live", "action": "deny"},
+        ]
+        app.add_middleware(GuardMiddleware, config=make_settings(REQUESTS, extra_routes=extra))
+        paths = ("/llm/v1/chat/completions", "/sub/v1/chat/completions", "/v1/chat/completions")
+        with TestClient(app) as client:
+            statuses = [client.post(path, json=CHAT, headers=KEY).status_code for path in paths]
+            with pytest.raises(WebSocketDenialResponse), client.websocket_connect("/live"):
+                pass
+        assert statuses == [200, 200, 429]
+
+
+class TestReport:
+    def report(self, app: Any, caplog: pytest.LogCaptureFixture) -> tuple[str, list[str]]:
+        with caplog.at_level(logging.INFO, logger="guard"), TestClient(app) as client:
+            client.get("/health")
+        records = [record for record in caplog.records if record.name == "guard"]
+        (line,) = [record.getMessage() for record in records if record.levelno == logging.INFO]
+        return line, [record.getMessage() for record in records if record.levelno == logging.WARNING]
+
+    def test_u1_one_line_says_which_routes_are_looked_at_and_a_warning_which_ought_to_be(
+        self, app: FastAPI, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app.add_middleware(GuardMiddleware, config=make_settings())
+        app.add_middleware(CORSMiddleware, allow_origins=["*"])
+        line, warnings = self.report(app, caplog)
+        looked_at, others = line.split("; and not: ")
+        assert looked_at == "routes that guard looks at: POST /v1/chat/completions"
+        for route in (
+            "GET /health",
+            "GET /docs",
+            "WEBSOCKET /live",
+            "GET /*",
+            "POST /llm/v1/chat/completions",
+        ):
+            assert route in others
+        assert len(warnings) == 3
+        assert warnings[0].startswith("POST /llm/v1/chat/completions: ends like the endpoint of a model")
+        assert '{ path = "/llm/v1/chat/completions", dialect = "openai.chat" }' in warnings[0]
+        assert warnings[1].startswith("POST /sub/v1/chat/completions: ")
+        assert warnings[2].startswith("any /plain/*: guard does not see")
+
+    @pytest.mark.parametrize(
+        ("path", "warned"),
+        [
+            ("/api/{tenant}/v1/messages", True),
+            ("/v2/models/{model}:generateContent", True),
+            ("/responses", True),
+            ("/proxy/{path:path}", True),
+            ("/messages/{number}", False),
+            ("/v1/messages", False),
+        ],
+    )
+    def test_u1_which_routes_are_warned_of(
+        self, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture, path: str, *, warned: bool
+    ) -> None:
+        app = FastAPI(openapi_url=None)
+        app.router.routes.append(Route(path, PlainTextResponse("ok"), methods=["POST"]))
+        app.add_middleware(GuardMiddleware, config=make_settings())
+        assert bool(self.report(app, caplog)[1]) is warned
+
+    def test_u1_a_route_that_the_settings_pass_is_not_warned_of(
+        self, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = FastAPI(openapi_url=None)
+        app.router.routes.append(
+            Mount("/chat", routes=[Route("/messages", PlainTextResponse("ok"), methods=["POST"])])
+        )
+        passed = [{"path": "/chat/messages", "action": "pass"}]
+        app.add_middleware(GuardMiddleware, config=make_settings(extra_routes=passed))
+        assert self.report(app, caplog)[1] == []
+
+    def test_an_app_whose_routes_cannot_be_found_is_served_without_a_word(
+        self, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Strange:
+            @property
+            def routes(self) -> None:
+                raise LookupError
+
+            async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+                await PlainTextResponse("ok")(scope, receive, send)
+
+        with caplog.at_level(logging.INFO, logger="guard"):
+            client = TestClient(GuardMiddleware(Strange(), make_settings()))
+            assert client.get("/").text == "ok"
+        assert not caplog.records
+
+
+class TestBrowsers:
+    def test_u3_preflights_pass_and_a_refusal_can_be_read_by_the_page(
+        self, app: FastAPI, make_settings: MakeSettings
+    ) -> None:
+        app.add_middleware(GuardMiddleware, config=make_settings(REQUESTS))
+        app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+        with TestClient(app, headers={"origin": "https://example.org"}) as client:
+            for _ in range(3):
+                assert client.options("/v1/chat/completions", headers=BROWSER).status_code == 200
+                answer = client.post("/v1/chat/completions", json=CHAT, headers=KEY)
+            assert answer.status_code == 429
+            assert answer.headers["access-control-allow-origin"] == "*"
+
+    @pytest.mark.parametrize("unknown_paths", ["deny", "count", "pass"])
+    def test_u3_preflights_pass_where_guard_is_outermost(
+        self, app: FastAPI, make_settings: MakeSettings, unknown_paths: str
+    ) -> None:
+        app.add_middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"])
+        settings = make_settings(REQUESTS, unknown_paths=unknown_paths)
+        with TestClient(GuardMiddleware(app, settings)) as client:
+            for _ in range(4):
+                answer = client.options("/v1/chat/completions", headers=BROWSER)
+                assert answer.headers["access-control-allow-origin"] == "*"
+
+    @pytest.mark.parametrize(
+        ("headers", "body"),
+        [
+            ({**KEY}, b""),
+            ({"origin": "https://example.org"}, b""),
+            ({"access-control-request-method": "POST"}, b""),
+            (BROWSER, b'{"model": "m"}'),
+            ({**BROWSER, "access-control-request-method": "DELETE"}, b""),
+        ],
+    )
+    def test_u3_what_is_no_preflight_does_not_pass_as_one(
+        self, make_settings: MakeSettings, headers: dict[str, str], body: bytes
+    ) -> None:
+        app = FastAPI()
+        app.router.routes.append(Route("/v1/chat/completions", PlainTextResponse("ok"), methods=["OPTIONS"]))
+        settings = make_settings(REQUESTS, unknown_paths="deny")
+        with TestClient(GuardMiddleware(app, settings)) as client:
+            answer = client.request("OPTIONS", "/v1/chat/completions", headers=headers, content=body)
+        assert answer.status_code == 404
