@@ -684,7 +684,7 @@ class TestWebSockets:
         return Starlette(routes=[WebSocketRoute("/realtime", self.echo)])
 
     def test_an_unnamed_path_is_refused(self, guarded: MakeGuarded) -> None:
-        with TestClient(guarded(self.app, unknown_paths="pass")) as client:  # noqa: SIM117 - only the inner one raises
+        with TestClient(guarded(self.app, unknown_paths="deny")) as client:  # noqa: SIM117 - only the inner one raises
             with pytest.raises(WebSocketDisconnect), client.websocket_connect("/realtime"):
                 pass
 
