@@ -42,6 +42,7 @@ OTHER_ENDINGS = (
 )
 """How paths of models end for which guard has no dialect."""
 
+_WILDCARD = re.compile(r"\*|\{model\}")
 _PARAMETER = re.compile(r"\{[^{}]*\}")
 _TAKES_SLASHES = re.compile(r"\{[^{}]*:path\}\Z")
 
@@ -150,7 +151,7 @@ def _warning(route: AppRoute) -> str | None:
 def _endings() -> Iterator[tuple[str, str | None]]:
     """How paths of models end, the longest first where several fit, and the dialect that reads each."""
     known = [
-        (route.path.rpartition("*")[2].removeprefix("/v1"), route.dialect)
+        (_WILDCARD.split(route.path)[-1].removeprefix("/v1"), route.dialect)
         for route in default_routes()
         if route.dialect is not None
     ]

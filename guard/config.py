@@ -50,6 +50,7 @@ from guard.core.ladder import Ladder, Rung
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window, scale_of, shown
 from guard.core.modes import Mode, Rollout
 from guard.core.network import TrustedProxies
+from guard.core.patterns import check_pattern
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
@@ -108,12 +109,6 @@ TokenAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
-
-
-def _absolute(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("a path starts with `/`")
-    return path
 
 
 def _several(per: object) -> object:
@@ -383,7 +378,7 @@ class UnitSettings(_Section):
 class RouteSettings(_Section):
     """What to do on a path."""
 
-    path: Annotated[str, AfterValidator(_absolute)]
+    path: Annotated[str, AfterValidator(check_pattern)]
     methods: frozenset[Annotated[str, StringConstraints(to_upper=True)]] = frozenset()
     action: RouteAction = RouteAction.GUARD
     dialect: str | None = None
@@ -549,14 +544,14 @@ def default_routes() -> tuple[RouteSettings, ...]:
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
         "/v1/messages": "anthropic.messages",
-        "/v1/models/*:generateContent": "gemini.generate",
-        "/v1/models/*:streamGenerateContent": "gemini.generate",
-        "/v1beta/models/*:generateContent": "gemini.generate",
-        "/v1beta/models/*:streamGenerateContent": "gemini.generate",
+        "/v1/models/{model}:generateContent": "gemini.generate",
+        "/v1/models/{model}:streamGenerateContent": "gemini.generate",
+        "/v1beta/models/{model}:generateContent": "gemini.generate",
+        "/v1beta/models/{model}:streamGenerateContent": "gemini.generate",
         "/api/chat": "ollama.chat",
         "/api/generate": "ollama.generate",
     }
-    lists = ("/v1/models", "/v1/models/*", "/v1beta/models", "/v1beta/models/*", "/api/tags")
+    lists = ("/v1/models", "/v1/models/**", "/v1beta/models", "/v1beta/models/{model}", "/api/tags")
     return (
         *(
             RouteSettings(path=path, methods=frozenset({"POST"}), dialect=name)

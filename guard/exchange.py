@@ -51,6 +51,7 @@ class Exchange:
         app: ASGIApp,
         service: Service,
         route: Route,
+        path: str,
         dialect: Dialect | None,
         identity: Identity,
         answer: Refuser,
@@ -60,6 +61,7 @@ class Exchange:
         self._bodies = service.rules.bodies
         self._estimator = service.rules.estimator
         self._route = route
+        self._path = path
         self._dialect = dialect
         self._identity = identity
         self._answer = answer
@@ -97,7 +99,7 @@ class Exchange:
 
     async def _read(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._bodies.read(dict(scope["headers"]), receive) as body:
-            prepared = prepare(dialect, body, scope["path"])
+            prepared = prepare(dialect, body, self._path)
             prepared = replace(prepared, query=self._estimator.prepare(prepared.query))
             await self._admit(scope, receive, send, prepared)
 
@@ -151,7 +153,7 @@ class Exchange:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
             if self._dialect is not None and prepared is not None:
-                prepared = reshaped(self._dialect, prepared, scope["path"], reshape)
+                prepared = reshaped(self._dialect, prepared, self._path, reshape)
                 scope, receive = _forwarded(scope, receive, prepared.body)
             await self._app(scope, watching, tap.send)
         except BackendError as error:

@@ -11,12 +11,13 @@ from guard.answers import Refuser
 from guard.app_routes import report
 from guard.body import ClientGoneError, first
 from guard.core.modes import Mode
-from guard.core.policy import RouteAction
+from guard.core.policy import UNKNOWN_PATH, RouteAction
 from guard.cors import preflight_for
 from guard.dialects import PLAIN
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with, method_of
+from guard.paths import agreeing, path_of, route_of
 from guard.service import Service
 from guard.telemetry import EventLog
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from guard.config import Settings
     from guard.core.identity import Identity
-    from guard.core.policy import Policy
+    from guard.core.policy import Policy, Route
+    from guard.paths import Path as UrlPath
     from guard.telemetry import Hook
 
 logger = logging.getLogger("guard")
@@ -78,45 +80,55 @@ class GuardMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = await self._opened()
         self._report(service)
-        route = service.engine.policy.route(method_of(scope), scope["path"])
-        if (
-            service.engine.mode is Mode.OFF
-            or route.action is RouteAction.PASS
-            or self._passes_preflight(service.engine.policy, scope)
-        ):
+        if service.engine.mode is Mode.OFF:
             await self._app(scope, receive, send)
             return
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
-        scope = {**scope, "headers": list(scope["headers"])}
+        scope = {**scope, "headers": list(scope["headers"]), "root_path": self._root_path(scope)}
         rules = service.rules
-        dialect = rules.dialects[route.dialect] if route.dialect else None
-        accepted = (value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
-        voice = PLAIN if dialect is None or asks_for_problems(accepted) else dialect
-        answer = Refuser(voice, f"req_{secrets.token_hex(12)}")
+        answer = Refuser(PLAIN, f"req_{secrets.token_hex(12)}")
         identity: Identity | None = None
+        route: Route | None = None
         try:
+            path = path_of(scope)
+            route = route_of(service.engine.policy, (method_of(scope),), path)
+            scope = agreeing(scope, path)
+            if route.action is RouteAction.PASS or self._passes_preflight(service.engine.policy, path, scope):
+                await self._app(scope, receive, send)
+                return
+            dialect = rules.dialects[route.dialect] if route.dialect else None
+            accepted = (value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
+            if dialect is not None and not asks_for_problems(accepted):
+                answer.voice = dialect
             if route.action is RouteAction.DENY:
                 raise RequestError("Unknown path.", status=404)
             identity = rules.identifier.identify(scope["headers"], scope.get("client"))
-            await Exchange(self._app, service, route, dialect, identity, answer).run(scope, receive, send)
+            exchange = Exchange(self._app, service, route, path.judged, dialect, identity, answer)
+            await exchange.run(scope, receive, send)
         except RequestError as error:
-            service.engine.fail(answer.request_id, error, identity, route.path, scope)
+            named = UNKNOWN_PATH if route is None else route.path
+            service.engine.fail(answer.request_id, error, identity, named, scope)
             await answer_with(answer.error(error), scope, receive, send)
         except ClientGoneError:
             return
 
-    def _passes_preflight(self, policy: Policy, scope: Scope) -> bool:
+    def _passes_preflight(self, policy: Policy, path: UrlPath, scope: Scope) -> bool:
         """Whether a browser only asks the app if it may send a request that guard would look at."""
         method = preflight_for(scope)
         if method is None or self._unknown_paths is RouteAction.DENY:
             return False
-        return policy.route(method, scope["path"]).action in (RouteAction.GUARD, RouteAction.COUNT)
+        return policy.route(method, path.judged).action in (RouteAction.GUARD, RouteAction.COUNT)
 
     def _report(self, service: Service) -> None:
         """Say once which of the app's routes are looked at."""
         if not self._reported:
             self._reported = True
             report(self._app, service.engine.policy)
+
+    def _root_path(self, scope: Scope) -> str:
+        """The prefix that is not the router's to judge. FastAPI sets its own when it is called, after us."""
+        own = getattr(self._app, "root_path", "")
+        return own if isinstance(own, str) and own else scope.get("root_path", "")
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open before the app starts up, close after it has shut down."""

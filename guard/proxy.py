@@ -8,7 +8,6 @@ import ssl
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -16,6 +15,7 @@ from yarl import URL
 from guard.config import Settings, find, load
 from guard.errors import BackendError, ConfigError
 from guard.middleware import GuardMiddleware
+from guard.paths import path_to_send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -45,10 +45,6 @@ REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"
 """Request headers that the connection to the backend has its own of."""
 
 FORWARDED_FOR = b"x-forwarded-for"
-
-PATH_SAFE = "/:@!$&'()*+,;=~-._"
-"""What stands in a path as it is (RFC 3986, section 3.3); all else is percent-encoded, in one canonical
-form."""
 
 
 class Proxy:
@@ -144,9 +140,9 @@ class Proxy:
         return self._session
 
     def _url(self, scope: Scope) -> URL:
-        """The path that was judged, in canonical form, and the query string as it came."""
+        """The path that was judged and the query string, byte for byte as they came."""
         query = scope["query_string"].decode("latin-1")
-        path = quote(scope["path"], safe=PATH_SAFE)
+        path = path_to_send(scope).decode("latin-1")
         return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
 
     def _request_headers(self, scope: Scope) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from guard import GuardMiddleware
 from guard.admin import Operator
@@ -69,7 +70,8 @@ def http_scope(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     client: str = "192.0.2.1",
 ) -> Scope:
-    """An HTTP scope as a server makes it."""
+    """An HTTP scope as a server makes it of a target: a path as it is sent, and what is behind its `?`."""
+    path, _, query = path.partition("?")
     pairs = headers.items() if hasattr(headers, "items") else headers
     return {
         "type": "http",
@@ -77,10 +79,10 @@ def http_scope(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "root_path": "",
-        "query_string": b"",
+        "query_string": query.encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in pairs],
         "client": (client, 50_000),
         "server": ("127.0.0.1", 80),

@@ -404,10 +404,8 @@ class TestRoutes:
             "/api/pull",
             "/v1/chat/completions/",
             "//v1/chat/completions",
-            "/v1/./chat/completions",
             "/V1/chat/completions",
             "/v1/chat/completions;x",
-            "/v1/chat/completions\x00",
             "/",
         ],
     )

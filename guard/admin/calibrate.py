@@ -149,11 +149,11 @@ def survey(
         if line.label is Label.ATTACK:
             found.attacks += 1
             continue
-        route = reader.policy.route(line.method, line.path)
         try:
+            route, path = reader.route(line)
             if route.action is not RouteAction.GUARD:
                 raise RequestError("not read")
-            query = reader.query(line, route)
+            query = reader.query(line, route, path)
             identity = reader.identity(line)
         except RequestError:
             query = None

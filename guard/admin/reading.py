@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import string
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.novelty import STANDARD_TOKENS
@@ -12,6 +14,7 @@ from guard.core.query import NO_USAGE, Usage, text_bytes
 from guard.dialects.strict import serialize
 from guard.errors import QueryError
 from guard.estimate import Estimator
+from guard.paths import read_path, route_of
 from guard.service import Rules
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy, Route
     from guard.core.query import Query
     from guard.core.uses import Declared
+    from guard.paths import Path
     from guard.store.keys import Keys
 
 PEPPER = b"guard replays traffic with this pepper"
@@ -39,6 +43,10 @@ def pepper_of(settings: Settings) -> bytes:
     """The settings' pepper, or one that is always the same: names must not depend on the machine."""
     pepper = settings.identity.pepper
     return pepper.get_secret_value().encode() if pepper is not None else PEPPER
+
+
+_AS_IT_IS = string.punctuation
+"""What is written down in a path as it was sent; the rest is of logs that have the path decoded."""
 
 
 class LineReader:
@@ -69,7 +77,12 @@ class LineReader:
             identity = self._identities[facts] = self._identify(line)
         return identity
 
-    def query(self, line: Line, route: Route) -> Query | None:
+    def route(self, line: Line) -> tuple[Route, Path]:
+        """Where the request goes; raises `RequestError`. A log may have the path decoded."""
+        path = read_path(quote(line.path, safe=_AS_IT_IS, errors="replace").encode())
+        return route_of(self.policy, (line.method,), path), path
+
+    def query(self, line: Line, route: Route, path: Path) -> Query | None:
         """What is asked, `None` where the route does not say how to read it; raises `QueryError`."""
         if route.dialect is None:
             return None
@@ -77,7 +90,7 @@ class LineReader:
             raise QueryError("The body must be a JSON object.")
         if line.escaped:
             serialize(line.body)
-        return self.estimator.prepare(self.rules.dialects[route.dialect].read(line.body, line.path))
+        return self.estimator.prepare(self.rules.dialects[route.dialect].read(line.body, path.judged))
 
     def answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
         """What was used and the status, as the log has it or as it is to be supposed.

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Route
     from guard.core.uses import Declared
     from guard.engine import Admission
+    from guard.paths import Path
     from guard.telemetry import Event
 
 ERROR, PASS = "error", "pass"
@@ -157,24 +158,26 @@ class Replay:
         return result
 
     async def _run(self, line: Line) -> Result:
-        route = self._engine.policy.route(line.method, line.path)
-        if self._engine.mode is Mode.OFF or route.action is RouteAction.PASS:
+        if self._engine.mode is Mode.OFF:
+            return Result(line, None, PASS, self._engine.mode)
+        route, path = self._reader.route(line)
+        if route.action is RouteAction.PASS:
             return Result(line, None, PASS, self._engine.mode)
         if route.action is RouteAction.DENY:
             raise RequestError("Unknown path.", status=404)
         identity = self._reader.identity(line)
         try:
-            return await self._exchange(line, route, identity)
+            return await self._exchange(line, route, path, identity)
         except QueryError as error:
             return self._failed(line, error, identity)
 
-    async def _exchange(self, line: Line, route: Route, identity: Identity) -> Result:
+    async def _exchange(self, line: Line, route: Route, path: Path, identity: Identity) -> Result:
         """What guard.exchange does with a request and its answer."""
         request_id, reads = _request_id(line), route.dialect is not None
         admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
         query = None
         if admission is None:
-            query = self._reader.query(line, route)
+            query = self._reader.query(line, route, path)
             admission = await self._engine.admit(request_id, identity, query, route.path, line.method)
         if admission.refused:
             self._engine.refuse(admission, 429)

@@ -14,6 +14,7 @@ from guard.core.ladder import NO_LADDER, Ladder
 from guard.core.limits import Algorithm, Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.novelty import NOWHERE
+from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ UNKNOWN_PATH = "*"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What to do with requests for `path` (a shell glob in which `*` also takes slashes)."""
+    """What to do with requests for `path`, a pattern (guard/core/patterns.py)."""
 
     path: str
     methods: frozenset[str]
@@ -65,13 +66,44 @@ class Route:
     dialect: str | None = None
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether a request belongs to this route.
+        """Whether a request belongs to this route."""
+        return self.takes(method) and self.fits(path)
+
+    def takes(self, method: str) -> bool:
+        """Whether the route is for this method.
 
         An empty set of methods takes all but WebSocket, which only a route that denies takes unnamed.
         """
         unnamed = method != WEBSOCKET or self.action is RouteAction.DENY
-        method_fits = method in self.methods if self.methods else unnamed
-        return method_fits and (path == self.path or fnmatchcase(path, self.path))
+        return method in self.methods if self.methods else unnamed
+
+    def fits(self, path: str) -> bool:
+        """Whether the pattern takes this path."""
+        if path == self.path:
+            return True
+        return has_wildcard(self.path) and compiled(self.path).fullmatch(path) is not None
+
+    def might_fit(self, path: str) -> bool:
+        """Whether a careless router might take it: without regard to case, and where `*` takes slashes."""
+        return loosely_compiled(self.path).fullmatch(path) is not None
+
+    def model_in(self, path: str) -> str | None:
+        """The model that a path names; `None` where the pattern has no place for it."""
+        if MODEL not in self.path:
+            return None
+        found = compiled(self.path).fullmatch(path)
+        return found["model"] if found else None
+
+    @property
+    def strictness(self) -> int:
+        """How little it lets through, so that two routes can be compared."""
+        return (RouteAction.PASS, RouteAction.COUNT, RouteAction.GUARD, RouteAction.DENY).index(self.action)
+
+    def _says_more_than(self, other: Route) -> bool:
+        return literal_length(self.path) > literal_length(other.path)
+
+
+_NOTHING = Route(UNKNOWN_PATH, frozenset(), RouteAction.DENY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +157,28 @@ class Policy:
         """The first route that matches; for a path that none does, what `unknown_paths` says.
 
         All such paths are one route, named `*`: whoever can choose a path must not choose whom a limit per
-        route is kept for.
+        route is kept for. A wildcard does not take, for one method, what a wildcard that says more guards for
+        another: `GET /v1/models/*` does not take `/v1/models/small:generateContent`.
         """
         for route in self.routes:
             if route.matches(method, path):
-                return route
+                return _NOTHING if self._guarded_otherwise(route, path) else route
         return Route(UNKNOWN_PATH, frozenset(), self.unknown_paths)
+
+    def stricter(self, route: Route, method: str, reading: str) -> Route | None:
+        """The first named route that might take a path read in this way, if it is stricter than `route`."""
+        for other in self.routes:
+            if other.takes(method) and other.might_fit(reading):
+                return other if other.strictness > route.strictness else None
+        return None
+
+    def _guarded_otherwise(self, route: Route, path: str) -> bool:
+        lenient = route.action in (RouteAction.COUNT, RouteAction.PASS) and has_wildcard(route.path)
+        return lenient and any(
+            other.action is RouteAction.GUARD and other._says_more_than(route) and other.fits(path)
+            for other in self.routes
+            if has_wildcard(other.path)
+        )
 
     def tier(self, identity: Identity) -> Tier:
         """The tier that an identity's attribute names; the default one where it names none that exists."""

@@ -1,0 +1,161 @@
+"""The path of a request: what is judged is what the backend gets, and it can be read in one way only.
+
+Servers disagree about `..`, `//`, `%2f`, `;` and what an escape of an escape is, and whoever gets a path past
+a guard that reads it otherwise than the backend goes where they like. So a path that climbs, or that hides a
+separator, is refused wherever it leads. What apps may have a use for (`//`, `;`, `%23`, another case) is left
+to routes that are not guarded, as long as no reading of it leads to a stricter one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+from urllib.parse import quote, unquote_to_bytes
+
+from guard.core.policy import UNKNOWN_PATH, RouteAction
+from guard.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import Scope
+
+    from guard.core.policy import Policy, Route
+
+LONGEST_PATH = 8_192
+"""In bytes, as it is sent; the servers behind take no more in the whole line of a request."""
+
+PATH_SAFE = "/:@!$&'()*+,;=~-._"
+"""What stands in a path as it is (RFC 3986, section 3.3)."""
+
+_ESCAPED_SEPARATOR = re.compile(rb"%(?:2[fF]|5[cC])")
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_NOT_IN_A_PATH = re.compile(rb"[^\x21-\x7e]")
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]")
+_ODD = re.compile(r"//|[;?#\s]")
+_SLASHES = re.compile("/+")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path that does not climb and hides no separator.
+
+    `judged` is what routes are compared with, and `sent` the same path as the client wrote it, which is what
+    the backend gets. `plain` says that every server reads it alike.
+    """
+
+    judged: str
+    sent: bytes
+    plain: bool
+
+    @property
+    def readings(self) -> frozenset[str]:
+        """What servers might take it for, other than as it stands."""
+        text = normalize("NFKC", self.judged)
+        cut = re.split("[?#]", text, maxsplit=1)[0]
+        bare = "/".join(segment.partition(";")[0] for segment in cut.split("/"))
+        return frozenset(_tidy(each) for each in (self.judged, text, cut, bare, cut.partition(";")[0]))
+
+
+def path_of(scope: Scope) -> Path:
+    """The path that the app's router judges, below `root_path`; raises `RequestError` (400, 414).
+
+    Where something before us has rewritten `path` and not `raw_path`, `path` is what holds.
+    """
+    judged, raw = _below_root(scope)
+    if raw is not None and unquote_to_bytes(raw).decode("utf-8", "replace") == judged:
+        return read_path(raw)
+    return read_path(quote(judged, safe=PATH_SAFE, errors="replace").encode())
+
+
+def read_path(raw: bytes) -> Path:
+    """A path as it was sent; raises `RequestError` where it cannot be read in one way only."""
+    if len(raw) > LONGEST_PATH:
+        raise RequestError(f"The path is longer than {LONGEST_PATH} bytes.", status=414)
+    if _NOT_IN_A_PATH.search(raw) or _BROKEN_ESCAPE.search(raw):
+        raise RequestError("The path is not percent-encoded.")
+    if _ESCAPED_SEPARATOR.search(raw):
+        raise RequestError("The path hides a separator: write `/` as it is, and no backslash.")
+    try:
+        judged = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError("The path is not UTF-8.") from error
+    lookalike = normalize("NFKC", judged)
+    if not judged.startswith("/") or lookalike.count("/") != judged.count("/"):
+        raise RequestError("The path must begin with `/`, and have no other character for it.")
+    if "\\" in lookalike or _UNPRINTABLE.search(judged):
+        raise RequestError("The path holds a backslash or a control character.")
+    if _ESCAPE.search(lookalike):
+        raise RequestError("The path is encoded twice.")
+    if any(map(_climbs, lookalike.split("/"))):
+        raise RequestError("The path holds a segment `.` or `..`.")
+    return Path(judged, raw, lookalike == judged and not _ODD.search(judged))
+
+
+def route_of(policy: Policy, methods: Iterable[str], path: Path) -> Route:
+    """The route of a request; raises `RequestError` where another reading of it leads to a stricter one.
+
+    The first of `methods` is that of the request. The others are those that the app might take it for.
+    """
+    method, *others = methods
+    route = policy.route(method, path.judged)
+    named = route.path != UNKNOWN_PATH
+    if named and route.action in (RouteAction.GUARD, RouteAction.COUNT) and not path.plain:
+        raise RequestError("The path can be read in more than one way; write it without `//` and `;`.")
+    if route.action in (RouteAction.GUARD, RouteAction.DENY):
+        return route
+    if any(policy.route(other, path.judged).strictness > route.strictness for other in others):
+        raise RequestError("The method must not be overridden.")
+    if route.path == path.judged:
+        return route  # the operator has named just this path
+    for reading in path.readings:
+        stricter = policy.stricter(route, method, reading)
+        if stricter is not None:
+            raise RequestError(f"There is nothing here; a path is written as {stricter.path}.", status=404)
+    return route
+
+
+def agreeing(scope: Scope, path: Path) -> Scope:
+    """The scope whose `raw_path` says what was judged, also where `path` alone had been rewritten."""
+    whole: str = scope["path"]
+    if not whole.endswith(path.judged):
+        return scope
+    root = quote(whole[: len(whole) - len(path.judged)], safe=PATH_SAFE).encode()
+    return {**scope, "raw_path": root + path.sent}
+
+
+def path_to_send(scope: Scope) -> bytes:
+    """The path for a backend: below `root_path`, byte for byte as the client wrote it."""
+    judged, raw = _below_root(scope)
+    return raw if raw is not None else quote(judged, safe=PATH_SAFE).encode()
+
+
+def _below_root(scope: Scope) -> tuple[str, bytes | None]:
+    """The path and the raw path below `root_path`, as Starlette's router takes it off; the raw one is `None`
+    where the server gives none, or another.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    raw: bytes | None = scope.get("raw_path")
+    if raw is not None:
+        raw = raw.partition(b"?")[0]
+    if not root or not path.startswith(root) or path[len(root) : len(root) + 1] not in ("", "/"):
+        return path, raw
+    below, raw_root = path[len(root) :] or "/", quote(root, safe=PATH_SAFE).encode()
+    if raw is None or not raw.startswith(raw_root):
+        return below, None
+    return below, raw[len(raw_root) :] or b"/"
+
+
+def _tidy(path: str) -> str:
+    path = _SLASHES.sub("/", path).casefold()
+    return "/".join(segment.strip(" .") for segment in path.split("/")).rstrip("/") or "/"
+
+
+def _climbs(segment: str) -> bool:
+    """Whether some server takes it for `.` or `..`: with parameters, dots and spaces behind it, too."""
+    name = segment.partition(";")[0]
+    return bool(name) and not name.strip(". \t")
