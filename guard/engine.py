@@ -25,6 +25,7 @@ from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, Caller, OnStoreError, Pol
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
 from guard.core.refusals import KEPT_SECONDS, Refusals
+from guard.core.tally import Tally
 from guard.errors import StoreError
 from guard.logs import bounded
 from guard.store.breaker import OPEN, Breaker
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.core.policy import Tier
     from guard.core.query import Usage
+    from guard.core.tally import Count
     from guard.errors import BackendError, RequestError
     from guard.store.debts import Debt
     from guard.store.keys import Keys
@@ -133,6 +135,9 @@ class Store(Protocol):
     async def control(self, worker: str | None = None) -> Control:
         """What the operator has ordered for all."""
 
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        """Add refusals that the store has not counted to an identity's record."""
+
     async def leave(self, worker: str) -> None:
         """This process serves no more."""
 
@@ -142,9 +147,9 @@ class Admission:
     """A request that has been decided on.
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
-    event at its end. `looking` is what will be seen of the query, where it is looked at, and `suspect` whom
-    that speaks for or against, with the `marks` against it. `wait_seconds` is how long to wait before the
-    backend is asked.
+    event at its end. `counted` says that the store has counted a refusal in the identity's record. `looking`
+    is what will be seen of the query, where it is looked at, and `suspect` whom that speaks for or against,
+    with the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
     """
 
     request_id: str
@@ -160,6 +165,7 @@ class Admission:
     expired: int = 0
     on_store_error: OnStoreError | None = None
     body_read: bool = True
+    counted: bool = False
     suspect: Suspect | None = None
     marks: Mapping[Signal, Mark] = field(default_factory=dict)
     looking: asyncio.Future[Sight] | None = field(default=None, compare=False, repr=False)
@@ -216,6 +222,7 @@ class Engine:
         kept_seconds = KEPT_SECONDS - TERMS_SECONDS if keys.together else KEPT_SECONDS
         self._refusals = Refusals(kept_seconds=kept_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
+        self._tally = Tally()
         self._suspicions = Suspicions()
         self._shed_told = 0
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
@@ -290,6 +297,8 @@ class Engine:
 
     def refuse(self, admission: Admission, status: int) -> None:
         """A refusal has been sent: tell the hooks."""
+        if not admission.counted:
+            self._tally.add(admission.identity, refused=1)
         self._tell(admission, NO_USAGE, status)
 
     def fail(
@@ -324,6 +333,8 @@ class Engine:
         if admission.decision.mode is Mode.OFF:
             self._tell(admission, usage, status)
             return
+        if admission.decision.action not in FORWARDED and not admission.counted:
+            self._tally.add(admission.identity, shadowed=1)
         if admission.store_error is not None:
             charges = settle(admission.charges, admission.demand, usage, admission.demand.ground)
             self._local.settle(
@@ -373,6 +384,7 @@ class Engine:
             return None
         await self._renew()
         await self._repay()
+        await self._report()
         return self.control
 
     def _unknown_tier(self, admission: Admission) -> str | None:
@@ -401,6 +413,7 @@ class Engine:
             _, late = await asyncio.wait(self._background, timeout=seconds)
             for task in late:
                 task.cancel()
+        await self._report()
         try:
             with self._breaker.call():
                 await self._store.leave(self._worker)
@@ -550,7 +563,7 @@ class Engine:
         throttle = heard.rung.throttle if detection is Mode.ENFORCE else 1.0
         charges = self.policy.reserve(identity, blank.demand, caller, throttle)
         suspect = blank.suspect.holder if blank.suspect is not None else None
-        unreported = self._refusals.unreported(identity.principal)
+        unreported = self._tally.take_refused(identity.principal)
         try:
             with self._breaker.call():
                 verdict = await self._store.admit(
@@ -562,6 +575,7 @@ class Engine:
             raise
         except StoreError as error:
             self._complain(error)
+            self._tally.add(identity, refused=unreported)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
             decision = climb(decision, heard.risk, heard.rung, detection, heard.ends_us)
             if decision.refused and error.kind not in _NEVER_ASKED:
@@ -599,6 +613,7 @@ class Engine:
             decision=decision,
             charges=verdict.charged,
             expired=verdict.expired,
+            counted=block is not None or any(not reading.fits for reading in verdict.readings),
             marks=verdict.marks,
             looking=self._looking(blank.request_id, blank.demand, sketch, decision),
             wait_seconds=wait_seconds(decision.rung, blank.request_id) if slowed else 0.0,
@@ -654,6 +669,23 @@ class Engine:
             if not all(await asyncio.gather(*map(self._repay_one, debts))):
                 return
         self._owners.clear()
+
+    async def _report(self) -> None:
+        """Report the refusals that the store has not counted, until all are or it fails."""
+        while counts := self._tally.take(REPAID_AT_ONCE):
+            if not all(await asyncio.gather(*map(self._report_one, counts))):
+                return
+
+    async def _report_one(self, count: Count) -> bool:
+        try:
+            with self._breaker.call():
+                await self._store.note(count.identity, refused=count.refused, shadowed=count.shadowed)
+        except StoreError as error:
+            self._complain(error)
+            # A call that timed out may have counted; rather twice than never.
+            self._tally.add(count.identity, refused=count.refused, shadowed=count.shadowed)
+            return False
+        return True
 
     async def _repay_one(self, debt: Debt) -> bool:
         try:

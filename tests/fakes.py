@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.config import Settings
+    from guard.core.identity import Identity
     from guard.store.operator import Control, OperatorStore
     from guard.store.redis import Settled, Verdict
     from guard.telemetry import Hook
@@ -206,6 +207,9 @@ class TimedStore:
     async def control(self, worker: str | None = None) -> Control:
         return await self._store.control(worker)
 
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        await self._store.note(identity, refused=refused, shadowed=shadowed)
+
     async def leave(self, worker: str) -> None:
         await self._store.leave(worker)
 
@@ -239,6 +243,9 @@ class FlakyStore:
 
     async def control(self, worker: str | None = None) -> Control:
         return await self._working().control(worker)
+
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        await self._working().note(identity, refused=refused, shadowed=shadowed)
 
     async def leave(self, worker: str) -> None:
         await self._working().leave(worker)

@@ -270,7 +270,9 @@ class TestForeseeing:
         for number in range(4):
             await engine.admit(f"r{number}", ALICE, QUERY, "/")
         for number in range(5):
-            assert engine.foresee(f"again{number}", ALICE, "/", "POST", read=True) is not None
+            foreseen = engine.foresee(f"again{number}", ALICE, "/", "POST", read=True)
+            assert foreseen is not None
+            engine.refuse(foreseen, 429)
         clock.ahead_seconds = 1.0
         assert (await engine.admit("last", ALICE, QUERY, "/")).refused
         record = await store.record(ALICE.principal)

@@ -192,6 +192,7 @@ def record_json(label: str, record: Record) -> dict[str, Any]:
         "last_seen": moment(record.last_seen),
         "admitted": record.admitted,
         "refused": record.refused,
+        "would_refuse": record.shadowed,
         "input_tokens": record.input_tokens,
         "output_tokens": record.output_tokens,
         "cost_microdollars": record.cost,

@@ -74,8 +74,9 @@ def _record_lines(sheet: Sheet) -> Iterator[str]:
     attributes = (f"{name} {output.short(value)}" for name, value in record.identity.attributes.items())
     yield f"tier {sheet.tier}; {', '.join(attributes)}"
     yield f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}"
+    tried = f"{record.shadowed} would be refused (shadow), " if record.shadowed else ""
     yield (
-        f"{record.admitted} admitted, {record.refused} refused, "
+        f"{record.admitted} admitted, {record.refused} refused, {tried}"
         f"{record.input_tokens} input and {record.output_tokens} output tokens"
     )
 

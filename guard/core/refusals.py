@@ -58,7 +58,6 @@ class Refusals:
         self._kept_seconds = kept_seconds
         self._limits: OrderedDict[Hashable, Entry] = OrderedDict()
         self._blocks: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._unreported: OrderedDict[Holder, int] = OrderedDict()
 
     def remember(self, decision: Decision, holders: Sequence[Holder], now: float) -> None:
         """Keep what the store has decided, as far as it refuses whatever comes next."""
@@ -81,20 +80,10 @@ class Refusals:
         `keys` are the names and holders of the limits that the request is charged to, more than nothing, and
         refused by.
         """
-        decision = self._blocked(holders, now) or self._violated(keys, now)
-        if decision is not None:
-            principal = holders[0]
-            self._unreported[principal] = self._unreported.pop(principal, 0) + 1
-            if len(self._unreported) > self._most:
-                self._unreported.popitem(last=False)
-        return decision
-
-    def unreported(self, principal: Holder) -> int:
-        """How many refusals the principal was given that the store has not heard of; told once."""
-        return self._unreported.pop(principal, 0)
+        return self._blocked(holders, now) or self._violated(keys, now)
 
     def forget(self) -> None:
-        """Forget every refusal, when limits have changed; what is unreported stays so."""
+        """Forget every refusal, when limits have changed."""
         self._limits.clear()
         self._blocks.clear()
 

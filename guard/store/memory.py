@@ -129,6 +129,9 @@ class MemoryStore:
         """Nobody orders anything here."""
         return Control()
 
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        """There are no records here."""
+
     async def leave(self, worker: str) -> None:
         """Nobody counts the processes."""
 

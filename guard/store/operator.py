@@ -57,13 +57,18 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the store remembers of an identity; times in Unix seconds, `cost` in micro-dollars."""
+    """What the store remembers of an identity; times in Unix seconds, `cost` in micro-dollars.
+
+    Each request is one of `admitted`, `refused` and `shadowed`: the last were forwarded although a limit in
+    mode `shadow` had no room.
+    """
 
     identity: Identity
     first_seen: float
     last_seen: float
     admitted: int
     refused: int
+    shadowed: int
     input_tokens: int
     output_tokens: int
     cost: int
@@ -268,6 +273,7 @@ def _record(fields: dict[bytes, bytes]) -> Record | None:
         last_seen=int(text["last_seen"]) / MICROSECONDS,
         admitted=int(text.get("admitted", 0)),
         refused=int(text.get("refused", 0)),
+        shadowed=int(text.get("shadowed", 0)),
         input_tokens=int(text.get("input_tokens", 0)),
         output_tokens=int(text.get("output_tokens", 0)),
         cost=int(text.get("cost", 0)),

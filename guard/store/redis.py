@@ -212,20 +212,25 @@ class RedisStore:
         if len(verdicts) == 1 and not self._record_apart(identity):
             return verdicts[0]
         admitted = all(verdict.admitted for verdict in verdicts)
-        if not admitted and reservation_id:
+        if reservation_id:
+            room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
+            totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
+            if self._record_apart(identity):
+                totals["refused"] += unreported
+            else:
+                # Where the first script has found no room itself, it has counted that.
+                first = verdicts[0]
+                found = not first.admitted or not all(reading.fits for reading in first.readings)
+                totals = {} if found else totals
+            undone = [
+                self._settle(
+                    group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
+                )
+                for group, verdict in zip(groups, verdicts, strict=True)
+                if verdict.admitted and not admitted
+            ]
             # Until what was charged is taken back, others see these units as used.
-            await _all(
-                [
-                    self._note_apart(identity, {"refused": unreported + 1}, identity.verified, now_us),
-                    *(
-                        self._settle(
-                            group, False, reservation_id, identity, _nothing(group.charges), NO_USAGE, now_us
-                        )
-                        for group, verdict in zip(groups, verdicts, strict=True)
-                        if verdict.admitted
-                    ),
-                ]
-            )
+            await _all([self._count(identity, totals, identity.verified, now_us), *undone])
         return Verdict(
             admitted,
             tuple(charge for verdict in verdicts for charge in verdict.charged) if admitted else (),
@@ -332,6 +337,12 @@ class RedisStore:
             ],
         )
         return bool(reply[0])
+
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        """Add refusals that no script has seen to an identity's record; `shadowed` are those that were only
+        tried out.
+        """
+        await self._note(identity, {"refused": refused, "shadowed": shadowed}, identity.verified, 0)
 
     async def learn(
         self, holder: Holder, identity: Identity, evidence: Evidence, *, now_us: int = 0
@@ -472,21 +483,28 @@ class RedisStore:
         self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int
     ) -> None:
         """Add to a record that no other script can touch; what cannot be noted is not worth an error."""
-        if not self._record_apart(identity):
-            return
+        if self._record_apart(identity):
+            await self._count(identity, totals, create, now_us)
+
+    async def _count(self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int) -> None:
+        """Add to a record, if there is anything to add; what cannot be noted is not worth an error."""
+        if any(totals.values()):
+            with suppress(StoreError):
+                await self._note(identity, totals, create, now_us)
+
+    async def _note(self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int) -> None:
         record = self.keys.record(identity)
-        with suppress(StoreError):
-            (there,) = await self._run(
-                NOTE,
-                [self.keys.debt(record, "none"), record],
-                [
-                    now_us,
-                    *self._about(identity, create=create),
-                    *(part for total in totals.items() for part in total),
-                ],
-            )
-            if there:
-                await self._index(identity)
+        (there,) = await self._run(
+            NOTE,
+            [self.keys.debt(record, "none"), record],
+            [
+                now_us,
+                *self._about(identity, create=create),
+                *(part for total in totals.items() for part in total),
+            ],
+        )
+        if there and self.keys.together:
+            await self._index(identity)
 
     async def _index(self, identity: Identity) -> None:
         """Keep an identity's place in the index, which lives on another node."""

@@ -145,24 +145,13 @@ def test_a_block_on_one_end_user_does_not_bite_the_others_of_the_key() -> None:
     assert refusals.find((KEY, ANN, EVERYTHING), [], 0.1) is not None
 
 
-def test_refusals_are_told_to_the_store_once() -> None:
-    refusals = remembered(reading())
-    assert refusals.unreported(KEY) == 0
-    for _ in range(3):
-        find(refusals, 0.1)
-    find(refusals, 1.5)
-    assert refusals.unreported(KEY) == 3
-    assert refusals.unreported(KEY) == 0
-
-
-def test_when_limits_have_changed_all_is_forgotten_but_what_the_store_has_not_seen() -> None:
+def test_when_limits_have_changed_all_is_forgotten() -> None:
     refusals = remembered(reading())
     refusals.remember(decide([], blocked=True), (EVERYTHING,), 0.0)
     find(refusals, 0.1)
     refusals.forget()
     assert find(refusals, 0.1) is None
     assert len(refusals) == 0
-    assert refusals.unreported(KEY) == 1
 
 
 def test_a_flood_pushes_out_the_oldest() -> None:
@@ -172,7 +161,6 @@ def test_a_flood_pushes_out_the_oldest() -> None:
         refusals.remember(decide([reading(holder=holder)]), (holder,), 0.0)
         refusals.find((holder,), [("rpm", holder)], 0.0)
     assert [find(refusals, 0.1, holder=holder) is not None for holder in holders] == [0, 0, 1, 1, 1]
-    assert [refusals.unreported(holder) for holder in holders[:2]] == [0, 0]
 
 
 def test_who_was_refused_again_is_not_the_oldest() -> None:

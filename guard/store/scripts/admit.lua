@@ -68,8 +68,9 @@ if not look then
     redis.call('HSET', KEYS[1], unpack(tickets))
     redis.call('PEXPIRE', KEYS[1], math.ceil(life / 500))
   end
-  if not room then
-    note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, { 'refused', ARGV[8] + 1 })
+  local refused, shadowed = ARGV[8] + (fits and 0 or 1), fits and not room and 1 or 0
+  if refused + shadowed > 0 then
+    note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, { 'refused', refused, 'shadowed', shadowed })
   end
 end
 
