@@ -511,6 +511,7 @@ class BackendSettings(_Section):
     url: Annotated[AnyHttpUrl, UrlConstraints(allowed_schemes=["http", "https"])] | None = None
     connect_timeout_seconds: Seconds = 5
     read_timeout_seconds: Seconds = 600
+    keepalive_seconds: Seconds = 4
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
     @field_validator("url")

@@ -360,6 +360,21 @@ class Engine:
         self._spawn(self._finish(admission, usage, status, told))
         await tried.wait()
 
+    async def release(self, admission: Admission, status: int | None) -> None:
+        """No backend has got the request: give back all that was reserved for it."""
+        self._running.pop(admission.request_id, None)
+        self._tell(admission, NO_USAGE, status)
+        if admission.decision.mode is Mode.OFF:
+            return
+        if admission.store_error is not None:
+            self._local.release(admission.request_id)
+        if admission.store_error not in _NEVER_ASKED:
+            work = partial(self._store.release, admission.request_id, admission.identity, admission.charges)
+            released = asyncio.Event()
+            self._spawn(self._insist(work, released.set))
+            if admission.store_error is None:
+                await released.wait()
+
     async def conclude(self, admission: Admission, usage: Usage, status: int | None) -> None:
         """Likewise, and learn from it before it returns: for who does not wait for a store or a backend."""
         self._running.pop(admission.request_id, None)

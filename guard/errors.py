@@ -79,12 +79,19 @@ class QueryError(RequestError):
 
 
 class BackendError(GuardError):
-    """The backend gave no answer: `status` is 502 for a failure, 504 for a timeout."""
+    """The backend gave no answer: `status` is 502 for a failure, 504 for a timeout.
 
-    def __init__(self, message: str, *, status: int = 502) -> None:
+    `reason` is one low-cardinality word for the log and the metrics, by default that of the status.
+    `reached` is false where the backend has certainly not got the request, which then costs nothing.
+    """
+
+    def __init__(
+        self, message: str, *, status: int = 502, reason: str | None = None, reached: bool = True
+    ) -> None:
         super().__init__(message)
         self.status = status
-        self.reason = "backend_timeout" if status == 504 else "backend_failed"
+        self.reason = reason or ("backend_timeout" if status == 504 else "backend_failed")
+        self.reached = reached
 
 
 class StoreError(GuardError):

@@ -129,6 +129,9 @@ class Exchange:
         reshape = admission.decision.reshape
 
         async def settle(usage: Usage, status: int | None) -> None:
+            if unreached:
+                await self._engine.release(admission, status)
+                return
             if prepared is not None:
                 self._estimator.learn(prepared.query, usage)
             await self._engine.settle(admission, usage, status)
@@ -141,7 +144,7 @@ class Exchange:
             )
 
         tap = Tap(send, meter, self._answer.limit_headers(admission.decision), settle)
-        left = False
+        left = unreached = False
 
         async def watching() -> Message:
             nonlocal left
@@ -160,6 +163,7 @@ class Exchange:
             self._engine.fail(self._answer.request_id, error, self._identity, self._route.path, scope)
             if tap.started:
                 raise
+            unreached = not error.reached
             await self._answer.backend_failed(error)(scope, receive, tap.send)
         finally:
             # A client that leaves while it waits has made the backend read its query.

@@ -6,8 +6,10 @@ import asyncio
 import os
 import ssl
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
@@ -20,6 +22,7 @@ from guard.paths import path_to_send
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
+    from types import SimpleNamespace
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -46,13 +49,16 @@ REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"
 
 FORWARDED_FOR = b"x-forwarded-for"
 
+STALE_SECONDS = 5.0
+"""A connection that had been idle and is closed within this time was closed for having been idle."""
 
 class Proxy:
     """Forwards requests to a backend and streams its answers back.
 
-    Connections are pooled. A client that leaves cancels its request at the backend. A backend that cannot
-    be reached or breaks off raises `BackendError` 502, one that keeps silent for `read_timeout_seconds`
-    504.
+    Connections are pooled, for less time than servers commonly keep them. Where the backend has closed one
+    all the same as a request was sent on it, the request is sent once more on a new one. A client that
+    leaves cancels its request at the backend. A backend that cannot be reached or breaks off raises
+    `BackendError` 502, one that keeps silent for `read_timeout_seconds` 504.
     """
 
     def __init__(self, settings: BackendSettings) -> None:
@@ -68,7 +74,9 @@ class Proxy:
             sock_connect=settings.connect_timeout_seconds,
             sock_read=settings.read_timeout_seconds,
         )
-        self._session: aiohttp.ClientSession | None = None
+        self._keepalive_seconds = settings.keepalive_seconds
+        self._pooled: aiohttp.ClientSession | None = None
+        self._single: aiohttp.ClientSession | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -85,9 +93,14 @@ class Proxy:
         await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        if self._session is not None:
-            await self._session.close()
+        await self.aclose()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def aclose(self) -> None:
+        """Close all connections; done for you where the server's lifespan reaches us."""
+        for session in (self._pooled, self._single):
+            if session is not None:
+                await session.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(receive)
@@ -106,13 +119,7 @@ class Proxy:
 
     async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
         try:
-            async with self._open().request(
-                scope["method"],
-                self._url(scope),
-                headers=self._request_headers(scope),
-                data=await body.payload(),
-                allow_redirects=False,
-            ) as answer:
+            async with await self._ask(scope, await body.payload()) as answer:
                 await send(
                     {
                         "type": "http.response.start",
@@ -122,22 +129,40 @@ class Proxy:
                 )
                 async for chunk in answer.content.iter_any():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except TimeoutError as error:
-            raise BackendError("The model did not answer in time.", status=504) from error
-        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:
-            raise BackendError("The model cannot be reached.") from error
+        except (aiohttp.ClientError, ssl.SSLError, OSError) as error:  # a timeout is an `OSError` too
+            raise _failure(error) from error
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-                timeout=self._timeout,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+    async def _ask(
+        self, scope: Scope, payload: bytes | AsyncIterator[bytes] | None
+    ) -> aiohttp.ClientResponse:
+        """The answer's head; its body is still to come."""
+        method, url, headers = scope["method"], self._url(scope), self._request_headers(scope)
+        if self._pooled is None or self._single is None:
+            self._pooled = self._session(keepalive_timeout=self._keepalive_seconds)
+            self._single = self._session(force_close=True)
+        attempt = _Attempt(asyncio.get_running_loop().time())
+        try:
+            return await self._pooled.request(
+                method, url, headers=headers, data=payload, allow_redirects=False, trace_request_ctx=attempt
             )
-        return self._session
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError) as error:
+            stale = attempt.stale(error, asyncio.get_running_loop().time())
+            if not stale or not isinstance(payload, bytes | None):
+                raise
+        return await self._single.request(method, url, headers=headers, data=payload, allow_redirects=False)
+
+    def _session(self, **connections: Any) -> aiohttp.ClientSession:
+        trace = aiohttp.TraceConfig()
+        trace.on_connection_reuseconn.append(_note_reuse)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, **connections),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            trace_configs=[trace],
+        )
 
     def _url(self, scope: Scope) -> URL:
         """The path that was judged and the query string, byte for byte as they came."""
@@ -155,6 +180,51 @@ class Proxy:
             pair for pair in _end_to_end(scope["headers"]) if pair[0] not in REWRITTEN and pair[0] not in ours
         ]
         return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in (*kept, *ours.items())]
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """One try at sending a request: when it began, and whether it went on a connection that had been idle."""
+
+    began_seconds: float
+    reused: bool = False
+
+    def stale(self, error: Exception, now_seconds: float) -> bool:
+        """Whether the connection was closed while it was idle, so that no backend has worked on the request.
+
+        One that closes later may have crashed over the request, and must not get it twice. Where the head of
+        an answer has begun, the error carries it.
+        """
+        if not self.reused or now_seconds - self.began_seconds > STALE_SECONDS:
+            return False
+        return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(error.message, str)
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    del session, params
+    if isinstance(context.trace_request_ctx, _Attempt):
+        context.trace_request_ctx.reused = True
+
+
+def _failure(error: Exception) -> BackendError:
+    """What the caller, the log and the books are told of an error of the connection to the backend."""
+    unreached = partial(BackendError, "The model cannot be reached.", reached=False)
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return unreached(reason="backend_dns")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return unreached(reason="backend_tls")
+        case aiohttp.ClientConnectorError():
+            return unreached(reason="backend_unreachable")
+        case aiohttp.ConnectionTimeoutError():
+            return unreached(reason="backend_unreachable", status=504)
+        case TimeoutError():
+            return BackendError("The model did not answer in time.", status=504)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
+            return BackendError("The model broke off.", reason="backend_broke_off")
+    return BackendError("The model cannot be reached.")
 
 
 class _Body:
