@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from guard.config import Settings, load
     from guard.errors import ConfigError, GuardError
     from guard.middleware import GuardMiddleware
+    from guard.state import GuardState
     from guard.telemetry import Event, Hook
 else:
     _HOMES = {
@@ -16,6 +17,7 @@ else:
         "Event": "guard.telemetry",
         "GuardError": "guard.errors",
         "GuardMiddleware": "guard.middleware",
+        "GuardState": "guard.state",
         "Hook": "guard.telemetry",
         "Settings": "guard.config",
         "load": "guard.config",
@@ -29,4 +31,13 @@ else:
         return value
 
 
-__all__ = ["ConfigError", "Event", "GuardError", "GuardMiddleware", "Hook", "Settings", "load"]
+__all__ = [
+    "ConfigError",
+    "Event",
+    "GuardError",
+    "GuardMiddleware",
+    "GuardState",
+    "Hook",
+    "Settings",
+    "load",
+]

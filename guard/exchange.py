@@ -13,6 +13,7 @@ from guard.core.policy import WEBSOCKET
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError
+from guard.state import with_state
 from guard.tap import Tap
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Exchange:
             await self._refuse(admission, scope, receive, send)
             return
         try:
-            await self._app(scope, receive, send)
+            await self._app(with_state(scope, admission), receive, send)
         finally:
             await self._engine.settle(admission, NO_USAGE, 101)
 
@@ -158,7 +159,7 @@ class Exchange:
             if self._dialect is not None and prepared is not None:
                 prepared = reshaped(self._dialect, prepared, self._path, reshape)
                 scope, receive = _forwarded(scope, receive, prepared.body)
-            await self._app(scope, watching, tap.send)
+            await self._app(with_state(scope, admission), watching, tap.send)
         except BackendError as error:
             self._engine.fail(self._answer.request_id, error, self._identity, self._route.path, scope)
             if tap.started:

@@ -52,6 +52,7 @@ FORWARDED_FOR = b"x-forwarded-for"
 STALE_SECONDS = 5.0
 """A connection that had been idle and is closed within this time was closed for having been idle."""
 
+
 class Proxy:
     """Forwards requests to a backend and streams its answers back.
 

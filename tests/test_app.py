@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
+from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -16,12 +19,13 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from guard import GuardMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from guard import Settings
+    from guard import GuardState, Settings
 
     MakeSettings = Callable[..., Settings]
 
@@ -193,6 +197,75 @@ class TestReport:
             client = TestClient(GuardMiddleware(Strange(), make_settings()))
             assert client.get("/").text == "ok"
         assert not caplog.records
+
+
+class TestState:
+    """U2: the handler learns who is calling, and how the caller stands."""
+
+    def asked(
+        self, make_settings: MakeSettings, folder: Path, path: str = "/v1/chat/completions", **settings: Any
+    ) -> GuardState | None:
+        digest = sha256(b"sk-alice").hexdigest()
+        (folder / "keys.toml").write_text(f'[alice]\nsha256 = "{digest}"\nuser = "ann"\norg = "acme"\n')
+        seen: list[GuardState | None] = []
+        shared: dict[str, Any] = {}
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+            shared["pool"] = object()
+            yield shared
+
+        async def handler(request: Request) -> PlainTextResponse:
+            assert request.state.pool is shared["pool"]
+            seen.append(getattr(request.state, "guard", None))
+            return PlainTextResponse("ok")
+
+        app = Starlette(routes=[Route("/{path:path}", handler, methods=["GET", "POST"])], lifespan=lifespan)
+        identity = {"keys_file": folder / "keys.toml"}
+        config = make_settings(REQUESTS, identity=identity, **settings)
+        with TestClient(GuardMiddleware(app, config)) as client:
+            key = {"authorization": "Bearer sk-alice"}
+            client.request("GET" if "models" in path else "POST", path, json=CHAT, headers=key)
+        assert "guard" not in shared
+        (state,) = seen
+        return state
+
+    def test_u2_a_handler_sees_the_caller_and_what_is_left(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        state = self.asked(make_settings, tmp_path)
+        assert state is not None
+        assert (state.identity, state.key, state.user, state.org) == ("key:alice", "alice", "ann", "acme")
+        assert state.attributes["model"] == "m"
+        assert state.verified
+        assert (state.tier, state.mode) == ("default", "enforce")
+        assert state.request_id.startswith("req_")
+        (left,) = state.remaining
+        assert (left.limit, left.unit, left.window_seconds, left.enforced) == (
+            "requests",
+            "requests",
+            3600,
+            True,
+        )
+        assert (left.count, left.remaining) == (2, 1)
+        assert "sk-alice" not in repr(state)
+        with pytest.raises(AttributeError):
+            state.tier = "pro"  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            state.attributes["org"] = "other"  # type: ignore[index]
+
+    def test_u2_it_is_there_for_requests_that_are_only_counted(
+        self, make_settings: MakeSettings, tmp_path: Path
+    ) -> None:
+        state = self.asked(make_settings, tmp_path, "/v1/models")
+        assert state is not None
+        assert state.attributes["route"] == "/v1/models"
+
+    @pytest.mark.parametrize(("path", "mode"), [("/users", "enforce"), ("/v1/chat/completions", "off")])
+    def test_u2_it_is_not_there_where_guard_has_not_looked(
+        self, make_settings: MakeSettings, tmp_path: Path, path: str, mode: str
+    ) -> None:
+        assert self.asked(make_settings, tmp_path, path, mode=mode) is None
 
 
 class TestBrowsers:

@@ -1,0 +1,99 @@
+"""What an app may know of the request that guard let through: `request.state.guard`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from guard.core.calendars import MICROSECONDS
+from guard.core.identity import Attribute
+from guard.core.limits import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import Scope
+
+    from guard.core.modes import Mode
+    from guard.engine import Admission
+
+NAME = "guard"
+"""The name of the state's attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """What is left of one window of a limit after this request was charged what it may use.
+
+    `count` and `remaining` are in the limit's unit. `window_seconds` is 0 for limits on concurrency.
+    `reset_seconds` is when the window will be as good as new. `enforced` is false where it is only tried out.
+    """
+
+    limit: str
+    unit: str
+    window_seconds: int
+    count: float
+    remaining: float
+    reset_seconds: float
+    enforced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """Who makes this request, and how the caller stands. It holds no credential.
+
+    `identity` is the name that guard's log and `guard show` use, and `verified` says that guard has checked
+    the credential itself. `attributes` has those of `key` (a name, or a keyed hash), `user`, `org`, `tier`,
+    `ip`, `network`, `model`, `route` and `end_user` that are known; `end_user` is what the caller says.
+    `tier` is the policy that holds. `remaining` is empty where the store could not be asked.
+    """
+
+    request_id: str
+    identity: str
+    verified: bool
+    attributes: Mapping[str, str]
+    tier: str
+    mode: Mode
+    remaining: tuple[Remaining, ...]
+
+    @property
+    def key(self) -> str | None:
+        """The key's name, or a keyed hash of it."""
+        return self.attributes.get(Attribute.KEY)
+
+    @property
+    def user(self) -> str | None:
+        """The user that the key, the token or the gateway names."""
+        return self.attributes.get(Attribute.USER)
+
+    @property
+    def org(self) -> str | None:
+        """Likewise the organisation."""
+        return self.attributes.get(Attribute.ORG)
+
+
+def with_state(scope: Scope, admission: Admission) -> Scope:
+    """The scope that the app gets; the state that it shares with the app's lifespan is not changed."""
+    identity, decision = admission.identity, admission.decision
+    state = GuardState(
+        request_id=admission.request_id,
+        identity=admission.label,
+        verified=identity.verified,
+        attributes=MappingProxyType({str(name): value for name, value in identity.attributes.items()}),
+        tier=admission.tier,
+        mode=decision.mode,
+        remaining=tuple(
+            Remaining(
+                limit=reading.limit.name,
+                unit=reading.limit.unit,
+                window_seconds=reading.window.period_seconds,
+                count=shown(reading.limit.unit, reading.window.count),
+                remaining=shown(reading.limit.unit, reading.remaining),
+                reset_seconds=reading.reset_us / MICROSECONDS,
+                enforced=reading.enforced,
+            )
+            for reading in decision.readings
+        ),
+    )
+    return {**scope, "state": {**scope.get("state", {}), NAME: state}}
