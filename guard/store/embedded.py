@@ -20,6 +20,9 @@ looks, so that what it finds is not about to stop; a newcomer who meets a stoppi
 the signals that would end it early, and where it is killed the kernel kills the server (Linux; elsewhere
 that server stays, in use, until someone stops it).
 
+All that is written here is its user's alone, whatever the mode of the data directory: a store holds who
+asked how much, and its log what it was asked.
+
     12:00:00.0  A starts: users.lock shared, nothing answers, server.lock taken and handed to supervisor S
     12:00:00.1  B starts: users.lock shared, the server answers
     12:00:07.0  A is killed with SIGKILL; S tries users.lock every half second, B has it
@@ -38,6 +41,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -61,6 +65,9 @@ except ImportError:  # pragma: no cover - only on Windows, where `start` explain
 OLDEST_REDIS = (7, 0)
 LONGEST_SOCKET_PATH = 100
 """A unix socket's path is limited to 108 bytes on Linux and 104 on macOS."""
+
+OWN_FILES = ("*.lock", "redis.log", "pepper", "appendonlydir", "appendonlydir/*", "dump.rdb", "temp-*")
+"""What the store and guard write into the data directory."""
 
 LARGEST_LOG = 1 << 20
 WAIT_SECONDS = 0.02
@@ -145,7 +152,8 @@ class EmbeddedServer:
         _own_folder(self._data_dir, closed_to=0o002)
         if self.socket.parent != self._data_dir:
             _own_folder(self.socket.parent, closed_to=0o077)
-        lock = (self._data_dir / "users.lock").open("a+b")
+        _close_to_others(self._data_dir)
+        lock = _open_private(self._data_dir / "users.lock")
         while not _try_lock(lock, fcntl.LOCK_SH):
             if time.monotonic() > give_up:
                 lock.close()
@@ -157,7 +165,7 @@ class EmbeddedServer:
         """Wait until the server answers, and start a supervisor where there is none."""
         tried = False
         while not _answers(self.socket):
-            with (self._data_dir / "server.lock").open("a+b") as lock:
+            with _open_private(self._data_dir / "server.lock") as lock:
                 unsupervised = _try_lock(lock, fcntl.LOCK_EX)
                 # One that we started and that left us, users, alone has given up.
                 if (unsupervised and tried) or self._lock is None or time.monotonic() > give_up:
@@ -172,7 +180,8 @@ class EmbeddedServer:
 
     def _start_supervisor(self, lock: BufferedRandom) -> subprocess.Popen[bytes]:
         binary = (self._server or find_server()).absolute()
-        with self._log.open("ab") as log:
+        with _open_private(self._log) as log:
+            log.seek(0, os.SEEK_END)
             if log.tell() > LARGEST_LOG:
                 log.truncate(0)
             return subprocess.Popen(  # noqa: S603 - our own module and the server that was found
@@ -198,12 +207,13 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
 
     A program of its own, whose standard input is the locked `server.lock` and whose output is the log.
     """
+    os.umask(0o077)  # the server's too, for what it writes
     for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         # Users that are being stopped by the same signal still have something to write. And a handler,
         # since SIG_IGN would be handed down to the server.
         signal.signal(ending, lambda *_: None)
     failures = 0
-    with (data_dir / "users.lock").open("a+b") as users:
+    with _open_private(data_dir / "users.lock") as users:
         while failures < MOST_FAILURES:
             print(f"guard: runs {binary}", flush=True)
             started = time.monotonic()
@@ -320,6 +330,20 @@ def _own_folder(folder: Path, *, closed_to: int) -> None:
             f"data_dir: {str(folder)!r} must belong to user {os.getuid()} and nobody else may write to it, "
             f"but it is user {about.st_uid}'s, with mode {about.st_mode & 0o777:o}"
         )
+
+
+def _open_private(file: Path) -> BufferedRandom:
+    """Open a file to append and to lock; a new one is this user's alone."""
+    return open(file, "a+b", opener=lambda path, flags: os.open(path, flags, 0o600))
+
+
+def _close_to_others(data_dir: Path) -> None:
+    """Take from others what an earlier version, or another umask, has left them of the store's files."""
+    for pattern in OWN_FILES:
+        for file in data_dir.glob(pattern):
+            about = file.lstat()
+            if about.st_uid == os.getuid() and not stat.S_ISLNK(about.st_mode) and about.st_mode & 0o077:
+                file.chmod(about.st_mode & 0o700)
 
 
 if __name__ == "__main__":

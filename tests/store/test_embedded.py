@@ -20,6 +20,7 @@ from redis import Redis, RedisError
 from guard.errors import ConfigError, StoreError
 from guard.store import embedded
 from guard.store.embedded import EmbeddedServer, find_server
+from guard.store.pepper import local_pepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -99,6 +100,29 @@ class TestSharing:
         with EmbeddedServer(data_dir) as server:
             assert data_dir.stat().st_mode & 0o777 == 0o700
             assert server.socket.stat().st_mode & 0o777 == 0o700
+
+    def test_w25_its_files_are_too_in_a_folder_that_others_can_enter(self, data_dir: Path) -> None:
+        data_dir.mkdir()
+        data_dir.chmod(0o755)
+        with EmbeddedServer(data_dir) as server:
+            write(server, "kept")
+            local_pepper(data_dir)
+            assert open_to_others(data_dir) == []
+            assert (data_dir / "appendonlydir").is_dir()
+        wait_until(lambda: stopped(data_dir))
+        # As an earlier version has left them; what is not the store's is left alone.
+        files = [file for file in data_dir.rglob("*") if not file.is_socket()]
+        for file in files:
+            file.chmod(0o755 if file.is_dir() else 0o644)
+        foreign = data_dir / "notes.txt"
+        foreign.touch(0o644)
+        with EmbeddedServer(data_dir) as server:
+            assert read(server) == "kept"
+            assert open_to_others(data_dir) == [foreign]
+
+
+def open_to_others(folder: Path) -> list[Path]:
+    return [file for file in folder.rglob("*") if file.stat().st_mode & 0o077]
 
 
 class TestUsersComeAndGo:
