@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
+from guard.core.caps import answer_cap
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
 from guard.core.fingerprint import Fingerprinter
@@ -611,6 +612,7 @@ class Engine:
             told = climbing(verdict.marks)
             decision = decide(verdict.readings, mode)
             decision = climb(decision, told.risk, told.rung, detection, told.ends_us)
+            decision = replace(decision, answer_cap=answer_cap(verdict.readings, blank.demand))
         else:
             # An order for one holder bites also where the limits of its tier are only tried out.
             decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
@@ -648,7 +650,12 @@ class Engine:
             )
             decision = decide(readings, mode)
             # What one process has left of its share is nobody's business.
-            return replace(decision, reason=decision.reason or Reason.STORE, readings=())
+            return replace(
+                decision,
+                reason=decision.reason or Reason.STORE,
+                readings=(),
+                answer_cap=answer_cap(readings, blank.demand),
+            )
         wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
         return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)
 

@@ -49,7 +49,8 @@ class Decision:
 
     `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
     `retry_after_us` is when the same request would be admitted, other traffic aside; `None` means never, or
-    that nobody knows. `readings` come from the same call that decided.
+    that nobody knows. `readings` come from the same call that decided. `answer_cap` is how many tokens each
+    answer may have at most, where the caller's own cap has no room in the limits.
     """
 
     action: Action
@@ -59,6 +60,7 @@ class Decision:
     mode: Mode = Mode.ENFORCE
     risk: Risk = NO_RISK
     rung: Rung = GROUND
+    answer_cap: int | None = None
 
     @property
     def refused(self) -> bool:
@@ -68,7 +70,10 @@ class Decision:
     @property
     def reshape(self) -> Reshape:
         """How the query and its answer are to be narrowed."""
-        return self.rung.reshape if self.mode is Mode.ENFORCE else UNCHANGED
+        reshape = self.rung.reshape if self.mode is Mode.ENFORCE else UNCHANGED
+        if self.answer_cap is None:
+            return reshape
+        return reshape.narrower(Reshape(max_output_tokens=self.answer_cap))
 
     @property
     def violated(self) -> tuple[Reading, ...]:

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from guard.core.query import Query, Usage
 
 
+LEAST_ANSWER_TOKENS = 16
+"""Each answer has room for as much, or for the caller's cap; else its request is refused.
+
+OpenAI's Responses take no smaller cap.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Demand:
     """What one request asks for, as far as it is known before: nothing, where its query is not read.
@@ -32,7 +39,10 @@ class Demand:
     ground: Ground = NOWHERE
 
     def reserve(self, unit: str) -> tuple[int, int]:
-        """What to charge before the answer is known, and how much of it is only the caller's cap."""
+        """What to charge before the answer is known, and how much of it is not insisted on.
+
+        That is what the caller's cap asks for beyond `LEAST_ANSWER_TOKENS` for each answer.
+        """
         if unit in (Unit.REQUESTS, Unit.CONCURRENCY):
             return 1, 0
         if unit not in ESTIMATED:
@@ -40,19 +50,35 @@ class Demand:
         if self.query is None:
             return 0, 0
         given, capped = self.query.input_tokens, self.output_tokens
+        least = min(capped, self.query.n * LEAST_ANSWER_TOKENS)
         match unit:
             case Unit.INPUT_TOKENS:
                 return given, 0
             case Unit.OUTPUT_TOKENS:
-                return capped, capped
+                return capped, capped - least
             case Unit.COST:
-                sure = self.price.cost_at_most(given, 0)
+                sure = self.price.cost_at_most(given, least)
                 most = self.price.cost_at_most(given, capped)
                 return most, most - sure
             case Unit.NOVELTY:
                 most = draw(self.query.n, capped)
                 return most, most - least_draw(self.query.n)
-        return given + capped, capped
+        return given + capped, capped - least
+
+    def answer_tokens(self, unit: str, amount: int) -> int | None:
+        """How long each answer may be so that all of them stay within an amount; `None` for any length."""
+        if self.query is None or self.query.n < 1:
+            return None
+        given = self.query.input_tokens
+        match unit:
+            case Unit.OUTPUT_TOKENS:
+                return amount // self.query.n
+            case Unit.TOKENS:
+                return (amount - given) // self.query.n
+            case Unit.COST:
+                within = self.price.output_within(given, amount)
+                return None if within is None else within // self.query.n
+        return None
 
     def settle(self, unit: str, usage: Usage) -> int:
         """What a finished request owes to a limit of this unit."""

@@ -193,15 +193,6 @@ class Limit:
         """Whether what a request was charged is kept apart until it is over."""
         return self.estimated or self.unit == Unit.CONCURRENCY
 
-    def scaled(self, share: float) -> Limit:
-        """The same limit with this share of its numbers; of what there is, one is left at least."""
-        return self.with_counts(
-            {
-                window.period_seconds: (_share(window.count, share), _share(window.burst, share))
-                for window in self.windows
-            }
-        )
-
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""
         windows = tuple(
@@ -218,8 +209,9 @@ class Charge:
     """What one request owes to one limit of one holder.
 
     `spare` is the part of the amount that only the caller's own cap asks for. It is not insisted on: where
-    the whole limit is smaller than the amount, the request waits for an empty window instead of being shut
-    out for ever. `enforced` says that the request is refused where there is no room.
+    the whole limit is smaller than the amount, the request takes what is left of it, but half of the whole
+    at least, and its cap is lowered (guard/core/caps.py). `enforced` says that the request is refused where
+    there is no room. `left` is the share of the limit that a throttle leaves.
     """
 
     limit: Limit
@@ -236,7 +228,8 @@ class Reading:
     """How one window of a limit stands after (or, when refused, without) the charge.
 
     `window` has the numbers that held for this holder. Times in microseconds: `reset_us` until the window is
-    as good as new, `wait_us` until this charge would fit: 0 if it does now, `None` if it never can.
+    as good as new, `wait_us` until this charge would fit: 0 if it does now, `None` if it never can. `amount`
+    is what the charge asks of the limit, the part that is not insisted on as far as there is room for it.
     """
 
     limit: Limit
@@ -246,6 +239,7 @@ class Reading:
     reset_us: int
     wait_us: int | None
     enforced: bool = True
+    amount: int = 0
 
     @property
     def fits(self) -> bool:
@@ -255,7 +249,3 @@ class Reading:
 
 def _any(globs: tuple[str, ...], text: str) -> bool:
     return not globs or any(fnmatchcase(text, glob) for glob in globs)
-
-
-def _share(number: int, share: float) -> int:
-    return min(number, max(1, int(number * share)))

@@ -11,7 +11,7 @@ from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
 from guard.core.identity import Attribute
 from guard.core.ladder import NO_LADDER, Ladder
-from guard.core.limits import Algorithm, Charge, Limit, Unit
+from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.novelty import NOWHERE
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
@@ -222,9 +222,6 @@ class Policy:
             overridden = self._overridden(limit, holder, caller.now_us)
             if overridden is not None:
                 left = 1.0 if _OWN.isdisjoint(limit.per) else throttle
-                if left < 1 and limit.algorithm is Algorithm.GCRA:
-                    # Its state says nothing without the rate, and is converted from one to the other.
-                    overridden, left = overridden.scaled(left), 1.0
                 amount, spare = demand.reserve(limit.unit)
                 ground = demand.ground if limit.unit == Unit.NOVELTY else NOWHERE
                 charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE, ground, left))

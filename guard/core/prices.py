@@ -54,6 +54,17 @@ class Price:
         dearer_output = max(self.output, self.reasoning)
         return -(-(input_tokens * dearer_input + output_tokens * dearer_output) // PER_TOKENS)
 
+    def output_within(self, input_tokens: int, cost: int) -> int | None:
+        """How many tokens of output, each of the dearer kind, a cost pays for after the input.
+
+        `None` where output is free.
+        """
+        dearer_input = max(self.input, self.cached_input)
+        dearer_output = max(self.output, self.reasoning)
+        if not dearer_output:
+            return None
+        return (cost * PER_TOKENS - input_tokens * dearer_input) // dearer_output
+
 
 FREE = Price(0, 0, 0, 0)
 

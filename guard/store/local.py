@@ -250,7 +250,7 @@ class LocalLimiter:
             raise ValueError(f"share must be in (0, 1], got {share}")
         for charge in charges:
             for window in charge.limit.windows if charge.enforced else ():
-                part = Share.of(charge.limit.algorithm, window, share)
+                part = Share.of(charge.limit.algorithm, window, share * charge.left)
                 key = f"{charge.limit.name} {window.period_seconds} {part.period_us} {charge.holder}"
                 stand: Count | Slots
                 if charge.limit.algorithm is Algorithm.LEASES:
@@ -303,7 +303,13 @@ class Hold:
         """How the window stands afterwards."""
         stand = self.stand.plus(self.amount) if charged else self.stand
         return Reading(
-            self.charge.limit, self.window, self.charge.holder, stand.remaining, stand.reset_us, wait_us
+            self.charge.limit,
+            self.window,
+            self.charge.holder,
+            stand.remaining,
+            stand.reset_us,
+            wait_us,
+            amount=self.amount,
         )
 
 

@@ -15,19 +15,19 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
-from guard.core.limits import Reading, Unit
+from guard.core.limits import Algorithm, Reading, Unit
 from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOWHERE
 from guard.store.marks import read_marks, write_marks
 from guard.store.operator import Control
 from guard.store.redis import LARGEST_AMOUNT, Settled, Verdict
-from guard.store.windows import Stand, stand_of
+from guard.store.windows import Stand, cut, stand_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from guard.core.evidence import Mark, Signal
     from guard.core.identity import Holder, Identity
-    from guard.core.limits import Algorithm, Charge
+    from guard.core.limits import Charge
     from guard.core.query import Usage
     from guard.store.debts import Debt
 
@@ -60,6 +60,7 @@ class MemoryStore:
         holds = [self._hold(charge) for charge in charges]
         for hold in holds:
             hold.throttle()
+            hold.ask()
         waits = [[stand.wait(hold.amount) for stand in hold.stands] for hold in holds]
         without = [hold for hold, each in zip(holds, waits, strict=True) if any(wait != 0 for wait in each)]
         admitted = not any(hold.charge.enforced for hold in without)
@@ -148,18 +149,21 @@ class MemoryStore:
             new = account.new(places)
             # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
             least, most = ceil(least * new / len(places)), ceil(most * new / len(places))
+        left = round(1000 * charge.left)
+        cuts = limit.algorithm is Algorithm.GCRA and left < 1000 and not as_counted
         stands = [
             stand_of(
                 limit,
-                window,
+                replace(window, count=cut(window.count, left), burst=cut(window.burst, left))
+                if cuts
+                else window,
                 now_us,
                 account.stands.get((limit.algorithm, window.period_us)),
                 as_counted=as_counted,
             )
             for window in limit.windows
         ]
-        amount = max(least, min(most, *[window.burst for window in limit.windows]))
-        return Hold(charge, account, places, stands, least, most, amount)
+        return Hold(charge, account, places, stands, least, most, most)
 
 
 @dataclass(slots=True, eq=False)
@@ -202,8 +206,8 @@ class Ticket:
 class Hold:
     """One limit of one holder at this moment, and what a request owes to it.
 
-    `amount` is `most`, or what the whole limit holds where that is less, but not under `least`. `places` are
-    the bits of the holder's bitmap that the request touches.
+    `amount` is `most`, or where that is more than the whole limit holds, what is left of it, but half of it
+    and `least` at least. `places` are the bits of the holder's bitmap that the request touches.
     """
 
     charge: Charge
@@ -224,9 +228,15 @@ class Hold:
         left = round(1000 * self.charge.left)
         if left == 1000:
             return
-        for stand in self.stands:
-            stand.throttle(left)
-            self.amount = max(self.least, min(self.amount, stand.burst))
+        for stand, window in zip(self.stands, self.charge.limit.windows, strict=True):
+            stand.throttle(left, self.least, window)
+
+    def ask(self) -> None:
+        """Find the amount."""
+        largest = min(stand.burst for stand in self.stands)
+        if self.most > largest:
+            left = min(stand.remaining for stand in self.stands)
+            self.amount = max(self.least, min(largest, max(left, ceil(largest / 2))))
 
     def add(self, amount: int) -> None:
         """Charge so much to every window."""
@@ -253,8 +263,6 @@ class Hold:
         """How each window stands; a wait below 0 is for ever."""
         charge, found = self.charge, []
         for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
-            if stand.count != window.count or stand.burst != window.burst:
-                window = replace(window, count=stand.count, burst=stand.burst)
             found.append(
                 Reading(
                     charge.limit,
@@ -264,6 +272,7 @@ class Hold:
                     stand.reset_us,
                     wait_us if wait_us >= 0 else None,
                     charge.enforced,
+                    self.amount,
                 )
             )
         return found

@@ -665,8 +665,8 @@ def _verdict(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     admitted, room, blocked_us, expired, marks, *numbers = reply
     windows = [(charge, window) for charge in charges for window in charge.limit.windows]
     readings, exempt = [], set()
-    for (charge, window), (count, burst, remaining, reset_us, wait_us) in zip(
-        windows, zip(*(numbers[place::5] for place in range(5)), strict=True), strict=True
+    for (charge, window), (count, burst, remaining, reset_us, wait_us, amount) in zip(
+        windows, zip(*(numbers[place::6] for place in range(6)), strict=True), strict=True
     ):
         if count < 0:
             exempt.add(charge)
@@ -675,7 +675,7 @@ def _verdict(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
             window = replace(window, count=count, burst=burst)
         wait = None if wait_us < 0 else wait_us
         readings.append(
-            Reading(charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced)
+            Reading(charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced, amount)
         )
     charged = (each for each in charges if (room or each.enforced) and each not in exempt)
     return Verdict(

@@ -41,19 +41,19 @@ Mark: TypeAlias = tuple[int, float]
 class Stand(ABC):
     """One window of one holder at a moment, and the numbers that it is judged by.
 
-    Where it is throttled, `kept` is the count under which its units are counted all the same.
+    Where it is throttled, its units are counted as under `kept` and `kept_burst` all the same.
     """
 
-    __slots__ = ("burst", "count", "kept", "period_us")
+    __slots__ = ("burst", "count", "kept", "kept_burst", "period_us")
 
     def __init__(self, window: Window) -> None:
         self.period_us, self.count, self.burst = window.period_us, window.count, window.burst
-        self.kept = window.count
+        self.kept, self.kept_burst = window.count, window.burst
 
-    def throttle(self, left: int) -> None:
-        """Leave so many thousandths of it."""
-        self.count = min(self.count, max(1, floor(self.count * left / 1000)))
-        self.burst = min(self.burst, max(1, floor(self.burst * left / 1000)))
+    def throttle(self, left: int, least: int, whole: Window) -> None:
+        """Leave so many thousandths of it, but not less than what is insisted on and the whole holds."""
+        self.count = max(cut(self.count, left), min(least, whole.count))
+        self.burst = max(cut(self.burst, left), min(least, whole.burst))
 
     @property
     def whole(self) -> int:
@@ -98,6 +98,11 @@ def stand_of(limit: Limit, window: Window, now_us: int, before: Stand | None, *,
     With `as_counted` it is under the numbers of then.
     """
     return _STANDS[limit.algorithm](limit, window, now_us, before, as_counted=as_counted)
+
+
+def cut(number: int, left: int) -> int:
+    """This many thousandths of a number, but one at least."""
+    return min(number, max(1, floor(number * left / 1000)))
 
 
 N = TypeVar("N", int, float)
@@ -186,9 +191,13 @@ class _Sliding(Stand):
 
 
 class _Gcra(Stand):
-    """A backlog of time, at a moment."""
+    """A backlog of time, at a moment. A throttle cuts its window before it is made."""
 
     __slots__ = ("at_us", "backlog_us")
+
+    def throttle(self, left: int, least: int, whole: Window) -> None:
+        """Let what is insisted on have room."""
+        self.burst = max(self.burst, min(least, whole.burst))
 
     def __init__(
         self, limit: Limit, window: Window, now_us: int, before: Stand | None, *, as_counted: bool
@@ -198,10 +207,11 @@ class _Gcra(Stand):
         if isinstance(before, _Gcra):
             self.at_us, self.backlog_us = before.at_us, before.backlog_us
             if as_counted:
-                self.count, self.burst = before.count, before.burst
-            elif (before.count, before.burst) != (self.count, self.burst):
-                units = self.backlog_us * before.count / self.period_us
-                self.backlog_us = recount(units, 0.0, before.burst, self.burst) * self.unit_us
+                self.count = self.kept = before.kept
+                self.burst = self.kept_burst = before.kept_burst
+            elif (before.kept, before.kept_burst) != (self.count, self.burst):
+                units = self.backlog_us * before.kept / self.period_us
+                self.backlog_us = recount(units, 0.0, before.kept_burst, self.burst) * self.unit_us
             if self.at_us <= now_us:
                 self.at_us, self.backlog_us = now_us, max(0.0, self.backlog_us - (now_us - self.at_us))
 

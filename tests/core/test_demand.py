@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.demand import Demand
+from guard.core.demand import LEAST_ANSWER_TOKENS, Demand
 from guard.core.limits import ESTIMATED, Unit
 from guard.core.prices import Price
 from guard.core.query import NO_USAGE, Query, Usage
@@ -30,19 +30,21 @@ UNREAD = Demand(amounts={"pages": 7})
         (Unit.REQUESTS, demand(), 1, 0),
         (Unit.CONCURRENCY, demand(), 1, 0),
         (Unit.INPUT_TOKENS, demand(), 10, 0),
-        (Unit.OUTPUT_TOKENS, demand(), 100, 100),
-        (Unit.TOKENS, demand(), 110, 100),
-        (Unit.COST, demand(), 1_020, 1_000),
+        (Unit.OUTPUT_TOKENS, demand(), 100, 84),
+        (Unit.TOKENS, demand(), 110, 84),
+        (Unit.COST, demand(), 1_020, 840),
         (Unit.INPUT_TOKENS, demand(input_tokens=0), 0, 0),
-        (Unit.TOKENS, demand(input_tokens=0), 100, 100),
+        (Unit.TOKENS, demand(input_tokens=0), 100, 84),
         (Unit.OUTPUT_TOKENS, demand(output_tokens=0), 0, 0),
         (Unit.TOKENS, demand(output_tokens=0), 10, 0),
         (Unit.COST, demand(output_tokens=0), 20, 0),
         (Unit.COST, demand(price=Price(0, 0, 0, 0)), 0, 0),
         (Unit.COST, demand(1, 1, Price(1, 1, 1, 1)), 1, 0),
-        (Unit.COST, demand(1, 1, Price(0, 0, 1, 0)), 1, 1),
-        (Unit.COST, demand(0, 3, Price(0, 0, 2_000_000, 0)), 6, 6),
-        (Unit.TOKENS, demand(2_000, 2**53), 2_000 + 2**53, 2**53),
+        (Unit.COST, demand(1, 1, Price(0, 0, 1, 0)), 1, 0),
+        (Unit.COST, demand(0, 19, Price(0, 0, 2_000_000, 0)), 38, 6),
+        (Unit.TOKENS, demand(2_000, 2**53), 2_000 + 2**53, 2**53 - 16),
+        (Unit.TOKENS, demand(n=8), 110, 0),
+        (Unit.OUTPUT_TOKENS, demand(n=3), 100, 52),
         (Unit.NOVELTY, demand(output_tokens=512), 1_000, 750),
         (Unit.NOVELTY, demand(output_tokens=0), 250, 0),
         (Unit.NOVELTY, demand(output_tokens=10**9), 4_000, 3_750),
@@ -157,8 +159,30 @@ def test_an_answer_within_its_cap_never_owes_more_than_was_reserved(
     cap=st.integers(0, 10**7),
     price=PRICES,
 )
-def test_without_what_the_cap_asks_for_only_the_input_is_left(
+def test_without_what_the_cap_asks_for_only_the_input_and_short_answers_are_left(
     unit: Unit, input_tokens: int, cap: int, price: Price
 ) -> None:
     amount, spare = demand(input_tokens, cap, price).reserve(unit)
-    assert (amount - spare, 0) == demand(input_tokens, 0, price).reserve(unit)
+    assert (amount - spare, 0) == demand(input_tokens, min(cap, 16), price).reserve(unit)
+
+
+@given(
+    unit=st.sampled_from([Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST]),
+    input_tokens=st.integers(0, 10**4),
+    cap=st.integers(1, 10**5),
+    n=st.integers(1, 128),
+    price=PRICES,
+    share=st.floats(0, 1),
+)
+def test_w10_a_lowered_cap_stays_within_what_was_reserved(
+    unit: Unit, input_tokens: int, cap: int, n: int, price: Price, share: float
+) -> None:
+    asked = demand(input_tokens, n * cap, price, n=n)
+    most, spare = asked.reserve(unit)
+    reserved = most - int(spare * share)
+    lowered = asked.answer_tokens(unit, reserved)
+    if lowered is None:
+        assert asked.settle(unit, Usage(input_tokens, 10**9)) == asked.settle(unit, Usage(input_tokens, 0))
+        return
+    assert lowered >= min(cap, LEAST_ANSWER_TOKENS)
+    assert demand(input_tokens, n * lowered, price, n=n).reserve(unit)[0] <= reserved

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from guard.core.calendars import Span
 from guard.core.identity import EVERYTHING, Attribute
@@ -84,35 +81,6 @@ def test_a_calendar_window_keeps_its_span_and_zone_with_other_numbers() -> None:
     changed = limit.with_counts({2_592_000: (7, 7)})
     assert changed.windows == (Window(7, 2_592_000, 7, Span.MONTH),)
     assert changed.zone is limit.zone
-
-
-@pytest.mark.parametrize(
-    ("share", "windows"),
-    [
-        (1.0, (MINUTE, HOUR)),
-        (0.5, (Window(30, 60, 5), Window(300, 3_600, 50))),
-        (0.25, (Window(15, 60, 2), Window(150, 3_600, 25))),
-        (0.001, (Window(1, 60, 1), Window(1, 3_600, 1))),
-    ],
-)
-def test_a_share_of_a_limit_is_a_share_of_each_of_its_numbers_and_one_at_least(
-    share: float, windows: tuple[Window, ...]
-) -> None:
-    assert LIMIT.scaled(share) == replace(LIMIT, windows=windows)
-
-
-@given(count=st.integers(0, 10**15), burst=st.integers(0, 10**15), share=st.floats(0, 1))
-def test_a_share_never_opens_what_is_shut_nor_shuts_what_is_open(
-    count: int, burst: int, share: float
-) -> None:
-    (window,) = replace(LIMIT, windows=(Window(count, 60, burst),)).scaled(share).windows
-    assert min(count, 1) <= window.count <= count
-    assert min(burst, 1) <= window.burst <= burst
-
-
-def test_a_share_of_slots_keeps_one() -> None:
-    slots = Limit("s", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(3, 0, 3),))
-    assert slots.scaled(0.5).windows == (Window(1, 0, 1),)
 
 
 BIG = Match(models=("big-*", "huge"))

@@ -355,7 +355,8 @@ class Held:
         self.charge(amount)
         self.pending[name] = Ticket(amount, [state.mark() for state in self.states], expires)
 
-    def settle(self, name: str, amount: int) -> None:
+    def settle(self, name: str, amount: int) -> bool:
+        """Whether anything is counted anew."""
         ticket = self.pending.pop(name, None)
         over = amount - (ticket.amount if ticket else 0)
         if isinstance(self.states[0], Leases):
@@ -366,6 +367,7 @@ class Held:
         elif over < 0 and ticket is not None:
             self._refund(ticket, -over)
             self.counted()
+        return over != 0 or isinstance(self.states[0], Leases)
 
     def renew(self, name: str, expires: int) -> None:
         """What has lapsed stays given back, but for a lease: its request is running."""
@@ -419,7 +421,10 @@ class ModelStore:
                 self._keep(charge, held)
             largest = min(window.burst for window in limit.windows)
             least = held.cut(charge.amount - charge.spare, charge.ground)
-            amount = max(least, min(held.cut(charge.amount, charge.ground), largest))
+            amount = held.cut(charge.amount, charge.ground)
+            if amount > largest:
+                half = math.ceil(largest / 2)
+                amount = max(least, min(largest, max(half, min(state.remaining for state in held.states))))
             judged.append((held, amount))
             for state in held.states:
                 wait = 0 if again else state.wait(amount)
@@ -447,14 +452,18 @@ class ModelStore:
             return False
         self._settled.add(name)
         for charge in charges:
-            held = self._load(charge, now)
-            held.settle(name, held.cut(charge.amount, charge.ground))
+            held = self._stored(charge)
+            before = copy.deepcopy(held.states)
+            held.judge_as_counted()
+            held.bring_to(now)
+            if not held.settle(name, held.cut(charge.amount, charge.ground)):
+                held.states = before
             held.visit(name, charge.ground)
         return True
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:
-            held = self._load(charge, now)
+            held = self._stored(charge)
             if name not in self._settled:
                 held.renew(name, now + self._life_us)
 
@@ -472,13 +481,6 @@ class ModelStore:
 
     def _keep(self, charge: Charge, held: Held) -> None:
         self._held[charge.limit.name, str(charge.holder)] = held
-
-    def _load(self, charge: Charge, now: int) -> Held:
-        """For what is not to be judged: by the numbers under which it was last counted."""
-        held = self._stored(charge)
-        held.judge_as_counted()
-        held.bring_to(now)
-        return held
 
     def _stored(self, charge: Charge) -> Held:
         return self._held.setdefault((charge.limit.name, str(charge.holder)), Held(charge.limit))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from guard.admin.replay import LogClock
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import Algorithm, Charge, Limit, Unit
+from guard.core.limits import Charge, Limit, Unit
 from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import NO_USAGE
 from guard.store.keys import Keys
@@ -89,7 +89,7 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
                 min(step.spare, step.amount) * scale if limit.estimated else 0,
                 enforced=not step.tried >> place & 1,
                 ground=Ground(step.ground.lexical) if limit.unit == Unit.NOVELTY else NOWHERE,
-                left=1.0 if limit.algorithm is Algorithm.GCRA else step.left,
+                left=step.left,
             )
         )
     return found

@@ -58,17 +58,33 @@ async def test_it_gives_nothing_back(store: OperatorStore) -> None:
     assert verdict.readings[0].remaining == 4
 
 
-async def test_what_is_told_is_what_is_left_of_the_share(store: OperatorStore) -> None:
-    verdict = await ask(store, "a", limit(Algorithm.SLIDING_WINDOW), 0.5)
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_w21_what_is_told_is_the_whole_limit_and_what_is_left_of_the_share(
+    store: OperatorStore, algorithm: Algorithm
+) -> None:
+    verdict = await ask(store, "a", limit(algorithm), 0.5)
     reading = verdict.readings[0]
-    assert (reading.window.count, reading.window.burst, reading.remaining) == (5, 5, 4)
+    assert (reading.window.count, reading.window.burst, reading.remaining) == (10, 10, 4)
 
 
 async def test_a_generous_cap_is_cut_to_the_share_and_not_shut_out(store: OperatorStore) -> None:
     tokens = replace(limit(Algorithm.SLIDING_WINDOW), unit=Unit.TOKENS)
-    assert (await ask(store, "a", tokens, 0.5, amount=9, spare=8)).admitted
-    verdict = await ask(store, "b", tokens, 0.5, amount=7, spare=0)
-    assert (verdict.admitted, verdict.readings[0].wait_us) == (False, None)
+    assert (await ask(store, "a", tokens, 0.5, amount=9, spare=8)).readings[0].amount == 5
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.SLIDING_WINDOW, Algorithm.GCRA, Algorithm.CALENDAR])
+async def test_w21_what_only_the_whole_limit_holds_waits_and_is_not_too_large(
+    store: OperatorStore, algorithm: Algorithm
+) -> None:
+    tokens = limit(algorithm, Unit.TOKENS)
+    assert (await ask(store, "a", tokens, 0.5, amount=1)).admitted
+    verdict = await ask(store, "b", tokens, 0.5, amount=7)
+    wait_us = verdict.readings[0].wait_us
+    assert not verdict.admitted
+    assert wait_us is not None
+    assert wait_us > 0
+    assert (await ask(store, "c", tokens, 0.5, amount=7, at=wait_us / 1e6 + 1e-5)).admitted
+    assert (await ask(store, "d", tokens, 0.5, amount=11)).readings[0].wait_us is None
 
 
 async def test_a_share_is_never_less_than_one(store: OperatorStore) -> None:

@@ -11,8 +11,8 @@
 --       (the terms themselves, where they live on another node)
 --       then the limits, as read_limits (windows.lua) says
 -- Returns { admitted 0|1, room in every limit 0|1, blocked for (µs; -1: not blocked, 0: for good), reservations given back,
---           marks of the evidence ('' for none), then { count, burst, remaining, reset µs, wait µs (-1: never) } for each window of each limit;
---           the count is -1 where the holder is exempt }
+--           marks of the evidence ('' for none), then { count, burst, remaining, reset µs, wait µs (-1: never), amount } for each window of each limit;
+--           the count is -1 where the holder is exempt, and a throttle is not to be seen in count and burst }
 -- Admitted is what has room in every enforced limit, and is charged to these. To the others, which are only tried out, it
 -- is charged where it has room in all: as if they were enforced too.
 -- What was admitted once stays admitted: the same id is not charged again.
@@ -41,6 +41,7 @@ for _, limit in ipairs(limits) do
       healed = healed + limit.healed
     end
     throttle(limit)
+    ask(limit)
     for _, window in ipairs(limit.windows) do
       window.wait = again and 0 or window.algorithm.wait(window, window.state, limit.amount)
       if window.wait ~= 0 then
@@ -79,13 +80,14 @@ local reply = { fits and 1 or 0, room and 1 or 0, blocked, healed, marks or '' }
 for _, limit in ipairs(limits) do
   for _, window in ipairs(limit.windows) do
     if limit.exempt then
-      for _, number in ipairs({ -1, 0, 0, 0, 0 }) do reply[#reply + 1] = number end
+      for _, number in ipairs({ -1, 0, 0, 0, 0, 0 }) do reply[#reply + 1] = number end
     else
-      reply[#reply + 1] = window.count
-      reply[#reply + 1] = window.burst
+      reply[#reply + 1] = window.shown_count or window.count
+      reply[#reply + 1] = window.shown_burst or window.burst
       reply[#reply + 1] = math.max(0, window.algorithm.remaining(window, window.state))
       reply[#reply + 1] = window.algorithm.reset(window, window.state)
       reply[#reply + 1] = window.wait
+      reply[#reply + 1] = limit.amount
     end
   end
 end

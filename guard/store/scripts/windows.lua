@@ -41,7 +41,7 @@ local algorithms = {}
 
 -- The count by which debts are paid: a throttle cuts what a request may use, not what is paid.
 local function whole(window)
-  return math.max(1, window.whole_count or window.count)
+  return math.max(1, window.kept_count or window.count)
 end
 
 -- What `used` of the count `old` is under the count `new`: debts are kept, and the rest is what `new` admits at most.
@@ -293,8 +293,7 @@ end
 
 -- Reads limits from ARGV[at] on, one each, with two keys each from KEYS[key] on:
 -- "enforced(0|1) pending(0|1) left(‰) least most", then "algorithm period count burst" for each window; in place of the last of
--- these, for a calendar window, "burst:boundary:boundary:boundary:boundary". The amount is `most`, or what the whole limit
--- holds where that is less, but not under `least`.
+-- these, for a calendar window, "burst:boundary:boundary:boundary:boundary". Of the amount, `least` is insisted on (`ask`).
 -- A diversity budget has a third key, the bitmap of what its holder has visited, and writes "most/place,place…": the bits
 -- that this query touches. Its amounts are for a query that is all new, and are cut to the share that is (novelty.py).
 local function read_limits(at, key)
@@ -357,15 +356,38 @@ local function visit(limit, id)
   redis.call('PEXPIRE', limit.cells_key, MEMORY)
 end
 
+local function cut(number, left)
+  return math.min(number, math.max(1, math.floor(number * left / 1000)))
+end
+
 -- Lets a limit that was loaded hold `left` thousandths of what it held, for this request only: what is counted stays, and is
--- written down as under the whole limit. Not for GCRA, whose backlog says nothing without the rate.
+-- written down as under the whole limit. GCRA's backlog says nothing without the rate, so that one was cut before (`load`).
+-- A request that is larger than that, but not than the whole, waits until all of it is free: who is told that it is too large
+-- would learn of the throttle.
 local function throttle(limit)
   if limit.left == 1000 then return end
   for _, window in ipairs(limit.windows) do
-    window.whole_count = window.count
-    window.count = math.min(window.count, math.max(1, math.floor(window.count * limit.left / 1000)))
-    window.burst = math.min(window.burst, math.max(1, math.floor(window.burst * limit.left / 1000)))
-    limit.amount = math.max(limit.least, math.min(limit.amount, window.burst))
+    window.kept_count, window.kept_burst = window.count, window.burst
+    if window.algorithm ~= gcra then
+      window.shown_count, window.shown_burst = window.count, window.burst
+      window.count, window.burst = cut(window.count, limit.left), cut(window.burst, limit.left)
+      window.count = math.max(window.count, math.min(limit.least, window.shown_count))
+    end
+    window.burst = math.max(window.burst, math.min(limit.least, window.shown_burst))
+  end
+end
+
+-- The amount that a request is charged: `most`, or where that is more than the whole limit holds, what is left of it, but
+-- half of it and `least` at least.
+local function ask(limit)
+  local largest, left = math.huge, math.huge
+  for _, window in ipairs(limit.windows) do
+    largest = math.min(largest, window.burst)
+    left = math.min(left, window.algorithm.remaining(window, window.state))
+  end
+  limit.amount = limit.most
+  if limit.most > largest then
+    limit.amount = math.max(limit.least, math.min(largest, math.max(left, math.ceil(largest / 2))))
   end
 end
 
@@ -377,23 +399,24 @@ local function load(limit, now, as_counted)
   else
     local texts = redis.call('HMGET', limit.state_key, unpack(limit.fields))
     for i, window in ipairs(limit.windows) do
+      if window.algorithm == gcra and not as_counted and limit.left < 1000 then
+        window.shown_count, window.shown_burst = window.count, window.burst
+        window.count, window.burst = cut(window.count, limit.left), cut(window.burst, limit.left)
+      end
       window.state = window.algorithm.load(window, texts[i], now, as_counted)
     end
   end
-  local largest = math.huge
-  for _, window in ipairs(limit.windows) do largest = math.min(largest, window.burst) end
-  limit.amount = math.max(limit.least, math.min(limit.most, largest))
 end
 
 local function save(limit)
   if limit.leases then return end
   local values, keep = {}, 1
   for _, window in ipairs(limit.windows) do
-    local count = window.count
-    window.count = window.whole_count or count
+    local count, burst = window.count, window.burst
+    window.count, window.burst = window.kept_count or count, window.kept_burst or burst
     values[#values + 1] = window.field
     values[#values + 1] = window.algorithm.dump(window, window.state)
-    window.count = count
+    window.count, window.burst = count, burst
     keep = math.max(keep, window.algorithm.reset(window, window.state))
   end
   redis.call('HSET', limit.state_key, unpack(values))
