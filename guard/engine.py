@@ -424,7 +424,10 @@ class Engine:
             await asyncio.wait(self._background)
 
     async def drain(self, seconds: float = 1.0) -> None:
-        """Wait for settles under way; what is not done by then is left to the reservations' expiry."""
+        """Before the process stops: wait for settles under way, and charge what is owed if the store is there.
+
+        What is not settled by then is left to the reservations' expiry.
+        """
         if self._background:
             _, late = await asyncio.wait(self._background, timeout=seconds)
             for task in late:
@@ -434,7 +437,8 @@ class Engine:
             with self._breaker.call():
                 await self._store.leave(self._worker)
         except StoreError:
-            pass
+            return
+        await self._repay()
 
     def _caller(self, identity: Identity, method: str) -> tuple[Tier, Caller]:
         tier = self.policy.tier(identity)

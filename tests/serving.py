@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GUARD = Path(sys.executable).with_name("guard")
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 
 
 _given: set[int] = set()

@@ -102,9 +102,10 @@ class Storm:
                     await task
 
     async def settled(self, seconds: float) -> None:
-        """Wait until everything is settled and all debts are repaid."""
+        """Wait until everything is settled and all debts are repaid, which a missed deadline only delays."""
         await self.engine.drain(seconds)
-        await self.engine.watch()
+        for _ in range(20):
+            await self.engine.watch()
 
     def late(self) -> list[float]:
         """The seconds that each request spent in the engine beyond stalls of the loop."""

@@ -157,7 +157,7 @@ async def emptied(server: Server, seconds: float) -> Outage:
 
 async def bereft(servers: Replicated, seconds: float) -> Outage:
     """The master dies, and the Sentinel finds out and has its replica promoted."""
-    losing_from = time.monotonic() - REPLICATION_SECONDS
+    losing_from = await asyncio.to_thread(servers.replicated_until)
     await asyncio.to_thread(servers.master.kill)
     began = time.monotonic()
     await asyncio.sleep(seconds)
@@ -167,18 +167,14 @@ async def bereft(servers: Replicated, seconds: float) -> Outage:
 
 async def failed_over(servers: Replicated, seconds: float) -> Outage:
     """The Sentinel is told to promote the replica, while the old master is well and still counts."""
-    losing_from = time.monotonic() - REPLICATION_SECONDS
+    losing_from = await asyncio.to_thread(servers.replicated_until)
     await asyncio.to_thread(servers.sentinel.fail_over)
-    promoted = time.monotonic()
     await asyncio.sleep(seconds)
-    return Outage(losing_from, losing_from, losing_from, promoted + MOST_SECONDS_TO_FOLLOW)
+    # The Sentinel would do that within ten seconds: the old master refuses to count from now on.
+    await asyncio.to_thread(servers.master.client.replicaof, "127.0.0.1", str(servers.replica.port))
+    demoted = time.monotonic()
+    return Outage(losing_from, losing_from, losing_from, demoted)
 
-
-REPLICATION_SECONDS = 0.2
-"""A replica on the same machine has what its master had counted so long ago."""
-
-MOST_SECONDS_TO_FOLLOW = 1.5
-"""Who is master is asked once a second."""
 
 LEAST_SECONDS_TO_NOTICE = 0.2
 """The Sentinel waits longer than this before it believes that a master is down."""
@@ -215,8 +211,10 @@ FAULTS: dict[str, tuple[Deployment, Strike]] = {
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_what_is_promised_for_a_store_that_fails_is_kept(
-    fault: str, request: pytest.FixtureRequest
+    fault: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What has failed several times is tried again within seconds, not half a minute.
+    monkeypatch.setattr("guard.engine.SETTLE_RETRY_SECONDS", (0.1, 0.5, *(2.0 for _ in range(60))))
     form = LONG if request.config.getoption("--chaos") else SHORT
     deployment, strike = FAULTS[fault]
     with deployment() as (url, servers):
@@ -287,40 +285,46 @@ def report(fault: str, storm: Storm, counts: dict[OnStoreError, list[int]]) -> s
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize(
-    ("pause_seconds", "expired"),
-    [
-        # The tokens and the place among those at once of each.
-        pytest.param(0.6, 10, id="a moment later"),
-        # The places among those at once are forgotten, which gives them back as well.
-        pytest.param(1.2, 5, id="long after"),
-    ],
-)
-async def test_what_a_dead_process_had_reserved_is_given_back_and_counted(
-    redis_url: str, pause_seconds: float, expired: int
-) -> None:
+async def test_what_a_dead_process_had_reserved_is_given_back_and_counted(redis_url: str) -> None:
     """Its requests stay counted, since they were made. What they might have used is given back."""
+    for _ in range(20):
+        expired, seconds = await expired_after(redis_url, 0.6)
+        if seconds < 2 * RESERVATION_SECONDS:  # else the machine was too busy to look in between
+            break
+    assert expired == 10  # the tokens and the place among those at once of each
+    # The places among those at once are forgotten later, which gives them back as well.
+    assert (await expired_after(redis_url, 1.2))[0] == 5
+
+
+RESERVATION_SECONDS = 0.5
+
+
+async def expired_after(redis_url: str, pause_seconds: float) -> tuple[int, float]:
+    """How many reservations of a dead process a later request gives back, and how many seconds later."""
     settings = settings_at(redis_url)
     installation = Installation.of(settings, deadline_seconds=PATIENT_SECONDS)
     short_lived = OperatorStore(
         installation.keys,
         partial(nodes_at, RedisURL.parse(redis_url), PATIENT_SECONDS),
         deadline_seconds=PATIENT_SECONDS,
-        reservation_seconds=0.5,
+        reservation_seconds=RESERVATION_SECONDS,
     )
     events: list[Event] = []
     caller = CALLERS[OnStoreError.DENY]
     dying = Engine(settings.policy(), short_lived, installation.keys, ())
+    began = time.monotonic()
     await asyncio.gather(*(dying.admit(f"dead{number}", caller, QUERY, "/") for number in range(5)))
     await short_lived.aclose()
     await asyncio.sleep(pause_seconds)
     engine = engine_of(installation, events.append)
     admission = await engine.admit("alive", caller, QUERY, "/")
+    seconds = time.monotonic() - began
     await engine.settle(admission, Usage(1, 2), 200)
     await engine.drain()
     await installation.store.aclose()
-    assert [event.expired_reservations for event in events] == [expired]
     assert await counted(settings, OnStoreError.DENY) == [6, 3, 0]
+    (event,) = events
+    return event.expired_reservations, seconds
 
 
 async def test_clients_are_told_to_come_again_while_the_store_is_away() -> None:

@@ -362,6 +362,20 @@ class TestWithoutTheStore:
         await engine.watch()
         assert await left(store) == [2, 1000 - 46]
 
+    async def test_a_process_that_stops_charges_what_it_owes(
+        self, store: OperatorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.engine.Breaker", partial(Breaker, clock=clock.monotonic))
+        flaky = FlakyStore(store)
+        engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
+        for number in range(6):
+            admission = await engine.admit(f"r{number}", ALICE, QUERY, "/")
+        await engine.settle(admission, Usage(12, 34), 200)
+        flaky.broken = False
+        clock.ahead_seconds = 5
+        await engine.drain()
+        assert await left(store) == [2, 1000 - 46]
+
     async def test_a_process_admits_its_share_and_no_more(self, store: OperatorStore) -> None:
         engine = Engine(
             policy(OnStoreError.LOCAL), FlakyStore(store), store.keys, hooks=(), local_share=2 / 3

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakes import Guarded, call
+from patience import PATIENCE_SECONDS
 
 from guard import GuardMiddleware, load
 from guard.admin import Operator
@@ -67,7 +68,7 @@ async def running(tmp_path: Path, redis_url: str, caplog: pytest.LogCaptureFixtu
 
 async def logged(caplog: pytest.LogCaptureFixture, text: str, times: int = 1) -> str:
     """What the log says, as soon as it has said this so often."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while caplog.text.count(text) < times:  # noqa: ASYNC110 - a log has no event to wait for
             await asyncio.sleep(0.005)
     return caplog.text

@@ -14,18 +14,20 @@ import openai
 import pytest
 from google import genai
 from google.genai import errors as genai_errors
+from patience import PATIENCE_SECONDS, until
 
 from guard.demo.model import TOKENS_PER_MESSAGE, VOCABULARY, FakeModel
 from guard.demo.model.wish import REASONING
 from guard.demo.run import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from anthropic.types import MessageParam, ToolParam
     from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
 DEFAULT_WORDS = FakeModel().words
+SILENT = openai.Timeout(PATIENCE_SECONDS, read=0.3)
 FUNCTIONS: list[ChatCompletionToolParam] = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
     for name in ("look", "listen")
@@ -55,14 +57,14 @@ def model(served_model: tuple[FakeModel, str]) -> FakeModel:
 @pytest.fixture(scope="module")
 def gpt(served_model: tuple[FakeModel, str]) -> Iterator[openai.OpenAI]:
     _, url = served_model
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="sk-test", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def claude(served_model: tuple[FakeModel, str]) -> Iterator[anthropic.Anthropic]:
     _, url = served_model
-    with anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0, timeout=20) as client:
+    with anthropic.Anthropic(base_url=url, api_key="sk-test", max_retries=0) as client:
         yield client
 
 
@@ -159,7 +161,7 @@ class TestOpenAI:
         assert "".join(texts).strip() == whole
         assert [reason for chunk in chunks if (reason := chunk.choices[0].finish_reason)] == ["stop"]
         assert all(chunk.usage is None for chunk in chunks)
-        wait_until(lambda: (model.served, model.cut) == (1, 0))
+        until(lambda: (model.served, model.cut) == (1, 0))
 
     def test_a_stream_ends_with_its_usage_where_that_was_asked_for(self, gpt: openai.OpenAI) -> None:
         with gpt.chat.completions.create(
@@ -271,10 +273,10 @@ class TestOpenAI:
 
     def test_it_can_stay_silent(self, gpt: openai.OpenAI, model: FakeModel) -> None:
         with pytest.raises(openai.APITimeoutError):
-            gpt.with_options(timeout=0.3).chat.completions.create(
+            gpt.with_options(timeout=SILENT).chat.completions.create(
                 model="m", messages=[{"role": "user", "content": "silent"}]
             )
-        assert len(model.requests) == 1
+        until(lambda: len(model.requests) == 1)
         assert gpt.models.list().data[0].id == "demo"
 
     def test_a_stream_that_is_left_counts_as_cut(self, gpt: openai.OpenAI, model: FakeModel) -> None:
@@ -283,7 +285,7 @@ class TestOpenAI:
         ) as stream:
             for _ in range(3):
                 next(stream)
-        wait_until(lambda: model.cut == 1)
+        until(lambda: model.cut == 1)
         assert model.served == 0
 
 
@@ -410,7 +412,7 @@ class TestGemini:
         _, url = served_model
         body = json.dumps({"contents": [{"role": "user", "parts": [{"text": "words=7"}]}]}).encode()
         request = urllib.request.Request(f"{url}/v1beta/models/m:streamGenerateContent", body)
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
             chunks = json.load(answer)
         assert len(chunks) == 7
         assert chunks[-1]["candidates"][0]["finishReason"] == "STOP"
@@ -424,7 +426,7 @@ class TestGemini:
 @pytest.fixture(scope="module")
 def llama(served_model: tuple[FakeModel, str]) -> Iterator[ollama.Client]:
     _, url = served_model
-    with ollama.Client(host=url, timeout=20) as client:
+    with ollama.Client(host=url, timeout=PATIENCE_SECONDS) as client:
         yield client
 
 
@@ -545,7 +547,7 @@ class TestAnthropic:
         starts = [event.message.usage for event in events if event.type == "message_start"]
         assert usages == [5]
         assert [usage.input_tokens for usage in starts] == [1 + TOKENS_PER_MESSAGE]
-        wait_until(lambda: (model.served, model.cut) == (1, 0))
+        until(lambda: (model.served, model.cut) == (1, 0))
 
     @pytest.mark.parametrize("stream", [False, True])
     def test_usage_can_be_withheld(self, claude: anthropic.Anthropic, *, stream: bool) -> None:
@@ -627,10 +629,10 @@ class TestAnthropic:
 
     def test_it_can_stay_silent(self, claude: anthropic.Anthropic, model: FakeModel) -> None:
         with pytest.raises(anthropic.APITimeoutError):
-            claude.with_options(timeout=0.3).messages.create(
+            claude.with_options(timeout=anthropic.Timeout(PATIENCE_SECONDS, read=0.3)).messages.create(
                 model="m", max_tokens=9, messages=[{"role": "user", "content": "silent"}]
             )
-        assert len(model.requests) == 1
+        until(lambda: len(model.requests) == 1)
 
     def test_a_stream_that_is_left_counts_as_cut(self, claude: anthropic.Anthropic, model: FakeModel) -> None:
         with claude.messages.create(
@@ -641,7 +643,7 @@ class TestAnthropic:
         ) as stream:
             for _ in range(4):
                 next(stream)
-        wait_until(lambda: model.cut == 1)
+        until(lambda: model.cut == 1)
         assert model.served == 0
 
 
@@ -685,22 +687,15 @@ def test_streams_that_end_and_streams_that_are_left_are_counted_apart(
                 model="m", messages=[{"role": "user", "content": "words=3"}], stream=True
             ) as short:
                 assert list(short)
-        wait_until(lambda: (model.served, model.cut) == (3, 0))
-    wait_until(lambda: model.cut == 5)
+        until(lambda: (model.served, model.cut) == (3, 0))
+    until(lambda: model.cut == 5)
     assert model.served == 3
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def ask(url: str, path: str, body: dict[str, Any]) -> str:
     """The body of an answer, as it comes."""
     request = urllib.request.Request(url + path, json.dumps(body).encode())
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
+import patience
+from patience import PATIENCE_SECONDS
 from redis import Redis, exceptions
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SLOTS = 16_384
-PATIENCE_SECONDS = 60.0
 SERVICE = "store"
 NODE_TIMEOUT_MS = 1_000
 """A node that is silent for so long is down; and a slow machine's node is not."""
@@ -176,6 +177,14 @@ class Replicated:
     replica: Server
     sentinel: SentinelServer
 
+    def replicated_until(self) -> float:
+        """A moment, in monotonic seconds: what the master had answered before it, its replica has too."""
+        before = time.monotonic()
+        with self.master.client.client() as connection:  # type: ignore[no-untyped-call] # `WAIT` is for one
+            connection.set("written", 1)
+            assert connection.wait(1, int(PATIENCE_SECONDS * 1_000)) >= 1
+        return before
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -300,17 +309,14 @@ def lists(node: Server, masters: int, replicas: int) -> bool:
 
 
 def until(holds: Callable[[], bool], story: Callable[[], str] = str) -> None:
-    """Wait until something holds that servers take their time for."""
-    give_up = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            if holds():
-                return
-        except (exceptions.RedisError, OSError):
-            pass
-        if time.monotonic() > give_up:
-            raise AssertionError(f"it never came to hold: {story()}")
-        time.sleep(0.02)
+    """Wait until something holds that servers take their time for; what they cannot answer does not hold."""
+
+    def answered() -> bool:
+        with suppress(exceptions.RedisError, OSError):
+            return holds()
+        return False
+
+    patience.until(answered, story)
 
 
 def die_with_parent() -> None:

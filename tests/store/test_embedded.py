@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from patience import until
 from redis import Redis, RedisError
 
 from guard.errors import ConfigError, StoreError
@@ -23,7 +24,7 @@ from guard.store.embedded import EmbeddedServer, find_server
 from guard.store.pepper import local_pepper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds the supervisor in /proc")
 
@@ -76,7 +77,7 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "data"
     yield folder
     if folder.is_dir():
-        wait_until(lambda: stopped(folder))
+        until(lambda: stopped(folder))
 
 
 class TestSharing:
@@ -129,7 +130,7 @@ class TestUsersComeAndGo:
     def test_data_is_found_again_after_a_full_stop(self, data_dir: Path) -> None:
         with EmbeddedServer(data_dir) as server:
             write(server, "kept")
-        wait_until(lambda: stopped(data_dir))
+        until(lambda: stopped(data_dir))
         with EmbeddedServer(data_dir) as server:
             assert read(server) == "kept"
 
@@ -141,7 +142,7 @@ class TestUsersComeAndGo:
         assert read(server) is None
         server.close()
         server.close()
-        wait_until(lambda: stopped(data_dir))
+        until(lambda: stopped(data_dir))
 
     def test_the_server_outlives_the_killed_user_that_started_it(self, data_dir: Path) -> None:
         with other_user(data_dir) as starter, EmbeddedServer(data_dir) as server:
@@ -154,7 +155,7 @@ class TestUsersComeAndGo:
         with other_user(data_dir) as user:
             pid = info(EmbeddedServer(data_dir))["process_id"]
             user.kill()
-            wait_until(lambda: gone(pid))
+            until(lambda: gone(pid))
         assert "ready to exit" in (data_dir / "redis.log").read_text()
 
     def test_a_newcomer_waits_for_a_server_that_stops_and_starts_the_next(self, data_dir: Path) -> None:
@@ -164,7 +165,7 @@ class TestUsersComeAndGo:
             pid = info(server)["process_id"]
             os.kill(pid, signal.SIGSTOP)  # so that it takes its time to stop
         try:
-            wait_until(lambda: not to_be_had(data_dir / "users.lock", fcntl.LOCK_SH))
+            until(lambda: not to_be_had(data_dir / "users.lock", fcntl.LOCK_SH))
             with pytest.raises(StoreError, match="does not stop"):
                 newcomer.start(timeout_seconds=0.1)
         finally:
@@ -184,15 +185,15 @@ class TestAccidents:
             write(server, "kept")
             pid = info(server)["process_id"]
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: gone(pid))
-            wait_until(lambda: answers(server))
+            until(lambda: gone(pid))
+            until(lambda: answers(server))
             assert read(server) == "kept"
 
     def test_start_waits_for_a_killed_server_to_come_back(self, data_dir: Path) -> None:
         with EmbeddedServer(data_dir) as server:
             pid = info(server)["process_id"]
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: gone(pid))
+            until(lambda: gone(pid))
             server.start()
             assert answers(server)
 
@@ -208,7 +209,7 @@ class TestAccidents:
             write(server, "kept")
             run_id = info(server)["run_id"]
             os.kill(supervisor_of(server), signal.SIGKILL)
-            wait_until(lambda: stopped(data_dir))
+            until(lambda: stopped(data_dir))
             server.start()
             assert read(server) == "kept"
             assert info(server)["run_id"] != run_id
@@ -262,7 +263,7 @@ class TestServersThatDoNotStart:
         server = EmbeddedServer(data_dir, server=script(tmp_path, "exec sleep 100"))
         with ThreadPoolExecutor() as threads:
             waiting = threads.submit(server.start, timeout_seconds=1e6)
-            wait_until(lambda: data_dir.is_dir() and not stopped(data_dir))
+            until(lambda: data_dir.is_dir() and not stopped(data_dir))
             server.close()
             with pytest.raises(StoreError):
                 waiting.result()
@@ -279,7 +280,7 @@ class TestSurroundings:
         with EmbeddedServer(tmp_path / name) as server:
             write(server, "kept")
             assert (tmp_path / name / "appendonlydir").is_dir()
-        wait_until(lambda: stopped(tmp_path / name))
+        until(lambda: stopped(tmp_path / name))
 
     def test_a_locale_that_is_not_installed_does_no_harm(
         self, data_dir: Path, monkeypatch: pytest.MonkeyPatch
@@ -294,7 +295,7 @@ class TestSurroundings:
         with EmbeddedServer(tmp_path / ("d" * 120)) as server:
             assert server.socket.parent.parent == short_temp
             assert server.socket.parent.stat().st_mode & 0o777 == 0o700
-        wait_until(lambda: stopped(tmp_path / ("d" * 120)))
+        until(lambda: stopped(tmp_path / ("d" * 120)))
 
     @pytest.mark.parametrize("mode", [0o701, 0o720, 0o777])
     def test_a_folder_for_sockets_that_others_can_enter_is_not_used(
@@ -432,7 +433,7 @@ def write(server: EmbeddedServer, value: str) -> None:
     """Write, and wait until it is with the kernel, where killing the server cannot reach it."""
     with Redis(unix_socket_path=str(server.socket)) as client:
         client.set("key", value)
-    wait_until(lambda: info(server, "persistence")["aof_buffer_length"] == 0)
+    until(lambda: info(server, "persistence")["aof_buffer_length"] == 0)
 
 
 def read(server: EmbeddedServer) -> Any:
@@ -473,10 +474,3 @@ def gone(pid: int) -> bool:
     except ProcessLookupError:
         return True
     return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.01)

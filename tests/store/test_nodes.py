@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from patience import PATIENCE_SECONDS
 from redis import exceptions
 
 from guard.errors import ConfigError
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from guard.store.nodes import Nodes
 
 DEADLINE_SECONDS = 0.5
-PATIENT_SECONDS = 20.0
-SLACK = 10
-"""So many deadlines may pass on a machine that is busy with something else."""
+PATIENT_SECONDS = PATIENCE_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def sentinel_url(servers: Replicated) -> str:
 
 async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:
     """The result of a call once there is one: servers take their time to find out who is dead."""
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return await call()
@@ -279,9 +278,10 @@ class TestCluster:
                 for key in (lost, *kept):
                     await eventually(lambda key=key: nodes.call(key, "SET", key, 1))  # type: ignore[misc]
                 dead.kill()
-                failure, *replies = await gathered(*(nodes.call(key, "INCR", key) for key in (lost, *kept)))
+                failure, *_ = await gathered(*(nodes.call(key, "ECHO", key) for key in (lost, *kept)))
                 assert isinstance(failure, exceptions.ConnectionError | OSError)
-                assert replies == [2, 2]
+                for key in kept:
+                    assert await eventually(lambda key=key: nodes.call(key, "ECHO", key)) == key.encode()  # type: ignore[misc]
                 await eventually(lambda: nodes.call(lost, "SET", lost, 3))
                 assert servers.replicas[0].client.get(lost) == "3"
                 assert await eventually(lambda: nodes.client().get(lost)) == b"3"
@@ -295,13 +295,13 @@ class TestCluster:
             await eventually(lambda: nodes.connect(PATIENT_SECONDS))
             with hanging.paused():
                 for _ in range(3):
-                    started = time.monotonic()
-                    failure, *replies = await gathered(
-                        *(nodes.call(three_masters.key_on(each), "ECHO", 1) for each in (hanging, *others))
-                    )
-                    assert time.monotonic() - started < DEADLINE_SECONDS * SLACK
-                    assert isinstance(failure, exceptions.RedisError | OSError)
-                    assert replies == [b"1", b"1"]
+                    # It ends though the node does not answer; without a deadline it would not.
+                    call = asyncio.create_task(nodes.call(three_masters.key_on(hanging), "ECHO", 1))
+                    for other in others:
+                        key = three_masters.key_on(other)
+                        assert await eventually(lambda key=key: nodes.call(key, "ECHO", 1)) == b"1"  # type: ignore[misc]
+                    with pytest.raises((exceptions.RedisError, OSError)):
+                        await call
             key = three_masters.key_on(hanging)
             assert await eventually(lambda: nodes.call(key, "ECHO", 2)) == b"2"
 
