@@ -78,6 +78,14 @@ class Identifier:
         """The number of keys in the keys file; `None` where there is no such file."""
         return len(self._known) if self._settings.keys_file else None
 
+    @property
+    def holders(self) -> frozenset[Holder]:
+        """What the keys file names: keys, users, organisations and tiers."""
+        callers = self._known.values()
+        return frozenset(
+            Holder(attribute, value) for caller in callers for attribute, value in caller.attributes.items()
+        )
+
     def identify(
         self,
         headers: Headers,

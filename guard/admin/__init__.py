@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from guard.admin.operator import Entry, Operator, Sheet, Terrain
+from guard.admin.finding import Found
+from guard.admin.operator import Entry, Operator, Sheet, Terrain, Unseen
 from guard.admin.suspicion import Finding, Habits, Suspicion
+from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 
 __all__ = [
+    "GROUPED_BY",
     "Entry",
     "Finding",
+    "Found",
+    "Group",
     "Habits",
+    "Nearest",
     "Operator",
     "Sheet",
     "Suspicion",
     "Terrain",
+    "Totals",
+    "Unseen",
 ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import difflib
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
+from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.suspicion import Suspicion
+from guard.admin.totals import Group, Nearest, Totals, grouped
 from guard.analysis.reference import Reference
 from guard.clock import SystemClock
 from guard.config import other_counts
@@ -16,11 +20,13 @@ from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
 from guard.errors import UnknownHolderError
+from guard.identify import Identifier
 from guard.installation import Installation
 from guard.store.keys import is_digest
 from guard.store.redis import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     from guard.clock import Clock
@@ -54,7 +60,8 @@ class Sheet:
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
     or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
     left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
-    known of how it behaves.
+    known of how it behaves. `members` are the records of other identities that belong to the holder, as the
+    keys of an organisation do, those with most tokens first.
     """
 
     holder: Holder
@@ -66,14 +73,31 @@ class Sheet:
     readings: tuple[Reading, ...]
     terrains: tuple[Terrain, ...] = ()
     suspicion: Suspicion | None = None
+    members: tuple[Record, ...] = ()
+
+    @property
+    def totals(self) -> Totals | None:
+        """What the members have used together."""
+        return Totals.of(self.members) if self.members else None
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An identity that was seen, and its risk now; that of a router's end users is not in it."""
+    """An identity that was seen, its risk now, and its tightest limit.
+
+    The risk of a router's end users is not in it.
+    """
 
     record: Record
     risk: Risk
+    nearest: Nearest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """No identity has a name; `close_to` is the most similar one that has been seen."""
+
+    close_to: str | None
 
 
 class Operator:
@@ -85,6 +109,7 @@ class Operator:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self._settings = settings
         self._policy = settings.policy()
         self._reference_file = settings.detection.reference
         # A person can wait longer than a request can.
@@ -104,6 +129,10 @@ class Operator:
     def label(self, record: Record) -> str:
         """The name of an identity as the operator sees it."""
         return self._keys.label(record.identity.principal)
+
+    def name(self, holder: Holder) -> str:
+        """The name of a holder as the operator sees it: an address as its keyed hash."""
+        return self._keys.label(holder)
 
     async def resolve(self, text: str) -> Holder:
         """The holder that a text names: in full, by an address, or by the start of a name and `…` (or `...`).
@@ -125,7 +154,6 @@ class Operator:
         record = await self._store.record(holder)
         identity = record.identity if record else Identity(holder)
         readings = await self._look(identity, record)
-        blocks = [(each, await self._store.blocked(each)) for each in identity.holders]
         units = {limit.name: limit.unit for limit in self._policy.limits}
         overrides = [
             (each, term, units.get(term.limit, ""))
@@ -133,22 +161,37 @@ class Operator:
             for term in await self._store.overrides(each, list(units))
         ]
         suspicion = await self.suspicion(holder)
+        members = await self.members(holder)
         sheet = Sheet(
             holder=holder,
             label=self._keys.label(holder),
             tier=self._policy.tier(identity).name if record else None,
             record=record,
-            blocks=tuple((each, block) for each, block in blocks if block is not None),
+            blocks=await self._blocks(identity.holders),
             overrides=tuple(overrides),
             readings=readings,
             terrains=await self._terrains(readings, identity),
             suspicion=suspicion,
+            members=tuple(members),
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        known = record or sheet.blocks or overrides or suspicion or holder == EVERYTHING
+        known = record or members or sheet.blocks or overrides or suspicion or holder == EVERYTHING
         if untouched and not known:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
+
+    async def members(self, holder: Holder) -> list[Record]:
+        """The records of the identities that belong to a holder, without its own; most tokens first."""
+        if holder.and_ or holder.attribute not in _HELD_IN_COMMON:
+            return []
+        key = (holder.attribute, self._keys.digest(holder))
+        records = [
+            record
+            for record in await self._store.recent()
+            if (record.identity.principal.attribute, self._keys.digest(record.identity.principal)) != key
+            and key in {(each.attribute, self._keys.digest(each)) for each in record.identity.holders}
+        ]
+        return sorted(records, key=_used, reverse=True)
 
     async def suspicion(self, holder: Holder) -> Suspicion | None:
         """What speaks against a holder now; `None` where nothing is known of how it behaves."""
@@ -188,7 +231,7 @@ class Operator:
             Charge(
                 limit,
                 identity.holder(*limit.per) if record else identity.principal,
-                int(limit.unit in (Unit.REQUESTS, Unit.CONCURRENCY)),
+                1,
             )
             for limit in limits
         ]
@@ -209,13 +252,70 @@ class Operator:
         since.
         """
         records = await self._store.recent(seconds=seconds)
-        records.sort(
-            key=lambda record: (record.input_tokens + record.output_tokens, record.admitted), reverse=True
-        )
+        records.sort(key=_used, reverse=True)
         entries = await self._weighed(records if by_risk else records[:count])
         if by_risk:
             entries.sort(key=lambda entry: -entry.risk.decibans)
-        return entries[:count]
+        return list(await asyncio.gather(*map(self._near, entries[:count])))
+
+    async def groups(self, by: Attribute, count: int, *, seconds: float | None = None) -> list[Group]:
+        """The identities that are remembered, by an attribute, the groups with most tokens first; with
+        `seconds`, of those seen since.
+        """
+        records = await self._store.recent(seconds=seconds)
+        return list(await asyncio.gather(*map(self._group_near, grouped(records, by, self._policy)[:count])))
+
+    async def find_credential(self, text: str) -> Found:
+        """Which identity a key or a token is; raises `CredentialError` where its requests are refused."""
+        identity, how = of_credential(self._settings, self._keys, text)
+        tier = self._policy.tier(identity).name
+        record = await self._store.record(identity.principal)
+        records = () if record is None else (record,)
+        holders = tuple(each for each in identity.holders if each != EVERYTHING)
+        return Found(
+            holders, how, tier, dict(identity.attributes), records, await self._blocks(identity.holders)
+        )
+
+    async def find_address(self, text: str) -> Found:
+        """What an address stands for, and who was seen from it last; raises `ValueError` where it is none."""
+        holders = of_address(text)
+        own = await self._store.record(holders[0])
+        members = await self.members(holders[0])
+        records = (*(() if own is None else (own,)), *members)
+        return Found(holders, "an address", None, {}, records, await self._blocks((*holders, EVERYTHING)))
+
+    async def unseen(self, holder: Holder) -> Unseen | None:
+        """Where no identity has this name, now or in the keys file: that, and the name that is closest.
+
+        Addresses are often blocked before they come, and have no such note; nor have holders of several
+        parts.
+        """
+        if holder.and_ or holder.attribute not in _NAMES:
+            return None
+        identifier = Identifier(self._settings.identity, self._keys)
+        names = {each.value for each in identifier.holders if each.attribute is holder.attribute}
+        for record in await self._store.recent():
+            names |= {each.value for each in record.identity.holders if each.attribute is holder.attribute}
+        if holder.value in names:
+            return None
+        close = difflib.get_close_matches(holder.value, names, n=1, cutoff=0.75)
+        return Unseen(str(Holder(holder.attribute, close[0])) if close else None)
+
+    async def _blocks(self, holders: Iterable[Holder]) -> tuple[tuple[Holder, Block], ...]:
+        blocks = [(each, await self._store.blocked(each)) for each in holders]
+        return tuple((each, block) for each, block in blocks if block is not None)
+
+    async def _near(self, entry: Entry) -> Entry:
+        readings = await self._look(entry.record.identity, entry.record)
+        return replace(entry, nearest=Nearest.of(readings))
+
+    async def _group_near(self, group: Group) -> Group:
+        if group.holder is None:
+            return group
+        identity = group.records[0].identity
+        charges = [Charge(limit, group.holder, 1) for limit in self._policy.limits_per(group.holder)]
+        readings = (await self._store.look(identity, charges)).readings if charges else ()
+        return replace(group, nearest=Nearest.of(readings))
 
     async def _weighed(self, records: list[Record]) -> list[Entry]:
         """These with what speaks against each."""
@@ -272,6 +372,11 @@ class Operator:
         """Let the settings hold again for a holder; `False` where they did."""
         return await self._store.drop_override(holder, limit)
 
+    async def drop_overrides(self, holder: Holder) -> list[str]:
+        """Let the settings hold again in every limit; returns those in which they did not, `*` for all."""
+        names = await self._store.overridden(holder)
+        return [name for name in names if await self._store.drop_override(holder, name)]
+
     async def set_mode(self, mode: Mode) -> None:
         """Turn the kill switch: nothing bites further than this mode, whatever the settings say."""
         await self._store.set_mode(mode)
@@ -300,6 +405,18 @@ class Operator:
             if holder in each.identity.holders:
                 return each.identity
         return Identity(holder)
+
+
+_NAMES = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG})
+
+_HELD_IN_COMMON = frozenset(
+    {Attribute.USER, Attribute.ORG, Attribute.TIER, Attribute.IP, Attribute.NETWORK, Attribute.POOL}
+)
+"""What several identities may have in common."""
+
+
+def _used(record: Record) -> tuple[int, int]:
+    return record.input_tokens + record.output_tokens, record.admitted
 
 
 _ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})

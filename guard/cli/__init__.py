@@ -13,12 +13,14 @@ from guard.cli.app import app
 from guard.cli.calibrate import calibrate_
 from guard.cli.check import check
 from guard.cli.demo import demo
+from guard.cli.find import find
 from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
 from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
+from guard.cli.top import top
 from guard.errors import GuardError, StoreError, UnknownHolderError
 
 __all__ = ["main"]
@@ -28,7 +30,7 @@ NOBODY = 3
 STORE_DOWN = 69
 """EX_UNAVAILABLE of sysexits(3)."""
 
-for verb in (check, show, serve, demo, replay):
+for verb in (check, show, top, find, serve, demo, replay):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -13,14 +12,13 @@ import typer
 
 from guard.cli import output
 from guard.cli.durations import parse_duration
-from guard.core.identity import Attribute
 from guard.core.modes import Mode
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Entry, Operator, Suspicion
+    from guard.admin import Operator, Suspicion, Unseen
 
 T = TypeVar("T")
 
@@ -79,46 +77,6 @@ def init(
 
 
 @app.command()
-def top(
-    config: Config = None,
-    *,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many to show.")] = 20,
-    since: Annotated[str, typer.Option(help="Only who was seen in this time, such as 10m, 2h or 7d.")] = "1d",
-    risk: Annotated[bool, typer.Option("--risk", help="Those with most risk first.")] = False,
-    json: Json = False,
-) -> None:
-    """List the identities that used most tokens, with their risk."""
-    seconds = seconds_of(since)
-
-    async def ask(operator: Operator) -> list[tuple[str, Entry]]:
-        entries = await operator.top(count, seconds=seconds, by_risk=risk)
-        return [(operator.label(entry.record), entry) for entry in entries]
-
-    entries = ask_store(config, ask)
-    now = time.time()
-    if json:
-        output.print_json([output.entry_json(label, entry) for label, entry in entries])
-        return
-    rows = [
-        (
-            output.short(label),
-            output.short(entry.record.identity.attributes.get(Attribute.TIER, "")),
-            f"{entry.risk.decibans:.0f} {entry.risk.band}" if entry.risk.decibans else "",
-            entry.record.admitted,
-            entry.record.refused,
-            entry.record.input_tokens,
-            entry.record.output_tokens,
-            output.span(max(0.0, now - entry.record.last_seen)),
-        )
-        for label, entry in entries
-    ]
-    columns = ("identity", "tier", "risk", "admitted", "refused", "tokens in", "out", "seen ago")
-    output.console().print(
-        output.table("", columns, rows, right=5) if rows else f"Nobody was seen in {since}."
-    )
-
-
-@app.command()
 def block(
     holder: HolderText,
     config: Config = None,
@@ -131,13 +89,14 @@ def block(
     """Refuse every request of a holder."""
     seconds = None if duration == "ever" else seconds_of(duration)
 
-    async def ask(operator: Operator) -> str:
+    async def ask(operator: Operator) -> tuple[str, Unseen | None]:
         found = await operator.resolve(holder)
         await operator.block(found, seconds, reason)
-        return str(found)
+        return str(found), await operator.unseen(found)
 
-    name = ask_store(config, ask)
+    name, unseen = ask_store(config, ask)
     print(f"{output.printable(name)} is blocked {'for good' if seconds is None else 'for ' + duration}.")
+    output.note_unseen(unseen)
 
 
 @app.command()
@@ -164,11 +123,8 @@ def reset(holder: HolderText, config: Config = None) -> None:
         return str(found), await operator.reset(found)
 
     name, used = ask_store(config, ask)
-    print(
-        f"{output.printable(name)}: {used} limit(s) as good as new."
-        if used
-        else f"{output.printable(name)} had used nothing."
-    )
+    shown = output.printable(name)
+    print(f"Reset {output.counted(used, 'limit')} of {shown}." if used else f"{shown} has no recorded usage.")
 
 
 @app.command()
@@ -184,12 +140,13 @@ def forgive(holder: HolderText, config: Config = None) -> None:
 
     name, forgiven = ask_store(config, ask)
     if forgiven is None:
-        print(f"Nothing was known of how {output.printable(name)} behaves.")
+        print(f"{output.printable(name)} has no recorded behaviour.")
         return
-    said = ", ".join(finding.signal for finding in forgiven.findings) or "no signal"
-    queries = forgiven.habits.queries if forgiven.habits else 0
-    risk = f"a risk of {forgiven.risk.decibans:.0f} dB ({forgiven.risk.band})"
-    print(f"{output.printable(name)}: forgotten are {risk}, {said}, and what {queries} queries were like.")
+    signals = ", ".join(finding.signal for finding in forgiven.findings)
+    said = f"signals {signals}" if signals else "no signal"
+    queries = output.counted(forgiven.habits.queries if forgiven.habits else 0, "query", "queries")
+    risk = f"risk {forgiven.risk.decibans:.0f} dB ({forgiven.risk.band})"
+    print(f"Cleared {output.printable(name)}: {risk}, {said}, profile of {queries}.")
 
 
 @app.command()
@@ -224,7 +181,9 @@ def reload(config: Config = None) -> None:
     async def ask(operator: Operator) -> int:
         return await operator.reload()
 
-    print(f"{ask_store(config, ask)} process(es) will read their settings again.")
+    count = ask_store(config, ask)
+    their = "its" if count == 1 else "their"
+    print(f"{output.counted(count, 'process', 'processes')} will read {their} settings again.")
 
 
 def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:

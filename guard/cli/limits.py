@@ -102,19 +102,24 @@ def exempt(
 def clear(
     holder: HolderText,
     limit: Annotated[
-        str, typer.Argument(metavar="[LIMIT]", help="The limit; without it, the exemption from all.")
-    ] = "*",
+        str | None, typer.Argument(metavar="[LIMIT]", help="The limit; without it, every limit.")
+    ] = None,
     config: Config = None,
 ) -> None:
-    """Let the settings hold again for a holder."""
+    """Let the settings hold again for a holder, in one limit or in all."""
 
-    async def ask(operator: Operator) -> tuple[str, bool]:
+    async def ask(operator: Operator) -> tuple[str, list[str]]:
         found = await operator.resolve(holder)
-        return str(found), await operator.drop_override(found, limit)
+        if limit is None:
+            return str(found), await operator.drop_overrides(found)
+        return str(found), [limit] if await operator.drop_override(found, limit) else []
 
-    name, was = ask_store(config, ask)
-    held = "no longer has" if was else "did not have"
-    print(f"{output.printable(name)} {held} terms of its own in {_named(limit)}.")
+    name, cleared = ask_store(config, ask)
+    shown = output.printable(name)
+    if not cleared:
+        print(f"{shown} has no override{'' if limit is None else f' in {_named(limit)}'}.")
+    else:
+        print(f"Cleared the overrides of {shown} in {', '.join(map(_named, cleared))}.")
 
 
 def _named(limit: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.admin import Entry
+    from guard.admin import Entry, Nearest, Totals, Unseen
+    from guard.core.identity import Holder
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
     from guard.store.operator import Record, Term
+    from guard.store.redis import Block
 
-PIPE_WIDTH = 200
-"""Into a pipe or a file, lines are as long as this rather than cut at 80."""
+PIPE_WIDTH = 100_000
+"""Into a pipe or a file, no line is cut."""
 
 LONGEST_LABEL = 24
 
@@ -51,23 +53,131 @@ def printable(text: str, *, keep: str = "") -> str:
     )
 
 
+def note_unseen(unseen: Unseen | None) -> None:
+    """A remark where an order is for a name that no identity has."""
+    if unseen is not None:
+        hint = f"; did you mean {unseen.close_to}?" if unseen.close_to else ""
+        complain(f"no identity of that name has been seen{hint}")
+
+
+def counted(number: int, noun: str, nouns: str | None = None) -> str:
+    """A number with its noun: `1 limit`, `2 limits`."""
+    return f"{number} {noun if number == 1 else nouns or f'{noun}s'}"
+
+
 def short(label: str) -> str:
-    """A name as tables show it; the start is enough to name it in a command."""
+    """A name as tables show it; the start is enough to name it in a command. Into a pipe it is whole."""
     label = printable(label)
-    return label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
+    if len(label) <= LONGEST_LABEL or not sys.stdout.isatty():
+        return label
+    return label[: LONGEST_LABEL - 1] + "…"
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: int = 0) -> Table:
-    """A table whose last `right` columns are numbers; cells are shown as they are, without markup."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    right: int = 0,
+    optional: Sequence[str] = (),
+) -> Table:
+    """A table whose last `right` columns are numbers; cells are shown as they are, without markup.
+
+    Columns that are `optional` are left out where they are empty, and, the first one first, where the
+    terminal is too narrow. What is still too wide is wrapped, never cut.
+    """
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    kept = _kept(columns, cells, optional, console().width)
     made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(columns):
-        made.add_column(name, justify="right" if place >= len(columns) - right else "left", no_wrap=True)
-    for row in rows:
-        made.add_row(*(Text(printable(str(cell))) for cell in row))
+    for place in kept:
+        number = place >= len(columns) - right
+        justify: Literal["left", "right"] = "right" if number else "left"
+        made.add_column(columns[place], justify=justify, overflow="fold", no_wrap=number)
+    for row in cells:
+        made.add_row(*(Text(row[place]) for place in kept))
     return made
+
+
+def _kept(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], optional: Sequence[str], width: int
+) -> list[int]:
+    """The places of the columns that are shown."""
+    kept = [
+        place
+        for place, name in enumerate(columns)
+        if name not in optional or any(row[place] not in ("", "0") for row in cells)
+    ]
+    for name in optional:
+        widths = (max(len(columns[place]), *(len(row[place]) for row in cells), 0) for place in kept)
+        if sum(widths) + 2 * len(kept) <= width:
+            break
+        kept = [place for place in kept if columns[place] != name]
+    return kept
+
+
+USAGE_COLUMNS = ("admitted", "refused", "would refuse", "tokens in", "out", "cost")
+
+
+def usage_cells(used: Record | Totals) -> tuple[str, ...]:
+    """What was used, under `USAGE_COLUMNS`."""
+    numbers = (used.admitted, used.refused, used.shadowed, used.input_tokens, used.output_tokens)
+    return (*map(str, numbers), dollars(used.cost) if used.cost else "")
+
+
+def dollars(microdollars: int) -> str:
+    """An amount of money: `$0.0021`, `$14.20`."""
+    amount = microdollars / 1e6
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.2g}" if amount >= 0.0001 else f"${amount:.6f}"
+
+
+def nearest(found: Nearest | None) -> str:
+    """The tightest limit: `87% of tokens`."""
+    return "" if found is None else f"{found.used:.0%} of {found.limit}"
+
+
+def nearest_json(found: Nearest | None) -> dict[str, Any]:
+    """The tightest limit as data."""
+    return {
+        "tightest_limit": None if found is None else found.limit,
+        "used_share": None if found is None else found.used,
+    }
+
+
+def record_label(record: Record) -> str:
+    """The name of an identity whose record this is; addresses stand in it as their keyed hash."""
+    return str(record.identity.principal)
+
+
+def until(block: Block) -> str:
+    """How long a block holds: `for 2h`, `for good`."""
+    return "for good" if block.remaining_us is None else f"for {span(block.remaining_us / 1e6)}"
+
+
+def block_json(holder: Holder, block: Block) -> dict[str, Any]:
+    """A block as data."""
+    return {
+        "holder": str(holder),
+        "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
+        "reason": block.reason,
+    }
+
+
+def totals_json(totals: Totals) -> dict[str, Any]:
+    """What several identities have used, as data."""
+    return {
+        "identities": totals.identities,
+        "first_seen": moment(totals.first_seen),
+        "last_seen": moment(totals.last_seen),
+        "admitted": totals.admitted,
+        "refused": totals.refused,
+        "would_refuse": totals.shadowed,
+        "input_tokens": totals.input_tokens,
+        "output_tokens": totals.output_tokens,
+        "cost_microdollars": totals.cost,
+    }
 
 
 def moment(seconds: float) -> str:
@@ -125,11 +235,18 @@ def readings_table(readings: Iterable[Reading]) -> Table:
             shown(reading.limit.unit, reading.window.burst),
             length(reading.window),
             shown(reading.limit.unit, reading.remaining),
+            _wait(reading.wait_us),
             span(reading.reset_us / 1e6),
         )
         for reading in readings
     ]
-    return table("", ("limit", "unit", "held by", "limit", "window", "left", "new in"), rows, right=4)
+    columns = ("limit", "unit", "holder", "count", "window", "remaining", "wait", "resets in")
+    return table("", columns, rows, right=5, optional=("unit",))
+
+
+def _wait(wait_us: int | None) -> str:
+    """When one more fits, as a 429 says it."""
+    return "never" if wait_us is None else span(wait_us / 1e6)
 
 
 def numbers(counts: Mapping[int, tuple[int, int]], unit: str) -> str:
@@ -180,7 +297,7 @@ def term_json(term: Term, unit: str) -> dict[str, Any]:
 def entry_json(label: str, entry: Entry) -> dict[str, Any]:
     """An identity's record and risk as data."""
     risk = {"risk_decibans": entry.risk.decibans, "band": entry.risk.band}
-    return {**record_json(label, entry.record), **risk}
+    return {**record_json(label, entry.record), **risk, **nearest_json(entry.nearest)}
 
 
 def record_json(label: str, record: Record) -> dict[str, Any]:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from guard.admin import Operator, Sheet, Suspicion, Terrain
 
+MOST_MEMBERS = 20
+"""Maximum number of identities of one holder that are listed; `--json` has all."""
+
 
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
     """Show all that is known of a holder.
@@ -35,11 +38,12 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         return
     console = output.console()
     console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
-    for line in _record_lines(sheet):
+    for line in (*_record_lines(sheet), *_member_lines(sheet)):
         console.print(output.printable(line), markup=False, soft_wrap=True)
+    if sheet.members:
+        console.print(_members_table(sheet))
     for blocked, block in sheet.blocks:
-        remaining = None if block.remaining_us is None else block.remaining_us / 1e6
-        line = f"BLOCKED {output.span(remaining)} as {blocked}: {block.reason or 'no reason given'}"
+        line = f"BLOCKED {output.until(block)} as {blocked}: {block.reason or 'no reason given'}"
         console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
     for holder_of, term, unit in sheet.overrides:
         line = f"{holder_of} has {output.terms(term, unit)}"
@@ -75,17 +79,46 @@ def _record_lines(sheet: Sheet) -> Iterator[str]:
     yield f"tier {sheet.tier}; {', '.join(attributes)}"
     yield f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}"
     tried = f"{record.shadowed} would be refused (shadow), " if record.shadowed else ""
+    cost = f", {output.dollars(record.cost)}" if record.cost else ""
     yield (
         f"{record.admitted} admitted, {record.refused} refused, {tried}"
-        f"{record.input_tokens} input and {record.output_tokens} output tokens"
+        f"{record.input_tokens} input and {record.output_tokens} output tokens{cost}"
     )
+
+
+def _member_lines(sheet: Sheet) -> Iterator[str]:
+    """What the identities of an organisation, a user or a network have used together."""
+    totals = sheet.totals
+    if totals is None:
+        return
+    tried = f"{totals.shadowed} would be refused (shadow), " if totals.shadowed else ""
+    cost = f", {output.dollars(totals.cost)}" if totals.cost else ""
+    yield f"seen {output.moment(totals.first_seen)} to {output.moment(totals.last_seen)}"
+    yield (
+        f"{output.counted(totals.identities, 'identity', 'identities')}: "
+        f"{totals.admitted} admitted, {totals.refused} refused, {tried}"
+        f"{totals.input_tokens} input and {totals.output_tokens} output tokens{cost}"
+    )
+
+
+def _members_table(sheet: Sheet) -> Table:
+    rows = [
+        (
+            output.short(output.record_label(record)),
+            *output.usage_cells(record),
+            f"{output.span(max(0.0, time.time() - record.last_seen))} ago",
+        )
+        for record in sheet.members[:MOST_MEMBERS]
+    ]
+    title = f"The {len(rows)} with most tokens" if len(rows) < len(sheet.members) else ""
+    columns = ("identity", *output.USAGE_COLUMNS, "last seen")
+    return output.table(title, columns, rows, right=7, optional=("would refuse", "cost", "out"))
 
 
 def _terrain_line(terrain: Terrain) -> str:
     return (
-        f"{terrain.limit.name}: {terrain.holder} has covered {terrain.covered:.1%} of the ground that guard "
-        f"can tell apart; a query unlike all others, answered in {STANDARD_TOKENS} tokens, "
-        f"costs about {_unlike(terrain)}"
+        f"{terrain.limit.name}: diversity coverage {terrain.covered:.1%} of {terrain.holder}; "
+        f"a novel {STANDARD_TOKENS}-token query costs about {_unlike(terrain)} units"
     )
 
 
@@ -120,7 +153,7 @@ def _findings_table(suspicion: Suspicion) -> Table:
         )
         for finding in suspicion.findings
     ]
-    columns = ("signal", "group", "", "speaks for", "seen ago", "dB then", "now")
+    columns = ("signal", "group", "", "active for", "last seen", "peak dB", "dB")
     return output.table("", columns, rows, right=4)
 
 
@@ -149,14 +182,9 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
         "holder": sheet.label,
         "tier": sheet.tier,
         "record": output.record_json(sheet.label, sheet.record) if sheet.record else None,
-        "blocks": [
-            {
-                "holder": str(holder),
-                "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
-                "reason": block.reason,
-            }
-            for holder, block in sheet.blocks
-        ],
+        "blocks": [output.block_json(holder, block) for holder, block in sheet.blocks],
+        "totals": output.totals_json(sheet.totals) if sheet.totals else None,
+        "members": [output.record_json(output.record_label(each), each) for each in sheet.members],
         "overrides": [
             {"holder": str(holder), **output.term_json(term, unit)} for holder, term, unit in sheet.overrides
         ],

@@ -27,6 +27,9 @@ WORKER_SECONDS = 10
 """A process that was not heard of for so long does not serve any more; they are heard of every
 `reload_seconds`."""
 
+READ_AT_ONCE = 1_000
+"""Maximum number of records that are read in one round trip."""
+
 TERM = Script.load("term")
 EXEMPT = "exempt"
 
@@ -128,6 +131,13 @@ class OperatorStore(RedisStore):
             if term is not None
         ]
 
+    async def overridden(self, holder: Holder) -> list[str]:
+        """The limits in which a holder has an override, `*` for all, also those that the settings lack."""
+        start = self._override_field(holder, "")
+        async with self.asking() as client:
+            found = [name.decode() async for name, _ in client.hscan_iter(TERMS, match=f"{start}*")]
+        return sorted(name.removeprefix(start) for name in found)
+
     async def reset(self, holder: Holder, limits: Sequence[Limit], identity: Identity) -> int:
         """Forget what a holder has used of these limits; returns how many had been used."""
         used = 0
@@ -186,11 +196,14 @@ class OperatorStore(RedisStore):
         async with self.asking() as client:
             since = await self._now_us() - int(seconds * MICROSECONDS) if seconds else "-inf"
             labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
-            pipeline = client.pipeline(transaction=False)
-            for label in labels:
-                pipeline.hgetall(self.keys.record(Identity(Holder.parse(label.decode()))))
-            records = map(_record, await pipeline.execute() if labels else [])
-        return [record for record in records if record is not None]
+        records: list[Record] = []
+        for start in range(0, len(labels), READ_AT_ONCE):  # each part has a deadline of its own
+            async with self.asking() as client:
+                pipeline = client.pipeline(transaction=False)
+                for label in labels[start : start + READ_AT_ONCE]:
+                    pipeline.hgetall(self.keys.record(Identity(Holder.parse(label.decode()))))
+                records += filter(None, map(_record, await pipeline.execute()))
+        return records
 
     async def control(self, worker: str | None = None) -> Control:
         """What holds for all; a process that serves gives its name, and so is counted."""

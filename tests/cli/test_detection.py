@@ -165,7 +165,7 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
     assert terrain["query_unlike_others_costs"] == 1
     told = guard("show", "key:bob", folder=folder).stdout
     assert "18.75" in told
-    assert "key:bob has covered 0.0% of the ground" in told
+    assert "diversity: diversity coverage 0.0% of key:bob" in told
 
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
@@ -240,12 +240,12 @@ def test_forgiving_forgets_what_was_known_and_says_what_but_gives_no_budget_back
     (tmp_path / "guard.toml").write_text(CONFIG)
     asyncio.run(happen(load(tmp_path / "guard.toml")))
     told = guard("forgive", "key:alice", folder=tmp_path).stdout
-    assert told.startswith("key:alice: forgotten are a risk of 44 dB (critical), walk, grading, and what 150")
+    assert told.startswith("Cleared key:alice: risk 44 dB (critical), signals walk, grading, profile of 150")
     sheet = shown(tmp_path, "key:alice")
     assert sheet["evidence"] is None
     assert sheet["limits"][0]["remaining"] == 18.75
     again = guard("forgive", "key:alice", folder=tmp_path).stdout
-    assert again == "Nothing was known of how key:alice behaves.\n"
+    assert again == "key:alice has no recorded behaviour.\n"
     guard("reset", "key:nightly", folder=tmp_path)
     nightly = shown(tmp_path, "key:nightly")
     assert (nightly["limits"][0]["remaining"], nightly["diversity"][0]["covered"]) == (20, 0)

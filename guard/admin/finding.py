@@ -1,0 +1,63 @@
+"""Which identity a credential or an address is, as requests with it are identified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.core.identity import Attribute, Holder
+from guard.core.network import network_of, parse_address
+from guard.identify import Identifier
+
+if TYPE_CHECKING:
+    from guard.config import Settings
+    from guard.core.identity import Identity
+    from guard.store.keys import Keys
+    from guard.store.operator import Record
+    from guard.store.redis import Block
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a credential or an address stands for.
+
+    `holders` are its names, the most special first, and `how` says by what it is known. `records` are those
+    of the identities that have one of these names, and `blocks` those that bite.
+    """
+
+    holders: tuple[Holder, ...]
+    how: str
+    tier: str | None
+    attributes: dict[Attribute, str]
+    records: tuple[Record, ...]
+    blocks: tuple[tuple[Holder, Block], ...]
+
+
+def of_credential(settings: Settings, keys: Keys, text: str) -> tuple[Identity, str]:
+    """The identity of a key or a token, and how it is known; raises `CredentialError` where it is refused.
+
+    `text` may begin with `Bearer`, as it stands in a header.
+    """
+    secret = text.strip()
+    if secret.lower().startswith("bearer "):
+        secret = secret[len("bearer ") :].strip()
+    identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
+    identity = identifier.identify([(b"authorization", b"Bearer " + secret.encode())], None)
+    if not identity.verified:
+        return identity, "a key that is in no keys file"
+    if identity.principal.attribute is Attribute.KEY:
+        return identity, "a key in the keys file"
+    return identity, "a token"
+
+
+def of_address(text: str) -> tuple[Holder, ...]:
+    """The holders that an address stands for; raises `ValueError` for a text that is no address."""
+    address = parse_address(text.strip())
+    if address is None:
+        raise ValueError(f"{text!r} is not an IP address")
+    network = network_of(address)
+    return (
+        Holder(Attribute.NETWORK, network),
+        Holder(Attribute.IP, str(address)),
+        Holder(Attribute.POOL, network),
+    )
