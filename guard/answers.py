@@ -30,7 +30,7 @@ class Refuser:
     def error(self, error: RequestError) -> Response:
         """The answer to a request that cannot be judged."""
         code = _CODES.get(error.status, "invalid_request")
-        wait_us = 1_000_000 if error.status == 503 else None
+        wait_us = 1_000_000 if error.status in (429, 503) else None
         return self._response(Refusal(error.status, error.message, code, error.param, retry_after_us=wait_us))
 
     def backend_failed(self, error: BackendError) -> Response:
@@ -94,5 +94,6 @@ _CODES = {
     408: "request_timeout",
     413: "request_too_large",
     415: "unsupported_encoding",
+    429: "rate_limit_exceeded",
     503: "temporarily_unavailable",
 }

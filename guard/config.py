@@ -500,7 +500,7 @@ class StoreSettings(_Section):
 class BodySettings(_Section):
     """How much of a request guard reads, and for how long."""
 
-    max_bytes: PositiveInt = 4 << 20
+    max_bytes: PositiveInt = 32 << 20
     timeout_seconds: Seconds = 15
     max_buffered_bytes: PositiveInt = 256 << 20
 

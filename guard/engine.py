@@ -292,6 +292,9 @@ class Engine:
         if caller.mode is Mode.OFF:
             return blank
         admission = await self._ask(blank, caller, tier, sketch)
+        if query is not None:
+            # An answer may take minutes; who still has to look at the texts holds them himself.
+            admission = replace(admission, demand=replace(admission.demand, query=query.without_texts()))
         if not admission.refused:
             self._running[request_id] = Running(admission, self._clock.seconds())
         return admission

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
 
-from guard.body import first
+from guard.body import ClientGoneError
 from guard.core.policy import WEBSOCKET
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects.strict import parse_object, serialize
-from guard.errors import BackendError
+from guard.errors import BackendError, QueryError
 from guard.state import with_state
 from guard.tap import Tap
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.answers import Refuser
+    from guard.body import Body
     from guard.core.identity import Identity
     from guard.core.policy import Route
     from guard.core.query import Query
@@ -34,10 +35,16 @@ if TYPE_CHECKING:
 MOVED_ELSEWHERE = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 """Extensions by which an app could answer past us."""
 
+NOT_CHARGED = frozenset({429, 503})
+"""Errors of a body that are not its own: there was no room for it."""
 
-@dataclass(frozen=True, slots=True)
+LARGE_BYTES = 64 << 10
+"""A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
+
+
+@dataclass(slots=True)
 class Prepared:
-    """A request that has been read: what it asks, and the body that the app gets."""
+    """A request that has been read: what it asks, and the body that the app gets, empty once it has it."""
 
     query: Query
     body: bytes
@@ -80,16 +87,16 @@ class Exchange:
             await self._refuse(foreseen, scope, receive, send)
         elif scope["type"] == "websocket":
             await self._connect(scope, receive, send)
-        elif self._dialect is None:
-            await self._admit(scope, receive, send, None)
         else:
-            await self._read(self._dialect, scope, receive, send)
+            body = self._bodies.of(self._identity, scope["headers"], receive)
+            try:
+                await self._read(body, scope, receive, send)
+            finally:
+                body.give_back()
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket connection counts as one request; what is said on it is not read."""
-        admission = await self._engine.admit(
-            self._answer.request_id, self._identity, None, self._route.path, WEBSOCKET
-        )
+        admission = await self._ask(None, scope)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
             return
@@ -98,21 +105,46 @@ class Exchange:
         finally:
             await self._engine.settle(admission, NO_USAGE, 101)
 
-    async def _read(self, dialect: Dialect, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._bodies.read(dict(scope["headers"]), receive) as body:
-            prepared = prepare(dialect, body, self._path)
-            prepared = replace(prepared, query=self._estimator.prepare(prepared.query))
-            await self._admit(scope, receive, send, prepared)
-
-    async def _admit(self, scope: Scope, receive: Receive, send: Send, prepared: Prepared | None) -> None:
-        query = prepared.query if prepared else None
-        admission = await self._engine.admit(
-            self._answer.request_id, self._identity, query, self._route.path, method_of(scope)
-        )
+    async def _read(self, body: Body, scope: Scope, receive: Receive, send: Send) -> None:
+        """Admit what a body asks for, or one that is not read; what cannot be read costs a request too."""
+        prepared = None
+        if self._dialect is not None:
+            try:
+                prepared = await self._prepared(self._dialect, body, self._path)
+            except (QueryError, ClientGoneError) as error:
+                body.give_back()
+                status = error.status if isinstance(error, QueryError) else None
+                if status not in NOT_CHARGED and await self._refused_unread(status, scope, receive, send):
+                    return
+                raise
+        admission = await self._ask(prepared.query if prepared else None, scope)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
         else:
-            await self._forward(scope, receive, send, prepared, admission)
+            await self._forward(scope, receive, send, prepared, body, admission)
+
+    async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
+        read = await body.read()
+        if len(read) > LARGE_BYTES:
+            prepared = await self._bodies.in_turn(prepare, dialect, read, path)
+        else:
+            prepared = prepare(dialect, read, path)
+        prepared.query = self._estimator.prepare(prepared.query)
+        return prepared
+
+    async def _refused_unread(self, status: int | None, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Charge one request for a body that is the client's fault; whether it is refused anyway."""
+        admission = await self._ask(None, scope)
+        if admission.refused:
+            await self._refuse(admission, scope, receive, send)
+        else:
+            await self._engine.settle(admission, NO_USAGE, status)
+        return admission.refused
+
+    async def _ask(self, query: Query | None, scope: Scope) -> Admission:
+        return await self._engine.admit(
+            self._answer.request_id, self._identity, query, self._route.path, method_of(scope)
+        )
 
     async def _refuse(self, admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
         response = self._answer.refusal(admission)
@@ -125,9 +157,13 @@ class Exchange:
         receive: Receive,
         send: Send,
         prepared: Prepared | None,
+        body: Body,
         admission: Admission,
     ) -> None:
         reshape = admission.decision.reshape
+        if prepared is not None:
+            # The texts have been looked at, or are held by who will; an answer may take minutes.
+            prepared.query = prepared.query.without_texts()
 
         async def settle(usage: Usage, status: int | None) -> None:
             if unreached:
@@ -144,6 +180,7 @@ class Exchange:
                 prepared.query, content_type, hide_usage=prepared.hides_usage, reshape=reshape
             )
 
+        receive = receive if prepared is not None else body.pass_on
         tap = Tap(send, meter, self._answer.limit_headers(admission.decision), settle)
         left = unreached = False
 
@@ -157,16 +194,28 @@ class Exchange:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
             if self._dialect is not None and prepared is not None:
-                prepared = reshaped(self._dialect, prepared, self._path, reshape)
-                scope, receive = _forwarded(scope, receive, prepared.body)
+                whole, prepared = prepared, reshaped(self._dialect, prepared, self._path, reshape)
+                if whole is not prepared:
+                    whole.body = b""
+                scope, receive = _forwarded(scope, receive, prepared, body)
             await self._app(with_state(scope, admission), watching, tap.send)
         except BackendError as error:
             self._engine.fail(self._answer.request_id, error, self._identity, self._route.path, scope)
             if tap.started:
                 raise
             unreached = not error.reached
-            await self._answer.backend_failed(error)(scope, receive, tap.send)
+            if body.error is None:
+                await self._answer.backend_failed(error)(scope, receive, tap.send)
+        except Exception:
+            # An app may raise what it likes where it sees its client leave.
+            if body.error is None or tap.started:
+                raise
         finally:
+            if body.error is not None and not tap.started:
+                self._engine.fail(
+                    self._answer.request_id, body.error, self._identity, self._route.path, scope
+                )
+                await self._answer.error(body.error)(scope, receive, tap.send)
             # A client that leaves while it waits has made the backend read its query.
             read = Usage(prepared.query.input_tokens, 0) if left and prepared else NO_USAGE
             await tap.close(read)
@@ -208,15 +257,26 @@ def reshaped(dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape) 
     return replace(prepared, query=query, body=serialize(narrowed))
 
 
-def _forwarded(scope: Scope, receive: Receive, body: bytes) -> tuple[Scope, Receive]:
-    """What the app gets, with this body, and without a way to answer past us."""
+def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -> tuple[Scope, Receive]:
+    """What the app gets, without a way to answer past us; once it has the body, guard holds it no longer."""
     extensions = scope.get("extensions") or {}
     scope = {
         **scope,
-        "headers": _forwarded_headers(scope["headers"], len(body)),
+        "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
         "extensions": {name: value for name, value in extensions.items() if name not in MOVED_ELSEWHERE},
     }
-    return scope, first({"type": "http.request", "body": body, "more_body": False}, receive)
+    given = False
+
+    async def receive_body() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        content, prepared.body = prepared.body, b""
+        body.give_back()
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return scope, receive_body
 
 
 def _forwarded_headers(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Self
 
 from guard import cautions
 from guard.analysis.shadow import in_shadow
-from guard.body import BodyReader
+from guard.body import Bodies
 from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
@@ -52,7 +52,7 @@ class Rules:
 
     policy: Policy
     identifier: Identifier
-    bodies: BodyReader
+    bodies: Bodies
     dialects: Mapping[str, Dialect]
     estimator: Estimator
     reference: Reference | None
@@ -68,7 +68,7 @@ class Rules:
         return cls(
             settings.policy(unknown_paths),
             Identifier(settings.identity, keys, settings.units, settings.tiers),
-            BodyReader(settings.body),
+            Bodies(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
             reference,

@@ -322,8 +322,6 @@ class TestRawRequests:
             (f"POST {CHAT} HTTP/1.1", "content-length: 5\r\ncontent-length: 6", b"hello"),
             (f"POST {CHAT} HTTP/1.1", "content-length: -1", b""),
             (f"POST {CHAT} HTTP/1.1", "transfer-encoding: chunked", b"zz\r\n"),
-            (f"POST {CHAT} HTTP/1.1", f"content-length: {50 << 20}", b""),
-            (f"POST {CHAT} HTTP/1.1", "content-length: 2\r\ncontent-encoding: gzip", b"{}"),
             (f"POST {CHAT}%00 HTTP/1.1", "content-length: 2", b"{}"),
             ("POST /v1/chat/../chat/completions HTTP/1.1", "content-length: 2", b"{}"),
             ("POST //v1/chat/completions HTTP/1.1", "content-length: 2", b"{}"),
@@ -343,6 +341,17 @@ class TestRawRequests:
         request = f"{request_line}\r\nhost: x\r\nconnection: close\r\n{headers}\r\n\r\n".encode() + body
         answer = self.send(url, request, half_close=True)
         assert answer[:10] == b"HTTP/1.1 4"
+        assert not model.requests
+
+    @pytest.mark.parametrize(
+        "headers", [f"content-length: {50 << 20}", "content-length: 2\r\ncontent-encoding: gzip"]
+    )
+    def test_what_is_charged_is_refused_without_its_body(
+        self, guarded_model: tuple[str, FakeModel], headers: str
+    ) -> None:
+        url, model = guarded_model
+        request = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n\r\n".encode()
+        assert self.send(url, request)[:10] == b"HTTP/1.1 4"
         assert not model.requests
 
     def test_an_early_refusal_leaves_the_connection_in_step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes a token where nothing better is known: English prose has 4 to 4.5, code and CJK text 3."""
@@ -62,6 +62,10 @@ class Query:
     def input_tokens(self) -> int:
         """About how many tokens the model is sent; never 0 for a text that is not empty."""
         return self.text_tokens(self.input_bytes) + self.other_tokens
+
+    def without_texts(self) -> Query:
+        """What is left to know when the texts have been looked at: they may take megabytes."""
+        return replace(self, turns=())
 
     def text_tokens(self, size: int) -> int:
         """About how many tokens `size` bytes of text have for this model."""

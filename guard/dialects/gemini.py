@@ -80,13 +80,13 @@ class GeminiGenerate:
             turns.append(Turn("system", "\n".join(texts)))
         for place, content in enumerate(contents):
             texts, others = _parts(content, f"contents[{place}]")
-            role = strict.text(content, "role")
+            role = strict.label(content, "role")
             turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
             opaque += others
         cached = bool(strict.text(fields, "cachedContent"))
         rest = [fields.get("tools"), *(config.get(name) for name in _SCHEMAS)]
         return Query(
-            model=named["model"],
+            model=strict.bounded(named["model"], "model"),
             turns=tuple(turns),
             stream=named["stream"] == "streamGenerate",
             max_output_tokens=integers["maxOutputTokens"],

@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 Json: TypeAlias = dict[str, Any]
 
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
+_STRING_ESCAPES = (b"\\\\", b'\\"')
+
+MOST_VALUES = 400_000
+"""Maximum number of values in a body. The longest honest lists are token ids: 300,000 in one request for
+embeddings."""
+
+MOST_NAMES = 100_000
+"""Maximum number of names, objects and lists in a body, which cost a parser more than a number does."""
+
+DEEPEST = 128
+"""Objects and lists are nested no deeper than this."""
+
+_PIECE = 1 << 20
+_NO_SIGNS = bytes(code for code in range(256) if code not in b"[{:,")
 
 LARGEST_INTEGER = 2**53 - 1
 """Beyond this, parsers that hold numbers as doubles see another number."""
@@ -29,8 +43,9 @@ LONGEST_LABEL = 256
 
 def parse_object(body: bytes) -> Json:
     """The JSON object that `body` is, in UTF-8 and without duplicate keys; raises `QueryError`."""
-    if not body.strip():
+    if not body or body.isspace():
         raise QueryError("The request has no body; a JSON object is needed.")
+    check_size(body)
     value = read_object(body)
     if has_surrogates(body):
         serialize(value)
@@ -39,7 +54,20 @@ def parse_object(body: bytes) -> Json:
 
 def has_surrogates(body: bytes) -> bool:
     """Whether a body escapes surrogates: a whole pair, or a half, which no UTF-8 can carry."""
-    return _SURROGATE_ESCAPE.search(body) is not None
+    return b"\\u" in body and _SURROGATE_ESCAPE.search(body) is not None
+
+
+def check_size(body: bytes) -> None:
+    """Refuse a body of more values than a parser should be given; raises `QueryError`.
+
+    The parser holds the interpreter until it is done, so this is counted before, by JSON's signs: each value
+    but the first of its object or list stands behind a comma. Texts may hold such signs too, and are taken
+    out where there are too many with them.
+    """
+    if len(body) > MOST_NAMES and _has_too_many(body) and _has_too_many(_without_texts(body)):
+        raise QueryError(
+            f"The body has more than {MOST_VALUES} values, or {MOST_NAMES} names, objects and lists."
+        )
 
 
 def read_object(body: bytes) -> Json:
@@ -120,11 +148,11 @@ def boolean(payload: Json, name: str, *, default: bool = False) -> bool:
 
 
 def string(payload: Json, name: str, *, where: str = "") -> str:
-    """A string field that must be there, and not be empty."""
+    """A name that must be there: a string that is not empty and has at most 256 characters."""
     value = payload.get(name)
     if not isinstance(value, str) or not value:
         raise QueryError(f"{where + name!r} must be a string.", param=where + name)
-    return value
+    return bounded(value, where + name)
 
 
 def text(payload: Json, name: str) -> str:
@@ -140,12 +168,18 @@ def text(payload: Json, name: str) -> str:
 def label(payload: Json, name: str) -> str | None:
     """A name that the caller gives to something, `None` where it is absent, null or empty.
 
-    One of more than 256 characters is refused: cut short, two of them could be the same.
+    One of more than 256 characters is refused.
     """
-    value = text(payload, name)
+    return bounded(text(payload, name), name) or None
+
+
+def bounded(value: str, name: str) -> str:
+    """A name that a client chose, and that guard keeps; raises `QueryError` beyond 256 characters, since two
+    names that are cut short could be the same.
+    """
     if len(value) > LONGEST_LABEL:
         raise QueryError(f"{name!r} must have at most {LONGEST_LABEL} characters.", param=name)
-    return value or None
+    return value
 
 
 def mapping(payload: Json, name: str) -> Json:
@@ -176,6 +210,23 @@ def written(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError as error:
         raise QueryError("The body is nested too deeply.") from error
+
+
+def _has_too_many(body: bytes) -> bool:
+    # In pieces, between which other threads get their turn.
+    pieces = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
+    signs = b"".join(piece.translate(None, _NO_SIGNS) for piece in pieces)
+    nested = signs.count(b"[") + signs.count(b"{")
+    return nested + signs.count(b":") > MOST_NAMES or nested + signs.count(b",") > MOST_VALUES
+
+
+def _without_texts(body: bytes) -> bytes:
+    """A body without its strings, or all of it where it has more of them than names and values together."""
+    for escape in _STRING_ESCAPES:
+        body = body.replace(escape, b"")
+    if body.count(b'"') > 2 * (MOST_VALUES + MOST_NAMES):
+        return body
+    return b"".join(body.split(b'"')[::2])
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Json:
