@@ -535,7 +535,7 @@ class Engine:
                 admission.identity,
                 settle(admission.charges, admission.demand, usage, ground),
                 usage,
-                cost=admission.demand.price.cost(usage),
+                cost=admission.demand.cost(usage),
                 requests=int(admission.decision.action in FORWARDED),
                 accepted=_answered(status),
             )
@@ -805,7 +805,7 @@ class Engine:
             on_store_error=admission.on_store_error,
             body_read=admission.body_read,
             expired_reservations=admission.expired,
-            cost=admission.demand.price.cost(usage),
+            cost=admission.demand.cost(usage),
             risk=decision.risk.decibans,
             band=decision.risk.band,
             groups=tuple(decision.risk.groups),

@@ -3,7 +3,7 @@
     prices.json
     {
       "gpt-small": {"input": "0.15", "cached_input": "0.075", "output": "0.6", "reasoning": "0.6",
-                    "max_output_tokens": 16384}
+                    "cache_write": "0.15", "cache_write_1h": "0.15", "max_output_tokens": 16384}
     }
 
 `guard prices import` writes such a file from a list that the community maintains.
@@ -46,14 +46,17 @@ Dollars = Annotated[
 class PriceSettings(BaseModel):
     """What a model costs, in dollars per million tokens.
 
-    Input that is read from a cache costs as much as other input unless it is given, and reasoning as much
-    as other output.
+    Input that is read from a cache or written to one costs as much as other input unless it is given, input
+    that is kept there for an hour as much as what is written for minutes, and reasoning as much as other
+    output.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     input: Dollars
     cached_input: Dollars | None = None
+    cache_write: Dollars | None = None
+    cache_write_1h: Dollars | None = None
     output: Dollars
     reasoning: Dollars | None = None
 
@@ -61,9 +64,11 @@ class PriceSettings(BaseModel):
         """The price that decides; what is finer than a micro-dollar per million tokens is rounded up."""
         return Price(
             input=microdollars(self.input),
-            cached_input=microdollars(self.input if self.cached_input is None else self.cached_input),
+            cached_input=microdollars(_given(self.cached_input, self.input)),
             output=microdollars(self.output),
-            reasoning=microdollars(self.output if self.reasoning is None else self.reasoning),
+            reasoning=microdollars(_given(self.reasoning, self.output)),
+            cache_write=None if self.cache_write is None else microdollars(self.cache_write),
+            cache_write_1h=None if self.cache_write_1h is None else microdollars(self.cache_write_1h),
         )
 
 
@@ -84,6 +89,10 @@ class PriceFile(dict[str, PricedModel]):
             for name, model in self.items()
             if model.max_output_tokens is not None
         }
+
+
+def _given(price: Decimal | None, otherwise: Decimal) -> Decimal:
+    return otherwise if price is None else price
 
 
 def microdollars(dollars: Decimal) -> int:

@@ -235,7 +235,8 @@ class _Reader:
         counted = {name: self._tokens(usage, name) for name in _COUNTED}
         if counted["input_tokens"] is None or counted["output_tokens"] is None:
             self.refuse("response.usage: must have `input_tokens` and `output_tokens`")
-        return Usage(**{name: number or 0 for name, number in counted.items()}, reported=True)
+        known: dict[str, Any] = {name: number or 0 for name, number in counted.items()}
+        return Usage(**known, reported=True)
 
     def _tokens(self, usage: Json, name: str) -> int | None:
         number = usage.get(name)
@@ -246,7 +247,14 @@ class _Reader:
         return number
 
 
-_COUNTED = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
+_COUNTED = (
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "reasoning_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+)
 
 _NOT_VOUCHED = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.EVERYTHING})
 """What follows from the request; for the rest somebody can vouch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from guard.core.limits import ESTIMATED, Unit
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guard.core.novelty import Ground
-    from guard.core.prices import Price
+    from guard.core.prices import Price, PriceTable
     from guard.core.query import Query, Usage
 
 
@@ -29,7 +29,7 @@ class Demand:
     """What one request asks for, as far as it is known before: nothing, where its query is not read.
 
     `output_tokens` is the most that all its answers together may have. `amounts` are those of the
-    operator's own units. `ground` is where the query falls by its wording.
+    operator's own units. `ground` is where the query falls by its wording. `prices` are those of all models.
     """
 
     query: Query | None = None
@@ -37,6 +37,16 @@ class Demand:
     price: Price = FREE
     amounts: Mapping[str, int] | None = None
     ground: Ground = NOWHERE
+    prices: PriceTable | None = field(default=None, compare=False, repr=False)
+
+    def cost(self, usage: Usage) -> int:
+        """What a finished request costs in micro-dollars: by the model that answered, where that is dearer
+        than the one that was asked."""
+        asked = self.price.cost(usage)
+        if self.prices is None or usage.model is None:
+            return asked
+        answered = self.prices.answered_by(usage.model)
+        return asked if answered is None else max(asked, answered.cost(usage))
 
     def reserve(self, unit: str) -> tuple[int, int]:
         """What to charge before the answer is known, and how much of it is not insisted on.
@@ -90,7 +100,7 @@ class Demand:
             case Unit.TOKENS:
                 return usage.input_tokens + usage.output_tokens
             case Unit.COST:
-                return self.price.cost(usage)
+                return self.cost(usage)
             case Unit.NOVELTY:
                 answered = usage.input_tokens > 0 or usage.output_tokens > 0
                 return draw(self.query.n, usage.output_tokens) if self.query and answered else 0

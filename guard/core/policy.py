@@ -206,7 +206,9 @@ class Policy:
             return Demand(amounts=identity.amounts)
         cap = query.max_output_tokens
         output_tokens = query.n * (self.output_cap(query.model) if cap is None else cap)
-        return Demand(query, output_tokens, self.prices.price(query.model), identity.amounts, ground)
+        return Demand(
+            query, output_tokens, self.prices.price(query.model), identity.amounts, ground, self.prices
+        )
 
     def reserve(
         self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0

@@ -7,6 +7,8 @@ exactly and then rounded up to a whole micro-dollar, once.
     gpt-small: input $0.15, cached input $0.075, output $0.60
     1,000 tokens in, 400 of them cached, 50 out:  600 × 150,000 + 400 × 75,000 + 50 × 600,000 = 150,000,000
     divided by a million tokens: 150 micro-dollars
+
+What is written to a cache has a price of its own too, and another one where it is kept for an hour.
 """
 
 from __future__ import annotations
@@ -27,22 +29,42 @@ PER_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a model costs, in micro-dollars per million tokens of each kind."""
+    """What a model costs, in micro-dollars per million tokens of each kind.
+
+    Where what is written to a cache has no price of its own, it costs as much as other input, and what is
+    kept there for an hour as much as what is written for minutes.
+    """
 
     input: int
     cached_input: int
     output: int
     reasoning: int
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+
+    @property
+    def of_write(self) -> int:
+        """What is written to a cache for minutes."""
+        return self.input if self.cache_write is None else self.cache_write
+
+    @property
+    def of_write_1h(self) -> int:
+        """What is written to a cache for an hour."""
+        return self.of_write if self.cache_write_1h is None else self.cache_write_1h
 
     def cost(self, usage: Usage) -> int:
         """What a query costs in micro-dollars, rounded up; parts larger than their whole are taken as all
         of it.
         """
         cached = min(usage.cached_input_tokens, usage.input_tokens)
+        written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+        lasting = min(usage.cache_write_1h_tokens, written)
         reasoning = min(usage.reasoning_tokens, usage.output_tokens)
         total = (
-            (usage.input_tokens - cached) * self.input
+            (usage.input_tokens - cached - written) * self.input
             + cached * self.cached_input
+            + (written - lasting) * self.of_write
+            + lasting * self.of_write_1h
             + (usage.output_tokens - reasoning) * self.output
             + reasoning * self.reasoning
         )
@@ -50,7 +72,7 @@ class Price:
 
     def cost_at_most(self, input_tokens: int, output_tokens: int) -> int:
         """What a query may cost in micro-dollars, rounded up: input and output each of the dearer kind."""
-        dearer_input = max(self.input, self.cached_input)
+        dearer_input = max(self.input, self.cached_input, self.of_write, self.of_write_1h)
         dearer_output = max(self.output, self.reasoning)
         return -(-(input_tokens * dearer_input + output_tokens * dearer_output) // PER_TOKENS)
 
@@ -66,7 +88,7 @@ class Price:
         return (cost * PER_TOKENS - input_tokens * dearer_input) // dearer_output
 
 
-FREE = Price(0, 0, 0, 0)
+FREE = Price(0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +101,24 @@ class PriceTable:
 
     models: GlobTable[Price]
     dearest: Price
+    named: GlobTable[Price]
 
     @classmethod
     def of(cls, prices: Mapping[str, Price]) -> PriceTable:
         """The table with these entries; those with `*`, `?` or `[` are globs."""
-        columns = ("input", "cached_input", "output", "reasoning")
+        columns = ("input", "cached_input", "output", "reasoning", "of_write", "of_write_1h")
         dearest = (max((getattr(price, each) for price in prices.values()), default=0) for each in columns)
-        return cls(GlobTable.of(prices), Price(*dearest))
+        named = {name: price for name, price in prices.items() if name.strip("*")}
+        return cls(GlobTable.of(prices), Price(*dearest), GlobTable.of(named))
 
     def price(self, model: str) -> Price:
         """What a model costs."""
         return self.models.find(model) or self.dearest
+
+    def answered_by(self, model: str) -> Price | None:
+        """What the model costs that an answer names, where the table names it too, and not only by `*`.
+
+        An API answers an alias with the name of a version (`gpt-4o` with `gpt-4o-2024-08-06`): a name that
+        nobody has priced says nothing about its price.
+        """
+        return self.named.find(model)

@@ -76,16 +76,21 @@ class Query:
 class Usage:
     """Tokens that one query used, as the backend reports them or as estimated.
 
-    `cached_input_tokens` are those of the input that were read from a cache, `reasoning_tokens` those of the
-    output that were spent on reasoning: both are parts, not additions. `reported` says that the input is
-    what the backend counted.
+    `cached_input_tokens` are those of the input that were read from a cache, `cache_write_tokens` those that
+    were written to one, `cache_write_1h_tokens` those of the latter that are kept for an hour, and
+    `reasoning_tokens` those of the output that were spent on reasoning: all are parts, not additions.
+    `reported` says that the input is what the backend counted. `model` is the one that answered, where the
+    backend names it.
     """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
     reported: bool = field(default=False, compare=False)
+    model: str | None = field(default=None, compare=False)
 
 
 NO_USAGE = Usage(0, 0)

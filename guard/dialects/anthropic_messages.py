@@ -15,15 +15,14 @@ from guard.dialects.base import (
     Answer,
     Meter,
     Refusal,
-    Tally,
-    count,
     kind,
     numbers,
     parts,
     retry_headers,
 )
 from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
-from guard.dialects.metering import meter_for
+from guard.dialects.metering import AnswerMeter
+from guard.dialects.tally import Report, Tally, count, inner, strings, total
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -34,6 +33,11 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 _NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking", "metadata"})
+
+_ANSWER = frozenset({"type", "content", "usage", "error"})
+_CACHE_READ = "cache_read_input_tokens"
+_CACHE_WRITE = "cache_creation_input_tokens"
+_INPUT = ("input_tokens", _CACHE_READ, _CACHE_WRITE)
 
 DEEPEST_RESULT = 8
 """A tool's result may hold blocks, but not results in results without end."""
@@ -113,11 +117,11 @@ class AnthropicMessages:
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _weigh(answer, tally),
-            part=lambda event: _watch(event, tally),
+            _Watching(tally),
+            known=_ANSWER,
             hiding=MessagesHiding() if not reshape.reasoning else None,
         )
 
@@ -199,40 +203,55 @@ def _content(content: Any, name: str, *, depth: int = 0) -> tuple[list[str], int
     return texts, opaque
 
 
-def _take_usage(usage: object, tally: Tally, *, final: bool) -> None:
-    """Total input is the sum of what was read, written to the cache, and read from it."""
-    given = count(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    if given is not None and given >= (tally.input_tokens or 0):
-        tally.input_tokens = given
-        tally.cached_input_tokens = max(
-            tally.cached_input_tokens, count(usage, "cache_read_input_tokens") or 0
-        )
-    if final:
-        tally.output_tokens = count(usage, "output_tokens")
+class _Watching:
+    """Takes in the events of one answer, or the answer in one piece.
 
-
-def _watch(event: Json, tally: Tally) -> None:
-    """Take in one event.
-
-    The output tokens of `message_start` are a placeholder, those of `message_delta` cumulative.
+    Each number counts as the last event says it that has one other than 0: `message_start` may lack what
+    `message_delta` has, and the other way round. The output tokens of `message_start` are a placeholder,
+    those of `message_delta` cumulative.
     """
-    match event.get("type"):
-        case "message_start" if isinstance(event.get("message"), dict):
-            _take_usage(event["message"].get("usage"), tally, final=False)
-        case "message_delta":
-            _take_usage(event.get("usage"), tally, final=True)
-        case "content_block_delta" if isinstance(event.get("delta"), dict):
-            tally.add(event["delta"].get(name) for name in ("text", "thinking", "partial_json"))
 
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._input: dict[str, int] = {}
 
-def _weigh(answer: Json, tally: Tally) -> None:
-    """Take in a whole answer."""
-    _take_usage(answer.get("usage"), tally, final=True)
-    if tally.output_tokens is None:
-        tally.add(text for block in parts(answer.get("content")) for text in _texts(block))
+    def __call__(self, event: Json) -> None:
+        """Take in one event, or an answer in one piece."""
+        tally = self._tally
+        match event.get("type", "message"):
+            case "message_start" if isinstance(message := event.get("message"), dict):
+                tally.note_model(message.get("model"))
+                self._report(message.get("usage"), None)
+            case "message_delta":
+                self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
+            case "content_block_delta":
+                tally.add(strings(event.get("delta")))
+            case "message":
+                tally.note_model(event.get("model"))
+                tally.add(text for block in parts(event.get("content")) for text in _texts(block))
+                self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
+
+    def _report(self, usage: object, output_tokens: int | None) -> None:
+        """Total input is the sum of what was read, written to the cache, and read from it."""
+        self._input |= {name: found for name in _INPUT if (found := count(usage, name))}
+        lasting = count(inner(usage, "cache_creation"), "ephemeral_1h_input_tokens")
+        cache = [self._input.get(name) for name in (_CACHE_WRITE, _CACHE_READ)]
+        given = total(self._input.get("input_tokens"), *cache)
+        if "input_tokens" not in self._input and count(usage, "input_tokens") is None:
+            given = None  # what is known are parts of it
+        self._tally.report(
+            Report(
+                input_tokens=given,
+                output_tokens=output_tokens,
+                cached_input_tokens=self._input.get(_CACHE_READ),
+                cache_write_tokens=self._input.get(_CACHE_WRITE),
+                cache_write_1h_tokens=lasting,
+            )
+        )
 
 
 def _texts(block: Json) -> Iterator[object]:
-    yield from (block.get("text"), block.get("thinking"))
     if "input" in block:
         yield json.dumps(block["input"])
+    else:
+        yield from strings(block)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.query import Query, Usage
 from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from guard.core.limits import Reading, Unit
+    from guard.core.query import Query, Usage
     from guard.dialects.strict import Json
 
 OPAQUE_TOKENS = 1_000
@@ -104,51 +104,6 @@ class Meter(Protocol):
         """What has been used so far: as the backend reports it, else as estimated from what was sent."""
 
 
-class Tally:
-    """Adds up what an answer costs: reported numbers where there are any, an estimate where there are none.
-
-    A chunk with text is at least one token, and bytes are turned into tokens as the query's are.
-    `running_tokens` is a report from the middle of an answer, which may be behind or of one choice only: at
-    least so much was used.
-    """
-
-    def __init__(self, query: Query) -> None:
-        self._query = query
-        self._chunks = 0
-        self._bytes = 0
-        self.input_tokens: int | None = None
-        self.output_tokens: int | None = None
-        self.running_tokens = 0
-        self.cached_input_tokens = 0
-        self.reasoning_tokens = 0
-
-    def add(self, texts: Iterable[object]) -> None:
-        """Count one chunk of output by its texts; what is not text counts nothing."""
-        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts if isinstance(text, str))
-        self.add_bytes(size)
-
-    def add_bytes(self, size: int) -> None:
-        """Count one chunk of output of which only the size is known."""
-        self._chunks += size > 0
-        self._bytes += size
-
-    def expect_all(self) -> None:
-        """The rest of the answer will not pass here: at least all that the caller allowed it is counted."""
-        self.running_tokens = max(self.running_tokens, self._query.n * (self._query.max_output_tokens or 0))
-
-    @property
-    def usage(self) -> Usage:
-        """The present total."""
-        estimate = max(self._chunks, self._query.text_tokens(self._bytes), self.running_tokens)
-        return Usage(
-            self._query.input_tokens if self.input_tokens is None else self.input_tokens,
-            estimate if self.output_tokens is None else self.output_tokens,
-            self.cached_input_tokens,
-            self.reasoning_tokens,
-            reported=self.input_tokens is not None,
-        )
-
-
 def parts(value: object) -> Iterator[Json]:
     """The objects in what should be a list of them: nothing of an answer is taken on trust."""
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
@@ -158,20 +113,6 @@ def kind(fields: object) -> str:
     """The type that something says it is, empty where it says none."""
     value = fields.get("type") if isinstance(fields, dict) else None
     return value if isinstance(value, str) else ""
-
-
-def count(usage: object, *names: str) -> int | None:
-    """The sum of the token counts of these names; `None` unless the first is a sound number."""
-    if not isinstance(usage, dict):
-        return None
-    total = 0
-    for place, name in enumerate(names):
-        value = usage.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            total += value
-        elif place == 0:
-            return None
-    return total
 
 
 def retry_headers(refusal: Refusal) -> list[tuple[str, str]]:

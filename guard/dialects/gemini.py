@@ -16,10 +16,10 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
-from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.hiding.gemini import GeminiHiding
-from guard.dialects.json_array import ItemSplitter
-from guard.dialects.metering import StreamMeter, media_type, meter_for
+from guard.dialects.metering import AnswerMeter, media_type
+from guard.dialects.tally import Report, Tally, count, inner, total
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -40,6 +40,17 @@ _CONFIG = (*_INTEGERS, *_SCHEMAS, "responseLogprobs")
 _WRITTEN = ("functionCall", "functionResponse", "executableCode", "codeExecutionResult")
 _MEDIA = ("inlineData", "fileData")
 _PART = ("text", *_WRITTEN, *_MEDIA)
+_ANSWERED = (
+    "usageMetadata",
+    "promptFeedback",
+    "modelVersion",
+    "promptTokenCount",
+    "toolUsePromptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "totalTokenCount",
+    "cachedContentTokenCount",
+)
 
 _STATUSES = {
     401: "UNAUTHENTICATED",
@@ -114,13 +125,12 @@ class GeminiGenerate:
         """What watches the answer to this query."""
         tally = Tally(query)
         hiding = GeminiHiding(reshape) if reshape.hides else None
-        if query.stream and media_type(content_type) == "application/json":
-            return StreamMeter(tally, ItemSplitter(), lambda answer: _watch(answer, tally), hiding=hiding)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _weigh(answer, tally),
-            part=lambda answer: _watch(answer, tally),
+            lambda answer: _watch(answer, tally),
+            known=_either("candidates", "usageMetadata", "promptFeedback", "error"),
+            arrays=query.stream and media_type(content_type) == "application/json",
             hiding=hiding,
         )
 
@@ -231,52 +241,46 @@ def _parts(content: Json, where: str) -> tuple[list[str], int]:
 
 
 def _watch(answer: Json, tally: Tally) -> None:
-    """Take in one chunk. Its usage is a running total, and the last word where an answer ends."""
-    _add_texts(answer, tally)
-    made = _take_usage(answer.get("usageMetadata"), tally)
-    if made is None:
-        return
-    tally.running_tokens = max(tally.running_tokens, made)
-    if tally.output_tokens is not None or _ends(answer):
-        tally.output_tokens = max(tally.output_tokens or 0, made)
+    """Take in an answer, or one chunk of it. The usage of a chunk is a running total, and the last word where
+    an answer ends."""
+    fields = _read(answer)
+    tally.note_model(fields.get("modelVersion"))
+    for candidate in parts(fields.get("candidates")):
+        tally.add(text for part in parts(inner(candidate.get("content"), "parts")) for text in _said(part))
+    tally.report(_report(fields.get("usageMetadata")), running=not _ends(fields))
 
 
 def _ends(answer: Json) -> bool:
     return isinstance(answer.get("promptFeedback"), dict) or any(
-        candidate.get("finishReason") for candidate in parts(answer.get("candidates"))
+        candidate.get("finishReason") or candidate.get("finish_reason")
+        for candidate in parts(answer.get("candidates"))
     )
 
 
-def _weigh(answer: Json, tally: Tally) -> None:
-    """Take in a whole answer."""
-    tally.output_tokens = _take_usage(answer.get("usageMetadata"), tally)
-    if tally.output_tokens is None:
-        _add_texts(answer, tally)
+def _report(metadata: object) -> Report:
+    """What is 0 is left out of a report: output that it does not name is the total less the input."""
+    usage = _read(metadata)
+    thoughts = count(usage, "thoughtsTokenCount")
+    made = count(usage, "candidatesTokenCount")
+    return Report(
+        input_tokens=total(count(usage, "promptTokenCount"), count(usage, "toolUsePromptTokenCount")),
+        output_tokens=None if made is None else made + (thoughts or 0),
+        total_tokens=count(usage, "totalTokenCount"),
+        cached_input_tokens=count(usage, "cachedContentTokenCount"),
+        reasoning_tokens=thoughts,
+    )
 
 
-def _take_usage(usage: Any, tally: Tally) -> int | None:
-    """Take in the input of a report; gives its output, thoughts included. What is 0 is left out of it."""
-    given = count(usage, "promptTokenCount", "toolUsePromptTokenCount")
-    if given is None:
-        return None
-    tally.input_tokens = given
-    tally.cached_input_tokens = count(usage, "cachedContentTokenCount") or 0
-    tally.reasoning_tokens = count(usage, "thoughtsTokenCount") or 0
-    if "candidatesTokenCount" in usage:
-        return count(usage, "candidatesTokenCount", "thoughtsTokenCount")
-    total = count(usage, "totalTokenCount")
-    return None if total is None else max(total - given, tally.reasoning_tokens)
-
-
-def _add_texts(answer: Json, tally: Tally) -> None:
-    for candidate in parts(answer.get("candidates")):
-        content = candidate.get("content")
-        if isinstance(content, dict):
-            tally.add(text for part in parts(content.get("parts")) for text in _said(part))
+def _read(fields: object) -> Json:
+    """An object of an answer with the names in camel case, whichever they are in."""
+    if not isinstance(fields, dict):
+        return {}
+    snakes = _snakes(_ANSWERED)
+    return {snakes.get(str(name), str(name)): value for name, value in fields.items()}
 
 
 def _said(part: Json) -> Iterator[object]:
     yield part.get("text")
-    for name in ("functionCall", "executableCode"):
+    for name in _either("functionCall", "executableCode"):
         if name in part:
             yield json.dumps(part[name])

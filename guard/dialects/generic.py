@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
-from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, count
-from guard.dialects.metering import meter_for
+from guard.dialects.base import OPAQUE_TOKENS, Meter
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.places import EACH, Place
 from guard.dialects.plain import Plain
+from guard.dialects.tally import Report, Tally, count, strings
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -117,24 +118,23 @@ class Generic(Plain):
     ) -> Meter:
         """What watches the answer to this query; nobody has said what in it could be hidden."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: self._watch(answer, tally, whole=True),
-            part=lambda answer: self._watch(answer, tally, whole=False),
+            lambda answer: self._watch(answer, tally, stream=query.stream),
         )
 
-    def _watch(self, answer: Json, tally: Tally, *, whole: bool) -> None:
-        """Take in an answer or a part of one; the report of a part that also has text is a running total."""
-        texts = [text for place in self._answer_texts for text in place.find(answer)]
+    def _watch(self, answer: Json, tally: Tally, *, stream: bool) -> None:
+        """Take in an answer or a part of one; the report of a part that also has text is a running total.
+
+        Where no place of the text is known, nor of its tokens, all strings are text.
+        """
+        texts = [text for place in self._answer_texts for text in strings(list(place.find(answer)))]
+        if not self._answer_texts and self._output_tokens is None:
+            texts = list(strings(answer))
         tally.add(texts)
-        given, made = (_number(place, answer) for place in (self._input_tokens, self._output_tokens))
-        if given is not None:
-            tally.input_tokens = given
-        if made is not None:
-            tally.running_tokens = max(tally.running_tokens, made)
-            if whole or not any(texts):
-                tally.output_tokens = made
+        report = Report(_number(self._input_tokens, answer), _number(self._output_tokens, answer))
+        tally.report(report, running=stream and any(texts))
 
 
 @dataclass(slots=True)

@@ -32,6 +32,11 @@ class Item:
         """The object alone."""
         return self.raw[self.raw.index(b"{") :]
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether nothing stands before the object but white space and what divides an array."""
+        return not self.raw[: self.raw.index(b"{")].strip(b" \t\r\n[],")
+
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Items with these values. There must be one at least, since what stood before an item opens or
         divides the array."""

@@ -1,33 +1,44 @@
-"""The two ways an answer comes: as one JSON object, or as a stream of them."""
+"""The ways an answer comes: as one JSON object, or as a stream of them.
+
+The content type says which, and the first bytes have the last word, since a backend or a proxy may name
+another type. What is not understood counts the estimate of its text: never nothing, and never the JSON round
+each token.
+"""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, TypeAlias
+import re
+from typing import TYPE_CHECKING
 
+from guard.core.query import text_bytes
+from guard.dialects.json_array import ItemSplitter
 from guard.dialects.ndjson import LineSplitter
-from guard.dialects.splitting import compact
+from guard.dialects.splitting import LARGEST_EVENT, compact
 from guard.dialects.sse import EventSplitter
+from guard.dialects.streamed import (
+    LARGEST_HELD,
+    TOO_LARGE,
+    StreamMeter,
+    count_unread,
+    looks_like_json,
+    read_object,
+)
+from guard.dialects.tally import strings
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from guard.core.query import Usage
-    from guard.dialects.base import Meter, Tally
     from guard.dialects.hiding import Hiding
-    from guard.dialects.splitting import Part, Splitter
+    from guard.dialects.splitting import Splitter
+    from guard.dialects.streamed import Watch
     from guard.dialects.strict import Json
+    from guard.dialects.tally import Tally
 
-    Watch: TypeAlias = Callable[[Json], None]
+ENCODED = "encoded"
+"""Stands for the type of an answer whose bytes cannot be decoded."""
 
-LARGEST_ANSWER = 16 << 20
-"""A JSON answer of more bytes than this is not parsed; its usage is estimated from its size."""
-
-_NO_JSON = frozenset({b"", b"[DONE]"})
-"""What may be in a stream beside objects, and tells nothing: comments, white space, the end of OpenAI's."""
-
-_TOO_LARGE = "The model's answer is too large to be passed on."
 _UNREADABLE = "The model's answer could not be read."
 
 STREAMS: Mapping[str, Callable[[], Splitter]] = {
@@ -38,25 +49,10 @@ STREAMS: Mapping[str, Callable[[], Splitter]] = {
 }
 """The media types in which an answer comes bit by bit, and what finds the bits."""
 
-
-def meter_for(
-    tally: Tally,
-    content_type: str,
-    *,
-    whole: Watch,
-    part: Watch,
-    hidden: Callable[[Json], bool] | None = None,
-    hiding: Hiding | None = None,
-) -> Meter:
-    """The meter for an answer of this type, an empty one where its bytes cannot be read.
-
-    `whole` takes in an answer in one piece, `part` each object of a stream, and `hidden` says which of those
-    are not for the client. `hiding` takes out of them what is not.
-    """
-    splitter = STREAMS.get(media_type(content_type))
-    if splitter is None:
-        return JsonMeter(tally, whole, hiding)
-    return StreamMeter(tally, splitter(), part, hidden, hiding)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BLANK = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*+")
+_FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
+_BEGINNINGS = (*_FIELDS, _BYTE_ORDER_MARK)
 
 
 def media_type(content_type: str) -> str:
@@ -64,151 +60,186 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-class JsonMeter:
-    """Keeps a copy of a JSON answer, and weighs it when it is whole.
+class AnswerMeter:
+    """Watches an answer in whatever way it comes; `watch` takes in each object of it.
 
-    Where something is hidden, nothing goes on before that: what cannot be looked through is not sent at all.
-    """
-
-    def __init__(self, tally: Tally, weigh: Watch, hiding: Hiding | None = None) -> None:
-        self._tally = tally
-        self._weigh = weigh
-        self._hiding = hiding
-        self._body = bytearray()
-        self._size = 0
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing goes on before all has come."""
-        return self._hiding is not None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Take in a chunk; it goes on as it is, unless something is hidden."""
-        self._size += len(chunk)
-        if self._size <= LARGEST_ANSWER:
-            self._body += chunk
-        elif self.holds:
-            raise BackendError(_TOO_LARGE)
-        return b"" if self.holds else chunk
-
-    def finish(self) -> bytes:
-        """Weigh the answer; gives it where it was held back."""
-        body, size = bytes(self._body), self._size
-        self._body.clear()
-        self._size = 0
-        answer = _object(body) if size <= LARGEST_ANSWER else None
-        if answer is not None:
-            self._weigh(answer)
-        else:
-            self._tally.add_bytes(size)
-        if self._hiding is None:
-            return b""
-        if answer is not None:
-            shown = self._hiding.whole(answer)
-            return body if shown is answer else compact(shown)
-        if size:
-            raise BackendError(_UNREADABLE)
-        return b""
-
-    @property
-    def usage(self) -> Usage:
-        """What the answer has cost, once it is finished."""
-        return self._tally.usage
-
-
-class StreamMeter:
-    """Watches the parts of a stream as they pass.
-
-    Where nothing is hidden, every chunk goes on at once and as it came. Else a part goes on when it is
-    whole, which is when a client can first make use of it. A part that an answer ends in is watched as far
-    as it has come, since it may lack no more than its last line end.
-
-    `hidden` says which parts are dropped, and with `hiding` the others are looked through: then those that
-    cannot be read are dropped too, and one that is too large ends the stream.
+    `known` are names of which each object of this API has at least one: of an object that has none, all
+    strings count. `arrays` is whether a stream may be one JSON array. `hidden` says which parts of a stream
+    are not for the client, and `hiding` takes out of an answer what is not.
     """
 
     def __init__(
         self,
         tally: Tally,
-        splitter: Splitter,
+        content_type: str,
         watch: Watch,
+        *,
+        known: Collection[str] = (),
+        arrays: bool = False,
         hidden: Callable[[Json], bool] | None = None,
         hiding: Hiding | None = None,
     ) -> None:
         self._tally = tally
-        self._splitter: Splitter | None = splitter
+        self._arrays = arrays
+        self._type = media_type(content_type)
         self._watch = watch
+        self._known = frozenset(known)
         self._hidden = hidden
         self._hiding = hiding
+        self._head = b""
+        self._meter: WholeMeter | StreamMeter | EncodedMeter | None = None
+        if content_type == ENCODED:
+            self._meter = EncodedMeter(tally, hides=hiding is not None)
+
+    @property
+    def changes(self) -> bool:
+        """Whether what goes on may be another answer than the one that comes."""
+        return self._hidden is not None or self._hiding is not None
 
     @property
     def holds(self) -> bool:
-        """Never: a stream goes on part by part."""
-        return False
+        """Whether nothing goes on before all has come, as far as is known."""
+        if self._meter is None:
+            return self._hiding is not None and self._type not in STREAMS
+        return self._hiding is not None and not isinstance(self._meter, StreamMeter)
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take in a chunk; returns what to send on."""
-        if self._splitter is None:
-            self._tally.add_bytes(len(chunk))
-            return chunk
-        shown = [self._show(part) for part in self._splitter.feed(chunk)]
-        if self._overlong(self._splitter):
-            rest = self._splitter.rest()
-            self._tally.add_bytes(len(rest))
-            if self._hiding is not None:
-                raise BackendError(_TOO_LARGE)
-            shown.append(rest)
-            self._splitter = None
-        return b"".join(shown) if self._changes else chunk
+        """Take in a chunk; it goes on as it is, unless something is hidden."""
+        if self._meter is not None:
+            return self._meter.feed(chunk)
+        head = self._head + chunk
+        start = _blank(head)
+        blank, self._head = head[:start], head[start:]
+        if not _undecided(self._head):
+            blank = self._begin(blank)
+        elif self.holds:
+            blank = b""
+        return blank if self.changes else chunk
 
     def finish(self) -> bytes:
-        """What is left of a part that was never completed."""
-        if self._splitter is None:
-            return b""
-        rest = self._splitter.rest()
-        parts = [(part.raw, self._show(part)) for part in self._splitter.feed(rest + b"\n\n")]
-        left = self._splitter.rest()
-        if not self._changes:
-            return b""
-        if any(raw != shown for raw, shown in parts):
-            return b"".join(shown for _, shown in parts)
-        # An array may end in the middle of an object, which no part shows.
-        return b"" if self._hiding is not None and b"{" in left else rest
+        """The answer is over: what was held back and is to be sent after all."""
+        shown = self._begin(b"") if self._meter is None and self._head else b""
+        return (shown if self.changes else b"") + (self._meter.finish() if self._meter is not None else b"")
 
     @property
     def usage(self) -> Usage:
         """What the answer has cost so far."""
         return self._tally.usage
 
-    def _overlong(self, splitter: Splitter) -> bool:
-        return splitter.overlong if self._hiding is None else splitter.held > LARGEST_ANSWER
+    def _begin(self, blank: bytes) -> bytes:
+        """Choose by the first bytes, and take them in."""
+        head, self._head = self._head, b""
+        splitter = self._splitter(head)
+        if splitter is None:
+            self._meter = WholeMeter(self._tally, self._take, self._hidden, self._hiding)
+        else:
+            self._meter = StreamMeter(self._tally, splitter, self._take, self._hidden, self._hiding)
+        shown = self._meter.feed(head)
+        return shown if self.holds else blank + shown
 
-    @property
-    def _changes(self) -> bool:
-        return self._hidden is not None or self._hiding is not None
+    def _splitter(self, head: bytes) -> Splitter | None:
+        """What finds the objects; `None` for an answer in one piece."""
+        declared = STREAMS.get(self._type)
+        if head.startswith(_FIELDS):
+            return EventSplitter()
+        if head.startswith(b"[") and (self._arrays or self._hiding is None):
+            return ItemSplitter()
+        if declared is LineSplitter or (declared is not None and not head.startswith(b"{")):
+            return declared()
+        # What may be hidden is looked for in each object; there may be several, whatever the type.
+        return ItemSplitter() if self._hidden is not None and self._hiding is None else None
 
-    def _show(self, part: Part) -> bytes:
-        """Watch a part; gives what the client is sent in its place."""
-        found = _object(part.data)
-        if found is None:
-            return part.raw if self._hiding is None or _tells_nothing(part) else b""
-        self._watch(found)
-        if self._hidden is not None and self._hidden(found):
+    def _take(self, found: Json) -> None:
+        if self._known and self._known.isdisjoint(found):
+            self._tally.add_other(sum(map(text_bytes, strings(found))))
+        else:
+            self._watch(found)
+
+
+class WholeMeter:
+    """Keeps a copy of an answer, and reads it when it is whole; one that is too large is read as it passes.
+
+    Where something is hidden, nothing goes on before it is whole: what cannot be looked through is not sent
+    at all.
+    """
+
+    def __init__(
+        self, tally: Tally, watch: Watch, hidden: Callable[[Json], bool] | None, hiding: Hiding | None
+    ) -> None:
+        self._tally = tally
+        self._watch = watch
+        self._hidden = hidden
+        self._hiding = hiding
+        self._body = bytearray()
+        self._large: StreamMeter | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take in a chunk; it goes on as it is, unless something is hidden."""
+        if self._large is not None:
+            return self._large.feed(chunk)
+        self._body += chunk
+        if self._hiding is not None:
+            if len(self._body) > LARGEST_HELD:
+                raise BackendError(TOO_LARGE)
             return b""
-        if self._hiding is None:
-            return part.raw
-        shown = self._hiding.part(found)
-        return part.raw if len(shown) == 1 and shown[0] is found else part.carrying(shown)
+        if len(self._body) > LARGEST_EVENT:
+            self._large = StreamMeter(self._tally, ItemSplitter(), self._watch)
+            self._large.feed(bytes(self._body))
+            self._body.clear()
+        return chunk
+
+    def finish(self) -> bytes:
+        """Read the answer; gives it where it was held back."""
+        if self._large is not None:
+            return self._large.finish()
+        body = bytes(self._body)
+        self._body.clear()
+        answer = read_object(body)
+        if answer is not None:
+            self._watch(answer)
+            if self._hiding is None:
+                return b""
+            shown = self._hiding.whole(answer)
+            return body if shown is answer else compact(shown)
+        if looks_like_json(body):
+            # Several objects, whatever the type said, or one and something behind it.
+            several = StreamMeter(self._tally, ItemSplitter(), self._watch, self._hidden, self._hiding)
+            out = several.feed(body) + several.finish()
+            if self._hiding is None:
+                return b""
+            if body.lstrip().startswith(b"{") and out.strip():
+                return out
+        else:
+            count_unread(body, self._tally)
+        if self._hiding is not None and body:
+            raise BackendError(_UNREADABLE)
+        return b""
 
 
-def _tells_nothing(part: Part) -> bool:
-    """Whether this is a comment or the like, and no object in an event that clients may read otherwise."""
-    return part.data.strip() in _NO_JSON and b"{" not in part.raw
+class EncodedMeter:
+    """Passes on what cannot be decoded; each byte of it counts a token, as many as its text may have."""
+
+    def __init__(self, tally: Tally, *, hides: bool) -> None:
+        self._tally = tally
+        self._hides = hides
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take in a chunk; it goes on as it is."""
+        self._tally.add_opaque(len(chunk))
+        if self._hides and chunk:
+            raise BackendError(_UNREADABLE)
+        return chunk
+
+    def finish(self) -> bytes:
+        """Nothing was held back."""
+        return b""
 
 
-def _object(data: bytes | bytearray) -> Json | None:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+def _blank(head: bytes) -> int:
+    found = _BLANK.match(head)
+    return found.end() if found else 0
+
+
+def _undecided(head: bytes) -> bool:
+    """Whether it cannot be said yet how the answer comes."""
+    return not head or any(len(head) < len(each) and each.startswith(head) for each in _BEGINNINGS)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
-from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, Tally, count, parts, retry_headers
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.hiding.ollama import OllamaHiding
-from guard.dialects.metering import meter_for
+from guard.dialects.metering import AnswerMeter
+from guard.dialects.tally import Report, Tally, count
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ NO_CAP = -2
 
 _COMMON = frozenset({"model", "stream", "options", "format", "tools", "logprobs", "top_logprobs"})
 _CHAT = _COMMON | {"messages"}
+_ANSWER = frozenset({"message", "response", "done", "error"})
 _MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
 _GENERATE = _COMMON | {"prompt", "suffix", "system", "template", "context", "raw", "images"}
 
@@ -58,11 +60,11 @@ class Ollama:
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _watch(answer, tally),
-            part=lambda answer: _watch(answer, tally),
+            lambda answer: _watch(answer, tally),
+            known=_ANSWER,
             hiding=OllamaHiding(reshape) if reshape.hides else None,
         )
 
@@ -157,9 +159,9 @@ def _images(payload: Json) -> int:
 def _watch(answer: Json, tally: Tally) -> None:
     """Take in a whole answer or a line of one; the last has the usage, without what is 0 in it."""
     tally.add(_texts(answer))
+    tally.note_model(answer.get("model"))
     if answer.get("done") is True:
-        tally.input_tokens = count(answer, "prompt_eval_count")
-        tally.output_tokens = count(answer, "eval_count")
+        tally.report(Report(count(answer, "prompt_eval_count"), count(answer, "eval_count")))
 
 
 def _texts(answer: Json) -> Iterator[Any]:

@@ -10,16 +10,18 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Unit
 from guard.core.query import Sampling, text_bytes
 from guard.dialects import budgets, edits, strict
-from guard.dialects.base import Answer, Refusal, Tally, count, kind, numbers, retry_headers
+from guard.dialects.base import Answer, Refusal, kind, numbers, parts, retry_headers
+from guard.dialects.tally import Report, count, inner, total
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from guard.core.limits import Reading
     from guard.core.reshape import Reshape
     from guard.dialects.strict import Json
+    from guard.dialects.tally import Tally
 
 WHO_ASKS = frozenset({"user", "safety_identifier"})
 
@@ -51,6 +53,9 @@ LOGPROBS = frozenset(
     {"logprobs", "top_logprobs", "prompt_logprobs", "logprob_token_ids", "n_probs", "return_hidden_states"}
 )
 """Fields that ask how likely tokens were, or for what shows more: OpenAI's, vLLM's, llama.cpp's, SGLang's."""
+
+ANSWER = frozenset({"choices", "usage", "error"})
+"""Names of which each object of an answer has one."""
 
 BIASES = frozenset({"logit_bias", "allowed_token_ids", "logits_processors"})
 """Fields that say which tokens may come: OpenAI's and vLLM's."""
@@ -237,31 +242,59 @@ def check_stream_options(payload: Json) -> None:
 
 
 def only_usage(chunk: Json) -> bool:
-    """Whether this is the extra chunk that `include_usage` adds: sound usage, and no choices."""
-    usage = chunk.get("usage")
-    sound = count(usage, "prompt_tokens") is not None and count(usage, "completion_tokens") is not None
-    return sound and not _choices(chunk)
+    """Whether this is the extra chunk that `include_usage` adds: a report, and no choices."""
+    return not _choices(chunk) and not read_report(chunk.get("usage")).empty
 
 
-def take_usage(answer: Json, tally: Tally, *, final: bool) -> bool:
-    """Whether there is sound usage of prompt and completion."""
-    usage = answer.get("usage")
-    given, made = count(usage, "prompt_tokens"), count(usage, "completion_tokens")
-    if not isinstance(usage, dict) or given is None or made is None:
-        return False
-    tally.input_tokens = given
-    tally.cached_input_tokens = count(usage.get("prompt_tokens_details"), "cached_tokens") or 0
-    tally.reasoning_tokens = count(usage.get("completion_tokens_details"), "reasoning_tokens") or 0
-    if final:
-        tally.output_tokens = made
-    else:
-        tally.running_tokens = max(tally.running_tokens, made)
-    return True
+def take_usage(answer: Json, tally: Tally) -> None:
+    """Take in the usage of an answer or a chunk, and the model; its texts have been added before.
+
+    In a chunk with a choice that goes on, it is not the last word, nor where it may be that of one choice of
+    several: vLLM sends such.
+    """
+    tally.note_model(answer.get("model"))
+    choices = list(parts(answer.get("choices")))
+    over = all(choice.get("finish_reason") or "message" in choice for choice in choices)
+    of_all = len(choices) != 1 or tally.wants_one_answer or "message" in choices[0]
+    tally.report(_reported(answer), running=not (over and of_all))
 
 
-def take_chunk_usage(chunk: Json, tally: Tally) -> None:
-    """Take in the usage of a chunk; with choices it is not the last word (vLLM sends such)."""
-    take_usage(chunk, tally, final=not _choices(chunk))
+def read_report(usage: object) -> Report:
+    """What a `usage` says, in the words of chat completions or of responses, or in those that others have
+    put in their place: DeepSeek, Moonshot, OpenRouter, and LiteLLM for Anthropic's caches."""
+    details = (inner(usage, "prompt_tokens_details"), inner(usage, "input_tokens_details"), usage)
+    cached = _either(details, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
+    given = count(usage, "prompt_tokens", "input_tokens")
+    if given is None:
+        given = total(count(usage, "prompt_cache_hit_tokens"), count(usage, "prompt_cache_miss_tokens"))
+    made_of = (inner(usage, "completion_tokens_details"), inner(usage, "output_tokens_details"), usage)
+    return Report(
+        input_tokens=given,
+        output_tokens=count(usage, "completion_tokens", "output_tokens"),
+        total_tokens=count(usage, "total_tokens"),
+        cached_input_tokens=cached,
+        cache_write_tokens=_either(
+            details, "cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens"
+        ),
+        reasoning_tokens=_either(made_of, "reasoning_tokens"),
+    )
+
+
+def _either(places: Iterable[object], *names: str) -> int | None:
+    """The first count of one of these names at one of these places."""
+    return next((found for each in places if (found := count(each, *names)) is not None), None)
+
+
+def _reported(answer: Json) -> Report:
+    """The report of an answer, wherever it is: also where Groq, Moonshot and llama.cpp have it."""
+    usages = [answer.get("usage"), inner(answer.get("x_groq"), "usage")]
+    usages += [choice.get("usage") for choice in parts(answer.get("choices"))]
+    found = next((report for each in usages if not (report := read_report(each)).empty), None)
+    if found is not None:
+        return found
+    timings = answer.get("timings")
+    given = total(count(timings, "prompt_n"), count(timings, "cache_n"))
+    return Report(given, count(timings, "predicted_n"), cached_input_tokens=count(timings, "cache_n"))
 
 
 def _choices(chunk: Json) -> bool:

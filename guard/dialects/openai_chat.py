@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
-from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, parts
+from guard.dialects.base import OPAQUE_TOKENS, Meter, parts
 from guard.dialects.hiding.openai_chat import ChatHiding
-from guard.dialects.metering import meter_for
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
+from guard.dialects.tally import Tally, strings
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -82,11 +83,11 @@ class OpenAIChat(OpenAI):
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _weigh(answer, tally),
-            part=lambda chunk: _watch(chunk, tally),
+            lambda answer: _watch(answer, tally),
+            known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
             hiding=ChatHiding(reshape) if reshape.hides else None,
         )
@@ -126,24 +127,11 @@ def _arguments(call: Json) -> Iterator[str]:
     yield from (call[name] for name in ("arguments", "input") if isinstance(call.get(name), str))
 
 
-def _texts(message: Any) -> Iterator[object]:
-    """What a message or delta says: its text, reasoning, refusal, and calls."""
-    if isinstance(message, dict):
-        yield from (message.get(name) for name in ("content", "reasoning_content", "reasoning", "refusal"))
-        for call in _calls(message):
-            yield call.get("name")
-            yield from _arguments(call)
+def _watch(answer: Json, tally: Tally) -> None:
+    """Take in an answer, or one chunk of it.
 
-
-def _watch(chunk: Json, tally: Tally) -> None:
-    """Take in one chunk of a stream."""
-    for choice in parts(chunk.get("choices")):
-        tally.add(_texts(choice.get("delta")))
-    openai.take_chunk_usage(chunk, tally)
-
-
-def _weigh(answer: Json, tally: Tally) -> None:
-    """Take in a whole answer."""
-    if not openai.take_usage(answer, tally, final=True):
-        for choice in parts(answer.get("choices")):
-            tally.add(_texts(choice.get("message")))
+    Some servers send the message so far along with each delta, or the same text under two names.
+    """
+    for choice in parts(answer.get("choices")):
+        tally.add(set(strings(choice["delta"])) if "delta" in choice else strings(choice.get("message")))
+    openai.take_usage(answer, tally)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from guard.core.query import Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
-from guard.dialects.base import Meter, Tally, parts
+from guard.dialects.base import Meter, parts
 from guard.dialects.hiding.openai_completions import CompletionsHiding
-from guard.dialects.metering import meter_for
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
+from guard.dialects.tally import Tally, strings
 
 if TYPE_CHECKING:
     from guard.dialects.strict import Json
@@ -70,25 +71,18 @@ class OpenAICompletions(OpenAI):
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _weigh(answer, tally),
-            part=lambda chunk: _watch(chunk, tally),
+            lambda answer: _watch(answer, tally),
+            known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
             hiding=CompletionsHiding(reshape) if reshape.hides else None,
         )
 
 
-def _watch(chunk: Json, tally: Tally) -> None:
-    """Take in one chunk of a stream."""
-    for choice in parts(chunk.get("choices")):
-        tally.add([choice.get("text")])
-    openai.take_chunk_usage(chunk, tally)
-
-
-def _weigh(answer: Json, tally: Tally) -> None:
-    """Take in a whole answer."""
-    if not openai.take_usage(answer, tally, final=True):
-        for choice in parts(answer.get("choices")):
-            tally.add([choice.get("text")])
+def _watch(answer: Json, tally: Tally) -> None:
+    """Take in an answer, or one chunk of it."""
+    for choice in parts(answer.get("choices")):
+        tally.add(strings(choice.get("text")))
+    openai.take_usage(answer, tally)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from guard.core.query import Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
-from guard.dialects.base import Meter, Tally, count
-from guard.dialects.metering import JsonMeter
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
+from guard.dialects.tally import Tally
 
 if TYPE_CHECKING:
+    from guard.dialects.base import Meter
     from guard.dialects.strict import Json
 
 _NAMES = frozenset({"model", "input", "dimensions", *openai.WHO_ASKS})
@@ -46,10 +47,5 @@ class OpenAIEmbeddings(OpenAI):
         self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
-        tally = Tally(query)
-        tally.output_tokens = 0
-        return JsonMeter(tally, lambda answer: _weigh(answer, tally))
-
-
-def _weigh(answer: Json, tally: Tally) -> None:
-    tally.input_tokens = count(answer.get("usage"), "prompt_tokens")
+        tally = Tally(query, gives_text=False)
+        return AnswerMeter(tally, content_type, lambda answer: openai.take_usage(answer, tally))

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, openai, strict
-from guard.dialects.base import OPAQUE_TOKENS, Meter, Tally, count, parts
+from guard.dialects.base import OPAQUE_TOKENS, Meter, kind, parts
 from guard.dialects.hiding.openai_responses import ResponsesHiding
-from guard.dialects.metering import meter_for
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
+from guard.dialects.tally import Tally, strings
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from guard.dialects.strict import Json
 
 _HIDDEN = ("previous_response_id", "conversation", "prompt")
@@ -44,6 +43,7 @@ _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
 LEAST_CAP = 16
 _PENDING = frozenset({"queued", "in_progress"})
+_ANSWER = frozenset({"type", "response", "output", "usage", "status", "error"})
 
 
 class OpenAIResponses(OpenAI):
@@ -100,11 +100,11 @@ class OpenAIResponses(OpenAI):
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        return meter_for(
+        return AnswerMeter(
             tally,
             content_type,
-            whole=lambda answer: _weigh(answer, tally),
-            part=lambda event: _watch(event, tally),
+            lambda event: _watch(event, tally),
+            known=_ANSWER,
             hiding=ResponsesHiding(reshape) if reshape.hides else None,
         )
 
@@ -173,40 +173,24 @@ def _content(content: Any, name: str) -> tuple[list[str], int]:
 
 
 def _watch(event: Json, tally: Tally) -> None:
-    """Take in one event; the first and the last hold the response as it stands."""
-    response = event.get("response")
-    if isinstance(response, dict):
-        if response.get("background") is True:
+    """Take in one event, or an answer in one piece; the first events and the last hold the response as it
+    stands."""
+    if "type" not in event:
+        if event.get("status") in _PENDING:
             tally.expect_all()
-        _take_usage(response.get("usage"), tally)
-    elif str(event.get("type")).endswith(".delta"):
-        tally.add([event.get("delta")])
+        _take_response(event, tally)
+    elif isinstance(response := event.get("response"), dict):
+        _take_response(response, tally)
+    elif kind(event).endswith(".delta") and "audio.delta" not in kind(event):
+        tally.add(strings(event.get("delta")))
 
 
-def _weigh(answer: Json, tally: Tally) -> None:
-    """Take in a whole answer, or one that only promises one."""
-    if _take_usage(answer.get("usage"), tally):
-        return
-    if str(answer.get("status")) in _PENDING or answer.get("background") is True:
+def _take_response(response: Json, tally: Tally) -> None:
+    """Take in a response: its text, where none of it has come before, and its usage."""
+    tally.note_model(response.get("model"))
+    if response.get("background") is True:
         tally.expect_all()
-    for item in parts(answer.get("output")):
-        tally.add(_texts(item))
-
-
-def _take_usage(usage: Any, tally: Tally) -> bool:
-    """Whether there is sound usage."""
-    given, made = count(usage, "input_tokens"), count(usage, "output_tokens")
-    if given is None or made is None:
-        return False
-    tally.input_tokens, tally.output_tokens = given, made
-    tally.cached_input_tokens = count(usage.get("input_tokens_details"), "cached_tokens") or 0
-    tally.reasoning_tokens = count(usage.get("output_tokens_details"), "reasoning_tokens") or 0
-    return True
-
-
-def _texts(item: Json) -> Iterator[object]:
-    """What an item of an answer says."""
-    yield from (item.get(name) for name in ("name", "arguments", "input"))
-    for name in ("content", "summary"):
-        for part in parts(item.get(name)):
-            yield from (part.get("text"), part.get("refusal"))
+    if tally.silent:
+        for item in parts(response.get("output")):
+            tally.add(strings(item))
+    tally.report(openai.read_report(response.get("usage")))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 LARGEST_EVENT = 1 << 20
-"""A part of more bytes than this is not looked at."""
+"""Of a part of more bytes than this only the gist is read."""
 
 
 class Part(Protocol):
@@ -48,8 +48,16 @@ class Splitter(ABC):
 
     @property
     def overlong(self) -> bool:
-        """Whether a part has grown larger than anything worth waiting for."""
+        """Whether the part that is not complete is too large to be kept."""
         return self.held > LARGEST_EVENT
+
+    def drain(self) -> bytes:
+        """The bytes of the part that is not complete, as far as its end has been looked for in them; they
+        are not given again, and the next part is what is left of it."""
+        drained = bytes(self._buffer[: self._searched])
+        del self._buffer[: self._searched]
+        self._searched = 0
+        return drained
 
     @property
     def held(self) -> int:

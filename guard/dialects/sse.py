@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
 _NAME = re.compile(rb"event(?::|$)")
+_FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)|:")
 _DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
 
 
@@ -45,6 +46,12 @@ class Event:
             named = b"event: " + str(value["type"]).encode()
             kept = [named if _NAME.match(line) else line for line in kept]
         return b"\n".join([*kept, b"data: " + compact(value), b"", b""])
+
+    @property
+    def stray(self) -> bytes:
+        """Lines that are of no field that an event may have."""
+        lines = (line for line in self._lines.split(b"\n") if line and not _FIELD.match(line))
+        return b"\n".join(lines)
 
     @property
     def _lines(self) -> bytes:

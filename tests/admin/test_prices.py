@@ -37,12 +37,18 @@ def test_prices_per_token_become_prices_per_million() -> None:
       "azure/thinker": {
         "input_cost_per_token": 2e-06, "output_cost_per_token": 8e-06,
         "output_cost_per_reasoning_token": 1e-05, "mode": "responses"
+      },
+      "claude": {
+        "input_cost_per_token": 3e-06, "cache_creation_input_token_cost": 3.75e-06,
+        "cache_creation_input_token_cost_above_1hr": 6e-06, "cache_read_input_token_cost": 3e-07,
+        "output_cost_per_token": 1.5e-05, "mode": "chat"
       }
     }"""
     models = import_prices(text).models
     assert {name: model.price() for name, model in models.items()} == {
         "gpt-small": Price(150_000, 75_000, 600_000, 600_000),
         "azure/thinker": Price(2_000_000, 2_000_000, 8_000_000, 10_000_000),
+        "claude": Price(3_000_000, 300_000, 15_000_000, 15_000_000, 3_750_000, 6_000_000),
     }
     assert models.max_output_tokens == {"gpt-small": 16384}
 

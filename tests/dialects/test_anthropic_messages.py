@@ -177,14 +177,14 @@ def usage_of(stream: bytes, cuts: list[int]) -> Usage:
 class TestMetering:
     @given(cuts=st.lists(st.integers(0, 700)))
     def test_usage_is_found_in_any_chunking(self, cuts: list[int]) -> None:
-        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42, 300)
+        assert usage_of(START + TEXT * 3 + END, cuts) == Usage(325, 42, 300, cache_write_tokens=20)
 
     def test_a_stream_that_was_cut_is_counted_by_its_chunks(self) -> None:
-        assert usage_of(START + TEXT * 50, []) == Usage(325, 50, 300)
+        assert usage_of(START + TEXT * 50, []) == Usage(325, 50, 300, cache_write_tokens=20)
 
     def test_the_output_is_cumulative(self) -> None:
         earlier = event({"type": "message_delta", "usage": {"output_tokens": 10}})
-        assert usage_of(START + earlier + END, []) == Usage(325, 42, 300)
+        assert usage_of(START + earlier + END, []) == Usage(325, 42, 300, cache_write_tokens=20)
 
     def test_without_any_usage_both_are_estimated(self) -> None:
         assert usage_of(TEXT * 3, []) == Usage(11, 3)
@@ -197,7 +197,7 @@ class TestMetering:
         for place in range(len(stream)):
             assert meter.feed(stream[place : place + 1]) == stream[place : place + 1]
         assert meter.finish() == b""
-        assert meter.usage == Usage(325, 42, 300)
+        assert meter.usage == Usage(325, 42, 300, cache_write_tokens=20)
 
     @pytest.mark.parametrize(
         ("start", "end", "usage"),
@@ -206,11 +206,11 @@ class TestMetering:
             ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
             ({"input_tokens": 5}, {"input_tokens": None, "output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": 0}, {"input_tokens": 7, "output_tokens": 42}, Usage(7, 42)),
-            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 0, 3)),
+            ({}, {"input_tokens": 7, "cache_read_input_tokens": 3, "output_tokens": 0}, Usage(10, 3, 3)),
             ({"input_tokens": 5, "cache_read_input_tokens": -3}, {"output_tokens": 42}, Usage(5, 42)),
             ({"input_tokens": True}, {"output_tokens": True}, Usage(11, 3)),
             ({"input_tokens": -5}, {"output_tokens": -1}, Usage(11, 3)),
-            ({"input_tokens": "5"}, {"output_tokens": 4.5}, Usage(11, 3)),
+            ({"input_tokens": "x"}, {"output_tokens": 4.5}, Usage(11, 3)),
             (None, None, Usage(11, 3)),
             ([], "x", Usage(11, 3)),
         ],
@@ -226,15 +226,14 @@ class TestMetering:
         imitation = event(
             {"type": "content_block_delta", "delta": {"text": text}, "usage": {"output_tokens": 0}}
         )
-        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4), 300)
+        assert usage_of(START + imitation, []) == Usage(325, -(-len(text) // 4), 300, cache_write_tokens=20)
 
     @pytest.mark.parametrize(
         "junk",
         [
             b"data: {\n\n",
-            b"data: 7\n\n",
+            b"data: null\n\n",
             b"data: []\n\n",
-            b"data: \xff\n\n",
             b"data: " + b"[" * 5000 + b"\n\n",
             b'data: {"type": "message_start", "message": 7}\n\n',
             b'data: {"type": "content_block_delta", "delta": []}\n\n',
@@ -243,8 +242,15 @@ class TestMetering:
             b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
         ],
     )
-    def test_what_cannot_be_read_passes_and_counts_nothing(self, junk: bytes) -> None:
-        assert usage_of(START + junk + TEXT * 2 + junk, []) == Usage(325, 2, 300)
+    def test_what_has_no_text_passes_and_counts_nothing(self, junk: bytes) -> None:
+        expected = Usage(325, 2, 300, cache_write_tokens=20)
+        assert usage_of(START + junk + TEXT * 2 + junk, []) == expected
+
+    @pytest.mark.parametrize(
+        ("data", "tokens"), [(b"7", 1), (b"\xff", 1), (b"plain words", 3), (b'"said"', 2)]
+    )
+    def test_what_is_no_object_counts_by_its_size(self, data: bytes, tokens: int) -> None:
+        assert usage_of(START + b"data: " + data + b"\n\n", []).output_tokens == tokens
 
     def test_thinking_and_tool_input_count_as_output(self) -> None:
         thinking = event({"type": "content_block_delta", "delta": {"thinking": "x" * 40}})
@@ -269,7 +275,7 @@ class TestMetering:
             ({"content": [{"type": "tool_use", "input": {"a": "x" * 31}}]}, Usage(11, 10)),
             ({"content": 7}, Usage(11, 0)),
             ({"content": [{"text": '{"usage": {"output_tokens": 1}}'}]}, Usage(11, 8)),
-            ({"usage": {"input_tokens": 5, "output_tokens": 0}, "content": [{"text": "x"}]}, Usage(5, 0)),
+            ({"usage": {"input_tokens": 5, "output_tokens": 0}, "content": [{"text": "x"}]}, Usage(5, 1)),
             (
                 {
                     "usage": {
@@ -279,9 +285,9 @@ class TestMetering:
                         "output_tokens": 4000,
                     }
                 },
-                Usage(321, 4000, 300),
+                Usage(321, 4000, 300, cache_write_tokens=20),
             ),
-            ({"usage": {"cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7)),
+            ({"usage": {"cache_read_input_tokens": 6, "output_tokens": 7}}, Usage(11, 7, 6)),
             ({"content": [{"thinking": "x" * 40}, {"text": "x" * 40}, 7, None]}, Usage(11, 20)),
         ],
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -227,7 +228,7 @@ class TestMetering:
         [
             ([{"delta": "x"}] * 9, Usage(11, 9)),
             ([{"delta": "x" * 41}], Usage(11, 11)),
-            ([{"delta": "x", "usage": {"in": 5, "out": 30}}, {"delta": "x"}], Usage(5, 30)),
+            ([{"delta": "x", "usage": {"in": 5, "out": 30}}, {"delta": "x"}], Usage(5, 31)),
             ([{"delta": "x"}, {"delta": "", "usage": {"in": 5, "out": 3}}], Usage(5, 3)),
             ([{"delta": "x"}, {"usage": {"in": -5, "out": True}}], Usage(11, 1)),
             ([{"delta": 7}, {"usage": 8}, {"choices": [{"text": "x" * 40}, 7]}], Usage(11, 10)),
@@ -248,7 +249,8 @@ class TestMetering:
     )
     def test_an_answer_in_one_piece(self, dialect: Generic, answer: Any, usage: Usage) -> None:
         body = json.dumps(answer).encode()
-        assert pass_through(dialect.meter(QUERY, JSON, hide_usage=False), body) == (body, usage)
+        query = replace(QUERY, stream=False)
+        assert pass_through(dialect.meter(query, JSON, hide_usage=False), body) == (body, usage)
 
 
 def test_a_refusal_is_a_problem() -> None:

@@ -15,7 +15,7 @@ from guard.core.query import Query, Usage
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import DIALECTS
 from guard.dialects.hiding.tags import Untagged, untagged
-from guard.dialects.metering import LARGEST_ANSWER
+from guard.dialects.streamed import LARGEST_HELD
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
@@ -530,21 +530,24 @@ class TestOllama:
 
 class TestWhatCannotBeLookedThrough:
     @pytest.mark.parametrize("name", [name for name in DIALECTS if name != "openai.embeddings"])
-    @pytest.mark.parametrize("body", [b'{"choices": [', b"[]", b"\x1f\x8b\x08", b'{"a": "\xff"}', b"SECRET"])
-    def test_an_answer_is_not_sent(self, name: str, body: bytes) -> None:
+    @pytest.mark.parametrize(
+        ("body", "tokens"),
+        [(b'{"choices": [', 0), (b"[]", 0), (b"\x1f\x8b\x08", 3), (b'{"a": "\xff"}', 1), (b"SECRET", 2)],
+    )
+    def test_an_answer_is_not_sent(self, name: str, body: bytes, tokens: int) -> None:
         watching = meter(name, "", NO_REASONING)
         assert watching.holds
         assert watching.feed(body) == b""
         with pytest.raises(BackendError):
             watching.finish()
-        assert watching.usage.output_tokens == -(-len(body) // 4)
+        assert watching.usage.output_tokens == tokens
 
     def test_an_answer_without_a_body_has_nothing_to_hide(self) -> None:
         assert pass_through(meter("openai.chat", JSON, NO_REASONING), b"")[0] == b""
 
     def test_nor_is_one_that_is_too_large(self) -> None:
         watching = meter("openai.chat", JSON, NO_REASONING)
-        assert watching.feed(b" " * LARGEST_ANSWER) == b""
+        assert watching.feed(b"{" + b" " * (LARGEST_HELD - 1)) == b""
         with pytest.raises(BackendError):
             watching.feed(b" ")
 
@@ -557,9 +560,9 @@ class TestWhatCannotBeLookedThrough:
 
     def test_a_part_that_is_too_large_ends_the_stream(self) -> None:
         watching = meter("openai.chat", EVENTS, NO_REASONING)
-        assert watching.feed(b"data: " + b"x" * (LARGEST_ANSWER // 2)) == b""
+        assert watching.feed(b"data: " + b"x" * (LARGEST_HELD // 2)) == b""
         with pytest.raises(BackendError):
-            watching.feed(b"x" * LARGEST_ANSWER)
+            watching.feed(b"x" * LARGEST_HELD)
 
     def test_a_part_without_its_last_line_end_is_looked_through(self) -> None:
         body = events([delta({"reasoning": "SECRET", "content": "b"})]).rstrip()
@@ -608,5 +611,8 @@ def test_half_a_character_passes() -> None:
 
 
 def test_an_event_behind_a_byte_order_mark_is_not_taken_for_a_comment() -> None:
-    body = b"\xef\xbb\xbf" + events([delta({"reasoning": "SECRET"})]) + b": waiting\n\n"
-    assert pass_through(meter("openai.chat", EVENTS, NO_REASONING), body)[0] == b": waiting\n\n"
+    body = b"\xef\xbb\xbf" + events([delta({"reasoning": "SECRET", "content": "b"})]) + b": waiting\n\n"
+    shown = pass_through(meter("openai.chat", EVENTS, NO_REASONING), body)[0]
+    assert b"SECRET" not in shown
+    assert b'"content":"b"' in shown
+    assert shown.endswith(b"\n\n: waiting\n\n")

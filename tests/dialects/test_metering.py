@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,15 +12,16 @@ from hypothesis import strategies as st
 from passing import EVENTS, JSON, LINES, pass_through
 
 from guard.core.query import Query
-from guard.dialects.base import Tally
 from guard.dialects.json_array import ItemSplitter
-from guard.dialects.metering import STREAMS, StreamMeter, media_type, meter_for
+from guard.dialects.metering import AnswerMeter
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.splitting import LARGEST_EVENT
 from guard.dialects.sse import EventSplitter
+from guard.dialects.streamed import StreamMeter
+from guard.dialects.tally import Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from guard.dialects.splitting import Splitter
 
@@ -46,10 +48,15 @@ def framed(splitter: Callable[[], Splitter], values: list[Any], *, ascii_only: b
     return ("[" + "\r\n,\r\n".join(texts) + "]\n").encode()
 
 
-def watch(splitter: Splitter, body: bytes, cuts: list[int]) -> tuple[bytes, list[Any]]:
+def streamed(meter: StreamMeter, body: bytes, cuts: Iterable[int] = ()) -> bytes:
+    """What comes out where a body comes in pieces that are cut at these places."""
+    places = sorted({min(cut, len(body)) for cut in cuts} | {0, len(body)})
+    return b"".join(meter.feed(body[start:end]) for start, end in pairwise(places)) + meter.finish()
+
+
+def watch(splitter: Splitter, body: bytes, cuts: Iterable[int]) -> tuple[bytes, list[Any]]:
     found: list[Any] = []
-    out, _ = pass_through(StreamMeter(Tally(QUERY), splitter, found.append), body, cuts)
-    return out, found
+    return streamed(StreamMeter(Tally(QUERY), splitter, found.append), body, cuts), found
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS)
@@ -72,7 +79,7 @@ def test_only_what_is_hidden_is_missing(
     body = framed(splitter, marked, ascii_only=False)
     found: list[Any] = []
     meter = StreamMeter(Tally(QUERY), splitter(), found.append, lambda value: bool(value["hide"]))
-    out, _ = pass_through(meter, body, cuts)
+    out = streamed(meter, body, cuts)
     assert found == marked
     if splitter is not ItemSplitter:
         kept = [value for value in marked if not value["hide"]]
@@ -89,7 +96,7 @@ def test_a_stream_of_anything_passes_unchanged_and_is_read_in_one_way(
     assert out == whole
     assert watch(splitter(), whole, list(range(len(whole)))) == (whole, found)
     held = StreamMeter(Tally(QUERY), splitter(), lambda _: None, lambda _: False)
-    assert pass_through(held, whole, list(range(0, len(whole), 2)))[0] == whole
+    assert streamed(held, whole, range(0, len(whole), 2)) == whole
 
 
 @pytest.mark.parametrize(
@@ -108,33 +115,43 @@ def test_the_last_end_may_be_missing(splitter: Callable[[], Splitter], body: byt
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS)
-def test_an_endless_part_goes_on_and_is_counted_by_its_size(splitter: Callable[[], Splitter]) -> None:
+def test_an_endless_part_goes_on_and_its_text_is_counted(splitter: Callable[[], Splitter]) -> None:
     tally = Tally(QUERY)
     meter = StreamMeter(tally, splitter(), lambda _: None, lambda _: False)
-    out = meter.feed(b'{"a": "') + b"".join(meter.feed(b"x" * (LARGEST_EVENT // 4)) for _ in range(8))
-    assert out + meter.finish() == b'{"a": "' + b"x" * (2 * LARGEST_EVENT)
-    assert meter.usage.output_tokens == -(-(7 + 2 * LARGEST_EVENT) // 4)
+    text = b"word " * (LARGEST_EVENT // 20)
+    out = meter.feed(b'{"a": "') + b"".join(meter.feed(text) for _ in range(8))
+    assert out + meter.finish() == b'{"a": "' + text * 8
+    assert 0 <= tally.usage.output_tokens - 8 * len(text) // 4 <= 2
 
 
 @pytest.mark.parametrize(
-    ("content_type", "body"),
+    "content_type",
+    [EVENTS, "Text/Event-Stream;charset=UTF-8", LINES, "application/jsonl", JSON, "text/plain", ""],
+)
+@pytest.mark.parametrize(
+    "body",
     [
-        (EVENTS, b'data: {"a": 1}\n\n'),
-        ("Text/Event-Stream;charset=UTF-8", b'data: {"a": 1}\n\n'),
-        (LINES, b'{"a": 1}\n'),
-        ("application/jsonl", b'{"a": 1}\n'),
-        (JSON, b'{"a": 1}'),
-        ("text/plain", b'{"a": 1}'),
-        ("", b'{"a": 1}'),
+        b'{"a": 1}',
+        b'{"a": 1}\n{"a": 2}\n',
+        b'{"a": 1}data: [DONE]\n\n',
+        b'[{"a": 1},\n{"a": 2}]',
+        b'data: {"a": 1}\n\ndata:{"a": 2}\n\ndata: [DONE]\n\n',
+        b': waiting\n\ndata: {"a": 1}\n\n',
+        b'event: x\r\ndata: {"a": 1}\r\n\r\n',
     ],
 )
-def test_the_type_says_how_an_answer_comes(content_type: str, body: bytes) -> None:
-    whole: list[Any] = []
-    part: list[Any] = []
-    meter = meter_for(Tally(QUERY), content_type, whole=whole.append, part=part.append)
-    assert pass_through(meter, body)[0] == body
-    streams = media_type(content_type) in STREAMS
-    assert (whole, part) == (([], [{"a": 1}]) if streams else ([{"a": 1}], []))
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b"\r\n \t"])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_the_first_bytes_say_how_an_answer_comes(
+    content_type: str, body: bytes, before: bytes, step: int
+) -> None:
+    """M2: whatever the type says."""
+    body = before + body
+    for hidden in (None, lambda _: False):
+        found: list[Any] = []
+        meter = AnswerMeter(Tally(QUERY), content_type, found.append, hidden=hidden)
+        assert pass_through(meter, body, range(0, len(body), step))[0] == body
+        assert found == [{"a": place + 1} for place in range(body.count(b'"a"'))]
 
 
 def test_an_array_can_be_scanned_as_fast_as_it_comes() -> None:

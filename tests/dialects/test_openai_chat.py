@@ -299,21 +299,23 @@ class TestMetering:
         chunks = [content("x", usage={"prompt_tokens": 5, "completion_tokens": n}) for n in range(1, 51)]
         assert pass_through(b"".join(chunks), [], hide=True) == (b"".join(chunks), Usage(5, 50))
 
-    @pytest.mark.parametrize(
-        "usage",
-        [
-            None,
-            {},
-            {"prompt_tokens": 5},
-            {"prompt_tokens": -1, "completion_tokens": 2},
-            {"prompt_tokens": True, "completion_tokens": 2},
-            "x",
-            [],
-        ],
-    )
+    @pytest.mark.parametrize("usage", [None, {}, "x", [], {"prompt_tokens": True, "completion_tokens": -2}])
     def test_unsound_usage_is_replaced_by_an_estimate(self, usage: Any) -> None:
         stream = content("x") * 9 + event({"choices": [], "usage": usage}) + DONE
         assert pass_through(stream, [], hide=True) == (stream, Usage(11, 9))
+
+    @pytest.mark.parametrize(
+        ("usage", "expected"),
+        [
+            ({"prompt_tokens": 5}, Usage(5, 9)),
+            ({"prompt_tokens": -1, "completion_tokens": 2}, Usage(11, 2)),
+            ({"prompt_tokens": True, "completion_tokens": 2}, Usage(11, 2)),
+            ({"prompt_tokens": 5, "completion_tokens": -4}, Usage(5, 9)),
+        ],
+    )
+    def test_each_number_of_a_report_stands_for_itself(self, usage: Any, expected: Usage) -> None:
+        stream = content("x") * 9 + event({"choices": [], "usage": usage})
+        assert pass_through(stream + DONE, [], hide=True) == (content("x") * 9 + DONE, expected)
 
     @pytest.mark.parametrize(
         ("stream", "usage"),
@@ -324,7 +326,7 @@ class TestMetering:
             (content("é" * 3), Usage(11, 2)),
             (content("x") * 9 + b'data: {"choices": [{"delta": {"content": "cut', Usage(11, 9)),
             (content("x") * 9 + event({"error": {"message": "overloaded"}}), Usage(11, 9)),
-            (event(None) + event([]) + event(7) + b"data: {\n\n" + content("x"), Usage(11, 1)),
+            (event(None) + event([]) + event(7) + b"data: {\n\n" + content("x"), Usage(11, 2)),
             (event({"choices": [None, {"delta": None}, {"delta": {"content": 7}}]}), Usage(11, 0)),
             (b"", Usage(11, 0)),
         ],
@@ -424,7 +426,7 @@ class TestMetering:
             {"tool_calls": [{"type": "custom", "custom": {"name": "x" * 20, "input": "x" * 20}}]},
         ],
     )
-    @pytest.mark.parametrize("usage", [None, {"prompt_tokens": 3, "completion_tokens": -4}])
+    @pytest.mark.parametrize("usage", [None, {"prompt_tokens": -3, "completion_tokens": -4}])
     def test_all_that_an_answer_says_is_estimated(self, message: dict[str, Any], usage: Any) -> None:
         meter = DIALECT.meter(QUERY, "application/json", hide_usage=False)
         meter.feed(json.dumps({"choices": [{"message": message}] * 2, "usage": usage}).encode())
@@ -443,7 +445,7 @@ class TestMetering:
             (json.dumps({"choices": [{"message": {"content": "x" * 40}}]}).encode(), 10),
             (b"x" * 40, 10),
             (b"", 0),
-            (b"[" * 3000, 750),
+            (b"[" * 3000, 0),
             (b'{"choices": 7}', 0),
         ],
     )

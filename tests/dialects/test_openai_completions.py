@@ -151,7 +151,7 @@ class TestMetering:
         [
             ({"usage": {"prompt_tokens": 5, "completion_tokens": 7}}, Usage(5, 7)),
             ({"choices": [{"text": "x" * 40}, {"text": "y" * 40}]}, Usage(11, 20)),
-            ({"choices": [{"text": "x" * 40}], "usage": {"prompt_tokens": 5}}, Usage(11, 10)),
+            ({"choices": [{"text": "x" * 40}], "usage": {"prompt_tokens": 5}}, Usage(5, 10)),
         ],
     )
     def test_an_answer_in_one_piece(self, answer: Any, usage: Usage) -> None:

@@ -193,7 +193,7 @@ class TestMetering:
             (delta("x") + event("response.failed", response={"usage": {"input_tokens": -1}}), Usage(11, 1)),
             (
                 event("response.failed", response={"usage": {"input_tokens": 1, "output_tokens": True}}),
-                Usage(11, 0),
+                Usage(1, 0),
             ),
             (LATER + delta("x"), Usage(11, 90)),
             (

@@ -1,0 +1,246 @@
+"""What an answer costs: reconciled here, once; the dialects only say where numbers and texts stand.
+
+The last plausible report of the backend counts; where there is none, the text that has passed is counted.
+Each number stands for itself:
+
+    a report says                                       so the query used
+    prompt 100, completion 20                           100 in, 20 out
+    prompt 100, total 120                               100 in, 20 out
+    prompt 100, completion 20, total 420, reasoning 300 100 in, 320 out: reasoning stands beside the output
+    prompt 0, completion 0, after 40 chunks of text     an estimate: a 0 for what was there is no report
+    prompt 100, completion 7, then 9 chunks of text     100 in, 16 out, unless another report follows
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from guard.core.query import Query, Usage, text_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+MOST_TOKENS = 10**9
+"""No request has more tokens: a larger number is a mistake."""
+
+LARGEST_BYTES_PER_TOKEN = 64
+"""A report of fewer tokens than this makes of the text that was seen is no report of it."""
+
+MARKUP = frozenset(
+    {
+        "type",
+        "role",
+        "id",
+        "call_id",
+        "item_id",
+        "object",
+        "status",
+        "signature",
+        "encrypted_content",
+        "data",
+        "b64_json",
+        "result",
+        "partial_image_b64",
+        "format",
+        "finish_reason",
+        "stop_reason",
+        "logprobs",
+        "model",
+        "annotations",
+    }
+)
+"""Names of what is no text of the model: kinds, ids, seals, and bytes in base64."""
+
+_DECIMAL = re.compile(r"[0-9]{1,10}(?:\.0{1,6})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a backend says that an answer has used; `None` where it does not say.
+
+    The input includes what was read from a cache and what was written to one; the output may or may not
+    include the reasoning.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    total_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether it says nothing at all."""
+        return all(getattr(self, field.name) is None for field in fields(self))
+
+
+@dataclass(slots=True)
+class _Text:
+    """Text that has passed: the chunks that the model said, each of which is a token at least, their bytes,
+    and the bytes of other text and how many bytes are a token each."""
+
+    chunks: int = 0
+    size: int = 0
+    other: int = 0
+    opaque: int = 0
+
+    def tokens(self, query: Query) -> int:
+        return max(self.chunks, query.text_tokens(self.size)) + query.text_tokens(self.other) + self.opaque
+
+
+class Tally:
+    """Adds up what an answer costs. Where the API gives no text (embeddings), its output is 0."""
+
+    def __init__(self, query: Query, *, gives_text: bool = True) -> None:
+        self._query = query
+        self._gives_text = gives_text
+        self._text = _Text()
+        self._later = _Text()
+        self._output: int | None = None
+        self._running = False
+        self._least = 0
+        self._input: int | None = None
+        self._parts: dict[str, int] = {}
+        self._model: str | None = None
+
+    def note_model(self, model: object) -> None:
+        """Take in which model the backend says has answered."""
+        if isinstance(model, str) and model:
+            self._model = model
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been added yet."""
+        return self._text.tokens(self._query) == 0
+
+    @property
+    def wants_one_answer(self) -> bool:
+        """Whether a report of one answer is a report of all."""
+        return self._query.n == 1
+
+    def add(self, texts: Iterable[object]) -> None:
+        """Count one chunk of output by its texts; what is not text counts nothing."""
+        size = sum(text_bytes(text) for text in texts if isinstance(text, str))
+        for text in (self._text, self._later):
+            text.chunks += size > 0
+            text.size += size
+
+    def add_other(self, size: int) -> None:
+        """Count so many bytes of text of which is not known whether the model said them just now."""
+        for text in (self._text, self._later):
+            text.other += size
+
+    def add_opaque(self, size: int) -> None:
+        """Count so many bytes that are no text, a token each: as many as text has that is compressed to
+        that."""
+        for text in (self._text, self._later):
+            text.opaque += size
+
+    def expect_all(self) -> None:
+        """The rest of the answer will not pass here: all that the caller allowed is counted, until a report
+        says otherwise."""
+        self._least = max(self._least, self._query.n * (self._query.max_output_tokens or 0))
+
+    def report(self, report: Report, *, running: bool = False) -> bool:
+        """Take in what the backend says; whether it says anything of the output.
+
+        A running report is one from the middle of an answer, which may be behind or of one choice only: at
+        least that much was used. Text that has been added before is part of it, and later text is not.
+        """
+        self._parts.update(
+            (name, value)
+            for name in ("cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
+            if (value := getattr(report, name))
+        )
+        if report.reasoning_tokens:
+            self._parts["reasoning_tokens"] = report.reasoning_tokens
+        given = report.input_tokens or None
+        made = report.output_tokens
+        if made is not None and (report.reasoning_tokens or 0) > made:
+            made += report.reasoning_tokens or 0
+        if report.total_tokens is not None:
+            if given is None:
+                given = report.total_tokens - made if made else self._share(report.total_tokens)
+            made = max(made or 0, report.total_tokens - given)
+        if given is not None and given > 0:
+            self._input = given
+        if made is None or not self._plausible(made):
+            return False
+        self._output = max(made, self._output or 0) if running else made
+        self._running = running
+        self._later = _Text()
+        return True
+
+    @property
+    def usage(self) -> Usage:
+        """The present total."""
+        estimate = max(self._text.tokens(self._query), self._least)
+        output = estimate
+        if self._output is not None:
+            output = self._output + self._later.tokens(self._query)
+            output = max(output, estimate) if self._running else output
+        return Usage(
+            self._query.input_tokens if self._input is None else self._input,
+            output if self._gives_text else 0,
+            reported=self._input is not None,
+            model=self._model,
+            **self._parts,
+        )
+
+    def _share(self, total: int) -> int:
+        """How much of a total is input, where only the total is known."""
+        return min(total, self._query.input_tokens) if self._gives_text else total
+
+    def _plausible(self, output_tokens: int) -> bool:
+        """Whether this may be the output: 0 is not, where there was text, or where all was owed."""
+        if output_tokens == 0:
+            return self.silent and not self._least
+        return output_tokens * LARGEST_BYTES_PER_TOKEN >= self._text.size
+
+
+def count(usage: object, *names: str) -> int | None:
+    """The token count of the first of these names that has one; `None` where none has.
+
+    Some servers write whole numbers as `20.0` or `"20"`. What is negative, a boolean, or larger than any
+    request could be is no count.
+    """
+    if not isinstance(usage, dict):
+        return None
+    return next((found for name in names if (found := _count(usage.get(name))) is not None), None)
+
+
+def total(*counts: int | None) -> int | None:
+    """The sum of those that are known; `None` where none is."""
+    known = [each for each in counts if each is not None]
+    return sum(known) if known else None
+
+
+def inner(value: object, name: str) -> object:
+    """What an object has under a name; `None` for anything else."""
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def strings(value: object, apart: Collection[str] = MARKUP) -> Iterator[str]:
+    """The texts in a JSON value, whatever its shape: all strings but names, and but what stands under the
+    names that are set apart."""
+    left = [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, str):
+            yield each
+        elif isinstance(each, dict):
+            left += (item for name, item in each.items() if name not in apart)
+        elif isinstance(each, list):
+            left += each
+
+
+def _count(value: object) -> int | None:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value) if value == int(value) else None
