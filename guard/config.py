@@ -58,7 +58,7 @@ from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, refuse_misspelt, section_in
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
-from guard.server_settings import ServerSettings
+from guard.server_settings import CorsSettings, ServerSettings
 from guard.store.url import RedisURL
 
 if TYPE_CHECKING:
@@ -597,6 +597,7 @@ class Settings(BaseSettings):
     body: BodySettings = BodySettings()
     backend: BackendSettings = BackendSettings()
     server: ServerSettings = ServerSettings()
+    cors: CorsSettings = CorsSettings()
     models: ModelSettings = ModelSettings()
     extra_routes: tuple[RouteSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = Field(default_factory=default_routes)

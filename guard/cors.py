@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from starlette.middleware.cors import CORSMiddleware
+
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from starlette.types import ASGIApp, Scope
+
+    from guard.server_settings import CorsSettings
 
 EXPOSED_HEADERS = (
     "RateLimit",
@@ -27,6 +31,22 @@ EXPOSED_HEADERS = (
     ),
 )
 """The headers of guard's own that a page may read, for `expose_headers` of Starlette's `CORSMiddleware`."""
+
+
+def with_cors(app: ASGIApp, settings: CorsSettings) -> ASGIApp:
+    """The app with the answers that browsers ask for, guard's own refusals included."""
+    if not settings.on:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.allow_origins,
+        allow_origin_regex=settings.allow_origin_regex,
+        allow_methods=settings.allow_methods,
+        allow_headers=settings.allow_headers,
+        allow_credentials=settings.allow_credentials,
+        expose_headers=(*EXPOSED_HEADERS, *settings.expose_headers),
+        max_age=settings.max_age_seconds,
+    )
 
 
 def preflight_for(scope: Scope) -> str | None:

@@ -27,6 +27,9 @@ MOST_KINDS = 1_000
 LONGEST_TEXT = 200
 """Maximum length, in characters, of a foreign text in a line."""
 
+_PREFIXED = re.compile(r"\b(?:sk|pk|rk)-[\w-]+")
+"""What is a credential by its usual start."""
+
 _SECRET = re.compile(r"\b(?:sk|pk|rk)-[\w-]+|\b(?=\w*[0-9])(?=\w*[A-Za-z])\w{16,}")
 """What may be a credential: the usual prefixes, and a long run of letters and digits."""
 
@@ -89,6 +92,24 @@ class LimitedLogger:
     def exception(self, kind: str, message: str, *arguments: object) -> None:
         """Write one line at level ERROR, with the traceback of the exception that is being handled."""
         self.log(logging.ERROR, kind, message, *arguments, exc_info=True)
+
+
+class RedactingFormatter(logging.Formatter):
+    """Writes the lines of servers and libraries without the queries of URLs, which may hold credentials.
+
+    guard's own lines are left alone: they are made of what may be shown.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record as text."""
+        if record.name == "guard":
+            return super().format(record)
+        if record.name == "uvicorn.access" and isinstance(record.args, tuple) and len(record.args) == 5:
+            client, method, path, version, status = record.args
+            record = logging.makeLogRecord(
+                {**record.__dict__, "args": (client, method, bounded(str(path)), version, status)}
+            )
+        return _PREFIXED.sub("…", _QUERY.sub("?…", super().format(record)))
 
 
 def bounded(text: str) -> str:

@@ -17,6 +17,7 @@ from guard.dialects import PLAIN
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with, method_of
+from guard.health import Health
 from guard.paths import agreeing, path_of, route_of
 from guard.service import Service
 from guard.telemetry import EventLog
@@ -174,6 +175,12 @@ class GuardMiddleware:
                 reload_on_sighup=self._reload_on_sighup,
             )
         return self._service
+
+    def store_health(self) -> Health:
+        """How the store does, as it was found within the last seconds."""
+        if self._service is None:
+            return Health.DOWN
+        return self._service.store_health
 
     async def aclose(self) -> None:
         """Close what is open; done for you where the server's lifespan reaches us."""

@@ -15,7 +15,10 @@ import aiohttp
 from yarl import URL
 
 from guard.config import Settings, find, load
+from guard.core.policy import WEBSOCKET, RouteAction
+from guard.cors import with_cors
 from guard.errors import BackendError, ConfigError
+from guard.health import PROBE_VARIABLE, HealthRoutes
 from guard.middleware import GuardMiddleware
 from guard.paths import path_to_send
 
@@ -85,10 +88,6 @@ class Proxy:
             await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            # Only HTTP is forwarded; the route that let this through is for apps behind the middleware.
-            await receive()
-            await send({"type": "websocket.close", "code": 1011})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -272,12 +271,36 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes,
     return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
 
 
+def refuse_websockets(settings: Settings) -> None:
+    """Raise `ConfigError` where a route takes WebSockets: a proxy that closed them would count them."""
+    for route in (*settings.extra_routes, *settings.routes):
+        if WEBSOCKET in route.methods and route.action is not RouteAction.DENY:
+            raise ConfigError(
+                f"routes: {route.path!r} takes WEBSOCKET, which `guard serve` does not forward; take it out, "
+                f"or put guard into the app that serves it"
+            )
+
+
 def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Path | None = None) -> ASGIApp:
-    """Guard in front of the backend that the settings name; it follows `config`, where that is given."""
-    proxy = Proxy(settings.backend)
-    if config is None:
-        return GuardMiddleware(proxy, settings, hooks=hooks, unknown_paths="deny")
-    return GuardMiddleware(proxy, config, hooks=hooks, unknown_paths="deny", reload_on_sighup=True)
+    """Guard in front of the backend that the settings name; it follows `config`, where that is given.
+
+    Raises `ConfigError` for what a proxy cannot do.
+    """
+    refuse_websockets(settings)
+    guard = GuardMiddleware(
+        Proxy(settings.backend),
+        settings if config is None else config,
+        hooks=hooks,
+        unknown_paths="deny",
+        reload_on_sighup=config is not None,
+    )
+    return HealthRoutes(
+        with_cors(guard, settings.cors),
+        guard.store_health,
+        URL(str(settings.backend.url)),
+        public=settings.server.health,
+        token=os.environ.get(PROBE_VARIABLE),
+    )
 
 
 def app() -> ASGIApp:

@@ -24,10 +24,11 @@ from guard.body import Bodies
 from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
-from guard.core.policy import RouteAction
+from guard.core.policy import OnStoreError, RouteAction
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
+from guard.health import Health
 from guard.identify import Identifier
 from guard.installation import Installation
 
@@ -116,6 +117,7 @@ class Service:
         self._attend()
         self._asked = asyncio.Event()
         self._generation: int | None = None
+        self._store_answers = False
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
@@ -125,6 +127,15 @@ class Service:
     def ready(self) -> bool:
         """Whether the store has started, or has failed to."""
         return self._starting.done()
+
+    @property
+    def store_health(self) -> Health:
+        """Whether the store answered when it was last asked, and if not, whether requests are served."""
+        if self._store_answers:
+            return Health.OK
+        tiers = self.rules.policy.tiers.values()
+        denied = all(tier.on_store_error is OnStoreError.DENY for tier in tiers)
+        return Health.DOWN if denied else Health.DEGRADED
 
     async def started(self) -> None:
         """Return when the store has started; raises `StoreError` where it does not."""
@@ -153,6 +164,7 @@ class Service:
 
     async def _look(self) -> None:
         control = await self.engine.watch()
+        self._store_answers = control is not None
         known = self._generation
         if control is not None:
             self._generation = control.generation
@@ -245,6 +257,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "identity.pepper": (old.identity.pepper, new.identity.pepper),
         "[backend]": (old.backend, new.backend),
         "[server]": (old.server, new.server),
+        "[cors]": (old.cors, new.cors),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
     }
     return [name for name, (before, after) in parts.items() if before != after]

@@ -5,26 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager, nullcontext, suppress
-from tempfile import TemporaryDirectory
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guard.cli.app import Config
+from guard.cli.listening import ANY, listen, port_of
 from guard.cli.output import complain
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import socket
 
     import uvicorn
-
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Names the folder in which workers count, for prometheus-client."""
-
-STARTUP_FAILURE = 3
-"""The exit code of uvicorn where a server does not start."""
 
 GRACE_SECONDS = 30
 """How long streams may go on after the server was told to stop."""
@@ -49,8 +43,8 @@ def serve(
     try:
         import uvicorn
 
-        import guard.proxy  # noqa: F401 - an extra
         from guard.http11 import protocol
+        from guard.proxy import refuse_websockets
     except ImportError as error:
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
@@ -58,6 +52,7 @@ def serve(
     from guard.config import load
     from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
     from guard.installation import Installation
+    from guard.metrics_server import metrics_server
 
     if backend is not None:
         os.environ[f"{ENVIRONMENT_PREFIX}BACKEND__URL"] = backend
@@ -66,9 +61,18 @@ def serve(
     settings = load()
     if settings.backend.url is None:
         raise ConfigError("which model? give --backend URL, or `url` under [backend] in the settings")
+    refuse_websockets(settings)
+    sockets = listen(host, port)
+    port = port_of(sockets)
     # Held by this process too, the embedded server outlives a restart of all workers.
-    with Installation.of(settings).server or nullcontext(), _metrics(host, metrics_port):
-        complain(f"http://{host}:{port} -> {settings.backend.url}, mode {settings.mode}, {workers} worker(s)")
+    with (
+        Installation.of(settings).server or nullcontext(),
+        metrics_server(host, metrics_port, (ANY.get(host, host), port)),
+    ):
+        complain(
+            f"http://{f'[{host}]' if ':' in host else host}:{port} -> {settings.backend.url}, "
+            f"mode {settings.mode}, {workers} worker(s)"
+        )
         _run(
             uvicorn.Config(
                 "guard.proxy:app",
@@ -84,43 +88,18 @@ def serve(
                 proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-            )
+            ),
+            sockets,
         )
 
 
-@contextmanager
-def _metrics(host: str, port: int | None) -> Iterator[None]:
-    """Serve the counters of all workers, added up, at `/metrics`."""
-    if port is None:
-        yield
-        return
-    with TemporaryDirectory(prefix="guard-metrics-") as folder:
-        # Workers find it in their environment, and prometheus-client looks for it as it is imported.
-        os.environ[METRICS_VARIABLE] = folder
-        try:
-            from prometheus_client import CollectorRegistry, start_http_server
-            from prometheus_client.multiprocess import MultiProcessCollector
-        except ImportError as error:
-            raise ConfigError(
-                f'{error}; `pip install "asgi-guard[prometheus]"` brings what `--metrics-port` needs'
-            ) from error
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        try:
-            server, thread = start_http_server(port, addr=host, registry=registry)
-        except OSError as error:
-            raise ConfigError(f"--metrics-port {port}: {error.strerror}") from error
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+    """What `uvicorn.run` does, but for SIGHUP: workers read their settings again, and go on.
 
-
-def _run(config: uvicorn.Config) -> None:
-    """What `uvicorn.run` does, but for SIGHUP: workers read their settings again, and go on."""
+    Exits with 1 where a server does not start.
+    """
     import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
     from uvicorn.supervisors import Multiprocess
 
     class Workers(Multiprocess):
@@ -130,22 +109,34 @@ def _run(config: uvicorn.Config) -> None:
                     os.kill(process.pid, signal.SIGHUP)
 
     if config.workers > 1:
-        Workers(config, sockets=[config.bind_socket()]).run()
+        workers = Workers(config, sockets=sockets)
+        workers.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
+            sys.exit(1)
         return
     server = uvicorn.Server(config)
-    with suppress(KeyboardInterrupt):
-        server.run()
-    if not server.started:
-        sys.exit(STARTUP_FAILURE)
+    try:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets)
+    except SystemExit as end:
+        sys.exit(1 if end.code == STARTUP_FAILURE else end.code)
 
 
 def _logging(*, access_log: bool) -> dict[str, Any]:
-    """Everything to stderr; of the servers only warnings, unless requests are to be logged."""
+    """Everything to stderr, without queries of URLs; of the servers only warnings, unless requests are to be
+    logged.
+    """
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "formatters": {
+            "line": {
+                "()": "guard.logs.RedactingFormatter",
+                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            }
+        },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "guard": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
             "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},

@@ -1,0 +1,108 @@
+"""The port for Prometheus and for probes: counters of all workers, and how they do.
+
+It is served by the process that runs the workers. Whether requests can be served, it asks a worker, by the
+address that clients use: a worker that does not answer is not ready.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import secrets
+import socket
+import threading
+from contextlib import contextmanager
+from socketserver import ThreadingMixIn
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from guard.errors import ConfigError
+from guard.health import LIVE, PROBE_HEADER, PROBE_VARIABLE, READY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Names the folder in which workers count, for prometheus-client."""
+
+PROBE_SECONDS = 5.0
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _ServerOfIPv6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it overrides
+        """Say nothing of requests."""
+
+
+@contextmanager
+def metrics_server(host: str, port: int | None, serving: tuple[str, int]) -> Iterator[None]:
+    """Serve `/metrics`, `/-/live` and `/-/ready`; `serving` is the address of the workers.
+
+    Raises `ConfigError` where that cannot be. Without a port, does nothing.
+    """
+    if port is None:
+        yield
+        return
+    with TemporaryDirectory(prefix="guard-metrics-") as folder:
+        # Workers find both in their environment, and prometheus-client looks for its own as it is imported.
+        os.environ[METRICS_VARIABLE] = folder
+        token = os.environ[PROBE_VARIABLE] = secrets.token_hex(16)
+        try:
+            from prometheus_client import CollectorRegistry, make_wsgi_app
+            from prometheus_client.multiprocess import MultiProcessCollector
+        except ImportError as error:
+            raise ConfigError(
+                f'{error}; `pip install "asgi-guard[prometheus]"` brings what `--metrics-port` needs'
+            ) from error
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        app = _with_probes(make_wsgi_app(registry), serving, token)
+        try:
+            server = make_server(host, port, app, _ServerOfIPv6 if ":" in host else _Server, _Quiet)
+        except OSError as error:
+            raise ConfigError(f"--metrics-port {port}: {error.strerror}") from error
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _with_probes(metrics: WSGIApplication, serving: tuple[str, int], token: str) -> WSGIApplication:
+    def app(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = environment["PATH_INFO"]
+        if path == LIVE:
+            status, body = 200, b"live\n"
+        elif path == READY:
+            status, body = _ask(serving, token)
+        else:
+            return metrics(environment, start)
+        start(f"{status} {http.client.responses[status]}", [("content-length", str(len(body)))])
+        return [body]
+
+    return app
+
+
+def _ask(serving: tuple[str, int], token: str) -> tuple[int, bytes]:
+    """What a worker says of its readiness; 503 where none answers."""
+    connection = http.client.HTTPConnection(*serving, timeout=PROBE_SECONDS)
+    try:
+        connection.request("GET", READY, headers={PROBE_HEADER: token})
+        answer = connection.getresponse()
+        return (200 if answer.status == 200 else 503), answer.read()
+    except (OSError, http.client.HTTPException):
+        return 503, b"no worker answers\n"
+    finally:
+        connection.close()
