@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests of one file share servers, so they stay in one process.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test fuzz lint check wheel-test bench soak chaos interop detection reference clean
+.PHONY: demo test fuzz lint check wheel-test bench soak chaos fairness interop detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -50,6 +50,10 @@ soak: $(VENV)/dev
 # 500 requests a second while the store is killed, paused, emptied and failed over; prints what it measured.
 chaos: $(VENV)/dev
 	$(BIN)/pytest tests/test_chaos.py --chaos -s
+
+# What other callers notice while one sends what costs a server much; fails where it is too much. 5 minutes.
+fairness: $(VENV)/dev
+	$(BIN)/python -m benchmarks.fairness
 
 # Real servers and official clients around guard: nginx, Express, LiteLLM, FastAPI; SDKs in Python and in Node.
 interop: $(VENV)/dev build/interop/ready interop/node_modules/ready

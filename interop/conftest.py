@@ -81,6 +81,15 @@ class Farm:
         assert isinstance(found, Guarded)
         return found
 
+    def front(self, name: str) -> str:
+        """nginx in front of the guard that is in front of this backend."""
+        key = f"front {name}"
+        if key not in self._running:
+            self._running[key] = self.stack.enter_context(
+                servers.nginx_front(self.folder, self.guarded(name).url)
+            )
+        return str(self._running[key])
+
     def backend(self, name: str) -> servers.Backend:
         """The backend of this name."""
         starts: dict[str, Callable[[Path], object]] = {

@@ -77,11 +77,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(log: Path, *command: str | Path, port: int, **environment: str) -> Iterator[int]:
+def process(
+    log: Path, *command: str | Path, port: int, folder: Path | None = None, **environment: str
+) -> Iterator[int]:
     """A process that serves on a port; gives its pid once it accepts connections there."""
     with log.open("wb") as out:
         running = subprocess.Popen(
             [str(part) for part in command],
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
@@ -109,7 +112,7 @@ def guard(folder: Path, backend: str, name: str, **environment: str) -> Iterator
     port = free_port()
     command = ("serve", "--backend", backend, "--config", folder / "guard.toml", "--port", str(port))
     log = folder / f"guard-{name}.log"
-    with process(log, guard_command(), *command, port=port, **environment):
+    with process(log, guard_command(), *command, port=port, folder=None, **environment):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -286,10 +289,11 @@ MASTER_KEY = "sk-real"
 
 
 @contextmanager
-def litellm(folder: Path) -> Iterator[LiteLLM]:
+def litellm(folder: Path, master_key: str = MASTER_KEY) -> Iterator[LiteLLM]:
     """The LiteLLM proxy, which asks no network for anything."""
-    port, log = free_port(), folder / "litellm.log"
-    config = HERE / "backends" / "litellm.yaml"
+    port, log, config = free_port(), folder / "litellm.log", folder / "litellm.yaml"
+    text = (HERE / "backends" / "litellm.yaml").read_text()
+    config.write_text(text.replace(MASTER_KEY, master_key))
     with process(
         log,
         PYTHON.with_name("litellm"),

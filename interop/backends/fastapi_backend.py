@@ -11,7 +11,6 @@ app = FastAPI(openapi_url=None)
 seen: list[dict[str, Any]] = []
 
 ANSWER = {
-    "model": "m",
     "choices": [],
     "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
 }
@@ -55,4 +54,5 @@ def _answer(request: Request, body: Any) -> JSONResponse:
             ],
         }
     )
-    return JSONResponse(ANSWER, headers={"x-read-by": "fastapi"})
+    model = body.get("model") if isinstance(body, dict) else None
+    return JSONResponse({**ANSWER, "model": model}, headers={"x-read-by": "fastapi"})

@@ -1,0 +1,1 @@
+"""What other callers notice while one sends what costs a server much."""
