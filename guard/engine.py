@@ -427,7 +427,7 @@ class Engine:
             await asyncio.wait(self._background)
 
     async def drain(self, seconds: float = 1.0) -> None:
-        """Before the process stops: wait for settles under way, and charge what is owed if the store is there.
+        """Wait for settles under way, and charge what is owed if the store answers; before the process stops.
 
         What is not settled by then is left to the reservations' expiry.
         """

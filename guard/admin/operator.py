@@ -19,7 +19,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
-from guard.errors import UnknownHolderError
+from guard.errors import StoreError, UnknownHolderError
 from guard.identify import Identifier
 from guard.installation import Installation
 from guard.store.keys import is_digest
@@ -118,7 +118,11 @@ class Operator:
         self._store = self._installation.store
 
     async def __aenter__(self) -> Self:
-        await self._store.start()
+        try:
+            await self._store.start(required=True)
+        except StoreError:
+            await self._store.aclose()
+            raise
         return self
 
     async def __aexit__(

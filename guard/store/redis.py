@@ -22,6 +22,7 @@ from guard.core.query import NO_USAGE
 from guard.errors import GuardError, StoreError
 from guard.store.keys import IDENTITIES, TERMS, Keys
 from guard.store.marks import read_marks, write_marks
+from guard.store.trouble import explain, kind_of
 from guard.store.url import CONNECT_SECONDS
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ TERMS_KEPT = 10_000
 
 INDEX_SECONDS = 60.0
 """On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
+
+_SILENT = "store.redis_url begins with rediss:// if, and only if, the port speaks TLS"
 
 LARGEST_AMOUNT = 10**15
 """A double holds this and every integer below exactly."""
@@ -155,19 +158,25 @@ class RedisStore:
         self._terms: dict[str, tuple[float, list[str]]] = {}
         self._indexed: dict[str, float] = {}
 
-    async def start(self) -> None:
+    async def start(self, *, required: bool = False) -> None:
         """Start the embedded server, where there is one, and connect.
 
-        A remote Redis that is down is not an error yet: it may come back before the first request.
+        A remote Redis that is down is an error only where it is `required`: else it may come back before the
+        first request.
         """
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
+        seconds = OPERATOR_SECONDS if required else CONNECT_SECONDS
         try:
-            await self._nodes().connect(CONNECT_SECONDS)
+            await self._nodes().connect(seconds)
         except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
-            logger.warning("Redis does not answer yet: %s", str(error) or type(error).__name__)
+            timed_out = kind_of(error) == "timeout"
+            text = f"no answer in {seconds:g} s; {_SILENT}" if timed_out else explain(error)
+            if required:
+                raise StoreError(text, kind=kind_of(error)) from error
+            logger.warning("Redis does not answer yet: %s", text)
 
     async def aclose(self) -> None:
         """Close the connections, and leave the embedded server."""
@@ -559,7 +568,7 @@ class RedisStore:
             raise StoreError(f"no answer in {seconds:g} s", kind="timeout") from error
         except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             self._revive()
-            raise StoreError(str(error) or type(error).__name__, kind=_kind(error)) from error
+            raise StoreError(explain(error), kind=kind_of(error)) from error
 
     def _nodes(self) -> Nodes:
         loop = asyncio.get_running_loop()
@@ -686,28 +695,3 @@ def _verdict(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
         expired=expired,
         marks=read_marks(marks),
     )
-
-
-def _kind(error: Exception) -> str:
-    """One low-cardinality word for what Redis did."""
-    for kind, classes in _KINDS:
-        if isinstance(error, classes):
-            return kind
-    # What redis-py has no class for, Redis names in its first word.
-    word = str(error).partition(" ")[0].lower()
-    return word if word in ("busy", "misconf") else "response"
-
-
-_KINDS: tuple[tuple[str, tuple[type[Exception], ...]], ...] = (
-    ("timeout", (exceptions.TimeoutError,)),
-    ("loading", (exceptions.BusyLoadingError,)),
-    ("masterdown", (exceptions.MasterDownError,)),
-    (
-        "clusterdown",
-        (exceptions.ClusterDownError, exceptions.TryAgainError, exceptions.RedisClusterException),
-    ),
-    ("readonly", (exceptions.ReadOnlyError,)),
-    ("memory", (exceptions.OutOfMemoryError,)),
-    ("permission", (exceptions.NoPermissionError, exceptions.AuthenticationError)),
-    ("connection", (exceptions.ConnectionError, OSError)),
-)

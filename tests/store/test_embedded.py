@@ -110,7 +110,7 @@ class TestSharing:
             local_pepper(data_dir)
             assert open_to_others(data_dir) == []
             assert (data_dir / "appendonlydir").is_dir()
-        wait_until(lambda: stopped(data_dir))
+        until(lambda: stopped(data_dir))
         # As an earlier version has left them; what is not the store's is left alone.
         files = [file for file in data_dir.rglob("*") if not file.is_socket()]
         for file in files:
