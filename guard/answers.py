@@ -10,6 +10,7 @@ from starlette.responses import Response
 from guard.core.decision import Action, Reason
 from guard.dialects.base import Refusal
 from guard.dialects.ratelimit import ratelimit_fields, violated_policies
+from guard.dialects.words import duration, refused_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,8 +48,11 @@ class Refuser:
         # A deny for risk is told as a quota that is used up.
         used_up = decision.reason in (Reason.QUOTA, Reason.RISK)
         status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]
-        if used_up and decision.retry_after_us is not None:
-            message = f"{message} Please try again in {decision.retry_after_us / 1e6:.3f}s."
+        if used_up:
+            limit = refused_by(decision.told)
+            message = f"{message}: {limit}." if limit else f"{message}."
+            if decision.retry_after_us is not None:
+                message = f"{message} Please try again in {duration(decision.retry_after_us)}."
         refusal = Refusal(
             status,
             message,
@@ -73,8 +77,8 @@ class Refuser:
 
 
 _REFUSALS = {
-    Reason.QUOTA: (429, "rate_limit_exceeded", "Rate limit reached."),
-    Reason.RISK: (429, "rate_limit_exceeded", "Rate limit reached."),
+    Reason.QUOTA: (429, "rate_limit_exceeded", "Rate limit reached"),
+    Reason.RISK: (429, "rate_limit_exceeded", "Rate limit reached"),
     Reason.TOO_LARGE: (
         413,
         "request_too_large",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
 from guard.environment import unrelated
 from guard.errors import ConfigError
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from guard.config import Settings
+    from guard.core.policy import Policy
+
+LEAST_SLIDING = 10
+"""With a smaller count, a sliding window admits noticeably less: of 1 a period, 1 in two periods."""
 
 
 class Content(NamedTuple):
@@ -34,6 +39,19 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
         yield f"{settings.identity.keys_file}: the keys file names no key"
     for variable in unrelated(environment, type(settings)):
         yield f"{variable} is no setting of guard's and is ignored"
+
+
+def coarse(policy: Policy) -> Iterator[str]:
+    """The limits whose window counts too little for its algorithm."""
+    limits = {limit for tier in policy.tiers.values() for limit in tier.limits}
+    for limit in sorted(limits, key=lambda limit: limit.name):
+        for window in limit.windows if limit.algorithm is Algorithm.SLIDING_WINDOW else ():
+            count = window.count // scale_of(limit.unit)
+            if 0 < count < LEAST_SLIDING:
+                yield (
+                    f"limit `{limit.name}`: a sliding window of {count} admits fewer, since the one before "
+                    f'still weighs; algorithm = "calendar" or "gcra" admits {count} in each period'
+                )
 
 
 def refuse_emptied(old: Content, new: Content) -> None:

@@ -600,7 +600,9 @@ class Engine:
             self._complain(error)
             self._tally.add(identity, refused=unreported)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
-            decision = climb(decision, heard.risk, heard.rung, detection, heard.ends_us)
+            decision = climb(
+                decision, heard.risk, heard.rung, detection, now_us=caller.now_us, place=caller.place
+            )
             if decision.refused and error.kind not in _NEVER_ASKED:
                 # The store may have charged and only answered too late.
                 self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
@@ -618,14 +620,17 @@ class Engine:
         if block is None:
             told = climbing(verdict.marks)
             decision = decide(verdict.readings, mode)
-            decision = climb(decision, told.risk, told.rung, detection, told.ends_us)
+            decision = climb(
+                decision, told.risk, told.rung, detection, now_us=caller.now_us, place=caller.place
+            )
             decision = replace(decision, answer_cap=answer_cap(verdict.readings, blank.demand))
         else:
             # An order for one holder bites also where the limits of its tier are only tried out.
             decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
         self._suspicions.hear(blank.suspect, verdict.marks)
         if decision.refused:
-            self._refusals.remember(decision, identity.holders, self._clock.seconds())
+            if decision.reason is not Reason.RISK or tier.ladder.share >= 1:
+                self._refusals.remember(decision, identity.holders, self._clock.seconds())
             if verdict.charged:
                 # The store had room for what the ladder refuses.
                 work = partial(self._store.release, blank.request_id, identity, verdict.charged)

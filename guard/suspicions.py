@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from guard.core.evidence import NO_RISK, Risk, ends_us, risk
+from guard.core.evidence import NO_RISK, Risk, risk
 from guard.core.ladder import GROUND, Rung
 
 if TYPE_CHECKING:
@@ -30,11 +30,10 @@ NO_MARKS: Mapping[Signal, Mark] = {}
 
 @dataclass(frozen=True, slots=True)
 class Climb:
-    """A risk, what is done about it, and when it will have fallen below its band (µs from now)."""
+    """A risk, and what is done about it."""
 
     risk: Risk = NO_RISK
     rung: Rung = GROUND
-    ends_us: int = 1
 
 
 NO_CLIMB = Climb()
@@ -85,8 +84,7 @@ def climb_of(
     if not all(mark.speaks(now_us, delay_us) for mark in marks.values()):
         biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
     rung = ladder.rung(biting.band, chance(request_id, "ladder"))
-    ends = ends_us(marks, now_us, weights, excused=excused, delay_us=delay_us) if rung.deny else 1
-    return Climb(known, rung, ends)
+    return Climb(known, rung)
 
 
 def wait_seconds(rung: Rung, request_id: str) -> float:

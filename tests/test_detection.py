@@ -158,7 +158,35 @@ class TestLadder:
         assert denied.body.decode().translate(ignored) == used_up.body.decode().translate(ignored)
         assert denied.headers["ratelimit"].split(";")[0] == used_up.headers["ratelimit"].split(";")[0]
         assert [event.reason for event in events] == [None, Reason.QUOTA, Reason.RISK]
+        # Once more, from memory: of both the limit that is used up is told, and nothing else.
         assert len(model.requests) == 1
+        again = [
+            await call(app, body=chat("hello"), headers=headers)
+            for headers in ({"x-api-key": "sk-honest"}, KEY)
+        ]
+        assert again[0].headers.keys() == again[1].headers.keys()
+        assert again[0].headers["ratelimit-policy"] == again[1].headers["ratelimit-policy"]
+
+    @pytest.mark.parametrize(
+        ("limit", "longest"),
+        [
+            ({"rate": "60/minute"}, 61),
+            ({"rate": "60/minute", "algorithm": "gcra"}, 1),
+            ({"rate": "1000/hour", "algorithm": "calendar"}, 3_600),
+            ({"rate": "20/minute;1000/day"}, 86_400 + 87),
+        ],
+    )
+    async def test_w21_a_deny_names_a_wait_that_its_limit_could_have(
+        self, guarded: MakeGuarded, limit: dict[str, str], longest: int
+    ) -> None:
+        app = guarded(FakeModel(), {"name": "requests", "unit": "requests", **limit}, ladder=AT_ONCE)
+        await accuse(app, CRITICAL)
+        for headers in (KEY, KEY):
+            denied = await call(app, body=chat("hello"), headers=headers)
+            wait = int(denied.headers["retry-after"])
+            assert denied.status == 429
+            assert 0 < wait <= longest
+            assert f";r=0;t={wait}" in denied.headers["ratelimit"]
 
     async def test_a_denied_request_is_charged_nothing(self, guarded: MakeGuarded) -> None:
         app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "9/hour"}, ladder=AT_ONCE)

@@ -260,7 +260,7 @@ class TestGemini:
         error = refused.value
         assert (error.code, error.status) == (429, "RESOURCE_EXHAUSTED")
         assert error.message is not None
-        assert error.message.startswith("Rate limit reached.")
+        assert error.message.startswith("Rate limit reached: ")
         details = {detail["@type"].rpartition(".")[2]: detail for detail in error.details["error"]["details"]}
         assert 0 < int(details["RetryInfo"]["retryDelay"].removesuffix("s")) <= 2 * 86_400
         assert details["ErrorInfo"]["reason"] == "RATE_LIMIT_EXCEEDED"
@@ -318,7 +318,7 @@ class TestOllama:
             with pytest.raises(ollama.ResponseError) as refused:
                 ask(client)
         assert refused.value.status_code == 429
-        assert refused.value.error.startswith("Rate limit reached.")
+        assert refused.value.error.startswith("Rate limit reached: ")
 
 
 class TestAnthropic:

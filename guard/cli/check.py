@@ -42,6 +42,8 @@ def check(config: Config = None, *, json: Json = False) -> None:
     for caution in cautions.at_start(settings, content, os.environ):
         output.complain(caution)
     policy = settings.policy()
+    for caution in cautions.coarse(policy):
+        output.complain(caution)
     watches = policy.detection.rollout.mode is not Mode.OFF
     reference = None
     if watches:

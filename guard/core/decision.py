@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from guard.core.disguise import used_up
 from guard.core.evidence import NO_RISK, Risk
 from guard.core.identity import Attribute
 from guard.core.ladder import GROUND, Rung
@@ -127,11 +128,14 @@ def decide(
     return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us, outcome)
 
 
-def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) -> Decision:
-    """The decision with what is done about a risk, which falls below its band in `ends_us`.
+def climb(
+    decision: Decision, risk: Risk, rung: Rung, mode: Mode, *, now_us: int = 0, place: float = 0.0
+) -> Decision:
+    """The decision with what is done about a risk.
 
     `mode` is how far that bites. A refusal that is enforced stands as it is; one that is only tried out
-    gives way to a rung that is enforced. What the client is told is made up only for a deny that is.
+    gives way to a rung that is enforced. What the client is told is made up only for a deny that is, by the
+    moment in Unix microseconds and the place of the caller among all (guard/core/disguise.py).
     """
     decision = replace(decision, risk=risk)
     if decision.refused or mode is Mode.OFF or not rung.bites:
@@ -139,10 +143,10 @@ def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) 
     if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:
         return decision
     if rung.deny:
-        readings = decision.readings
-        if mode is Mode.ENFORCE:
-            readings = _as_if_used_up(readings, ends_us)
-        return Decision(Action.DENY, Reason.RISK, readings, ends_us, mode, risk, rung)
+        if mode is not Mode.ENFORCE:
+            return Decision(Action.DENY, Reason.RISK, decision.readings, None, mode, risk, rung)
+        readings, wait_us = used_up(decision.readings, _told(decision.readings), now_us, place)
+        return Decision(Action.DENY, Reason.RISK, readings, wait_us, mode, risk, rung)
     if rung.challenge:
         return Decision(Action.CHALLENGE, Reason.RISK, decision.readings, None, mode, risk, rung)
     if rung.slow_seconds > 0:
@@ -150,17 +154,6 @@ def climb(decision: Decision, risk: Risk, rung: Rung, mode: Mode, ends_us: int) 
     if rung.reshape.changes:
         return Decision(Action.RESHAPE, Reason.RISK, decision.readings, None, mode, risk, rung)
     return decision
-
-
-def _as_if_used_up(readings: Sequence[Reading], wait_us: int) -> tuple[Reading, ...]:
-    """The readings of a client that has used up its longest window: a deny is to look like that."""
-    longest = max(_told(readings), key=lambda reading: reading.window.period_seconds, default=None)
-    return tuple(
-        replace(reading, remaining=0, wait_us=wait_us, reset_us=max(wait_us, reading.reset_us))
-        if reading is longest
-        else reading
-        for reading in readings
-    )
 
 
 def _told(readings: Sequence[Reading]) -> tuple[Reading, ...]:

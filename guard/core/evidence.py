@@ -232,42 +232,6 @@ def risk(
     return Risk(total, groups, _band(total, len(strong), weights))
 
 
-def ends_us(
-    marks: Mapping[Signal, Mark],
-    now_us: int,
-    weights: Weights,
-    *,
-    excused: Collection[Signal] = (),
-    delay_us: int = 0,
-) -> int:
-    """When the risk of this moment will have left its band if nothing new is seen, in microseconds from now.
-
-    A deny ends then: whoever is denied shows nothing, and evidence fades. Found by halving, since what the
-    groups say does not fade as one; never less than one.
-    """
-
-    # What is still held back by the delay is to stay so: only fading is looked at.
-    fading = {
-        signal: mark
-        for signal, mark in marks.items()
-        if signal not in excused and mark.speaks(now_us, delay_us)
-    }
-
-    def band(later_us: int) -> Band:
-        return risk(fading, now_us + later_us, weights).band
-
-    present = band(0)
-    if present is Band.LOW:
-        return 1
-    held, gone = 0, weights.half_life_us
-    while band(gone) is present:
-        held, gone = gone, 2 * gone
-    while gone - held > 1:
-        middle = (held + gone) // 2
-        held, gone = (middle, gone) if band(middle) is present else (held, middle)
-    return gone
-
-
 def _band(total: float, strong_groups: int, weights: Weights) -> Band:
     if strong_groups == 0:
         return Band.LOW

@@ -44,6 +44,7 @@ class Entry:
     at: float
     block_us: int | None = None
     readings: tuple[Reading, ...] = ()
+    denied: Decision | None = None
 
 
 class Refusals:
@@ -65,6 +66,9 @@ class Refusals:
             return
         if decision.reason is Reason.BLOCKED:
             self._keep(self._blocks, tuple(holders), Entry(now, decision.retry_after_us))
+        if decision.reason is Reason.RISK and decision.action is Action.DENY:
+            # It is told like a quota that is used up: from memory with that limit alone.
+            self._keep(self._blocks, tuple(holders), Entry(now, denied=decision))
         if decision.reason is Reason.QUOTA:
             lasting: dict[tuple[str, Holder], list[Reading]] = {}
             for reading in filter(_lasts, decision.violated):
@@ -97,6 +101,8 @@ class Refusals:
         past_us = self._past_us(entry, now)
         if past_us is None or (entry.block_us is not None and entry.block_us <= past_us):
             return None
+        if entry.denied is not None:
+            return _still_denied(entry.denied, past_us)
         left_us = None if entry.block_us is None else entry.block_us - past_us
         return Decision(Action.DENY, Reason.BLOCKED, (), left_us)
 
@@ -121,6 +127,15 @@ class Refusals:
         """How long ago that was; `None` where it holds no longer."""
         past = now - entry.at
         return int(past * MICROSECONDS) if past < self._kept_seconds else None
+
+
+def _still_denied(decision: Decision, past_us: int) -> Decision | None:
+    """A refusal for risk after this time; `None` when its wait is over."""
+    wait_us = (decision.retry_after_us or 0) - past_us
+    if wait_us <= 0:
+        return None
+    readings = tuple(_later(reading, past_us) for reading in decision.violated if reading.enforced)
+    return replace(decision, readings=readings, retry_after_us=wait_us)
 
 
 def _lasts(reading: Reading) -> bool:

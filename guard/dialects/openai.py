@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Unit
 from guard.core.query import Sampling, text_bytes
 from guard.dialects import budgets, edits, strict
 from guard.dialects.base import Answer, Refusal, kind, numbers, parts, retry_headers
 from guard.dialects.tally import Report, count, inner, total
+from guard.dialects.words import duration
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -99,15 +99,6 @@ class OpenAI:
             lambda what, unit: f"x-ratelimit-{what}-{unit}",
             lambda reading: duration(reading.reset_us),
         )
-
-
-def duration(microseconds: int) -> str:
-    """A time as OpenAI writes it: `12ms`, `6s`, `1m30s`, `2h0m0s`; rounded up."""
-    if microseconds < MICROSECONDS:
-        return f"{-(-microseconds // 1000)}ms"
-    minutes, seconds = divmod(-(-microseconds // MICROSECONDS), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{seconds}s"
 
 
 def sampling(payload: Json) -> Sampling:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Algorithm, Unit
+from guard.dialects.words import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,9 +39,6 @@ LARGEST_INTEGER = 10**15 - 1
 
 _REGISTERED = frozenset({Unit.REQUESTS, Unit.CONCURRENCY})
 _UNREGISTERED = frozenset({Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS})
-_PERIODS = {
-    604_800: "week", 86_400: "day", 3_600: "hour", 60: "minute", 1: "second",
-}  # fmt: skip
 
 
 def ratelimit_fields(
@@ -91,10 +89,7 @@ def _name(reading: Reading) -> str:
     unit = reading.limit.unit.replace("_", "-")
     if window.span is not None:
         return f"{unit}-per-{window.span}"
-    seconds, word = next(
-        (seconds, word) for seconds, word in _PERIODS.items() if window.period_seconds % seconds == 0
-    )
-    count = window.period_seconds // seconds
+    count, word = split(window.period_seconds)
     return f"{unit}-per-{word}" if count == 1 else f"{unit}-per-{count}-{word}s"
 
 

@@ -14,7 +14,6 @@ from guard.core.evidence import (
     Mark,
     Signal,
     Weights,
-    ends_us,
     merge,
     risk,
 )
@@ -206,61 +205,3 @@ def test_a_delay_is_over_to_the_microsecond() -> None:
     marks = said(walk=28)
     assert risk(marks, NOW + 59, WEIGHTS, delay_us=60) == NO_RISK
     assert risk(marks, NOW + 60, WEIGHTS, delay_us=60).band is Band.HIGH
-
-
-@pytest.mark.parametrize(
-    ("decibans", "halvings"),
-    [
-        ({"walk": 9}, None),
-        ({"walk": 10}, 0),
-        ({"walk": 20}, 1),
-        ({"walk": 25}, 0),
-        ({"walk": 10, "grading": 10, "sweep": 10}, 0),  # none of them speaks a moment later
-        ({"walk": 20, "grading": 20}, 0),
-        ({"walk": 30, "grading": 30}, 0.585),  # 60 to 40
-        ({"walk": 30, "grading": SPEAKING}, 0),
-        ({"walk": 30, "grading": 12}, 0.07),  # 42 to 40, before 12 to 10
-        ({"walk": 30, "grading": 11, "sweep": 9.9}, 0.036),  # 41 to 40
-        ({"walk": 30, "grading": 15, "sweep": 15}, 0.585),  # 60 to 40, and 15 to 10
-    ],
-)
-def test_a_band_ends_when_the_sum_or_the_second_group_has_faded(
-    decibans: dict[str, float], halvings: float | None
-) -> None:
-    found = risk(said(**decibans), NOW, WEIGHTS)
-    ends = ends_us(said(**decibans), NOW, WEIGHTS)
-    assert found.band is Band.LOW or level(risk(said(**decibans), NOW + ends, WEIGHTS).band) < level(
-        found.band
-    )
-    assert ends == 1 if not halvings else ends / DAY == pytest.approx(halvings, abs=1e-3)
-
-
-def test_no_risk_has_nothing_to_end() -> None:
-    assert ends_us({}, NOW, WEIGHTS) == 1
-
-
-@given(marks=seen(), half_life_us=HALF_LIVES)
-def test_a_band_has_ended_when_it_was_said_to_and_not_before(
-    marks: dict[Signal, Mark], half_life_us: int
-) -> None:
-    weights = Weights(half_life_us)
-    found = risk(marks, NOW, weights)
-    assume(found.band is not Band.LOW)
-    ends = ends_us(marks, NOW, weights)
-    assert level(risk(marks, NOW + ends, weights).band) < level(found.band)
-    assert risk(marks, NOW + ends - 1, weights).band is found.band
-
-
-@given(
-    loud=st.floats(SPEAKING, GROUP_CAP),
-    half_life_us=HALF_LIVES,
-    critical=st.floats(1, 2 * SPEAKING),
-)
-def test_it_ends_also_where_the_second_group_just_speaks(
-    loud: float, half_life_us: int, critical: float
-) -> None:
-    weights = Weights(half_life_us, 0.25, 0.5, critical)
-    marks = said(walk=loud, grading=SPEAKING)
-    assert risk(marks, NOW, weights).band is Band.CRITICAL
-    assert ends_us(marks, NOW, weights) == 1
-    assert level(risk(marks, NOW + 1, weights).band) < level(Band.CRITICAL)

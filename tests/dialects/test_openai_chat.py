@@ -14,8 +14,8 @@ from passing import EVENTS, reading
 from guard.core.limits import Unit
 from guard.core.query import Query, Turn, Usage
 from guard.dialects.base import OPAQUE_TOKENS, Refusal
-from guard.dialects.openai import duration
 from guard.dialects.openai_chat import OpenAIChat
+from guard.dialects.words import duration
 from guard.errors import QueryError
 
 DIALECT = OpenAIChat()
