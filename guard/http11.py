@@ -9,6 +9,8 @@ memory before anything of guard's own sees the request. What holds on a connecti
 - A head is complete within `head_timeout_seconds` of its first byte: 408. So is the rest of a request whose
   answer was given before it was read. A connection without a request is closed after as long, and after
   `keepalive_seconds` where it has had one.
+- A client that takes nothing of its answer for `send_timeout_seconds` is gone, and so is its request at the
+  backend. Of the connections of one worker beyond `max_connections` none is served.
 - Nothing that comes after a head is ever a header: trailers are read and dropped.
 - An upgrade is ignored (RFC 9110, section 7.8), since guard forwards none: `Upgrade: h2c`, as curl and Java's
   HttpClient send it, is a request in HTTP/1.1 like any other, with its body.
@@ -56,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = settings.keepalive_seconds  # type: ignore[assignment]
         self._settings = settings
         self._deadline: asyncio.TimerHandle | None = None
+        self._sending: asyncio.TimerHandle | None = None
         self._idle = True  # between two requests
         self._in_head = False
         self._head_bytes = self._fields = 0
@@ -66,12 +69,30 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; the first head is awaited."""
         super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections:
+            self._discarded = 0
+            transport.abort()
+            return
         self._await_bytes(self._settings.head_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        if self._sending is not None:
+            self._sending.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The client is slower than its answer."""
+        super().pause_writing()
+        self._await_progress(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        super().resume_writing()
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
 
     def data_received(self, data: bytes) -> None:
         """Read some bytes."""
@@ -224,6 +245,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def _await_bytes(self, seconds: float) -> None:
         self._stop_waiting()
         self._deadline = self.loop.call_later(seconds, self._waited)
+
+    def _await_progress(self, unsent: int) -> None:
+        self._sending = self.loop.call_later(self._settings.send_timeout_seconds, self._sent, unsent)
+
+    def _sent(self, unsent: int) -> None:
+        """Give up a client that has taken nothing meanwhile."""
+        left = self.transport.get_write_buffer_size()
+        if left < unsent:
+            self._await_progress(left)
+        else:
+            self.transport.abort()
 
     def _stop_waiting(self) -> None:
         if self._deadline is not None:

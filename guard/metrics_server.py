@@ -39,6 +39,8 @@ class _ServerOfIPv6(_Server):
 
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 10  # seconds without a byte of a request
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it overrides
         """Say nothing of requests."""
 

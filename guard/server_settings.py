@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 
@@ -20,6 +20,8 @@ class ServerSettings(BaseModel):
     max_head_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 65_536
     head_timeout_seconds: Seconds = 10
     keepalive_seconds: Seconds = 75
+    send_timeout_seconds: Seconds = 60
+    max_connections: PositiveInt = 4096
     health: bool = True
 
 

@@ -6,6 +6,7 @@ import socket
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from commands import guard
@@ -76,6 +77,14 @@ class TestLogs:
         log = server.log.read_text()
         assert not [canary for canary in canaries if canary in log]
         assert '"GET /nowhere?… HTTP/1.1" 404' in log
+
+
+def test_w14_every_worker_bounds_what_precedes_a_request(server: Server) -> None:
+    address = ("127.0.0.1", urlsplit(server.url).port or 0)
+    for _ in range(8):
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\na: " + b"x" * 70_000)
+            assert connection.recv(64).startswith(b"HTTP/1.1 431 ")
 
 
 class TestProbes:
