@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Tests of one file share servers, so they stay in one process.
 PARALLEL := -n auto --dist loadfile
 
-.PHONY: demo test fuzz lint check wheel-test bench soak chaos fairness interop detection reference clean
+.PHONY: demo test fuzz lint docs check wheel-test bench soak chaos fairness interop detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -23,6 +23,11 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint examples/deploy/Dockerfile
+
+# docs/api.md, from the code.
+docs: $(VENV)/dev
+	$(BIN)/python docs/generate_api.py
 
 # Everything that CI runs.
 check: lint test wheel-test
