@@ -35,7 +35,7 @@ from guard.store.local import LocalLimiter
 from guard.store.operator import Control
 from guard.store.redis import TERMS_SECONDS
 from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
-from guard.telemetry import Event, Failure, detail_of, tell, tell_failure
+from guard.telemetry import Event, Failure, detail_of, limited, tell, tell_failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -753,11 +753,11 @@ class Engine:
             self._complain(error)
 
     def _complain(self, error: StoreError) -> None:
-        """Say that the store fails, but not once a request: an outage is trouble enough."""
+        """Log that the store fails, but not once a request."""
         now = self._clock.seconds()
         if now - self._complained_at > COMPLAIN_SECONDS:
             self._complained_at = now
-            logger.warning("the store cannot decide (%s): %s", error.kind, error)
+            logger.warning("store error (%s): %s", error.kind, error)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -777,7 +777,7 @@ class Engine:
                 return
             except StoreError as error:
                 if delay is None or len(self._background) > LARGEST_BACKLOG:
-                    logger.error("not settled (%s): %s", error.kind, error)
+                    limited.log(logging.ERROR, "settle", "not settled (%s): %s", error.kind, error)
                     return
             finally:
                 if tried is not None:

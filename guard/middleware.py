@@ -20,7 +20,7 @@ from guard.exchange import Exchange, answer_with, method_of
 from guard.health import Health
 from guard.paths import agreeing, path_of, route_of
 from guard.service import Service
-from guard.telemetry import EventLog
+from guard.telemetry import EventLog, limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,7 +156,7 @@ class GuardMiddleware:
         try:
             return await self._open()
         except StoreError as error:
-            logger.warning("the store does not start (%s): %s", error.kind, error)
+            limited.log(logging.WARNING, "start", "the store does not start (%s): %s", error.kind, error)
             return self._open_now()
 
     async def _open(self) -> Service:

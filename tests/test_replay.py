@@ -297,7 +297,7 @@ class TestCommand:
         file = log(tmp_path, sorted(distiller(70) + person(70), key=lambda each: float(each["ts"])))
         told = guard("replay", file, "--json", "out.jsonl", "--summary-json", "sum.json", folder=tmp_path)
         assert told.returncode == 0, told.stderr
-        assert "140 requests of 2 identities" in told.stdout
+        assert "140 requests from 2 identities" in told.stdout
         assert max(map(len, told.stdout.splitlines())) <= 80
         written = [json.loads(each) for each in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert list(written[0]) == [
@@ -313,7 +313,7 @@ class TestCommand:
         text = log(tmp_path, [line(0, "hello")]).read_text()
         told = guard("replay", "-", "--json", "-", folder=tmp_path, stdin=text)
         assert [json.loads(each)["action"] for each in told.stdout.splitlines()] == ["allow"]
-        assert "1 requests of 1 identities" in told.stderr
+        assert "1 request from 1 identity" in told.stderr
 
     def test_a_line_that_cannot_be_read_is_one_line_of_complaint(self, tmp_path: Path) -> None:
         told = guard("replay", log(tmp_path, [{"ts": "x"}]), folder=tmp_path)

@@ -94,9 +94,8 @@ class Calibration:
         if self.identities >= WANTED_IDENTITIES:
             return None
         return (
-            f"{self.identities} identities are too few to promise less than {3 / self.identities:.1%}: "
-            f"had none of them been bothered, as many as that might be (the rule of three). "
-            f"A promise of 1 % takes {WANTED_IDENTITIES}."
+            f"With {self.identities} identities, a false-positive rate below {3 / self.identities:.1%} "
+            f"cannot be shown (rule of three). {WANTED_IDENTITIES} identities are needed for 1 %."
         )
 
     def json(self) -> dict[str, Any]:

@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from guard.core.uses import Declared
 
 MEANINGS: dict[Signal, str] = {
-    Signal.WALK: "walks through a list: unrelated queries, none of which goes on with another",
-    Signal.MIXTURE: "such a walk, hidden among queries of one program",
-    Signal.DISTANCE: "asks about other things than honest holders do",
+    Signal.WALK: "works through a list: unrelated queries, none of which continues another",
+    Signal.MIXTURE: "such a list, hidden among queries of one program",
+    Signal.DISTANCE: "asks about topics that honest holders rarely ask about",
     Signal.DISGUISE: "hides text by unseen characters, look-alikes or encodings",
-    Signal.REASONING: "makes the model write out its hidden reasoning",
-    Signal.GRADING: "has answers graded, as for a reward model",
+    Signal.REASONING: "asks the model to write out its hidden reasoning",
+    Signal.GRADING: "asks for grades or rewards, as for a reward model",
     Signal.HAZARD: "asks about hazardous fields",
-    Signal.EXTRACTION: "injects instructions, or is after the system prompt or secrets",
-    Signal.GENERATION: "has training data written",
+    Signal.EXTRACTION: "injects instructions, or asks for the system prompt or secrets",
+    Signal.GENERATION: "asks for synthetic training data",
     Signal.PROBING: "tries one technique of coercion after another",
-    Signal.LOGITS: "asks for probabilities of tokens, or biases them",
-    Signal.RESAMPLING: "asks the same again, or wants many answers at once",
-    Signal.SWEEP: "asks the same under other temperatures or seeds",
+    Signal.LOGITS: "asks for token probabilities, or biases them",
+    Signal.RESAMPLING: "repeats queries, or asks for many answers at once",
+    Signal.SWEEP: "repeats queries with other temperatures or seeds",
     Signal.YIELD: "gets long answers to short prompts",
-    Signal.NO_RAMP: "began at full use on its first day",
-    Signal.ROUND_THE_CLOCK: "never sleeps",
-    Signal.SHIFT: "has left its own ways",
+    Signal.NO_RAMP: "full use from the first day",
+    Signal.ROUND_THE_CLOCK: "active round the clock",
+    Signal.SHIFT: "behaviour changed from its baseline",
 }
 """What each signal has seen, in a few words; guard/analysis/signals.py has more."""
 

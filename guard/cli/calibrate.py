@@ -65,9 +65,9 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
     if left.attacks:
         lines.append(f"left out: {left.attacks} lines labelled attacks")
     if left.unread:
-        lines.append(f"left out: {left.unread} lines that were not read, or not answered")
+        lines.append(f"left out: {left.unread} lines that could not be read or had no answer")
     if made.reference.place is None:
-        lines.append("too few identities with 200 queries: `distance` is not known")
+        lines.append("too few identities with 200 queries to learn `distance`")
     for text in lines:
         console.print(output.printable(text), markup=False, soft_wrap=True)
     console.print()
@@ -79,8 +79,8 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
         )
         for signal, each in made.reference.tables.items()
     ]
-    columns = ("signal", "at 10 dB", "at 20 dB", "at 25 dB", "own alone")
-    console.print(output.table("Worth so much from", columns, rows, right=4))
+    columns = ("signal", "at 10 dB", "at 20 dB", "at 25 dB", "from your data only")
+    console.print(output.table("Statistic at which a signal is worth this", columns, rows, right=4))
     console.print()
     shares = [
         (
@@ -91,7 +91,7 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
         )
         for band in BANDS
     ]
-    names = ("band", "honest identities", "share", "surely (95 %)")
-    console.print(output.table("Expected to reach, though honest", names, shares, right=3))
+    names = ("band", "honest identities", "share", "95 % interval")
+    console.print(output.table("Expected false positives", names, shares, right=3))
     if made.caution is not None:
         console.print(f"\n{fill(made.caution, WIDTH)}", markup=False)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from guard.cli import output
 from guard.cli.app import Config, Json
+from guard.cli.check_json import policy_json
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
     from guard.analysis.reference import Reference
     from guard.config import Settings
@@ -22,9 +27,23 @@ if TYPE_CHECKING:
     from guard.core.ladder import Ladder, Rung
     from guard.core.limits import Limit, Window
     from guard.core.policy import Policy, Tier
+    from guard.identify import Identifier
 
 
-def check(config: Config = None, *, json: Json = False) -> None:
+MOST_LINES = 5
+"""Maximum number of overrides and of declared uses that are listed without `--verbose`."""
+
+LONGEST_ORIGIN = 100
+
+
+def check(
+    config: Config = None,
+    *,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also list routes, overrides and uses.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Validate the settings, and print the policy they make.
 
     Reads the settings and the files that they name; asks neither the store nor the backend.
@@ -51,53 +70,104 @@ def check(config: Config = None, *, json: Json = False) -> None:
 
         reference = Reference.load(settings.detection.reference)
     if json:
-        output.print_json(_policy_json(settings, policy, reference))
+        output.print_json(policy_json(settings, policy, reference))
         return
     console = output.console()
-    store = "a redis-server of its own in " + str(settings.data_dir)
-    store = "redis_url" if settings.store.redis_url else store
+
+    def say(lines: Iterable[str]) -> None:
+        for line in lines:
+            console.print(output.printable(line, keep="\n"), markup=False, soft_wrap=not sys.stdout.isatty())
+
+    say(_summary_lines(settings, policy, identifier))
+    if verbose:
+        console.print(_routes_table(policy))
+    for tier in policy.tiers.values():
+        _print_tier(console, tier, policy)
+    if watches:
+        say(_ladders_lines(policy))
+    say(_cut(list(_override_lines(policy)), "overrides", verbose))
+    say(_detection_lines(policy.detection, reference, verbose))
+    uses = [f"{holder}: {each.use}{_until(each.until_us)}" for holder, each in policy.detection.uses.items()]
+    say(_cut(uses, "declared uses", verbose))
+
+
+def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -> Iterator[str]:
+    """How requests come in, in a few lines."""
+    extent = "" if policy.rollout == ENFORCED else f" ({output.rollout(policy.rollout)})"
     unknown_paths = settings.unknown_paths or "deny (in an app: pass)"
-    console.print(
-        f"mode {policy.rollout.mode}, unknown paths {unknown_paths}, store: {store}\n", markup=False
-    )
-    routes = [
+    yield f"mode {policy.rollout.mode}{extent}, unknown paths {unknown_paths}"
+    yield f"store: {'redis_url' if settings.store.redis_url else f'own redis-server in {settings.data_dir}'}"
+    identity = settings.identity
+    callers = [f"unknown keys {identity.unknown_keys}", f"anonymous {identity.anonymous}"]
+    if identifier.known_keys is not None:
+        callers.append(f"{output.counted(identifier.known_keys, 'key')} in the keys file")
+    if identity.jwt is not None:
+        callers.append(f"tokens {'/'.join(identity.jwt.algorithms)}")
+    if identity.headers.model_dump(exclude_none=True):
+        callers.append("names from the gateway")
+    yield f"callers: {', '.join(callers)}"
+    actions = Counter(route.action for route in policy.routes)
+    counts = ", ".join(f"{number} {action}" for action, number in actions.items())
+    yield f"routes: {counts or 'none'}"
+
+
+def _routes_table(policy: Policy) -> Table:
+    rows = [
         (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
         for route in policy.routes
     ]
-    console.print(output.table("Routes", ("path", "methods", "action", "dialect"), routes))
-    for tier in policy.tiers.values():
-        _print_tier(console, tier, policy)
-    for line in (*_override_lines(policy), *_detection_lines(policy.detection, reference)):
-        console.print(output.printable(line, keep="\n"), markup=False, soft_wrap=True)
+    return output.table("\nRoutes", ("path", "methods", "action", "dialect"), rows)
 
 
 def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
-    conditional = any(output.conditions(limit) for limit in tier.limits)
+    """One row a limit, with all of its windows."""
     rows = [
         (
             limit.name,
             limit.unit,
             "+".join(limit.per),
             limit.algorithm,
-            *((output.conditions(limit),) if conditional else ()),
-            shown(limit.unit, window.count),
-            output.length(window),
-            shown(limit.unit, window.burst),
+            output.conditions(limit),
+            " ".join(_rate(limit, window) for window in limit.windows),
         )
         for limit in tier.limits
-        for window in limit.windows
     ]
-    default = " (default)" if tier.name == policy.default_tier else ""
+    default = ", the default" if tier.name == policy.default_tier and tier.name != "default" else ""
     title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
     if tier.rollout != ENFORCED:
         title += f", {output.rollout(tier.rollout)}"
-    only = ("only",) if conditional else ()
-    columns = ("limit", "unit", "per", "algorithm", *only, "count", "window", "burst")
-    table = output.table(title, columns, rows, right=3)
+    columns = ("limit", "unit", "per", "algorithm", "only", "rate")
+    table = output.table(title, columns, rows, optional=("only",))
     console.print(table if rows else f"{title}: no limits", markup=False)
-    if policy.detection.rollout.mode is not Mode.OFF:
-        for line in _ladder_lines(tier.ladder):
-            console.print(output.printable(line), markup=False, soft_wrap=True)
+
+
+def _rate(limit: Limit, window: Window) -> str:
+    """`600/1m`, or `50/1s burst 200`."""
+    count, burst = shown(limit.unit, window.count), shown(limit.unit, window.burst)
+    length = output.length(window)
+    rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
+    return rate if burst == count else f"{rate} burst {burst}"
+
+
+def _ladders_lines(policy: Policy) -> Iterator[str]:
+    """What is done in each band, once for all tiers that do the same."""
+    tiers: dict[tuple[str, ...], list[str]] = {}
+    for tier in policy.tiers.values():
+        tiers.setdefault(tuple(_ladder_lines(tier.ladder)), []).append(tier.name)
+    for lines, names in tiers.items():
+        yield "\nLadder" if len(tiers) == 1 else f"\nLadder of {', '.join(names)}"
+        yield from lines
+
+
+def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
+    """These lines under a title, the first few of many."""
+    if not lines:
+        return
+    yield f"\n{len(lines)} {what}"
+    shown = lines if verbose else lines[:MOST_LINES]
+    yield from shown
+    if len(shown) < len(lines):
+        yield f"and {len(lines) - len(shown)} more: --verbose lists them"
 
 
 def _override_lines(policy: Policy) -> Iterator[str]:
@@ -112,10 +182,8 @@ def _ladder_lines(ladder: Ladder) -> Iterator[str]:
     for band, rung in ladder.rungs.items():
         if rung.bites:
             yield f"risk {band}: {_rung(rung)}"
-    yield (
-        f"for {ladder.share:.0%} of the requests of whoever is in such a band, "
-        f"up to {output.span(ladder.delay_us / 1e6)} late"
-    )
+    delay = f", after a delay of up to {output.span(ladder.delay_us / 1e6)}" if ladder.delay_us else ""
+    yield f"applied to {ladder.share:.0%} of requests{delay}"
 
 
 def _rung(rung: Rung) -> str:
@@ -123,7 +191,7 @@ def _rung(rung: Rung) -> str:
     reshape = rung.reshape
     parts = (
         "denied" if rung.deny else "",
-        f"refused, and told: {rung.challenge}" if rung.challenge else "",
+        f"challenged: {rung.challenge}" if rung.challenge else "",
         "" if reshape.logprobs else "no logprobs",
         "" if reshape.logit_bias else "no logit bias",
         "" if reshape.max_n is None else f"n at most {reshape.max_n}",
@@ -135,92 +203,23 @@ def _rung(rung: Rung) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _detection_lines(detection: Detection, reference: Reference | None) -> Iterator[str]:
+def _detection_lines(detection: Detection, reference: Reference | None, verbose: bool) -> Iterator[str]:
     if reference is None:
         yield "\nDetection off"
         return
     weights = detection.weights
     extent = "enforced" if detection.rollout == ENFORCED else output.rollout(detection.rollout)
-    sampled = f", {detection.sample:.0%} of the queries looked at" if detection.sample < 1 else ""
-    yield f"\nDetection {extent}{sampled}; evidence halves in {weights.half_life_us / 3.6e9:g} h"
+    sampled = f", {detection.sample:.0%} of queries sampled" if detection.sample < 1 else ""
+    yield f"\nDetection {extent}{sampled}, half-life of evidence {weights.half_life_us / 3.6e9:g} h"
     yield (
         f"bands from {weights.elevated:g} dB (elevated), {weights.high:g} (high), {weights.critical:g} "
         "from two groups (critical)"
     )
-    yield f"reference: {reference.origin}, {reference.holders} honest holders"
-    for holder, declared in detection.uses.items():
-        yield f"{holder} is for {declared.use}{_until(declared.until_us)}"
+    origin = reference.origin
+    if len(origin) > LONGEST_ORIGIN and not verbose:
+        origin = f"{origin[: LONGEST_ORIGIN - 1]}…"
+    yield f"reference of {reference.holders} honest holders: {origin}"
 
 
 def _until(until_us: int | None) -> str:
     return "" if until_us is None else f" until {output.moment(until_us / 1e6)}"
-
-
-def _policy_json(settings: Settings, policy: Policy, reference: Reference | None) -> dict[str, Any]:
-    return {
-        "mode": policy.rollout.mode,
-        "unknown_paths": settings.unknown_paths,
-        "default_tier": policy.default_tier,
-        "store": "redis_url" if settings.store.redis_url else str(settings.data_dir),
-        "routes": [
-            {
-                "path": route.path,
-                "methods": sorted(route.methods),
-                "action": route.action,
-                "dialect": route.dialect,
-            }
-            for route in policy.routes
-        ],
-        "tiers": {tier.name: _tier_json(tier) for tier in policy.tiers.values()},
-        "detection": _detection_json(policy.detection, reference),
-    }
-
-
-def _tier_json(tier: Tier) -> dict[str, Any]:
-    return {
-        "on_store_error": tier.on_store_error,
-        "limits": [
-            {
-                "name": limit.name,
-                "unit": limit.unit,
-                "per": list(limit.per),
-                "algorithm": limit.algorithm,
-                "windows": [_window_json(limit, window) for window in limit.windows],
-                "match": asdict(limit.match),
-                "mode": limit.rollout.mode,
-                "enforce_percent": limit.rollout.enforce_percent,
-                "time_zone": None if limit.zone is None else str(limit.zone),
-            }
-            for limit in tier.limits
-        ],
-        "ladder": {
-            "request_percent": tier.ladder.share * 100,
-            "delay_seconds": tier.ladder.delay_us / 1e6,
-            **{band: asdict(rung) for band, rung in tier.ladder.rungs.items()},
-        },
-    }
-
-
-def _window_json(limit: Limit, window: Window) -> dict[str, Any]:
-    counts = {"count": shown(limit.unit, window.count), "burst": shown(limit.unit, window.burst)}
-    return {**asdict(window), **counts}
-
-
-def _detection_json(detection: Detection, reference: Reference | None) -> dict[str, Any]:
-    weights = detection.weights
-    return {
-        "mode": detection.rollout.mode,
-        "enforce_percent": detection.rollout.enforce_percent,
-        "sample_percent": detection.sample * 100,
-        "half_life_seconds": weights.half_life_us / 1e6,
-        "bands": {"elevated": weights.elevated, "high": weights.high, "critical": weights.critical},
-        "reference": reference and {"origin": reference.origin, "holders": reference.holders},
-        "uses": [
-            {
-                "holder": str(holder),
-                "use": declared.use,
-                "until": None if declared.until_us is None else output.moment(declared.until_us / 1e6),
-            }
-            for holder, declared in detection.uses.items()
-        ],
-    }

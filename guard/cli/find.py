@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guard.cli import output
+from guard.cli import data, output
 from guard.cli.app import Config, Json, ask_store
 from guard.errors import CredentialError, UnknownHolderError
 
@@ -84,6 +84,6 @@ def _found_json(found: Found, names: list[str]) -> dict[str, Any]:
         "how": found.how,
         "tier": found.tier,
         "attributes": found.attributes,
-        "blocks": [output.block_json(holder, block) for holder, block in found.blocks],
-        "records": [output.record_json(output.record_label(record), record) for record in found.records],
+        "blocks": [data.block_json(holder, block) for holder, block in found.blocks],
+        "records": [data.record_json(output.record_label(record), record) for record in found.records],
     }

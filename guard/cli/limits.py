@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.cli import output
+from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             {
                 "holder": sheet.label,
                 "overrides": [
-                    {"holder": str(each), **output.term_json(term, unit)}
+                    {"holder": str(each), **data.term_json(term, unit)}
                     for each, term, unit in sheet.overrides
                 ],
-                "limits": [output.reading_json(reading) for reading in sheet.readings],
+                "limits": [data.reading_json(reading) for reading in sheet.readings],
             }
         )
         return

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.admin import Entry, Nearest, Totals, Unseen
-    from guard.core.identity import Holder
+    from guard.admin import Nearest, Totals, Unseen
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
     from guard.store.operator import Record, Term
@@ -138,14 +137,6 @@ def nearest(found: Nearest | None) -> str:
     return "" if found is None else f"{found.used:.0%} of {found.limit}"
 
 
-def nearest_json(found: Nearest | None) -> dict[str, Any]:
-    """The tightest limit as data."""
-    return {
-        "tightest_limit": None if found is None else found.limit,
-        "used_share": None if found is None else found.used,
-    }
-
-
 def record_label(record: Record) -> str:
     """The name of an identity whose record this is; addresses stand in it as their keyed hash."""
     return str(record.identity.principal)
@@ -154,30 +145,6 @@ def record_label(record: Record) -> str:
 def until(block: Block) -> str:
     """How long a block holds: `for 2h`, `for good`."""
     return "for good" if block.remaining_us is None else f"for {span(block.remaining_us / 1e6)}"
-
-
-def block_json(holder: Holder, block: Block) -> dict[str, Any]:
-    """A block as data."""
-    return {
-        "holder": str(holder),
-        "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
-        "reason": block.reason,
-    }
-
-
-def totals_json(totals: Totals) -> dict[str, Any]:
-    """What several identities have used, as data."""
-    return {
-        "identities": totals.identities,
-        "first_seen": moment(totals.first_seen),
-        "last_seen": moment(totals.last_seen),
-        "admitted": totals.admitted,
-        "refused": totals.refused,
-        "would_refuse": totals.shadowed,
-        "input_tokens": totals.input_tokens,
-        "output_tokens": totals.output_tokens,
-        "cost_microdollars": totals.cost,
-    }
 
 
 def moment(seconds: float) -> str:
@@ -208,21 +175,6 @@ def length(window: Window) -> str:
 
 
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
-
-
-def reading_json(reading: Reading) -> dict[str, Any]:
-    """A reading as data; times in seconds."""
-    return {
-        "limit": reading.limit.name,
-        "unit": reading.limit.unit,
-        "per": list(reading.limit.per),
-        "algorithm": reading.limit.algorithm,
-        "window_seconds": reading.window.period_seconds,
-        "count": shown(reading.limit.unit, reading.window.count),
-        "remaining": shown(reading.limit.unit, reading.remaining),
-        "reset_seconds": reading.reset_us / 1e6,
-        "wait_seconds": None if reading.wait_us is None else reading.wait_us / 1e6,
-    }
 
 
 def readings_table(readings: Iterable[Reading]) -> Table:
@@ -279,38 +231,3 @@ def terms(term: Term, unit: str) -> str:
     what = "no limit" if term.counts is None else numbers(term.counts, unit)
     limit = "" if term.limit == "*" else f" in {term.limit}"
     return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
-
-
-def term_json(term: Term, unit: str) -> dict[str, Any]:
-    """An override as data; times in seconds. `unit` is that of its limit."""
-    return {
-        "limit": term.limit,
-        "exempt": term.counts is None,
-        "windows": [
-            {"window_seconds": size, "count": shown(unit, count), "burst": shown(unit, burst)}
-            for size, (count, burst) in (term.counts or {}).items()
-        ],
-        "remaining_seconds": None if term.remaining_us is None else term.remaining_us / 1e6,
-    }
-
-
-def entry_json(label: str, entry: Entry) -> dict[str, Any]:
-    """An identity's record and risk as data."""
-    risk = {"risk_decibans": entry.risk.decibans, "band": entry.risk.band}
-    return {**record_json(label, entry.record), **risk, **nearest_json(entry.nearest)}
-
-
-def record_json(label: str, record: Record) -> dict[str, Any]:
-    """An identity's record as data."""
-    return {
-        "identity": label,
-        "attributes": dict(record.identity.attributes),
-        "first_seen": moment(record.first_seen),
-        "last_seen": moment(record.last_seen),
-        "admitted": record.admitted,
-        "refused": record.refused,
-        "would_refuse": record.shadowed,
-        "input_tokens": record.input_tokens,
-        "output_tokens": record.output_tokens,
-        "cost_microdollars": record.cost,
-    }

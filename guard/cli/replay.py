@@ -105,7 +105,9 @@ def show(summary: Summary, console: Console) -> None:
     from guard.admin.summary import BANDS
     from guard.admin.traffic import Label
 
-    console.print(f"{summary.requests} requests of {len(summary.courses)} identities\n", markup=False)
+    requests = output.counted(summary.requests, "request")
+    identities = output.counted(len(summary.courses), "identity", "identities")
+    console.print(f"{requests} from {identities}\n", markup=False)
     actions = [(action, mode, count) for (action, mode), count in sorted(summary.actions.items())]
     console.print(output.table("", ("action", "mode", "requests"), actions, right=1))
     for title, counts in (("limits violated", summary.limits), ("no decision", summary.reasons)):

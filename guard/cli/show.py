@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.cli import output
+from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.limits import shown
 from guard.core.novelty import STANDARD_TOKENS, UNIT
@@ -166,29 +166,29 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
         f"busy in {habits.busy_hours} of the 168 hours of a week"
     )
     yield (
-        f"of the latest, {habits.continued:.0%} go on with a conversation, {habits.unrelated:.0%} stand by "
-        f"themselves, {habits.templated:.0%} share a template, {habits.repeated:.0%} repeat one"
+        f"of the latest, {habits.continued:.0%} continue a conversation, {habits.unrelated:.0%} are "
+        f"unrelated, {habits.templated:.0%} share a template, {habits.repeated:.0%} repeat an earlier one"
     )
     yield (
-        f"each has about {habits.new_words:.1f} new words and {habits.varying_pieces:.0f} pieces of text "
-        f"that vary, and an answer of {habits.answer_tokens:.0f} tokens"
+        f"mean per query: {habits.new_words:.1f} new words, {habits.varying_pieces:.0f} varying pieces of "
+        f"text, {habits.answer_tokens:.0f} answer tokens"
     )
     if habits.like_use is not None:
-        yield f"most like, of known honest uses: {habits.like_use}; of known thefts: {habits.like_theft}"
+        yield f"closest known honest use: {habits.like_use}; closest known theft: {habits.like_theft}"
 
 
 def _sheet_json(sheet: Sheet) -> dict[str, Any]:
     return {
         "holder": sheet.label,
         "tier": sheet.tier,
-        "record": output.record_json(sheet.label, sheet.record) if sheet.record else None,
-        "blocks": [output.block_json(holder, block) for holder, block in sheet.blocks],
-        "totals": output.totals_json(sheet.totals) if sheet.totals else None,
-        "members": [output.record_json(output.record_label(each), each) for each in sheet.members],
+        "record": data.record_json(sheet.label, sheet.record) if sheet.record else None,
+        "blocks": [data.block_json(holder, block) for holder, block in sheet.blocks],
+        "totals": data.totals_json(sheet.totals) if sheet.totals else None,
+        "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
         "overrides": [
-            {"holder": str(holder), **output.term_json(term, unit)} for holder, term, unit in sheet.overrides
+            {"holder": str(holder), **data.term_json(term, unit)} for holder, term, unit in sheet.overrides
         ],
-        "limits": [output.reading_json(reading) for reading in sheet.readings],
+        "limits": [data.reading_json(reading) for reading in sheet.readings],
         "diversity": [
             {
                 "limit": terrain.limit.name,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guard.cli import output
+from guard.cli import data, output
 from guard.cli.app import Config, Json, ask_store, seconds_of
 from guard.core.identity import Attribute
 
@@ -60,7 +60,7 @@ async def _ask(operator: Operator, count: int, seconds: float, by_risk: bool) ->
 
 def _entries(entries: Sequence[tuple[str, Entry]], since: str, json: bool) -> None:
     if json:
-        output.print_json([output.entry_json(label, entry) for label, entry in entries])
+        output.print_json([data.entry_json(label, entry) for label, entry in entries])
         return
     rows = [
         (
@@ -114,6 +114,6 @@ def _group_json(group: Group, attribute: Attribute) -> dict[str, Any]:
     return {
         "by": attribute,
         "holder": None if group.holder is None else str(group.holder),
-        **output.totals_json(group.totals),
-        **output.nearest_json(group.nearest),
+        **data.totals_json(group.totals),
+        **data.nearest_json(group.nearest),
     }

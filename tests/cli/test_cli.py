@@ -166,6 +166,28 @@ class TestCheck:
         assert "mode enforce" in told.stdout
         assert "org-tokens" in told.stdout
 
+    def test_u22_the_policy_of_the_starter_fits_a_screen(self, tmp_path: Path) -> None:
+        guard("init", folder=tmp_path)
+        told = guard("check", folder=tmp_path).stdout.splitlines()
+        assert len(told) <= 32
+        assert max(map(len, told)) <= 160
+        assert told[0].startswith("mode enforce")
+        whole = guard("check", "--verbose", folder=tmp_path).stdout
+        assert "/v1/chat/completions" in whole
+        assert len(whole.splitlines()) > len(told)
+
+    def test_u22_many_overrides_are_counted_and_the_first_are_listed(self, tmp_path: Path) -> None:
+        overrides = "".join(
+            f'[[overrides]]\nholder = "key:k{number}"\nlimit = "requests"\nexempt = true\n'
+            for number in range(9)
+        )
+        (tmp_path / "guard.toml").write_text(overrides)
+        told = guard("check", folder=tmp_path).stdout
+        assert "9 overrides" in told
+        assert told.count("has no limit in requests") == 5
+        assert "and 4 more: --verbose lists them" in told
+        assert guard("check", "-v", folder=tmp_path).stdout.count("has no limit in requests") == 9
+
     def test_as_data_too(self, folder: Path) -> None:
         policy = json.loads(guard("check", "--json", folder=folder).stdout)
         limit = policy["tiers"]["default"]["limits"][0]

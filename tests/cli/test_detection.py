@@ -128,7 +128,7 @@ def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
     assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
     assert f"walk: {MEANINGS[Signal.WALK]}" in told
     assert "150 queries in 0.0 days, 40 on the first" in told
-    assert "most like, of known honest uses: " in told
+    assert "closest known honest use: " in told
     (walk,) = [line.split() for line in told.splitlines() if line.startswith("walk ")]
     assert (walk[0], walk[1], walk[2][-1], walk[-2]) == ("walk", "content", "m", "28.0")
     assert "\N{REPLACEMENT CHARACTER}" not in told
@@ -192,13 +192,13 @@ def test_top_can_put_the_most_suspect_first(folder: Path) -> None:
 
 def test_check_prints_how_detection_is_set(folder: Path) -> None:
     told = guard("check", folder=folder).stdout
-    assert "Detection enforced; evidence halves in 8760 h" in told
+    assert "Detection enforced, half-life of evidence 8760 h" in told
     assert "bands from 10 dB (elevated), 25 (high), 40 from two groups (critical)" in told
     assert "honest holders" in told
-    assert "key:nightly is for evaluation until 2100-01-01T00:00:00Z" in told
+    assert "key:nightly: evaluation until 2100-01-01T00:00:00Z" in told
     assert "risk high: n at most 1, up to 2 s slower, own limits at 50%" in told
-    assert "risk critical: refused, and told: Please verify." in told
-    assert "for 50% of the requests" in told
+    assert "risk critical: challenged: Please verify." in told
+    assert "applied to 50% of requests" in told
 
 
 def test_check_has_all_of_it_as_data(folder: Path) -> None:
