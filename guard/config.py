@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -54,6 +55,7 @@ from guard.core.patterns import check_pattern
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
+from guard.credentials import DEFAULT_HEADERS
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, refuse_misspelt, section_in
 from guard.errors import ConfigError
@@ -109,6 +111,15 @@ TokenAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
+
+
+def _header_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9-]{1,128}", name) is None:
+        raise ValueError("the name of a header has letters, digits and `-`; those with others are dropped")
+    return name.lower()
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 
 
 def _several(per: object) -> object:
@@ -364,7 +375,7 @@ class OverrideSettings(_Section):
 class UnitSettings(_Section):
     """A unit of the operator's own: where a trusted gateway or a token says how much a request has of it."""
 
-    header: str | None = None
+    header: HeaderName | None = None
     claim: str | None = None
     default: Annotated[int, Field(ge=0, le=LARGEST_COUNT)] = 1
 
@@ -382,10 +393,16 @@ class RouteSettings(_Section):
     methods: frozenset[Annotated[str, StringConstraints(to_upper=True)]] = frozenset()
     action: RouteAction = RouteAction.GUARD
     dialect: str | None = None
+    query: frozenset[str] = frozenset()
+    body: bool | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         known = ", ".join(DIALECTS)
+        if self.body is not None and self.action is not RouteAction.COUNT:
+            raise ValueError(
+                '`body` belongs to `action = "count"`; a guarded route has one, the others pass all'
+            )
         if (self.action is RouteAction.GUARD) != (self.dialect is not None):
             raise ValueError(
                 f'`action = "guard"` needs a `dialect` ({known}), and the other actions take none; '
@@ -395,7 +412,7 @@ class RouteSettings(_Section):
 
     def route(self) -> Route:
         """The route that decides."""
-        return Route(self.path, self.methods, self.action, self.dialect)
+        return Route(self.path, self.methods, self.action, self.dialect, self.query, self.body)
 
 
 class JwtSettings(_Section):
@@ -426,10 +443,10 @@ class JwtSettings(_Section):
 class GatewayHeaders(_Section):
     """Headers in which a trusted proxy says who is calling; it must strip them from what clients send."""
 
-    user: str | None = None
-    org: str | None = None
-    tier: str | None = None
-    end_user: str | None = None
+    user: HeaderName | None = None
+    org: HeaderName | None = None
+    tier: HeaderName | None = None
+    end_user: HeaderName | None = None
 
 
 class IdentitySettings(_Section):
@@ -442,6 +459,7 @@ class IdentitySettings(_Section):
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     headers: GatewayHeaders = GatewayHeaders()
+    credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)
     jwt: JwtSettings | None = None
 
     @field_validator("pepper")

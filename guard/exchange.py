@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket
 
 from guard.body import ClientGoneError
-from guard.core.policy import WEBSOCKET
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError, QueryError
+from guard.head import method_of
 from guard.state import with_state
 from guard.tap import Tap
 
@@ -37,6 +37,10 @@ MOVED_ELSEWHERE = frozenset({"http.response.pathsend", "http.response.zerocopyse
 
 NOT_CHARGED = frozenset({429, 503})
 """Errors of a body that are not its own: there was no room for it."""
+
+_OF_THE_BODY = frozenset(
+    {b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"expect"}
+)
 
 LARGE_BYTES = 64 << 10
 """A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
@@ -221,11 +225,6 @@ class Exchange:
             await tap.close(read)
 
 
-def method_of(scope: Scope) -> str:
-    """The method that routes and limits go by."""
-    return WEBSOCKET if scope["type"] == "websocket" else str(scope["method"])
-
-
 def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
     """Read a body; raises `QueryError`.
 
@@ -280,10 +279,11 @@ def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -
 
 
 def _forwarded_headers(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
-    """The headers for the body that the app gets; it answers uncompressed, so that its usage can be read."""
-    dropped = {b"content-length", b"transfer-encoding", b"accept-encoding", b"expect"}
-    kept = [(name, value) for name, value in headers if name not in dropped]
-    return [*kept, (b"content-length", str(length).encode())]
+    """The headers for the body that the app gets, which is JSON; it answers uncompressed, so that its usage
+    can be read.
+    """
+    kept = [pair for pair in headers if pair[0] not in _OF_THE_BODY]
+    return [*kept, (b"content-type", b"application/json"), (b"content-length", str(length).encode())]
 
 
 async def answer_with(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -142,6 +142,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._reject(HTTPStatus.TOO_MANY_REQUESTS)
         self._unbounded = 0
         self._stop_waiting()
+        # A tuple says that nothing of it is a trailer (guard/headers.py).
+        self.scope["headers"] = tuple(self.headers)
         super().on_headers_complete()
 
     def on_chunk_header(self) -> None:

@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
+from guard.credentials import Places
 from guard.errors import ConfigError, CredentialError
+from guard.headers import by_name, may_be_trailers, sorted_out
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from guard.config import IdentitySettings, JwtSettings, UnitSettings
     from guard.core.network import Address
+    from guard.headers import Pairs
     from guard.store.keys import Keys
 
     Headers = Iterable[tuple[bytes, bytes]]
@@ -34,9 +37,6 @@ if TYPE_CHECKING:
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
 NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
-
-CREDENTIALS = (b"authorization", b"x-api-key", b"x-goog-api-key")
-"""The headers that a key may come in; a key in the URL would stand in every log."""
 
 LONGEST_NAME = 256
 """A user, an organisation or a tier has a name of no more characters than this."""
@@ -50,6 +50,14 @@ class Caller:
     attributes: Mapping[Attribute, str]
     verified: bool
     amounts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Who is calling, and the headers that go on: no other credential than the one that was judged."""
+
+    identity: Identity
+    headers: Pairs
 
 
 class Identifier:
@@ -72,6 +80,11 @@ class Identifier:
         self._forwarded_header = settings.forwarded_header.encode()
         named = settings.headers.model_dump(exclude_none=True)
         self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
+        self._places = Places(settings.credential_headers)
+        measured = (unit.header.lower().encode() for unit in units.values() if unit.header)
+        self._of_gateway = frozenset((*self._gateway.values(), *measured))
+        self._of_proxies = self._of_gateway | {self._forwarded_header}
+        self._read = self._of_proxies.union(self._places.names)
 
     @property
     def known_keys(self) -> int | None:
@@ -92,33 +105,54 @@ class Identifier:
         client: tuple[str, int] | None,
         vouched: Mapping[Attribute, str] = NOTHING_VOUCHED,
         now_seconds: float | None = None,
+        in_query: Iterable[str] = (),
     ) -> Identity:
-        """Who is calling; raises `CredentialError`.
+        """Who is calling; raises as `judge` does."""
+        return self.judge(headers, client, vouched, now_seconds, in_query).identity
 
-        `headers` are those of the request as they came in, lower-case; `client` is the peer of the
-        connection. `vouched` are attributes that the operator knows from elsewhere: they go before all
-        others, and a user or a key among them is the caller, whatever the credential. `now_seconds` is the
-        moment by which a token's dates are judged, in Unix seconds; without it, the present one.
+    def judge(
+        self,
+        headers: Headers,
+        client: tuple[str, int] | None,
+        vouched: Mapping[Attribute, str] = NOTHING_VOUCHED,
+        now_seconds: float | None = None,
+        in_query: Iterable[str] = (),
+    ) -> Judged:
+        """Who is calling, and the headers that go on; raises `RequestError`.
+
+        `headers` are those of the request as they came in; `client` is the peer of the connection. `vouched`
+        are attributes that the operator knows from elsewhere: they go before all others, and a user or a key
+        among them is the caller, whatever the credential. `now_seconds` is the moment by which a token's
+        dates are judged, in Unix seconds; without it, the present one. `in_query` are keys of the query
+        string.
         """
-        values: dict[bytes, list[str]] = {}
-        for name, value in headers:
-            # UTF-8 where it is that; other bytes stay distinct, and no name can be made of them.
-            values.setdefault(name, []).append(value.strip(b" \t").decode("utf-8", "surrogateescape"))
         peer = parse_address(client[0]) if client else None
-        address = client_address(peer, self._hops(values), self._proxies)
         trusted = self._proxies.trusts(peer)
-        caller = (
-            _vouched_caller(vouched)
-            or (self._gateway_caller(values) if trusted else None)
-            or self._credential_caller(values, now_seconds)
-            or self._anonymous(address)
-        )
+        if trusted and not may_be_trailers(headers).isdisjoint(self._of_proxies):
+            raise CredentialError(
+                "A request whose body comes in chunks must have its gateway's headers before "
+                "`Transfer-Encoding`: behind it they may be trailers. Send `Content-Length`."
+            )
+        kept = sorted_out(headers, trusted=trusted, read=self._read)
+        values = by_name(kept)
+        address = client_address(peer, self._hops(values), self._proxies)
+        caller = _vouched_caller(vouched) or (self._gateway_caller(values) if trusted else None)
+        if not trusted:
+            kept = tuple(pair for pair in kept if pair[0] not in self._of_gateway)
+        if caller is None:
+            credential = self._places.find(values, in_query)
+            kept = self._places.without_others(kept, credential)
+            caller = (
+                self._anonymous(address)
+                if credential is None
+                else self._secret_caller(credential, now_seconds)
+            )
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
             amounts |= self._gateway_amounts(values)
         places = _places(address, verified=caller.verified)
         attributes = {**caller.attributes, **places, **vouched}
-        return Identity(caller.principal, attributes, caller.verified, amounts)
+        return Judged(Identity(caller.principal, attributes, caller.verified, amounts), kept)
 
     def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
         lines = values.get(self._forwarded_header, [])
@@ -141,26 +175,6 @@ class Identifier:
             for name, header in named
             if header in values
         }
-
-    def _credential_caller(
-        self, values: Mapping[bytes, list[str]], now_seconds: float | None
-    ) -> Caller | None:
-        given = [name for name in CREDENTIALS if name in values]
-        if not given:
-            return None
-        if len(given) > 1:
-            raise CredentialError(
-                f"Send one credential, not both {' and '.join(each.decode() for each in given)}."
-            )
-        secret = _single(values, given[0])
-        if given[0] == b"authorization":
-            scheme, _, secret = secret.partition(" ")
-            if scheme.lower() != "bearer":
-                raise CredentialError("Send the key as `Authorization: Bearer …`.", status=401)
-        secret = secret.strip(" \t")
-        if not secret:
-            raise CredentialError("The key is empty.", status=401)
-        return self._secret_caller(secret, now_seconds)
 
     def _secret_caller(self, secret: str, now_seconds: float | None) -> Caller:
         known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())

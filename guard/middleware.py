@@ -16,7 +16,9 @@ from guard.cors import preflight_for
 from guard.dialects import PLAIN
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
-from guard.exchange import Exchange, answer_with, method_of
+from guard.exchange import Exchange, answer_with
+from guard.head import method_of, methods_of, read_head, without_body
+from guard.headers import by_name, frozen
 from guard.health import Health
 from guard.paths import agreeing, path_of, route_of
 from guard.service import Service
@@ -79,39 +81,44 @@ class GuardMiddleware:
             raise RuntimeError(f"guard lets nothing pass that it does not know: scope {scope['type']!r}")
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # The server may add trailers to its list of headers later; we and the app go by what there is now.
+        scope = {**scope, "headers": frozen(scope["headers"]), "root_path": self._root_path(scope)}
         service = await self._opened()
         self._report(service)
         if service.engine.mode is Mode.OFF:
             await self._app(scope, receive, send)
             return
-        # The server may add trailers to its list of headers later; we and the app go by what there is now.
-        scope = {**scope, "headers": list(scope["headers"]), "root_path": self._root_path(scope)}
-        rules = service.rules
+        rules, policy = service.rules, service.engine.policy
         answer = Refuser(PLAIN, f"req_{secrets.token_hex(12)}")
         identity: Identity | None = None
         route: Route | None = None
         try:
             path = path_of(scope)
-            route = route_of(service.engine.policy, (method_of(scope),), path)
+            route = route_of(policy, methods_of(scope), path)
             scope = agreeing(scope, path)
-            if route.action is RouteAction.PASS or self._passes_preflight(service.engine.policy, path, scope):
-                await self._app(scope, receive, send)
+            if route.action is not RouteAction.PASS and not self._passes_preflight(policy, path, scope):
+                dialect = rules.dialects[route.dialect] if route.dialect else None
+                if dialect is not None and not asks_for_problems(
+                    by_name(scope["headers"]).get(b"accept", ())
+                ):
+                    answer.voice = dialect
+                if route.action is RouteAction.DENY:
+                    raise RequestError("Unknown path.", status=404)
+                head = read_head(scope, route, rules.identifier)
+                identity = head.identity
+                exchange = Exchange(self._app, service, route, path.judged, dialect, identity, answer)
+                if not route.takes_body(method_of(scope)):
+                    receive = without_body(receive)
+                await exchange.run({**scope, "headers": list(head.headers)}, receive, send)
                 return
-            dialect = rules.dialects[route.dialect] if route.dialect else None
-            accepted = (value.decode("latin-1") for name, value in scope["headers"] if name == b"accept")
-            if dialect is not None and not asks_for_problems(accepted):
-                answer.voice = dialect
-            if route.action is RouteAction.DENY:
-                raise RequestError("Unknown path.", status=404)
-            identity = rules.identifier.identify(scope["headers"], scope.get("client"))
-            exchange = Exchange(self._app, service, route, path.judged, dialect, identity, answer)
-            await exchange.run(scope, receive, send)
         except RequestError as error:
             named = UNKNOWN_PATH if route is None else route.path
             service.engine.fail(answer.request_id, error, identity, named, scope)
             await answer_with(answer.error(error), scope, receive, send)
+            return
         except ClientGoneError:
             return
+        await self._app({**scope, "headers": list(scope["headers"])}, receive, send)
 
     def _passes_preflight(self, policy: Policy, path: UrlPath, scope: Scope) -> bool:
         """Whether a browser only asks the app if it may send a request that guard would look at."""

@@ -107,7 +107,8 @@ def route_of(policy: Policy, methods: Iterable[str], path: Path) -> Route:
         raise RequestError("The path can be read in more than one way; write it without `//` and `;`.")
     if route.action in (RouteAction.GUARD, RouteAction.DENY):
         return route
-    if any(policy.route(other, path.judged).strictness > route.strictness for other in others):
+    passes = route.action is RouteAction.PASS  # what is counted goes on without what would override it
+    if passes and any(policy.route(other, path.judged).strictness > route.strictness for other in others):
         raise RequestError("The method must not be overridden.")
     if route.path == path.judged:
         return route  # the operator has named just this path

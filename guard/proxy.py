@@ -17,9 +17,12 @@ from yarl import URL
 from guard.config import Settings, find, load
 from guard.core.policy import WEBSOCKET, RouteAction
 from guard.cors import with_cors
+from guard.credentials import DEFAULT_HEADERS, Places
 from guard.errors import BackendError, ConfigError
+from guard.headers import end_to_end
 from guard.health import PROBE_VARIABLE, HealthRoutes
 from guard.middleware import GuardMiddleware
+from guard.parameters import without_key
 from guard.paths import path_to_send
 
 if TYPE_CHECKING:
@@ -31,21 +34,6 @@ if TYPE_CHECKING:
 
     from guard.config import BackendSettings
     from guard.telemetry import Hook
-
-HOP_BY_HOP = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-"""Headers that belong to one connection, not to the message (RFC 9110, section 7.6.1)."""
 
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
@@ -65,7 +53,9 @@ class Proxy:
     `BackendError` 502, one that keeps silent for `read_timeout_seconds` 504.
     """
 
-    def __init__(self, settings: BackendSettings) -> None:
+    def __init__(
+        self, settings: BackendSettings, credential_headers: Iterable[str] = DEFAULT_HEADERS
+    ) -> None:
         if settings.url is None:
             raise ConfigError("backend.url must be given, here or as `guard serve --backend URL`")
         self._base = str(settings.url).rstrip("/")
@@ -73,6 +63,8 @@ class Proxy:
             name.lower().encode(): value.get_secret_value().encode()
             for name, value in settings.headers.items()
         }
+        self._places = Places(credential_headers)
+        self._has_key = any(map(self._places.hold, self._headers))
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=settings.connect_timeout_seconds,
@@ -124,7 +116,7 @@ class Proxy:
                     {
                         "type": "http.response.start",
                         "status": answer.status,
-                        "headers": [pair for pair in _end_to_end(answer.raw_headers) if pair[0] != b"date"],
+                        "headers": [pair for pair in end_to_end(answer.raw_headers) if pair[0] != b"date"],
                     }
                 )
                 async for chunk in answer.content.iter_any():
@@ -166,20 +158,25 @@ class Proxy:
 
     def _url(self, scope: Scope) -> URL:
         """The path that was judged and the query string, byte for byte as they came."""
-        query = scope["query_string"].decode("latin-1")
+        given: bytes = scope["query_string"]
+        query = (without_key(given) if self._has_key else given).decode("latin-1")
         path = path_to_send(scope).decode("latin-1")
         return URL(f"{self._base}{path}{'?' if query else ''}{query}", encoded=True)
 
     def _request_headers(self, scope: Scope) -> list[tuple[str, str]]:
-        """What the client sent, with ours in its place and its address behind what it claimed."""
+        """What the client sent, with ours in its place and its address behind what it claimed.
+
+        Where ours is a credential, none of the client's goes on: the backend might look at that one first.
+        """
         ours = dict(self._headers)
         claimed = [value for name, value in scope["headers"] if name == FORWARDED_FOR]
         if scope.get("client"):
             ours[FORWARDED_FOR] = b", ".join([*claimed, scope["client"][0].encode()])
-        kept = [
-            pair for pair in _end_to_end(scope["headers"]) if pair[0] not in REWRITTEN and pair[0] not in ours
-        ]
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in (*kept, *ours.items())]
+        given: Iterable[tuple[bytes, bytes]] = end_to_end(scope["headers"])
+        if self._has_key:
+            given = self._places.without_any(given)
+        kept = [pair for pair in given if pair[0] not in REWRITTEN and pair[0] not in ours]
+        return [(name.decode("ascii"), _text(name, value)) for name, value in (*kept, *ours.items())]
 
 
 @dataclass(slots=True)
@@ -262,13 +259,12 @@ class _Body:
         self._complete.set()
 
 
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
-    """The headers that go on: not the hop-by-hop ones, nor those that `Connection` names."""
-    headers = [(name.lower(), value) for name, value in headers]
-    named = {
-        part.strip().lower() for name, value in headers if name == b"connection" for part in value.split(b",")
-    }
-    return ((name, value) for name, value in headers if name not in HOP_BY_HOP and name not in named)
+def _text(name: bytes, value: bytes) -> str:
+    """A value as aiohttp takes it, which writes it in UTF-8; raises `BackendError` for other bytes."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BackendError(f"The header {name.decode()} is not UTF-8.", status=400) from error
 
 
 def refuse_websockets(settings: Settings) -> None:
@@ -288,7 +284,7 @@ def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Pat
     """
     refuse_websockets(settings)
     guard = GuardMiddleware(
-        Proxy(settings.backend),
+        Proxy(settings.backend, settings.identity.credential_headers),
         settings if config is None else config,
         hooks=hooks,
         unknown_paths="deny",

@@ -50,7 +50,9 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
         pytest.skip("there is no systemd here")
     unit = tmp_path / "guard.service"
     # It is judged whether programs are there; these always are.
-    unit.write_text((DEPLOY / "guard.service").read_text("utf-8").replace("/opt/guard/bin/guard", "/bin/true"))
+    unit.write_text(
+        (DEPLOY / "guard.service").read_text("utf-8").replace("/opt/guard/bin/guard", "/bin/true")
+    )
     done = subprocess.run([analyze, "verify", unit], capture_output=True, text=True, timeout=60)
     assert [line for line in done.stderr.splitlines() if "guard.service" in line] == []
 

@@ -112,8 +112,8 @@ class TestKeys:
     ) -> None:
         with suppress(CredentialError):
             identity = EVERY_WAY.identify(headers, ("10.0.0.1", 1))
-            kinds = [name for name, _ in headers if name in (b"authorization", b"x-api-key")]
-            by = {0: Attribute.NETWORK, 1: Attribute.KEY}.get(len(kinds))
+            kinds = [value for name, value in headers if name in (b"authorization", b"x-api-key")]
+            by = Attribute.KEY if b"".join(kinds).strip(b" \t") not in (b"", b"Bearer") else Attribute.NETWORK
             assert identity.principal.value
             assert identity.principal.attribute in {Attribute.USER, Attribute.ORG, by}
 
@@ -122,12 +122,9 @@ class TestKeys:
         [
             ("sk-1", "SK-1"),
             ("sk-1", "sk-1."),
-            ("sk-1", "sk-1\u00a0"),
-            ("sk-1", "sk-\u217c"),
-            ("clé\u00e0", "clé\u00c5"),
-            ("{}", "{ }"),
-            ("a:b", "a\x00b"),
-            ("k" * 65_536, "k" * 65_537),
+            ("sk-1", "sk-1="),
+            ("sk-1/", "sk-1+"),
+            ("k" * 16_383, "k" * 16_384),
         ],
     )
     def test_keys_that_look_alike_are_different(self, one: str, other: str) -> None:
@@ -141,7 +138,7 @@ class TestKeys:
         assert identify(headers=[("x-api-key", "k"), *claims]) == identify(headers=[("x-api-key", "k")])
 
     def test_an_error_never_repeats_the_credential(self) -> None:
-        for headers in ([("authorization", "Basic canary")], [("x-api-key", "canary")] * 2):
+        for headers in ([("authorization", "Basic canary")], [("x-api-key", "canary"), ("x-api-key", "b")]):
             with pytest.raises(CredentialError) as error:
                 identify(headers=headers)
             assert "canary" not in str(error.value)
@@ -153,17 +150,20 @@ class TestKeys:
         ("headers", "status"),
         [
             ([("authorization", "Bearer a"), ("authorization", "Bearer b")], 400),
-            ([("x-api-key", "a"), ("x-api-key", "a")], 400),
-            ([("authorization", "Bearer a"), ("x-api-key", "a")], 400),
-            ([("authorization", "Bearer ")], 401),
-            ([("authorization", "Bearer")], 401),
-            ([("authorization", "")], 401),
-            ([("x-api-key", "  ")], 401),
+            ([("x-api-key", "a"), ("x-api-key", "b")], 400),
+            ([("authorization", "Bearer a"), ("x-api-key", "b")], 400),
+            ([("api-key", "a"), ("x-goog-api-key", "b")], 400),
+            ([("authorization", "Bearer a, Bearer b")], 401),
+            ([("authorization", "Bearer Bearer a")], 401),
+            ([("authorization", "Bearer sk-Bearer a")], 401),
+            ([("x-api-key", "Bearer a")], 401),
+            ([("x-api-key", "a,a")], 401),
+            ([("authorization", "Bearer a=b")], 401),
+            ([("authorization", "Bearer caf\u00e9")], 401),
+            ([("api-key", "sk-1\u00a0")], 401),
+            ([("x-api-key", "k" * 16_385)], 401),
             ([("authorization", "Basic dXNlcjpwYXNz")], 401),
             ([("authorization", "sk-1")], 401),
-            ([("authorization", "Bearer a"), ("x-api-key", "")], 400),
-            ([("authorization", ""), ("x-api-key", "a")], 400),
-            ([("authorization", "Bearer a"), ("authorization", "Bearer a")], 400),
             ([("authorization", "Basic x"), ("x-api-key", "a")], 400),
             ([("authorization", "Bearer\ta")], 401),
             ([("authorization", "Bearera")], 401),
@@ -174,6 +174,28 @@ class TestKeys:
         self, headers: list[tuple[str, str]], status: int
     ) -> None:
         assert refused(None, headers) == status
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [("authorization", "Bearer a"), ("x-api-key", "a")],
+            [("authorization", "Bearer a"), ("authorization", "bearer a")],
+            [("authorization", ""), ("x-api-key", "a")],
+            [("authorization", "Bearer "), ("x-api-key", "a")],
+            [("authorization", "Bearer a"), ("x-api-key", " ")],
+            [("api-key", "a")],
+            [("api-key", "a"), ("x-goog-api-key", "a"), ("x-api-key", "")],
+        ],
+    )
+    def test_m10_equal_credentials_are_one_and_an_empty_one_is_none(
+        self, headers: list[tuple[str, str]]
+    ) -> None:
+        assert identify(headers=headers) == identify(headers=[("x-api-key", "a")])
+
+    @pytest.mark.parametrize("header", [("authorization", "Bearer"), ("authorization", ""), ("api-key", " ")])
+    def test_m10_an_empty_credential_alone_is_none(self, header: tuple[str, str]) -> None:
+        assert identify(headers=[header]).principal.attribute is Attribute.NETWORK
+        assert refused({"anonymous": "refuse"}, [header]) == 401
 
     def test_unknown_keys_can_be_refused(self, tmp_path: Path) -> None:
         (tmp_path / "keys.toml").write_text("")
@@ -219,10 +241,6 @@ class TestKeysFile:
             Attribute.IP,
             Attribute.NETWORK,
         }
-
-    def test_a_key_outside_ascii_is_hashed_as_sha256sum_does(self, tmp_path: Path) -> None:
-        settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("clé")}"\n')
-        assert identify(settings, [("x-api-key", "clé")]).principal == Holder(Attribute.KEY, "laptop")
 
     def test_a_known_key_may_look_like_a_token(self, tmp_path: Path) -> None:
         settings = self.settings(tmp_path, f'[laptop]\nsha256 = "{self.digest("sk.a.b")}"\n')

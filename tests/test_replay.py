@@ -232,7 +232,7 @@ async def test_what_the_operator_vouches_for_goes_before_the_credential(tmp_path
     named = [each.identity for each in await replayed(log(tmp_path, lines), settings(REQUESTS))]
     assert named[0] == "user:ann"
     assert str(named[1]).startswith("key:")
-    assert named[2] is None
+    assert str(named[2]).startswith("network:")
     assert named[3] == "key:nightly"
 
 

@@ -153,7 +153,7 @@ def survey(
             if route.action is not RouteAction.GUARD:
                 raise RequestError("not read")
             query = reader.query(line, route, path)
-            identity = reader.identity(line)
+            identity = reader.identity(line, route)
         except RequestError:
             query = None
         usage, status = reader.answer(line, query)

@@ -14,6 +14,8 @@ from guard.core.query import NO_USAGE, Usage, text_bytes
 from guard.dialects.strict import serialize
 from guard.errors import QueryError
 from guard.estimate import Estimator
+from guard.headers import check_media_type
+from guard.parameters import check_parameters
 from guard.paths import read_path, route_of
 from guard.service import Rules
 
@@ -65,16 +67,19 @@ class LineReader:
         self._dated = settings.identity.jwt is not None
         self._identities: dict[Hashable, Identity] = {}
 
-    def identity(self, line: Line) -> Identity:
-        """Who is calling, at the line's own time; raises `CredentialError`."""
+    def identity(self, line: Line, route: Route) -> Identity:
+        """Who is calling, at the line's own time; raises `RequestError`."""
+        if route.dialect is not None:
+            check_media_type(line.headers)
+        keys = check_parameters(line.query.encode("ascii", "replace"), route)
         if self._dated:
-            return self._identify(line)
-        facts = (line.headers, line.client, *line.attributes.items())
+            return self._identify(line, keys)
+        facts = (line.headers, line.client, *keys, *line.attributes.items())
         identity = self._identities.get(facts)
         if identity is None:
             if len(self._identities) >= MOST_IDENTITIES:
                 self._identities.clear()
-            identity = self._identities[facts] = self._identify(line)
+            identity = self._identities[facts] = self._identify(line, keys)
         return identity
 
     def route(self, line: Line) -> tuple[Route, Path]:
@@ -114,7 +119,7 @@ class LineReader:
             self.estimator.learn(query, usage)
         return usage, status
 
-    def _identify(self, line: Line) -> Identity:
+    def _identify(self, line: Line, keys: list[str]) -> Identity:
         return self.rules.identifier.identify(
-            line.headers, line.client, line.attributes, line.now_us / MICROSECONDS
+            line.headers, line.client, line.attributes, line.now_us / MICROSECONDS, keys
         )

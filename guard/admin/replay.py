@@ -165,7 +165,7 @@ class Replay:
             return Result(line, None, PASS, self._engine.mode)
         if route.action is RouteAction.DENY:
             raise RequestError("Unknown path.", status=404)
-        identity = self._reader.identity(line)
+        identity = self._reader.identity(line, route)
         try:
             return await self._exchange(line, route, path, identity)
         except QueryError as error:

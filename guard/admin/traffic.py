@@ -69,6 +69,7 @@ class Line:
     now_us: int
     method: str
     path: str
+    query: str = ""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     client: tuple[str, int] | None = None
     attributes: Mapping[Attribute, str] = field(default_factory=dict)
@@ -156,6 +157,7 @@ class _Reader:
             now_us=round(ts * MICROSECONDS),
             method=(self._text(fields, "method") or "POST").upper(),
             path=path.partition("?")[0],
+            query=path.partition("?")[2],
             headers=self._headers(fields),
             client=self._client(fields),
             attributes=self._attributes(fields),

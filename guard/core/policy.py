@@ -52,18 +52,27 @@ WEBSOCKET = "WEBSOCKET"
 """The method that a route names to take WebSocket connections."""
 
 
+WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
+"""Methods whose requests have a body (RFC 9110, section 9.3; PATCH: RFC 5789)."""
+
 UNKNOWN_PATH = "*"
 """The route of all paths that no route names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What to do with requests for `path`, a pattern (guard/core/patterns.py)."""
+    """What to do with requests for `path`, a pattern (guard/core/patterns.py).
+
+    `query` are names that its query string may have beside those that its clients say. `body` says whether
+    a counted request may have one; without a word, by its method.
+    """
 
     path: str
     methods: frozenset[str]
     action: RouteAction
     dialect: str | None = None
+    query: frozenset[str] = frozenset()
+    body: bool | None = None
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request belongs to this route."""
@@ -93,6 +102,12 @@ class Route:
             return None
         found = compiled(self.path).fullmatch(path)
         return found["model"] if found else None
+
+    def takes_body(self, method: str) -> bool:
+        """Whether a body goes on; one that is counted is not read, and has none unless its method has."""
+        if self.action is not RouteAction.COUNT or method == WEBSOCKET:
+            return True
+        return method in WITH_BODY if self.body is None else self.body
 
     @property
     def strictness(self) -> int:
