@@ -37,6 +37,7 @@ def demo(
         )
         console.print(
             f"  curl {started.url}/v1/chat/completions -H 'authorization: Bearer sk-demo-alice' \\\n"
+            "    -H 'content-type: application/json' \\\n"
             """    -d '{"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}'\n""",
             markup=False,
             soft_wrap=True,
