@@ -46,7 +46,6 @@ FAINTEST = 3.0
 class Group(StrEnum):
     """Signals that rest on the same facts."""
 
-    RELATIONAL = "relational"
     CONTENT = "content"
     INTENT = "intent"
     HARVEST = "harvest"

@@ -1,16 +1,13 @@
 """A query reduced so that near-repeats collide, and so that nobody can aim.
 
-Three reductions, each for a question of its own:
+Two reductions, each for a question of its own:
 
-    cells      which ground does it touch?   few bits, so that texts on one subject meet by and by
-    bands      is it that query again?       64 bits, met by texts that share most of their wording
-    template   is it that program again?     the wording round the part that varies
+    cells            which ground does it touch?   few bits, so that texts on one subject meet by and by
+    head, system     is it that program again?     the wording round the part that varies
 
-Cells and bands come from MinHash: the smallest of many keyed hashes of a text's shingles, here pairs of
-neighbouring words. Two texts have the same smallest hash as often as a shingle of either is one of both: that
-is their Jaccard similarity J (Broder 1997). A cell is one such hash, so near-repeats share J of their cells.
-A band is four of them, and one band at least is shared with probability 1 - (1 - J⁴)⁸: .99 for J = .8, .4 for
-J = .5, .01 for J = .2.
+Cells come from MinHash: the smallest of many keyed hashes of a text's shingles, here pairs of neighbouring
+words. Two texts have the same smallest hash as often as a shingle of either is one of both: that is their
+Jaccard similarity J (Broder 1997). A cell is one such hash, so near-repeats share J of their cells.
 
     "Add 17 to 25 and explain."  and  "Add 3 to 4 and explain."    the same: a number is a number
     one word of thirty changed                                     J = 27/31, so both cells in 3 of 4 cases
@@ -44,14 +41,8 @@ if TYPE_CHECKING:
 
     from guard.core.query import Query, Turn
 
-BANDS = 8
-"""How many bands a query has."""
-
-BAND_ROWS = 4
-"""How many MinHash values make a band."""
-
-EDGE_WORDS = 8
-"""So many words at the beginning of a query are its head, and so many at the end its tail."""
+HEAD_WORDS = 8
+"""The first words of a query that are its head."""
 
 MOST_WORDS = 3072
 """Of more words than this, the first and the last half as many are compared. Only scripts whose characters
@@ -70,35 +61,23 @@ class Fingerprint:
     that in the same place.
 
     The other hashes have 64 bits, and are 0 where there is nothing to hash. They are of words with numbers
-    made equal: `system` of what the system and developer turns say; `head` and `tail` of the first and the
-    last `EDGE_WORDS` words of the query proper, in which quotations, code, addresses and long literals are
-    made equal too. A query with fewer than twice as many words has neither, since they would be all of it,
-    and a short question that is asked twice is no wrapper. `template` is of `system`, and of the head and the
-    tail; of all words of a short query.
-
-    `depth` is the number of user turns, which several prompts of one completion or embedding are too. `words`
-    is that of the words in the query proper, as far as it is folded.
+    made equal: `system` of what the system and developer turns say; `head` of the first `HEAD_WORDS` words of
+    the query proper, in which quotations, code, addresses and long literals are made equal too. A query with
+    fewer than twice as many words has no head: a short question that is asked twice is no wrapper.
     """
 
     folded: Folded
     cells: tuple[int, ...]
-    template: int
     head: int
-    tail: int
     system: int
-    depth: int
-    words: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """As much of a fingerprint as is worked out before a query is admitted: its cells, and what they came
-    from. `shingles` are keyed.
-    """
+    """As much of a fingerprint as is worked out before a query is admitted."""
 
     folded: Folded
     cells: tuple[int, ...]
-    shingles: list[bytes]
 
 
 class Fingerprinter:
@@ -115,9 +94,8 @@ class Fingerprinter:
             return blake2b(key=key, digest_size=8, person=purpose)
 
         key = blake2b(secret, person=b"fingerprint").digest()
-        self._of_bands, self._of_cells = _hash(keyed(b"of bands"), b""), _hash(keyed(b"of cells"), b"")
-        self._band, self._cell = keyed(b"band"), keyed(b"cell")
-        self._template, self._head, self._tail = keyed(b"template"), keyed(b"head"), keyed(b"tail")
+        self._of_cells = _hash(keyed(b"of cells"), b"")
+        self._cell, self._head = keyed(b"cell"), keyed(b"head")
         by_word = keyed(b"word")
         self._words = WordMemo(lambda word: _digest(by_word, _NUMBER.sub("0", word).encode()))
         by_system = keyed(b"system")
@@ -132,36 +110,21 @@ class Fingerprinter:
     def sketch(self, query: Query) -> Sketch:
         """What has to be known of a query before it is admitted. Pure."""
         folded = fold(_joined(_proper(query.turns)))
-        shingles = self._shingles(folded.words)
-        return Sketch(folded, self._cells(shingles), shingles)
+        return Sketch(folded, self._cells(folded.words))
 
     def fingerprint(self, query: Query, sketch: Sketch | None = None) -> Fingerprint:
         """The fingerprint of a query, of which the sketch may be there already. Pure."""
         sketch = sketch or self.sketch(query)
-        folded, words = sketch.folded, sketch.folded.words
-        system = self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES]))
-        first, last = (" ".join(edge).encode() for edge in _edges(folded.text, words))
+        head = " ".join(_head(sketch.folded.text, sketch.folded.words)).encode()
         return Fingerprint(
-            folded,
+            sketch.folded,
             cells=sketch.cells,
-            template=_hash(self._template, b"%d\n%b\n%b" % (system, first, last)) if system or first else 0,
-            head=_hash(self._head, first) if last else 0,
-            tail=_hash(self._tail, last) if last else 0,
-            system=system,
-            depth=sum(turn.role == "user" for turn in query.turns),
-            words=len(words),
+            head=_hash(self._head, head) if head else 0,
+            system=self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES])),
         )
 
-    def bands(self, sketch: Sketch) -> tuple[int, ...]:
-        """The bands of a query: `BANDS` numbers of 64 bits, none for a query without words. A band is
-        compared only with that in the same place. Pure; one query alone has no use for them.
-        """
-        minima = _minima(sketch.shingles, BANDS * BAND_ROWS, self._of_bands)
-        rows = (minima[row : row + BAND_ROWS] for row in range(0, len(minima), BAND_ROWS))
-        return tuple(_hash(self._band, _BAND.pack(*each)) for each in rows)
-
-    def _cells(self, shingles: list[bytes]) -> tuple[int, ...]:
-        minima = _minima(shingles, LEXICAL_TABLES, self._of_cells)
+    def _cells(self, words: Sequence[str]) -> tuple[int, ...]:
+        minima = _minima(self._shingles(words), LEXICAL_TABLES, self._of_cells)
         return tuple(_hash(self._cell, _CELL.pack(each)) >> (64 - CELL_BITS) for each in minima)
 
     def _shingles(self, words: Sequence[str]) -> list[bytes]:
@@ -193,7 +156,6 @@ def _digest(keyed: blake2b, data: bytes) -> bytes:
     return copy.digest()
 
 
-_BAND = Struct(f"<{BAND_ROWS}I")
 _CELL = Struct("<I")
 _MOST_KNOWN_SYSTEMS = 256
 _SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -238,18 +200,14 @@ _QUOTED = re.compile(
 )
 
 
-def _edges(text: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The first and the last words of a folded text, with what a program would fill in made equal; all of
-    them and none where they would meet.
-    """
+def _head(text: str, words: Sequence[str]) -> list[str]:
+    """The first words of a folded text, with what a program would fill in made equal; none of a short one."""
     masked = _QUOTED.sub(_LITERAL, text) if _MARK.search(text) else text
     if "@" in masked or "://" in masked:
         masked = " ".join(_LITERAL if "@" in word or "://" in word else word for word in masked.split())
     if masked != text:
         words = words_of(masked)
-    if len(words) < 2 * EDGE_WORDS:
-        return list(map(_masked, words)), []
-    return list(map(_masked, words[:EDGE_WORDS])), list(map(_masked, words[-EDGE_WORDS:]))
+    return list(map(_masked, words[:HEAD_WORDS])) if len(words) >= 2 * HEAD_WORDS else []
 
 
 def _masked(word: str) -> str:

@@ -144,13 +144,10 @@ class AnthropicMessages:
 
 
 def _sampling(payload: Json) -> Sampling:
-    config = payload.get("output_config")
-    form = config.get("format") if isinstance(config, dict) else payload.get("output_format")
     return Sampling(
         temperature=strict.number(payload, "temperature"),
         top_p=strict.number(payload, "top_p"),
         tools=bool(payload.get("tools")),
-        json_mode=isinstance(form, dict) and form.get("type") == "json_schema",
     )
 
 

@@ -184,14 +184,12 @@ def _spelled(payload: Json, names: tuple[str, ...]) -> Json:
 def _sampling(fields: Json, config: Json) -> Sampling:
     """How an answer is to be drawn; `config` may have either spelling where it has not been read before."""
     top_p = strict.number(config, "topP")
-    mime_types = (config.get("responseMimeType"), config.get("response_mime_type"))
     return Sampling(
         logprobs=config.get("responseLogprobs") is True or config.get("logprobs") is not None,
         temperature=strict.number(config, "temperature"),
         top_p=strict.number(config, "top_p") if top_p is None else top_p,
         seed=strict.whole_number(config, "seed"),
         tools=bool(fields.get("tools")),
-        json_mode="application/json" in mime_types or any(config.get(name) for name in _SCHEMAS),
     )
 
 

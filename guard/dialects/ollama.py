@@ -144,7 +144,6 @@ def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> 
             top_p=strict.number(options, "top_p"),
             seed=strict.whole_number(options, "seed"),
             tools=bool(payload.get("tools")),
-            json_mode=bool(payload.get("format")),
         ),
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from guard.core.limits import Unit
 from guard.core.query import Sampling, text_bytes
 from guard.dialects import budgets, edits, strict
-from guard.dialects.base import Answer, Refusal, kind, numbers, parts, retry_headers
+from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
 from guard.dialects.tally import Report, count, inner, total
 from guard.dialects.words import duration
 from guard.errors import QueryError
@@ -63,7 +63,6 @@ BIASES = frozenset({"logit_bias", "allowed_token_ids", "logits_processors"})
 BEAM_SEARCH = frozenset({"use_beam_search", "length_penalty", "early_stopping"})
 """Fields of vLLM that only go with more than one answer."""
 
-_JSON_FORMATS = frozenset({"json_object", "json_schema", "json"})
 _CAPS = ("max_completion_tokens", "max_tokens")
 
 _TYPES = {403: "permission_error", 503: "service_unavailable_error"}
@@ -103,7 +102,6 @@ class OpenAI:
 
 def sampling(payload: Json) -> Sampling:
     """How chat completions and completions are asked to draw their answer."""
-    guided = payload.get("structured_outputs")
     return Sampling(
         logprobs=_asks(payload.get("logprobs"))
         or bool(payload.get("top_logprobs"))
@@ -113,15 +111,7 @@ def sampling(payload: Json) -> Sampling:
         top_p=strict.number(payload, "top_p"),
         seed=strict.whole_number(payload, "seed"),
         tools=bool(payload.get("tools") or payload.get("functions")),
-        json_mode=is_json(payload.get("response_format"))
-        or bool(payload.get("guided_json"))
-        or (isinstance(guided, dict) and bool(guided.get("json"))),
     )
-
-
-def is_json(form: object) -> bool:
-    """Whether a format that is asked for is JSON."""
-    return kind(form) in _JSON_FORMATS
 
 
 def narrow(payload: Json, reshape: Reshape, *caps: str) -> Json:

@@ -111,13 +111,11 @@ class OpenAIResponses(OpenAI):
 
 def _sampling(payload: Json) -> Sampling:
     include = payload.get("include")
-    text = payload.get("text")
     return Sampling(
         logprobs=bool(payload.get("top_logprobs")) or (isinstance(include, list) and _LOGPROBS in include),
         temperature=strict.number(payload, "temperature"),
         top_p=strict.number(payload, "top_p"),
         tools=bool(payload.get("tools")),
-        json_mode=isinstance(text, dict) and openai.is_json(text.get("format")),
     )
 
 

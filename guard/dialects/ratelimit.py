@@ -38,17 +38,11 @@ LARGEST_INTEGER = 10**15 - 1
 """Structured fields have no larger one (RFC 9651), and a client ignores a field that cannot be read."""
 
 _REGISTERED = frozenset({Unit.REQUESTS, Unit.CONCURRENCY})
-_UNREGISTERED = frozenset({Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS})
 
 
-def ratelimit_fields(
-    readings: Iterable[Reading], *, emit_unregistered_units: bool = False
-) -> list[tuple[str, str]]:
-    """Both fields, the most binding policy first; none where there is nothing to tell.
-
-    `emit_unregistered_units` tells of tokens too, under the unit `tokens`, which no registry lists.
-    """
-    told = _tightest_by_name(readings, emit_unregistered_units=emit_unregistered_units)
+def ratelimit_fields(readings: Iterable[Reading]) -> list[tuple[str, str]]:
+    """Both fields, the most binding policy first; none where there is nothing to tell."""
+    told = _tightest_by_name(readings)
     if not told:
         return []
     return [
@@ -57,19 +51,14 @@ def ratelimit_fields(
     ]
 
 
-def violated_policies(
-    readings: Iterable[Reading], *, emit_unregistered_units: bool = False
-) -> tuple[str, ...]:
+def violated_policies(readings: Iterable[Reading]) -> tuple[str, ...]:
     """The names, as in `RateLimit-Policy`, of the policies that have no room; most binding first."""
-    told = _tightest_by_name(readings, emit_unregistered_units=emit_unregistered_units)
+    told = _tightest_by_name(readings)
     return tuple(name for name, reading in told if not reading.fits)
 
 
-def _tightest_by_name(
-    readings: Iterable[Reading], *, emit_unregistered_units: bool
-) -> Sequence[tuple[str, Reading]]:
-    units = _REGISTERED | _UNREGISTERED if emit_unregistered_units else _REGISTERED
-    told = [reading for reading in readings if reading.limit.unit in units]
+def _tightest_by_name(readings: Iterable[Reading]) -> Sequence[tuple[str, Reading]]:
+    told = [reading for reading in readings if reading.limit.unit in _REGISTERED]
     by_name: dict[str, Reading] = {}
     for reading in sorted(told, key=_room):
         by_name.setdefault(_name(reading), reading)
@@ -97,8 +86,6 @@ def _policy(name: str, reading: Reading) -> str:
     policy = f'"{name}";q={_bounded(reading.window.count)}'
     if reading.limit.algorithm is Algorithm.LEASES:
         return f'{policy};qu="concurrent-requests"'
-    if reading.limit.unit != Unit.REQUESTS:
-        policy += ';qu="tokens"'
     return f"{policy};w={_bounded(reading.window.period_seconds)}"
 
 

@@ -201,7 +201,7 @@ class RedisStore:
         """Charge every limit or none, and read the evidence against the suspect, where one is named.
 
         `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
-        store has not heard of. `now_us` replaces the server's clock (replay); 0 takes it.
+        store has not heard of. `now_us` replaces the clock of the server; 0 takes that.
         """
         groups = self._groups(identity, charges)
         terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None

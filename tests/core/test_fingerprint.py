@@ -10,11 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fingerprint import (
-    BANDS,
-    Fingerprint,
-    Fingerprinter,
-)
+from guard.core.fingerprint import Fingerprint, Fingerprinter
 from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
 from guard.core.query import Query, Turn
 
@@ -44,10 +40,6 @@ def of(*turns: str | tuple[str, str]) -> Fingerprint:
     return FINGERPRINTER.fingerprint(asked(*turns))
 
 
-def bands_of(*turns: str | tuple[str, str]) -> tuple[int, ...]:
-    return FINGERPRINTER.bands(FINGERPRINTER.sketch(asked(*turns)))
-
-
 def met(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     return sum(one == other for one, other in zip(first, second, strict=True))
 
@@ -58,44 +50,32 @@ def chatter(seed: int, words: int = 30) -> str:
 
 def test_it_has_so_many_numbers_of_such_a_size() -> None:
     turns = ("system", "Be brief."), chatter(0), ("assistant", "Well."), chatter(1)
-    fingerprint, bands = of(*turns), bands_of(*turns)
+    fingerprint = of(*turns)
     assert len(fingerprint.cells) == LEXICAL_TABLES
-    assert len(bands) == BANDS
     assert all(0 <= cell < 2**CELL_BITS for cell in fingerprint.cells)
-    assert all(0 <= each < 2**64 for each in bands)
-    hashes = (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system)
-    assert all(0 < each < 2**64 for each in hashes)
-    assert len({*hashes, *bands}) == 4 + BANDS
+    assert all(0 < each < 2**64 for each in (fingerprint.head, fingerprint.system))
+    assert fingerprint.head != fingerprint.system
 
 
 def test_it_is_the_same_in_every_process_and_release() -> None:
     turns = ("system", "Be brief."), "Why is the sky blue?", ("assistant", "Light."), THIRTY
     fingerprint = of(*turns)
     assert fingerprint.cells == (1264, 209)
-    assert bands_of(*turns)[0] == 17656475405711259607
-    assert (fingerprint.template, fingerprint.head, fingerprint.tail) == (
-        15035586300569805049,
-        1606918665680514631,
-        13135443537306581985,
-    )
+    assert fingerprint.head == 1606918665680514631
     assert fingerprint.system == 3504044809094447956
 
 
-def test_one_changed_word_of_thirty_leaves_most_cells_and_a_band() -> None:
+def test_one_changed_word_of_thirty_leaves_most_cells() -> None:
     words = THIRTY.split()
     plain, texts = of(THIRTY), [" ".join([*words[:at], "blue", *words[at + 1 :]]) for at in range(30)]
     changed = list(map(of, texts))
-    assert plain.words == 30
     assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
-    assert all(met(bands_of(THIRTY), bands_of(text)) for text in texts)
 
 
 def test_unrelated_texts_meet_nowhere() -> None:
     fingerprints = [of(chatter(seed)) for seed in range(60)]
     pairs = list(combinations(fingerprints, 2))
     assert sum(met(one.cells, other.cells) for one, other in pairs) < 0.02 * LEXICAL_TABLES * len(pairs)
-    bands = combinations([bands_of(chatter(seed)) for seed in range(60)], 2)
-    assert not any(met(one, other) for one, other in bands)
 
 
 @pytest.mark.parametrize(
@@ -108,10 +88,8 @@ def test_unrelated_texts_meet_nowhere() -> None:
         ("日本の天気は12度です。", "日本の天気は７度です"),
     ],
 )
-def test_what_says_the_same_has_the_same_cells_and_bands(first: str, second: str) -> None:
-    one, other = of(first), of(second)
-    assert (one.cells, one.template) == (other.cells, other.template)
-    assert bands_of(first) == bands_of(second)
+def test_what_says_the_same_has_the_same_cells(first: str, second: str) -> None:
+    assert of(first).cells == of(second).cells
 
 
 @pytest.mark.parametrize(
@@ -125,22 +103,19 @@ def test_what_says_the_same_has_the_same_cells_and_bands(first: str, second: str
 def test_texts_without_spaces_are_compared_by_characters(text: str) -> None:
     texts = [text[:at] + "猫" + text[at + 1 :] for at in range(30)]
     plain, changed = of(text), list(map(of, texts))
-    assert plain.words > 30
+    assert len(plain.folded.words) > 30
     assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
-    assert all(met(bands_of(text), bands_of(each)) for each in texts)
 
 
 def test_the_order_of_words_matters() -> None:
-    assert met(bands_of("the dog bites the man"), bands_of("man the bites dog the")) == 0
+    assert of("the dog bites the man").cells != of("man the bites dog the").cells
 
 
 def test_another_secret_gives_another_fingerprint() -> None:
     others = Fingerprinter(b"a secret of another")
     pairs = [(of(chatter(seed)), others.fingerprint(asked(chatter(seed)))) for seed in range(200)]
     assert sum(met(one.cells, other.cells) for one, other in pairs) < 10
-    for seed, (one, other) in enumerate(pairs):
-        assert met(bands_of(chatter(seed)), others.bands(others.sketch(asked(chatter(seed))))) == 0
-        assert (one.head, one.tail, one.template) != (other.head, other.tail, other.template)
+    assert all(one.head != other.head for one, other in pairs)
 
 
 def test_who_aims_with_another_secret_misses() -> None:
@@ -165,20 +140,10 @@ WRAPPER = (
 )
 
 
-def test_a_wrapper_is_known_by_its_two_ends() -> None:
+def test_a_wrapper_is_known_by_its_beginning() -> None:
     one, other = (of(WRAPPER.format(chatter(seed))) for seed in (1, 2))
-    assert (one.head, one.tail, one.template) == (other.head, other.tail, other.template)
-    assert one.head
-    assert one.tail
-    assert met(*(bands_of(WRAPPER.format(chatter(seed))) for seed in (1, 2))) == 0
-
-
-def test_one_end_of_a_wrapper_is_enough_for_that_end() -> None:
-    first = "Explain to a child of about ten years why {}"
-    one, other = (of(first.format(chatter(seed))) for seed in (1, 2))
     assert one.head == other.head
-    assert one.tail != other.tail
-    assert one.template != other.template
+    assert one.head
 
 
 @pytest.mark.parametrize(
@@ -196,7 +161,7 @@ def test_one_end_of_a_wrapper_is_enough_for_that_end() -> None:
         "```{}``` https://example.org/{} 'a' \"{}\"",
     ],
 )
-def test_what_is_filled_in_is_no_part_of_the_template(slot: str) -> None:
+def test_what_is_filled_in_is_no_part_of_the_head(slot: str) -> None:
     if slot == "{}":
         slots = [str(random.Random(seed).randrange(10**9)) for seed in (1, 2)]
     elif "example" in slot:
@@ -205,31 +170,26 @@ def test_what_is_filled_in_is_no_part_of_the_template(slot: str) -> None:
         slots = [slot.format(chatter(seed)) for seed in (1, 2)]
     wrapper = "Sort this: {} and give it back in the order of the alphabet, without a word of comment, as {}"
     one, other = (of(wrapper.format(each, each)) for each in slots)
-    assert (one.head, one.tail, one.template) == (other.head, other.tail, other.template)
+    assert one.head == other.head
 
 
 def test_an_apostrophe_begins_no_quotation() -> None:
     one = of("It's known that the cat doesn't sleep well at night when it rains hard in town, isn't it so?")
     other = of("It's known that the dog doesn't drink well at noon when it pours hard in town, isn't it so?")
-    assert one.template != other.template
     assert one.head != other.head
 
 
-def test_a_short_query_is_its_own_template_and_has_no_ends() -> None:
-    short = of("Why is the sky blue?")
-    assert (short.head, short.tail) == (0, 0)
-    assert short.template == of("why is the sky blue").template
-    assert short.template != of("why is the sea blue").template
+def test_a_short_query_has_no_head() -> None:
+    assert of("Why is the sky blue?").head == 0
 
 
-def test_the_system_turns_are_part_of_the_template() -> None:
+def test_the_system_turns_are_apart() -> None:
     text = WRAPPER.format(chatter(1))
     plain, brief, long = of(text), of(("system", "Be brief."), text), of(("developer", "Be long."), text)
     assert plain.system == 0
     assert len({plain.system, brief.system, long.system}) == 3
-    assert len({plain.template, brief.template, long.template}) == 3
     assert plain.head == brief.head == long.head
-    assert bands_of(text) == bands_of(("system", "Be brief."), text)
+    assert plain.cells == brief.cells
     assert (
         of(("system", "Today is 2026-01-31."), text).system
         == of(("system", "Today is 2025-12-01."), text).system
@@ -257,30 +217,17 @@ def test_the_query_proper_is_what_the_user_said_last(turns: list[str | tuple[str
     assert of(*turns).folded.text == proper
 
 
-def test_the_turns_of_a_conversation_are_counted() -> None:
-    first, answer, second, third = chatter(1), ("assistant", chatter(2)), chatter(3), chatter(4)
-    before, after = of(first, answer, second), of(first, answer, second, answer, third)
-    assert (of(first).depth, before.depth, after.depth) == (1, 2, 3)
-
-
-def test_the_words_are_counted() -> None:
-    assert of("").words == 0
-    assert of("Why is it so?").words == 4
-    assert of("为什么？").words == 3
-
-
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
 def test_a_query_without_words_has_nothing_to_compare(text: str) -> None:
     fingerprint = of(text)
-    assert (fingerprint.cells, bands_of(text)) == ((), ())
-    assert (fingerprint.template, fingerprint.head, fingerprint.tail, fingerprint.system) == (0, 0, 0, 0)
+    assert (fingerprint.cells, fingerprint.head, fingerprint.system) == ((), 0, 0)
 
 
 @pytest.mark.parametrize("text", ["?!", "🔥🔥", "🔥", "a", "7", "猫"])
 def test_a_sign_is_enough_to_compare(text: str) -> None:
     assert len(of(text).cells) == LEXICAL_TABLES
-    assert bands_of(text) == bands_of(text + " ")
-    assert met(bands_of(text), bands_of("other")) == 0
+    assert of(text).cells == of(text + " ").cells
+    assert of(text).cells != of("other").cells
 
 
 @given(

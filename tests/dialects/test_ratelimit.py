@@ -41,10 +41,10 @@ def leases(count: int, remaining: int, *, wait_us: int = 0) -> Reading:
     return reading(count, 0, remaining, wait_us=wait_us, unit=Unit.CONCURRENCY, algorithm=Algorithm.LEASES)
 
 
-def parsed(*readings: Reading, **options: bool) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+def parsed(*readings: Reading) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """The fields as http-sfv reads them: the items of each, with their parameters."""
     fields = {}
-    for name, value in ratelimit_fields(readings, **options):
+    for name, value in ratelimit_fields(readings):
         items = List()
         items.parse(value.encode())
         fields[name] = [(item.value, dict(item.params)) for item in items]
@@ -92,17 +92,6 @@ def test_a_name_is_made_of_unit_and_window_and_never_the_operators(
 def test_only_registered_units_are_told(unit: str) -> None:
     assert ratelimit_fields([reading(10, 60, 5, unit=unit)]) == []
     assert violated_policies([reading(10, 60, 0, unit=unit, wait_us=1)]) == ()
-
-
-def test_tokens_are_told_where_the_operator_wants_it_but_units_of_its_own_never() -> None:
-    readings = [reading(10, 60, 5, unit=unit) for unit in (*Unit, "novelty") if unit != Unit.CONCURRENCY]
-    fields = parsed(*readings, emit_unregistered_units=True)
-    assert {name: params.get("qu") for name, params in fields["ratelimit-policy"]} == {
-        "requests-per-minute": None,
-        "tokens-per-minute": "tokens",
-        "input-tokens-per-minute": "tokens",
-        "output-tokens-per-minute": "tokens",
-    }
 
 
 def test_of_several_limits_of_one_name_only_the_tightest_is_told() -> None:
@@ -175,11 +164,9 @@ windows = st.builds(
 any_readings = st.lists(windows | st.builds(leases, st.integers(1, 10**18), st.integers(0, 10**18)))
 
 
-@given(any_readings, st.booleans())
-def test_whatever_is_read_makes_fields_that_a_strict_parser_takes(
-    readings: list[Reading], tokens: bool
-) -> None:
-    fields = parsed(*readings, emit_unregistered_units=tokens)
+@given(any_readings)
+def test_whatever_is_read_makes_fields_that_a_strict_parser_takes(readings: list[Reading]) -> None:
+    fields = parsed(*readings)
     if not fields:
         return
     policies, limits = dict(fields["ratelimit-policy"]), dict(fields["ratelimit"])

@@ -363,12 +363,12 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
     ),
     ("openai.chat", {"logprobs": False, "top_logprobs": 0, "logit_bias": {}, "tools": []}, Sampling()),
     ("openai.chat", {"prompt_logprobs": 0}, Sampling(logprobs=True)),
-    ("openai.chat", {"response_format": {"type": "json_schema"}}, Sampling(json_mode=True)),
+    ("openai.chat", {"response_format": {"type": "json_schema"}}, Sampling()),
     ("openai.chat", {"response_format": {"type": "text"}}, Sampling()),
     (
         "openai.chat",
         {"structured_outputs": {"json": {}}, "guided_json": {"type": "null"}},
-        Sampling(json_mode=True),
+        Sampling(),
     ),
     ("openai.chat", {"temperature": "hot", "top_p": True, "seed": [], "response_format": 7}, Sampling()),
     ("openai.chat", {"response_format": {"type": []}}, Sampling()),
@@ -381,27 +381,27 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
     (
         "openai.responses",
         {"text": {"format": {"type": "json_schema"}}, "tools": [{}], "temperature": 0.1},
-        Sampling(json_mode=True, tools=True, temperature=0.1),
+        Sampling(tools=True, temperature=0.1),
     ),
     (
         "anthropic.messages",
         {"temperature": 0, "top_p": 1, "tools": [{}], "output_format": {"type": "json_schema"}},
-        Sampling(temperature=0.0, top_p=1.0, tools=True, json_mode=True),
+        Sampling(temperature=0.0, top_p=1.0, tools=True),
     ),
     (
         "anthropic.messages",
         {"output_config": {"format": {"type": "json_schema"}}},
-        Sampling(json_mode=True),
+        Sampling(),
     ),
     (
         "gemini.generate",
         {"generationConfig": {"responseLogprobs": True, "topP": 0.5, "seed": 7, "responseSchema": {"a": 1}}},
-        Sampling(logprobs=True, top_p=0.5, seed=7, json_mode=True),
+        Sampling(logprobs=True, top_p=0.5, seed=7),
     ),
     (
         "gemini.generate",
         {"generation_config": {"logprobs": 3, "top_p": 0.5, "response_mime_type": "application/json"}},
-        Sampling(logprobs=True, top_p=0.5, json_mode=True),
+        Sampling(logprobs=True, top_p=0.5),
     ),
     (
         "gemini.generate",
@@ -412,7 +412,7 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
         (
             name,
             {"options": {"temperature": 0.7, "top_p": 0.9, "seed": 7}, "format": "json", "top_logprobs": 2},
-            Sampling(logprobs=True, temperature=0.7, top_p=0.9, seed=7, json_mode=True),
+            Sampling(logprobs=True, temperature=0.7, top_p=0.9, seed=7),
         )
         for name in ("ollama.chat", "ollama.generate")
     ),

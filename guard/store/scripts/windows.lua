@@ -16,7 +16,7 @@
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
 
--- State is kept so much longer (ms) than it weighs: a replayed log has a clock of its own.
+-- State is kept so much longer (ms) than it weighs: who gives `now` has a clock of its own.
 local GRACE = 60000
 
 -- Nobody knows when a lease will be given back: ask again in so many µs.
