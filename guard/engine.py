@@ -839,5 +839,5 @@ _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
 
 _TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})
 
-_NEVER_ASKED = frozenset({OPEN})
+_NEVER_ASKED = frozenset({OPEN, "pepper"})
 """Kinds of `StoreError` after which the store has certainly not charged anything."""

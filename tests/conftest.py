@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from redis import Redis
 
 from guard.config import Settings
 from guard.store.embedded import EmbeddedServer
-from guard.store.keys import Keys
+from guard.store.keys import FINGERPRINT, Keys
 from guard.store.nodes import nodes_at
 from guard.store.operator import OperatorStore
 from guard.store.url import RedisURL
@@ -49,7 +50,9 @@ def redis_server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def redis_url(redis_server: EmbeddedServer) -> str:
-    """Where the server is."""
+    """Where the server is, which knows nothing of other tests: each has a pepper of its own."""
+    with Redis(unix_socket_path=str(redis_server.socket)) as client:
+        client.delete(FINGERPRINT)
     return f"unix://{redis_server.socket}"
 
 

@@ -19,7 +19,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
-from guard.errors import StoreError, UnknownHolderError
+from guard.errors import GuardError, UnknownHolderError
 from guard.identify import Identifier
 from guard.installation import Installation
 from guard.store.keys import is_digest
@@ -120,7 +120,7 @@ class Operator:
     async def __aenter__(self) -> Self:
         try:
             await self._store.start(required=True)
-        except StoreError:
+        except GuardError:
             await self._store.aclose()
             raise
         return self

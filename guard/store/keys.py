@@ -35,6 +35,9 @@ CONTROL = PREFIX + "control"
 WORKERS = PREFIX + "workers"
 """The processes that serve, by when they were last heard of."""
 
+FINGERPRINT = PREFIX + "pepper"
+"""The fingerprint of the pepper that all of this is named with."""
+
 DIGESTS_KEPT = 65_536
 """So many digests of holders are remembered: a request names the same holder several times over."""
 IDENTITIES_KEPT = 4_096
@@ -67,6 +70,11 @@ class Keys:
     def secret(self, purpose: str) -> bytes:
         """A secret of 32 bytes that follows from the pepper, another for each purpose."""
         return hmac.digest(self._pepper, f"secret\0{purpose}".encode(), "sha256")
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this pepper from others, and nothing else of it: 32 hex digits."""
+        return self.secret("fingerprint of the pepper")[:16].hex()
 
     def credential(self, secret: str) -> str:
         """The stable name of a credential that no key file knows: 32 hex digits of a keyed hash."""

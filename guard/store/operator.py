@@ -206,7 +206,11 @@ class OperatorStore(RedisStore):
         return records
 
     async def control(self, worker: str | None = None) -> Control:
-        """What holds for all; a process that serves gives its name, and so is counted."""
+        """What holds for all; a process that serves gives its name, and so is counted.
+
+        A store that was emptied is claimed again.
+        """
+        await self.claim()
         async with self.asking() as client:
             now = await self._now_us()
             if worker is not None:

@@ -19,7 +19,8 @@ from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Reading, Unit
 from guard.core.novelty import NOWHERE
 from guard.core.query import NO_USAGE
-from guard.errors import GuardError, StoreError
+from guard.errors import ConfigError, GuardError, StoreError
+from guard.store.claim import FOREIGN, claim
 from guard.store.keys import IDENTITIES, TERMS, Keys
 from guard.store.marks import read_marks, write_marks
 from guard.store.trouble import explain, kind_of
@@ -157,12 +158,13 @@ class RedisStore:
         self._reviving: asyncio.Task[None] | None = None
         self._terms: dict[str, tuple[float, list[str]]] = {}
         self._indexed: dict[str, float] = {}
+        self._foreign = False
 
     async def start(self, *, required: bool = False) -> None:
         """Start the embedded server, where there is one, and connect.
 
         A remote Redis that is down is an error only where it is `required`: else it may come back before the
-        first request.
+        first request. Raises `ConfigError` where the store is kept with another pepper.
         """
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
@@ -177,6 +179,25 @@ class RedisStore:
             if required:
                 raise StoreError(text, kind=kind_of(error)) from error
             logger.warning("Redis does not answer yet: %s", text)
+            return
+        try:
+            await self.claim()
+        except StoreError as error:
+            if self._foreign:
+                raise ConfigError(str(error)) from None
+            if required:
+                raise
+            logger.warning("Redis does not say yet which pepper it is kept with: %s", error)
+
+    async def claim(self) -> None:
+        """See to it that the store is this pepper's; else each call raises `StoreError` from now on."""
+        async with self.asking() as client:
+            self._foreign = not await claim(client, self.keys)
+        self._refuse_foreign()
+
+    def _refuse_foreign(self) -> None:
+        if self._foreign:
+            raise StoreError(FOREIGN, kind="pepper")
 
     async def aclose(self) -> None:
         """Close the connections, and leave the embedded server."""
@@ -543,6 +564,7 @@ class RedisStore:
         return [label, self.keys.attributes(identity), RECORD_SECONDS * 1000, int(create)]
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int | bytes]) -> list[Any]:
+        self._refuse_foreign()
         with self._translated(self._deadline_seconds):
             call = self._nodes().call
             try:
