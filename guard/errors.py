@@ -3,6 +3,7 @@
     GuardError
     ├── ConfigError       the operator's: a setting that cannot work
     ├── RequestError      the caller's: answered with its `status`, in the dialect's shape
+    │   ├── PathError         a path that a backend may read in another way (400, 404, 414)
     │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
@@ -59,6 +60,12 @@ class RequestError(GuardError):
         self.detail = detail
 
 
+class PathError(RequestError):
+    """The path can be read in more than one way (400), leads nowhere (404) or is too long (414)."""
+
+    reasons: ClassVar[Mapping[int, str]] = {400: "ambiguous_path", 404: "unknown_path", 414: "path_too_long"}
+
+
 class CredentialError(RequestError):
     """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one."""
 
@@ -74,6 +81,7 @@ class QueryError(RequestError):
         408: "body_timeout",
         413: "body_too_large",
         415: "content_encoding",
+        429: "too_much_at_once",
         503: "overloaded",
     }
 

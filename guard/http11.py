@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from guard.telemetry import log_unread
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -211,6 +213,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int) -> None:
         """Read no further, and answer where no other answer is on its way."""
+        log_unread(status)
         self._stop_waiting()
         self._discarded = 0
         cycle = self.cycle

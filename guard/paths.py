@@ -15,7 +15,7 @@ from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
 from guard.core.policy import UNKNOWN_PATH, RouteAction
-from guard.errors import RequestError
+from guard.errors import PathError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ class Path:
 
 
 def path_of(scope: Scope) -> Path:
-    """The path that the app's router judges, below `root_path`; raises `RequestError` (400, 414).
+    """The path that the app's router judges, below `root_path`; raises `PathError` (400, 414).
 
     Where something before us has rewritten `path` and not `raw_path`, `path` is what holds.
     """
@@ -72,31 +72,31 @@ def path_of(scope: Scope) -> Path:
 
 
 def read_path(raw: bytes) -> Path:
-    """A path as it was sent; raises `RequestError` where it cannot be read in one way only."""
+    """A path as it was sent; raises `PathError` where it cannot be read in one way only."""
     if len(raw) > LONGEST_PATH:
-        raise RequestError(f"The path is longer than {LONGEST_PATH} bytes.", status=414)
+        raise PathError(f"The path is longer than {LONGEST_PATH} bytes.", status=414)
     if _NOT_IN_A_PATH.search(raw) or _BROKEN_ESCAPE.search(raw):
-        raise RequestError("The path is not percent-encoded.")
+        raise PathError("The path is not percent-encoded.")
     if _ESCAPED_SEPARATOR.search(raw):
-        raise RequestError("The path hides a separator: write `/` as it is, and no backslash.")
+        raise PathError("The path hides a separator: write `/` as it is, and no backslash.")
     try:
         judged = unquote_to_bytes(raw).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise RequestError("The path is not UTF-8.") from error
+        raise PathError("The path is not UTF-8.") from error
     lookalike = normalize("NFKC", judged)
     if not judged.startswith("/") or lookalike.count("/") != judged.count("/"):
-        raise RequestError("The path must begin with `/`, and have no other character for it.")
+        raise PathError("The path must begin with `/`, and have no other character for it.")
     if "\\" in lookalike or _UNPRINTABLE.search(judged):
-        raise RequestError("The path holds a backslash or a control character.")
+        raise PathError("The path holds a backslash or a control character.")
     if _ESCAPE.search(lookalike):
-        raise RequestError("The path is encoded twice.")
+        raise PathError("The path is encoded twice.")
     if any(map(_climbs, lookalike.split("/"))):
-        raise RequestError("The path holds a segment `.` or `..`.")
+        raise PathError("The path holds a segment `.` or `..`.")
     return Path(judged, raw, lookalike == judged and not _ODD.search(judged))
 
 
 def route_of(policy: Policy, methods: Iterable[str], path: Path) -> Route:
-    """The route of a request; raises `RequestError` where another reading of it leads to a stricter one.
+    """The route of a request; raises `PathError` where another reading of it leads to a stricter one.
 
     The first of `methods` is that of the request. The others are those that the app might take it for.
     """
@@ -104,18 +104,18 @@ def route_of(policy: Policy, methods: Iterable[str], path: Path) -> Route:
     route = policy.route(method, path.judged)
     named = route.path != UNKNOWN_PATH
     if named and route.action in (RouteAction.GUARD, RouteAction.COUNT) and not path.plain:
-        raise RequestError("The path can be read in more than one way; write it without `//` and `;`.")
+        raise PathError("The path can be read in more than one way; write it without `//` and `;`.")
     if route.action in (RouteAction.GUARD, RouteAction.DENY):
         return route
     passes = route.action is RouteAction.PASS  # what is counted goes on without what would override it
     if passes and any(policy.route(other, path.judged).strictness > route.strictness for other in others):
-        raise RequestError("The method must not be overridden.")
+        raise PathError("The method must not be overridden.", reason="method_override")
     if route.path == path.judged:
         return route  # the operator has named just this path
     for reading in path.readings:
         stricter = policy.stricter(route, method, reading)
         if stricter is not None:
-            raise RequestError(f"There is nothing here; a path is written as {stricter.path}.", status=404)
+            raise PathError(f"Unknown path; it is written as {stricter.path}.", status=404)
     return route
 
 

@@ -178,3 +178,9 @@ def detail_of(error: BaseException) -> str:
     if cause is not None:
         detail = f"{detail} {type(cause).__name__}: {cause}"
     return bounded(detail)
+
+
+def log_unread(status: int) -> None:
+    """Write that a request was refused by the server before its head was read; it has no id and no route."""
+    line = {"kind": "failed", "reason": "request_head", "status": status}
+    limited.log(logging.WARNING, f"head {status}", "%s", json.dumps(line))

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -15,7 +17,7 @@ from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Group
 from guard.core.modes import Mode
 from guard.demo.model import FakeModel
-from guard.errors import BackendError
+from guard.errors import BackendError, CredentialError, PathError, QueryError, RequestError
 from guard.logs import LINES_PER_SECOND, LineLimit
 from guard.metrics import PrometheusHook
 from guard.telemetry import Event, EventLog, Failure
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 KEY = {"authorization": "Bearer sk-test"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "where is the canary"}]}
 ONCE = {"name": "requests", "unit": "requests", "rate": "1/hour"}
+ROOT = Path(__file__).parents[1]
+NO_REASONS = {"token_details", "token_ids", "token_logprobs"}
+"""Names of fields that look like a reason."""
 SECRET = "a secret of more than thirty-two bytes"
 
 DENIED = Event(
@@ -189,6 +194,20 @@ async def test_u14_every_error_leaves_one_line_with_its_reason(
     assert line["path"] == (path if status == 404 else None)
     assert bool(line["identity"]) == (status in (413, 415) or reason == "invalid_body")
     assert levels(caplog) == ["WARNING"]
+
+
+def test_u14_every_reason_is_documented() -> None:
+    """Those that a class gives by status, and those that stand in the code."""
+    sources = "".join(path.read_text("utf-8") for path in ROOT.joinpath("guard").rglob("*.py"))
+    reasons = {
+        *re.findall(r'reason="([a-z_]+)"', sources),
+        *re.findall(r'"((?:token|backend)_[a-z_]+)"', sources),
+    }
+    for kind in (RequestError, PathError, CredentialError, QueryError):
+        reasons |= set(kind.reasons.values())
+    documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "logging.md").read_text("utf-8")))
+    assert "token_expired" in reasons
+    assert reasons - NO_REASONS <= documented
 
 
 async def test_u14_unidentified_callers_say_why(
