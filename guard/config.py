@@ -548,6 +548,7 @@ class ModelSettings(_Section):
     prices: dict[str, PriceSettings] = Field(default_factory=dict)
     prices_file: FileName | None = None
     tokenizers: dict[str, FileName] = Field(default_factory=dict)
+    read_on_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1
 
     @property
     def priced(self) -> bool:

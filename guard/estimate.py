@@ -67,7 +67,15 @@ class Estimator:
         """`tokenizers` names files by model, which may be a glob. Raises `ConfigError`."""
         self._tokenizers = _load(tokenizers or {})
         self._learned: OrderedDict[str, float] = OrderedDict()
+        self._hidden: OrderedDict[str, bool] = OrderedDict()
         self._rng = rng or random.SystemRandom()
+
+    def hides_output(self, model: str) -> bool | None:
+        """Whether most of what this model is paid for may not be seen, as its reports have shown.
+
+        `None` where it has not reported yet.
+        """
+        return self._hidden.get(model)
 
     def prepare(self, query: Query) -> Query:
         """The query with the ratio that fits its model."""
@@ -79,6 +87,12 @@ class Estimator:
 
     def learn(self, query: Query, usage: Usage) -> None:
         """Take in what a query has used; what the backend did not report teaches nothing."""
+        if usage.final and usage.output_tokens:
+            hidden = usage.hidden_tokens * 2 > usage.output_tokens
+            self._hidden[query.model] = self._hidden.get(query.model, False) or hidden
+            self._hidden.move_to_end(query.model)
+            if len(self._hidden) > MOST_MODELS:
+                self._hidden.popitem(last=False)
         if not usage.reported or query.input_bytes < LEAST_BYTES:
             return
         if query.other_tokens > usage.input_tokens * LARGEST_SHARE_OF_OTHERS:

@@ -10,6 +10,7 @@ from starlette.websockets import WebSocket
 
 from guard.body import ClientGoneError
 from guard.core.query import NO_USAGE, Usage
+from guard.dialects import budgets
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
@@ -53,6 +54,7 @@ class Prepared:
     query: Query
     body: bytes
     hides_usage: bool
+    reasons: bool = False
 
 
 class Exchange:
@@ -72,6 +74,7 @@ class Exchange:
         self._engine = service.engine
         self._bodies = service.rules.bodies
         self._estimator = service.rules.estimator
+        self._read_on_seconds = service.rules.read_on_seconds
         self._route = route
         self._path = path
         self._dialect = dialect
@@ -174,6 +177,7 @@ class Exchange:
                 await self._engine.release(admission, status)
                 return
             if prepared is not None:
+                usage = self._owed(tap, prepared, admission, usage)
                 self._estimator.learn(prepared.query, usage)
             await self._engine.settle(admission, usage, status)
 
@@ -185,13 +189,16 @@ class Exchange:
             )
 
         receive = receive if prepared is not None else body.pass_on
-        tap = Tap(send, meter, self._answer.limit_headers(admission.decision), settle)
+        headers = self._answer.limit_headers(admission.decision)
+        tap = Tap(send, meter, headers, settle, self._read_on_seconds)
         left = unreached = False
 
         async def watching() -> Message:
             nonlocal left
             message = await receive()
-            left = left or message["type"] == "http.disconnect"
+            if message["type"] == "http.disconnect":
+                left = True
+                await tap.read_on()
             return message
 
         try:
@@ -205,10 +212,9 @@ class Exchange:
             await self._app(with_state(scope, admission), watching, tap.send)
         except BackendError as error:
             self._engine.fail(self._answer.request_id, error, self._identity, self._route.path, scope)
-            if tap.started:
-                raise
-            unreached = not error.reached
-            if body.error is None:
+            unreached = not tap.started and not error.reached
+            # The server closes the connection of an answer that has no end, and says so in one line.
+            if not tap.started and body.error is None:
                 await self._answer.backend_failed(error)(scope, receive, tap.send)
         except Exception:
             # An app may raise what it likes where it sees its client leave.
@@ -224,6 +230,15 @@ class Exchange:
             read = Usage(prepared.query.input_tokens, 0) if left and prepared else NO_USAGE
             await tap.close(read)
 
+    def _owed(self, tap: Tap, prepared: Prepared, admission: Admission, usage: Usage) -> Usage:
+        """What an answer owes: all that was reserved, where its client left before the last word on its usage
+        and much of it may not have been seen."""
+        hidden = self._estimator.hides_output(prepared.query.model)
+        if not tap.cut_short or not (tap.ended or (prepared.reasons if hidden is None else hidden)):
+            return usage
+        most = admission.demand.output_tokens
+        return replace(usage, output_tokens=max(usage.output_tokens, most))
+
 
 def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
     """Read a body; raises `QueryError`.
@@ -233,9 +248,10 @@ def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
     payload = parse_object(body)
     query = dialect.read(payload, path)
     asking = dialect.ask_usage(payload)
+    reasons = budgets.asks_reasoning(payload)
     if asking is None:
-        return Prepared(query, body, hides_usage=False)
-    return Prepared(query, serialize(asking), hides_usage=True)
+        return Prepared(query, body, hides_usage=False, reasons=reasons)
+    return Prepared(query, serialize(asking), hides_usage=True, reasons=reasons)
 
 
 def reshaped(dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape) -> Prepared:

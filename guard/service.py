@@ -57,6 +57,7 @@ class Rules:
     dialects: Mapping[str, Dialect]
     estimator: Estimator
     reference: Reference | None
+    read_on_seconds: float
 
     @classmethod
     def of(cls, settings: Settings, keys: Keys, unknown_paths: RouteAction = RouteAction.DENY) -> Self:
@@ -73,6 +74,7 @@ class Rules:
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
             reference,
+            settings.models.read_on_seconds,
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from guard.core.query import NO_USAGE
-from guard.dialects.metering import STREAMS, media_type
+from guard.decoding import DecodingMeter, codings, decodable
+from guard.dialects.metering import ENCODED, STREAMS, media_type
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
@@ -20,26 +22,38 @@ if TYPE_CHECKING:
     Settle = Callable[[Usage, int | None], Awaitable[None]]
     MeterFor = Callable[[str], Meter | None]
 
+MOST_READ_ON = 4 << 20
+"""No more bytes than this are read of an answer whose client has left."""
+
 
 class Tap:
     """Passes an answer's messages on, and settles when it is over.
 
-    `meter` makes what watches the body, told its content type, an empty one where it is compressed; an answer
-    that is an error costs nothing. The last bytes leave before the settling, and the end of the answer after
-    it: a client that has seen the end finds its books in order.
+    `meter` makes what watches the body, told its content type, or `ENCODED` where it cannot be decoded; an
+    answer that is an error costs nothing. The last bytes leave before the settling, and the end of the answer
+    after it: a client that has seen the end finds its books in order.
 
     Where the meter holds an answer until it is whole, so is its start held, since the length may change. An
     answer that the meter cannot pass on is dropped with it, `send` raises the meter's `BackendError`, and
     another answer may be sent instead: what the backend has done is charged all the same.
+
+    Where the client leaves, the answer is read on for `read_on_seconds` at most, until its usage is known: a
+    model's last words are often out before that is.
     """
 
     def __init__(
-        self, send: Send, meter: MeterFor, headers: Sequence[tuple[str, str]], settle: Settle
+        self,
+        send: Send,
+        meter: MeterFor,
+        headers: Sequence[tuple[str, str]],
+        settle: Settle,
+        read_on_seconds: float = 0.0,
     ) -> None:
         self._send = send
         self._meter_for = meter
         self._headers = [(name.encode(), value.encode()) for name, value in headers]
         self._settle = settle
+        self._read_on_seconds = read_on_seconds
         self._meter: Meter | None = None
         self._status: int | None = None
         self._held: Message | None = None
@@ -47,11 +61,42 @@ class Tap:
         self._owed = NO_USAGE
         self._started = False
         self._settled = False
+        self._gone = self._over = False
+        self._lost: OSError | None = None
+        self._read_until = 0.0
+        self._read_on = 0
+        self._enough = asyncio.Event()
+        self._ended = False
 
     @property
     def started(self) -> bool:
         """Whether the client has been sent a status."""
         return self._started
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the client has left, and the last word on its usage has not come."""
+        watched = not self._over and 200 <= (self._status or 0) < 300
+        return self._gone and watched and not self._owed.final
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model had said that it was done."""
+        return self._ended
+
+    async def read_on(self) -> None:
+        """The client has left: return when no more of the answer is to be read. Until then the app may go on
+        sending."""
+        self._gone = True
+        if self._read_on_at_all:
+            self._note()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._read_on_seconds):
+                    await self._enough.wait()
+
+    @property
+    def _read_on_at_all(self) -> bool:
+        return self._started and self._meter is not None and not self._settled
 
     async def send(self, message: Message) -> None:
         """Take the place of ASGI's `send`."""
@@ -65,7 +110,7 @@ class Tap:
         elif message["type"] == "http.response.body":
             await self._body(message)
         else:
-            await self._send(message)
+            await self._pass(message)
 
     async def close(self, unanswered: Usage) -> None:
         """The app is done, whether or not its answer was; `unanswered` is owed where it gave none."""
@@ -81,42 +126,86 @@ class Tap:
             with suppress(BackendError):  # Nobody is there any more to be told.
                 self._meter.finish()
             self._owed = self._meter.usage
+            self._ended = self._meter.ended
         self._meter = self._held = self._failure = None
 
     def _start(self, message: Message) -> Message:
         status: int = message["status"]
         self._status = status
         headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+        dropped = {name for name, _ in self._headers}
         if 200 <= status < 300:
-            named = dict(headers)
-            readable = named.get(b"content-encoding", b"identity") == b"identity"
-            content_type = named.get(b"content-type", b"").decode("latin-1") if readable else ""
-            self._meter = self._meter_for(content_type)
-            if media_type(content_type) in STREAMS or (self._meter is not None and self._meter.holds):
-                headers = [(name, value) for name, value in headers if name != b"content-length"]
-        ours = {name for name, _ in self._headers}
-        return {**message, "headers": [*((n, v) for n, v in headers if n not in ours), *self._headers]}
+            dropped |= self._watch(headers)
+        return {**message, "headers": [*((n, v) for n, v in headers if n not in dropped), *self._headers]}
+
+    def _watch(self, headers: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+        """Begin to watch an answer; gives the headers that are not true of what is passed on."""
+        encoded = codings(value for name, value in headers if name == b"content-encoding")
+        content_type = dict(headers).get(b"content-type", b"").decode("latin-1")
+        self._meter = self._meter_for(content_type if decodable(encoded) else ENCODED)
+        if self._meter is None:
+            return set()
+        if encoded and decodable(encoded):
+            self._meter = DecodingMeter(self._meter, encoded)
+            if self._meter.changes:
+                return {b"content-length", b"content-encoding"}
+        changed = self._meter.changes or media_type(content_type) in STREAMS
+        return {b"content-length"} if changed else set()
 
     async def _send_start(self, start: Message) -> None:
         self._started = True
-        await self._send(start)
+        await self._pass(start)
 
     async def _body(self, message: Message) -> None:
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
+        size = len(chunk)
         if self._meter is not None:
             chunk = self._metered(self._meter, chunk, more=more)
+        if self._gone:
+            self._read_on += size
+            self._note()
         if more:
             if chunk:
-                await self._send({**message, "body": chunk})
+                await self._release(None)
+                await self._pass({**message, "body": chunk})
             return
-        if self._held is not None:
-            length = (b"content-length", str(len(chunk)).encode())
-            await self._send_start({**self._held, "headers": [*self._held["headers"], length]})
+        await self._release(len(chunk))
         if chunk:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._pass({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._over = True
         await self._settle_once(self._meter.usage if self._meter is not None else self._owed)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._pass({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _release(self, length: int | None) -> None:
+        """Send the start that was held, with the length of the body where that is known."""
+        if self._held is None:
+            return
+        start, self._held = self._held, None
+        known = [] if length is None else [(b"content-length", str(length).encode())]
+        await self._send_start({**start, "headers": [*start["headers"], *known]})
+
+    async def _pass(self, message: Message) -> None:
+        """Send a message, unless the client has left. Where the server raises an error then, so do we, but
+        not before enough has been read on."""
+        now = asyncio.get_running_loop().time()
+        if self._lost is not None and (self._enough.is_set() or now > self._read_until):
+            raise self._lost
+        if self._gone:
+            return
+        try:
+            await self._send(message)
+        except OSError as error:
+            self._gone = True
+            if not self._read_on_at_all:
+                raise
+            self._lost, self._read_until = error, now + self._read_on_seconds
+
+    def _note(self) -> None:
+        """Note whether more of an answer that nobody receives would tell anything."""
+        known = self._meter is None or (self._meter.ended and self._meter.usage.final)
+        if known or self._read_on > MOST_READ_ON:
+            self._enough.set()
 
     def _metered(self, meter: Meter, chunk: bytes, *, more: bool) -> bytes:
         """What of a chunk goes on; an answer that has failed once does so for good."""
@@ -132,4 +221,5 @@ class Tap:
     async def _settle_once(self, usage: Usage) -> None:
         if not self._settled:
             self._settled = True
+            self._enough.set()
             await self._settle(usage, self._status)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import secrets
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -293,6 +295,86 @@ class TestWhatIsLabelledOtherwise:
     ) -> None:
         _, made = await tokens(guarded, body, content_type)
         assert len(WORDS) // 5 <= made <= len(WORDS)
+
+
+def encoded(data: bytes, *names: str) -> bytes:
+    for name in names:
+        if name == "raw":
+            compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+            data = compressor.compress(data) + compressor.flush()
+        else:
+            data = zlib.compress(data) if name == "deflate" else gzip.compress(data)
+    return data
+
+
+class TestWhatIsCompressed:
+    """M3: a backend that compresses unasked is read all the same, and its bytes go on as they are."""
+
+    WHOLE = json.dumps(
+        {
+            "choices": [{"message": {"content": " ".join([WORDS] * 10)}}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 4000},
+        }
+    ).encode()
+
+    @pytest.mark.parametrize(
+        ("header", "names"),
+        [
+            ("gzip", ["gzip"]),
+            ("GZIP", ["gzip"]),
+            ("x-gzip", ["gzip"]),
+            ("deflate", ["deflate"]),
+            ("deflate", ["raw"]),
+            ("gzip, deflate", ["gzip", "deflate"]),
+            ("identity, gzip", ["gzip"]),
+        ],
+    )
+    @pytest.mark.parametrize("size", [1, 7, 1 << 16])
+    async def test_m3_the_usage_is_found(
+        self, guarded: MakeGuarded, header: str, names: list[str], size: int
+    ) -> None:
+        data = encoded(self.WHOLE, *names)
+        app = Backend(data, JSON, size, [("content-encoding", header), ("content-length", str(len(data)))])
+        event, answer = await booked(guarded, app, body={"model": "m", **USER})
+        assert (event.input_tokens, event.output_tokens) == (100, 4000)
+        assert (answer.body, answer.headers["content-encoding"]) == (data, header)
+        assert answer.headers["content-length"] == str(len(data))
+
+    async def test_m3_of_several_headers_and_several_members(self, guarded: MakeGuarded) -> None:
+        data = gzip.compress(self.WHOLE[:900]) + gzip.compress(self.WHOLE[900:])
+        headers = [("content-encoding", "identity"), ("content-encoding", "gzip")]
+        event, _ = await booked(guarded, Backend(data, JSON, headers=headers))
+        assert (event.input_tokens, event.output_tokens) == (100, 4000)
+
+    async def test_m3_the_usage_chunk_of_ours_is_hidden_in_a_compressed_stream(
+        self, guarded: MakeGuarded
+    ) -> None:
+        data = gzip.compress(CHUNKS + ASKED + DONE)
+        event, answer = await booked(guarded, Backend(data, EVENTS, 50, [("content-encoding", "gzip")]))
+        assert (event.input_tokens, event.output_tokens) == (100, 50)
+        assert answer.body == CHUNKS + DONE
+        assert "content-encoding" not in answer.headers
+
+    @pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "compress"])
+    async def test_m3_what_cannot_be_decoded_is_never_charged_too_little(
+        self, guarded: MakeGuarded, coding: str
+    ) -> None:
+        data = zlib.compress(self.WHOLE, 9)
+        body = {"model": "m", **USER}
+        event, answer = await booked(
+            guarded, Backend(data, JSON, headers=[("content-encoding", coding)]), body=body
+        )
+        assert answer.body == data
+        assert event.output_tokens == len(data)
+
+    async def test_m3_a_bomb_is_let_pass_and_not_blown_up(self, guarded: MakeGuarded) -> None:
+        data = gzip.compress(b" " * (100 << 20), 9)
+        body = {"model": "m", **USER}
+        event, answer = await booked(
+            guarded, Backend(data, JSON, headers=[("content-encoding", "gzip")]), body=body
+        )
+        assert answer.body == data
+        assert 0 < event.output_tokens <= len(data)
 
 
 class TestReports:

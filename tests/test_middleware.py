@@ -205,7 +205,7 @@ class TestAccounting:
         self, guarded: MakeGuarded
     ) -> None:
         model = FakeModel()
-        app = guarded(model, TOKENS)
+        app = guarded(model, TOKENS, models={"read_on_seconds": 0})
         answer = await call(
             app,
             body=chat("words=200 delay_ms=1", stream=True, max_tokens=500),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,14 +151,20 @@ SECRET = {"choices": [{"message": {"content": "b", "reasoning": "SECRET"}}]}
 
 
 async def encoded(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"content-encoding": "gzip", "content-type": "application/json"}
-    await Response(gzip.compress(json.dumps(SECRET).encode()), headers=headers)(scope, receive, send)
+    headers = {"content-encoding": "br", "content-type": "application/json"}
+    await Response(b"\x0b\x02\x80SECRET\x03", headers=headers)(scope, receive, send)
 
 
 async def encoded_stream(scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"content-encoding": "gzip", "content-type": "text/event-stream"}
-    data = f"data: {json.dumps(SECRET)}\n\n"
-    await Response(gzip.compress(data.encode()), headers=headers)(scope, receive, send)
+    headers = {"content-encoding": "gzip, br", "content-type": "text/event-stream"}
+    await Response(b"\x0b\x02\x80SECRET\x03", headers=headers)(scope, receive, send)
+
+
+async def broken_gzip(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    await Response(gzip.compress(json.dumps(SECRET).encode())[:20] + b"SECRET", headers=headers)(
+        scope, receive, send
+    )
 
 
 async def not_json(scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,7 +194,7 @@ async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class TestAnswersThatCannotBeLookedThrough:
-    @pytest.mark.parametrize("app", [encoded, encoded_stream, not_json, endless, broken])
+    @pytest.mark.parametrize("app", [encoded, encoded_stream, broken_gzip, not_json, endless, broken])
     async def test_the_client_gets_an_error_of_its_api_in_their_place(
         self, guarded: MakeGuarded, narrow: Narrow, app: ASGIApp
     ) -> None:
@@ -213,9 +220,30 @@ class TestAnswersThatCannotBeLookedThrough:
 
         narrow(Reshape(reasoning=False))
         app = guarded(events, TOKENS)
-        with pytest.raises(BackendError, match="too large"):
-            await call(app, body=chat("hi"), headers=KEY)
+        answer = await call(app, body=chat("hi"), headers=KEY)
+        assert not answer.ended
+        assert b"SECRET" not in answer.body
         assert (await app.left("sk-test"))["tokens"] == 0
+
+    @pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+    @pytest.mark.parametrize("coding", ["gzip", "X-GZip", "deflate", "gzip, deflate", "identity"])
+    async def test_m3_what_can_be_decoded_is_looked_through_and_goes_on_decoded(
+        self, guarded: MakeGuarded, narrow: Narrow, content_type: str, coding: str
+    ) -> None:
+        data = json.dumps(SECRET).encode()
+        if content_type == "text/event-stream":
+            data = b"data: " + data + b"\n\n"
+        for name in coding.lower().split(", "):
+            if name != "identity":
+                data = zlib.compress(data) if name == "deflate" else gzip.compress(data)
+        narrow(Reshape(reasoning=False))
+        app = Response(data, headers={"content-encoding": coding, "content-type": content_type})
+        answer = await call(guarded(app, TOKENS), body=chat("hi"), headers=KEY)
+        assert answer.status == 200
+        assert b'"content":"b"' in answer.body
+        assert b"SECRET" not in answer.body
+        if coding != "identity":
+            assert "content-encoding" not in answer.headers
 
     async def test_an_app_may_have_an_error_of_its_own(self, guarded: MakeGuarded, narrow: Narrow) -> None:
         narrow(Reshape(reasoning=False))

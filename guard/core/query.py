@@ -78,8 +78,9 @@ class Usage:
     `cached_input_tokens` are those of the input that were read from a cache, `cache_write_tokens` those that
     were written to one, `cache_write_1h_tokens` those of the latter that are kept for an hour, and
     `reasoning_tokens` those of the output that were spent on reasoning: all are parts, not additions.
-    `reported` says that the input is what the backend counted. `model` is the one that answered, where the
-    backend names it.
+    `reported` says that the input is what the backend counted, and `final` that the output is, and that it is
+    the last word. `hidden_tokens` are then those of the output that are more than the text that was sent.
+    `model` is the one that answered, where the backend names it.
     """
 
     input_tokens: int
@@ -89,6 +90,8 @@ class Usage:
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     reported: bool = field(default=False, compare=False)
+    final: bool = field(default=False, compare=False)
+    hidden_tokens: int = field(default=0, compare=False)
     model: str | None = field(default=None, compare=False)
 
 

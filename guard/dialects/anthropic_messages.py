@@ -220,10 +220,13 @@ class _Watching:
                 tally.note_model(message.get("model"))
                 self._report(message.get("usage"), None)
             case "message_delta":
+                if inner(event.get("delta"), "stop_reason"):
+                    tally.end()
                 self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
             case "content_block_delta":
                 tally.add(strings(event.get("delta")))
             case "message":
+                tally.end()
                 tally.note_model(event.get("model"))
                 tally.add(text for block in parts(event.get("content")) for text in _texts(block))
                 self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))

@@ -89,8 +89,12 @@ class Meter(Protocol):
     """Watches one answer as it passes."""
 
     @property
+    def changes(self) -> bool:
+        """Whether what goes on may be another answer than the one that comes, and of another length."""
+
+    @property
     def holds(self) -> bool:
-        """Whether nothing goes on before all has come: the answer's length may change then."""
+        """Whether nothing goes on before all has come, as far as is known."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk of the body; returns what to send on, which is the chunk unless something is
@@ -98,6 +102,13 @@ class Meter(Protocol):
 
     def finish(self) -> bytes:
         """The answer is over: what was held back and is to be sent after all. Raises like `feed`."""
+
+    def lose(self, size: int) -> None:
+        """Count so many bytes of the answer that could not be decoded."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model has said that it is done; its usage may still be to come."""
 
     @property
     def usage(self) -> Usage:

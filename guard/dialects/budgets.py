@@ -13,6 +13,23 @@ LEAST_BUDGET = 1024
 """The least that Anthropic's models take."""
 
 
+_REASONING = ("reasoning", "reasoning_effort", "thinking", "think", "enable_thinking", "thinkingConfig")
+_WITHOUT = (None, False, 0, "none", "disabled", "off")
+
+
+def asks_reasoning(payload: Json) -> bool:
+    """Whether a query of any API asks the model to reason, as its own words for that say."""
+    config = payload.get("generationConfig", payload.get("generation_config"))
+    fields = {**config, **payload} if isinstance(config, dict) else payload
+    for name in (*_REASONING, "thinking_config"):
+        asked = fields.get(name)
+        if isinstance(asked, dict):
+            asked = asked.get("type", asked.get("effort", True))
+        if asked not in _WITHOUT:
+            return True
+    return False
+
+
 def fit(fields: Json, holder: str, name: str, max_output_tokens: int) -> Json:
     """The fields with a budget of thinking that fits the cap, which has been lowered.
 

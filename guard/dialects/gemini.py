@@ -245,7 +245,9 @@ def _watch(answer: Json, tally: Tally) -> None:
     tally.note_model(fields.get("modelVersion"))
     for candidate in parts(fields.get("candidates")):
         tally.add(text for part in parts(inner(candidate.get("content"), "parts")) for text in _said(part))
-    tally.report(_report(fields.get("usageMetadata")), running=not _ends(fields))
+    if ends := _ends(fields):
+        tally.end()
+    tally.report(_report(fields.get("usageMetadata")), running=not ends)
 
 
 def _ends(answer: Json) -> bool:

@@ -121,6 +121,15 @@ class AnswerMeter:
         shown = self._begin(b"") if self._meter is None and self._head else b""
         return (shown if self.changes else b"") + (self._meter.finish() if self._meter is not None else b"")
 
+    def lose(self, size: int) -> None:
+        """Count so many bytes of the answer that could not be decoded."""
+        self._tally.add_opaque(size)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model has said that it is done."""
+        return self._tally.ended
+
     @property
     def usage(self) -> Usage:
         """What the answer has cost so far."""

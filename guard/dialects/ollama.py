@@ -160,6 +160,7 @@ def _watch(answer: Json, tally: Tally) -> None:
     tally.add(_texts(answer))
     tally.note_model(answer.get("model"))
     if answer.get("done") is True:
+        tally.end()
         tally.report(Report(count(answer, "prompt_eval_count"), count(answer, "eval_count")))
 
 

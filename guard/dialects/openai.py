@@ -237,6 +237,8 @@ def take_usage(answer: Json, tally: Tally) -> None:
     choices = list(parts(answer.get("choices")))
     over = all(choice.get("finish_reason") or "message" in choice for choice in choices)
     of_all = len(choices) != 1 or tally.wants_one_answer or "message" in choices[0]
+    if choices and over and of_all:
+        tally.end()
     tally.report(_reported(answer), running=not (over and of_all))
 
 

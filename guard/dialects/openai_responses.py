@@ -188,6 +188,8 @@ def _take_response(response: Json, tally: Tally) -> None:
     tally.note_model(response.get("model"))
     if response.get("background") is True:
         tally.expect_all()
+    if response.get("status") not in _PENDING:
+        tally.end()
     if tally.silent:
         for item in parts(response.get("output")):
             tally.add(strings(item))

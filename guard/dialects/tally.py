@@ -106,6 +106,11 @@ class Tally:
         self._input: int | None = None
         self._parts: dict[str, int] = {}
         self._model: str | None = None
+        self.ended = False
+
+    def end(self) -> None:
+        """The model has said that it is done; its usage may still be to come."""
+        self.ended = True
 
     def note_model(self, model: object) -> None:
         """Take in which model the backend says has answered."""
@@ -183,10 +188,13 @@ class Tally:
         if self._output is not None:
             output = self._output + self._later.tokens(self._query)
             output = max(output, estimate) if self._running else output
+        said = self._output is not None and not self._running and self._later == _Text()
         return Usage(
             self._query.input_tokens if self._input is None else self._input,
             output if self._gives_text else 0,
             reported=self._input is not None,
+            final=said,
+            hidden_tokens=max(0, output - estimate) if said else 0,
             model=self._model,
             **self._parts,
         )
