@@ -52,6 +52,13 @@ LARGEST_SHARE_OF_OTHERS = 1 / 4
 MOST_MODELS = 256
 """So many models are remembered, those used last; clients choose the names."""
 
+HIDDEN_SHARE = 3 / 4
+"""A model hides its output where more than this share of it was not in the text, or half of the reasoning
+that it reports."""
+
+LEAST_HIDDEN = 64
+"""Fewer tokens than this may be an estimate that is off."""
+
 SAMPLE_CHARACTERS = 4096
 SAMPLE_PLACES = 8
 """Longer queries are tokenized at so many places, altogether that much: that takes about a
@@ -67,15 +74,13 @@ class Estimator:
         """`tokenizers` names files by model, which may be a glob. Raises `ConfigError`."""
         self._tokenizers = _load(tokenizers or {})
         self._learned: OrderedDict[str, float] = OrderedDict()
-        self._hidden: OrderedDict[str, bool] = OrderedDict()
+        self._hidden: OrderedDict[tuple[str, bool], bool] = OrderedDict()
         self._rng = rng or random.SystemRandom()
 
-    def hides_output(self, model: str) -> bool | None:
-        """Whether most of what this model is paid for may not be seen, as its reports have shown.
-
-        `None` where it has not reported yet.
-        """
-        return self._hidden.get(model)
+    def hides_output(self, model: str, *, reasons: bool) -> bool:
+        """Whether much of what an answer of this model costs may not be seen: as its reports have shown of
+        queries that ask for reasoning, or of those that do not; before any report, where one asks."""
+        return self._hidden.get((model, reasons), reasons)
 
     def prepare(self, query: Query) -> Query:
         """The query with the ratio that fits its model."""
@@ -85,14 +90,13 @@ class Estimator:
             ratio = self._learned.get(query.model)
         return query if ratio is None else replace(query, bytes_per_token=ratio)
 
-    def learn(self, query: Query, usage: Usage) -> None:
-        """Take in what a query has used; what the backend did not report teaches nothing."""
-        if usage.final and usage.output_tokens:
-            hidden = usage.hidden_tokens * 2 > usage.output_tokens
-            self._hidden[query.model] = self._hidden.get(query.model, False) or hidden
-            self._hidden.move_to_end(query.model)
-            if len(self._hidden) > MOST_MODELS:
-                self._hidden.popitem(last=False)
+    def learn(self, query: Query, usage: Usage, *, reasons: bool = False) -> None:
+        """Take in what a query has used; what the backend did not report teaches nothing.
+
+        `reasons` is whether the query asked for reasoning.
+        """
+        if usage.final:
+            self._note_hidden(query.model, usage, reasons=reasons)
         if not usage.reported or query.input_bytes < LEAST_BYTES:
             return
         if query.other_tokens > usage.input_tokens * LARGEST_SHARE_OF_OTHERS:
@@ -104,6 +108,14 @@ class Estimator:
         self._learned.move_to_end(query.model)
         if len(self._learned) > MOST_MODELS:
             self._learned.popitem(last=False)
+
+    def _note_hidden(self, model: str, usage: Usage, *, reasons: bool) -> None:
+        part = usage.reasoning_tokens / 2 or usage.output_tokens * HIDDEN_SHARE
+        hidden = usage.hidden_tokens > max(part, LEAST_HIDDEN)
+        self._hidden[model, reasons] = self._hidden.get((model, reasons), False) or hidden
+        self._hidden.move_to_end((model, reasons))
+        if len(self._hidden) > MOST_MODELS:
+            self._hidden.popitem(last=False)
 
     def _measure(self, tokenizer: Tokenizer, turns: Sequence[Turn]) -> float | None:
         """The bytes a token of these turns has; `None` where they have no text."""

@@ -178,7 +178,7 @@ class Exchange:
                 return
             if prepared is not None:
                 usage = self._owed(tap, prepared, admission, usage)
-                self._estimator.learn(prepared.query, usage)
+                self._estimator.learn(prepared.query, usage, reasons=prepared.reasons)
             await self._engine.settle(admission, usage, status)
 
         def meter(content_type: str) -> Meter | None:
@@ -195,11 +195,14 @@ class Exchange:
 
         async def watching() -> Message:
             nonlocal left
-            message = await receive()
-            if message["type"] == "http.disconnect":
+            if not left:
+                message = await receive()
+                if message["type"] != "http.disconnect":
+                    return message
                 left = True
-                await tap.read_on()
-            return message
+            # An app that only has a look is cancelled here, and looks again.
+            await tap.read_on()
+            return {"type": "http.disconnect"}
 
         try:
             if admission.wait_seconds:
@@ -233,8 +236,9 @@ class Exchange:
     def _owed(self, tap: Tap, prepared: Prepared, admission: Admission, usage: Usage) -> Usage:
         """What an answer owes: all that was reserved, where its client left before the last word on its usage
         and much of it may not have been seen."""
-        hidden = self._estimator.hides_output(prepared.query.model)
-        if not tap.cut_short or not (tap.ended or (prepared.reasons if hidden is None else hidden)):
+        if not tap.cut_short:
+            return usage
+        if not tap.ended and not self._estimator.hides_output(prepared.query.model, reasons=prepared.reasons):
             return usage
         most = admission.demand.output_tokens
         return replace(usage, output_tokens=max(usage.output_tokens, most))

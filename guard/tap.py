@@ -87,12 +87,17 @@ class Tap:
     async def read_on(self) -> None:
         """The client has left: return when no more of the answer is to be read. Until then the app may go on
         sending."""
-        self._gone = True
+        now = asyncio.get_running_loop().time()
+        if not self._gone:
+            self._gone = True
+            self._read_until = now + self._read_on_seconds
         if self._read_on_at_all:
             self._note()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._read_on_seconds):
-                    await self._enough.wait()
+            # Nothing is awaited afterwards: who looks whether the client has left must learn it.
+            if now < self._read_until and not self._enough.is_set():
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._read_until):
+                        await self._enough.wait()
 
     @property
     def _read_on_at_all(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import Answer, Guarded, http_scope
+from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from guard.config import BackendSettings
@@ -210,6 +211,43 @@ class TestLeavingEarly:
         await client.run()
         await door.settled()
         assert before - (await door.left("sk-test"))["tokens"] == INPUT + 700
+
+    async def test_w13_an_app_that_only_looks_whether_its_client_is_there_learns_that_it_has_left(
+        self, guarded: MakeGuarded
+    ) -> None:
+        looked = []
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            request = Request(scope, receive, send)
+            await request.body()
+            headers = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            while not (gone := await request.is_disconnected()):
+                looked.append(gone)
+                await send({"type": "http.response.body", "body": said("word "), "more_body": True})
+                if len(looked) == 20:
+                    await asyncio.sleep(0.02)
+
+        settings = {"models": {"read_on_seconds": 0.01}}
+        await leave(guarded, Model([], []), said("word ") * 20, app=app, settings=settings)
+        assert len(looked) >= 20
+
+    @pytest.mark.parametrize("reports", [3, 90])
+    async def test_w13_a_short_answer_does_not_make_a_model_one_that_hides(
+        self, guarded: MakeGuarded, reports: int
+    ) -> None:
+        report = event({"choices": [], "usage": {"prompt_tokens": 20, "completion_tokens": reports}})
+        first = Model([said("words " * max(1, reports // 2)), said("", "stop"), report], [])
+        door = guarded(first, TOKENS, models={"read_on_seconds": 0})
+        first.client = client = Client(door, CHAT, None)
+        client.left.set()
+        await client.run()
+        door.middleware._app = model = Model([said("word ")] * 20, [], hangs=True)
+        before = (await door.left("sk-test"))["tokens"]
+        model.client = client = Client(door, {**CHAT, "max_tokens": 700}, said("word ") * 20)
+        await client.run()
+        await door.settled()
+        assert before - (await door.left("sk-test"))["tokens"] == INPUT + 25
 
     async def test_w13_before_the_first_byte_the_backend_is_cancelled_at_once(
         self, guarded: MakeGuarded

@@ -188,7 +188,7 @@ def _take_response(response: Json, tally: Tally) -> None:
     tally.note_model(response.get("model"))
     if response.get("background") is True:
         tally.expect_all()
-    if response.get("status") not in _PENDING:
+    if isinstance(status := response.get("status"), str) and status not in _PENDING:
         tally.end()
     if tally.silent:
         for item in parts(response.get("output")):
