@@ -112,6 +112,14 @@ class RedactingFormatter(logging.Formatter):
         return _PREFIXED.sub("…", _QUERY.sub("?…", super().format(record)))
 
 
+class AlreadyLogged(logging.Filter):
+    """Leaves out uvicorn's line about an answer without an end, of which guard has said why it has none."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be written."""
+        return record.msg != "ASGI callable returned without completing response."
+
+
 def bounded(text: str) -> str:
     """A foreign text as it may stand in a line: cut, and without what may be a credential."""
     text = _QUERY.sub("?…", text[: 4 * LONGEST_TEXT])

@@ -8,8 +8,10 @@ import logging
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 from fakes import Answer, Guarded, http_scope
+from serving import guard_serve
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
@@ -18,6 +20,7 @@ from guard.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -306,6 +309,31 @@ class TestBreakingOff:
         assert "\n" not in errors[0].getMessage()
         assert errors[0].exc_info is None
         assert (await door.left("sk-test"))["tokens"] == 1_000_000 - INPUT - max(30, -(-150 // 4))
+
+    async def test_w25_the_client_of_guard_serve_sees_a_broken_stream_and_the_log_one_line(
+        self, tmp_path: Path
+    ) -> None:
+        config = tmp_path / "guard.toml"
+        config.write_text('data_dir = "data"\n')
+        seen = asyncio.Event()
+        async with await raw_backend([said("word ") * 30], seen.wait) as server:
+            started = guard_serve(config, url(server))
+            front = await asyncio.to_thread(started.__enter__)
+            try:
+                async with (
+                    aiohttp.ClientSession(front) as session,
+                    session.post("/v1/chat/completions", json=CHAT, headers=KEY) as answer,
+                ):
+                    assert await answer.content.readuntil(b"\n\n") == said("word ")
+                    seen.set()
+                    with pytest.raises(aiohttp.ClientPayloadError):
+                        await answer.content.read()
+            finally:
+                await asyncio.to_thread(started.__exit__, None, None, None)
+        log = config.with_suffix(".log").read_text()
+        assert "Traceback" not in log
+        assert [line for line in log.splitlines() if "without completing" in line] == []
+        assert len([line for line in log.splitlines() if "backend_broke_off" in line]) == 1
 
     async def test_w13_the_proxy_reads_on_as_well(self, guarded: MakeGuarded) -> None:
         pieces = [said("word"), said("", "stop")]

@@ -135,7 +135,14 @@ def _logging(*, access_log: bool) -> dict[str, Any]:
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"already_logged": {"()": "guard.logs.AlreadyLogged"}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "line",
+                "filters": ["already_logged"],
+            }
+        },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
         "loggers": {
             "guard": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
