@@ -100,6 +100,13 @@ async def ask(app: Guarded) -> Answer:
     return await call(app, body=CHAT, headers=KEY)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no backend that has worked on a request."""
+    monkeypatch.setattr("guard.proxy.STALE_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("patient")
 class TestStaleConnections:
     async def test_w22_a_connection_that_the_backend_closed_is_no_error(
         self, behind: Callable[..., Guarded]
@@ -133,6 +140,16 @@ class TestStaleConnections:
                     await ask(app)
         assert backend.answers == [WHOLE]
         assert len(backend.requests) == len(answers)
+
+    async def test_w22_a_backend_that_works_on_a_request_before_it_closes_does_not_get_it_again(
+        self, behind: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.proxy.STALE_SECONDS", 0.0)
+        backend = Backend(WHOLE, b"", WHOLE)
+        async with running(backend) as url:
+            app = behind(url, REQUESTS, keepalive_seconds=60)
+            assert [(await ask(app)).status for _ in range(2)] == [200, 502]
+        assert len(backend.requests) == 2
 
     async def test_w22_an_idle_connection_is_kept_for_less_than_servers_keep_it(
         self, behind: Callable[..., Guarded]

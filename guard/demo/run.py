@@ -21,7 +21,9 @@ from guard.admin import Operator
 from guard.config import Settings, load
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
+from guard.http11 import protocol
 from guard.proxy import guarded
+from guard.server_settings import ServerSettings
 from guard.store.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -186,9 +188,16 @@ def running() -> Iterator[Demo]:
 
 @contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
-    """Serve an app on a free port of this machine, in a thread; gives its URL."""
+    """Serve an app on a free port of this machine, in a thread, as `guard serve` does; gives its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        http=protocol(ServerSettings()),
+        ws="none",
+        log_level="error",
+        lifespan="on",
+        timeout_graceful_shutdown=2,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
