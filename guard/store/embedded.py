@@ -307,11 +307,12 @@ def _version(binary: str) -> tuple[int, int]:
 
 def _socket_path(data_dir: Path) -> Path:
     """In the data directory; where that makes too long a path, in a short folder of this user."""
-    path = data_dir / "redis.sock"
-    if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH:
-        return path
     digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"guard-{os.getuid()}-{digest}" / "redis.sock"
+    name = f"guard-{os.getuid()}-{digest}"
+    # The folder for temporary files may be deep itself.
+    folders = (data_dir, Path(tempfile.gettempdir()) / name, Path("/tmp") / name)  # noqa: S108 - see _own_folder
+    paths = [folder / "redis.sock" for folder in folders]
+    return next((path for path in paths if len(os.fsencode(path)) <= LONGEST_SOCKET_PATH), paths[-1])
 
 
 def _own_folder(folder: Path, *, closed_to: int) -> None:

@@ -297,6 +297,12 @@ class TestSurroundings:
             assert server.socket.parent.stat().st_mode & 0o777 == 0o700
         until(lambda: stopped(tmp_path / ("d" * 120)))
 
+    def test_a_deep_folder_for_temporary_files_is_no_place_for_a_socket(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("t" * 120)))
+        assert len(os.fsencode(EmbeddedServer(tmp_path / ("d" * 120)).socket)) <= 100
+
     @pytest.mark.parametrize("mode", [0o701, 0o720, 0o777])
     def test_a_folder_for_sockets_that_others_can_enter_is_not_used(
         self, tmp_path: Path, short_temp: Path, mode: int
