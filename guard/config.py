@@ -355,21 +355,20 @@ class OverrideSettings(_Section):
         return self
 
     def overrides(self, limits: Iterable[Limit]) -> tuple[Override, ...]:
-        """The overrides that decide, one for each limit of that name; raises `ValueError` where there is
-        none.
+        """The overrides that decide, one for each limit of that name that has such windows.
+
+        Raises `ValueError` where none has.
         """
         matching = [limit for limit in limits if fnmatchcase(limit.name, self.limit)]
         if not matching:
             raise ValueError(f"`overrides`: no limit is named {self.limit!r}")
         until_us = int(self.until.timestamp() * MICROSECONDS) if self.until else None
-        return tuple(
-            Override(
-                limit.name,
-                None if self.exempt else other_counts(limit, self.rate, self.count, self.burst),
-                until_us,
+        if self.exempt:
+            return tuple(
+                Override(name, None, until_us) for name in dict.fromkeys(each.name for each in matching)
             )
-            for limit in matching
-        )
+        counts = counts_by_limit(matching, self.rate, self.count, self.burst)
+        return tuple(Override(limit.name, each, until_us, limit) for limit, each in counts.items())
 
 
 class UnitSettings(_Section):
@@ -648,7 +647,7 @@ class Settings(BaseSettings):
                     f"{_suggestion(route.dialect, dialects)}"
                 )
         _check_limits(self)
-        limits = {limit.name: limit for tier in self.tiers for limit in self.limits_of(tier)}.values()
+        limits = dict.fromkeys(limit for tier in self.tiers for limit in self.limits_of(tier))
         for each in self.overrides:
             each.overrides(limits)
         if self.store.redis_url is not None and self.identity.pepper is None:
@@ -710,7 +709,7 @@ class Settings(BaseSettings):
             )
             for name, tier in self.tiers.items()
         }
-        limits = {limit.name: limit for tier in tiers.values() for limit in tier.limits}.values()
+        limits = dict.fromkeys(limit for tier in tiers.values() for limit in tier.limits)
         if not (models.prices or file) and any(limit.unit == Unit.COST for limit in limits):
             raise ConfigError(f"{models.prices_file}: no model has a price, so a limit on cost holds nobody")
         overrides: dict[Holder, tuple[Override, ...]] = {}
@@ -927,6 +926,24 @@ def _parse_calendar(rate: str) -> tuple[Window, ...]:
             raise ValueError(f"{rate!r}: a calendar window is one minute, hour, day, month or year")
         windows.append(Window(item.amount, item.get_expiry(), item.amount, span))
     return tuple(windows)
+
+
+def counts_by_limit(
+    limits: Iterable[Limit], rate: str | None, count: int | None, burst: int | None
+) -> dict[Limit, dict[int, tuple[int, int]]]:
+    """The (count, burst) by period in seconds that an override gives each of these limits of one name.
+
+    Those without such windows are left out; raises `ValueError` where none has them.
+    """
+    counts, errors = {}, []
+    for limit in limits:
+        try:
+            counts[limit] = other_counts(limit, rate, count, burst)
+        except ValueError as error:
+            errors.append(error)
+    if not counts and errors:
+        raise errors[0]
+    return counts
 
 
 def other_counts(

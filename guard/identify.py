@@ -99,6 +99,14 @@ class Identifier:
             Holder(attribute, value) for caller in callers for attribute, value in caller.attributes.items()
         )
 
+    def tiers_of(self, holder: Holder) -> frozenset[str | None]:
+        """The tiers of the callers that the keys file names with this holder; `None` where it names none."""
+        return frozenset(
+            caller.attributes.get(Attribute.TIER)
+            for caller in self._known.values()
+            if caller.attributes.get(holder.attribute) == holder.value and not holder.and_
+        )
+
     def identify(
         self,
         headers: Headers,

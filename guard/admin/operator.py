@@ -13,10 +13,10 @@ from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, Totals, grouped
 from guard.analysis.reference import Reference
 from guard.clock import SystemClock
-from guard.config import other_counts
+from guard.config import counts_by_limit
 from guard.core.evidence import Signal, risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
-from guard.core.limits import Charge, Limit, Unit
+from guard.core.limits import Algorithm, Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
 from guard.errors import GuardError, UnknownHolderError
@@ -157,7 +157,7 @@ class Operator:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
         record = await self._store.record(holder)
         identity = record.identity if record else Identity(holder)
-        readings = await self._look(identity, record)
+        readings = await self._look(identity, record, None if record else await self.tiers(holder))
         units = {limit.name: limit.unit for limit in self._policy.limits}
         overrides = [
             (each, term, units.get(term.limit, ""))
@@ -224,21 +224,38 @@ class Operator:
     async def readings(self, holder: Holder) -> tuple[Reading, ...]:
         """How each limit stands that a holder is held to."""
         record = await self._store.record(holder)
-        return await self._look(record.identity if record else Identity(holder), record)
+        if record is not None:
+            return await self._look(record.identity, record)
+        return await self._look(Identity(holder), None, await self.tiers(holder))
 
-    async def _look(self, identity: Identity, record: Record | None) -> tuple[Reading, ...]:
+    async def tiers(self, holder: Holder) -> tuple[str, ...]:
+        """The tiers whose limits hold for a holder, as far as the keys file or its requests say; else all."""
+        if holder.attribute is Attribute.TIER and holder.value in self._policy.tiers:
+            return (holder.value,)
+        default = self._policy.default_tier
+        identifier = Identifier(
+            self._settings.identity, self._keys, self._settings.units, self._settings.tiers
+        )
+        found = {tier or default for tier in identifier.tiers_of(holder)}
+        if not found:
+            record = await self._store.record(holder)
+            records = [*(() if record is None else (record,)), *await self.members(holder)]
+            found = {self._policy.tier(each.identity).name for each in records}
+        return tuple(name for name in self._policy.tiers if not found or name in found)
+
+    async def _look(
+        self, identity: Identity, record: Record | None, tiers: Iterable[str] | None = None
+    ) -> tuple[Reading, ...]:
         """The limits of its tier for an identity that was seen, else those kept for its kind of holder."""
-        policy = self._policy
-        limits = policy.tier(identity).limits if record else policy.limits_per(identity.principal)
-        charges = [
+        policy, now_us = self._policy, self._clock.date_us()
+        limits = policy.tier(identity).limits if record else policy.limits_per(identity.principal, tiers)
+        charges = []
+        for limit in limits:
             # A limit per model or end user has as many holders as these; one that is asked for has its own.
-            Charge(
-                limit,
-                identity.holder(*limit.per) if record else identity.principal,
-                1,
-            )
-            for limit in limits
-        ]
+            holder = identity.holder(*limit.per) if record else identity.principal
+            held = policy.held(limit, holder, now_us)
+            if held is not None:
+                charges.append(Charge(held, holder, 1))
         return (await self._store.look(identity, charges)).readings
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:
@@ -317,7 +334,8 @@ class Operator:
         if group.holder is None:
             return group
         identity = group.records[0].identity
-        charges = [Charge(limit, group.holder, 1) for limit in self._policy.limits_per(group.holder)]
+        tiers = dict.fromkeys(self._policy.tier(record.identity).name for record in group.records)
+        charges = [Charge(limit, group.holder, 1) for limit in self._policy.limits_per(group.holder, tiers)]
         readings = (await self._store.look(identity, charges)).readings if charges else ()
         return replace(group, nearest=Nearest.of(readings))
 
@@ -352,21 +370,37 @@ class Operator:
         count: int | None = None,
         burst: int | None = None,
         seconds: float | None = None,
-    ) -> None:
+    ) -> tuple[str, ...]:
         """Give a holder other numbers in a limit, or, without any, exempt it; for so long, or for good.
 
-        `limit` may be `*` for an exemption from all. Raises `ValueError` where there is no such limit or
-        window.
+        `limit` may be `*` for an exemption from all. Returns the tiers in which that holds: the holder's own,
+        or where it is not known, all whose limit of that name has such windows. Raises `ValueError` where
+        there is no such limit or window.
         """
-        counts = None
-        if limit != "*" or rate is not None or count is not None:
-            found = next((each for each in self._policy.limits if each.name == limit), None)
-            if found is None:
-                known = ", ".join(each.name for each in self._policy.limits)
-                raise ValueError(f"no limit is named {limit!r}; there are {known}")
-            if rate is not None or count is not None:
-                counts = other_counts(found, rate, count, burst)
+        tiers = await self.tiers(holder)
+        if limit == "*" and rate is None and count is None:
+            await self._store.override(holder, limit, None, seconds)
+            return tiers
+        named = [each for each in self._policy.limits_of(tiers) if each.name == limit]
+        if not named:
+            known = ", ".join(dict.fromkeys(each.name for each in self._policy.limits_of(tiers)))
+            raise ValueError(
+                f"no limit is named {limit!r} in tier {', '.join(tiers)}; there are {known or 'none'}"
+            )
+        counts: dict[int, tuple[int, int]] | None = None
+        if rate is not None or count is not None:
+            by_limit = counts_by_limit(named, rate, count, burst)
+            named = list(by_limit)
+            # The burst is GCRA's alone; where tiers differ, the smallest.
+            gcra = [given for each, given in by_limit.items() if each.algorithm is Algorithm.GCRA]
+            counts = {
+                period: (number, min((each[period][1] for each in gcra if period in each), default=number))
+                for given in by_limit.values()
+                for period, (number, _) in given.items()
+            }
         await self._store.override(holder, limit, counts, seconds)
+        having = {tier for each in named for tier in self._policy.tiers_with(each)}
+        return tuple(tier for tier in tiers if tier in having)
 
     def keeps(self, limit: str, holder: Holder) -> bool:
         """Whether a limit is kept for this kind of holder; another stands in for what an identity lacks."""

@@ -175,7 +175,9 @@ def _override_lines(policy: Policy) -> Iterator[str]:
     for holder, overrides in policy.overrides.items():
         for each in overrides:
             what = "no limit" if each.counts is None else output.numbers(each.counts, units[each.limit])
-            yield f"{holder} has {what} in {each.limit}{_until(each.until_us)}"
+            tiers = policy.tiers_with(each.of) if each.of is not None and len(policy.tiers) > 1 else ()
+            where = f" of tier {', '.join(tiers)}" if tiers else ""
+            yield f"{holder} has {what} in {each.limit}{where}{_until(each.until_us)}"
 
 
 def _ladder_lines(ladder: Ladder) -> Iterator[str]:

@@ -67,15 +67,16 @@ def set_(
         raise typer.BadParameter("give --rate, or --count for a limit on concurrency")
     seconds = None if duration == "ever" else seconds_of(duration)
 
-    async def ask(operator: Operator) -> str:
+    async def ask(operator: Operator) -> tuple[str, tuple[str, ...]]:
         found = await operator.resolve(holder)
-        await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
+        tiers = await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
         if not operator.keeps(limit, found):
             output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
-        return str(found)
+        return str(found), tiers
 
-    name = ask_store(config, ask)
-    print(f"{output.printable(name)} has {rate or count} in {limit} {_span(duration)}.")
+    name, tiers = ask_store(config, ask)
+    of_tiers = f"tier{'s' if len(tiers) > 1 else ''} {', '.join(tiers)}"
+    print(f"{output.printable(name)} has {rate or count} in {limit} of {of_tiers} {_span(duration)}.")
 
 
 @limits.command()

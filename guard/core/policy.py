@@ -17,7 +17,7 @@ from guard.core.novelty import NOWHERE
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from guard.core.globs import GlobTable
     from guard.core.identity import Holder, Identity
@@ -141,16 +141,19 @@ class Tier:
 class Override:
     """Other numbers for one holder: (count, burst) by period in seconds, or none at all, which exempts it.
 
-    `limit` is a glob over names of limits. After `until_us`, in Unix microseconds, it is over.
+    `limit` is a glob over names of limits; with `of`, it is for this limit only, since the one of that name
+    may have other windows in another tier. After `until_us`, in Unix microseconds, it is over.
     """
 
     limit: str
     counts: Mapping[int, tuple[int, int]] | None
     until_us: int | None = None
+    of: Limit | None = None
 
     def holds(self, limit: Limit, now_us: int) -> bool:
         """Whether it is for this limit, and not over."""
-        return (self.until_us is None or now_us < self.until_us) and fnmatchcase(limit.name, self.limit)
+        meant = fnmatchcase(limit.name, self.limit) if self.of is None else limit == self.of
+        return meant and (self.until_us is None or now_us < self.until_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +239,7 @@ class Policy:
         for limit in self.applicable(identity, caller):
             holder = identity.holder(*limit.per)
             mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
-            overridden = self._overridden(limit, holder, caller.now_us)
+            overridden = self.held(limit, holder, caller.now_us)
             if overridden is not None:
                 left = 1.0 if _OWN.isdisjoint(limit.per) else throttle
                 amount, spare = demand.reserve(limit.unit)
@@ -263,16 +266,24 @@ class Policy:
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """Every limit of any tier, each name once."""
-        limits = (limit for tier in self.tiers.values() for limit in tier.limits)
-        return tuple({limit.name: limit for limit in limits}.values())
+        """Every limit of any tier. One name may be there several times, with other numbers in other tiers."""
+        return self.limits_of(self.tiers)
 
-    def limits_per(self, holder: Holder) -> tuple[Limit, ...]:
-        """The limits that are kept for this kind of holder."""
+    def limits_of(self, tiers: Iterable[str]) -> tuple[Limit, ...]:
+        """Likewise of these tiers."""
+        return tuple(dict.fromkeys(limit for tier in tiers for limit in self.tiers[tier].limits))
+
+    def limits_per(self, holder: Holder, tiers: Iterable[str] | None = None) -> tuple[Limit, ...]:
+        """The limits that are kept for this kind of holder, in these tiers or in any."""
         kinds = _kinds(holder)
-        return tuple(limit for limit in self.limits if set(limit.per) in kinds)
+        limits = self.limits if tiers is None else self.limits_of(tiers)
+        return tuple(limit for limit in limits if set(limit.per) in kinds)
 
-    def _overridden(self, limit: Limit, holder: Holder, now_us: int) -> Limit | None:
+    def tiers_with(self, limit: Limit) -> tuple[str, ...]:
+        """The names of the tiers that have exactly this limit."""
+        return tuple(name for name, tier in self.tiers.items() if limit in tier.limits)
+
+    def held(self, limit: Limit, holder: Holder, now_us: int) -> Limit | None:
         """The limit with the numbers that hold for this holder; `None` for one that is exempt."""
         for override in self.overrides.get(holder, ()):
             if override.holds(limit, now_us):

@@ -1,7 +1,8 @@
 -- The operator's terms: what holds for one holder, whatever the settings say; put in front of the script that reads them.
 --
 -- They are fields of one hash. A holder's own field is a block, "till reason"; its field for a limit, or for all of them,
--- is an override: "till exempt", or "till period:count:burst …" with other numbers for the windows of these periods (µs).
+-- is an override: "till exempt", or "till period:count:burst …" with other numbers for the windows of these periods (µs);
+-- the burst is GCRA's alone, since a limit of this name may have another algorithm in another tier.
 -- `till` is in µs, 0 for good.
 
 local function term(text, now)
@@ -27,7 +28,10 @@ local function override(limit, text, now)
   limit.exempt = rest == 'exempt'
   for period, count, burst in string.gmatch(rest, '(%d+):(%d+):(%d+)') do
     for _, window in ipairs(limit.windows) do
-      if window.period == tonumber(period) then window.count, window.burst = tonumber(count), tonumber(burst) end
+      if window.period == tonumber(period) then
+        window.count = tonumber(count)
+        window.burst = window.algorithm == algorithms.gcra and tonumber(burst) or window.count
+      end
     end
   end
 end
