@@ -18,6 +18,8 @@ HUGE = 50_000_000
 
 DEAR = chat("dear")
 
+GEMINI = json.dumps({"contents": [{"parts": [{"text": "hi"}]}]}).encode()
+
 PATHS = (
     Odd("chat", honest=True),
     Odd("models", "/v1/models", "GET", body=b"", honest=True),
@@ -95,8 +97,7 @@ PATHS = (
         )
     ),
     *(
-        Odd(f"POST {target}", target, body=body)
-        for body in (json.dumps({"contents": [{"parts": [{"text": "hi"}]}]}).encode(),)
+        Odd(f"POST {target}", target, body=GEMINI)
         for target in (
             "/v1beta/models/../../admin/keys:generateContent",
             "/v1beta/models/..%2f..%2fadmin/keys:generateContent",
@@ -294,6 +295,12 @@ BODIES = tuple(
         "mock_response": chat(mock_response="MODEL=dear"),
         "metadata.model": chat(metadata={"model_group": "dear"}),
         "router_settings_override": chat(router_settings_override={"model_group_alias": {"cheap": "dear"}}),
+        "router_settings_override.fallbacks of a model that fails": chat(
+            "broken", router_settings_override={"fallbacks": [{"broken": ["dear"]}]}
+        ),
+        "router_settings_override.model_group_alias": chat(
+            router_settings_override={"model_group_alias": {"cheap": "dear"}}
+        ),
         "model_group_alias": chat(model_group_alias={"cheap": "dear"}),
         "batch of models by a comma": chat("cheap,dear"),
         "model with a space": chat(" dear"),
@@ -416,6 +423,15 @@ CREDENTIALS = (
     _keys("a folded header", ("authorization", b"Bearer junk\r\n sk-real")),
     _keys("an empty one, then the real", ("authorization", ""), ("x-api-key", "sk-real")),
     _keys("a space before the colon", ("authorization ", "Bearer sk-real")),
+    *(
+        Odd(
+            f"a key in the query of Gemini, {'with junk' if headers else 'alone'}",
+            "/v1beta/models/cheap:generateContent?key=sk-real",
+            headers=(*headers, JSON),
+            body=GEMINI,
+        )
+        for headers in ((), (("x-goog-api-key", "junk"),))
+    ),
     _keys("a name with a NUL", JUNK, ("x-api-key\x00", "sk-real")),
     *(
         _keys(f"a key in the query: {query}", *headers, target=f"/v1/chat/completions?{query}")
@@ -502,6 +518,7 @@ METHODS = (
             "PROPFIND",
         )
     ),
+    Odd("x-litellm-model: dear", headers=(KEY, JSON, ("x-litellm-model", "dear"))),
     Odd("HEAD of the models", "/v1/models", "HEAD", body=b""),
     Odd("CONNECT", "admin:80", "CONNECT", body=b""),
     Odd("HTTP/1.0", version="1.0", honest=True),

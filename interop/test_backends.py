@@ -72,7 +72,7 @@ def judged(
             faults.append(f"{len(readings)} requests for one")
         if odd.honest and not key_shut and answer.status != 200:
             faults.append(f"an honest request was answered with {_told(answer)}")
-        if answer.status >= 500 and answer.status != 501 and not readings:
+        if answer.status >= 500 and answer.status not in (501, 505) and not readings:
             faults.append(f"status {answer.status}")
         row = "; ".join(faults) or "ok"
         print(f"{guarded.backend.name:<8} {answer.status:<4} {odd.name[:70]:<70} {row}")

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from benchmarks.fairness.attacks import ATTACKS, SIZE
+from benchmarks.fairness.attacks import ATTACKS, LARGEST, SIZE
 from benchmarks.fairness.caller import Phase, ask_on
 from benchmarks.latency import free_port, wait_for
 
@@ -49,7 +49,7 @@ WARM_SECONDS = 1.0
 """An attack has gone on for this long when measuring begins."""
 
 HEADLINE = (
-    "                quiet p50  p99 ms  attack p50 p99 ms  ratio  of each round     "
+    "                   quiet p50  p99 ms  attack p50 p99 ms  ratio  of each round     "
     "MB before   peak  others refused  attack got"
 )
 
@@ -160,7 +160,7 @@ def main() -> int:
     options = parser.parse_args()
     failed = False
     print(
-        f"bodies of {SIZE} bytes; {options.rounds} rounds, {options.seconds:g} s quiet and as long attacked"
+        f"bodies of {SIZE >> 20} and {LARGEST >> 20} MiB; {options.rounds} rounds of twice {options.seconds:g} s"
     )
     print(HEADLINE)
     for name in options.only:
@@ -171,7 +171,7 @@ def main() -> int:
             outcome = asyncio.run(measure(name, url, options.rounds, options.seconds))
         wrong = outcome.ratio > options.bound or bool(outcome.refused)
         failed = failed or wrong
-        print(f"{name:<15} {outcome.row()}{'   TOO MUCH' if wrong else ''}", flush=True)
+        print(f"{name:<18} {outcome.row()}{'   TOO MUCH' if wrong else ''}", flush=True)
     return int(failed)
 
 

@@ -36,7 +36,7 @@ class Attack:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         place = urlsplit(self.url)
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port, local_addr=(ADDRESS, 0))
         try:
             yield reader, writer
         finally:
@@ -85,19 +85,53 @@ def filled(begin: bytes, piece: bytes, end: bytes, size: int) -> bytes:
 
 
 MESSAGES = b'"messages":[{"role":"user","content":"hi"}]'
-SIZE = BodySettings().max_bytes
+ADDRESS = "127.0.0.2"
+"""Where attacks come from: not from the network of the others."""
+
+SIZE = 4 << 20
+LARGEST = BodySettings().max_bytes
+"""What guard reads at most."""
 
 
-async def unreadable(attack: Attack) -> None:
+async def unreadable(attack: Attack, size: int = SIZE) -> None:
     """14 bodies in 10 s on 4 connections: many values, and an error at the end."""
-    body = filled(b'{"model":"m",%s,"tools":[' % MESSAGES, b"[],", b"[]]", SIZE)
+    body = filled(b'{"model":"m",%s,"tools":[' % MESSAGES, b"[],", b"[]]", size)
     await attack.paced(4, 1.4, lambda _: body)
+
+
+async def unreadable_largest(attack: Attack) -> None:
+    """The same, as large as they may be."""
+    await unreadable(attack, LARGEST)
+
+
+async def too_many_names(attack: Attack) -> None:
+    """More members than guard reads."""
+    await attack.paced(4, 1.4, lambda _: with_names(390_000))
+
+
+async def many_names(attack: Attack) -> None:
+    """As many members as guard reads."""
+    await attack.paced(4, 1.4, lambda _: with_names(99_000))
 
 
 async def many_values(attack: Attack) -> None:
-    """The same without the error."""
-    body = filled(b'{"model":"m",%s,"tools":[' % MESSAGES, b"[],", b"[]]}", SIZE)
+    """As many numbers as guard reads."""
+    body = b'{"model":"m",%s,"metadata":{"a":[%s0]}}' % (MESSAGES, b"0," * 390_000)
     await attack.paced(4, 1.4, lambda _: body)
+
+
+async def many_messages(attack: Attack) -> None:
+    """As many messages as guard reads."""
+    body = b'{"model":"m","messages":[%s]}' % b",".join([b'{"role":"user","content":"a"}'] * 33_000)
+    await attack.paced(4, 1.4, lambda _: body)
+
+
+def with_names(count: int) -> bytes:
+    """A body with so many members that nobody knows."""
+    return b'{"model":"m",%s,"metadata":{%s}}' % (
+        MESSAGES,
+        b",".join(b'"%d":0' % name for name in range(count)),
+    )
 
 
 async def deep(attack: Attack) -> None:
@@ -106,40 +140,33 @@ async def deep(attack: Attack) -> None:
     await attack.paced(4, 1.4, lambda _: body)
 
 
-async def many_messages(attack: Attack) -> None:
-    """As many messages as fit."""
-    body = filled(
-        b'{"model":"m","messages":[',
-        b'{"role":"user","content":"a"},',
-        b'{"role":"user","content":"a"}]}',
-        SIZE,
-    )
-    await attack.paced(4, 1.4, lambda _: body)
-
-
 async def long_text(attack: Attack) -> None:
     """One message as long as fits."""
-    body = filled(b'{"model":"m","messages":[{"role":"user","content":"', b"So it goes. ", b'"}]}', SIZE)
+    body = filled(b'{"model":"m","messages":[{"role":"user","content":"', b"So it goes. ", b'"}]}', LARGEST)
     await attack.paced(4, 1.4, lambda _: body)
 
 
 async def escapes(attack: Attack) -> None:
     """One text of escapes alone."""
-    body = filled(b'{"model":"m","messages":[{"role":"user","content":"', rb"\u00e9", b'"}]}', SIZE)
+    body = filled(b'{"model":"m","messages":[{"role":"user","content":"', rb"\u00e9", b'"}]}', LARGEST)
+    await attack.paced(4, 1.4, lambda _: body)
+
+
+async def white_space(attack: Attack) -> None:
+    """Nothing else, as much as fits."""
+    body = filled(b'{"model":"m",%s' % MESSAGES, b" ", b"}", LARGEST)
     await attack.paced(4, 1.4, lambda _: body)
 
 
 async def long_number(attack: Attack) -> None:
     """A number as long as a body."""
-    body = filled(b'{"model":"m",%s,"max_tokens":' % MESSAGES, b"9", b"}", SIZE)
+    body = filled(b'{"model":"m",%s,"max_tokens":' % MESSAGES, b"9", b"}", LARGEST)
     await attack.paced(4, 1.4, lambda _: body)
 
 
 async def model_names(attack: Attack) -> None:
-    """12 names a second, each of its own and as long as a body."""
-    await attack.paced(
-        4, 12, lambda number: filled(b'{"model":"%d' % number, b"m", b'",%s}' % MESSAGES, SIZE)
-    )
+    """4 names a second, each of its own and as long as a body."""
+    await attack.paced(4, 4, lambda number: filled(b'{"model":"%d' % number, b"m", b'",%s}' % MESSAGES, SIZE))
 
 
 async def slow_bodies(attack: Attack) -> None:
@@ -229,11 +256,15 @@ ATTACKS: dict[str, Callable[[Attack], Coroutine[Any, Any, None]]] = {
     each.__name__: each
     for each in (
         unreadable,
+        unreadable_largest,
+        too_many_names,
+        many_names,
         many_values,
-        deep,
         many_messages,
+        deep,
         long_text,
         escapes,
+        white_space,
         long_number,
         model_names,
         slow_bodies,
