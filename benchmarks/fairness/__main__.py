@@ -159,9 +159,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     options = parser.parse_args()
     failed = False
-    print(
-        f"bodies of {SIZE >> 20} and {LARGEST >> 20} MiB; {options.rounds} rounds of twice {options.seconds:g} s"
-    )
+    print(f"bodies of {SIZE >> 20} and {LARGEST >> 20} MiB; {options.rounds} rounds of {options.seconds:g} s")
     print(HEADLINE)
     for name in options.only:
         with ExitStack() as stack:
