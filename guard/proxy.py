@@ -277,7 +277,9 @@ def refuse_websockets(settings: Settings) -> None:
             )
 
 
-def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Path | None = None) -> ASGIApp:
+def guarded(
+    settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Path | None = None, log: bool = True
+) -> ASGIApp:
     """Guard in front of the backend that the settings name; it follows `config`, where that is given.
 
     Raises `ConfigError` for what a proxy cannot do.
@@ -287,6 +289,7 @@ def guarded(settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Pat
         Proxy(settings.backend, settings.identity.credential_headers),
         settings if config is None else config,
         hooks=hooks,
+        log=log,
         unknown_paths="deny",
         reload_on_sighup=config is not None,
     )

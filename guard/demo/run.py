@@ -182,7 +182,7 @@ def running() -> Iterator[Demo]:
         (folder / "keys.toml").write_text("\n".join(keys), "utf-8")
         settings = load(folder / "guard.toml", environment=False)
         stack.enter_context(EmbeddedServer(settings.data_dir))  # or say why not, before guard starts
-        url = stack.enter_context(serving(guarded(settings, hooks=())))
+        url = stack.enter_context(serving(guarded(settings, log=False)))
         yield Demo(url, settings)
 
 
