@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
+from guard.core.policy import RouteAction
 from guard.environment import unrelated
 from guard.errors import ConfigError
 
@@ -78,13 +79,30 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
         yield f"mode is `{new.mode}`: nothing is refused"
     if old.detection.mode is Mode.ENFORCE and new.detection.mode is not Mode.ENFORCE:
         yield f"detection.mode is `{new.detection.mode}`: nothing is done about risk"
+    gone = sorted(_looked_at(old) - _looked_at(new))
+    if gone:
+        yield f"guard no longer looks at {', '.join(gone)}"
     limits = {name: _limits(new, name) for name in new.tiers}
     for tier in old.tiers:
-        gone = _limits(old, tier) - limits.get(tier, set())
+        lost = _limits(old, tier) - limits.get(tier, set())
+        if tier in limits and _milder(old.tiers[tier].mode, new.tiers[tier].mode):
+            yield f"the mode of tier `{tier}` is `{new.tiers[tier].mode}`: it refuses nothing"
         if tier not in limits:
             yield f"tier `{tier}` is gone: its identities fall under `{new.default_tier}`"
-        elif gone:
-            yield f"tier `{tier}` has no limit {', '.join(f'`{name}`' for name in sorted(gone))} any more"
+        elif lost:
+            yield f"tier `{tier}` has no limit {', '.join(f'`{name}`' for name in sorted(lost))} any more"
+
+
+def fewer_keys(old: Content, new: Content) -> Iterator[str]:
+    """What to say where the keys file has lost keys, as one that is only half written has."""
+    if old.keys and new.keys and new.keys < old.keys:
+        yield f"the keys file names {new.keys} keys, and {old.keys} before"
+
+
+def _looked_at(settings: Settings) -> set[str]:
+    """The paths whose requests are counted, as routes name them."""
+    routes = (*settings.routes, *settings.extra_routes)
+    return {route.path for route in routes if route.action in (RouteAction.GUARD, RouteAction.COUNT)}
 
 
 def _milder(old: Mode, new: Mode) -> bool:

@@ -41,7 +41,7 @@ class RequestError(GuardError):
     only, in place of the message.
     """
 
-    reasons: ClassVar[Mapping[int, str]] = {404: "unknown_path"}
+    reasons: ClassVar[Mapping[int, str]] = {404: "unknown_path", 414: "target_too_long"}
 
     def __init__(
         self,
@@ -63,7 +63,11 @@ class RequestError(GuardError):
 class PathError(RequestError):
     """The path can be read in more than one way (400), leads nowhere (404) or is too long (414)."""
 
-    reasons: ClassVar[Mapping[int, str]] = {400: "ambiguous_path", 404: "unknown_path", 414: "path_too_long"}
+    reasons: ClassVar[Mapping[int, str]] = {
+        400: "ambiguous_path",
+        404: "unknown_path",
+        414: "target_too_long",
+    }
 
 
 class CredentialError(RequestError):

@@ -200,6 +200,8 @@ class Service:
             return
         for loss in cautions.loosened(self.settings, settings):
             logger.warning("the new settings protect less: %s", loss)
+        for caution in cautions.fewer_keys(self._content, content):
+            logger.warning("%s", caution)
         for name in _fixed(self.settings, settings):
             logger.warning("%s has changed, which takes effect at the next start", name)
         if settings.models.tokenizers == self.settings.models.tokenizers:

@@ -183,6 +183,14 @@ class TestReloading:
         assert "reloaded" not in caplog.text
 
 
+JWKS = (
+    '{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "alg": "EdDSA", '
+    '"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}'
+)
+JWT = '[identity.jwt]\nkey_file = "jwks.json"\nalgorithms = ["EdDSA"]\n'
+PRICES = '{"m": {"input": 1, "output": 1}}'
+
+
 class TestEmptied:
     """W23: a settings file that becomes empty, and what an edit takes away."""
 
@@ -233,6 +241,46 @@ class TestEmptied:
         assert "unknown_paths is `pass`" in said
         warned = [record for record in caplog.records if "protect less" in record.getMessage()]
         assert {record.levelname for record in warned} == {"WARNING"}
+
+    @pytest.mark.parametrize(
+        ("name", "before", "after", "setting"),
+        [
+            ("jwks.json", JWKS, '{"keys": []}', JWT),
+            ("jwks.json", JWKS, "", JWT),
+            ("prices.json", PRICES, "{}", '[models]\nprices_file = "prices.json"\n'),
+            ("prices.json", PRICES, "", '[models]\nprices_file = "prices.json"\n'),
+        ],
+        ids=["a key set without keys", "an empty key set", "prices of nothing", "an empty price file"],
+    )
+    async def test_w23_nor_is_another_file_that_becomes_empty(
+        self,
+        running: Running,
+        caplog: pytest.LogCaptureFixture,
+        name: str,
+        before: str,
+        after: str,
+        setting: str,
+    ) -> None:
+        running.file.with_name(name).write_text(before)
+        cost = '[[limits]]\nname = "c"\nunit = "cost"\nrate = "900000000/day"\n'
+        free = '[models.prices."*"]\ninput = 1\noutput = 1\n'
+        running.edit(running.file.read_text() + setting + (cost if "prices" in name else free + cost))
+        assert await running.limit() == "100"
+        running.file.with_name(name).write_text(after)
+        assert name in await logged(caplog, "settings not reloaded, keeping the previous ones")
+        assert await running.limit() == "100"
+
+    async def test_w23_keys_that_are_gone_are_warned_of(
+        self, strict: Running, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        keys = strict.file.with_name("keys.toml")
+        more = f'[more]\nsha256 = "{sha256(b"sk-more").hexdigest()}"\n'
+        keys.write_text(self.KEYS + more)
+        await logged(caplog, "settings reloaded")
+        keys.write_text(self.KEYS)
+        assert "the keys file names 1 keys, and 2 before" in await logged(
+            caplog, "settings reloaded", times=2
+        )
 
     async def test_w23_a_file_is_read_when_whoever_writes_it_is_done(
         self, strict: Running, caplog: pytest.LogCaptureFixture

@@ -13,12 +13,13 @@ import typer
 from guard.cli import output
 from guard.cli.durations import parse_duration
 from guard.core.modes import Mode
-from guard.errors import ConfigError
+from guard.errors import ConfigError, GuardError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from guard.admin import Operator, Suspicion, Unseen
+    from guard.core.identity import Holder
 
 T = TypeVar("T")
 
@@ -92,7 +93,7 @@ def block(
     async def ask(operator: Operator) -> tuple[str, Unseen | None]:
         found = await operator.resolve(holder)
         await operator.block(found, seconds, reason)
-        return str(found), await operator.unseen(found)
+        return str(found), await unseen_by(operator, found)
 
     name, unseen = ask_store(config, ask)
     print(f"{output.printable(name)} is blocked {'for good' if seconds is None else 'for ' + duration}.")
@@ -184,6 +185,14 @@ def reload(config: Config = None) -> None:
     count = ask_store(config, ask)
     their = "its" if count == 1 else "their"
     print(f"{output.counted(count, 'process', 'processes')} will read {their} settings again.")
+
+
+async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
+    """Whether a name is one that no identity has; an order that was carried out does not fail for that."""
+    try:
+        return await operator.unseen(holder)
+    except GuardError:
+        return None
 
 
 def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:

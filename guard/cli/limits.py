@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guard.cli import data, output
-from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
+from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
 
 if TYPE_CHECKING:
     from guard.admin import Operator, Sheet
@@ -72,6 +72,7 @@ def set_(
         tiers = await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
         if not operator.keeps(limit, found):
             output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
+        output.note_unseen(await unseen_by(operator, found))
         return str(found), tiers
 
     name, tiers = ask_store(config, ask)
@@ -93,6 +94,7 @@ def exempt(
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
         await operator.override(found, limit, seconds=seconds)
+        output.note_unseen(await unseen_by(operator, found))
         return str(found)
 
     name = ask_store(config, ask)

@@ -260,6 +260,23 @@ class TestOrders:
         guard("unblock", holder, folder=folder)
         assert (told.returncode, told.stderr) == (0, said)
 
+    def test_u22_so_are_other_numbers_for_such_a_name(self, folder: Path) -> None:
+        for order in (("set", "key:alcie", "requests", "--rate", "5/hour"), ("exempt", "key:alcie")):
+            told = guard("limits", *order, folder=folder)
+            assert (told.returncode, told.stderr) == (
+                0,
+                "guard: no identity of that name has been seen; did you mean key:alice?\n",
+            )
+        guard("limits", "clear", "key:alcie", folder=folder)
+
+    def test_u22_an_order_does_not_fail_for_the_remark(self, folder: Path) -> None:
+        keys = (folder / "keys.toml").read_text()
+        (folder / "keys.toml").write_text("[broken")
+        told = guard("block", "key:alice", "--for", "1h", folder=folder)
+        (folder / "keys.toml").write_text(keys)
+        guard("unblock", "key:alice", folder=folder)
+        assert (told.returncode, told.stdout) == (0, "key:alice is blocked for 1h.\n")
+
     def test_u22_show_says_when_a_limit_has_room_again_as_a_refusal_does(self, folder: Path) -> None:
         asyncio.run(ask_until_refused(folder, "sk-carol"))
         reading = data("show", "key:carol", folder=folder)["limits"][0]
