@@ -197,7 +197,7 @@ class Exchange:
             nonlocal left
             if not left:
                 message = await receive()
-                if message["type"] != "http.disconnect":
+                if message["type"] != "http.disconnect" or body.error is not None:
                     return message
                 left = True
             # An app that only has a look is cancelled here, and looks again.

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import Unit
-from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import budgets, edits, strict
 from guard.dialects.base import (
@@ -20,9 +20,11 @@ from guard.dialects.base import (
     parts,
     retry_headers,
 )
+from guard.dialects.fields.anthropic_messages import MESSAGES
 from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.tally import Report, Tally, count, inner, strings, total
+from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
     from guard.core.limits import Reading
     from guard.dialects.strict import Json
-
-_NAMES = frozenset({"model", "messages", "system", "tools", "max_tokens", "stream", "thinking", "metadata"})
 
 _ANSWER = frozenset({"type", "content", "usage", "error"})
 _CACHE_READ = "cache_read_input_tokens"
@@ -62,7 +62,7 @@ class AnthropicMessages:
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
-        strict.refuse_variants(payload, _NAMES)
+        weight = weigh(payload, MESSAGES)
         max_tokens = strict.integer(payload, "max_tokens", least=1)
         if max_tokens is None:
             raise QueryError("'max_tokens' must be given.", param="max_tokens")
@@ -84,9 +84,8 @@ class AnthropicMessages:
             stream=strict.boolean(payload, "stream"),
             max_output_tokens=max_tokens,
             n=1,
-            input_bytes=sum(text_bytes(turn.text) for turn in turns)
-            + (text_bytes(strict.written(payload["tools"])) if payload.get("tools") else 0),
-            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
+            input_bytes=weight.text_bytes,
+            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=strict.label(strict.mapping(payload, "metadata"), "user_id"),
             sampling=_sampling(payload),
         )

@@ -13,13 +13,15 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
+from guard.dialects.fields.gemini import GENERATE, snake
 from guard.dialects.hiding.gemini import GeminiHiding
 from guard.dialects.metering import AnswerMeter, media_type
 from guard.dialects.tally import Report, Tally, count, inner, total
+from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class GeminiGenerate:
         named = _PATH.search(path)
         if named is None or named.end() != len(path):
             raise QueryError("There is no model and method in this path.", status=404)
+        weight = weigh(payload, GENERATE)
         fields = _spelled(payload, _COUNTED)
         config = _spelled(strict.mapping(fields, "generationConfig"), _CONFIG)
         integers = {
@@ -95,16 +98,14 @@ class GeminiGenerate:
             turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
             opaque += others
         cached = bool(strict.text(fields, "cachedContent"))
-        rest = [fields.get("tools"), *(config.get(name) for name in _SCHEMAS)]
         return Query(
             model=strict.bounded(named["model"], "model"),
             turns=tuple(turns),
             stream=named["stream"] == "streamGenerate",
             max_output_tokens=integers["maxOutputTokens"],
             n=integers["candidateCount"] or 1,
-            input_bytes=sum(text_bytes(turn.text) for turn in turns)
-            + sum(text_bytes(strict.written(value)) for value in rest if value),
-            other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS,
+            input_bytes=weight.text_bytes,
+            other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS + weight.tokens,
             sampling=_sampling(fields, config),
         )
 
@@ -165,13 +166,12 @@ class GeminiGenerate:
 @cache
 def _snakes(names: tuple[str, ...]) -> dict[str, str]:
     """These names by their spelling with underscores."""
-    return {re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name): name for name in names}
+    return {snake(name): name for name in names}
 
 
 def _spelled(payload: Json, names: tuple[str, ...]) -> Json:
     """The payload with these names in camel case; raises `QueryError` for one that is spelled in two ways."""
     snakes = _snakes(names)
-    strict.refuse_variants(payload, {*snakes, *names})
     spelled = {snakes.get(name, name): value for name, value in payload.items()}
     if len(spelled) < len(payload):
         twice = next(

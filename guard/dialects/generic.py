@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter
@@ -18,6 +18,7 @@ from guard.dialects.metering import AnswerMeter
 from guard.dialects.places import EACH, Place
 from guard.dialects.plain import Plain
 from guard.dialects.tally import Report, Tally, count, strings
+from guard.dialects.weighing import Kind, Level, weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ class GenericPaths:
     """Where an API has its fields, as `guard.dialects.places` writes places; raises `ValueError`.
 
     `text` and one of `model` and `model_name` must be given. `model_name` is the name itself, for an API that
-    does not ask for one. `input_tokens`, `output_tokens` and `answer_text` are places in the answer, and in
-    each event or line of a stream.
+    does not ask for one. What is at no place that is named counts as text, by its size; `unsent` are places
+    of what no model is sent. `input_tokens`, `output_tokens` and `answer_text` are places in the answer, and
+    in each event or line of a stream.
     """
 
     # For pydantic, where this is a part of the settings: a misspelt place is no place.
@@ -48,6 +50,7 @@ class GenericPaths:
     input_tokens: str | None = None
     output_tokens: str | None = None
     answer_text: tuple[str, ...] = ()
+    unsent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -73,6 +76,7 @@ class Generic(Plain):
     def __init__(self, name: str, paths: GenericPaths) -> None:
         self.name = name
         self._model_name = paths.model_name
+        self._fields = _level(paths)
         self._texts = _Node.of(map(Place.parse, paths.text))
         self._model = _place(paths.model)
         self._max_output_tokens = _place(paths.max_output_tokens)
@@ -85,9 +89,10 @@ class Generic(Plain):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
+        weight = weigh(payload, self._fields)
         sent = _Sent()
         self._texts.read(payload, "", sent)
-        if not sent.turns and not sent.other_tokens:
+        if not sent.turns and not sent.opaque and not sent.tokens:
             raise QueryError(f"There is no text; it should be at {self._texts.places()}.")
         return Query(
             model=self._model_name or strict.string(*_holder(payload, self._model)),
@@ -95,8 +100,8 @@ class Generic(Plain):
             stream=strict.boolean(*_holder(payload, self._stream)),
             max_output_tokens=strict.integer(*_holder(payload, self._max_output_tokens), least=1),
             n=strict.integer(*_holder(payload, self._n), least=1) or 1,
-            input_bytes=sum(text_bytes(turn.text) for turn in sent.turns),
-            other_tokens=len(sent.turns) * TOKENS_PER_TURN + sent.other_tokens,
+            input_bytes=weight.text_bytes,
+            other_tokens=len(sent.turns) * TOKENS_PER_TURN + sent.opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=strict.label(*_holder(payload, self._end_user)),
         )
 
@@ -142,7 +147,8 @@ class _Sent:
     """What the model is sent, as far as it has been read."""
 
     turns: list[Turn] = field(default_factory=list)
-    other_tokens: int = 0
+    opaque: int = 0
+    tokens: int = 0
 
 
 @dataclass(slots=True)
@@ -175,15 +181,14 @@ class _Node:
         elif isinstance(value, list) and self.text and all(isinstance(item, str) for item in value):
             sent.turns += (Turn("user", item) for item in value)
         elif self.text and strict.are_tokens(value):
-            sent.other_tokens += len(value)
+            sent.tokens += len(value)
         elif isinstance(value, list) and self.each is not None:
             for place, item in enumerate(value):
-                before = len(sent.turns), sent.other_tokens
+                before = len(sent.turns), sent.opaque, sent.tokens
                 self.each.read(item, f"{where}[{place}]", sent)
-                if isinstance(item, dict) and before == (len(sent.turns), sent.other_tokens):
-                    sent.other_tokens += OPAQUE_TOKENS
+                if isinstance(item, dict) and before == (len(sent.turns), sent.opaque, sent.tokens):
+                    sent.opaque += 1
         elif isinstance(value, dict) and self.names:
-            strict.refuse_variants(value, self.names)
             for name, node in self.names.items():
                 node.read(value.get(name), f"{where}.{name}" if where else name, sent)
         else:
@@ -202,6 +207,26 @@ class _Node:
         return " or ".join(found)
 
 
+def _level(paths: GenericPaths) -> Level:
+    """The fields of this API, as far as its places say."""
+    root = Level()
+    settings = (paths.model, paths.max_output_tokens, paths.n, paths.stream, paths.end_user)
+    named = [(text, Kind.SETTING) for text in settings if text is not None]
+    named += [(text, Kind.TOKENS) for text in paths.text] + [(text, Kind.UNSENT) for text in paths.unsent]
+    for text, kind in named:
+        *steps, last = (step for step in Place.parse(text).steps if step != EACH)
+        level = root
+        for step in steps:
+            inner = level.names.get(step)
+            if not isinstance(inner, Level):
+                inner = level.names[step] = Level(text=inner or Kind.TEXT)
+            level = inner
+        inner = level.names.setdefault(last, kind)
+        if isinstance(inner, Level):
+            inner.text = kind
+    return root
+
+
 def _place(text: str | None) -> Place | None:
     return None if text is None else Place.parse(text)
 
@@ -212,9 +237,7 @@ def _holder(payload: Json, place: Place | None) -> tuple[Json, str]:
         return {}, ""
     *steps, last = place.steps
     for step in steps:
-        strict.refuse_variants(payload, {step})
         payload = strict.mapping(payload, step)
-    strict.refuse_variants(payload, {last})
     return payload, last
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
+from guard.dialects.fields.ollama import CHAT, GENERATE
 from guard.dialects.hiding.ollama import OllamaHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.tally import Report, Tally, count
+from guard.dialects.weighing import Weight, weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -28,11 +30,7 @@ if TYPE_CHECKING:
 NO_CAP = -2
 """The least that `num_predict` may be: -1 is an answer without end, -2 one that fills the context."""
 
-_COMMON = frozenset({"model", "stream", "options", "format", "tools", "logprobs", "top_logprobs"})
-_CHAT = _COMMON | {"messages"}
 _ANSWER = frozenset({"message", "response", "done", "error"})
-_MESSAGE = frozenset({"role", "content", "thinking", "images", "tool_calls"})
-_GENERATE = _COMMON | {"prompt", "suffix", "system", "template", "context", "raw", "images"}
 
 
 class Ollama:
@@ -89,16 +87,15 @@ class OllamaChat(Ollama):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
-        strict.refuse_variants(payload, _CHAT)
+        weight = weigh(payload, CHAT)
         turns, images = [], 0
         for place, message in enumerate(strict.objects(payload.get("messages") or [], "messages")):
-            strict.refuse_variants(message, _MESSAGE)
             role = strict.string(message, "role", where=f"messages[{place}].")
             said = [strict.text(message, name) for name in ("content", "thinking")]
             said += [strict.written(message["tool_calls"])] if message.get("tool_calls") else []
             turns.append(Turn(role, "\n".join(filter(None, said))))
             images += _images(message)
-        return _query(payload, turns, images * OPAQUE_TOKENS, "")
+        return _query(payload, turns, images, weight)
 
 
 class OllamaGenerate(Ollama):
@@ -108,25 +105,24 @@ class OllamaGenerate(Ollama):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
-        strict.refuse_variants(payload, _GENERATE)
+        weight = weigh(payload, GENERATE)
         strict.boolean(payload, "raw")
         context = payload.get("context")
         if context is not None and not strict.are_tokens(context):
             raise QueryError("'context' must be a list of token ids.", param="context")
         said = {"system": strict.text(payload, "system"), "user": strict.text(payload, "prompt")}
         turns = [Turn(role, text) for role, text in said.items() if text]
-        around = strict.text(payload, "suffix") + strict.text(payload, "template")
-        return _query(payload, turns, _images(payload) * OPAQUE_TOKENS + len(context or ()), around)
+        for name in ("suffix", "template"):
+            strict.text(payload, name)
+        return _query(payload, turns, _images(payload), weight)
 
 
-def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> Query:
-    """The query that these turns make, with the fields that both have; `around` is text of no turn."""
+def _query(payload: Json, turns: list[Turn], images: int, weight: Weight) -> Query:
+    """The query that these turns make, with the fields that both have."""
     options = strict.mapping(payload, "options")
-    strict.refuse_variants(options, {"num_predict"})
     cap = strict.integer(options, "num_predict", least=NO_CAP)
     logprobs = strict.boolean(payload, "logprobs")
     top_logprobs = strict.integer(payload, "top_logprobs")
-    shapes = [payload[name] for name in ("tools", "format") if payload.get(name)]
     return Query(
         model=strict.string(payload, "model"),
         turns=tuple(turns),
@@ -134,10 +130,8 @@ def _query(payload: Json, turns: list[Turn], other_tokens: int, around: str) -> 
         # It takes 0 for no cap as well.
         max_output_tokens=cap if cap is not None and cap > 0 else None,
         n=1,
-        input_bytes=sum(text_bytes(turn.text) for turn in turns)
-        + text_bytes(around)
-        + sum(text_bytes(strict.written(shape)) for shape in shapes),
-        other_tokens=len(turns) * TOKENS_PER_TURN + other_tokens,
+        input_bytes=weight.text_bytes,
+        other_tokens=len(turns) * TOKENS_PER_TURN + images * OPAQUE_TOKENS + weight.tokens,
         sampling=Sampling(
             logprobs=logprobs or bool(top_logprobs),
             temperature=strict.number(options, "temperature"),

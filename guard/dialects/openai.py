@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.core.limits import Unit
-from guard.core.query import Sampling, text_bytes
+from guard.core.query import Sampling
 from guard.dialects import budgets, edits, strict
 from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
 from guard.dialects.tally import Report, count, inner, total
@@ -22,32 +22,6 @@ if TYPE_CHECKING:
     from guard.core.reshape import Reshape
     from guard.dialects.strict import Json
     from guard.dialects.tally import Tally
-
-WHO_ASKS = frozenset({"user", "safety_identifier"})
-
-NOT_SENT = WHO_ASKS | {
-    "audio",
-    "background",
-    "cache_salt",
-    "encoding_format",
-    "include",
-    "logit_bias",
-    "metadata",
-    "modalities",
-    "model",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "reasoning",
-    "reasoning_effort",
-    "service_tier",
-    "stop",
-    "stop_token_ids",
-    "stream_options",
-    "tool_choice",
-    "truncation",
-    "verbosity",
-}
-"""Fields that steer the model or keep its books, and are not text that it reads."""
 
 LOGPROBS = frozenset(
     {"logprobs", "top_logprobs", "prompt_logprobs", "logprob_token_ids", "n_probs", "return_hidden_states"}
@@ -169,26 +143,12 @@ def end_user(payload: Json) -> str | None:
     return strict.label(payload, "safety_identifier") or user
 
 
-def other_bytes(payload: Json, *read: str) -> int:
-    """The size of all else in a body that may be text for the model, beside the fields that have been read.
-
-    Tools, schemas, predictions, and whatever a server adds to this API (templates, documents): what is not
-    known to be a setting counts.
-    """
-    return sum(
-        text_bytes(strict.written(value))
-        for name, value in payload.items()
-        if value and isinstance(value, str | list | dict) and name not in NOT_SENT and name not in read
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One text or several, or the ids of their tokens: `count` of them, `tokens` known by number only."""
+    """One text or several, or the ids of their tokens: `count` of them."""
 
     count: int
     texts: tuple[str, ...] = ()
-    tokens: int = 0
 
 
 def read_input(payload: Json, name: str) -> Input:
@@ -198,11 +158,11 @@ def read_input(payload: Json, name: str) -> Input:
         return Input(1, (value,))
     if isinstance(value, list) and value:
         if strict.are_tokens(value):
-            return Input(1, tokens=len(value))
+            return Input(1)
         if all(isinstance(item, str) for item in value):
             return Input(len(value), tuple(value))
         if all(strict.are_tokens(item) for item in value):
-            return Input(len(value), tokens=sum(map(len, value)))
+            return Input(len(value))
     raise QueryError(
         f"{name!r} must be a string, a list of strings, a list of token ids, or a list of such lists.",
         param=name,

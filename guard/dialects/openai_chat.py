@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.query import TOKENS_PER_TURN, Query, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, parts
+from guard.dialects.fields.openai import CHAT
 from guard.dialects.hiding.openai_chat import ChatHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
 from guard.dialects.tally import Tally, strings
+from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -29,9 +31,6 @@ _INTEGERS = (
     "min_tokens",
 )
 _BOOLEANS = ("stream", "logprobs", "echo")
-_NAMES = frozenset(
-    {"model", "messages", "tools", "stream_options", "logit_bias", *openai.WHO_ASKS, *_INTEGERS, *_BOOLEANS}
-)
 
 
 class OpenAIChat(OpenAI):
@@ -41,7 +40,7 @@ class OpenAIChat(OpenAI):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
-        strict.refuse_variants(payload, _NAMES)
+        weight = weigh(payload, CHAT)
         least = {"top_logprobs": 0, "prompt_logprobs": 0, "min_tokens": 0}
         integers = {name: strict.integer(payload, name, least=least.get(name, 1)) for name in _INTEGERS}
         flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
@@ -63,9 +62,8 @@ class OpenAIChat(OpenAI):
                 filter(None, (integers["max_tokens"], integers["max_completion_tokens"])), default=None
             ),
             n=max(integers["n"] or 1, integers["best_of"] or 1),
-            input_bytes=sum(text_bytes(turn.text) for turn in turns)
-            + openai.other_bytes(payload, "messages"),
-            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS,
+            input_bytes=weight.text_bytes,
+            other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),
             sampling=openai.sampling(payload),
         )

@@ -8,10 +8,12 @@ from guard.core.query import Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
 from guard.dialects.base import Meter, parts
+from guard.dialects.fields.openai import COMPLETIONS
 from guard.dialects.hiding.openai_completions import CompletionsHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
 from guard.dialects.tally import Tally, strings
+from guard.dialects.weighing import weigh
 
 if TYPE_CHECKING:
     from guard.dialects.strict import Json
@@ -25,9 +27,6 @@ _LEAST = {
     "prompt_logprobs": 0,
 }
 _BOOLEANS = ("stream", "echo")
-_NAMES = frozenset(
-    {"model", "prompt", "suffix", "stream_options", "logit_bias", *openai.WHO_ASKS, *_LEAST, *_BOOLEANS}
-)
 
 
 class OpenAICompletions(OpenAI):
@@ -37,7 +36,7 @@ class OpenAICompletions(OpenAI):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`. Each of several prompts is answered `n` times."""
-        strict.refuse_variants(payload, _NAMES)
+        weight = weigh(payload, COMPLETIONS)
         integers = {name: strict.integer(payload, name, least=least) for name, least in _LEAST.items()}
         flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
         strict.mapping(payload, "logit_bias")
@@ -50,10 +49,9 @@ class OpenAICompletions(OpenAI):
             stream=flags["stream"],
             max_output_tokens=integers["max_tokens"],
             n=prompts.count * max(integers["n"] or 1, integers["best_of"] or 1),
-            input_bytes=sum(text_bytes(text) for text in prompts.texts)
-            + prompts.count * text_bytes(suffix)
-            + openai.other_bytes(payload, "prompt", "suffix"),
-            other_tokens=prompts.tokens,
+            # Each prompt is sent with the suffix, which has been counted once.
+            input_bytes=weight.text_bytes + (prompts.count - 1) * text_bytes(suffix),
+            other_tokens=weight.tokens,
             end_user=openai.end_user(payload),
             sampling=openai.sampling(payload),
         )

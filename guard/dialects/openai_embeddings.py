@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.query import Query, Turn, text_bytes
+from guard.core.query import Query, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
+from guard.dialects.fields.openai import EMBEDDINGS
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
 from guard.dialects.tally import Tally
+from guard.dialects.weighing import weigh
 
 if TYPE_CHECKING:
     from guard.dialects.base import Meter
     from guard.dialects.strict import Json
-
-_NAMES = frozenset({"model", "input", "dimensions", *openai.WHO_ASKS})
 
 
 class OpenAIEmbeddings(OpenAI):
@@ -25,7 +25,7 @@ class OpenAIEmbeddings(OpenAI):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body, `n` the number of its inputs; raises `QueryError`."""
-        strict.refuse_variants(payload, _NAMES)
+        weight = weigh(payload, EMBEDDINGS)
         strict.integer(payload, "dimensions", least=1)
         inputs = openai.read_input(payload, "input")
         return Query(
@@ -34,8 +34,8 @@ class OpenAIEmbeddings(OpenAI):
             stream=False,
             max_output_tokens=0,
             n=inputs.count,
-            input_bytes=sum(text_bytes(text) for text in inputs.texts) + openai.other_bytes(payload, "input"),
-            other_tokens=inputs.tokens,
+            input_bytes=weight.text_bytes,
+            other_tokens=weight.tokens,
             end_user=openai.end_user(payload),
         )
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn, text_bytes
+from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, kind, parts
+from guard.dialects.fields.openai import RESPONSES
 from guard.dialects.hiding.openai_responses import ResponsesHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
 from guard.dialects.tally import Tally, strings
+from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 _HIDDEN = ("previous_response_id", "conversation", "prompt")
 _LEAST = {"max_output_tokens": 1, "max_tool_calls": 0, "top_logprobs": 0}
 _BOOLEANS = ("stream", "background")
-_NAMES = frozenset(
-    {"model", "input", "instructions", "tools", *_HIDDEN, *openai.WHO_ASKS, *_LEAST, *_BOOLEANS}
-)
 
 _TEXT_PARTS = {
     "input_text": "text",
@@ -53,7 +52,7 @@ class OpenAIResponses(OpenAI):
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
-        strict.refuse_variants(payload, _NAMES)
+        weight = weigh(payload, RESPONSES)
         integers = {name: strict.integer(payload, name, least=least) for name, least in _LEAST.items()}
         flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
         if flags["background"] and integers["max_output_tokens"] is None:
@@ -73,9 +72,8 @@ class OpenAIResponses(OpenAI):
             stream=flags["stream"],
             max_output_tokens=integers["max_output_tokens"],
             n=1,
-            input_bytes=sum(text_bytes(turn.text) for turn in turns)
-            + openai.other_bytes(payload, "input", "instructions"),
-            other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + hidden) * OPAQUE_TOKENS,
+            input_bytes=weight.text_bytes,
+            other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + hidden) * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),
             sampling=_sampling(payload),
         )

@@ -28,9 +28,6 @@ embeddings."""
 MOST_NAMES = 100_000
 """Maximum number of names, objects and lists in a body, which cost a parser more than a number does."""
 
-DEEPEST = 128
-"""Objects and lists are nested no deeper than this."""
-
 _PIECE = 1 << 20
 _NO_SIGNS = bytes(code for code in range(256) if code not in b"[{:,")
 

@@ -50,7 +50,7 @@ class TestReading:
             Turn("assistant", "{}"),
             Turn("tool", "42"),
         )
-        assert query.input_tokens == -(-(8 + 3 + 2 + 2) // 4) + 4 * 4 + OPAQUE_TOKENS
+        assert query.input_tokens == -(-(8 + 3 + 3 + 2 + 1) // 4) + 4 * 4 + OPAQUE_TOKENS
 
     @pytest.mark.parametrize(
         "part",

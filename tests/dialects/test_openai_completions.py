@@ -66,7 +66,7 @@ class TestReading:
         assert read(**fields).max_output_tokens == cap
 
     def test_a_suffix_goes_with_every_prompt_and_other_text_counts_once(self) -> None:
-        assert read(prompt=["a", "b"], suffix="x" * 40, guided_regex="y" * 40).input_bytes == 2 + 80 + 40
+        assert read(prompt=["a", "b"], suffix="x" * 40, guided_regex="y" * 40).input_bytes == 2 + 80 + 12 + 40
 
     def test_whom_the_caller_names_as_its_user(self) -> None:
         assert read(user="u").end_user == "u"

@@ -1,0 +1,281 @@
+"""How much of a body the model may read: what is not known to be something else counts by its size.
+
+A dialect describes its bodies as levels, each with the names that stand there and what they hold. All text
+counts once, wherever it stands. A name that no dialect knows counts with what it holds, since some server may
+write it into its prompt. Where a server reads a name, another spelling of it is refused: backends in Go match
+names without regard to case and take the last.
+
+    {"model": "m", "messages": [{"role": "user", "content": "Hello", "mood": {"calm": 1}}]}
+    content 5, mood 4, {"calm": 1} 11: 20 bytes; `role` and `model` are settings
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import random
+import string
+import zlib
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from guard.core.query import text_bytes
+from guard.dialects import strict
+from guard.dialects.base import OPAQUE_TOKENS
+from guard.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from guard.dialects.strict import Json
+
+
+class Kind(Enum):
+    """What stands at a name."""
+
+    TEXT = auto()
+    """Text, or what is written out as JSON: counts by its size."""
+    TOKENS = auto()
+    """Text, or the ids of tokens."""
+    SETTING = auto()
+    """What steers the server and stands once in a body: free up to `FREE_SETTING_BYTES`."""
+    MARK = auto()
+    """Likewise, in what may be repeated: free up to `FREE_MARK_BYTES`."""
+    MEDIA = auto()
+    """An image, a sound or a file in base64, or its address. The dialect counts the part that holds it."""
+    MASK = auto()
+    """Likewise, in no part: it counts as one."""
+    UNSENT = auto()
+    """What the operator says that no model is sent."""
+    SEALED = auto()
+    """What only the server that made it can read, in base64."""
+
+
+FREE_SETTING_BYTES = 4_096
+FREE_MARK_BYTES = 64
+FREE_ADDRESS_BYTES = 2_048
+"""Beyond these, what is called a setting or an address counts as text."""
+
+LEAST_BLOB = 1_024
+"""A shorter string in an unknown place is never taken for an image."""
+
+LEAST_DENSITY = 0.72
+"""How far zlib shrinks base64 of what is compressed already, as images are, is 0.75; text shrinks further."""
+
+SAMPLES, SAMPLE_BYTES = 16, 1_024
+
+_WRITTEN_PAIR = len('"": , ')
+
+
+class Level:
+    """The names of an object, or of each object in a list, and what stands there.
+
+    `text` is what a bare string in its place is. `written` says that the server writes the object itself into
+    its prompt, with names and signs. Levels may hold themselves: `names` may be added to while a dialect is
+    made.
+    """
+
+    def __init__(
+        self, names: Mapping[str, Shape] | None = None, *, text: Kind = Kind.TEXT, written: bool = False
+    ) -> None:
+        self.names: dict[str, Shape] = dict(names or {})
+        self.text = text
+        self.written = written
+
+    def check(self, fields: Json) -> None:
+        """Refuse a known name in another spelling; raises `QueryError`."""
+        if not fields.keys() <= self.names.keys():
+            strict.refuse_variants(fields, self.names)
+
+
+Shape: TypeAlias = Kind | Level
+
+
+@dataclass(slots=True)
+class Weight:
+    """What has been counted: bytes of text, and tokens of what is none."""
+
+    text_bytes: int = 0
+    tokens: int = 0
+
+
+def weigh(payload: Json, level: Level) -> Weight:
+    """What a body may give the model to read; raises `QueryError` for a known name in another spelling."""
+    weight = Weight()
+    try:
+        _add_object(payload, level, weight)
+    except RecursionError as error:
+        raise QueryError("The body is nested too deeply.") from error
+    return weight
+
+
+def _add(value: Any, shape: Shape, weight: Weight, *, says_text: bool = False) -> None:
+    if value is None or value is False or value is True:
+        return
+    if isinstance(shape, Level):
+        if isinstance(value, dict):
+            _add_object(value, shape, weight)
+            return
+        if isinstance(value, list):
+            for item in value:
+                _add(item, shape, weight)
+            return
+        shape = shape.text
+    match shape:
+        case Kind.TEXT:
+            weight.text_bytes += _texts_size(value)
+        case Kind.TOKENS:
+            _add_tokens(value, weight)
+        case Kind.SETTING:
+            weight.text_bytes += _beyond(value, FREE_SETTING_BYTES)
+        case Kind.UNSENT:
+            pass
+        case Kind.MARK:
+            weight.text_bytes += _beyond(value, FREE_MARK_BYTES)
+        case _:
+            _add_blobs(value, shape, weight, says_text=says_text)
+
+
+def _add_object(fields: Json, level: Level, weight: Weight) -> None:
+    level.check(fields)
+    says_text = any(_is_text_type(fields.get(name)) for name in _TYPE_NAMES)
+    for name, value in fields.items():
+        shape = level.names.get(name)
+        if shape is None:
+            _add_unknown(name, value, weight)
+        else:
+            if level.written:
+                weight.text_bytes += len(name) + _WRITTEN_PAIR
+            _add(value, shape, weight, says_text=says_text)
+
+
+def _add_unknown(name: str, value: Any, weight: Weight) -> None:
+    """Count a field that no dialect knows, but for the images in it."""
+    if value is None and len(name) <= FREE_MARK_BYTES:
+        return
+    size = _written_size(value)
+    if size >= LEAST_BLOB:
+        blobs = [text for text in _strings(value) if len(text) >= LEAST_BLOB and _is_dense(text)]
+        size -= sum(map(len, blobs))
+        weight.tokens += len(blobs) * OPAQUE_TOKENS
+    weight.text_bytes += text_bytes(name) + size
+
+
+def _add_blobs(value: Any, shape: Kind, weight: Weight, *, says_text: bool) -> None:
+    for item in value if isinstance(value, list) else (value,):
+        if not isinstance(item, str) or says_text or not _is_binary(item, sealed=shape is Kind.SEALED):
+            weight.text_bytes += _written_size(item)
+        elif shape is Kind.MASK:
+            weight.tokens += OPAQUE_TOKENS
+
+
+def _add_tokens(value: Any, weight: Weight) -> None:
+    if value and strict.are_tokens(value):
+        weight.tokens += len(value)
+    elif isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        for item in value:
+            _add_tokens(item, weight)
+    else:
+        weight.text_bytes += _texts_size(value)
+
+
+def _texts_size(value: Any) -> int:
+    """The size of a text or of several; of anything else, as JSON."""
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return sum(map(text_bytes, value))
+    return _written_size(value)
+
+
+def _written_size(value: Any) -> int:
+    return text_bytes(strict.written(value))
+
+
+def _beyond(value: Any, free: int) -> int:
+    """The size of a setting that is larger than a setting is; numbers are no text."""
+    if isinstance(value, int | float) and abs(value) <= strict.LARGEST_INTEGER:
+        return 0
+    size = _written_size(value)
+    return 0 if size <= free or _are_numbers(value) else size
+
+
+def _are_numbers(value: Any) -> bool:
+    """Whether these are ids of tokens, or numbers by them."""
+    if isinstance(value, dict):
+        return all(
+            name.isdecimal() and len(name) < 16 and type(number) in (int, float)
+            for name, number in value.items()
+        )
+    return strict.are_tokens(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _strings(item)
+
+
+_TYPE_NAMES = ("type", "media_type", "mime_type", "mimeType")
+_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
+_BASE64 = (string.ascii_letters + string.digits + "+/-_=").encode()
+_ALSO_BASE64 = b"\r\n"
+_HEAD_CHARACTERS = 1_024
+
+
+def _is_text_type(value: Any) -> bool:
+    return isinstance(value, str) and (value == "text" or value.lower().startswith(_TEXT_TYPES))
+
+
+def _is_binary(text: str, *, sealed: bool = False) -> bool:
+    """Whether what stands where a dialect has an image or a file is one, or its address."""
+    if len(text) <= FREE_ADDRESS_BYTES:
+        return True
+    data = _data(text)
+    if data is None or not _is_base64(data):
+        return False
+    return sealed or not _reads_as_text(data[:_HEAD_CHARACTERS])
+
+
+def _is_dense(text: str) -> bool:
+    """Whether a string in an unknown place is base64 of what cannot be shrunk further, as an image is."""
+    data = _data(text)
+    if data is None or not _is_base64(data):
+        return False
+    stretch = len(data) // SAMPLES
+    if stretch > SAMPLE_BYTES:
+        # A piece of each stretch, where it cannot be foreseen, so that text cannot be put between them.
+        offsets = (random.randint(0, stretch - SAMPLE_BYTES) for _ in range(SAMPLES))  # noqa: S311
+        starts = (place * stretch + offset for place, offset in enumerate(offsets))
+        data = "".join(data[start : start + SAMPLE_BYTES] for start in starts)
+    sample = data.encode()
+    return len(zlib.compress(sample, 6)) >= LEAST_DENSITY * len(sample)
+
+
+def _data(text: str) -> str | None:
+    """The data of a `data:` URL, or the string; `None` where the URL says that it is text."""
+    if text[:5].lower() != "data:":
+        return text
+    about, comma, _ = text[:_HEAD_CHARACTERS].partition(",")
+    return None if not comma or _is_text_type(about[5:]) else text[len(about) + 1 :]
+
+
+def _is_base64(data: str) -> bool:
+    return data.isascii() and not data.encode().translate(None, _BASE64 + _ALSO_BASE64)
+
+
+def _reads_as_text(head: str) -> bool:
+    """Whether base64 begins with what is text when it is decoded."""
+    plain = head.translate(_URL_SAFE)
+    try:
+        found = base64.b64decode(plain[: len(plain) // 4 * 4])
+    except binascii.Error:
+        return False
+    if found.startswith(b"%PDF"):
+        return False
+    text = found.decode("utf-8", "ignore")
+    return len(text.encode()) >= len(found) - 3 and all(sign.isprintable() or sign.isspace() for sign in text)
+
+
+_URL_SAFE = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None})
