@@ -137,7 +137,7 @@ class Service:
             return Health.OK
         tiers = self.rules.policy.tiers.values()
         denied = all(tier.on_store_error is OnStoreError.DENY for tier in tiers)
-        return Health.DOWN if denied else Health.DEGRADED
+        return Health.DOWN if denied and self.engine.mode is Mode.ENFORCE else Health.DEGRADED
 
     async def started(self) -> None:
         """Return when the store has started; raises `StoreError` where it does not."""

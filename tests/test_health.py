@@ -94,19 +94,26 @@ def test_u9_a_backend_that_takes_no_connection_is_not_ready_but_alive(
 
 
 @pytest.mark.parametrize(
-    ("on_store_error", "status", "store"),
-    [("deny", 503, "down"), ("local", 200, "degraded"), ("allow", 200, "degraded")],
+    ("on_store_error", "mode", "status", "store"),
+    [
+        ("deny", "enforce", 503, "down"),
+        ("local", "enforce", 200, "degraded"),
+        ("allow", "enforce", 200, "degraded"),
+        ("deny", "shadow", 200, "degraded"),
+        ("deny", "off", 200, "degraded"),
+    ],
 )
 def test_u9_without_the_store_it_is_ready_where_requests_are_served_without_it(
     make_settings: MakeSettings,
     port: Port,
     monkeypatch: pytest.MonkeyPatch,
     on_store_error: str,
+    mode: str,
     status: int,
     store: str,
 ) -> None:
     monkeypatch.setenv(health.PROBE_VARIABLE, "token")
-    settings = serve(make_settings, port.url, store=NO_STORE, on_store_error=on_store_error)
+    settings = serve(make_settings, port.url, store=NO_STORE, on_store_error=on_store_error, mode=mode)
     with client(settings) as probe:
         answer = probe.get("/-/ready", headers={health.PROBE_HEADER: "token"})
         assert answer.status_code == status

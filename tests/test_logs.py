@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import pytest
 
-from guard.logs import LONGEST_TEXT, LimitedLogger, LineLimit, bounded
+from guard.logs import LONGEST_TEXT, LimitedLogger, LineLimit, RedactingFormatter, bounded
 
 
 class Seconds:
@@ -60,3 +61,21 @@ def test_what_looks_like_a_credential_is_not_shown(text: str, shown: str | None)
 
 def test_a_foreign_text_is_cut() -> None:
     assert len(bounded("/" + "a/" * 10_000)) == LONGEST_TEXT
+
+
+def test_w26_lines_of_libraries_hold_no_query_and_no_key() -> None:
+    formatter = RedactingFormatter("%(name)s %(message)s")
+    try:
+        raise OSError("GET https://backend/v1?key=AIzaCanary failed for sk-canary-one")
+    except OSError:
+        error = sys.exc_info()
+    for name in ("aiohttp.client", "asyncio", "uvicorn.error"):
+        message = "request to %s with Bearer sk-canary-two"
+        record = logging.LogRecord(
+            name, logging.WARNING, "", 1, message, ("http://x/y?api_key=canary&z=1",), error
+        )
+        line = formatter.format(record)
+        assert "anary" not in line
+        assert f"{name} request to http://x/y?…" in line
+    own = logging.LogRecord("guard", logging.INFO, "", 1, '{"detail": "a?"}', None, None)
+    assert formatter.format(own) == 'guard {"detail": "a?"}'

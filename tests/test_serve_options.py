@@ -97,6 +97,18 @@ class TestProbes:
         assert "guard_queries_unseen_total" in get(f"{server.metrics}/metrics")[1]
 
 
+class TestStop:
+    def test_a_server_that_is_told_to_stop_leaves_no_folder_behind(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+        (tmp_path / "guard.toml").write_text('data_dir = "data"\n')
+        options = ("--metrics-port", str(free_port()))
+        with guard_serve(tmp_path / "guard.toml", "http://127.0.0.1:1", *options):
+            assert list(tmp_path.glob("guard-metrics-*"))
+        assert not list(tmp_path.glob("guard-metrics-*"))
+
+
 class TestStart:
     def test_u12_a_taken_port_is_an_error_before_anything_is_said_or_started(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -115,6 +115,8 @@ def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
             sys.exit(1)
         return
     server = uvicorn.Server(config)
+    # uvicorn ends with the signal that stopped it, which would leave no time to close what is open around it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with suppress(KeyboardInterrupt):
             server.run(sockets)
