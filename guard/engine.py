@@ -76,7 +76,7 @@ STORE_RETRY_SECONDS = (1.0, 5.0)
 once."""
 
 SIGHT_SECONDS = 0.02
-"""What is over before it was looked at waits so long for that; then it is settled by its wording."""
+"""How long a settle waits for a look at its query; then it is settled by its wording, and learnt later."""
 
 UNKNOWN_SHARE = 1 / 8
 """The share of each quota that a process admits alone when it never learnt how many others there are."""
@@ -148,8 +148,8 @@ class Admission:
     """A request that has been decided on.
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
-    event at its end. `counted` says that the store has counted a refusal in the identity's record. `looking`
-    is what will be seen of the query, where it is looked at, and `suspect` whom that speaks for or against,
+    event at its end. `counted` says that the store has counted a refusal in the identity's record. `sketch`
+    is there where the query is looked at when it was answered, and `suspect` whom that speaks for or against,
     with the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
     """
 
@@ -169,7 +169,7 @@ class Admission:
     counted: bool = False
     suspect: Suspect | None = None
     marks: Mapping[Signal, Mark] = field(default_factory=dict)
-    looking: asyncio.Future[Sight] | None = field(default=None, compare=False, repr=False)
+    sketch: Sketch | None = field(default=None, compare=False, repr=False)
     wait_seconds: float = 0.0
 
     @property
@@ -225,7 +225,7 @@ class Engine:
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._tally = Tally()
         self._suspicions = Suspicions()
-        self._shed_told = 0
+        self._unseen = 0
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
@@ -385,9 +385,11 @@ class Engine:
         if admission.decision.mode is Mode.OFF:
             self._tell(admission, usage, status)
             return
-        sight = await self._seen(admission)
+        looking = self._look(admission, status)
+        sight = await self._seen(looking)
         await self._true_up(admission, usage, status, sight, partial(self._tell, admission, usage, status))
-        await self._learn(admission, usage, status, sight)
+        if looking is not None:
+            await self._learn(admission, usage, looking)
 
     async def watch(self) -> Control | None:
         """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
@@ -508,9 +510,10 @@ class Engine:
         tried: Callable[[int | None], None],
     ) -> None:
         """Settle an answer that is over, and learn from it beside that."""
-        sight = await self._seen(admission)
-        if sight is not None:
-            self._spawn(self._learn(admission, usage, status, sight))
+        looking = self._look(admission, status)
+        sight = await self._seen(looking)
+        if looking is not None:
+            self._spawn(self._learn(admission, usage, looking))
         await self._true_up(admission, usage, status, sight, tried)
 
     async def _true_up(
@@ -543,40 +546,49 @@ class Engine:
 
         await self._insist(work, lambda: tried(novelty))
 
-    async def _seen(self, admission: Admission) -> Sight | None:
+    def _look(self, admission: Admission, status: int | None) -> asyncio.Future[Sight] | None:
+        """Begin to look at a query that was answered: what the backend refuses is not worth the time.
+
+        Callers whose credential guard has not checked share the time of their network, since one of them may
+        be many.
+        """
+        query, sketch, identity = admission.demand.query, admission.sketch, admission.identity
+        if self.analyst is None or query is None or sketch is None or not _answered(status):
+            return None
+        whose = identity.principal if identity.verified else identity.holder(Attribute.NETWORK)
+        looking = self.analyst.look(query, sketch, whose)
+        self._unseen += looking is None
+        return looking
+
+    async def _seen(self, looking: asyncio.Future[Sight] | None) -> Sight | None:
         """What was seen of a query, if that is known by now or in a moment."""
-        looking = admission.looking
         if looking is None:
             return None
         if not looking.done():
             await asyncio.wait({looking}, timeout=SIGHT_SECONDS)
-        if not looking.done() or looking.cancelled() or looking.exception() is not None:
-            return None  # what failed is logged where it did; the books are kept without it
-        return looking.result()
+        # What failed is logged where it did; the books are kept without it.
+        return looking.result() if _succeeded(looking) else None
 
-    async def _learn(
-        self, admission: Admission, usage: Usage, status: int | None, sight: Sight | None
-    ) -> None:
-        """Let the analyst learn from an answer; what cannot be kept is not worth an error."""
-        suspect = admission.suspect
-        if self.analyst is None or sight is None or suspect is None or not _answered(status):
-            return
-        now_us = self._clock.date_us()
-        try:
-            with self._breaker.call():
-                await self.analyst.learn(suspect.holder, admission.identity, sight, usage, now_us)
-        except StoreError as error:
-            self._complain(error)
+    async def _learn(self, admission: Admission, usage: Usage, looking: asyncio.Future[Sight]) -> None:
+        """Let the analyst learn from an answer; what cannot be kept is counted, and not worth an error."""
+        now_us, learnt = self._clock.date_us(), None
+        await asyncio.wait({looking})
+        if self.analyst is not None and admission.suspect is not None and _succeeded(looking):
+            holder = admission.suspect.holder
+            try:
+                with self._breaker.call():
+                    learnt = await self.analyst.learn(
+                        holder, admission.identity, looking.result(), usage, now_us
+                    )
+            except StoreError as error:
+                self._complain(error)
+        self._unseen += learnt is None
 
-    def _looking(
-        self, request_id: str, demand: Demand, sketch: Sketch | None, decision: Decision
-    ) -> asyncio.Future[Sight] | None:
-        """What will be seen of a query that is forwarded: what is refused is to cost little."""
-        if self.analyst is None or demand.query is None or sketch is None or decision.refused:
+    def _to_look_at(self, request_id: str, sketch: Sketch | None, decision: Decision) -> Sketch | None:
+        """The sketch of a query that is to be looked at when it was answered."""
+        if decision.refused or chance(request_id, "sample") >= self.policy.detection.sample:
             return None
-        if chance(request_id, "sample") >= self.policy.detection.sample:
-            return None
-        return self.analyst.look(demand.query, sketch)
+        return sketch
 
     async def _ask(self, blank: Admission, caller: Caller, tier: Tier, sketch: Sketch | None) -> Admission:
         """Ask the store, or do without it as the tier says."""
@@ -613,7 +625,7 @@ class Engine:
                 charges=owed,
                 store_error=error.kind,
                 on_store_error=tier.on_store_error,
-                looking=self._looking(blank.request_id, blank.demand, sketch, decision),
+                sketch=self._to_look_at(blank.request_id, sketch, decision),
             )
         block = verdict.block
         self._note_block(identity.principal, block)
@@ -644,7 +656,7 @@ class Engine:
             expired=verdict.expired,
             counted=block is not None or any(not reading.fits for reading in verdict.readings),
             marks=verdict.marks,
-            looking=self._looking(blank.request_id, blank.demand, sketch, decision),
+            sketch=self._to_look_at(blank.request_id, sketch, decision),
             wait_seconds=wait_seconds(decision.rung, blank.request_id) if slowed else 0.0,
         )
 
@@ -791,9 +803,7 @@ class Engine:
         decision = admission.decision
         # A deny for risk only looks as if a limit were used up.
         violated = () if decision.reason is Reason.RISK else decision.violated
-        shed = self.analyst.shed if self.analyst is not None else self._shed_told
-        # Another analyst, after a reload, begins to count anew.
-        unseen, self._shed_told = max(0, shed - self._shed_told), shed
+        unseen, self._unseen = self._unseen, 0
         event = Event(
             request_id=admission.request_id,
             identity=admission.label,
@@ -825,6 +835,10 @@ class Engine:
 
 def _seconds(wait_us: int | None) -> float | None:
     return None if wait_us is None else wait_us / MICROSECONDS
+
+
+def _succeeded(looking: asyncio.Future[Sight]) -> bool:
+    return looking.done() and not looking.cancelled() and looking.exception() is None
 
 
 def _answered(status: int | None) -> bool:

@@ -16,7 +16,7 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
     guard_store_errors_total{kind}                        the store could not decide
     guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
                                                           (`deny`), or decided by this process (`local`)
-    guard_queries_unseen_total                            admitted queries that the analysis had no time for
+    guard_queries_unseen_total                            answered queries that were not learnt from
     guard_unknown_tiers_total                             requests whose token or gateway names a tier that
                                                           the settings do not define; the default one holds
     guard_reservations_expired_total                      reservations of requests that died, given back

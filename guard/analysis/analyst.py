@@ -20,7 +20,7 @@ from guard.analysis.profile import Profile
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from typing import Any
 
     from guard.analysis.reference import Reference
@@ -43,14 +43,14 @@ MOST_WAITING = 8
 class Aside(Protocol):
     """Does work beside the event loop."""
 
-    def submit(self, item: Callable[[], Any]) -> asyncio.Future[Any] | None:
-        """The result to come; `None` where there is no room."""
+    def submit(self, item: Callable[[], Any], key: Hashable) -> asyncio.Future[Any] | None:
+        """The result to come; `None` where there is no room for this key, which has its own share."""
 
 
 class Inline:
     """Does work at once, on the event loop: for replays, where nobody waits and order is all."""
 
-    def submit(self, item: Callable[[], Any]) -> asyncio.Future[Any]:
+    def submit(self, item: Callable[[], Any], key: Hashable) -> asyncio.Future[Any]:
         """The result, which is there already."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         future.set_result(item())
@@ -79,18 +79,18 @@ class Analyst:
     ) -> None:
         self.reference = reference
         self.half_life_us = half_life_us
-        self.shed = 0
         self._learner = Learner(secret, fingerprinter)
         self._memory = memory
         self._aside = aside
         self._known: OrderedDict[Holder, Evidence] = OrderedDict()
         self._turns: dict[Holder, tuple[asyncio.Lock, int]] = {}
 
-    def look(self, query: Query, sketch: Sketch) -> asyncio.Future[Sight] | None:
-        """Begin to look at a query; `None` where there is no time for it."""
-        looking = self._aside.submit(partial(self._learner.look, query, sketch))
-        self.shed += looking is None
-        return looking
+    def look(self, query: Query, sketch: Sketch, whose: Holder) -> asyncio.Future[Sight] | None:
+        """Begin to look at a query; `None` where there is no time for it, and cancelled where none is left.
+
+        The time is shared by those `whose` queries they are.
+        """
+        return self._aside.submit(partial(self._learner.look, query, sketch), whose)
 
     async def learn(
         self, holder: Holder, identity: Identity, sight: Sight, usage: Usage, now_us: int
@@ -100,7 +100,6 @@ class Analyst:
         """
         lock, waiting = self._turns.get(holder, (asyncio.Lock(), 0))
         if waiting >= MOST_WAITING:
-            self.shed += 1
             return None
         self._turns[holder] = (lock, waiting + 1)
         try:
@@ -118,11 +117,13 @@ class Analyst:
     ) -> Evidence | None:
         known = self._known.get(holder, NO_EVIDENCE)
         for _ in range(TRIES):
-            studying = self._aside.submit(partial(study, known))
+            studying = self._aside.submit(partial(study, known), holder)
             if studying is None:
-                self.shed += 1
                 return None
-            learnt = await self._memory.learn(holder, identity, await studying)
+            await asyncio.wait({studying})
+            if studying.cancelled():
+                return None  # it has lost its place
+            learnt = await self._memory.learn(holder, identity, studying.result())
             known = learnt.evidence
             self._remember(holder, known)
             if learnt.kept:

@@ -22,7 +22,7 @@ from guard.core.query import Usage
 from guard.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from guard.analysis.analyst import Aside, Memory
     from guard.analysis.sight import Sight
@@ -72,7 +72,7 @@ class Failing(Kept):
 class Full:
     """Has no room."""
 
-    def submit(self, item: Callable[[], Any]) -> None:
+    def submit(self, item: Callable[[], Any], key: Hashable) -> None:
         return None
 
 
@@ -82,7 +82,7 @@ class Held:
 
     waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=list)
 
-    def submit(self, item: Callable[[], Any]) -> asyncio.Future[Any]:
+    def submit(self, item: Callable[[], Any], key: Hashable) -> asyncio.Future[Any]:
         self.waiting.append((item, asyncio.get_running_loop().create_future()))
         return self.waiting[-1][1]
 
@@ -122,7 +122,7 @@ async def learn_all(student: Analyst, texts: list[str], holder: Holder = ONE) ->
 async def test_a_query_is_looked_at_beside_the_loop() -> None:
     query = asking("why is the sea salt", "Rivers bring it.", "and why is it blue")
     aside = Held()
-    looking = analyst(Kept(), aside).look(query, FINGERPRINTER.sketch(query))
+    looking = analyst(Kept(), aside).look(query, FINGERPRINTER.sketch(query), ONE)
     assert looking is not None
     assert not looking.done()
     aside.work()
@@ -137,7 +137,6 @@ async def test_each_query_is_taken_in_and_what_is_known_is_what_is_kept() -> Non
     found = await learn_all(student, walk_of(30))
     assert found == memory.evidence[ONE]
     assert (queries_of(found), found and found.version) == (30, 30)
-    assert student.shed == 0
 
 
 async def test_what_waits_at_the_same_time_is_learnt_in_order() -> None:
@@ -170,7 +169,6 @@ async def test_where_too_many_of_one_holder_wait_the_next_is_left_out_and_counte
         asyncio.ensure_future(student.learn(ONE, Identity(ONE), *seen)) for _ in range(MOST_WAITING + 3)
     ]
     await asyncio.sleep(0)
-    assert student.shed == 3
     other = asyncio.ensure_future(student.learn(OTHER, Identity(OTHER), *seen))
     await aside.until_done(*learning, other)
     found = await asyncio.gather(*learning)
@@ -209,9 +207,9 @@ async def test_without_room_nothing_is_looked_at_or_learnt_and_all_of_it_is_coun
     student = analyst(memory, Full())
     seen = lesson("hello there")
     query = asking("hello there")
-    assert student.look(query, FINGERPRINTER.sketch(query)) is None
+    assert student.look(query, FINGERPRINTER.sketch(query), ONE) is None
     assert await student.learn(ONE, Identity(ONE), *seen) is None
-    assert (student.shed, memory.calls) == (2, 0)
+    assert memory.calls == 0
 
 
 async def test_a_store_that_fails_costs_its_query_and_no_other() -> None:
