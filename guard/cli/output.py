@@ -133,8 +133,8 @@ def dollars(microdollars: int) -> str:
 
 
 def nearest(found: Nearest | None) -> str:
-    """The tightest limit: `87% of tokens`."""
-    return "" if found is None else f"{found.used:.0%} of {found.limit}"
+    """How much of the tightest limit is used: `87% tokens`."""
+    return "" if found is None else f"{found.used:.0%} {found.limit}"
 
 
 def record_label(record: Record) -> str:

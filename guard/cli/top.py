@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from guard.admin import Entry, Group, Operator
 
 
+UNIMPORTANT = ("tier", "out", "would refuse", "last seen")
+"""The columns that a narrow terminal has no room for, the first one first."""
+
+
 class By(StrEnum):
     """What `--by` takes."""
 
@@ -46,7 +50,8 @@ def top(
     if by is not None and risk:
         raise typer.BadParameter("--risk is of one identity; leave out --by")
     if by is None:
-        _entries(ask_store(config, lambda operator: _ask(operator, count, seconds, risk)), since, json)
+        entries = ask_store(config, lambda operator: _ask(operator, count, seconds, risk))
+        _entries(entries, since, by_risk=risk, json=json)
     else:
         attribute = Attribute(by)
         groups = ask_store(config, lambda operator: operator.groups(attribute, count, seconds=seconds))
@@ -58,7 +63,7 @@ async def _ask(operator: Operator, count: int, seconds: float, by_risk: bool) ->
     return [(operator.label(entry.record), entry) for entry in entries]
 
 
-def _entries(entries: Sequence[tuple[str, Entry]], since: str, json: bool) -> None:
+def _entries(entries: Sequence[tuple[str, Entry]], since: str, *, by_risk: bool, json: bool) -> None:
     if json:
         output.print_json([data.entry_json(label, entry) for label, entry in entries])
         return
@@ -73,9 +78,8 @@ def _entries(entries: Sequence[tuple[str, Entry]], since: str, json: bool) -> No
         )
         for label, entry in entries
     ]
-    columns = ("identity", "tier", "risk", *output.USAGE_COLUMNS, "tightest limit", "last seen")
-    optional = ("tier", "out", "would refuse", "cost", "tightest limit", "risk")
-    _print(columns, rows, optional, since)
+    columns = ("identity", "tier", "risk", *output.USAGE_COLUMNS, "limit used", "last seen")
+    _print(columns, rows, (*UNIMPORTANT, *(("cost",) if by_risk else ("risk", "cost"))), since)
 
 
 def _groups(groups: Sequence[Group], attribute: Attribute, since: str, json: bool) -> None:
@@ -92,8 +96,8 @@ def _groups(groups: Sequence[Group], attribute: Attribute, since: str, json: boo
         )
         for group in groups
     ]
-    columns = (attribute.value, "identities", *output.USAGE_COLUMNS, "tightest limit", "last seen")
-    _print(columns, rows, ("out", "would refuse", "tightest limit", "cost", "identities"), since)
+    columns = (attribute.value, "identities", *output.USAGE_COLUMNS, "limit used", "last seen")
+    _print(columns, rows, (*UNIMPORTANT, "cost"), since)
 
 
 def _print(
@@ -102,7 +106,8 @@ def _print(
     if not rows:
         output.console().print(f"No identity was active in the last {since}.")
         return
-    right = len(output.USAGE_COLUMNS) + 2
+    first_number = "identities" if "identities" in columns else output.USAGE_COLUMNS[0]
+    right = len(columns) - columns.index(first_number)
     output.console().print(output.table("", columns, rows, right=right, optional=optional))
 
 

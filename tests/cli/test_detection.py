@@ -170,7 +170,7 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
     given = guard("limits", "set", "key:bob", "diversity", "--rate", "50/hour", folder=folder)
-    assert given.stdout == "key:bob has 50/hour in diversity until it is cleared.\n"
+    assert given.stdout == "key:bob has 50/hour in diversity of tier default until it is cleared.\n"
     try:
         told = json.loads(guard("limits", "show", "key:bob", "--json", folder=folder).stdout)
         assert told["overrides"][0]["windows"] == [{"window_seconds": 3600, "count": 50, "burst": 50}]

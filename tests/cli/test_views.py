@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from commands import guard
 from fakes import call
+from rich.console import Console
 
 from guard import GuardMiddleware
 from guard.demo.model import FakeModel
@@ -131,7 +132,7 @@ class TestCustomers:
         ]
         assert (groups[0]["tightest_limit"], groups[0]["used_share"]) == ("org-requests", 0.8)
         told = guard("top", "--by", "org", folder=folder).stdout
-        assert "80% of org-requests" in told
+        assert "80% org-requests" in told
         assert "no org" in told
         assert "$" in told
 
@@ -293,3 +294,18 @@ async def ask_until_refused(folder: Path, key: str) -> None:
     statuses = [(await call(app, body=CHAT, headers={"x-api-key": key})).status for _ in range(12)]
     assert 429 in statuses
     await app.aclose()
+
+
+def test_u22_on_a_terminal_top_keeps_what_matters_within_80_columns(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def narrow() -> Console:
+        return Console(width=80, highlight=False, color_system=None)
+
+    monkeypatch.setattr("guard.cli.output.console", narrow)
+    for by in ((), ("--by", "org"), ("--risk",)):
+        told = guard("top", *by, folder=folder).stdout
+        assert max(map(len, told.splitlines())) <= 80
+        assert "limit used" in told
+        assert "refused" in told
+        assert "…" not in told
