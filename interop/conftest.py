@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -69,9 +70,10 @@ class Farm:
         key = f"guard {name} {environment}"
         if key not in self._running:
             backend = self.backend(name)
-            url = self.stack.enter_context(
-                servers.guard(self.folder, backend.url, f"{name}-{len(self._running)}", **environment)
-            )
+            url = backend.url  # where guard is in the app
+            if not name.startswith("app-"):
+                log = f"{name}-{len(self._running)}"
+                url = self.stack.enter_context(servers.guard(self.folder, url, log, **environment))
             for _ in range(2):
                 last = ask(url, Odd("use the dear model up", body=chat("dear")))
             assert last.status == 429, last.raw
@@ -97,6 +99,8 @@ class Farm:
             "express": servers.express,
             "fastapi": servers.fastapi,
             "litellm": servers.litellm,
+            "app-httptools": partial(servers.app, parser="httptools"),
+            "app-h11": partial(servers.app, parser="h11"),
         }
         if name not in self._running:
             self._running[name] = self.stack.enter_context(starts[name](self.folder))  # type: ignore[arg-type]

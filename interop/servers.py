@@ -236,24 +236,35 @@ def express(folder: Path) -> Iterator[Recording]:
 
 
 @contextmanager
-def fastapi(folder: Path, *options: str) -> Iterator[Recording]:
+def fastapi(folder: Path) -> Iterator[Recording]:
     """FastAPI under uvicorn."""
+    with _uvicorn(folder, "fastapi", "interop.backends.fastapi_backend:app") as url:
+        yield Recording("fastapi", url)
+
+
+@contextmanager
+def app(folder: Path, parser: str) -> Iterator[Recording]:
+    """The same with guard in the app, by the settings in `folder/guard.toml`, on a parser of uvicorn's."""
+    with _uvicorn(
+        folder,
+        f"app-{parser}",
+        "interop.backends.fastapi_backend:guarded",
+        "--factory",
+        "--http",
+        parser,
+        GUARD_UNKNOWN_PATHS="deny",
+        GUARD_EXTRA_ROUTES='[{"path": "/-/seen", "action": "pass"}]',
+    ) as url:
+        yield Recording(f"app-{parser}", url)
+
+
+@contextmanager
+def _uvicorn(folder: Path, name: str, app: str, *options: str, **environment: str) -> Iterator[str]:
     port = free_port()
-    with process(
-        folder / "fastapi.log",
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "interop.backends.fastapi_backend:app",
-        "--port",
-        str(port),
-        "--log-level",
-        "warning",
-        *options,
-        port=port,
-        PYTHONPATH=str(ROOT),
-    ):
-        yield Recording("fastapi", f"http://127.0.0.1:{port}")
+    command = (sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "warning", *options)
+    log, where = folder / f"{name}.log", {**environment, "PYTHONPATH": str(ROOT)}
+    with process(log, *command, port=port, folder=folder, **where):
+        yield f"http://127.0.0.1:{port}"
 
 
 @dataclass

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from interop.servers import Reading
     from interop.wire import Answer, Odd
 
-BACKENDS = ("nginx", "express", "fastapi", "litellm")
+BACKENDS = ("nginx", "express", "fastapi", "litellm", "app-httptools", "app-h11")
 
 NAME = r"[^/\\;\0\r\n]+(/[^/\\;\0\r\n]+)*"
 
@@ -75,7 +75,7 @@ def judged(
         if answer.status >= 500 and answer.status not in (501, 505) and not readings:
             faults.append(f"status {answer.status}")
         row = "; ".join(faults) or "ok"
-        print(f"{guarded.backend.name:<8} {answer.status:<4} {odd.name[:70]:<70} {row}")
+        print(f"{guarded.backend.name:<13} {answer.status:<4} {odd.name[:70]:<70} {row}")
         if faults:
             wrong.append(f"{odd.name}: {row}")
     return wrong
@@ -88,7 +88,11 @@ def _told(answer: Answer) -> str:
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("kind", corpus.SHARED)
 def test_a_backend_reads_what_guard_judged(farm: Farm, kind: str, name: str) -> None:
-    assert judged(farm.guarded(name), corpus.SHARED[kind]) == []
+    odds = corpus.SHARED[kind]
+    if name == "app-httptools":
+        # Under uvicorn with httptools no app gets the body of a request that asks for h2c.
+        odds = tuple(odd for odd in odds if odd.name != "h2c")
+    assert judged(farm.guarded(name), odds) == []
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from guard import GuardMiddleware
+
 app = FastAPI(openapi_url=None)
 seen: list[dict[str, Any]] = []
 
@@ -56,3 +58,8 @@ def _answer(request: Request, body: Any) -> JSONResponse:
     )
     model = body.get("model") if isinstance(body, dict) else None
     return JSONResponse({**ANSWER, "model": model}, headers={"x-read-by": "fastapi"})
+
+
+def guarded() -> GuardMiddleware:
+    """The same app with guard in it, as it is in an app of its own process."""
+    return GuardMiddleware(app, config="guard.toml")
