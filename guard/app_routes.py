@@ -37,7 +37,6 @@ OTHER_ENDINGS = (
     "/generate",
     "/images/generations",
     "/rerank",
-    ":embedContent",
     ":predict",
 )
 """How paths of models end for which guard has no dialect."""

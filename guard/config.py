@@ -149,6 +149,7 @@ class LimitSettings(_Section):
     models: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     methods: tuple[Annotated[str, StringConstraints(to_upper=True)], ...] = ()
+    free: bool = False
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
 
@@ -168,6 +169,8 @@ class LimitSettings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.free and self.unit != Unit.REQUESTS:
+            raise ValueError(f'`free` belongs to `unit = "requests"`, not to {self.unit!r}')
         if self.unit == Unit.CONCURRENCY:
             if self.count is None or self.rate is not None or self.algorithm is not Algorithm.SLIDING_WINDOW:
                 raise ValueError("a limit on concurrency has a `count`, and neither `rate` nor `algorithm`")
@@ -210,7 +213,7 @@ class LimitSettings(_Section):
             self.per,
             Algorithm.LEASES if self.unit == Unit.CONCURRENCY else self.algorithm,
             self.windows,
-            Match(self.models, self.routes, self.methods),
+            Match(self.models, self.routes, self.methods, self.free),
             Rollout(self.mode, self.enforce_percent),
             ZoneInfo(self.time_zone or "UTC") if calendar else None,
         )
@@ -394,10 +397,13 @@ class RouteSettings(_Section):
     dialect: str | None = None
     query: frozenset[str] = frozenset()
     body: bool | None = None
+    free: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         known = ", ".join(DIALECTS)
+        if self.free and self.action is not RouteAction.COUNT:
+            raise ValueError('`free` belongs to `action = "count"`')
         if self.body is not None and self.action is not RouteAction.COUNT:
             raise ValueError(
                 '`body` belongs to `action = "count"`; a guarded route has one, the others pass all'
@@ -411,7 +417,7 @@ class RouteSettings(_Section):
 
     def route(self) -> Route:
         """The route that decides."""
-        return Route(self.path, self.methods, self.action, self.dialect, self.query, self.body)
+        return Route(self.path, self.methods, self.action, self.dialect, self.query, self.body, self.free)
 
 
 class JwtSettings(_Section):
@@ -555,28 +561,65 @@ class ModelSettings(_Section):
         return bool(self.prices) or self.prices_file is not None
 
 
+QUERIES = {
+    "/v1/chat/completions": "openai.chat",
+    "/v1/responses": "openai.responses",
+    "/v1/completions": "openai.completions",
+    "/v1/embeddings": "openai.embeddings",
+    "/v1/messages": "anthropic.messages",
+    "/v1/models/{model}:generateContent": "gemini.generate",
+    "/v1/models/{model}:streamGenerateContent": "gemini.generate",
+    "/v1/models/{model}:embedContent": "gemini.embed",
+    "/v1/models/{model}:batchEmbedContents": "gemini.embed",
+    "/v1beta/models/{model}:generateContent": "gemini.generate",
+    "/v1beta/models/{model}:streamGenerateContent": "gemini.generate",
+    "/v1beta/models/{model}:embedContent": "gemini.embed",
+    "/v1beta/models/{model}:batchEmbedContents": "gemini.embed",
+    "/api/chat": "ollama.chat",
+    "/api/generate": "ollama.generate",
+    "/api/embed": "ollama.embed",
+    "/api/embeddings": "ollama.embed",
+    "/openai/deployments/{model}/chat/completions": "openai.chat",
+    "/openai/deployments/{model}/completions": "openai.completions",
+    "/openai/deployments/{model}/embeddings": "openai.embeddings",
+}
+"""The paths that are guarded without a word in the file, for POST, and how they are read."""
+
+FREE = {
+    "POST": (
+        "/v1/messages/count_tokens",
+        "/v1/responses/input_tokens",
+        "/v1/responses/*/cancel",
+        "/v1/models/{model}:countTokens",
+        "/v1beta/models/{model}:countTokens",
+        "/api/show",
+    ),
+    "DELETE": ("/v1/responses/*",),
+    "GET": (
+        "/v1/responses/*",
+        "/v1/responses/*/input_items",
+        "/v1/models",
+        "/v1/models/**",
+        "/v1beta/models",
+        "/v1beta/models/{model}",
+        "/api/tags",
+        "/api/ps",
+        "/api/version",
+    ),
+}
+"""The paths of official clients that generate nothing, by their methods."""
+
+
 def default_routes() -> tuple[RouteSettings, ...]:
-    """The paths that are open without a word in the file; all others are refused."""
-    queries = {
-        "/v1/chat/completions": "openai.chat",
-        "/v1/responses": "openai.responses",
-        "/v1/completions": "openai.completions",
-        "/v1/embeddings": "openai.embeddings",
-        "/v1/messages": "anthropic.messages",
-        "/v1/models/{model}:generateContent": "gemini.generate",
-        "/v1/models/{model}:streamGenerateContent": "gemini.generate",
-        "/v1beta/models/{model}:generateContent": "gemini.generate",
-        "/v1beta/models/{model}:streamGenerateContent": "gemini.generate",
-        "/api/chat": "ollama.chat",
-        "/api/generate": "ollama.generate",
-    }
-    lists = ("/v1/models", "/v1/models/**", "/v1beta/models", "/v1beta/models/{model}", "/api/tags")
+    """The paths that are open without a word in the file; `guard serve` refuses all others."""
+    post = frozenset({"POST"})
+    free = ((path, frozenset({method})) for method, paths in FREE.items() for path in paths)
     return (
+        *(RouteSettings(path=path, methods=post, dialect=name) for path, name in QUERIES.items()),
         *(
-            RouteSettings(path=path, methods=frozenset({"POST"}), dialect=name)
-            for path, name in queries.items()
+            RouteSettings(path=path, methods=methods, action=RouteAction.COUNT, free=True)
+            for path, methods in free
         ),
-        *(RouteSettings(path=path, methods=frozenset({"GET"}), action=RouteAction.COUNT) for path in lists),
     )
 
 
@@ -584,6 +627,7 @@ def default_tiers() -> dict[str, TierSettings]:
     """Limits that a busy person never meets."""
     limits = (
         LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
+        LimitSettings(name="free-requests", unit=Unit.REQUESTS, rate="20/second;1200/minute", free=True),
         LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
         LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="2000/day"),
     )

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from guard.body import ClientGoneError
 from guard.core.query import NO_USAGE, Usage
-from guard.dialects import budgets
+from guard.dialects import budgets, with_model
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
@@ -77,6 +77,7 @@ class Exchange:
         self._read_on_seconds = service.rules.read_on_seconds
         self._route = route
         self._path = path
+        self._model = route.model_in(path)
         self._dialect = dialect
         self._identity = identity
         self._answer = answer
@@ -133,9 +134,9 @@ class Exchange:
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         read = await body.read()
         if len(read) > LARGE_BYTES:
-            prepared = await self._bodies.in_turn(prepare, dialect, read, path)
+            prepared = await self._bodies.in_turn(prepare, dialect, read, path, self._model)
         else:
-            prepared = prepare(dialect, read, path)
+            prepared = prepare(dialect, read, path, self._model)
         prepared.query = self._estimator.prepare(prepared.query)
         return prepared
 
@@ -208,7 +209,10 @@ class Exchange:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
             if self._dialect is not None and prepared is not None:
-                whole, prepared = prepared, reshaped(self._dialect, prepared, self._path, reshape)
+                whole, prepared = (
+                    prepared,
+                    reshaped(self._dialect, prepared, self._path, reshape, self._model),
+                )
                 if whole is not prepared:
                     whole.body = b""
                 scope, receive = _forwarded(scope, receive, prepared, body)
@@ -244,21 +248,26 @@ class Exchange:
         return replace(usage, output_tokens=max(usage.output_tokens, most))
 
 
-def prepare(dialect: Dialect, body: bytes, path: str) -> Prepared:
+def prepare(dialect: Dialect, body: bytes, path: str, model: str | None = None) -> Prepared:
     """Read a body; raises `QueryError`.
 
-    What was judged is what the app gets, byte for byte unless usage is asked for.
+    What was judged is what the app gets, byte for byte unless usage is asked for, or the body names another
+    model than the path does, which is `model`: then that one stands in the body.
     """
     payload = parse_object(body)
-    query = dialect.read(payload, path)
+    query = dialect.read(with_model(dialect, payload, model), path)
     asking = dialect.ask_usage(payload)
     reasons = budgets.asks_reasoning(payload)
-    if asking is None:
-        return Prepared(query, body, hides_usage=False, reasons=reasons)
-    return Prepared(query, serialize(asking), hides_usage=True, reasons=reasons)
+    told = payload if asking is None else asking
+    if told.get("model") is not None:
+        told = with_model(dialect, told, model)
+    sent = body if told is payload else serialize(told)
+    return Prepared(query, sent, hides_usage=asking is not None, reasons=reasons)
 
 
-def reshaped(dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape) -> Prepared:
+def reshaped(
+    dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape, model: str | None = None
+) -> Prepared:
     """A request as it is forwarded narrowed; itself where nothing of it changes.
 
     What was estimated of the query stays. What it draws is that of the narrowed body, read as the first was.
@@ -269,7 +278,7 @@ def reshaped(dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape) 
     narrowed = dialect.reshape(payload, reshape)
     if narrowed is payload:
         return prepared
-    asked = dialect.read(narrowed, path)
+    asked = dialect.read(with_model(dialect, narrowed, model), path)
     query = replace(
         prepared.query, max_output_tokens=asked.max_output_tokens, n=asked.n, sampling=asked.sampling
     )

@@ -13,7 +13,7 @@ from guard.body import ClientGoneError, first
 from guard.core.modes import Mode
 from guard.core.policy import UNKNOWN_PATH, RouteAction
 from guard.cors import preflight_for
-from guard.dialects import PLAIN
+from guard.dialects import PLAIN, voice_of
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with
@@ -89,7 +89,10 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         rules, policy = service.rules, service.engine.policy
-        answer = Refuser(PLAIN, f"req_{secrets.token_hex(12)}")
+        values = by_name(scope["headers"])
+        problems = asks_for_problems(values.get(b"accept", ()))
+        voice = PLAIN if problems else voice_of(scope["path"], values.keys())
+        answer = Refuser(voice, f"req_{secrets.token_hex(12)}")
         identity: Identity | None = None
         route: Route | None = None
         try:
@@ -98,9 +101,7 @@ class GuardMiddleware:
             scope = agreeing(scope, path)
             if route.action is not RouteAction.PASS and not self._passes_preflight(policy, path, scope):
                 dialect = rules.dialects[route.dialect] if route.dialect else None
-                if dialect is not None and not asks_for_problems(
-                    by_name(scope["headers"]).get(b"accept", ())
-                ):
+                if dialect is not None and not problems:
                     answer.voice = dialect
                 if route.action is RouteAction.DENY:
                     raise RequestError("Unknown path.", status=404)

@@ -63,7 +63,7 @@ class TestLoading:
             assert policy.route("GET", path).action is not RouteAction.GUARD, path
         for path in ("/v1/models", "/v1/models/x", "/v1beta/models", "/api/tags"):
             assert policy.route("GET", path).action is RouteAction.COUNT, path
-        for path in ("/v1/batches", "/v1/files", "/v1beta/models/x:countTokens", "/api/pull", "/"):
+        for path in ("/v1/batches", "/v1/files", "/v1beta/models/x:predict", "/api/pull", "/"):
             assert policy.route("POST", path).action is RouteAction.DENY, path
 
     def test_a_file_in_the_folder_is_found(self, tmp_path: Path) -> None:
@@ -654,6 +654,7 @@ class TestStarterFile:
         assert set(policy.tiers) == {"default", "pro"}
         assert [limit.name for limit in policy.tiers["default"].limits] == [
             "requests",
+            "free-requests",
             "tokens",
             "diversity",
             "network-requests",
@@ -689,7 +690,7 @@ class TestStarterFile:
     def test_its_routes_and_limits_are_among_the_defaults(self, tmp_path: Path) -> None:
         starter, default = load(self.FILE), load()
         assert set(starter.routes) <= set(default.routes)
-        assert starter.tiers["default"].limits[:3] == default.tiers["default"].limits
+        assert starter.tiers["default"].limits[:4] == default.tiers["default"].limits
 
     def test_the_ladder_that_it_suggests_is_the_default(self) -> None:
         suggested = self.suggested("ladder")

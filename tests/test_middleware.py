@@ -394,7 +394,7 @@ class TestRoutes:
             "/invocations",
             "/v1/batches",
             "/v1/files",
-            "/v1beta/models/gemini-x:countTokens",
+            "/v1beta/models/gemini-x:predict",
             "/api/pull",
             "/v1/chat/completions/",
             "//v1/chat/completions",
@@ -407,7 +407,6 @@ class TestRoutes:
         model = FakeModel()
         answer = await call(guarded(model), path, CHAT, headers=KEY)
         assert answer.status == 404
-        assert answer.headers["content-type"] == "application/problem+json"
         assert not model.requests
 
     async def test_a_host_header_does_not_change_the_path(self, guarded: MakeGuarded) -> None:

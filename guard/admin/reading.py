@@ -11,6 +11,7 @@ from urllib.parse import quote
 from guard.core.calendars import MICROSECONDS
 from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import NO_USAGE, Usage, text_bytes
+from guard.dialects import with_model
 from guard.dialects.strict import serialize
 from guard.errors import QueryError
 from guard.estimate import Estimator
@@ -95,7 +96,9 @@ class LineReader:
             raise QueryError("The body must be a JSON object.")
         if line.escaped:
             serialize(line.body)
-        return self.estimator.prepare(self.rules.dialects[route.dialect].read(line.body, path.judged))
+        dialect = self.rules.dialects[route.dialect]
+        body = with_model(dialect, line.body, route.model_in(path.judged))
+        return self.estimator.prepare(dialect.read(body, path.judged))
 
     def answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
         """What was used and the status, as the log has it or as it is to be supposed.

@@ -147,12 +147,14 @@ class Window:
 class Match:
     """Which requests a limit is for: shell globs, of which one must match; none at all match everything.
 
-    A request without a model is not held to a limit for certain models.
+    A request without a model is not held to a limit for certain models. `free` says that it is for requests
+    on free routes alone.
     """
 
     models: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    free: bool = False
 
     def takes(self, model: str, route: str, method: str) -> bool:
         """Whether a request belongs here."""

@@ -64,7 +64,8 @@ class Route:
     """What to do with requests for `path`, a pattern (guard/core/patterns.py).
 
     `query` are names that its query string may have beside those that its clients say. `body` says whether
-    a counted request may have one; without a word, by its method.
+    a counted request may have one; without a word, by its method. `free` requests are held to limits on
+    free ones in place of others on requests, where there are any.
     """
 
     path: str
@@ -73,6 +74,7 @@ class Route:
     dialect: str | None = None
     query: frozenset[str] = frozenset()
     body: bool | None = None
+    free: bool = False
 
     def matches(self, method: str, path: str) -> bool:
         """Whether a request belongs to this route."""
@@ -251,7 +253,13 @@ class Policy:
         """The limits of the identity's tier that this request is held to."""
         model = identity.attributes.get(Attribute.MODEL, "")
         route = identity.attributes.get(Attribute.ROUTE, "")
-        for limit in self.tier(identity).limits:
+        limits = self.tier(identity).limits
+        free = any(each.free and each.path == route and each.takes(caller.method) for each in self.routes)
+        apart = free and any(limit.match.free for limit in limits)
+        for limit in limits:
+            named = apart and bool(limit.match.routes)
+            if limit.unit == Unit.REQUESTS and limit.match.free != apart and not named:
+                continue
             if limit.rollout.mode is not Mode.OFF and limit.match.takes(model, route, caller.method):
                 yield limit
 

@@ -90,10 +90,10 @@ class GeminiGenerate:
             raise QueryError("'contents' must not be empty.", param="contents")
         turns, opaque = [], 0
         if fields.get("systemInstruction") is not None:
-            texts, opaque = _parts(strict.mapping(fields, "systemInstruction"), "systemInstruction")
+            texts, opaque = content_parts(strict.mapping(fields, "systemInstruction"), "systemInstruction")
             turns.append(Turn("system", "\n".join(texts)))
         for place, content in enumerate(contents):
-            texts, others = _parts(content, f"contents[{place}]")
+            texts, others = content_parts(content, f"contents[{place}]")
             role = strict.label(content, "role")
             turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
             opaque += others
@@ -223,7 +223,7 @@ def _listed(value: Any, name: str) -> list[Json]:
     return [value] if isinstance(value, dict) else strict.objects(value, name)
 
 
-def _parts(content: Json, where: str) -> tuple[list[str], int]:
+def content_parts(content: Json, where: str) -> tuple[list[str], int]:
     """The texts of a content, and how many of its parts are not text."""
     texts: list[str] = []
     opaque = 0

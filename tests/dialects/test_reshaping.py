@@ -35,9 +35,17 @@ def base(name: str) -> Fields:
             return {"model": "m", "input": "hi"}
         case "anthropic.messages":
             return {"model": "m", "messages": MESSAGES, "max_tokens": 4096}
+        case "gemini.embed":
+            return {"content": {"parts": [{"text": "hi"}]}}
+        case "ollama.embed":
+            return {"model": "m", "input": "hi"}
         case "gemini.generate":
             return {"contents": [{"parts": [{"text": "hi"}]}]}
     return {"model": "m", "messages": MESSAGES}
+
+
+def path_of(name: str) -> str:
+    return "/v1beta/models/m:embedContent" if name == "gemini.embed" else GEMINI
 
 
 def check(name: str, reshape: Reshape, asked: Fields, sent: Fields) -> None:
@@ -341,11 +349,12 @@ def test_what_was_narrowed_is_sound_and_needs_no_more_narrowing(
     narrowed = dialect.reshape(payload, reshape)
     assert payload == before
     assert dialect.reshape(narrowed, reshape) is narrowed
-    query, was = dialect.read(narrowed, GEMINI), dialect.read(payload, GEMINI)
+    path = path_of(name)
+    query, was = dialect.read(narrowed, path), dialect.read(payload, path)
     assert query.n <= min(was.n, reshape.max_n or was.n)
     assert not (query.sampling.logprobs and not reshape.shows_logprobs)
     assert not (query.sampling.logit_bias and not reshape.logit_bias)
-    if reshape.max_output_tokens is not None and name != "openai.embeddings":
+    if reshape.max_output_tokens is not None and "embed" not in name:
         assert query.max_output_tokens is not None
         least = 16 if name == "openai.responses" else 1
         assert query.max_output_tokens <= max(least, reshape.max_output_tokens)
@@ -421,4 +430,4 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
 
 @pytest.mark.parametrize(("name", "asked", "sampling"), SAMPLING)
 def test_how_an_answer_is_to_be_drawn(name: str, asked: Fields, sampling: Sampling) -> None:
-    assert DIALECTS[name].read({**base(name), **asked}, GEMINI).sampling == sampling
+    assert DIALECTS[name].read({**base(name), **asked}, path_of(name)).sampling == sampling
