@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +14,12 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.tally import Tally
 from guard.demo.model import FakeModel
 
+sys.path.insert(0, str(Path(__file__).parent / "store"))
+
+from servers import cluster
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from guard.engine import Engine
     from guard.store.operator import OperatorStore, Record
@@ -104,3 +110,32 @@ def test_counts_are_bounded_and_taken_once() -> None:
     assert tally.take_refused(people[4].principal) == 0
     assert [(count.refused, count.shadowed) for count in tally.take(9)] == [(2, 1), (2, 1), (0, 1)]
     assert not tally.take(9)
+
+
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    with cluster(masters=3) as several:
+        yield f"redis+cluster://{','.join(master.address for master in several.masters)}"
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+async def test_u19_on_a_cluster_too_whichever_slot_refuses(
+    guarded: MakeGuarded, cluster_url: str, mode: str
+) -> None:
+    """A limit that all share lives in another slot than the caller's own, and than the caller's record."""
+    shared = {"name": f"all-{mode}", "unit": "requests", "rate": "1/hour", "per": "everything"}
+    own = {"name": "own", "unit": "requests", "rate": "100/hour"}
+    store = {"redis_url": cluster_url}
+    pepper = {"pepper": "x" * 32, **FROM_A_GATEWAY["identity"]}
+    app = guarded(FakeModel(), own, shared, mode=mode, store=store, identity=pepper)
+    for number in range(6):
+        for _ in range(4):
+            await call(app, body=CHAT, headers={"x-user": f"{mode}-{number}"})
+    await app.settled()
+    await app.hear()
+    async with Operator(app.settings) as operator:
+        holders = [Holder(Attribute.USER, f"{mode}-{number}") for number in range(6)]
+        records = [(await operator.show(holder)).record for holder in holders]
+    counts = [(record.admitted, record.refused, record.shadowed) for record in records if record]
+    refused = [(1, 3, 0), *([(0, 4, 0)] * 5)]
+    assert counts == (refused if mode == "enforce" else [(1, 0, 3), *([(0, 0, 4)] * 5)])
