@@ -501,6 +501,9 @@ class StoreSettings(_Section):
     deadline_ms: PositiveInt = 50
     reservation_seconds: Annotated[float, Field(ge=3, allow_inf_nan=False)] = 60
     local_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    maxmemory_mb: Annotated[int, Field(ge=16)] = 256
+    unverified_seconds: Annotated[float, Field(ge=3_600, le=30 * 86_400)] = 86_400
+    unverified_per_network: PositiveInt = 256
 
     @field_validator("redis_url")
     @classmethod

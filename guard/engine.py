@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Tier
     from guard.core.query import Usage
     from guard.core.tally import Count
+    from guard.crowds import Crowds
     from guard.errors import BackendError, RequestError
     from guard.store.debts import Debt
     from guard.store.keys import Keys
@@ -202,6 +203,7 @@ class Engine:
         *,
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
+        crowds: Crowds | None = None,
         analyst: Analyst | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -225,6 +227,7 @@ class Engine:
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._tally = Tally()
         self._suspicions = Suspicions()
+        self._crowds = crowds
         self._unseen = 0
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
@@ -251,7 +254,7 @@ class Engine:
         """
         if not self._refusals:
             return None
-        identity = identity.asking(route=route)
+        identity = self._held(identity).asking(route=route)
         tier, caller = self._caller(identity, method)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
         untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
@@ -262,6 +265,7 @@ class Engine:
         self, request_id: str, identity: Identity, query: Query | None, route: str, method: str = "POST"
     ) -> Admission:
         """Decide on a request, and reserve what it may use if it is admitted."""
+        identity = self._held(identity)
         if query is None:
             identity = identity.asking(route=route)
         else:
@@ -444,6 +448,9 @@ class Engine:
         except StoreError:
             return
         await self._repay()
+
+    def _held(self, identity: Identity) -> Identity:
+        return identity if self._crowds is None else self._crowds.held(identity, self._clock.seconds())
 
     def _caller(self, identity: Identity, method: str) -> tuple[Tier, Caller]:
         tier = self.policy.tier(identity)

@@ -34,7 +34,11 @@ class Installation:
         """
         pepper = settings.identity.pepper
         secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
-        server = None if settings.store.redis_url else EmbeddedServer(settings.data_dir)
+        server = (
+            None
+            if settings.store.redis_url
+            else EmbeddedServer(settings.data_dir, maxmemory_mb=settings.store.maxmemory_mb)
+        )
         url = settings.store.url if server is None else RedisURL.of_socket(server.socket)
         deadline_seconds = deadline_seconds or settings.store.deadline_ms / 1000
         keys = Keys(secret, together=url.kind is Kind.CLUSTER)
@@ -44,5 +48,6 @@ class Installation:
             server=server,
             deadline_seconds=deadline_seconds,
             reservation_seconds=settings.store.reservation_seconds,
+            unverified_seconds=settings.store.unverified_seconds,
         )
         return cls(settings, keys, store, server)

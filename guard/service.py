@@ -25,6 +25,7 @@ from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
+from guard.crowds import Crowds
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
@@ -114,6 +115,7 @@ class Service:
             hooks,
             local_share=self.settings.store.local_share,
             reservation_seconds=self.settings.store.reservation_seconds,
+            crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
         self._shadow = in_shadow(self.settings.detection.max_waiting)
         self._attend()

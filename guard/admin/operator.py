@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from guard.core.network import Address
     from guard.store.operator import Record, Term
     from guard.store.redis import Block
+    from guard.store.room import Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,10 @@ class Operator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._store.aclose()
+
+    async def room(self) -> Room:
+        """How much room the store has, and what becomes of counts when it is full."""
+        return await self._store.room()
 
     def label(self, record: Record) -> str:
         """The name of an identity as the operator sees it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guard.cli import output
-from guard.cli.app import Config, Json
+from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
@@ -42,11 +42,14 @@ def check(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also list routes, overrides and uses.")
     ] = False,
+    store: Annotated[
+        bool, typer.Option("--store", help="Ask the store too: its pepper, and what it does when it is full.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Validate the settings, and print the policy they make.
 
-    Reads the settings and the files that they name; asks neither the store nor the backend.
+    Reads the settings and the files that they name; asks not the backend, and the store only with --store.
     """
     from guard import cautions
     from guard.config import find, load, read_toml
@@ -63,6 +66,9 @@ def check(
     policy = settings.policy()
     for caution in cautions.coarse(policy):
         output.complain(caution)
+    room = ask_store(config, lambda operator: operator.room()) if store else None
+    if room is not None and room.forgets:
+        output.complain(str(room))
     watches = policy.detection.rollout.mode is not Mode.OFF
     reference = None
     if watches:
@@ -73,6 +79,8 @@ def check(
         output.print_json(policy_json(settings, policy, reference))
         return
     console = output.console()
+    if room is not None and not room.forgets:
+        console.print(str(room), markup=False, soft_wrap=True)
 
     def say(lines: Iterable[str]) -> None:
         for line in lines:

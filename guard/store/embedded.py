@@ -104,10 +104,11 @@ class EmbeddedServer:
     or have called `close`.
     """
 
-    def __init__(self, data_dir: Path, *, server: Path | None = None) -> None:
+    def __init__(self, data_dir: Path, *, server: Path | None = None, maxmemory_mb: int = 256) -> None:
         self._data_dir = data_dir.resolve()
         self._log = self._data_dir / "redis.log"
         self._server = server
+        self._maxmemory = f"{maxmemory_mb}mb"
         self._lock: BufferedRandom | None = None
         self.socket = _socket_path(self._data_dir)
 
@@ -186,7 +187,15 @@ class EmbeddedServer:
                 log.truncate(0)
             return subprocess.Popen(  # noqa: S603 - our own module and the server that was found
                 # Isolated: neither the environment nor the working directory has a say in what it imports.
-                [sys.executable, "-I", __file__, self._data_dir, self.socket, binary],
+                [
+                    sys.executable,
+                    "-I",
+                    __file__,
+                    self._data_dir,
+                    self.socket,
+                    binary,
+                    self._maxmemory,
+                ],
                 stdin=lock,
                 stdout=log,
                 stderr=log,
@@ -202,7 +211,7 @@ class EmbeddedServer:
         return f"{' / '.join(filter(None, lines[-6:])) or 'nothing'} (the end of {self._log})"
 
 
-def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
+def supervise(data_dir: Path, socket_path: Path, binary: Path, maxmemory: str) -> None:
     """Keep redis-server running until it has no user left, or until it fails too often.
 
     A program of its own, whose standard input is the locked `server.lock` and whose output is the log.
@@ -219,7 +228,7 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
             started = time.monotonic()
             socket_path.unlink(missing_ok=True)
             try:
-                server = _run_server(binary, data_dir, socket_path)
+                server = _run_server(binary, data_dir, socket_path, maxmemory)
             except OSError as error:
                 print(f"guard: {error}", flush=True)
                 return
@@ -234,7 +243,7 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path) -> None:
             time.sleep(0.05 * failures)
 
 
-def _run_server(binary: Path, data_dir: Path, socket_path: Path) -> subprocess.Popen[bytes]:
+def _run_server(binary: Path, data_dir: Path, socket_path: Path, maxmemory: str) -> subprocess.Popen[bytes]:
     supervisor = os.getpid()
 
     def die_with_supervisor() -> None:
@@ -251,6 +260,7 @@ def _run_server(binary: Path, data_dir: Path, socket_path: Path) -> subprocess.P
         "appendonly": "yes",
         "appendfsync": "everysec",
         "save": "",
+        "maxmemory": maxmemory,
         "maxmemory-policy": "noeviction",
         "daemonize": "no",
     }
@@ -351,4 +361,4 @@ if __name__ == "__main__":
     # Not our starter's child any more: it need not wait for us, and our end leaves it no zombie.
     if os.fork():
         os._exit(0)
-    supervise(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+    supervise(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

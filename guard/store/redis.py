@@ -23,6 +23,7 @@ from guard.errors import ConfigError, GuardError, StoreError
 from guard.store.claim import FOREIGN, claim
 from guard.store.keys import IDENTITIES, TERMS, Keys
 from guard.store.marks import read_marks, write_marks
+from guard.store.room import Room, room
 from guard.store.trouble import explain, kind_of
 from guard.store.url import CONNECT_SECONDS
 
@@ -52,7 +53,10 @@ logger = logging.getLogger("guard")
 T = TypeVar("T")
 
 RECORD_SECONDS = 30 * 86_400
-"""How long an idle identity is remembered."""
+"""How long an idle identity is remembered, and what is known of it."""
+
+UNVERIFIED_SECONDS = 86_400
+"""Likewise one whose credential guard has not checked: anybody can make up as many as they like."""
 
 SETTLED_SECONDS = 3_600
 """How long a settled reservation's id is remembered, against a second settle; likewise a debt's."""
@@ -147,6 +151,7 @@ class RedisStore:
         deadline_seconds: float = 0.05,
         reservation_seconds: float = 60.0,
         settled_seconds: float = SETTLED_SECONDS,
+        unverified_seconds: float = UNVERIFIED_SECONDS,
     ) -> None:
         self.keys = keys
         self._new_nodes = new_nodes
@@ -154,6 +159,7 @@ class RedisStore:
         self._deadline_seconds = deadline_seconds
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
         self._settled_ms = int(settled_seconds * 1000)
+        self._unverified_ms = int(unverified_seconds * 1000)
         self._open: tuple[asyncio.AbstractEventLoop, Nodes] | None = None
         self._reviving: asyncio.Task[None] | None = None
         self._terms: dict[str, tuple[float, list[str]]] = {}
@@ -182,6 +188,9 @@ class RedisStore:
             return
         try:
             await self.claim()
+            if not required:
+                found = await self.room()
+                logger.log(logging.WARNING if found.forgets else logging.INFO, "%s", found)
         except StoreError as error:
             if self._foreign:
                 raise ConfigError(str(error)) from None
@@ -194,6 +203,11 @@ class RedisStore:
         async with self.asking() as client:
             self._foreign = not await claim(client, self.keys)
         self._refuse_foreign()
+
+    async def room(self) -> Room:
+        """How much room the server has, and what becomes of counts when it is full."""
+        async with self.asking() as client:
+            return await room(client)
 
     def _refuse_foreign(self) -> None:
         if self._foreign:
@@ -384,7 +398,13 @@ class RedisStore:
         kept, version, _, *known = await self._run(
             LEARN,
             [self.keys.evidence(holder, identity)],
-            [now_us, evidence.version, evidence.profile, write_marks(evidence.marks), RECORD_SECONDS * 1000],
+            [
+                now_us,
+                evidence.version,
+                evidence.profile,
+                write_marks(evidence.marks),
+                self._life_ms(identity),
+            ],
         )
         if kept:
             return Learnt(True, replace(evidence, version=version))
@@ -561,7 +581,11 @@ class RedisStore:
 
     def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
         label = self.keys.label(identity.principal)
-        return [label, self.keys.attributes(identity), RECORD_SECONDS * 1000, int(create)]
+        return [label, self.keys.attributes(identity), self._life_ms(identity), int(create)]
+
+    def _life_ms(self, identity: Identity) -> int:
+        """How long what is kept of an identity outlives its last request."""
+        return RECORD_SECONDS * 1000 if identity.verified else self._unverified_ms
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int | bytes]) -> list[Any]:
         self._refuse_foreign()

@@ -32,7 +32,7 @@ for _, limit in ipairs(limits) do
   end
   if over ~= 0 then save(limit) end
   if limit.places then novelty[#novelty + 1] = limit.most end
-  if limit.places and #limit.places > 0 then visit(limit, ARGV[2]) end
+  if limit.places and #limit.places > 0 then visit(limit, ARGV[2], ARGV[6]) end
 end
 
 redis.call('DEL', KEYS[1])

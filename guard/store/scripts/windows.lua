@@ -22,9 +22,6 @@ local GRACE = 60000
 -- Nobody knows when a lease will be given back: ask again in so many µs.
 local LEASE_WAIT = 1000000
 
--- What a holder has visited is forgotten when it stays away so long (ms).
-local MEMORY = 30 * 86400000
-
 -- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/fingerprint.py.
 local CELLS = 2048
 
@@ -339,8 +336,8 @@ local function weigh(limit)
 end
 
 -- Remembers that a holder has been at these places, and forgets one cell of each of their tables: which, the request's id
--- says, so that a replay forgets the same ones.
-local function visit(limit, id)
+-- says, so that a replay forgets the same ones. `life` (ms) is that of the visitor's record.
+local function visit(limit, id, life)
   local chance, writes = redis.sha1hex(id), {}
   for i, place in ipairs(limit.places) do
     local table_start = place - place % CELLS
@@ -353,7 +350,9 @@ local function visit(limit, id)
   -- Made whole at once: a string that grows bit by bit takes twice what it needs.
   redis.call('SET', limit.cells_key, string.rep('\0', TABLES * CELLS / 8), 'NX')
   redis.call('BITFIELD', limit.cells_key, unpack(writes))
-  redis.call('PEXPIRE', limit.cells_key, MEMORY)
+  -- Never shortened: what many share is remembered as long as for any of them.
+  redis.call('PEXPIRE', limit.cells_key, life, 'NX')
+  redis.call('PEXPIRE', limit.cells_key, life, 'GT')
 end
 
 local function cut(number, left)

@@ -1,0 +1,162 @@
+"""Keys that nobody has checked: how long they are remembered, and how many of one network (W19)."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from commands import guard
+from fakes import Guarded, call
+from redis import Redis
+
+from guard.core.identity import Attribute, Holder, Identity
+from guard.crowds import Crowds
+from guard.demo.model import FakeModel
+from guard.store.embedded import EmbeddedServer
+from guard.store.room import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    MakeGuarded = Callable[..., Guarded]
+
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+REQUESTS = {"name": "requests", "unit": "requests", "rate": "5/day"}
+PUBLIC = "8.8.4.4"
+DAY_MS = 86_400_000
+
+
+def client_of(redis_url: str) -> Redis:
+    return Redis(unix_socket_path=redis_url.removeprefix("unix://"))
+
+
+def lives(redis_url: str) -> dict[str, int]:
+    """How long each key of guard lives on, in ms."""
+    with client_of(redis_url) as client:
+        names = cast("list[bytes]", client.keys("guard:2:{*"))
+        return {name.decode(): cast("int", client.pttl(name)) for name in names}
+
+
+async def test_w19_what_is_kept_of_a_made_up_key_lives_a_day(guarded: MakeGuarded, redis_url: str) -> None:
+    novel = {"name": "novel", "unit": "novelty", "rate": "50/day"}
+    app = guarded(FakeModel(), REQUESTS, novel)
+    before = lives(redis_url)
+    assert (await call(app, body=CHAT, headers={"authorization": "Bearer sk-made-up"})).status == 200
+    service = await app.middleware._opened()
+    await service.engine.quiet()
+    left = {name: ms for name, ms in lives(redis_url).items() if name not in before}
+    nouns = {name.rsplit("}:")[-1] for name in left}
+    assert {"record", "evidence", "limit:novel:cells"} <= nouns
+    for name, ms in left.items():
+        # A limit of 5/day is needed for two days; all else is gone after one.
+        assert 0 < ms <= (2 * DAY_MS + 60_000 if "limit:" in name else DAY_MS), name
+
+
+async def test_w19_further_made_up_keys_of_a_network_share_its_limits(guarded: MakeGuarded) -> None:
+    app = guarded(FakeModel(), REQUESTS, store={"unverified_per_network": 3})
+
+    async def ask(key: str, client: str = PUBLIC) -> int:
+        return (await call(app, body=CHAT, headers={"authorization": f"Bearer {key}"}, client=client)).status
+
+    assert [await ask(f"sk-{number}") for number in range(3)] == [200] * 3
+    # Whoever comes with more keys has the five of one holder with all of them.
+    assert [await ask(f"sk-new-{number}") for number in range(8)] == [200] * 5 + [429] * 3
+    # Those that are known go on, and so does everybody else.
+    assert [await ask("sk-0") for _ in range(5)] == [200] * 4 + [429]
+    assert await ask("sk-new-0", client="8.8.8.8") == 200
+
+
+def identity(key: str, network: str = "8.8.4.4/32", *, verified: bool = False) -> Identity:
+    attributes = {Attribute.KEY: key, Attribute.NETWORK: network}
+    return Identity(Holder(Attribute.KEY, key), attributes, verified)
+
+
+def test_w19_a_crowd_is_held_together_until_one_of_it_has_been_away() -> None:
+    crowds = Crowds(2, 100)
+    a, b, c = map(identity, "abc")
+    assert [crowds.held(each, 0) for each in (a, b)] == [a, b]
+    together = crowds.held(c, 1)
+    assert together.principal == Holder(Attribute.NETWORK, "8.8.4.4/32")
+    assert together.attributes == {Attribute.NETWORK: "8.8.4.4/32"}
+    assert together.holder(Attribute.KEY) == together.principal
+    assert crowds.held(a, 60) == a
+    assert crowds.held(c, 100) == c
+    assert crowds.held(b, 101).principal == together.principal
+    assert len(crowds) == 2
+
+
+@pytest.mark.parametrize(
+    "free",
+    [
+        identity("c", verified=True),
+        identity("c", "10.0.0.7/32"),
+        identity("c", "127.0.0.1/32"),
+        identity("c", "fd00::/64"),
+        identity("c", "unknown"),
+        Identity(Holder(Attribute.USER, "c"), {Attribute.USER: "c", Attribute.NETWORK: "8.8.4.4/32"}),
+    ],
+)
+def test_who_is_checked_or_comes_from_no_public_address_is_in_no_crowd(free: Identity) -> None:
+    crowds = Crowds(1, 100)
+    crowds.held(identity("a", free.attributes[Attribute.NETWORK]), 0)
+    assert crowds.held(free, 0) == free
+
+
+def test_a_flood_of_networks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guard.crowds.MOST_KEYS", 50)
+    crowds = Crowds(3, 100)
+    for number in range(500):
+        crowds.held(identity(f"k{number}", f"9.9.{number // 200}.{number % 200}/32"), 0)
+    assert len(crowds) == 50
+
+
+@pytest.fixture
+def evicting(tmp_path: Path) -> Iterator[str]:
+    """A server that forgets keys when it is full."""
+    with EmbeddedServer(tmp_path / "store", maxmemory_mb=20) as server:
+        with Redis(unix_socket_path=str(server.socket)) as client:
+            client.config_set("maxmemory-policy", "allkeys-lru")
+        yield f"unix://{server.socket}"
+
+
+def test_w19_guards_own_server_is_bounded_and_forgets_nothing(tmp_path: Path) -> None:
+    (tmp_path / "guard.toml").write_text("store.maxmemory_mb = 33\n")
+    done = guard("check", "--store", folder=tmp_path)
+    assert done.returncode == 0
+    assert "maxmemory 33 MB" in done.stdout
+    assert "noeviction" in done.stdout
+    assert "on_store_error" in done.stdout
+
+
+def test_w19_a_server_that_forgets_is_warned_of_by_check(evicting: str, tmp_path: Path) -> None:
+    environment = {"GUARD_STORE__REDIS_URL": evicting, "GUARD_IDENTITY__PEPPER": "sixteen characters"}
+    done = guard("check", "--store", folder=tmp_path, **environment)
+    assert done.returncode == 0
+    assert "allkeys-lru" in done.stderr
+    assert "noeviction" in done.stderr
+    assert "allkeys-lru" not in guard("check", folder=tmp_path, **environment).stderr
+
+
+async def test_w19_a_server_that_forgets_is_warned_of_at_the_start(
+    guarded: MakeGuarded, evicting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = guarded(FakeModel(), REQUESTS, store={"redis_url": evicting})
+    with caplog.at_level(logging.INFO):
+        await call(app, body=CHAT)
+    (record,) = [record for record in caplog.records if "maxmemory-policy" in record.getMessage()]
+    assert record.levelno == logging.WARNING
+    assert "allkeys-lru" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [
+        (Room(0, 5 << 20, "noeviction"), "Redis has no maxmemory, uses 5 MB"),
+        (Room(64 << 20, 5 << 20, "volatile-lru"), "it forgets counts"),
+        (Room(64 << 20, 5 << 20, "noeviction"), "requests go by `on_store_error`"),
+    ],
+)
+def test_what_a_full_server_does_is_said_in_words(room: Room, words: str) -> None:
+    assert words in str(room)
