@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 _ANSWER = frozenset({"type", "content", "usage", "error"})
+_OTHER_EVENTS = (
+    "message_start",
+    "content_block_start",
+    "content_block_stop",
+    "message_stop",
+    "ping",
+    "error",
+)
 _CACHE_READ = "cache_read_input_tokens"
 _CACHE_WRITE = "cache_creation_input_tokens"
 _INPUT = ("input_tokens", _CACHE_READ, _CACHE_WRITE)
@@ -229,6 +237,8 @@ class _Watching:
                 tally.note_model(event.get("model"))
                 tally.add(text for block in parts(event.get("content")) for text in _texts(block))
                 self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
+            case name if name not in _OTHER_EVENTS:
+                tally.add_other(strings(event))
 
     def _report(self, usage: object, output_tokens: int | None) -> None:
         """Total input is the sum of what was read, written to the cache, and read from it."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from guard.core.query import text_bytes
 from guard.dialects.json_array import ItemSplitter
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.splitting import LARGEST_EVENT, compact
@@ -160,7 +159,7 @@ class AnswerMeter:
 
     def _take(self, found: Json) -> None:
         if self._known and self._known.isdisjoint(found):
-            self._tally.add_other(sum(map(text_bytes, strings(found))))
+            self._tally.add_other(strings(found))
         else:
             self._watch(found)
 

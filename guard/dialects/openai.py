@@ -199,7 +199,9 @@ def take_usage(answer: Json, tally: Tally) -> None:
     of_all = len(choices) != 1 or tally.wants_one_answer or "message" in choices[0]
     if choices and over and of_all:
         tally.end()
-    tally.report(_reported(answer), running=not (over and of_all))
+    report = _reported(answer, choices)
+    if report is not None:
+        tally.report(report, running=not (over and of_all))
 
 
 def read_report(usage: object) -> Report:
@@ -228,14 +230,19 @@ def _either(places: Iterable[object], *names: str) -> int | None:
     return next((found for each in places if (found := count(each, *names)) is not None), None)
 
 
-def _reported(answer: Json) -> Report:
+def _reported(answer: Json, choices: list[Json]) -> Report | None:
     """The report of an answer, wherever it is: also where Groq, Moonshot and llama.cpp have it."""
-    usages = [answer.get("usage"), inner(answer.get("x_groq"), "usage")]
-    usages += [choice.get("usage") for choice in parts(answer.get("choices"))]
-    found = next((report for each in usages if not (report := read_report(each)).empty), None)
-    if found is not None:
-        return found
+    places = (
+        answer.get("usage"),
+        inner(answer.get("x_groq"), "usage"),
+        *(each.get("usage") for each in choices),
+    )
+    for usage in places:
+        if usage and not (report := read_report(usage)).empty:
+            return report
     timings = answer.get("timings")
+    if not timings:
+        return None
     given = total(count(timings, "prompt_n"), count(timings, "cache_n"))
     return Report(given, count(timings, "predicted_n"), cached_input_tokens=count(timings, "cache_n"))
 

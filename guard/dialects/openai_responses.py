@@ -42,6 +42,8 @@ _LOGPROBS = "message.output_text.logprobs"
 _ENCRYPTED = "reasoning.encrypted_content"
 LEAST_CAP = 16
 _PENDING = frozenset({"queued", "in_progress"})
+_DONE = ("text", "refusal", "arguments", "input", "code")
+_EVENTS = ("response.", "error", "ping", "keepalive")
 _ANSWER = frozenset({"type", "response", "output", "usage", "status", "error"})
 
 
@@ -101,7 +103,7 @@ class OpenAIResponses(OpenAI):
         return AnswerMeter(
             tally,
             content_type,
-            lambda event: _watch(event, tally),
+            _Watching(tally),
             known=_ANSWER,
             hiding=ResponsesHiding(reshape) if reshape.hides else None,
         )
@@ -168,17 +170,35 @@ def _content(content: Any, name: str) -> tuple[list[str], int]:
     return texts, opaque
 
 
-def _watch(event: Json, tally: Tally) -> None:
-    """Take in one event, or an answer in one piece; the first events and the last hold the response as it
-    stands."""
-    if "type" not in event:
-        if event.get("status") in _PENDING:
-            tally.expect_all()
-        _take_response(event, tally)
-    elif isinstance(response := event.get("response"), dict):
-        _take_response(response, tally)
-    elif kind(event).endswith(".delta") and "audio.delta" not in kind(event):
-        tally.add(strings(event.get("delta")))
+class _Watching:
+    """Takes in the events of one answer, or the answer in one piece.
+
+    The first events and the last hold the response as it stands. What a `.done` repeats counts where none of
+    it has come bit by bit.
+    """
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._bit_by_bit = False
+
+    def __call__(self, event: Json) -> None:
+        """Take in one event, or an answer in one piece."""
+        name = kind(event)
+        if not name:
+            if event.get("status") in _PENDING:
+                self._tally.expect_all()
+            _take_response(event, self._tally)
+        elif isinstance(response := event.get("response"), dict):
+            _take_response(response, self._tally)
+        elif name.endswith("audio.delta"):
+            return
+        elif name.endswith(".delta"):
+            self._bit_by_bit = True
+            self._tally.add(strings(event.get("delta")))
+        elif name.endswith(".done") and not self._bit_by_bit:
+            self._tally.add(strings([event.get(field) for field in _DONE]))
+        elif not name.startswith(_EVENTS):
+            self._tally.add_other(strings(event))
 
 
 def _take_response(response: Json, tally: Tally) -> None:

@@ -94,8 +94,8 @@ class StreamMeter:
             return b""
         if any(raw != shown for raw, shown in parts):
             return b"".join(shown for _, shown in parts)
-        # An array may end in the middle of an object, which no part shows.
-        return b"" if self._hiding is not None and b"{" in left else rest
+        # An array may end in the middle of an object, or in something else, which no part shows.
+        return b"" if self._hiding is not None and left.strip(_PUNCTUATION) else rest
 
     @property
     def _changes(self) -> bool:
@@ -142,7 +142,7 @@ class StreamMeter:
     def _take_gist(self, gist: Gist) -> None:
         self._gist = None
         found = gist.finish()
-        self._tally.add_other(gist.text_bytes)
+        self._tally.add_other_bytes(gist.text_bytes)
         if found is not None:
             self._watch(found)
 
@@ -190,7 +190,7 @@ def count_unread(data: bytes, tally: Tally) -> None:
     if data.decode("utf-8", "replace").count("\N{REPLACEMENT CHARACTER}") > len(data) * _MOST_REPLACED:
         tally.add_opaque(len(data))
     else:
-        tally.add_other(text_size(data) if looks_like_json(data) else len(data.strip()))
+        tally.add_other_bytes(text_size(data) if looks_like_json(data) else len(data.strip()))
 
 
 def _tells_nothing(part: Part) -> bool:

@@ -130,12 +130,17 @@ class Tally:
     def add(self, texts: Iterable[object]) -> None:
         """Count one chunk of output by its texts; what is not text counts nothing."""
         size = sum(text_bytes(text) for text in texts if isinstance(text, str))
-        for text in (self._text, self._later):
-            text.chunks += size > 0
-            text.size += size
+        if size:
+            for text in (self._text, self._later):
+                text.chunks += 1
+                text.size += size
 
-    def add_other(self, size: int) -> None:
-        """Count so many bytes of text of which is not known whether the model said them just now."""
+    def add_other(self, texts: Iterable[str]) -> None:
+        """Count texts of which it is not known whether the model has said them just now."""
+        self.add_other_bytes(sum(map(text_bytes, texts)))
+
+    def add_other_bytes(self, size: int) -> None:
+        """Likewise, by their size."""
         for text in (self._text, self._later):
             text.other += size
 

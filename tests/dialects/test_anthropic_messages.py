@@ -238,6 +238,7 @@ class TestMetering:
             b'data: {"type": "message_start", "message": 7}\n\n',
             b'data: {"type": "content_block_delta", "delta": []}\n\n',
             b'data: {"type": ["message_delta"]}\n\n',
+            b'data: {"type": "content_block_stop", "index": 0}\n\n',
             b": comment\n\n",
             b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
         ],
@@ -251,6 +252,10 @@ class TestMetering:
     )
     def test_what_is_no_object_counts_by_its_size(self, data: bytes, tokens: int) -> None:
         assert usage_of(START + b"data: " + data + b"\n\n", []).output_tokens == tokens
+
+    def test_an_event_of_another_api_counts_by_its_text(self) -> None:
+        other = event({"type": "completion", "completion": "x" * 40, "stop_reason": None})
+        assert usage_of(START + other, []).output_tokens == 10
 
     def test_thinking_and_tool_input_count_as_output(self) -> None:
         thinking = event({"type": "content_block_delta", "delta": {"thinking": "x" * 40}})

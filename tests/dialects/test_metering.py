@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from passing import EVENTS, JSON, LINES, pass_through
 
 from guard.core.query import Query
+from guard.dialects import DIALECTS
 from guard.dialects.json_array import ItemSplitter
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.ndjson import LineSplitter
@@ -159,3 +160,25 @@ def test_an_array_can_be_scanned_as_fast_as_it_comes() -> None:
     body = b'[{"a": "' + b"\\n" * 100_000 + b'"}]'
     found = [item for place in range(len(body)) for item in splitter.feed(body[place : place + 1])]
     assert len(found) == 1
+
+
+CHAT_STREAM = b"".join(
+    b"data: %s\n\n" % json.dumps({"choices": [{"delta": {"content": f"w{number} "}}]}).encode()
+    for number in range(6)
+)
+REPORT = b'data: {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 50}}\n\n'
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_a_stream_that_is_cut_anywhere_is_charged_for_its_whole_parts(*, hide: bool) -> None:
+    """M4, W25: and never more than the part that is cut off on top."""
+    body = CHAT_STREAM + REPORT + b"data: [DONE]\n\n"
+    for end in range(len(body) + 1):
+        meter = DIALECTS["openai.chat"].meter(QUERY, EVENTS, hide_usage=hide)
+        out, usage = pass_through(meter, body[:end], [end // 2])
+        assert out == (body[:end] if not hide else body[:end].replace(REPORT, b"")) or end < len(body)
+        if end >= len(CHAT_STREAM + REPORT):
+            assert (usage.input_tokens, usage.output_tokens) == (100, 50)
+        elif end < len(CHAT_STREAM + REPORT) - 2:
+            whole = body[:end].count(b"\n\n")
+            assert whole <= usage.output_tokens <= whole + 1
