@@ -191,10 +191,13 @@ class TestReport:
                 raise LookupError
 
             async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-                await PlainTextResponse("ok")(scope, receive, send)
+                await inner(scope, receive, send)
 
-        with caplog.at_level(logging.INFO, logger="guard"):
-            client = TestClient(GuardMiddleware(Strange(), make_settings()))
+        inner = Starlette(routes=[Route("/", PlainTextResponse("ok"))])
+        with (
+            caplog.at_level(logging.INFO, logger="guard"),
+            TestClient(GuardMiddleware(Strange(), make_settings())) as client,
+        ):
             assert client.get("/").text == "ok"
         assert not caplog.records
 
