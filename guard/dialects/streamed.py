@@ -127,12 +127,11 @@ class StreamMeter:
             for found in glued:
                 self._watch(found)
             return b"".join(line for line in part.raw.splitlines(keepends=True) if self._may_pass(line))
-        if cut:
-            self._cut_off(part.data)
-        else:
-            count_unread(part.data, self._tally)
-        if isinstance(part, Event):
-            count_unread(part.stray, self._tally)
+        for data in (part.data, part.stray) if isinstance(part, Event) else (part.data,):
+            if cut:
+                self._cut_off(data)
+            else:
+                count_unread(data, self._tally)
         return part.raw if self._hiding is None or _tells_nothing(part) else b""
 
     def _may_pass(self, line: bytes) -> bool:
@@ -147,7 +146,7 @@ class StreamMeter:
             self._watch(found)
 
     def _cut_off(self, data: bytes) -> None:
-        if len(data) >= _LEAST_CUT or self._tally.silent:
+        if len(data) >= _LEAST_CUT or (self._tally.silent and not looks_like_json(data)):
             count_unread(data, self._tally)
 
 

@@ -191,7 +191,7 @@ class TestMetering:
             ([{"response": "x", "eval_count": 0, "done": 1}], Usage(11, 1)),
             ([{"response": '{"done": true, "prompt_eval_count": 0, "eval_count": 0}\n'}], Usage(11, 14)),
             ([{"error": "out of memory"}], Usage(11, 0)),
-            ([7, None, "x", [], {"message": 7}], Usage(11, 2)),
+            ([7, None, "x", [], {"message": 7}], Usage(11, 1)),
         ],
     )
     def test_only_the_last_line_reports(self, dialect: Dialect, values: list[Any], usage: Usage) -> None:
