@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import sys
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,14 +18,16 @@ from rich.console import Console
 from guard import GuardMiddleware
 from guard.demo.model import FakeModel
 
-if TYPE_CHECKING:
-    from pathlib import Path
+sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 
-    from guard.store.embedded import EmbeddedServer
+from servers import standalone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONFIG = """
 [store]
-redis_url = "unix://{socket}"
+redis_url = "redis://{address}"
 deadline_ms = 5000
 [identity]
 pepper = "{pepper}"
@@ -67,11 +71,9 @@ def key_of(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedServer) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Settings, and a store that has seen three keys, a key that nobody knows and an anonymous caller."""
     folder = tmp_path_factory.mktemp("views")
-    settings = CONFIG.format(socket=redis_server.socket, pepper=secrets.token_hex(16))
-    (folder / "guard.toml").write_text(settings)
     (folder / "keys.toml").write_text(
         "".join(
             f'[{name}]\nsha256 = "{sha256(key_of(name).encode()).hexdigest()}"\norg = "{org}"\n'
@@ -80,8 +82,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedServe
         )
         + f'[dora]\nsha256 = "{sha256(b"sk-dora").hexdigest()}"\norg = "initech"\n'
     )
-    asyncio.run(ask(folder))
-    return folder
+    with standalone() as server:
+        settings = CONFIG.format(address=server.address, pepper=secrets.token_hex(16))
+        (folder / "guard.toml").write_text(settings)
+        asyncio.run(ask(folder))
+        yield folder
 
 
 async def ask(folder: Path) -> None:
