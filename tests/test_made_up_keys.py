@@ -13,6 +13,7 @@ from redis import Redis
 from guard.core.identity import Attribute, Holder, Identity
 from guard.crowds import Crowds
 from guard.demo.model import FakeModel
+from guard.errors import StoreError
 from guard.store.embedded import EmbeddedServer
 from guard.store.room import Room
 
@@ -160,3 +161,15 @@ async def test_w19_a_server_that_forgets_is_warned_of_at_the_start(
 )
 def test_what_a_full_server_does_is_said_in_words(room: Room, words: str) -> None:
     assert words in str(room)
+
+
+async def test_a_server_that_does_not_say_what_it_does_when_full_is_used(
+    guarded: MakeGuarded, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forbidden(_: object) -> None:
+        raise StoreError("NOPERM", kind="permission")
+
+    monkeypatch.setattr("guard.store.redis.RedisStore.room", forbidden)
+    app = guarded(FakeModel(), REQUESTS)
+    assert (await call(app, body=CHAT)).status == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

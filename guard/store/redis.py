@@ -188,15 +188,15 @@ class RedisStore:
             return
         try:
             await self.claim()
-            if not required:
-                found = await self.room()
-                logger.log(logging.WARNING if found.forgets else logging.INFO, "%s", found)
         except StoreError as error:
             if self._foreign:
                 raise ConfigError(str(error)) from None
             if required:
                 raise
             logger.warning("Redis does not say yet which pepper it is kept with: %s", error)
+            return
+        if not required:
+            await self._tell_room()
 
     async def claim(self) -> None:
         """See to it that the store is this pepper's; else each call raises `StoreError` from now on."""
@@ -208,6 +208,15 @@ class RedisStore:
         """How much room the server has, and what becomes of counts when it is full."""
         async with self.asking() as client:
             return await room(client)
+
+    async def _tell_room(self) -> None:
+        """Log how much room the server has; one that does not say may be used all the same."""
+        try:
+            found = await self.room()
+        except StoreError as error:
+            logger.info("Redis does not say what it does when it is full: %s", error)
+            return
+        logger.log(logging.WARNING if found.forgets else logging.INFO, "%s", found)
 
     def _refuse_foreign(self) -> None:
         if self._foreign:
