@@ -36,6 +36,8 @@ OTHERS = frozenset(
         b"x-goog-iap-jwt-assertion",
         b"x-litellm-api-key",
         b"x-litellm-key",
+        b"x-portkey-api-key",
+        b"x-portkey-virtual-key",
         b"x-token",
         *(name.encode() for name in DEFAULT_HEADERS),
     }
@@ -102,7 +104,7 @@ class Places:
             for name, value in headers
             if name not in self._others
             and not (name in self.names and _said(name, value.strip(b" \t").decode("latin-1")) == "")
-            and not (name == OF_THE_SESSION and credential is not None)
+            and not (name == OF_THE_SESSION and name not in self.names and credential is not None)
         )
 
     def hold(self, name: bytes) -> bool:

@@ -51,8 +51,18 @@ REWRITES = frozenset(
 )
 """Headers by which a backend takes a request for one of another path."""
 
-FROM_PROXIES = frozenset({b"x-forwarded-prefix", b"x-script-name"})
-"""Headers that go before the path where an app is mounted: only a trusted proxy may say so."""
+FROM_PROXIES = frozenset(
+    {
+        b"x-forwarded-prefix",  # these two go before the path where an app is mounted
+        b"x-script-name",
+        b"azureml-model-deployment",  # these name a model, past the body
+        b"x-ai-eg-model",  # Envoy's AI gateway
+        b"x-gateway-model-name",  # Kubernetes' inference gateway
+        b"x-portkey-config",
+        b"x-selected-model",  # vLLM's semantic router
+    }
+)
+"""Headers by which a proxy in front tells the backend where a request is to go: only a trusted one may."""
 
 OF_THE_CONNECTION = frozenset({b"close", b"keep-alive", b"upgrade", *HOP_BY_HOP})
 

@@ -83,6 +83,8 @@ class GuardMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
         scope = {**scope, "headers": frozen(scope["headers"]), "root_path": self._root_path(scope)}
+        if scope["type"] == "http":
+            scope["method"] = scope["method"].upper()  # as some frameworks take it
         service = await self._opened()
         self._report(service)
         if service.engine.mode is Mode.OFF:
@@ -124,7 +126,7 @@ class GuardMiddleware:
     def _passes_preflight(self, policy: Policy, path: UrlPath, scope: Scope) -> bool:
         """Whether a browser only asks the app if it may send a request that guard would look at."""
         method = preflight_for(scope)
-        if method is None or self._unknown_paths is RouteAction.DENY:
+        if method is None or self._unknown_paths is RouteAction.DENY or len(methods_of(scope)) > 1:
             return False
         return policy.route(method, path.judged).action in (RouteAction.GUARD, RouteAction.COUNT)
 

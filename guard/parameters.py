@@ -38,7 +38,6 @@ OVERRIDES = frozenset({"method", "httpmethod", "methodoverride", "xhttpmethodove
 ENUMS = ("$alt", "json;enum-encoding=int")
 """What Google's generated clients say."""
 
-_PART = re.compile(rb"[^=]*=?")
 _PUNCTUATION = re.compile(r"[^a-z0-9]")
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})|[^\x21-\x7e]")
 
@@ -82,17 +81,6 @@ def without_key(query: bytes) -> bytes:
     """The query string without a key in it."""
     parts = [part for part in query.split(b"&") if _name(part) != KEY]
     return b"&".join(parts)
-
-
-def shown_target(path: str, query: bytes) -> str:
-    """A request's target for a log: each value that may be a key is left out."""
-    if not query:
-        return path
-    shown = [
-        part if _plain(_name(part)) not in OTHER_KEYS | {KEY} else _PART.match(part)[0] + b"..."  # type: ignore[index]
-        for part in re.split(b"[&;]", query[:LONGEST_QUERY])
-    ]
-    return f"{path}?{b'&'.join(shown).decode('latin-1')}"
 
 
 def _pairs(query: bytes) -> Iterable[tuple[str, str]]:
