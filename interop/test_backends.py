@@ -29,6 +29,7 @@ ROUTES = re.compile(
     rf"""/v1/( chat/completions | completions | embeddings
            | responses(/[\w.-]+)?(/input_items|/cancel)? | responses/input_tokens
            | messages | messages/count_tokens | models | models/{NAME} )
+      | /openai/deployments/[\w.-]+/( chat/completions | completions | embeddings )
       | /v1beta/( models | models/{NAME} )
       | /api/( chat | generate | tags | show | ps | embed | embeddings | version )""",
     re.VERBOSE,

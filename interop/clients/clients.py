@@ -37,12 +37,12 @@ def take(name, step):
 
 
 def refusals(ask):
-    """What a client does where it is told to wait for a second, and where it is told to wait for a day."""
+    """What a client does where it is told to wait for 8 s, and where it is told to wait for a day."""
 
     def soon(key):
-        for _ in range(4):  # two at once, then one a second
+        for _ in range(3):  # two at once, then one in 8 s
             ask(key)
-        return 4
+        return 3
 
     def never(key):
         ask(key)
@@ -131,11 +131,11 @@ def google(url):
         return answer.function_calls[0].name
 
     def asked_to_retry(key):
-        options = types.HttpOptions(base_url=url, retry_options=types.HttpRetryOptions(attempts=3))
+        options = types.HttpOptions(base_url=url, retry_options=types.HttpRetryOptions(attempts=6))
         with genai.Client(api_key=key, http_options=options) as opened:
-            for _ in range(4):
+            for _ in range(3):
                 opened.models.generate_content(model="m", contents=SAY)
-        return 4
+        return 3
 
     take("chat", chat)
     take("stream", stream)
