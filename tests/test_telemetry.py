@@ -301,7 +301,7 @@ async def test_u14_what_a_client_chooses_is_bounded_and_cannot_forge_a_line(
     guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = guarded(FakeModel())
-    with caplog.at_level(logging.INFO, "guard"):
+    with caplog.at_level(logging.WARNING, "guard"):
         await call(app, '/x"}\n{"kind": "refused"}\x1b[2J' + "y/" * 9_000, method="M" * 9_000)
         await call(app, "/sk-test-0123456789abcdef/v1")
     (forged, secret) = caplog.messages
