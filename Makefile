@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests of one file share servers, so they stay in one process.
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test bench soak chaos fairness interop detection reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench soak chaos fairness interop detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -30,17 +31,49 @@ docs: $(VENV)/dev
 	$(BIN)/python docs/generate_api.py
 
 # Everything that CI runs.
-check: lint test wheel-test
+check: lint wheel-test lowest-test newer-test
 
-# The wheel, in an environment of its own and outside the checkout: what it lacks, this finds.
+# The suite once, on the wheel: in an environment of its own and outside the checkout. What the wheel lacks, this
+# finds. Measures coverage, and has a user's type checker read the types.
 wheel-test: $(VENV)/dev
-	rm -rf build/wheel
-	$(BIN)/python -m build --wheel --outdir build/wheel --quiet .
-	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/pip install --quiet --upgrade pip
-	build/wheel/venv/bin/pip install --quiet --group dev "$$(echo build/wheel/*.whl)[serve,embedded]"
-	cp -r tests benchmarks examples docs README.md pyproject.toml build/wheel
-	cd build/wheel && venv/bin/python -m pytest $(PARALLEL) -p no:cacheprovider
+	$(call environment,wheel,$(PYTHON),--group dev)
+	cd build/wheel && venv/bin/mypy --strict --config-file= tests/typing/api.py
+	cd build/wheel && venv/bin/python -m pytest $(PARALLEL) -p no:cacheprovider --cov --cov-report=term
+
+# The oldest of each dependency that pyproject.toml allows, which may use what newer ones of others deprecate. Without
+# the SDKs: they want a newer pydantic.
+lowest-test: $(VENV)/dev
+	mkdir -p build
+	$(UV) pip compile --quiet --no-deps --resolution lowest-direct --python-version 3.11 --all-extras \
+		pyproject.toml --output-file build/lowest.txt
+	$(call environment,lowest,$(PYTHON),--constraint build/lowest.txt --group test)
+	cd build/lowest && venv/bin/python -m pytest $(PARALLEL) -p no:cacheprovider -W default::DeprecationWarning $(SMOKE)
+
+# A newer Python, where there is one.
+newer-test: $(VENV)/dev
+	@if python=$$(.ci/newer-python) && [ -n "$$python" ]; then $(MAKE) newer-test-on NEWER="$$python"; \
+	else echo "NOT TESTED on a newer Python: this machine has neither 3.12 nor 3.13."; fi
+
+.PHONY: newer-test-on
+newer-test-on:
+	$(call environment,newer,$(NEWER),--group test)
+	cd build/newer && venv/bin/python --version && venv/bin/python -m pytest $(PARALLEL) -p no:cacheprovider $(SMOKE)
+
+# Each dependency and each door once: settings, identity, the store, detection, the middleware, the proxy, the verbs.
+SMOKE := $(addprefix tests/,test_app.py test_config.py test_detection.py test_docs.py test_estimate.py test_identify.py \
+	test_imports.py test_metrics.py test_middleware.py test_packaging.py test_serve.py test_service.py \
+	analysis/test_analyst.py analysis/test_embedding.py cli/test_cli.py core/test_fold.py core/test_fingerprint.py \
+	dialects/test_ratelimit.py store/test_connection.py store/test_embedded.py store/test_redis.py)
+
+# $(call environment,NAME,PYTHON,WHAT): build/NAME with the wheel and WHAT installed, and the project without `guard`.
+define environment
+	rm -rf build/$(1) build/dist
+	$(UV) build --quiet --wheel --out-dir build/dist .
+	$(UV) venv --quiet --python $(2) build/$(1)/venv
+	$(UV) pip install --quiet --python build/$(1)/venv "$$(echo build/dist/*.whl)[serve,embedded,prometheus]" $(3)
+	git ls-files -z --cached --others --exclude-standard | grep -zv '^guard/' | \
+		xargs -0 cp --parents --target-directory build/$(1)
+endef
 
 # What guard costs: beside its peers in one process, then through `guard serve`. Both paired and interleaved.
 bench: $(VENV)/dev

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 from functools import partial
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fakes import Clock, Guarded
+from patience import PATIENCE_SECONDS
 
 # No deadline: a slow machine is no counterexample. `make fuzz` takes the large profile.
 hypothesis.settings.register_profile("small", deadline=None, max_examples=25)
@@ -93,8 +95,12 @@ def make_settings(redis_url: str) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Callable[..., Guarded]]:
+async def guarded(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Callable[..., Guarded]]:
     """Apps behind guard: `guarded(app, limits…, hooks=…, **sections)`; they are closed after the test."""
+    # On a busy machine a query may be looked at later than a settle would wait for.
+    monkeypatch.setattr("guard.engine.SIGHT_SECONDS", PATIENCE_SECONDS)
     made: list[Guarded] = []
 
     def make(app: ASGIApp, *limits: dict[str, Any], hooks: Iterable[Hook] = (), **sections: Any) -> Guarded:
@@ -104,6 +110,24 @@ async def guarded(make_settings: Callable[..., Settings]) -> AsyncIterator[Calla
     yield make
     for each in made:
         await each.middleware.aclose()
+
+
+LONG = (
+    *("test_serve.py", "test_chaos.py", "test_nodes.py", "test_exact.py", "test_calibrate.py"),
+    *("test_embedded.py", "test_sdks.py", "test_sdks_reshaped.py", "test_cli.py", "test_fold.py"),
+    *("test_model.py", "test_reference.py"),
+)
+"""Files that take long, the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since some wait for servers."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

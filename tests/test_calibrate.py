@@ -73,6 +73,12 @@ def made(found: Survey) -> Calibration:
     return calibrate(Settings(), found, "honest.jsonl", Reference.load())
 
 
+@pytest.fixture(scope="module")
+def thirty(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Of as many identities as it takes to know where they lie, which have asked much."""
+    return made(looked(tmp_path_factory.mktemp("thirty"), people(30, 200))).reference
+
+
 class TestSurvey:
     def test_attacks_and_what_was_not_answered_are_left_out_and_counted(self, tmp_path: Path) -> None:
         found = looked(
@@ -129,15 +135,16 @@ class TestCalibrate:
         without = made(declared).reference.tables[Signal.GRADING].worth(0.9)
         assert without > made(plain).reference.tables[Signal.GRADING].worth(0.9)
 
-    def test_where_identities_lie_takes_thirty_that_have_asked_much(self, tmp_path: Path) -> None:
+    def test_where_identities_lie_takes_thirty_that_have_asked_much(
+        self, tmp_path: Path, thirty: Reference
+    ) -> None:
         few = made(looked(tmp_path, people(29, 200))).reference
         assert few.place is None
         assert Signal.DISTANCE not in few.tables
-        many = made(looked(tmp_path, people(30, 200))).reference
-        assert many.place is not None
-        assert (many.place.between > 0).all()
-        assert (many.place.within > 0).all()
-        assert 0.5 < many.tables[Signal.DISTANCE].statistics[0] < 3
+        assert thirty.place is not None
+        assert (thirty.place.between > 0).all()
+        assert (thirty.place.within > 0).all()
+        assert 0.5 < thirty.tables[Signal.DISTANCE].statistics[0] < 3
 
     def test_what_it_costs_is_judged_with_exact_bounds_and_said_with_caution(self, tmp_path: Path) -> None:
         found = made(looked(tmp_path, people(25)))
@@ -146,8 +153,8 @@ class TestCalibrate:
         assert found.caution is not None
         assert "12.0%" in found.caution
 
-    def test_a_reference_reads_back_as_it_was_written(self, tmp_path: Path) -> None:
-        reference = made(looked(tmp_path, people(30, 200))).reference
+    def test_a_reference_reads_back_as_it_was_written(self, tmp_path: Path, thirty: Reference) -> None:
+        reference = thirty
         reference.save(tmp_path / "reference.json")
         read = Reference.load(tmp_path / "reference.json")
         assert (read.origin, read.holders) == ("honest.jsonl", 30)

@@ -16,11 +16,12 @@ def test_u5_type_checkers_may_read_the_types() -> None:
 
 
 def test_u21_every_extra_that_is_named_somewhere_exists() -> None:
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*")]
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*")]
     code = [Path(str(files("guard"))).rglob(f"*.{kind}") for kind in ("py", "toml")]
     named = {
         extra
         for file in (*pages, *(each for some in code for each in some))
+        if file.is_file()
         for extras in re.findall(r"asgi-guard\[([\w,-]+)\]", file.read_text("utf-8"))
         for extra in extras.split(",")
     }
