@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 
 from guard.body import ClientGoneError
 from guard.core.query import NO_USAGE, Usage
-from guard.dialects import budgets, with_model
+from guard.dialects import budgets, elsewhere, with_model
 from guard.dialects.strict import parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
@@ -255,7 +255,7 @@ def prepare(dialect: Dialect, body: bytes, path: str, model: str | None = None) 
     model than the path does, which is `model`: then that one stands in the body.
     """
     payload = parse_object(body)
-    query = dialect.read(with_model(dialect, payload, model), path)
+    query = elsewhere.read(dialect, with_model(dialect, payload, model), path)
     asking = dialect.ask_usage(payload)
     reasons = budgets.asks_reasoning(payload)
     told = payload if asking is None else asking

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from guard.core.calendars import MICROSECONDS
 from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import NO_USAGE, Usage, text_bytes
-from guard.dialects import with_model
+from guard.dialects import elsewhere, with_model
 from guard.dialects.strict import serialize
 from guard.errors import QueryError
 from guard.estimate import Estimator
@@ -98,7 +98,7 @@ class LineReader:
             serialize(line.body)
         dialect = self.rules.dialects[route.dialect]
         body = with_model(dialect, line.body, route.model_in(path.judged))
-        return self.estimator.prepare(dialect.read(body, path.judged))
+        return self.estimator.prepare(elsewhere.read(dialect, body, path.judged))
 
     def answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
         """What was used and the status, as the log has it or as it is to be supposed.

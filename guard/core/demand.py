@@ -41,11 +41,13 @@ class Demand:
 
     def cost(self, usage: Usage) -> int:
         """What a finished request costs in micro-dollars: by the model that answered, where that is dearer
-        than the one that was asked."""
+        than the one that was asked, or where several might have answered."""
         asked = self.price.cost(usage)
         if self.prices is None or usage.model is None:
             return asked
         answered = self.prices.answered_by(usage.model)
+        if answered is not None and self.query is not None and self.query.alternatives:
+            return answered.cost(usage)
         return asked if answered is None else max(asked, answered.cost(usage))
 
     def reserve(self, unit: str) -> tuple[int, int]:

@@ -225,10 +225,10 @@ class Policy:
         if query is None:
             return Demand(amounts=identity.amounts)
         cap = query.max_output_tokens
-        output_tokens = query.n * (self.output_cap(query.model) if cap is None else cap)
-        return Demand(
-            query, output_tokens, self.prices.price(query.model), identity.amounts, ground, self.prices
-        )
+        models = (query.model, *query.alternatives)
+        output_tokens = query.n * (max(map(self.output_cap, models)) if cap is None else cap)
+        price = self.prices.dearest_of(models)
+        return Demand(query, output_tokens, price, identity.amounts, ground, self.prices)
 
     def reserve(
         self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0
@@ -238,8 +238,7 @@ class Policy:
         `throttle` is the share that is left of the caller's own limits.
         """
         charges = []
-        for limit in self.applicable(identity, caller):
-            holder = identity.holder(*limit.per)
+        for limit, holder in self._due(identity, demand.query, caller):
             mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
             overridden = self.held(limit, holder, caller.now_us)
             if overridden is not None:
@@ -248,6 +247,12 @@ class Policy:
                 ground = demand.ground if limit.unit == Unit.NOVELTY else NOWHERE
                 charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE, ground, left))
         return tuple(charges)
+
+    def _due(self, identity: Identity, query: Query | None, caller: Caller) -> Iterator[tuple[Limit, Holder]]:
+        """The limits of every model that may answer a request, and whom they hold; each once."""
+        asking = [identity, *(identity.asking(model=name) for name in (query.alternatives if query else ()))]
+        due = ((limit, each.holder(*limit.per)) for each in asking for limit in self.applicable(each, caller))
+        yield from dict.fromkeys(due)
 
     def applicable(self, identity: Identity, caller: Caller) -> Iterator[Limit]:
         """The limits of the identity's tier that this request is held to."""

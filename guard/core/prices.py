@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from guard.core.globs import GlobTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from guard.core.query import Usage
 
@@ -106,14 +106,16 @@ class PriceTable:
     @classmethod
     def of(cls, prices: Mapping[str, Price]) -> PriceTable:
         """The table with these entries; those with `*`, `?` or `[` are globs."""
-        columns = ("input", "cached_input", "output", "reasoning", "of_write", "of_write_1h")
-        dearest = (max((getattr(price, each) for price in prices.values()), default=0) for each in columns)
         named = {name: price for name, price in prices.items() if name.strip("*")}
-        return cls(GlobTable.of(prices), Price(*dearest), GlobTable.of(named))
+        return cls(GlobTable.of(prices), _dearest(prices.values()), GlobTable.of(named))
 
     def price(self, model: str) -> Price:
         """What a model costs."""
         return self.models.find(model) or self.dearest
+
+    def dearest_of(self, models: Sequence[str]) -> Price:
+        """What a query costs at most that any of these models may answer."""
+        return self.price(models[0]) if len(models) == 1 else _dearest(map(self.price, models))
 
     def answered_by(self, model: str) -> Price | None:
         """What the model costs that an answer names, where the table names it too, and not only by `*`.
@@ -122,3 +124,12 @@ class PriceTable:
         nobody has priced says nothing about its price.
         """
         return self.named.find(model)
+
+
+def _dearest(prices: Iterable[Price]) -> Price:
+    """The dearest of these, column by column; nothing where there are none."""
+    rows = [
+        (each.input, each.cached_input, each.output, each.reasoning, each.of_write, each.of_write_1h)
+        for each in prices
+    ]
+    return Price(*map(max, zip(*rows, strict=True))) if rows else Price(0, 0, 0, 0, 0, 0)

@@ -43,7 +43,8 @@ class Query:
     `input_bytes` is the UTF-8 size of all text that the model is sent, `other_tokens` what else it is sent
     (role markers, images, token ids) in estimated tokens. `max_output_tokens` is the caller's cap on one
     answer, `None` where it named none; `n` is how many answers it wants. `end_user` is the name that the
-    caller gives to whoever asks it: its own word, which nobody has checked.
+    caller gives to whoever asks it: its own word, which nobody has checked. `alternatives` are other models
+    that may answer in place of `model`.
     """
 
     model: str
@@ -54,6 +55,7 @@ class Query:
     input_bytes: int
     other_tokens: int
     end_user: str | None = None
+    alternatives: tuple[str, ...] = ()
     bytes_per_token: float = BYTES_PER_TOKEN
     sampling: Sampling = Sampling()
 

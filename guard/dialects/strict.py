@@ -145,10 +145,14 @@ def boolean(payload: Json, name: str, *, default: bool = False) -> bool:
 
 
 def string(payload: Json, name: str, *, where: str = "") -> str:
-    """A name that must be there: a string that is not empty and has at most 256 characters."""
+    """A name that must be there: a string of 1 to 256 characters, without spaces round it or controls, which
+    some servers drop.
+    """
     value = payload.get(name)
     if not isinstance(value, str) or not value:
         raise QueryError(f"{where + name!r} must be a string.", param=where + name)
+    if value != value.strip() or not value.isprintable():
+        raise QueryError(f"{where + name!r} must be a name without spaces round it.", param=where + name)
     return bounded(value, where + name)
 
 
