@@ -34,9 +34,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fakes import Clock, Guarded
 from patience import PATIENCE_SECONDS
 
-# No deadline: a slow machine is no counterexample. `make fuzz` takes the large profile.
-hypothesis.settings.register_profile("small", deadline=None, max_examples=25)
-hypothesis.settings.register_profile("large", deadline=None, max_examples=500)
+# A slow machine is no counterexample. `make fuzz` takes the large profile.
+_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("small", deadline=None, suppress_health_check=_SLOW, max_examples=25)
+hypothesis.settings.register_profile("large", deadline=None, suppress_health_check=_SLOW, max_examples=500)
 hypothesis.settings.load_profile("small")
 
 
@@ -67,7 +68,7 @@ def keys() -> Keys:
 @pytest.fixture
 async def store(redis_url: str, keys: Keys) -> AsyncIterator[OperatorStore]:
     """A store that is empty, and patient: a slow test machine is not a store that is down."""
-    store = OperatorStore(keys, partial(nodes_at, RedisURL.parse(redis_url), 5.0), deadline_seconds=5.0)
+    store = OperatorStore(keys, partial(nodes_at, RedisURL.parse(redis_url), 60.0), deadline_seconds=60.0)
     yield store
     await store.aclose()
 
@@ -87,7 +88,7 @@ def make_settings(redis_url: str) -> Callable[..., Settings]:
 
     def make(*limits: dict[str, Any], **sections: Any) -> Settings:
         identity = {"pepper": pepper, **sections.pop("identity", {})}
-        store = {"redis_url": redis_url, "deadline_ms": 5_000, **sections.pop("store", {})}
+        store = {"redis_url": redis_url, "deadline_ms": 60_000, **sections.pop("store", {})}
         tiers = sections.pop("tiers", {"default": {"limits": limits}})
         return Settings.model_validate({"store": store, "identity": identity, "tiers": tiers, **sections})
 
