@@ -146,6 +146,41 @@ class TestUnreadable:
         assert answer.status == 400
         assert b"values" in answer.body
 
+    @pytest.mark.parametrize(
+        "value",
+        [b" " * 5 * MEGABYTE + b"1", b"9" * 5 * MEGABYTE, b'"' + b"a" * 300_000 + b'",' + b" " * (5 << 20)],
+    )
+    async def test_w12_what_stands_outside_of_strings_is_bounded_before_it_is_parsed(
+        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, value: bytes
+    ) -> None:
+        def parse(text: str, **_: Any) -> None:
+            raise AssertionError(f"{len(text)} characters are parsed")
+
+        app = guarded(FakeModel(), REQUESTS)
+        await call(app, body=CHAT, headers=KEY)
+        monkeypatch.setattr("guard.dialects.strict.json.loads", parse)
+        answer = await call(app, body=b'{"model":"m","max_tokens":' + value + b"}", headers=KEY)
+        assert answer.status == 400
+        assert b"outside of strings" in answer.body
+
+    async def test_w12_a_long_history_of_tools_is_read(self, guarded: MakeGuarded) -> None:
+        function = {"name": "search", "arguments": '{"query": "a"}'}
+        called = [{"id": "c1", "type": "function", "function": function}]
+        asked = {"role": "assistant", "content": None, "tool_calls": called}
+        turns = [asked, {"role": "tool", "tool_call_id": "c1", "content": "found"}] * 1_500
+        schema = {f"field{place}": {"type": "string", "description": "what"} for place in range(20)}
+        tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": schema}}}
+        body = chat(messages=[*CHAT["messages"], *turns], tools=[tool] * 64, max_tokens=1)
+        assert (await call(guarded(FakeModel()), body=body, headers=KEY)).status == 200
+
+    @pytest.mark.parametrize("size", [(1 << 18) - 1, 1 << 18, (1 << 18) + 1])
+    async def test_w12_an_escape_at_the_edge_of_a_piece_is_one(self, guarded: MakeGuarded, size: int) -> None:
+        for escape in (b'\\"', rb"\\"):
+            before = b'{"model":"m","messages":[{"role":"user","content":"'
+            text = b"a" * (size - len(before) - 1) + escape + b"[,:" * 500_000
+            app = guarded(FakeModel())
+            assert (await call(app, body=before + text + b'"}]}', headers=KEY)).status == 200
+
     @pytest.mark.parametrize("text", ["1,2,3,", "[[[[", '{"a":"b\\\\"},', "a\\", '"', "\\\\\\"])
     async def test_w12_signs_in_a_text_are_no_values(self, guarded: MakeGuarded, text: str) -> None:
         tokens = {"name": "tokens", "unit": "tokens", "rate": "100000000/hour"}
