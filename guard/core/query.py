@@ -102,4 +102,4 @@ NO_USAGE = Usage(0, 0)
 
 def text_bytes(text: str) -> int:
     """The UTF-8 size of a text; half a surrogate pair counts as three bytes."""
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
