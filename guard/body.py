@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from guard.core.identity import Attribute
 from guard.errors import GuardError, QueryError
+from guard.line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,6 +38,13 @@ LEAST_BYTES_PER_SECOND = 64 << 10
 SHARES = 8
 """One caller may take this part of `max_buffered_bytes` at once, and always one body of `max_bytes`."""
 
+SMALL_BYTES = 16 << 10
+"""A body of this size is never refused for what its caller sends besides: keys that guard has not checked are
+one caller by their network, and an attacker there is not to stop its neighbours' questions."""
+
+LARGE_BYTES = 64 << 10
+"""A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
+
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -51,10 +60,11 @@ class Memory:
         self._most_of_one = max(settings.max_bytes, settings.max_buffered_bytes // SHARES)
         self._held: Counter[Holder] = Counter()
 
-    def add(self, owner: Holder, size: int) -> None:
-        """Count what is held; raises `QueryError` (429, 503) where it is too much."""
+    def add(self, owner: Holder, size: int, *, small: bool = False) -> None:
+        """Count what is held; raises `QueryError` (429, 503) where it is too much. A `small` body is refused
+        only where all callers together send too much."""
         self._held[owner] += size
-        if self._held[owner] > self._most_of_one:
+        if self._held[owner] > self._most_of_one and not small:
             raise QueryError("You are sending too much at once; try again.", status=429)
         if self._held.total() > self._most:
             raise QueryError("The server is reading too much at once; try again.", status=503)
@@ -101,7 +111,7 @@ class Body:
                 raise ClientGoneError
             chunk = message.get("body", b"")
             self._held += len(chunk)
-            self._memory.add(self._owner, len(chunk))
+            self._memory.add(self._owner, len(chunk), small=self._held <= SMALL_BYTES)
             held += chunk
         return bytes(held)
 
@@ -156,17 +166,19 @@ class Bodies:
     def __init__(self, settings: BodySettings) -> None:
         self._settings = settings
         self._memory = Memory(settings)
-        self._turn = asyncio.Lock()
+        self._line = Line()
 
     def of(self, identity: Identity, headers: Headers, receive: Receive) -> Body:
         """The body of this caller's request."""
         return Body(self._settings, self._memory, identity.holder(Attribute.POOL), headers, receive)
 
-    async def in_turn(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Work on a large body in a thread, one at a time, which bounds the memory and the time that parsing
-        takes from other requests."""
-        async with self._turn:
-            return await asyncio.to_thread(work, *args, **kwargs)
+    async def parsed(
+        self, size: int, identity: Identity, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Work on a body of this size: on a small one now, on a large one when it is its caller's turn."""
+        if size <= LARGE_BYTES:
+            return work(*args, **kwargs)
+        return await self._line.run(identity.holder(Attribute.POOL), partial(work, *args, **kwargs))
 
 
 def first(message: Message, receive: Receive) -> Receive:

@@ -11,7 +11,7 @@ from starlette.websockets import WebSocket
 from guard.body import ClientGoneError
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects import budgets, elsewhere, with_model
-from guard.dialects.strict import parse_object, serialize
+from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
 from guard.state import with_state
@@ -42,9 +42,6 @@ NOT_CHARGED = frozenset({429, 503})
 _OF_THE_BODY = frozenset(
     {b"accept-encoding", b"content-encoding", b"content-length", b"content-type", b"expect"}
 )
-
-LARGE_BYTES = 64 << 10
-"""A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
 
 
 @dataclass(slots=True)
@@ -133,10 +130,9 @@ class Exchange:
 
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         read = await body.read()
-        if len(read) > LARGE_BYTES:
-            prepared = await self._bodies.in_turn(prepare, dialect, read, path, self._model)
-        else:
-            prepared = prepare(dialect, read, path, self._model)
+        prepared = await self._bodies.parsed(
+            len(read), self._identity, prepare, dialect, read, path, self._model
+        )
         prepared.query = self._estimator.prepare(prepared.query)
         return prepared
 
@@ -209,9 +205,9 @@ class Exchange:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
             if self._dialect is not None and prepared is not None:
-                whole, prepared = (
-                    prepared,
-                    reshaped(self._dialect, prepared, self._path, reshape, self._model),
+                whole, size = prepared, len(prepared.body) if reshape.changes else 0
+                prepared = await self._bodies.parsed(
+                    size, self._identity, reshaped, self._dialect, whole, self._path, reshape, self._model
                 )
                 if whole is not prepared:
                     whole.body = b""
@@ -261,7 +257,7 @@ def prepare(dialect: Dialect, body: bytes, path: str, model: str | None = None) 
     told = payload if asking is None else asking
     if told.get("model") is not None:
         told = with_model(dialect, told, model)
-    sent = body if told is payload else serialize(told)
+    sent = body if told is payload else amended(body, payload, told)
     return Prepared(query, sent, hides_usage=asking is not None, reasons=reasons)
 
 

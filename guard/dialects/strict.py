@@ -68,8 +68,9 @@ def check_size(body: bytes) -> None:
         return
     between = names = commas = quotes = 0
     for piece in _pieces(body):
-        for escape in _STRING_ESCAPES:
-            piece = piece.replace(escape, b"")
+        if b"\\" in piece:
+            for escape in _STRING_ESCAPES:
+                piece = piece.replace(escape, b"")
         parts = piece.split(b'"')
         outside = b"".join(parts[quotes % 2 :: 2])
         quotes += len(parts) - 1
@@ -112,6 +113,18 @@ def serialize(payload: Json) -> bytes:
         raise QueryError("The body holds half of a surrogate pair.") from error
     except RecursionError as error:
         raise QueryError("The body is nested too deeply.") from error
+
+
+def amended(body: bytes, payload: Json, told: Json) -> bytes:
+    """The body that says what is `told`, where `payload` is what it says now.
+
+    What is only added is written behind the rest, which stays as it is, byte for byte.
+    """
+    added = {name: value for name, value in told.items() if name not in payload}
+    kept = all(told.get(name) is value for name, value in payload.items() if name in told)
+    if not kept or not payload or len(told) != len(payload) + len(added):
+        return serialize(told)
+    return b"%b,%b" % (body.rstrip()[:-1], serialize(added)[1:]) if added else body
 
 
 def refuse_variants(payload: Json, names: Collection[str]) -> None:
