@@ -173,8 +173,22 @@ class TestNoBackend:
         ],
     )
     async def test_u12_a_request_that_no_backend_got_costs_nothing_and_leaves_a_line(
-        self, behind: Callable[..., Guarded], caplog: pytest.LogCaptureFixture, url: str, reason: str
+        self,
+        behind: Callable[..., Guarded],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+        url: str,
+        reason: str,
     ) -> None:
+        look_up = socket.getaddrinfo
+
+        def no_such_host(host: str, *args: Any, **more: Any) -> Any:
+            # Without asking the machine's own resolver, which may take its time.
+            if host.endswith(".invalid"):
+                raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+            return look_up(host, *args, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             closed = listener.getsockname()[1]
         backend = Backend()

@@ -63,10 +63,11 @@ class Budget:
     def _roll(self, now_us: int) -> None:
         start = now_us if self._start is None else self._start
         ages = (now_us - start) // self.period_us
-        if ages >= 2:
-            self._current = self._previous = 0.0
-        elif ages == 1:
-            start, self._current, self._previous = start + self.period_us, 0.0, self._current
+        if ages >= 1:
+            # What is beyond the count is debt: each window pays one count of it.
+            owed = max(0.0, self._current - (ages - 1) * self.count)
+            self._previous = min(owed, self.count)
+            start, self._current = start + ages * self.period_us, owed - self._previous
         self._start = start if self._current or self._previous else now_us
 
     def _used(self, now_us: int) -> float:
