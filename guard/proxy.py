@@ -24,6 +24,7 @@ from guard.health import PROBE_VARIABLE, HealthRoutes
 from guard.middleware import GuardMiddleware
 from guard.parameters import without_key
 from guard.paths import path_to_send
+from guard.worker import responsive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -313,4 +314,4 @@ def app() -> ASGIApp:
         from guard.metrics import PrometheusHook
 
         hooks.append(PrometheusHook())
-    return guarded(load(file), hooks, config=file)
+    return responsive(guarded(load(file), hooks, config=file))

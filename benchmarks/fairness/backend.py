@@ -26,7 +26,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """The model `big` gives an answer of 15 MB, `slow` a stream that goes on for long, all others a word."""
     if scope["type"] != "http":
         return
-    body = b""
+    body = bytearray()
     more = True
     while more:
         message = await receive()
