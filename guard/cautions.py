@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 LEAST_SLIDING = 10
 """With a smaller count, a sliding window admits noticeably less: of 1 a period, 1 in two periods."""
 
+API_OF_SEVERAL = "/openai"
+"""Azure's paths begin so, and elsewhere a whole API stands below it, as in https://api.groq.com/openai."""
+
 
 class Content(NamedTuple):
     """Whether the settings file has no setting, and how many keys the keys file names, if there is one."""
@@ -40,6 +43,22 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
         yield f"{settings.identity.keys_file}: the keys file names no key"
     for variable in unrelated(environment, type(settings)):
         yield f"{variable} is no setting of guard's and is ignored"
+
+
+def doubled(settings: Settings) -> Iterator[str]:
+    """What to say of a backend whose URL ends with what the paths of requests begin with."""
+    url = settings.backend.url
+    path = (url.path or "").rstrip("/") if url is not None else ""
+    names = path.split("/")[1:]
+    ends = ["/" + "/".join(names[start:]) for start in range(len(names))]
+    for route in (*settings.routes, *settings.extra_routes):
+        for end in ends:
+            if end != API_OF_SEVERAL and f"{route.path}/".startswith(f"{end}/"):
+                yield (
+                    f"backend.url: it ends in {end}, and whole paths are put behind it, such as "
+                    f"{path}{route.path}; write {str(url).rstrip('/').removesuffix(end)}"
+                )
+                return
 
 
 def coarse(policy: Policy) -> Iterator[str]:

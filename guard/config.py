@@ -540,6 +540,14 @@ class BackendSettings(_Section):
     keepalive_seconds: Seconds = 4
     headers: dict[str, SecretStr] = Field(default_factory=dict)
 
+    @field_validator("url", mode="before")
+    @classmethod
+    def _with_a_scheme(cls, url: object) -> object:
+        if isinstance(url, str) and url and "://" not in url:
+            example = "HOST:PORT" if "@" in url else url.lstrip("/")
+            raise ValueError(f"a URL begins with http:// or https://; write http://{example}")
+        return url
+
     @field_validator("url")
     @classmethod
     def _without_secrets(cls, url: AnyHttpUrl | None) -> AnyHttpUrl | None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which workers count, for prometheus-client."""
 
+METRICS = "/metrics"
+
 PROBE_SECONDS = 5.0
 
 
@@ -89,8 +91,10 @@ def _with_probes(metrics: WSGIApplication, serving: tuple[str, int], token: str)
             status, body = 200, b"live\n"
         elif path == READY:
             status, body = _ask(serving, token)
-        else:
+        elif path == METRICS:
             return metrics(environment, start)
+        else:
+            status, body = 404, b"there are /metrics, /-/live and /-/ready\n"
         start(f"{status} {http.client.responses[status]}", [("content-length", str(len(body)))])
         return [body]
 

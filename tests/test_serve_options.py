@@ -96,6 +96,10 @@ class TestProbes:
         assert get(f"{server.metrics}/-/ready")[1] == '{"ready":true,"store":"ok","backend":"ok"}'
         assert "guard_queries_unseen_total" in get(f"{server.metrics}/metrics")[1]
 
+    @pytest.mark.parametrize("path", ["/", "/metrics/", "/v1/models", "/metricsx"])
+    def test_the_metrics_port_has_no_other_paths(self, server: Server, path: str) -> None:
+        assert get(server.metrics + path)[0] == 404
+
 
 class TestStop:
     def test_a_server_that_is_told_to_stop_leaves_no_folder_behind(
@@ -120,6 +124,14 @@ class TestStart:
                 assert f"127.0.0.1:{port}: Address already in use; give another --port" in done.stderr
                 assert "->" not in done.stderr
         assert not (tmp_path / ".guard" / "users.lock").exists()
+
+    def test_the_metrics_port_must_not_be_the_port(self, tmp_path: Path) -> None:
+        port = str(free_port())
+        arguments = ("--backend", "http://127.0.0.1:1", "--port", port, "--metrics-port", port)
+        done = guard("serve", *arguments, folder=tmp_path)
+        assert done.returncode == 1
+        assert f"--metrics-port {port}: this is the port of --port; give another one" in done.stderr
+        assert "->" not in done.stderr
 
     @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
     def test_u12_a_host_that_is_not_this_machine_is_an_error(self, tmp_path: Path, host: str) -> None:

@@ -63,6 +63,8 @@ def check(
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     for caution in cautions.at_start(settings, content, os.environ):
         output.complain(caution)
+    for caution in cautions.doubled(settings):
+        output.complain(caution)
     policy = settings.policy()
     for caution in cautions.coarse(policy):
         output.complain(caution)

@@ -49,21 +49,33 @@ def serve(
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
         ) from error
+    from guard import cautions
     from guard.config import load
     from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
     from guard.installation import Installation
     from guard.metrics_server import metrics_server
 
+    variable = f"{ENVIRONMENT_PREFIX}BACKEND__URL"
     if backend is not None:
-        os.environ[f"{ENVIRONMENT_PREFIX}BACKEND__URL"] = backend
+        os.environ[variable] = backend
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.absolute())
-    settings = load()
+    try:
+        settings = load()
+    except ConfigError as error:
+        raise ConfigError(str(error).replace(variable, "--backend") if backend else str(error)) from None
     if settings.backend.url is None:
         raise ConfigError("which model? give --backend URL, or `url` under [backend] in the settings")
     refuse_websockets(settings)
+    for caution in cautions.doubled(settings):
+        complain(caution)
     sockets = listen(host, port)
     port = port_of(sockets)
+    if metrics_port == port:
+        # Two sockets may share a port, and one of them would get all requests.
+        for each in sockets:
+            each.close()
+        raise ConfigError(f"--metrics-port {port}: this is the port of --port; give another one")
     # Held by this process too, the embedded server outlives a restart of all workers.
     with (
         Installation.of(settings).server or nullcontext(),

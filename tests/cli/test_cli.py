@@ -410,4 +410,4 @@ class TestTrouble:
     def test_serve_with_a_backend_that_is_no_url_says_so(self, tmp_path: Path) -> None:
         told = guard("serve", "--backend", "localhost:8000", folder=tmp_path)
         assert told.returncode == 1
-        assert "GUARD_BACKEND__URL" in told.stderr
+        assert "--backend: a URL begins with http:// or https://; write http://localhost:8000" in told.stderr
