@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from unittest.mock import patch
 
+from guard import load
+from guard.admin import Operator
 from guard.cli import main
 
 if TYPE_CHECKING:
@@ -42,6 +45,17 @@ def guard(
     ):
         code = thread.submit(_exit_code).result()
     return subprocess.CompletedProcess(sys.argv, code, _text(out), _text(err))
+
+
+def open_store(folder: Path) -> None:
+    """Have the store of a folder's settings, as a server that was started there leaves it."""
+
+    async def once() -> None:
+        async with Operator(load(folder / "guard.toml")):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, once()).result()
 
 
 def guard_process(

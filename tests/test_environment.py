@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from commands import guard
+from commands import guard, open_store
 
 from guard import ConfigError, Settings
 from guard.environment import refuse_misspelt, unrelated
@@ -70,6 +70,7 @@ def test_u25_check_mentions_it_once_and_other_commands_do_not(tmp_path: Path) ->
     assert told.returncode == 0
     assert told.stderr.count("GUARD_VERSION is no setting of guard's and is ignored") == 1
     assert "the settings file is empty" in told.stderr
+    open_store(tmp_path)
     assert guard("mode", folder=tmp_path, GUARD_VERSION="1.2").stderr == ""
 
 

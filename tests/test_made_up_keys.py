@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from commands import guard
+from commands import guard, open_store
 from fakes import Guarded, call
 from redis import Redis
 
@@ -124,6 +124,7 @@ def evicting(tmp_path: Path) -> Iterator[str]:
 
 def test_w19_guards_own_server_is_bounded_and_forgets_nothing(tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text("store.maxmemory_mb = 33\n")
+    open_store(tmp_path)
     done = guard("check", "--store", folder=tmp_path)
     assert done.returncode == 0
     assert "maxmemory 33 MB" in done.stdout

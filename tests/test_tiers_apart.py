@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import guard
+from commands import guard, open_store
 from fakes import Guarded, call
 from pydantic import ValidationError
 
@@ -117,6 +117,7 @@ def test_u13_windows_that_no_tier_has_are_an_error(
 
 def test_u13_the_command_line_says_in_which_tiers(tmp_path: Path) -> None:
     assert guard("init", folder=tmp_path).returncode == 0
+    open_store(tmp_path)
     done = guard("limits", "set", "key:bob", "requests", "--rate", "1200/minute", folder=tmp_path)
     assert (done.returncode, done.stdout) == (
         0,

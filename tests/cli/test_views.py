@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import guard
+from commands import guard, open_store
 from fakes import call
 from rich.console import Console
 
@@ -161,6 +161,7 @@ class TestCustomers:
 
     def test_u22_where_nobody_was_active_that_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "guard.toml").write_text('data_dir = "data"\n[store]\ndeadline_ms = 5000\n')
+        open_store(tmp_path)
         for by in ((), ("--by", "org")):
             told = guard("top", "--since", "2h", *by, folder=tmp_path)
             assert (told.returncode, told.stdout) == (0, "No identity was active in the last 2h.\n")
