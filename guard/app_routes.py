@@ -21,7 +21,7 @@ from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, RouteAction
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from guard.core.policy import Policy
+    from guard.core.policy import Policy, Route
 
 logger = logging.getLogger("guard")
 
@@ -30,6 +30,9 @@ MOST_LISTED = 40
 
 DEEPEST = 32
 """Maximum number of middlewares and mounts that are looked through."""
+
+AMBIGUOUS = "/api/"
+"""How the paths of Ollama begin, and those of many apps."""
 
 OTHER_ENDINGS = (
     "/audio/speech",
@@ -65,6 +68,12 @@ class AppRoute:
         """A path that this route takes."""
         return _PARAMETER.sub("x", self.path)
 
+    def takes(self, route: Route) -> bool:
+        """Whether requests of a route of guard's, whose path has no wildcards, may be its own."""
+        pattern = "[^/]+".join(map(re.escape, _PARAMETER.split(self.path))) + ("/.*" * self.open_ended)
+        methods = not self.methods or not route.methods.isdisjoint(self.methods)
+        return methods and re.fullmatch(pattern, route.path) is not None
+
     @property
     def takes_queries(self) -> bool:
         """Whether a body can be sent to it."""
@@ -79,6 +88,9 @@ def report(app: object, policy: Policy) -> None:
     looked_at = [route for route in routes if _named(route, policy)]
     others = [route for route in routes if route not in looked_at]
     logger.info("routes that guard looks at: %s; and not: %s", _listed(looked_at), _listed(others))
+    for route in routes:
+        if taken := _taken(route, policy):
+            logger.warning("%s", taken)
     if policy.unknown_paths is RouteAction.PASS:
         for route in others:
             if warning := _warning(route):
@@ -126,6 +138,32 @@ def _named(route: AppRoute, policy: Policy) -> bool:
     """Whether a route of the settings takes any of its requests."""
     methods = route.methods or ("POST", "GET")
     return any(policy.route(method, route.sample).path != UNKNOWN_PATH for method in methods)
+
+
+def _taken(route: AppRoute, policy: Policy) -> str | None:
+    """What to say of a route of the app that guard takes for Ollama's without a word in the settings."""
+    default = tuple(each.route() for each in default_routes())
+    if not route.path.startswith(AMBIGUOUS.rstrip("/")) or policy.routes[-len(default) :] != default:
+        return None
+    taken = [
+        each
+        for each in policy.routes[-len(default) :]
+        if each.path.startswith(AMBIGUOUS)
+        and route.takes(each)
+        and any(policy.route(method, each.path) is each for method in each.methods)
+    ]
+    if not taken:
+        return None
+    passed = ", ".join(f'{{ path = "{each.path}", action = "pass" }}' for each in taken)
+    kept = ", ".join(f'{{ path = "{each.path}", {_as_setting(each)} }}' for each in taken)
+    return (
+        f"{route}: guard takes requests for Ollama's, and refuses or counts them as such; where they are the "
+        f"app's own, set extra_routes = [{passed}]; where they are Ollama's, extra_routes = [{kept}]"
+    )
+
+
+def _as_setting(route: Route) -> str:
+    return f'dialect = "{route.dialect}"' if route.dialect else 'action = "count", free = true'
 
 
 def _warning(route: AppRoute) -> str | None:

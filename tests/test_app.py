@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -170,6 +171,66 @@ class TestReport:
         app.router.routes.append(Route(path, PlainTextResponse("ok"), methods=["POST"]))
         app.add_middleware(GuardMiddleware, config=make_settings())
         assert bool(self.report(app, caplog)[1]) is warned
+
+    @pytest.mark.parametrize(
+        ("path", "method", "taken"),
+        [
+            ("/api/chat", "POST", ["/api/chat"]),
+            ("/api/generate", "POST", ["/api/generate"]),
+            ("/api/tags", "GET", ["/api/tags"]),
+            ("/api/version", "GET", ["/api/version"]),
+            ("/api/{item}", "GET", ["/api/tags", "/api/ps", "/api/version"]),
+            ("/api/{path:path}", "DELETE", []),
+            ("/api/chat", "GET", []),
+            ("/api/chat/{room}", "POST", []),
+            ("/apis", "GET", []),
+            ("/v1/chat/completions", "POST", []),
+            ("/{path:path}", "GET", []),
+        ],
+    )
+    def test_routes_of_the_app_that_are_taken_for_ollamas_are_warned_of_with_the_cure(
+        self,
+        make_settings: MakeSettings,
+        caplog: pytest.LogCaptureFixture,
+        path: str,
+        method: str,
+        taken: list[str],
+    ) -> None:
+        app = FastAPI(openapi_url=None)
+        app.router.routes.append(Route(path, PlainTextResponse("ok"), methods=[method]))
+        app.add_middleware(GuardMiddleware, config=make_settings())
+        warnings = [line for line in self.report(app, caplog)[1] if "Ollama's" in line]
+        assert len(warnings) == bool(taken)
+        cures = [{"path": each, "action": "pass"} for each in taken]
+        for line in warnings:
+            assert f"set extra_routes = [{', '.join(map(self.toml, cures))}];" in line
+        # With the cure the app has its path, and there is nothing to say.
+        caplog.clear()
+        cured = FastAPI(openapi_url=None)
+        cured.router.routes.append(Route(path, PlainTextResponse("ok"), methods=[method]))
+        cured.add_middleware(GuardMiddleware, config=make_settings(extra_routes=cures))
+        assert "Ollama's" not in "".join(self.report(cured, caplog)[1])
+        with TestClient(cured) as client:
+            for each in taken:
+                assert client.request(method, each, content=b"no JSON").text == "ok"
+
+    def toml(self, table: dict[str, str]) -> str:
+        return f"{{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in table.items())} }}"
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"extra_routes": [{"path": "/api/chat", "methods": ["POST"], "dialect": "ollama.chat"}]},
+            {"routes": [{"path": "/api/chat", "methods": ["POST"], "dialect": "ollama.chat"}]},
+        ],
+    )
+    def test_a_path_that_the_settings_name_is_not_warned_of(
+        self, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
+    ) -> None:
+        app = FastAPI(openapi_url=None)
+        app.router.routes.append(Route("/api/chat", PlainTextResponse("ok"), methods=["POST"]))
+        app.add_middleware(GuardMiddleware, config=make_settings(**settings))
+        assert self.report(app, caplog)[1] == []
 
     def test_u1_a_route_that_the_settings_pass_is_not_warned_of(
         self, make_settings: MakeSettings, caplog: pytest.LogCaptureFixture
