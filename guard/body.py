@@ -94,8 +94,8 @@ class Body:
         self.error: QueryError | None = None
         """Why `pass_on` has ended the body."""
 
-    async def read(self) -> bytes:
-        """The whole body.
+    async def read(self) -> list[bytes]:
+        """The whole body, in the pieces in which it came: to join megabytes is no work for the event loop.
 
         Raises `QueryError` for one that is encoded (415), too large (413) or too slow (408), and where bodies
         take too much memory (429, 503); `ClientGoneError` where the client leaves.
@@ -104,7 +104,7 @@ class Body:
             if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
                 raise QueryError("Send the body without a content encoding.", status=415)
         self._check_length()
-        held = bytearray()
+        chunks: list[bytes] = []
         while not self._complete:
             message = await self._next()
             if message["type"] == "http.disconnect":
@@ -112,8 +112,8 @@ class Body:
             chunk = message.get("body", b"")
             self._held += len(chunk)
             self._memory.add(self._owner, len(chunk), small=self._held <= SMALL_BYTES)
-            held += chunk
-        return bytes(held)
+            chunks.append(chunk)
+        return chunks
 
     async def pass_on(self) -> Message:
         """A `receive` for an app that reads the body itself, which sees the client leave where a bound is

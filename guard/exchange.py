@@ -129,9 +129,10 @@ class Exchange:
             await self._forward(scope, receive, send, prepared, body, admission)
 
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
-        read = await body.read()
+        chunks = await body.read()
+        size = sum(map(len, chunks))
         prepared = await self._bodies.parsed(
-            len(read), self._identity, prepare, dialect, read, path, self._model
+            size, self._identity, prepare, dialect, chunks, path, self._model
         )
         prepared.query = self._estimator.prepare(prepared.query)
         return prepared
@@ -244,12 +245,14 @@ class Exchange:
         return replace(usage, output_tokens=max(usage.output_tokens, most))
 
 
-def prepare(dialect: Dialect, body: bytes, path: str, model: str | None = None) -> Prepared:
-    """Read a body; raises `QueryError`.
+def prepare(dialect: Dialect, chunks: list[bytes], path: str, model: str | None = None) -> Prepared:
+    """Read a body, and leave nothing of the chunks in which it came; raises `QueryError`.
 
     What was judged is what the app gets, byte for byte unless usage is asked for, or the body names another
     model than the path does, which is `model`: then that one stands in the body.
     """
+    body = b"".join(chunks)
+    chunks.clear()
     payload = parse_object(body)
     query = elsewhere.read(dialect, with_model(dialect, payload, model), path)
     asking = dialect.ask_usage(payload)

@@ -51,7 +51,7 @@ class TestRequests:
 
     def test_the_body_and_the_query_are_those_of_the_narrowed_payload(self) -> None:
         body = json.dumps(chat("hi", n=8, max_tokens=900, logprobs=True, stream=True)).encode()
-        prepared = prepare(self.DIALECT, body, CHAT_PATH)
+        prepared = prepare(self.DIALECT, [body], CHAT_PATH)
         narrowed = reshaped(self.DIALECT, prepared, CHAT_PATH, NARROW)
         assert json.loads(narrowed.body) == chat(
             "hi", n=1, max_tokens=50, stream=True, stream_options={"include_usage": True}
@@ -64,7 +64,7 @@ class TestRequests:
     @pytest.mark.parametrize("reshape", [UNCHANGED, Reshape(max_n=1), Reshape(logprobs=False)])
     def test_one_that_asks_for_no_more_is_not_touched(self, reshape: Reshape) -> None:
         prepared = prepare(
-            self.DIALECT, b'{"model": "m",  "messages": [{"role":"user","content":"hi"}]}', CHAT_PATH
+            self.DIALECT, [b'{"model": "m",  ', b'"messages": [{"role":"user","content":"hi"}]}'], CHAT_PATH
         )
         assert reshaped(self.DIALECT, prepared, CHAT_PATH, reshape) is prepared
 
