@@ -101,8 +101,12 @@ class Identifier:
 
     def tiers_of(self, holder: Holder) -> frozenset[str | None]:
         """The tiers of the callers that the keys file names with this holder; `None` where it names none."""
-        return frozenset(
-            caller.attributes.get(Attribute.TIER)
+        return frozenset(each.attributes.get(Attribute.TIER) for each in self.named(holder))
+
+    def named(self, holder: Holder) -> tuple[Identity, ...]:
+        """The callers that the keys file names with this holder."""
+        return tuple(
+            Identity(caller.principal, caller.attributes, verified=True)
             for caller in self._known.values()
             if caller.attributes.get(holder.attribute) == holder.value and not holder.and_
         )

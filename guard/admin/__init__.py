@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guard.admin.finding import Found
+from guard.admin.idle import Idle
 from guard.admin.operator import Entry, Operator, Sheet, Terrain, Unseen
 from guard.admin.suspicion import Finding, Habits, Suspicion
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
@@ -14,6 +15,7 @@ __all__ = [
     "Found",
     "Group",
     "Habits",
+    "Idle",
     "Nearest",
     "Operator",
     "Sheet",

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Self
 
 from guard.admin.finding import Found, of_address, of_credential
+from guard.admin.idle import Idle
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, Totals, grouped
 from guard.analysis.reference import Reference
@@ -19,7 +20,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
-from guard.errors import GuardError, UnknownHolderError
+from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identify import Identifier
 from guard.installation import Installation
 from guard.store.keys import is_digest
@@ -193,14 +194,19 @@ class Operator:
         """The records of the identities that belong to a holder, without its own; most tokens first."""
         if holder.and_ or holder.attribute not in _HELD_IN_COMMON:
             return []
-        key = (holder.attribute, self._keys.digest(holder))
+        name = self._keys.label(holder)
         records = [
             record
             for record in await self._store.recent()
-            if (record.identity.principal.attribute, self._keys.digest(record.identity.principal)) != key
-            and key in {(each.attribute, self._keys.digest(each)) for each in record.identity.holders}
+            if self._keys.label(record.identity.principal) != name and self._has(record.identity, holder)
         ]
         return sorted(records, key=_used, reverse=True)
+
+    def _has(self, identity: Identity, holder: Holder) -> bool:
+        """Whether this is a name of an identity; one that names no tier is of the default tier."""
+        if holder == Holder(Attribute.TIER, self._policy.tier(identity).name):
+            return True
+        return self._keys.label(holder) in map(self._keys.label, identity.holders)
 
     async def suspicion(self, holder: Holder) -> Suspicion | None:
         """What speaks against a holder now; `None` where nothing is known of how it behaves."""
@@ -238,15 +244,16 @@ class Operator:
         if holder.attribute is Attribute.TIER and holder.value in self._policy.tiers:
             return (holder.value,)
         default = self._policy.default_tier
-        identifier = Identifier(
-            self._settings.identity, self._keys, self._settings.units, self._settings.tiers
-        )
-        found = {tier or default for tier in identifier.tiers_of(holder)}
+        found = {tier or default for tier in self._identifier().tiers_of(holder)}
         if not found:
             record = await self._store.record(holder)
             records = [*(() if record is None else (record,)), *await self.members(holder)]
             found = {self._policy.tier(each.identity).name for each in records}
         return tuple(name for name in self._policy.tiers if not found or name in found)
+
+    def _identifier(self) -> Identifier:
+        """Reads the keys file."""
+        return Identifier(self._settings.identity, self._keys, self._settings.units, self._settings.tiers)
 
     async def _look(
         self, identity: Identity, record: Record | None, tiers: Iterable[str] | None = None
@@ -380,10 +387,11 @@ class Operator:
 
         `limit` may be `*` for an exemption from all. Returns the tiers in which that holds: the holder's own,
         or where it is not known, all whose limit of that name has such windows. Raises `ValueError` where
-        there is no such limit or window.
+        there is no such limit or window, and `ConfigError` where it is sure to change nothing.
         """
         tiers = await self.tiers(holder)
         if limit == "*" and rate is None and count is None:
+            await self._refuse_idle(holder, limit)
             await self._store.override(holder, limit, None, seconds)
             return tiers
         named = [each for each in self._policy.limits_of(tiers) if each.name == limit]
@@ -403,13 +411,26 @@ class Operator:
                 for given in by_limit.values()
                 for period, (number, _) in given.items()
             }
+        await self._refuse_idle(holder, limit)
         await self._store.override(holder, limit, counts, seconds)
         having = {tier for each in named for tier in self._policy.tiers_with(each)}
         return tuple(tier for tier in tiers if tier in having)
 
-    def keeps(self, limit: str, holder: Holder) -> bool:
-        """Whether a limit is kept for this kind of holder; another stands in for what an identity lacks."""
-        return any(each.name == limit for each in self._policy.limits_per(holder))
+    async def idle(self, holder: Holder, limit: str) -> Idle | None:
+        """Where other numbers for a holder in a limit, or in all (`*`), would change nothing: why."""
+        tiers = await self.tiers(holder)
+        named = [each for each in self._policy.limits_of(tiers) if limit in ("*", each.name)]
+        if not named or not set(named).isdisjoint(self._policy.limits_per(holder, tiers)):
+            return None
+        record = await self._store.record(holder)
+        seen = [*(() if record is None else (record,)), *await self.members(holder)]
+        identities = (*(each.identity for each in seen), *self._identifier().named(holder))
+        return Idle.of(holder, limit, named, identities, self._keys.label)
+
+    async def _refuse_idle(self, holder: Holder, limit: str) -> None:
+        idle = await self.idle(holder, limit)
+        if idle is not None and idle.certain:
+            raise ConfigError(str(idle))
 
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again for a holder; `False` where they did."""

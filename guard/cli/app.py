@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from guard.admin import Operator, Suspicion, Unseen
     from guard.config import Settings
     from guard.core.identity import Holder
+    from guard.store.operator import Record
 
 T = TypeVar("T")
 
@@ -120,13 +121,14 @@ def reset(holder: HolderText, config: Config = None) -> None:
     Its record, its blocks and its evidence stay.
     """
 
-    async def ask(operator: Operator) -> tuple[str, int]:
+    async def ask(operator: Operator) -> tuple[str, int, list[Record]]:
         found = await operator.resolve(holder)
-        return str(found), await operator.reset(found)
+        return str(found), await operator.reset(found), await operator.members(found)
 
-    name, used = ask_store(config, ask)
+    name, used, members = ask_store(config, ask)
     shown = output.printable(name)
     print(f"Reset {output.counted(used, 'limit')} of {shown}." if used else f"{shown} has no recorded usage.")
+    output.note_members(members)
 
 
 @app.command()
@@ -136,14 +138,19 @@ def forgive(holder: HolderText, config: Config = None) -> None:
     What it has used of its limits stands.
     """
 
-    async def ask(operator: Operator) -> tuple[str, Suspicion | None]:
+    async def ask(operator: Operator) -> tuple[str, Suspicion | None, list[Record]]:
         found = await operator.resolve(holder)
-        return str(found), await operator.forgive(found)
+        return str(found), await operator.forgive(found), await operator.members(found)
 
-    name, forgiven = ask_store(config, ask)
+    name, forgiven, members = ask_store(config, ask)
     if forgiven is None:
         print(f"{output.printable(name)} has no recorded behaviour.")
-        return
+    else:
+        _say_forgiven(name, forgiven)
+    output.note_members(members)
+
+
+def _say_forgiven(name: str, forgiven: Suspicion) -> None:
     signals = ", ".join(finding.signal for finding in forgiven.findings)
     said = f"signals {signals}" if signals else "no signal"
     queries = output.counted(forgiven.habits.queries if forgiven.habits else 0, "query", "queries")

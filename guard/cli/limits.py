@@ -11,6 +11,7 @@ from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unsee
 
 if TYPE_CHECKING:
     from guard.admin import Operator, Sheet
+    from guard.core.identity import Holder
 
 limits = typer.Typer(no_args_is_help=True, help="Show the limits of a holder, or override them.")
 
@@ -70,9 +71,7 @@ def set_(
     async def ask(operator: Operator) -> tuple[str, tuple[str, ...]]:
         found = await operator.resolve(holder)
         tiers = await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
-        if not operator.keeps(limit, found):
-            output.complain(f"{limit} is not kept per {found.attribute}: this bites only where it stands in")
-        output.note_unseen(await unseen_by(operator, found))
+        await _remark(operator, found, limit)
         return str(found), tiers
 
     name, tiers = ask_store(config, ask)
@@ -94,7 +93,7 @@ def exempt(
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
         await operator.override(found, limit, seconds=seconds)
-        output.note_unseen(await unseen_by(operator, found))
+        await _remark(operator, found, limit)
         return str(found)
 
     name = ask_store(config, ask)
@@ -123,6 +122,14 @@ def clear(
         print(f"{shown} has no override{'' if limit is None else f' in {_named(limit)}'}.")
     else:
         print(f"Cleared the overrides of {shown} in {', '.join(map(_named, cleared))}.")
+
+
+async def _remark(operator: Operator, holder: Holder, limit: str) -> None:
+    """What an order may have got wrong that was carried out all the same."""
+    idle = await operator.idle(holder, limit)
+    if idle is not None:
+        output.complain(str(idle))
+    output.note_unseen(await unseen_by(operator, holder))
 
 
 def _named(limit: str) -> str:

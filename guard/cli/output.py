@@ -27,6 +27,9 @@ PIPE_WIDTH = 100_000
 
 LONGEST_LABEL = 24
 
+MOST_MEMBERS = 20
+"""Maximum number of identities of one holder that are listed; `--json` has all."""
+
 
 def console() -> Console:
     """Where tables go."""
@@ -57,6 +60,14 @@ def note_unseen(unseen: Unseen | None) -> None:
     if unseen is not None:
         hint = f"; did you mean {unseen.close_to}?" if unseen.close_to else ""
         complain(f"no identity of that name has been seen{hint}")
+
+
+def note_members(members: Sequence[Record]) -> None:
+    """A remark after an order for one holder alone, where other identities belong to it."""
+    if members:
+        names = ", ".join(record_label(each) for each in members[:MOST_MEMBERS])
+        more = f" and {len(members) - MOST_MEMBERS} more" if len(members) > MOST_MEMBERS else ""
+        complain(f"what its members have of their own stands, name them to change it: {names}{more}")
 
 
 def counted(number: int, noun: str, nouns: str | None = None) -> str:

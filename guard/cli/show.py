@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from guard.admin import Operator, Sheet, Suspicion, Terrain
 
-MOST_MEMBERS = 20
-"""Maximum number of identities of one holder that are listed; `--json` has all."""
-
 
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
     """Show all that is known of a holder.
@@ -108,7 +105,7 @@ def _members_table(sheet: Sheet) -> Table:
             *output.usage_cells(record),
             f"{output.span(max(0.0, time.time() - record.last_seen))} ago",
         )
-        for record in sheet.members[:MOST_MEMBERS]
+        for record in sheet.members[: output.MOST_MEMBERS]
     ]
     title = f"The {len(rows)} with most tokens" if len(rows) < len(sheet.members) else ""
     columns = ("identity", *output.USAGE_COLUMNS, "last seen")
