@@ -341,6 +341,7 @@ class TestCommand:
         assert "Traceback" not in told.stderr
 
     def test_an_interrupt_ends_it(self, tmp_path: Path) -> None:
+        """U23: also on a busy machine."""
         with guard_started("replay", "-", "--json", "-", folder=tmp_path) as process:
             assert process.stdin is not None
             assert process.stdout is not None

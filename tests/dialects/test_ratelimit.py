@@ -90,6 +90,7 @@ def test_a_name_is_made_of_unit_and_window_and_never_the_operators(
 
 @pytest.mark.parametrize("unit", UNREGISTERED)
 def test_only_registered_units_are_told(unit: str) -> None:
+    """U24: in an order that is the same in every process."""
     assert ratelimit_fields([reading(10, 60, 5, unit=unit)]) == []
     assert violated_policies([reading(10, 60, 0, unit=unit, wait_us=1)]) == ()
 

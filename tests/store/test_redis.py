@@ -497,6 +497,7 @@ class TestTrouble:
             assert (await store.admit(f"r{n}", ALICE, charges(ALICE, (limit(9), 1)))).admitted
 
     async def test_a_frozen_server_is_given_up_in_time_and_charges_once(self, keys: Keys) -> None:
+        """U23: also on a busy machine."""
         owed = charges(ALICE, (limit(9), 1))
         with standalone() as server:
             url = RedisURL.parse(f"redis://{server.address}")
