@@ -19,6 +19,8 @@ from guard.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from starlette.types import ASGIApp
+
     MakeGuarded = Callable[..., Guarded]
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 
@@ -106,6 +108,11 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("guard.proxy.STALE_SECONDS", 600.0)
 
 
+def test_w22_an_idle_connection_is_closed_before_servers_close_it() -> None:
+    """uvicorn, and so vLLM, closes after five seconds."""
+    assert BackendSettings().keepalive_seconds < 5
+
+
 @pytest.mark.usefixtures("patient")
 class TestStaleConnections:
     async def test_w22_a_connection_that_the_backend_closed_is_no_error(
@@ -161,6 +168,74 @@ class TestStaleConnections:
             await asyncio.sleep(0.1)
             await ask(app)
         assert [number for number, _ in backend.requests] == [1, 2]
+
+
+class TestBrokenOff:
+    """W17: a request whose body never came is none, and is not sent on as one with an empty body."""
+
+    COUNT = "/v1/messages/count_tokens"
+
+    async def test_w17_a_body_that_never_came_is_not_sent_as_an_empty_one(
+        self, behind: Callable[..., Guarded], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        backend = Backend(*[WHOLE] * 8)
+        async with running(backend) as url:
+            app = behind(url, REQUESTS)
+            assert (await ask(app)).status == 200  # from now on there is a connection in the pool
+            await self.leave(app.middleware, None)
+            too_large = [(b"content-length", b"40000000")]
+            sent = await self.leave(app.middleware, None, too_large)
+            assert len(backend.requests) == 1
+            # What has begun arrives in chunks without an end.
+            await self.leave(app.middleware, b"{")
+        assert [message["status"] for message in sent if "status" in message] == [413]
+        assert "backend_failed" not in caplog.text
+
+    async def test_w17_likewise_where_guard_only_passes_on(self, guarded: MakeGuarded) -> None:
+        backend = Backend(*[WHOLE] * 8)
+        async with running(backend) as url:
+            proxy = Proxy(BackendSettings.model_validate({"url": url}))
+            app = guarded(proxy, REQUESTS, unknown_paths="pass")
+            assert (await ask(app)).status == 200
+            await self.leave(app.middleware, None, path="/orders")
+            await proxy.aclose()
+        assert len(backend.requests) == 1
+
+    async def leave(
+        self,
+        app: ASGIApp,
+        already: bytes | None,
+        more: list[tuple[bytes, bytes]] | None = None,
+        path: str = COUNT,
+    ) -> list[Any]:
+        """Send no body, or the beginning of one, and leave."""
+        messages: list[Any] = [{"type": "http.disconnect"}]
+        if already is not None:
+            messages.insert(0, {"type": "http.request", "body": already, "more_body": True})
+        headers = [
+            (b"host", b"g"),
+            (b"authorization", b"Bearer sk-a"),
+            *(more or [(b"content-length", b"9")]),
+        ]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return messages.pop(0) if len(messages) > 1 else messages[0]
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent
 
 
 class TestNoBackend:
