@@ -112,7 +112,7 @@ class Proxy:
 
     async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
         payload = await body.payload()
-        if body.broken_off:
+        if body.broken_off():
             return
         try:
             async with await self._ask(scope, payload) as answer:
@@ -126,7 +126,7 @@ class Proxy:
                 async for chunk in answer.content.iter_any():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except (aiohttp.ClientError, ssl.SSLError, OSError) as error:  # a timeout is an `OSError` too
-            if body.broken_off:
+            if body.broken_off():
                 return  # it is no fault of the backend
             raise _failure(error) from error
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -236,14 +236,13 @@ class _Body:
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._complete = asyncio.Event()
-        self.broken_off = False
-        """Whether the client has left before its body was complete: then there is no request to forward."""
+        self._broken_off = False
 
     async def payload(self) -> bytes | AsyncIterator[bytes] | None:
         """The body: whole where it is here already, else as it arrives; `None` where there is none."""
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self.broken_off = True
+            self._broken_off = True
             self._complete.set()
             return None
         first: bytes = message.get("body", b"")
@@ -251,6 +250,10 @@ class _Body:
             self._complete.set()
             return first or None
         return self._chunks(first)
+
+    def broken_off(self) -> bool:
+        """Whether the client has left before its body was complete: then there is no request to forward."""
+        return self._broken_off
 
     async def client_left(self) -> None:
         """Return when the client has left."""
@@ -264,7 +267,7 @@ class _Body:
         while more:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self.broken_off = True
+                self._broken_off = True
                 self._complete.set()
                 raise aiohttp.ClientConnectionError("the client left while it was sending")
             yield message.get("body", b"")
