@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import secrets
 from collections import OrderedDict
@@ -29,6 +28,7 @@ from guard.core.refusals import KEPT_SECONDS, Refusals
 from guard.core.tally import Tally
 from guard.errors import StoreError
 from guard.logs import bounded
+from guard.outage import Outage
 from guard.store.breaker import OPEN, Breaker
 from guard.store.debts import Debts
 from guard.store.local import LocalLimiter
@@ -68,9 +68,6 @@ SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, *(30.0 for _ in range(60)))
 LARGEST_BACKLOG = 10_000
 """So many settles are kept for later at most; beyond that reservations stand as they are until they
 expire."""
-
-COMPLAIN_SECONDS = 1.0
-"""A store that fails is logged once in this time."""
 
 STORE_RETRY_SECONDS = (1.0, 5.0)
 """A caller refused because the store is down comes again after a time in this range, not with all others at
@@ -232,7 +229,7 @@ class Engine:
         self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[None]] = set()
-        self._complained_at = -math.inf
+        self._outage = Outage(self._clock.seconds, self._instead)
         self._unknown_tiers: set[str] = set()
 
     @property
@@ -405,11 +402,12 @@ class Engine:
             with self._breaker.call():
                 self.control = await self._store.control(self._worker)
         except StoreError as error:
-            self._complain(error)
+            self._outage.failed(error)
             return None
         await self._renew()
         await self._repay()
         await self._report()
+        self._outage.heard()
         return self.control
 
     def _unknown_tier(self, admission: Admission) -> str | None:
@@ -588,7 +586,7 @@ class Engine:
                         holder, admission.identity, looking.result(), usage, now_us
                     )
             except StoreError as error:
-                self._complain(error)
+                self._outage.failed(error)
         self._unseen += learnt is None
 
     def _to_look_at(self, request_id: str, sketch: Sketch | None, decision: Decision) -> Sketch | None:
@@ -616,7 +614,7 @@ class Engine:
             self._spawn(self._insist(partial(self._store.release, blank.request_id, identity, charges)))
             raise
         except StoreError as error:
-            self._complain(error)
+            self._outage.failed(error, requests=1)
             self._tally.add(identity, refused=unreported)
             decision = self._alone(tier.on_store_error, blank, charges, mode)
             decision = climb(
@@ -734,7 +732,7 @@ class Engine:
             with self._breaker.call():
                 await self._store.note(count.identity, refused=count.refused, shadowed=count.shadowed)
         except StoreError as error:
-            self._complain(error)
+            self._outage.failed(error)
             # A call that timed out may have counted; rather twice than never.
             self._tally.add(count.identity, refused=count.refused, shadowed=count.shadowed)
             return False
@@ -745,10 +743,11 @@ class Engine:
             with self._breaker.call():
                 await self._store.repay(debt, self._owners[debt.limit.name, debt.holder])
         except StoreError as error:
-            self._complain(error)
+            self._outage.failed(error)
             self._debts.put_back(debt.id)
             return False
         self._debts.done(debt.id)
+        self._outage.charged()
         return True
 
     async def _renew(self) -> None:
@@ -769,14 +768,11 @@ class Engine:
             with self._breaker.call():
                 await self._store.renew(admission.request_id, admission.identity, admission.charges)
         except StoreError as error:
-            self._complain(error)
+            self._outage.failed(error)
 
-    def _complain(self, error: StoreError) -> None:
-        """Log that the store fails, but not once a request."""
-        now = self._clock.seconds()
-        if now - self._complained_at > COMPLAIN_SECONDS:
-            self._complained_at = now
-            logger.warning("store error (%s): %s", error.kind, error)
+    def _instead(self) -> str:
+        """What is done without the store, in all tiers."""
+        return " or ".join(sorted({tier.on_store_error for tier in self.policy.tiers.values()}))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

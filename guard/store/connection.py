@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, cast
 import hiredis
 from redis import exceptions
 
+from guard.store.trouble import in_greeting
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -117,6 +119,9 @@ class ScriptConnection:
         connection = await new if inspect.isawaitable(new) else new
         try:
             await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
+        except exceptions.ConnectionError as error:
+            await connection.disconnect(nowait=True)
+            raise in_greeting(error) from None
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

@@ -72,8 +72,6 @@ TERMS_KEPT = 10_000
 INDEX_SECONDS = 60.0
 """On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
 
-_SILENT = "store.redis_url begins with rediss:// if, and only if, the port speaks TLS"
-
 LARGEST_AMOUNT = 10**15
 """A double holds this and every integer below exactly."""
 
@@ -181,7 +179,7 @@ class RedisStore:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
             timed_out = kind_of(error) == "timeout"
-            text = f"no answer in {seconds:g} s; {_SILENT}" if timed_out else explain(error)
+            text = f"no answer in {seconds:g} s" if timed_out else explain(error)
             if required:
                 raise StoreError(text, kind=kind_of(error)) from error
             logger.warning("Redis does not answer yet: %s", text)

@@ -8,6 +8,19 @@ from dataclasses import dataclass
 from redis import exceptions
 
 
+class ClosedInGreetingError(exceptions.ConnectionError):
+    """Redis closed the connection before the first command, as a port does that speaks TLS."""
+
+
+_CLOSED = "connection closed by server|connection reset"
+
+
+def in_greeting(error: exceptions.ConnectionError) -> exceptions.ConnectionError:
+    """An error of opening a connection, told apart where the other side closed it."""
+    closed = re.search(_CLOSED, str(error), re.IGNORECASE) is not None
+    return ClosedInGreetingError(*error.args) if closed else error
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """One thing that can be wrong: how redis-py raises it, by class and by a pattern of its text.
@@ -115,8 +128,8 @@ TROUBLES = (
     ),
     Trouble(
         "connection",
-        _ANY,
-        "connection closed by server|connection reset",
+        (ClosedInGreetingError,),
+        "",
         "Redis closed the connection; where the port speaks TLS, store.redis_url begins with rediss://",
     ),
     Trouble("connection", (exceptions.ConnectionError, OSError)),

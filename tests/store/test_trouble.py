@@ -16,7 +16,7 @@ from guard.admin import Operator
 from guard.config import Settings
 from guard.core.identity import Attribute, Holder
 from guard.errors import StoreError
-from guard.store.trouble import explain, kind_of
+from guard.store.trouble import explain, in_greeting, kind_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -120,7 +120,11 @@ class TestKinds:
         (exceptions.MovedError("1 127.0.0.1:7000"), "cluster", "begin store.redis_url with redis+cluster://"),
         (exceptions.ConnectionError("[SSL: WRONG_VERSION_NUMBER]"), "tls", "does not speak TLS"),
         (exceptions.ConnectionError("[SSL: CERTIFICATE_VERIFY_FAILED]"), "tls", "is not trusted"),
-        (exceptions.ConnectionError("Connection closed by server."), "connection", "begins with rediss://"),
+        (
+            in_greeting(exceptions.ConnectionError("Connection closed by server.")),
+            "connection",
+            "begins with rediss://",
+        ),
         (exceptions.ResponseError("MISCONF Redis is configured"), "misconf", "cannot save"),
         (exceptions.ResponseError("BUSY Redis is busy"), "busy", "busy"),
         (exceptions.ResponseError("Error compiling script"), "version", "7.0"),
@@ -132,6 +136,21 @@ class TestKinds:
 def test_u20_every_error_has_a_kind_and_a_text(error: Exception, kind: str, said: str) -> None:
     assert kind_of(error) == kind
     assert said in explain(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectionError("Connection closed by server."),
+        ConnectionResetError(104, "Connection reset by peer"),
+        exceptions.TimeoutError("Timeout connecting to server"),
+        in_greeting(
+            exceptions.ConnectionError("Error 111 connecting to 127.0.0.1:6379. Connection refused.")
+        ),
+    ],
+)
+def test_what_tells_nothing_of_tls_does_not_speak_of_it(error: Exception) -> None:
+    assert "rediss" not in explain(error)
 
 
 @contextmanager
