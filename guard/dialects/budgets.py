@@ -12,22 +12,45 @@ if TYPE_CHECKING:
 LEAST_BUDGET = 1024
 """The least that Anthropic's models take."""
 
+_WORDS = ("reasoning", "think", "thought")
+"""One of these is in each name that a setting of reasoning has: `reasoning_effort`, `enable_thinking`."""
 
-_REASONING = ("reasoning", "reasoning_effort", "thinking", "think", "enable_thinking", "thinkingConfig")
-_WITHOUT = (None, False, 0, "none", "disabled", "off")
+_SWITCHES = ("type", "effort", "enabled", "thinkingBudget", "thinking_budget", "budget_tokens", "max_tokens")
+_WITHOUT = (None, False, 0, "", "none", "disabled", "off", "false")
+
+_NO_SETTINGS = frozenset(
+    {
+        *("messages", "contents", "input", "prompt", "system", "instructions", "metadata", "tools"),
+        *("functions", "response_format", "format", "text", "systemInstruction", "system_instruction"),
+        *("responseSchema", "response_schema", "responseJsonSchema", "response_json_schema", "labels"),
+        *("guided_json", "json_schema", "structured_outputs", "output_format", "logit_bias", "toolConfig"),
+    }
+)
+"""Fields that hold texts, schemas and words of the caller's own, in which such a name sets nothing."""
 
 
 def asks_reasoning(payload: Json) -> bool:
-    """Whether a query of any API asks the model to reason, as its own words for that say."""
-    config = payload.get("generationConfig", payload.get("generation_config"))
-    fields = {**config, **payload} if isinstance(config, dict) else payload
-    for name in (*_REASONING, "thinking_config"):
-        asked = fields.get(name)
-        if isinstance(asked, dict):
-            asked = asked.get("type", asked.get("effort", True))
-        if asked not in _WITHOUT:
-            return True
+    """Whether a query of any API asks the model to reason: a setting at any depth whose name says so, since
+    servers and proxies read them in several places (`extra_body`, `chat_template_kwargs`)."""
+    left = [payload]
+    while left:
+        for name, value in left.pop().items():
+            if name in _NO_SETTINGS:
+                continue
+            if any(word in name.lower() for word in _WORDS):
+                if _asks(value):
+                    return True
+            elif isinstance(value, dict):
+                left.append(value)
     return False
+
+
+def _asks(value: object) -> bool:
+    """Whether a setting of reasoning asks for some: not where one of its switches is off."""
+    if not isinstance(value, dict):
+        return isinstance(value, list) or value not in _WITHOUT
+    switches = [value[name] for name in _SWITCHES if value.get(name) is not None]
+    return all(map(_asks, switches)) and any(each is not None for each in value.values())
 
 
 def fit(fields: Json, holder: str, name: str, max_output_tokens: int) -> Json:

@@ -197,8 +197,8 @@ def take_usage(answer: Json, tally: Tally) -> None:
     choices = list(parts(answer.get("choices")))
     over = all(choice.get("finish_reason") or "message" in choice for choice in choices)
     of_all = len(choices) != 1 or tally.wants_one_answer or "message" in choices[0]
-    if choices and over and of_all:
-        tally.end()
+    for choice in choices:
+        tally.note_choice(choice.get("index"), over=bool(choice.get("finish_reason")) or "message" in choice)
     report = _reported(answer, choices)
     if report is not None:
         tally.report(report, running=not (over and of_all))

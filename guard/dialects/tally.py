@@ -106,11 +106,21 @@ class Tally:
         self._input: int | None = None
         self._parts: dict[str, int] = {}
         self._model: str | None = None
-        self.ended = False
+        self._over: dict[int, bool] = {}
 
     def end(self) -> None:
         """The model has said that it is done; its usage may still be to come."""
-        self.ended = True
+        self._over = {0: True}
+
+    def note_choice(self, index: object, *, over: bool) -> None:
+        """Take in whether one of several answers is over; one that was over stays so."""
+        place = index if isinstance(index, int) and 0 <= index < self._query.n else 0
+        self._over[place] = over or self._over.get(place, False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether every answer that has begun is over: a server may give fewer than it was asked for."""
+        return bool(self._over) and all(self._over.values())
 
     def note_model(self, model: object) -> None:
         """Take in which model the backend says has answered."""
