@@ -454,3 +454,38 @@ class TestSpelling:
         for path, fields in FREE:
             answer = await call(app, path, {**PLAIN[path], **fields}, headers=KEY)
             assert answer.status == 200, fields
+
+
+class TestWork:
+    @pytest.mark.parametrize(
+        ("path", "fields"),
+        [
+            ("/v1/embeddings", {"input": [0.5] * 10_000}),
+            ("/v1/completions", {"prompt": [0.5] * 10_000}),
+            (CHAT, {"messages": [0] * 10_000}),
+            (CHAT, {"tools": [0.5] * 10_000}),
+            (CHAT, messages(images=[0] * 10_000)),
+            (CHAT, messages(anything=[[["a"] * 5_000]] * 2)),
+            (CHAT, {"metadata": {f"name{place}": 0 for place in range(10_000)}}),
+            (CHAT, {"logit_bias": {str(place): 0.5 for place in range(10_000)}}),
+            (RESPONSES, {"input": [0.5] * 10_000}),
+            (MESSAGES, {"system": [0.5] * 10_000}),
+            (GEMINI, {"contents": [0.5] * 10_000}),
+            ("/api/generate", {"images": [0.5] * 10_000}),
+        ],
+    )
+    async def test_w12_values_of_one_list_are_not_written_out_one_by_one(
+        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, path: str, fields: dict[str, Any]
+    ) -> None:
+        written: list[object] = []
+
+        def write(value: object) -> str:
+            written.append(value)
+            return "x"
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await JSONResponse({})(scope, receive, send)
+
+        monkeypatch.setattr("guard.dialects.strict.written", write)
+        await call(guarded(app, detection=OFF), path, {**PLAIN[path], **fields}, headers=KEY)
+        assert len(written) < 100
