@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
@@ -27,6 +28,13 @@ LEAST_SLIDING = 10
 API_OF_SEVERAL = "/openai"
 """Azure's paths begin so, and elsewhere a whole API stands below it, as in https://api.groq.com/openai."""
 
+WIDEST = {4: 8, 6: 19}
+"""Public networks with a prefix as short as this, by IP version, are too wide to be somebody's proxies."""
+
+PLACES = frozenset({Attribute.NETWORK, Attribute.POOL, Attribute.IP})
+CHOICES = frozenset({Attribute.MODEL, Attribute.ROUTE})
+"""What a limit may be kept per beside a place: of these there are only so many."""
+
 
 class Content(NamedTuple):
     """Whether the settings file has no setting, and how many keys the keys file names, if there is one."""
@@ -43,6 +51,26 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
         yield f"{settings.identity.keys_file}: the keys file names no key"
     for variable in unrelated(environment, type(settings)):
         yield f"{variable} is no setting of guard's and is ignored"
+    for network in settings.identity.trusted_proxies:
+        if not network.is_private and network.prefixlen <= WIDEST[network.version]:
+            yield (
+                f"identity.trusted_proxies: {network} is a large part of the internet: whoever calls from "
+                "there may say any address, and any user that `headers` name; write your proxies' networks"
+            )
+
+
+def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
+    """Where a caller gets new limits with each key that it makes up."""
+    limits = policy.tiers[policy.default_tier].limits
+    bounds = (each for each in limits if each.rollout.mode is Mode.ENFORCE and not each.match.free)
+    if settings.identity.unknown_keys == "accept" and not any(
+        PLACES & set(each.per) and set(each.per) <= PLACES | CHOICES for each in bounds
+    ):
+        yield (
+            f"unknown keys are accepted, and no limit of tier `{policy.default_tier}` is kept per network, "
+            "pool or ip: each key that a caller makes up has limits of its own; add a limit with "
+            '`per = "network"`, or set identity.unknown_keys = "refuse"'
+        )
 
 
 def doubled(settings: Settings) -> Iterator[str]:

@@ -635,12 +635,15 @@ def default_routes() -> tuple[RouteSettings, ...]:
 
 
 def default_tiers() -> dict[str, TierSettings]:
-    """Limits that a busy person never meets."""
+    """Limits that a busy person never meets; those of the file that `guard init` writes."""
     limits = (
         LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
         LimitSettings(name="free-requests", unit=Unit.REQUESTS, rate="20/second;1200/minute", free=True),
         LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
         LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="2000/day"),
+        LimitSettings(
+            name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
+        ),
     )
     return {"default": TierSettings(limits=limits)}
 

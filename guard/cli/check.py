@@ -66,7 +66,7 @@ def check(
     for caution in cautions.doubled(settings):
         output.complain(caution)
     policy = settings.policy()
-    for caution in cautions.coarse(policy):
+    for caution in (*cautions.coarse(policy), *cautions.unbounded(settings, policy)):
         output.complain(caution)
     room = ask_store(config, lambda operator: operator.room()) if store else None
     if room is not None and room.forgets:
