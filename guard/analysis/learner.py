@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from guard.analysis.cells import SemanticCells
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
 class Learner:
     """Looks and learns, in memory only; it may be used from several threads, for different profiles.
 
-    Raises `ConfigError` where the word vectors cannot be read, which takes about 80 ms. What is seen depends
-    on the secret: with another one, a profile says nothing.
+    Raises `ConfigError` where the word vectors cannot be read. What is seen depends on the secret: with
+    another one, a profile says nothing.
     """
 
     def __init__(self, secret: bytes, fingerprinter: Fingerprinter) -> None:
         self._cells = SemanticCells(secret)
-        self._embedder = Embedder.load()
-        self._looker = Looker(
-            fingerprinter, self._embedder, self._cells, Intents.load(self._embedder.embed), secret
-        )
+        self._embedder, intents = _shipped()
+        self._looker = Looker(fingerprinter, self._embedder, self._cells, intents, secret)
 
     def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
         """What is seen of a query, which may have been sketched already."""
@@ -37,3 +36,10 @@ class Learner:
     def learn(self, profile: Profile, sight: Sight, usage: Usage, now_us: int) -> Step:
         """Take a query with its answer into its holder's profile."""
         return profile.see(sight, usage, now_us, self._embedder, self._cells)
+
+
+@cache
+def _shipped() -> tuple[Embedder, Intents]:
+    """The word vectors and lexicons that come with guard: 40 MB and a quarter of a second, once a process."""
+    embedder = Embedder.load()
+    return embedder, Intents.load(embedder.embed)
