@@ -5,15 +5,17 @@ memory before anything of guard's own sees the request. What holds on a connecti
 
 - The head of a request (its first line and its fields) has at most `max_head_bytes`, `MOST_FIELDS` fields,
   and a target of at most `LONGEST_TARGET` bytes: 431, or 414. So have the lines of a chunked body that are
-  not body: the size of a chunk with its extensions, and the trailers.
+  not body: the size of a chunk with its extensions, and the trailers. All of these together have as many
+  bytes, and an eighth of the body's more: 400, since chunks of a byte each cost far more than they bring.
 - A head is complete within `head_timeout_seconds` of its first byte: 408. So is the rest of a request whose
-  answer was given before it was read. A connection without a request is closed after as long, and after
-  `keepalive_seconds` where it has had one.
+  answer was given before it was read; it also has `MOST_AFTER_ANSWER` bytes. A connection without a request
+  is closed after as long, and after `keepalive_seconds` where it has had one.
 - A client that takes nothing of its answer for `send_timeout_seconds` is gone, and so is its request at the
   backend. Of the connections of one worker beyond `max_connections` none is served.
 - Nothing that comes after a head is ever a header: trailers are read and dropped.
 - An upgrade is ignored (RFC 9110, section 7.8), since guard forwards none: `Upgrade: h2c`, as curl and Java's
   HttpClient send it, is a request in HTTP/1.1 like any other, with its body.
+- A connection reads `CHUNKS_A_TURN` chunks, then the others have their turn.
 - What cannot be read never cuts into the answer to an earlier request: that is finished, then the connection
   is closed.
 """
@@ -25,6 +27,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from guard.telemetry import log_unread
@@ -42,13 +45,54 @@ MOST_FIELDS = 256
 MOST_WAITING = 64
 """Pipelined requests of one connection that wait for the answers before theirs."""
 
-PIECE = 16_384
+PIECE = 4096
 """Bytes that are read between two looks at the bounds."""
+
+CHUNKS_A_TURN = 128
+"""Chunks that one connection reads, give or take a piece, before others have their turn: each is a call."""
+
+FRAMING = 8
+"""Beyond `max_head_bytes`, one byte of a body in chunks may be framing for this number of bytes that are
+body: chunks of about 50 bytes."""
+
+MOST_AFTER_ANSWER = 32 << 20
+"""Bytes of a body whose answer is complete. As many as bodies have at most by default: a client that sends a
+photo while it is refused would often not see why if its connection were closed under it."""
 
 LINGER_SECONDS = 2.0
 MOST_DISCARDED = 1 << 20
 """How long, and for how many bytes, a refused connection is still read: a client that is cut off while it
 sends may never see its answer."""
+
+
+class _Flow(FlowControl):
+    """Reading also pauses while bytes that have been received wait for their turn."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
+        self._held = self._paused = False
+
+    def hold(self) -> None:
+        """Receive no more, until `release`."""
+        self._held = True
+        super().pause_reading()
+
+    def release(self) -> None:
+        """Receive again, unless reading is paused for another reason."""
+        self._held = False
+        if not self._paused:
+            super().resume_reading()
+
+    def pause_reading(self) -> None:
+        """The app, or the answer to an earlier request, has to catch up."""
+        self._paused = True
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        """It has."""
+        self._paused = False
+        if not self._held:
+            super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -62,7 +106,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
         self._idle = True  # between two requests
-        self._in_head = False
+        self._in_head = self._in_body = False
+        self._body = bytearray()  # of the piece that is being read
+        self._body_bytes = self._framing = self._late = 0
+        self._chunks = 0  # of this turn
+        self._waiting = b""  # what has been received and is read next turn
         self._head_bytes = self._fields = 0
         self._unbounded = 0  # bytes since the last piece of body, or the last step on the way to it
         self._fault: int | None = None
@@ -71,6 +119,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin; the first head is awaited."""
         super().connection_made(transport)
+        self.flow = _Flow(transport)
         if len(self.connections) > self._settings.max_connections:
             self._discarded = 0
             transport.abort()
@@ -80,6 +129,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
         self._stop_waiting()
+        self._waiting = b""
         if self._sending is not None:
             self._sending.cancel()
         super().connection_lost(exc)
@@ -105,10 +155,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._idle = False
             self._unset_keepalive_if_required()
             self._await_bytes(self._settings.head_timeout_seconds)
-        for start in range(0, len(data), PIECE):
-            self._feed(data[start : start + PIECE])
-            if self._discarded is not None or self.transport.is_closing():
-                return
+        if self._waiting:
+            self._waiting += data
+        else:
+            self._take_turn(data)
 
     def on_message_begin(self) -> None:
         """A head begins, maybe within bytes that ended another request."""
@@ -142,7 +192,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if len(self.pipeline) >= MOST_WAITING:
             self._reject(HTTPStatus.TOO_MANY_REQUESTS)
-        self._unbounded = 0
+        self._unbounded = self._body_bytes = self._framing = self._late = 0
+        self._in_body = True
         self._stop_waiting()
         # A tuple says that nothing of it is a trailer (guard/headers.py).
         self.scope["headers"] = tuple(self.headers)
@@ -150,18 +201,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """The line before a chunk is whole."""
-        self._unbounded = 0
+        self._chunks += 1
 
     def on_body(self, body: bytes) -> None:
-        """A piece of body."""
+        """A piece of body; those of all chunks that have come together are handed on together."""
         self._unbounded = 0
-        super().on_body(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         """A request is whole."""
         if self.parser.should_upgrade():
             return
-        self._idle = True
+        self._hand_on()
+        self._idle, self._in_body = True, False
         self._unbounded = 0
         self._stop_waiting()
         super().on_message_complete()
@@ -179,8 +231,39 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._deadline is None:
                 self._await_bytes(self._settings.head_timeout_seconds)
 
+    def _take_turn(self, data: bytes) -> None:
+        """Read these bytes; those beyond `CHUNKS_A_TURN` when the other connections have had their turn."""
+        self._chunks = 0
+        for start in range(0, len(data), PIECE):
+            if self._chunks >= CHUNKS_A_TURN:
+                self._waiting = data[start:]
+                self.flow.hold()  # type: ignore[attr-defined]
+                self.loop.call_soon(self._next_turn)
+                return
+            self._feed(data[start : start + PIECE])
+            if self._discarded is not None or self.transport.is_closing():
+                return
+
+    def _next_turn(self) -> None:
+        data, self._waiting = self._waiting, b""
+        if self._discarded is None and not self.transport.is_closing():
+            self._take_turn(data)
+        if not self._waiting:
+            self.flow.release()  # type: ignore[attr-defined]
+
+    def _hand_on(self) -> None:
+        if not self._body:
+            return
+        self._body_bytes += len(self._body)
+        if self.cycle.response_complete:
+            self._late += len(self._body)
+        super().on_body(bytes(self._body))
+        self._body = bytearray()
+
     def _feed(self, data: bytes) -> None:
         self._unbounded += len(data)
+        request = self.cycle if self._in_body else None
+        before = self._body_bytes
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -191,8 +274,15 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._fault or HTTPStatus.BAD_REQUEST)
         else:
+            self._hand_on()
+            if self._in_body and self.cycle is request:
+                self._framing += len(data) - (self._body_bytes - before)
             if self._unbounded > self._settings.max_head_bytes:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            elif self._framing > self._settings.max_head_bytes + self._body_bytes // FRAMING:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+            elif self._late > MOST_AFTER_ANSWER:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def _feed_without_upgrade(self, rest: bytes) -> None:
         """Read a head once more, as if it did not ask for an upgrade: the parser passes over its body."""
@@ -217,7 +307,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         self._discarded = 0
         cycle = self.cycle
-        if cycle is None or cycle.response_complete:
+        if cycle is not None and cycle.response_complete and self._in_body:
+            self._end_answers()  # the request has had its answer
+        elif cycle is None or cycle.response_complete:
             self._answer(status)
         elif not cycle.more_body:
             cycle.keep_alive = False  # the fault is of a later request
@@ -238,6 +330,9 @@ class BoundedProtocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%b: %b\r\n" % field for field in fields)
         self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[status], lines, reason))
+        self._end_answers()
+
+    def _end_answers(self) -> None:
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._await_bytes(LINGER_SECONDS)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
 import uvicorn
 from serving import guard_serve
+from uvicorn.server import ServerState
 
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.http11 import MOST_WAITING, protocol
+from guard.http11 import CHUNKS_A_TURN, MOST_WAITING, PIECE, BoundedProtocol, protocol
 from guard.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -154,6 +157,112 @@ class TestBounds:
         answer = talk(guarded[0], chat() + (NOWHERE + b"\r\n") * 5_000)
         assert set(statuses(answer)) == {200, 404}
         assert len(statuses(answer)) <= MOST_WAITING + 2
+
+
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+CRUMBS = b"1\r\n \r\n" * 10_000
+
+
+class TestChunks:
+    """W12, W14: chunks of a byte, which cost a call each, are bounded, and others have turns meanwhile."""
+
+    @pytest.mark.parametrize(
+        "start",
+        [
+            CHAT + CHUNKED,
+            CHAT + b"authorization: Bearer sk-crumbs\r\n" + CHUNKED,
+            b"POST /nowhere HTTP/1.1\r\nhost: x\r\n" + CHUNKED,
+            b"POST /nowhere HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n" + CHUNKED,
+            chat() + CHAT + CHUNKED,
+        ],
+    )
+    @pytest.mark.parametrize("crumbs", [CRUMBS, b"1;" + b"x" * 60_000 + b"\r\n \r\n", CRUMBS[:6] * 700])
+    def test_w14_a_body_that_is_mostly_framing_ends_the_connection(
+        self, guarded: tuple[str, FakeModel], start: bytes, crumbs: bytes
+    ) -> None:
+        port = urlsplit(guarded[0]).port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            assert send(connection, [start, *[crumbs] * (64_000_000 // len(crumbs))]) < 40_000_000
+
+    def test_w14_it_is_a_400_unless_the_request_has_had_its_answer(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        url, _ = guarded
+        assert statuses(talk(url, CHAT + CHUNKED + CRUMBS * 2)) == [400]
+        assert statuses(talk(url, b"POST /nowhere HTTP/1.1\r\nhost: x\r\n" + CHUNKED, CRUMBS * 2)) in (
+            [404],
+            [400],
+        )
+
+    @pytest.mark.parametrize("size", [64, 100, 4_000])
+    def test_a_client_that_streams_small_pieces_passes(
+        self, guarded: tuple[str, FakeModel], size: int
+    ) -> None:
+        url, model = guarded
+        text = "word " * 60_000
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode()
+        pieces = [body[place : place + size] for place in range(0, len(body), size)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        assert statuses(talk(url, CHAT + CHUNKED + chunks + chat() + LAST)) == [200, 200, 404]
+        assert model.requests[-2].body == body
+
+    def test_pieces_as_a_json_encoder_makes_them_pass(self, guarded: tuple[str, FakeModel]) -> None:
+        url, model = guarded
+        query = {"model": "m", "messages": [{"role": "user", "content": "hello"}] * 300}
+        pieces = [piece.encode() for piece in json.JSONEncoder().iterencode(query)]
+        chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        assert statuses(talk(url, CHAT + CHUNKED + chunks + LAST)) == [200, 404]
+        assert json.loads(model.requests[-1].body) == query
+
+    def test_a_body_that_goes_on_after_its_answer_is_read_to_its_end(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        start = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\n"
+        assert statuses(talk(guarded[0], start, bytes(8_000_000), LAST)) == [404, 404]
+
+    def test_w14_a_body_that_goes_on_without_end_after_its_answer_ends_the_connection(
+        self, guarded: tuple[str, FakeModel]
+    ) -> None:
+        start = b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000000\r\n\r\n"
+        port = urlsplit(guarded[0]).port or 0
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+            assert send(connection, [start, *[bytes(1 << 20)] * 200]) < 100_000_000
+
+    async def test_w12_others_have_turns_while_a_connection_sends_chunks(self) -> None:
+        """Counted in what the parser was given between two turns of the loop."""
+        fed: list[int] = []
+
+        class Counted(BoundedProtocol):
+            def on_chunk_header(self) -> None:
+                super().on_chunk_header()
+                fed[-1] += 1
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive()).get("more_body"):
+                messages.append(len(fed))
+            over.set()
+
+        messages: list[int] = []
+        over = asyncio.Event()
+        config = uvicorn.Config(app, ws="none", lifespan="off", log_level="critical")
+        connection = Counted(config, ServerState(), {}, settings=ServerSettings())
+        transport = Mock(asyncio.Transport)
+        transport.is_closing.return_value = False
+        connection.connection_made(transport)
+        fed.append(0)
+        connection.data_received(CHAT + CHUNKED + b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n")
+        for _ in range(1_000):
+            fed.append(0)
+            await asyncio.sleep(0)
+            if over.is_set():
+                break
+        assert over.is_set()
+        assert sum(fed) == 10_001
+        assert max(fed) < CHUNKS_A_TURN + PIECE // len(b"1\r\nx\r\n") + 1
+        assert len(messages) <= sum(1 for count in fed if count)
+        assert transport.pause_reading.called
+        assert transport.resume_reading.called
+        connection.connection_lost(None)
 
 
 class TestTrailers:
