@@ -57,7 +57,7 @@ from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
 from guard.credentials import DEFAULT_HEADERS
 from guard.dialects import DIALECTS, Generic, GenericPaths
-from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, refuse_misspelt, section_in
+from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, paths, refuse_misspelt, section_in
 from guard.errors import ConfigError
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
 from guard.server_settings import CorsSettings, ServerSettings
@@ -846,9 +846,12 @@ def _explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails)
     message = detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            message = f"no such setting{_suggestion(str(location[-1]), _siblings(location))}"
+            hint = _elsewhere(location) or _suggestion(str(location[-1]), _siblings(location))
+            message = f"no such setting{hint}"
         case "missing":
             message = "must be given"
+        case "tuple_type" | "frozen_set_type":
+            message = "must be a list"
         case "string_pattern_mismatch":
             message = "must be lower-case letters, digits, `-` and `_`, at most 32 of them"
     if not location:
@@ -911,6 +914,15 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
             continue
         model = section_in(field.annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _elsewhere(location: tuple[int | str, ...]) -> str:
+    """What to say of a setting that exists, only not where it stands."""
+    name = str(location[-1])
+    if len(location) > 1 and name in Settings.model_fields:
+        return f"; `{name}` must stand above the first [table] of the file"
+    found = [".".join(path) for path in paths(Settings) if path[-1] == name]
+    return f"; did you mean {' or '.join(f'`{each}`' for each in found)}?" if found else ""
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
@@ -993,7 +1005,9 @@ def counts_by_limit(
 
     Those without such windows are left out; raises `ValueError` where none has them.
     """
-    counts, errors = {}, []
+    limits, counts, errors = tuple(limits), {}, []
+    if burst is not None and limits and not any(limit.algorithm is Algorithm.GCRA for limit in limits):
+        raise ValueError(f'limit {limits[0].name!r} has no burst: `burst` belongs to `algorithm = "gcra"`')
     for limit in limits:
         try:
             counts[limit] = other_counts(limit, rate, count, burst)
@@ -1011,6 +1025,13 @@ def other_counts(
 
     Raises `ValueError` where the limit has no such windows.
     """
+    leases = limit.algorithm is Algorithm.LEASES
+    if count is not None and not leases:
+        raise ValueError(
+            f"limit {limit.name!r} takes a rate, such as `100/minute`; a count is for concurrency"
+        )
+    if count is None and leases:
+        raise ValueError(f"limit {limit.name!r} is on concurrency: it takes a count, and no rate")
     given = [(count, 0)] if count is not None else _parse_rate(rate or "")
     periods = {window.period_seconds for window in limit.windows}
     strange = {seconds for _, seconds in given} - periods

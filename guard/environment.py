@@ -61,14 +61,14 @@ def _near(variable: str, model: type[BaseModel]) -> str | None:
     found = _closest(head.rstrip("_"), known)
     if found is not None:
         return found + separator + rest
-    paths = [ENVIRONMENT_PREFIX + SECTION.join(path).upper() for path in _paths(model)]
+    named = [ENVIRONMENT_PREFIX + SECTION.join(path).upper() for path in paths(model)]
     # `GUARD_STORE_REDIS_URL`: the levels are there, and separated by one underscore.
-    flat = {path.replace(SECTION, "_"): path for path in paths}
+    flat = {path.replace(SECTION, "_"): path for path in named}
     found = _closest(variable.replace(SECTION, "_"), flat)
     if found is not None:
         return flat[found]
     # `GUARD_REDIS_URL`: the section was left out.
-    last = {path.rpartition(SECTION)[2]: path for path in paths if SECTION in path}
+    last = {path.rpartition(SECTION)[2]: path for path in named if SECTION in path}
     bare = variable.removeprefix(ENVIRONMENT_PREFIX)
     return None if bare in ANYBODYS else last.get(bare)
 
@@ -84,14 +84,14 @@ def _closest(name: str, known: Iterable[str]) -> str | None:
     return next((full for other, full in others.items() if sorted(other) == sorted(bare)), None)
 
 
-def _paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+def paths(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
     """Every setting that is not in a list or a table of the operator's own names."""
     for name, field in model.model_fields.items():
         section = section_in(field.annotation)
         if section is None or getattr(field.annotation, "__origin__", None) in (dict, tuple):
             yield (name,)
         else:
-            yield from ((name, *path) for path in _paths(section))
+            yield from ((name, *path) for path in paths(section))
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:

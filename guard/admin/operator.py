@@ -396,10 +396,7 @@ class Operator:
             return tiers
         named = [each for each in self._policy.limits_of(tiers) if each.name == limit]
         if not named:
-            known = ", ".join(dict.fromkeys(each.name for each in self._policy.limits_of(tiers)))
-            raise ValueError(
-                f"no limit is named {limit!r} in tier {', '.join(tiers)}; there are {known or 'none'}"
-            )
+            raise self._no_limit(limit, tiers)
         counts: dict[int, tuple[int, int]] | None = None
         if rate is not None or count is not None:
             by_limit = counts_by_limit(named, rate, count, burst)
@@ -432,9 +429,21 @@ class Operator:
         if idle is not None and idle.certain:
             raise ConfigError(str(idle))
 
+    def _no_limit(self, name: str, tiers: Iterable[str]) -> ValueError:
+        known = ", ".join(dict.fromkeys(each.name for each in self._policy.limits_of(tiers)))
+        return ValueError(
+            f"no limit is named {name!r} in tier {', '.join(tiers)}; there are {known or 'none'}"
+        )
+
     async def drop_override(self, holder: Holder, limit: str) -> bool:
-        """Let the settings hold again for a holder; `False` where they did."""
-        return await self._store.drop_override(holder, limit)
+        """Let the settings hold again for a holder; `False` where they did.
+
+        Raises `ValueError` for a limit that neither the settings nor an override of the holder name.
+        """
+        dropped = await self._store.drop_override(holder, limit)
+        if not dropped and limit != "*" and limit not in {each.name for each in self._policy.limits}:
+            raise self._no_limit(limit, self._policy.tiers)
+        return dropped
 
     async def drop_overrides(self, holder: Holder) -> list[str]:
         """Let the settings hold again in every limit; returns those in which they did not, `*` for all."""
@@ -448,6 +457,11 @@ class Operator:
     async def mode(self) -> Mode:
         """How the kill switch stands."""
         return (await self._store.control()).mode
+
+    @property
+    def mode_of_settings(self) -> Mode:
+        """The mode that the settings name, under which nothing is enforced further either."""
+        return self._policy.rollout.mode
 
     async def reload(self) -> int:
         """Have every process read its settings again; returns how many serve."""

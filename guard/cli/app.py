@@ -12,7 +12,7 @@ import typer
 
 from guard.cli import output
 from guard.cli.durations import parse_duration
-from guard.core.modes import Mode
+from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
 
 if TYPE_CHECKING:
@@ -171,12 +171,18 @@ def mode(
     `enforce` lets the settings hold again.
     """
 
-    async def ask(operator: Operator) -> Mode:
+    async def ask(operator: Operator) -> tuple[Mode, Mode]:
         if wanted is not None:
             await operator.set_mode(wanted)
-        return await operator.mode()
+        return await operator.mode(), operator.mode_of_settings
 
-    print(f"The kill switch is at {ask_store(config, ask)}.")
+    switch, settings = ask_store(config, ask)
+    said = (
+        ""
+        if settings is Mode.ENFORCE
+        else f"; the settings say {settings}: {mildest(switch, settings)} holds"
+    )
+    print(f"The kill switch is at {switch}{said}.")
 
 
 @app.command()

@@ -106,7 +106,8 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     extent = "" if policy.rollout == ENFORCED else f" ({output.rollout(policy.rollout)})"
     unknown_paths = settings.unknown_paths or "deny (in an app: pass)"
     yield f"mode {policy.rollout.mode}{extent}, unknown paths {unknown_paths}"
-    yield f"store: {'redis_url' if settings.store.redis_url else f'own redis-server in {settings.data_dir}'}"
+    own = f"own redis-server in {settings.data_dir}"
+    yield f"store: {f'redis_url, {settings.store.url.place}' if settings.store.redis_url else own}"
     identity = settings.identity
     callers = [f"unknown keys {identity.unknown_keys}", f"anonymous {identity.anonymous}"]
     if identifier.known_keys is not None:

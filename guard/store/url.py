@@ -104,6 +104,13 @@ class RedisURL:
         return cls(Kind.SINGLE, (), {**_OPTIONS, "path": str(path)})
 
     @property
+    def place(self) -> str:
+        """Where it leads, without credentials: hosts and ports, or the path of a socket."""
+        if not self.hosts:
+            return str(self.options["path"])
+        return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+
+    @property
     def connection_class(self) -> type[AbstractConnection]:
         """redis-py's class for a connection of this kind."""
         if "path" in self.options:

@@ -1,0 +1,110 @@
+"""Messages that say what would be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from commands import guard, open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = """
+mode = "shadow"
+data_dir = "data"
+[store]
+deadline_ms = 5000
+[[tiers.default.limits]]
+name = "requests"
+unit = "requests"
+rate = "5/hour"
+[[tiers.default.limits]]
+name = "at-once"
+unit = "concurrency"
+count = 4
+[[tiers.default.limits]]
+name = "bursts"
+unit = "requests"
+rate = "5/second"
+algorithm = "gcra"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "guard.toml").write_text(CONFIG)
+    open_store(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (("set", "key:a", "requests", "--rate", "9/hour", "--burst", "3"), "belongs to `algorithm"),
+        (("set", "key:a", "at-once", "--count", "9", "--burst", "3"), "belongs to `algorithm"),
+        (("set", "key:a", "requests", "--count", "9"), "takes a rate, such as `100/minute`"),
+        (("set", "key:a", "at-once", "--rate", "9/hour"), "it takes a count"),
+        (("clear", "key:a", "nolimit"), "there are requests, at-once, bursts"),
+        (("exempt", "key:a", "nolimit"), "there are requests, at-once, bursts"),
+    ],
+)
+def test_low_an_order_that_cannot_be_meant_is_wrong_usage(
+    folder: Path, order: tuple[str, ...], said: str
+) -> None:
+    told = guard("limits", *order, folder=folder)
+    assert (told.returncode, told.stdout) == (2, "")
+    # The message stands in a box, whose lines are broken.
+    assert said in " ".join(told.stderr.replace("│", " ").split())
+
+
+def test_low_a_burst_of_a_limit_that_has_one_is_taken(folder: Path) -> None:
+    told = guard("limits", "set", "key:a", "bursts", "--rate", "9/second", "--burst", "30", folder=folder)
+    assert told.returncode == 0
+
+
+def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:
+    assert guard("mode", folder=folder).stdout == (
+        "The kill switch is at enforce; the settings say shadow: shadow holds.\n"
+    )
+    assert guard("mode", "off", folder=folder).stdout.endswith("the settings say shadow: off holds.\n")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("redis://user:canary@db.example:6380/2", "db.example:6380"),
+        ("redis+cluster://:canary@a:1,b:2", "a:1, b:2"),
+        ("unix:///run/redis.sock", "/run/redis.sock"),
+    ],
+)
+def test_low_check_shows_where_the_store_is_and_no_credentials(tmp_path: Path, url: str, place: str) -> None:
+    told = guard(
+        "check", folder=tmp_path, GUARD_STORE__REDIS_URL=url, GUARD_IDENTITY__PEPPER="sixteen characters"
+    )
+    assert f"store: redis_url, {place}\n" in told.stdout
+    assert "canary" not in told.stdout + told.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[store]\nmode = "shadow"',
+            "store.mode: no such setting; `mode` must stand above the first [table]",
+        ),
+        ('unknown_keys = "refuse"', "no such setting; did you mean `identity.unknown_keys`?"),
+        ('[store]\npepper = "canary"', "did you mean `identity.pepper`?"),
+        ('[identity]\ntrusted_proxies = "10.0.0.1"', "must be a list"),
+        ('[[routes]]\npath = "/x"\nmethods = "GET"', "must be a list"),
+    ],
+)
+def test_low_a_setting_in_the_wrong_place_or_form_says_the_right_one(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "guard.toml").write_text(text)
+    told = guard("check", folder=tmp_path)
+    assert told.returncode == 1
+    assert said in told.stderr
+    assert "canary" not in told.stderr
