@@ -115,7 +115,9 @@ def check_media_type(headers: Iterable[tuple[bytes, bytes]]) -> None:
     for name, value in headers:
         if name == b"content-type" and value.strip() and not _JSON.fullmatch(value.decode("latin-1").strip()):
             raise RequestError(
-                "Send the body as JSON in UTF-8, with `Content-Type: application/json`.", status=415
+                "Send the body as JSON in UTF-8, with `Content-Type: application/json`.",
+                status=415,
+                reason="media_type",
             )
 
 

@@ -174,6 +174,12 @@ async def test_u14_a_refusal_leads_from_the_clients_request_id_to_its_line(
             415,
             "content_encoding",
         ),
+        (
+            "/v1/chat/completions",
+            {"body": b"{}", "headers": {**KEY, "content-type": "text/plain"}},
+            415,
+            "media_type",
+        ),
     ],
 )
 async def test_u14_every_error_leaves_one_line_with_its_reason(
@@ -192,7 +198,7 @@ async def test_u14_every_error_leaves_one_line_with_its_reason(
     assert (line["kind"], line["reason"], line["method"]) == ("failed", reason, "POST")
     assert line["request_id"] == answer.headers["x-request-id"]
     assert line["path"] == (path if status == 404 else None)
-    assert bool(line["identity"]) == (status in (413, 415) or reason == "invalid_body")
+    assert bool(line["identity"]) == (reason in ("body_too_large", "content_encoding", "invalid_body"))
     assert levels(caplog) == ["WARNING"]
 
 
