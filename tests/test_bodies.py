@@ -161,7 +161,25 @@ class TestUnreadable:
         monkeypatch.setattr("guard.dialects.strict.json.loads", parse)
         answer = await call(app, body=b'{"model":"m","max_tokens":' + value + b"}", headers=KEY)
         assert answer.status == 400
-        assert b"outside of strings" in answer.body
+        assert b"outside of strings" in answer.body or b"digits" in answer.body
+
+    async def test_w12_integers_of_thousands_of_digits_are_refused_before_they_are_parsed(
+        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Python reads up to 4,300 digits, in a time that grows by their square."""
+
+        def parse(text: str, **_: Any) -> None:
+            raise AssertionError(f"{len(text)} characters are parsed")
+
+        bias = b",".join(b'"%d":%b' % (place, b"9" * 4_000) for place in range(500))
+        body = b'{"model":"m","messages":[{"role":"user","content":"a"}],"logit_bias":{' + bias + b"}}"
+        app = guarded(FakeModel(), REQUESTS)
+        digits = chat(messages=[{"role": "user", "content": "9" * 100_000}])
+        assert (await call(app, body=digits, headers=KEY)).status == 200
+        monkeypatch.setattr("guard.dialects.strict.json.loads", parse)
+        answer = await call(app, body=body, headers=KEY)
+        assert answer.status == 400
+        assert b"digits" in answer.body
 
     async def test_w12_a_long_history_of_tools_is_read(self, guarded: MakeGuarded) -> None:
         function = {"name": "search", "arguments": '{"query": "a"}'}

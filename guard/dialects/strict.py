@@ -32,6 +32,11 @@ messages that call tools and give their results have 24,000."""
 MOST_BETWEEN = 4 << 20
 """Maximum size in bytes of all that is no string: numbers, signs, spaces. 300,000 token ids take 2.5 MB."""
 
+LONGEST_NUMBER = 64
+"""Maximum number of digits in a row. Integers of thousands of digits take a parser's time by their square."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
+
 _PIECE = 1 << 18
 
 LARGEST_INTEGER = 2**53 - 1
@@ -85,6 +90,8 @@ def check_size(body: bytes) -> None:
             raise QueryError(
                 f"The body has more than {MOST_BETWEEN} bytes outside of strings: numbers, signs, spaces."
             )
+        if _LONG_NUMBER.search(outside):
+            raise QueryError(f"The body has a number of more than {LONGEST_NUMBER} digits.")
 
 
 def read_object(body: bytes) -> Json:
