@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from starlette.staticfiles import StaticFiles
@@ -33,6 +34,9 @@ DEEPEST = 32
 
 AMBIGUOUS = "/api/"
 """How the paths of Ollama begin, and those of many apps."""
+
+MOST_LOOKED_THROUGH = 10_000
+"""Maximum number of apps and routes in which root paths are looked for."""
 
 OTHER_ENDINGS = (
     "/audio/speech",
@@ -106,6 +110,31 @@ def find_routes(app: object) -> list[AppRoute]:
     except Exception:  # what frameworks keep inside may change, and must not stop an app
         logger.debug("not all routes of the app were found", exc_info=True)
     return list(found)
+
+
+def find_root_paths(app: object) -> tuple[str, ...]:
+    """The root paths that apps set when they are called, as FastAPI does, as far as they can be found."""
+    found: dict[str, None] = {}
+    try:
+        for root in _root_paths_of(app, {}):
+            found[root] = None
+    except Exception:  # as above
+        logger.debug("not all root paths of the app were found", exc_info=True)
+    return tuple(found)
+
+
+def _root_paths_of(app: object, seen: dict[int, object]) -> Iterator[str]:
+    if id(app) in seen or len(seen) >= MOST_LOOKED_THROUGH:
+        return
+    seen[id(app)] = app
+    root = getattr(app, "root_path", None)
+    if isinstance(root, str) and root.strip("/"):
+        yield root.rstrip("/")
+    inner = (getattr(app, name, None) for name in ("app", "_app", "default", "original_router"))
+    for each in (*inner, *(getattr(app, "routes", None) or ())):
+        # A function, such as what a route calls, has no root path.
+        if each is not None and not isinstance(each, FunctionType | MethodType):
+            yield from _root_paths_of(each, seen)
 
 
 def _routes_of(app: object, prefix: str, depth: int) -> Iterator[AppRoute]:

@@ -59,6 +59,7 @@ from guard.credentials import DEFAULT_HEADERS
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, paths, refuse_misspelt, section_in
 from guard.errors import ConfigError
+from guard.forwarding import check_forwarded
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
 from guard.server_settings import CorsSettings, ServerSettings
 from guard.store.url import RedisURL
@@ -120,6 +121,8 @@ def _header_name(name: str) -> str:
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]
+
+HeaderPattern = Annotated[str, AfterValidator(check_forwarded)]
 
 
 def _several(per: object) -> object:
@@ -465,6 +468,7 @@ class IdentitySettings(_Section):
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     headers: GatewayHeaders = GatewayHeaders()
     credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)
+    forward_headers: tuple[HeaderPattern, ...] = ()
     jwt: JwtSettings | None = None
 
     @field_validator("pepper")

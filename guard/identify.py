@@ -21,6 +21,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
 from guard.credentials import Places
 from guard.errors import ConfigError, CredentialError
+from guard.forwarding import Forwarding
 from guard.headers import by_name, may_be_trailers, sorted_out
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ class Judged:
 
 
 class Identifier:
-    """Identifies callers as the settings say."""
+    """Identifies callers as the settings say.
+
+    `only_listed_headers` has no other headers go on than `guard.forwarding` lists, and the settings.
+    """
 
     def __init__(
         self,
@@ -69,6 +73,8 @@ class Identifier:
         keys: Keys,
         units: Mapping[str, UnitSettings] = NO_UNITS,
         tiers: Collection[str] | None = None,
+        *,
+        only_listed_headers: bool = False,
     ) -> None:
         self._settings = settings
         self._keys = keys
@@ -85,6 +91,7 @@ class Identifier:
         self._of_gateway = frozenset((*self._gateway.values(), *measured))
         self._of_proxies = self._of_gateway | {self._forwarded_header}
         self._read = self._of_proxies.union(self._places.names)
+        self._forwarding = Forwarding(settings.forward_headers, self._read, only_listed=only_listed_headers)
 
     @property
     def known_keys(self) -> int | None:
@@ -154,6 +161,7 @@ class Identifier:
         if caller is None:
             credential = self._places.find(values, in_query)
             kept = self._places.without_others(kept, credential)
+            kept = self._forwarding.keep(kept, trusted=trusted)
             caller = (
                 self._anonymous(address)
                 if credential is None

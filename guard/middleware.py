@@ -8,7 +8,7 @@ import secrets
 from typing import TYPE_CHECKING, Literal
 
 from guard.answers import Refuser
-from guard.app_routes import report
+from guard.app_routes import find_root_paths, report
 from guard.body import ClientGoneError, first
 from guard.core.modes import Mode
 from guard.core.policy import UNKNOWN_PATH, RouteAction
@@ -20,7 +20,7 @@ from guard.exchange import Exchange, answer_with
 from guard.head import method_of, methods_of, read_head, without_body
 from guard.headers import by_name, frozen
 from guard.health import Health
-from guard.paths import agreeing, path_of, route_of
+from guard.paths import agreeing, paths_of, strictest
 from guard.service import Service
 from guard.telemetry import EventLog, limited
 
@@ -49,7 +49,9 @@ class GuardMiddleware:
     setting that cannot work stops the server's start with its message. A file that changes is read again
     while requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
     turns off (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the
-    settings do not say: in an app they are the app's own. `reload_on_sighup` is for a process whose SIGHUP
+    settings do not say: in an app they are the app's own. `only_listed_headers` is for a
+    server that is no app of ours: of a request that is looked at, only headers that guard lists go on
+    (docs/requests.md). `reload_on_sighup` is for a process whose SIGHUP
     nobody else wants; the server's loop must be in the main thread then.
     """
 
@@ -61,15 +63,17 @@ class GuardMiddleware:
         hooks: Iterable[Hook] = (),
         log: bool = True,
         unknown_paths: Literal["deny", "count", "pass"] = "pass",
+        only_listed_headers: bool = False,
         reload_on_sighup: bool = False,
     ) -> None:
         self._app = app
         self._config = config
         self._hooks = (*((EventLog(),) if log else ()), *hooks)
         self._unknown_paths = RouteAction(unknown_paths)
+        self._only_listed_headers = only_listed_headers
         self._reload_on_sighup = reload_on_sighup
         self._service: Service | None = None
-        self._reported = False
+        self._root_paths: tuple[str, ...] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -82,11 +86,11 @@ class GuardMiddleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
-        scope = {**scope, "headers": frozen(scope["headers"]), "root_path": self._root_path(scope)}
+        scope = {**scope, "headers": frozen(scope["headers"])}
         if scope["type"] == "http":
             scope["method"] = scope["method"].upper()  # as some frameworks take it
         service = await self._opened()
-        self._report(service)
+        root_paths = self._looked_through(service)
         if service.engine.mode is Mode.OFF:
             await self._app(scope, receive, send)
             return
@@ -98,10 +102,10 @@ class GuardMiddleware:
         identity: Identity | None = None
         route: Route | None = None
         try:
-            path = path_of(scope)
-            route = route_of(policy, methods_of(scope), path)
+            paths = paths_of(scope, root_paths)
+            path, route = strictest(policy, methods_of(scope), paths)
             scope = agreeing(scope, path)
-            if route.action is not RouteAction.PASS and not self._passes_preflight(policy, path, scope):
+            if route.action is not RouteAction.PASS and not self._passes_preflight(policy, paths, scope):
                 dialect = rules.dialects[route.dialect] if route.dialect else None
                 if dialect is not None and not problems:
                     answer.voice = dialect
@@ -123,23 +127,20 @@ class GuardMiddleware:
             return
         await self._app({**scope, "headers": list(scope["headers"])}, receive, send)
 
-    def _passes_preflight(self, policy: Policy, path: UrlPath, scope: Scope) -> bool:
+    def _passes_preflight(self, policy: Policy, paths: Iterable[UrlPath], scope: Scope) -> bool:
         """Whether a browser only asks the app if it may send a request that guard would look at."""
         method = preflight_for(scope)
         if method is None or self._unknown_paths is RouteAction.DENY or len(methods_of(scope)) > 1:
             return False
-        return policy.route(method, path.judged).action in (RouteAction.GUARD, RouteAction.COUNT)
+        asked = (policy.route(method, path.judged).action for path in paths)
+        return any(action in (RouteAction.GUARD, RouteAction.COUNT) for action in asked)
 
-    def _report(self, service: Service) -> None:
-        """Say once which of the app's routes are looked at."""
-        if not self._reported:
-            self._reported = True
+    def _looked_through(self, service: Service) -> tuple[str, ...]:
+        """The root paths of the app and of those below it; says once which routes are looked at."""
+        if self._root_paths is None:
+            self._root_paths = find_root_paths(self._app)
             report(self._app, service.engine.policy)
-
-    def _root_path(self, scope: Scope) -> str:
-        """The prefix that is not the router's to judge. FastAPI sets its own when it is called, after us."""
-        own = getattr(self._app, "root_path", "")
-        return own if isinstance(own, str) and own else scope.get("root_path", "")
+        return self._root_paths
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Open before the app starts up, close after it has shut down."""
@@ -152,7 +153,7 @@ class GuardMiddleware:
 
         async def closing(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete" and self._service is not None:
-                self._report(self._service)
+                self._looked_through(self._service)
             if message["type"].startswith("lifespan.shutdown"):
                 await self.aclose()
             await send(message)
@@ -182,6 +183,7 @@ class GuardMiddleware:
                 self._config,
                 self._hooks,
                 unknown_paths=self._unknown_paths,
+                only_listed_headers=self._only_listed_headers,
                 reload_on_sighup=self._reload_on_sighup,
             )
         return self._service

@@ -71,6 +71,24 @@ def path_of(scope: Scope) -> Path:
     return read_path(quote(judged, safe=PATH_SAFE, errors="replace").encode())
 
 
+def paths_of(scope: Scope, root_paths: Iterable[str]) -> tuple[Path, ...]:
+    """The path, then what it is below each of these root paths that it lies under; raises `PathError`.
+
+    An app may set a root path of its own when it is called, after guard.
+    """
+    roots = (scope.get("root_path", ""), *(root for root in root_paths if scope["path"].startswith(root)))
+    return tuple(
+        {path.judged: path for path in (path_of({**scope, "root_path": root}) for root in roots)}.values()
+    )
+
+
+def strictest(policy: Policy, methods: Iterable[str], paths: Iterable[Path]) -> tuple[Path, Route]:
+    """Of several paths, the one that a route names, and the strictest of those; raises as `route_of`."""
+    methods = tuple(methods)
+    judged = [(path, route_of(policy, methods, path)) for path in paths]
+    return max(judged, key=lambda pair: (pair[1].path != UNKNOWN_PATH, pair[1].strictness))
+
+
 def read_path(raw: bytes) -> Path:
     """A path as it was sent; raises `PathError` where it cannot be read in one way only."""
     if len(raw) > LONGEST_PATH:

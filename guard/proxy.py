@@ -307,6 +307,7 @@ def guarded(
         hooks=hooks,
         log=log,
         unknown_paths="deny",
+        only_listed_headers=True,
         reload_on_sighup=config is not None,
     )
     return HealthRoutes(

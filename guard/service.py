@@ -16,6 +16,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from guard import cautions
@@ -61,7 +62,14 @@ class Rules:
     read_on_seconds: float
 
     @classmethod
-    def of(cls, settings: Settings, keys: Keys, unknown_paths: RouteAction = RouteAction.DENY) -> Self:
+    def of(
+        cls,
+        settings: Settings,
+        keys: Keys,
+        unknown_paths: RouteAction = RouteAction.DENY,
+        *,
+        only_listed_headers: bool = False,
+    ) -> Self:
         """Read all that the settings name; raises `ConfigError`."""
         reference = None
         if settings.detection.mode is not Mode.OFF:
@@ -70,7 +78,13 @@ class Rules:
             reference = Reference.load(settings.detection.reference)
         return cls(
             settings.policy(unknown_paths),
-            Identifier(settings.identity, keys, settings.units, settings.tiers),
+            Identifier(
+                settings.identity,
+                keys,
+                settings.units,
+                settings.tiers,
+                only_listed_headers=only_listed_headers,
+            ),
             Bodies(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
@@ -93,10 +107,13 @@ class Service:
         hooks: Iterable[Hook],
         *,
         unknown_paths: RouteAction = RouteAction.DENY,
+        only_listed_headers: bool = False,
         reload_on_sighup: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._unknown_paths = unknown_paths
+        self._rules_of = partial(
+            Rules.of, unknown_paths=unknown_paths, only_listed_headers=only_listed_headers
+        )
         # A file that was found and then goes is an edit that cannot work, not an order to do without.
         self._path = None if isinstance(config, Settings) else find(config)
         self._follows = not isinstance(config, Settings)
@@ -104,7 +121,7 @@ class Service:
         self._named = self.settings.files
         self._seen = self._looked_at = self._files()
         self._installation = Installation.of(self.settings)
-        self.rules = Rules.of(self.settings, self._installation.keys, unknown_paths)
+        self.rules = self._rules_of(self.settings, self._installation.keys)
         self._content = self._content_of(self.rules)
         for caution in cautions.at_start(self.settings, self._content, os.environ):
             logger.warning("%s", caution)
@@ -238,7 +255,7 @@ class Service:
         settings = load(self._path)
         # Also those of settings that cannot work, since one of them may be what has to be mended.
         self._named = settings.files
-        rules = Rules.of(settings, self._installation.keys, self._unknown_paths)
+        rules = self._rules_of(settings, self._installation.keys)
         content = self._content_of(rules)
         cautions.refuse_emptied(self._content, content)
         return settings, rules, content

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 from fakes import Guarded, call
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import WebSocketRoute
@@ -21,6 +22,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard import GuardMiddleware
+from guard.config import IdentitySettings
 from guard.demo.run import serving
 from guard.proxy import guarded as proxied
 
@@ -222,6 +224,103 @@ class TestCredentials:
                 else:
                     with pytest.raises(WebSocketDisconnect), opening:
                         pass
+
+
+SECOND_CREDENTIALS = [
+    "anthropic-api-key", "auth-token", "authentication", "cf-access-jwt-assertion", "cf-aig-authorization",
+    "helicone-auth", "openai-api-key", "x-bf-vk", "x-functions-key", "x-openai-api-key", "x-our-secret",
+    "x-user-token", "x-vault-credentials", "x-virtual-key",
+]  # fmt: skip
+OTHER_CALLERS = [
+    "remote-user", "x-auth-request-email", "x-auth-request-user", "x-consumer-id", "x-consumer-username",
+    "x-end-user", "x-forwarded-email", "x-forwarded-user", "x-openwebui-user-email", "x-openwebui-user-id",
+    "x-remote-user", "x-user-id", "x-webauth-user",
+]  # fmt: skip
+OTHER_PLACES = [
+    "cf-aig-cache-ttl", "helicone-target-url", "x-bf-provider", "x-data-parallel-host-port",
+    "x-gateway-destination-endpoint", "x-litellm-tags", "x-portkey-provider", "x-prefiller-host-port",
+]  # fmt: skip
+OF_CLIENTS = [
+    "accept", "accept-language", "anthropic-beta", "anthropic-dangerous-direct-browser-access",
+    "anthropic-version", "baggage", "http-referer", "idempotency-key", "openai-beta", "openai-organization",
+    "openai-project", "origin", "referer", "traceparent", "tracestate", "user-agent", "x-client-request-id",
+    "x-goog-api-client", "x-goog-request-params", "x-request-id", "x-stainless-lang", "x-stainless-timeout",
+    "x-title",
+]  # fmt: skip
+
+
+class TestForwarding:
+    """W4: no header that guard does not know steers the backend past what was judged."""
+
+    @pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+    def test_w4_a_backend_gets_only_headers_that_are_known(
+        self, make_settings: Callable[..., Settings], path: str
+    ) -> None:
+        unknown = [*SECOND_CREDENTIALS, *OTHER_CALLERS, *OTHER_PLACES, "x-made-up", "x-csrf-token"]
+        with self._proxied(make_settings) as (send, backend):
+            send(path, [*unknown, *OF_CLIENTS])
+        assert not backend.headers.keys() & set(unknown)
+        assert backend.headers.keys() >= {*OF_CLIENTS, "authorization"}
+
+    def test_w4_the_operator_adds_headers(self, make_settings: Callable[..., Settings]) -> None:
+        identity = {"forward_headers": ["X-Tenant", "x-my-*", "x-bf-vk", "x-litellm-*"]}
+        added = ["x-tenant", "x-my-color", "x-bf-vk", "x-litellm-tags"]
+        with self._proxied(make_settings, identity=identity) as (send, backend):
+            send(CHAT, [*added, "x-other", "x-my-api-key", "x-litellm-auth", "x-litellm-api-key"])
+        assert backend.headers.keys() >= set(added)
+        others = {"x-other", "x-my-api-key", "x-litellm-auth", "x-litellm-api-key"}
+        assert not backend.headers.keys() & others
+
+    @contextmanager
+    def _proxied(
+        self, make_settings: Callable[..., Settings], **settings: Any
+    ) -> Iterator[tuple[Callable[[str, list[str]], None], Backend]]:
+        backend = Backend()
+        with serving(backend) as url:
+            guard = proxied(make_settings(REQUESTS, backend={"url": url}, **settings))
+            with TestClient(guard) as client:
+
+                def send(path: str, names: list[str]) -> None:
+                    headers = dict.fromkeys(names, "1") | {"authorization": "Bearer REAL"}
+                    answer = (
+                        client.post(path, json=BODY, headers=headers)
+                        if path == CHAT
+                        else client.get(path, headers=headers)
+                    )
+                    assert answer.status_code == 200
+
+                yield send, backend
+
+    async def test_w4_an_app_keeps_headers_of_its_own(self, guarded: MakeGuarded) -> None:
+        backend = Backend()
+        own = ["x-made-up", "x-csrf-token", "x-session-id", "x-tenant", "sec-fetch-site", "x-author"]
+        strange = [*SECOND_CREDENTIALS, *OTHER_CALLERS, *OTHER_PLACES]
+        headers = dict.fromkeys((*own, *strange, *OF_CLIENTS), "1")
+        await call(
+            guarded(backend, REQUESTS), CHAT, BODY, headers={**headers, "authorization": "Bearer REAL"}
+        )
+        assert not backend.headers.keys() & set(strange)
+        assert backend.headers.keys() >= {*own, *OF_CLIENTS, "authorization"}
+
+    async def test_w4_what_passes_unseen_keeps_its_headers(self, guarded: MakeGuarded) -> None:
+        backend = Backend()
+        await call(
+            guarded(backend, unknown_paths="pass"), "/own", method="GET", headers={"x-our-secret": "1"}
+        )
+        assert backend.headers["x-our-secret"] == "1"
+
+    async def test_w4_a_trusted_proxy_names_the_user(self, guarded: MakeGuarded) -> None:
+        backend = Backend()
+        identity = {"trusted_proxies": ["192.0.2.0/24"]}
+        headers = {**KEY, "x-forwarded-user": "ann", "x-bf-vk": "1"}
+        await call(guarded(backend, REQUESTS, identity=identity), CHAT, BODY, headers=headers)
+        assert backend.headers["x-forwarded-user"] == "ann"
+        assert "x-bf-vk" not in backend.headers
+
+    @pytest.mark.parametrize("name", ["x-litellm-api-key", "connection", "x-original-url", "x_tenant", "*"])
+    def test_w4_what_never_goes_on_cannot_be_added(self, name: str) -> None:
+        with pytest.raises(ValidationError, match="forward_headers"):
+            IdentitySettings.model_validate({"forward_headers": [name]})
 
 
 class TestMediaType:

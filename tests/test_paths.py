@@ -16,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette._utils import get_route_path
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
 
 from guard import GuardMiddleware
@@ -241,6 +244,40 @@ class TestRootPath:
         outer = Starlette(routes=[Mount("/llm", guarded(inner, REQUESTS, unknown_paths="pass"))])
         answers = [await call(outer, "/llm/v1/chat/completions", CHAT, headers=KEY) for _ in range(5)]
         assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
+
+    @pytest.mark.parametrize("unknown_paths", ["deny", "pass"])
+    @pytest.mark.parametrize("path", ["/api/v1/chat/completions", "/v1/chat/completions"])
+    @pytest.mark.parametrize("wrapped", ["middleware", "mount", "router", "mount in middleware", "default"])
+    def test_w2_a_root_path_behind_wrappers_and_mounts(
+        self, make_settings: Callable[..., Settings], wrapped: str, path: str, unknown_paths: str
+    ) -> None:
+        inner = _fastapi()
+        around: dict[str, Callable[[], Any]] = {
+            "middleware": lambda: GZipMiddleware(CORSMiddleware(inner)),
+            "mount": lambda: Starlette(routes=[Mount("/", inner)]),
+            "router": lambda: Router([Mount("", Router([Mount("", inner)]))]),
+            "mount in middleware": lambda: Starlette(
+                routes=[Mount("/", inner, middleware=[Middleware(GZipMiddleware)])]
+            ),
+            "default": lambda: Router(default=inner),
+        }
+        guard = GuardMiddleware(around[wrapped](), make_settings(REQUESTS, unknown_paths=unknown_paths))
+        assert _statuses(guard, path) == [200, 200, 200, 429, 429]
+
+    def test_w2_a_root_path_of_an_app_below_the_one_that_has_the_middleware(
+        self, make_settings: Callable[..., Settings]
+    ) -> None:
+        outer = FastAPI()
+        outer.mount("/", _fastapi())
+        outer.add_middleware(GuardMiddleware, config=make_settings(REQUESTS, unknown_paths="pass"))
+        assert _statuses(outer, "/api/v1/chat/completions") == [200, 200, 200, 429, 429]
+
+    def test_w2_odd_spellings_below_a_hidden_root_path_are_refused(
+        self, make_settings: Callable[..., Settings]
+    ) -> None:
+        guard = GuardMiddleware(GZipMiddleware(_fastapi()), make_settings(REQUESTS, unknown_paths="pass"))
+        for path in ("/api//v1/chat/completions", "/api/v1/chat/completions;x", "/api/V1/chat/completions"):
+            assert set(_statuses(guard, path)) <= {400, 404}
 
     @pytest.mark.parametrize("root", ["", "/api", "/api/", "/v1"])
     @pytest.mark.parametrize("path", ["/", "/api", "/api/", "/api/v1/x", "/apiv1/x", "/v1/x", "/x/api/v1"])

@@ -279,7 +279,7 @@ class TestProxying:
                 "connection": "x-drop",
                 "x-drop": "1",
                 "x-forwarded-for": "6.6.6.6",
-                "x-keep": "2",
+                "x-title": "2",
             }
             async with (
                 aiohttp.ClientSession(url) as session,
@@ -288,7 +288,7 @@ class TestProxying:
                 assert answer.status == 200
         got = dict(model.requests[-1].headers)
         assert got[b"authorization"] == b"Bearer sk-backend"
-        assert got[b"x-keep"] == b"2"
+        assert got[b"x-title"] == b"2"
         assert got[b"x-forwarded-for"] == b"6.6.6.6, 127.0.0.1"
         assert b"x-drop" not in got
         assert got[b"host"] == urlsplit(backend).netloc.encode()
