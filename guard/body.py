@@ -1,23 +1,24 @@
 """The body of a request as it arrives: within bounds of size, time and memory.
 
-What is held is counted from the first byte until the app has been given the body: against
-`max_buffered_bytes`, and against one caller's share of it. A caller that is not verified shares with its
-whole network, since unchecked names cost nothing to make.
+What is held is counted from the first byte until the app has been given the body (guard/room.py). A caller
+that is not verified shares its room with its whole network, since unchecked names cost nothing to make.
 
-A body has `timeout_seconds`, and one second more for every 64 KiB that have arrived: a slow line that keeps
-sending can send a photo, and a client that sends a byte now and then is cut off.
+A body is waited for `timeout_seconds`, and one second more for every 64 KiB that have arrived, but never
+longer than `timeout_seconds` after its last byte: a slow line that keeps sending can send a photo, and a
+client that sends a byte now and then, or stops before the end, is cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from functools import partial
+from sys import getsizeof
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from guard.core.identity import Attribute
 from guard.errors import GuardError, QueryError
 from guard.line import Line
+from guard.room import Held, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,13 +36,6 @@ T = TypeVar("T")
 LEAST_BYTES_PER_SECOND = 64 << 10
 """A body that arrives at this rate or faster is never too slow."""
 
-SHARES = 8
-"""One caller may take this part of `max_buffered_bytes` at once, and always one body of `max_bytes`."""
-
-SMALL_BYTES = 16 << 10
-"""A body of this size is never refused for what its caller sends besides: keys that guard has not checked are
-one caller by their network, and an attacker there is not to stop its neighbours' questions."""
-
 LARGE_BYTES = 64 << 10
 """A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
 
@@ -52,45 +46,22 @@ class ClientGoneError(GuardError):
     """The client left before its request was complete; there is nobody to answer."""
 
 
-class Memory:
-    """The memory of one process for bodies, shared out to callers."""
-
-    def __init__(self, settings: BodySettings) -> None:
-        self._most = settings.max_buffered_bytes
-        self._most_of_one = max(settings.max_bytes, settings.max_buffered_bytes // SHARES)
-        self._held: Counter[Holder] = Counter()
-
-    def add(self, owner: Holder, size: int, *, small: bool = False) -> None:
-        """Count what is held; raises `QueryError` (429, 503) where it is too much. A `small` body is refused
-        only where all callers together send too much."""
-        self._held[owner] += size
-        if self._held[owner] > self._most_of_one and not small:
-            raise QueryError("You are sending too much at once; try again.", status=429)
-        if self._held.total() > self._most:
-            raise QueryError("The server is reading too much at once; try again.", status=503)
-
-    def give_back(self, owner: Holder, size: int) -> None:
-        """What was counted is no longer held."""
-        self._held[owner] -= size
-        if not self._held[owner]:
-            del self._held[owner]
-
-
 class Body:
     """The body of one request. Call `give_back` when it is held no longer."""
 
     def __init__(
-        self, settings: BodySettings, memory: Memory, owner: Holder, headers: Headers, receive: Receive
+        self, settings: BodySettings, room: Room, owner: Holder, headers: Headers, receive: Receive
     ) -> None:
         self._settings = settings
-        self._memory = memory
-        self._owner = owner
+        self._room = room
+        self._held = Held(owner, self._make_room)
         self._headers = headers
         self._receive = receive
         self._arrived = 0
-        self._held = 0
         self._complete = False
-        self._deadline: float | None = None
+        self._patience: float = settings.timeout_seconds
+        self._waiting: asyncio.Timeout | None = None
+        self._pushed_out: QueryError | None = None
         self.error: QueryError | None = None
         """Why `pass_on` has ended the body."""
 
@@ -110,9 +81,9 @@ class Body:
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             chunk = message.get("body", b"")
-            self._held += len(chunk)
-            self._memory.add(self._owner, len(chunk), small=self._held <= SMALL_BYTES)
+            self._room.add(self._held, getsizeof(chunk))
             chunks.append(chunk)
+        self._room.arrived(self._held)
         return chunks
 
     async def pass_on(self) -> Message:
@@ -121,8 +92,7 @@ class Body:
         if self.error is not None:
             return DISCONNECT
         try:
-            if self._deadline is None:
-                self._check_length()
+            self._check_length()
             return await self._next()
         except QueryError as error:
             self.error = error
@@ -130,26 +100,36 @@ class Body:
 
     def give_back(self) -> None:
         """The body is held no longer."""
-        held, self._held = self._held, 0
-        if held:
-            self._memory.give_back(self._owner, held)
+        self._room.give_back(self._held)
 
     async def _next(self) -> Message:
         if self._complete:
             return await self._receive()
-        now = asyncio.get_running_loop().time()
-        if self._deadline is None:
-            self._deadline = now + self._settings.timeout_seconds
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
-            async with asyncio.timeout_at(self._deadline + self._arrived / LEAST_BYTES_PER_SECOND):
+            async with asyncio.timeout(self._patience) as self._waiting:
                 message = await self._receive()
         except TimeoutError:
-            raise QueryError("The body did not arrive in time.", status=408) from None
-        self._arrived += len(message.get("body", b""))
+            raise self._pushed_out or QueryError("The body did not arrive in time.", status=408) from None
+        finally:
+            self._waiting = None
+        if self._pushed_out is not None:
+            raise self._pushed_out
+        size = len(message.get("body", b""))
+        self._arrived += size
+        patience = self._patience - (clock() - began) + size / LEAST_BYTES_PER_SECOND
+        self._patience = min(patience, self._settings.timeout_seconds)
         if self._arrived > self._settings.max_bytes:
             raise self._too_large()
         self._complete = not message.get("more_body", False)
         return message
+
+    def _make_room(self, error: QueryError) -> None:
+        """End what is read of the body, where it waits for more."""
+        self._pushed_out = error
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     def _check_length(self) -> None:
         for name, value in self._headers:
@@ -165,12 +145,12 @@ class Bodies:
 
     def __init__(self, settings: BodySettings) -> None:
         self._settings = settings
-        self._memory = Memory(settings)
+        self._room = Room(settings)
         self._line = Line()
 
     def of(self, identity: Identity, headers: Headers, receive: Receive) -> Body:
         """The body of this caller's request."""
-        return Body(self._settings, self._memory, identity.holder(Attribute.POOL), headers, receive)
+        return Body(self._settings, self._room, identity.holder(Attribute.POOL), headers, receive)
 
     async def parsed(
         self, size: int, identity: Identity, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs

@@ -304,12 +304,12 @@ class TestMemory:
         assert answers[0].status == 200
 
     async def test_w16_one_caller_cannot_take_the_memory_of_others(self, guarded: MakeGuarded) -> None:
-        app = guarded(FakeModel(), body={"max_bytes": 40_000, "max_buffered_bytes": 320_000})
+        app = guarded(FakeModel(), body={"max_bytes": 160_000, "max_buffered_bytes": 1_280_000})
         finish = asyncio.Event()
         slow = [asyncio.create_task(_slowly(app, finish, f"sk-{place}")) for place in range(20)]
         for _ in range(50):
             await asyncio.sleep(0)
-        other = await call(app, body=chat(stop="x" * 30_000), headers=KEY, client="198.51.100.7")
+        other = await call(app, body=chat(stop="x" * 120_000), headers=KEY, client="198.51.100.7")
         assert other.status == 200
         finish.set()
         statuses = [answer.status for answer in await asyncio.gather(*slow)]
@@ -320,7 +320,7 @@ class TestMemory:
     async def test_w16_a_verified_caller_has_a_share_of_its_own(self, guarded: MakeGuarded) -> None:
         app = guarded(
             FakeModel(),
-            body={"max_bytes": 40_000, "max_buffered_bytes": 320_000},
+            body={"max_bytes": 160_000, "max_buffered_bytes": 1_280_000},
             identity={"trusted_proxies": ["192.0.2.0/24"], "headers": {"user": "x-user-id"}},
         )
         finish = asyncio.Event()
@@ -329,6 +329,70 @@ class TestMemory:
             await asyncio.sleep(0)
         finish.set()
         assert [answer.status for answer in await asyncio.gather(*slow)] == [200] * 4
+
+    @pytest.mark.parametrize("size", [300, 20_000, 60_000, 120_000])
+    async def test_w16_bodies_that_stop_before_their_end_keep_nobody_out(
+        self, guarded: MakeGuarded, size: int
+    ) -> None:
+        """As many as fill the memory, one an address; and then a question from there, and from elsewhere."""
+        model = FakeModel()
+        app = guarded(model, body={"max_bytes": 160_000, "max_buffered_bytes": 1_280_000})
+        never = asyncio.Event()
+        waiting: list[str] = []
+        stalled = [
+            asyncio.create_task(
+                _slowly(app, never, client=f"198.51.100.{place}", size=150_000, waiting=waiting)
+            )
+            for place in range(9)
+        ]
+        await _until_true(lambda: len(waiting) == 9)
+        body = chat(stop="x" * size)
+        for client in ("203.0.113.1", "198.51.100.3", "198.51.100.3"):
+            assert (await call(app, body=body, headers=KEY, client=client)).status == 200
+        never.set()
+        statuses = [answer.status for answer in await asyncio.gather(*stalled)]
+        assert statuses.count(200) == len(model.requests) - 3
+        assert set(statuses) <= {200, 429, 503}
+        assert 503 in statuses
+        assert statuses.count(200) >= 6
+
+    async def test_w16_the_largest_body_of_who_holds_most_makes_room(self, guarded: MakeGuarded) -> None:
+        app = guarded(FakeModel(), body={"max_bytes": 160_000, "max_buffered_bytes": 480_000})
+        finish = asyncio.Event()
+        waiting: list[str] = []
+
+        def sent(client: str, *sizes: int) -> list[asyncio.Task[Answer]]:
+            return [
+                asyncio.create_task(_slowly(app, finish, client=client, size=size, waiting=waiting))
+                for size in sizes
+            ]
+
+        tasks = [
+            *sent("198.51.100.1", 30_000, 60_000, 40_000),
+            *sent("198.51.100.2", 100_000),
+            *sent("198.51.100.3", 110_000),
+            *sent("198.51.100.4", 90_000),
+        ]
+        await _until_true(lambda: len(waiting) == 6)
+        tasks += sent("198.51.100.5", 80_000)
+        await _until_true(lambda: len(waiting) == 7 and tasks[1].done())
+        assert [task.done() for task in tasks] == [False, True] + [False] * 5
+        finish.set()
+        answers = await asyncio.gather(*tasks)
+        assert [answer.status for answer in answers] == [200, 503] + [200] * 5
+        assert answers[1].headers["retry-after"] == "1"
+
+    async def test_w16_what_has_arrived_is_no_credit_for_waiting(self, guarded: MakeGuarded) -> None:
+        """16 MiB at once gave four minutes in which nothing had to come."""
+        app = guarded(FakeModel(), body={"timeout_seconds": 0.5})
+        answer = await asyncio.wait_for(_slowly(app, asyncio.Event(), size=16 * MEGABYTE), 100)
+        assert answer.status == 408
+
+    async def test_w16_pieces_of_a_byte_are_counted_as_what_they_take(self, guarded: MakeGuarded) -> None:
+        app = guarded(FakeModel(), body={"max_bytes": 100_000, "max_buffered_bytes": 100_000})
+        pieces = [b" "] * 90_000 + [json.dumps(CHAT).encode()]
+        assert (await call(app, body=pieces, headers=KEY)).status in (429, 503)
+        assert (await call(app, body=b"".join(pieces), headers=KEY)).status == 200
 
     async def test_w16_an_answer_under_way_holds_no_copy_of_its_body(self, guarded: MakeGuarded) -> None:
         size = 3 * MEGABYTE
@@ -425,9 +489,25 @@ def _until(done: asyncio.Event, send: Send) -> Send:
     return sending
 
 
-async def _slowly(app: Guarded, finish: asyncio.Event, secret: str = "sk", user: str | None = None) -> Answer:
-    """Send most of a body, and its end when it is time."""
-    body = chat(stop="x" * 30_000)
+async def _until_true(condition: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it has not happened")
+
+
+async def _slowly(
+    app: Guarded,
+    finish: asyncio.Event,
+    secret: str = "sk",
+    user: str | None = None,
+    client: str = "192.0.2.1",
+    size: int = 120_000,
+    waiting: list[str] | None = None,
+) -> Answer:
+    """Send most of a body, and its end when it is time; those that wait for it are named in `waiting`."""
+    body = chat(stop="x" * size)
     answer = Answer()
     parts: list[Message] = [
         {"type": "http.request", "body": body[:-5], "more_body": True},
@@ -436,6 +516,8 @@ async def _slowly(app: Guarded, finish: asyncio.Event, secret: str = "sk", user:
 
     async def receive() -> Message:
         if len(parts) == 1:
+            if waiting is not None:
+                waiting.append(client)
             await finish.wait()
         return parts.pop(0) if parts else {"type": "http.disconnect"}
 
@@ -443,7 +525,7 @@ async def _slowly(app: Guarded, finish: asyncio.Event, secret: str = "sk", user:
         answer.messages.append(message)
 
     headers = {"x-user-id": user} if user else {"authorization": f"Bearer {secret}"}
-    await app(http_scope("/v1/chat/completions", headers=headers), receive, send)
+    await app(http_scope("/v1/chat/completions", headers=headers, client=client), receive, send)
     return answer
 
 
