@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ from guard.dialects.base import (
 from guard.dialects.fields.anthropic_messages import MESSAGES
 from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
 from guard.dialects.metering import AnswerMeter
-from guard.dialects.tally import Report, Tally, count, inner, strings, total
+from guard.dialects.pieces import pieces
+from guard.dialects.tally import Report, Tally, count, inner, read_usage, total
 from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 _ANSWER = frozenset({"type", "content", "usage", "error"})
 _OTHER_EVENTS = (
-    "message_start",
-    "content_block_start",
     "content_block_stop",
     "message_stop",
     "ping",
@@ -225,20 +225,22 @@ class _Watching:
         match event.get("type", "message"):
             case "message_start" if isinstance(message := event.get("message"), dict):
                 tally.note_model(message.get("model"))
+                tally.add_other(message.get("content"))
                 self._report(message.get("usage"), None)
             case "message_delta":
                 if inner(event.get("delta"), "stop_reason"):
                     tally.end()
                 self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
             case "content_block_delta":
-                tally.add(strings(event.get("delta")))
+                tally.add_said(event.get("delta"))
             case "message":
                 tally.end()
                 tally.note_model(event.get("model"))
                 tally.add(text for block in parts(event.get("content")) for text in _texts(block))
+                tally.add_opaque_in(event.get("content"))
                 self._report(event.get("usage"), count(event.get("usage"), "output_tokens"))
             case name if name not in _OTHER_EVENTS:
-                tally.add_other(strings(event))
+                tally.add_other(event)
 
     def _report(self, usage: object, output_tokens: int | None) -> None:
         """Total input is the sum of what was read, written to the cache, and read from it."""
@@ -248,19 +250,31 @@ class _Watching:
         given = total(self._input.get("input_tokens"), *cache)
         if "input_tokens" not in self._input and count(usage, "input_tokens") is None:
             given = None  # what is known are parts of it
-        self._tally.report(
-            Report(
-                input_tokens=given,
-                output_tokens=output_tokens,
-                cached_input_tokens=self._input.get(_CACHE_READ),
-                cache_write_tokens=self._input.get(_CACHE_WRITE),
-                cache_write_1h_tokens=lasting,
-            )
+        whole = Report(
+            input_tokens=given,
+            output_tokens=output_tokens,
+            cached_input_tokens=self._input.get(_CACHE_READ),
+            cache_write_tokens=self._input.get(_CACHE_WRITE),
+            cache_write_1h_tokens=lasting,
         )
+        report = read_usage(usage, lambda one: whole if one is usage else _one_of_several(one))
+        self._tally.report(report if output_tokens is not None else replace(report, output_tokens=None))
+
+
+def _one_of_several(usage: object) -> Report:
+    """What one run of a model has used, of several that an answer has taken: compactions, fallbacks."""
+    lasting = count(inner(usage, "cache_creation"), "ephemeral_1h_input_tokens")
+    return Report(
+        input_tokens=total(*(count(usage, name) for name in _INPUT)),
+        output_tokens=count(usage, "output_tokens"),
+        cached_input_tokens=count(usage, _CACHE_READ),
+        cache_write_tokens=count(usage, _CACHE_WRITE),
+        cache_write_1h_tokens=lasting,
+    )
 
 
 def _texts(block: Json) -> Iterator[object]:
     if "input" in block:
         yield json.dumps(block["input"])
     else:
-        yield from strings(block)
+        yield from pieces(block).texts

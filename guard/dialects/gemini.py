@@ -20,7 +20,7 @@ from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, re
 from guard.dialects.fields.gemini import GENERATE, snake
 from guard.dialects.hiding.gemini import GeminiHiding
 from guard.dialects.metering import AnswerMeter, media_type
-from guard.dialects.tally import Report, Tally, count, inner, total
+from guard.dialects.tally import Report, Tally, count, read_usage, total
 from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
@@ -243,11 +243,27 @@ def _watch(answer: Json, tally: Tally) -> None:
     an answer ends."""
     fields = _read(answer)
     tally.note_model(fields.get("modelVersion"))
-    for candidate in parts(fields.get("candidates")):
-        tally.add(text for part in parts(inner(candidate.get("content"), "parts")) for text in _said(part))
+    candidates = fields.get("candidates")
+    for candidate in parts(candidates):
+        _take_content(candidate.get("content"), tally)
+        tally.add_other({name: each for name, each in candidate.items() if name not in _ASIDE})
+    if not isinstance(candidates, list):
+        tally.add_other(candidates)
     if ends := _ends(fields):
         tally.end()
     tally.report(_report(fields.get("usageMetadata")), running=not ends)
+
+
+def _take_content(content: object, tally: Tally) -> None:
+    """Take in what a candidate says: parts, or anything else in their place."""
+    found = content.get("parts") if isinstance(content, dict) else None
+    if not isinstance(found, list):
+        tally.add_other(content)
+        return
+    tally.add(text for part in parts(found) for text in _said(part))
+    tally.add_other(
+        [{name: each for name, each in part.items() if name not in _SAID} for part in parts(found)]
+    )
 
 
 def _ends(answer: Json) -> bool:
@@ -258,6 +274,10 @@ def _ends(answer: Json) -> bool:
 
 
 def _report(metadata: object) -> Report:
+    return read_usage(metadata, _read_one)
+
+
+def _read_one(metadata: object) -> Report:
     """What is 0 is left out of a report: output that it does not name is the total less the input."""
     usage = _read(metadata)
     thoughts = count(usage, "thoughtsTokenCount")
@@ -281,6 +301,15 @@ def _read(fields: object) -> Json:
 
 def _said(part: Json) -> Iterator[object]:
     yield part.get("text")
-    for name in _either("functionCall", "executableCode"):
+    for name in _CALLED:
         if name in part:
             yield json.dumps(part[name])
+
+
+_CALLED = _either("functionCall", "executableCode")
+_SAID = _CALLED | {"text"}
+_ASIDE = _either(
+    *("content", "safetyRatings", "groundingMetadata", "citationMetadata", "urlContextMetadata"),
+    *("logprobsResult", "finishReason", "finishMessage"),
+)
+"""Names in a candidate of what the model has not said in so many words, or what is read apart."""

@@ -17,7 +17,7 @@ from guard.dialects.base import OPAQUE_TOKENS, Meter
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.places import EACH, Place
 from guard.dialects.plain import Plain
-from guard.dialects.tally import Report, Tally, count, strings
+from guard.dialects.tally import Report, Tally, count
 from guard.dialects.weighing import Kind, Level, weigh
 from guard.errors import QueryError
 
@@ -134,12 +134,12 @@ class Generic(Plain):
 
         Where no place of the text is known, nor of its tokens, all strings are text.
         """
-        texts = [text for place in self._answer_texts for text in strings(list(place.find(answer)))]
+        said: list[Any] = [value for place in self._answer_texts for value in place.find(answer)]
         if not self._answer_texts and self._output_tokens is None:
-            texts = list(strings(answer))
-        tally.add(texts)
+            said = [answer]
+        tally.add_said(*said)
         report = Report(_number(self._input_tokens, answer), _number(self._output_tokens, answer))
-        tally.report(report, running=stream and any(texts))
+        tally.report(report, running=stream and any(said))
 
 
 @dataclass(slots=True)

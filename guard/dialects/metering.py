@@ -22,7 +22,6 @@ from guard.dialects.streamed import (
     looks_like_json,
     read_object,
 )
-from guard.dialects.tally import strings
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ class AnswerMeter:
 
     def _take(self, found: Json) -> None:
         if self._known and self._known.isdisjoint(found):
-            self._tally.add_other(strings(found))
+            self._tally.add_other(found)
         else:
             self._watch(found)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 NO_CAP = -2
 """The least that `num_predict` may be: -1 is an answer without end, -2 one that fills the context."""
 
+_SAID = frozenset({"message", "response", "thinking", "context"})
+_SAID_IN_MESSAGE = frozenset({"content", "thinking", "tool_calls", "tool_name"})
 _ANSWER = frozenset({"message", "response", "done", "error"})
 
 
@@ -152,6 +154,9 @@ def _images(payload: Json) -> int:
 def _watch(answer: Json, tally: Tally) -> None:
     """Take in a whole answer or a line of one; the last has the usage, without what is 0 in it."""
     tally.add(_texts(answer))
+    tally.add_other({name: each for name, each in answer.items() if name not in _SAID})
+    if isinstance(message := answer.get("message"), dict):
+        tally.add_other({name: each for name, each in message.items() if name not in _SAID_IN_MESSAGE})
     tally.note_model(answer.get("model"))
     if answer.get("done") is True:
         tally.end()

@@ -10,7 +10,7 @@ from guard.core.limits import Unit
 from guard.core.query import Sampling
 from guard.dialects import budgets, edits, strict
 from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
-from guard.dialects.tally import Report, count, inner, total
+from guard.dialects.tally import Report, count, inner, read_usage, total
 from guard.dialects.words import duration
 from guard.errors import QueryError
 
@@ -36,6 +36,19 @@ BIASES = frozenset({"logit_bias", "allowed_token_ids", "logits_processors"})
 
 BEAM_SEARCH = frozenset({"use_beam_search", "length_penalty", "early_stopping"})
 """Fields of vLLM that only go with more than one answer."""
+
+_ASIDE = frozenset(
+    {
+        *("choices", "x_groq", "timings", "citations", "search_results", "prompt_filter_results"),
+        *("content_filter_results", "prompt_logprobs", "prompt_token_ids", "kv_transfer_params"),
+    }
+)
+"""Names in an answer and its choices of what the model has not said."""
+
+_EMPTY: tuple[object, ...] = (
+    *(None, "", {}, {"content": ""}),
+    *({"role": "assistant", "content": ""}, {"content": None}),
+)
 
 _CAPS = ("max_completion_tokens", "max_tokens")
 
@@ -187,6 +200,35 @@ def only_usage(chunk: Json) -> bool:
     return not _choices(chunk) and not read_report(chunk.get("usage")).empty
 
 
+def take_texts(answer: Json, tally: Tally, *names: str) -> None:
+    """Take in what the choices say under the first of these names that they have; what stands elsewhere in
+    an answer, or in another shape, counts too."""
+    choices = answer.get("choices")
+    for choice in parts(choices):
+        said = next((choice[name] for name in names if name in choice), None)
+        tally.add_said(_once(said) if "delta" in choice else said)
+        tally.add_other({name: value for name, value in choice.items() if name not in (*names, *_ASIDE)})
+        if said in _EMPTY:
+            tally.add_opaque(_listed_tokens(choice))
+    other = {name: value for name, value in answer.items() if name not in _ASIDE}
+    tally.add_other(other if isinstance(choices, list) else {**other, "": choices})
+
+
+def _once(said: object) -> object:
+    """What is said without the fields that repeat the text of another, as some servers send it."""
+    if not isinstance(said, dict):
+        return said
+    names = {value: name for name, value in said.items() if isinstance(value, str)}
+    return {name: value for name, value in said.items() if not isinstance(value, str) or names[value] == name}
+
+
+def _listed_tokens(choice: Json) -> int:
+    """How many tokens a choice without text lists, by their ids or by how likely they were."""
+    logprobs = choice.get("logprobs")
+    lists = (choice.get("token_ids"), inner(logprobs, "content"), inner(logprobs, "tokens"))
+    return max(len(each) if isinstance(each, list) else 0 for each in lists)
+
+
 def take_usage(answer: Json, tally: Tally) -> None:
     """Take in the usage of an answer or a chunk, and the model; its texts have been added before.
 
@@ -205,6 +247,11 @@ def take_usage(answer: Json, tally: Tally) -> None:
 
 
 def read_report(usage: object) -> Report:
+    """What a `usage` says; see `read_usage`."""
+    return read_usage(usage, _read_one)
+
+
+def _read_one(usage: object) -> Report:
     """What a `usage` says, in the words of chat completions or of responses, or in those that others have
     put in their place: DeepSeek, Moonshot, OpenRouter, and LiteLLM for Anthropic's caches."""
     details = (inner(usage, "prompt_tokens_details"), inner(usage, "input_tokens_details"), usage)

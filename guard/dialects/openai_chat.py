@@ -12,7 +12,7 @@ from guard.dialects.fields.openai import CHAT
 from guard.dialects.hiding.openai_chat import ChatHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
-from guard.dialects.tally import Tally, strings
+from guard.dialects.tally import Tally
 from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
@@ -130,6 +130,5 @@ def _watch(answer: Json, tally: Tally) -> None:
 
     Some servers send the message so far along with each delta, or the same text under two names.
     """
-    for choice in parts(answer.get("choices")):
-        tally.add(set(strings(choice["delta"])) if "delta" in choice else strings(choice.get("message")))
+    openai.take_texts(answer, tally, "delta", "message")
     openai.take_usage(answer, tally)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from guard.core.query import Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import openai, strict
-from guard.dialects.base import Meter, parts
 from guard.dialects.fields.openai import COMPLETIONS
 from guard.dialects.hiding.openai_completions import CompletionsHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
-from guard.dialects.tally import Tally, strings
+from guard.dialects.tally import Tally
 from guard.dialects.weighing import weigh
 
 if TYPE_CHECKING:
+    from guard.dialects.base import Meter
     from guard.dialects.strict import Json
 
 _LEAST = {
@@ -81,6 +81,5 @@ class OpenAICompletions(OpenAI):
 
 def _watch(answer: Json, tally: Tally) -> None:
     """Take in an answer, or one chunk of it."""
-    for choice in parts(answer.get("choices")):
-        tally.add(strings(choice.get("text")))
+    openai.take_texts(answer, tally, "text")
     openai.take_usage(answer, tally)

@@ -19,7 +19,8 @@ from guard.dialects.fields.openai import RESPONSES
 from guard.dialects.hiding.openai_responses import ResponsesHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
-from guard.dialects.tally import Tally, strings
+from guard.dialects.pieces import blob_tokens
+from guard.dialects.tally import Tally
 from guard.dialects.weighing import weigh
 from guard.errors import QueryError
 
@@ -43,7 +44,7 @@ _ENCRYPTED = "reasoning.encrypted_content"
 LEAST_CAP = 16
 _PENDING = frozenset({"queued", "in_progress"})
 _DONE = ("text", "refusal", "arguments", "input", "code")
-_EVENTS = ("response.", "error", "ping", "keepalive")
+_EVENTS = ("error", "ping", "keepalive")
 _ANSWER = frozenset({"type", "response", "output", "usage", "status", "error"})
 
 
@@ -191,14 +192,22 @@ class _Watching:
         elif isinstance(response := event.get("response"), dict):
             _take_response(response, self._tally)
         elif name.endswith("audio.delta"):
-            return
+            self._tally.add_opaque(blob_tokens(str(event.get("delta", ""))))
         elif name.endswith(".delta"):
             self._bit_by_bit = True
-            self._tally.add(strings(event.get("delta")))
-        elif name.endswith(".done") and not self._bit_by_bit:
-            self._tally.add(strings([event.get(field) for field in _DONE]))
+            self._tally.add_said(event.get("delta"))
+        elif name.endswith(".done"):
+            self._take_done(event)
         elif not name.startswith(_EVENTS):
-            self._tally.add_other(strings(event))
+            self._tally.add_other(event)
+
+    def _take_done(self, event: Json) -> None:
+        if not self._bit_by_bit:
+            self._tally.add_said([event.get(field) for field in _DONE])
+        if self._tally.silent:
+            self._tally.add_other(event)
+        else:
+            self._tally.add_opaque_in(event)
 
 
 def _take_response(response: Json, tally: Tally) -> None:
@@ -210,5 +219,5 @@ def _take_response(response: Json, tally: Tally) -> None:
         tally.end()
     if tally.silent:
         for item in parts(response.get("output")):
-            tally.add(strings(item))
+            tally.add_said(item)
     tally.report(openai.read_report(response.get("usage")))

@@ -18,40 +18,16 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from guard.core.query import Query, Usage, text_bytes
+from guard.dialects.pieces import pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 MOST_TOKENS = 10**9
 """No request has more tokens: a larger number is a mistake."""
 
 LARGEST_BYTES_PER_TOKEN = 64
 """A report of fewer tokens than this makes of the text that was seen is no report of it."""
-
-MARKUP = frozenset(
-    {
-        "type",
-        "role",
-        "id",
-        "call_id",
-        "item_id",
-        "object",
-        "status",
-        "signature",
-        "encrypted_content",
-        "data",
-        "b64_json",
-        "result",
-        "partial_image_b64",
-        "format",
-        "finish_reason",
-        "stop_reason",
-        "logprobs",
-        "model",
-        "annotations",
-    }
-)
-"""Names of what is no text of the model: kinds, ids, seals, and bytes in base64."""
 
 _DECIMAL = re.compile(r"[0-9]{1,10}(?:\.0{1,6})?")
 
@@ -88,8 +64,12 @@ class _Text:
     other: int = 0
     opaque: int = 0
 
+    def seen(self, query: Query) -> int:
+        """The tokens of what was shown as text."""
+        return max(self.chunks, query.text_tokens(self.size)) + query.text_tokens(self.other)
+
     def tokens(self, query: Query) -> int:
-        return max(self.chunks, query.text_tokens(self.size)) + query.text_tokens(self.other) + self.opaque
+        return self.seen(query) + self.opaque
 
 
 class Tally:
@@ -129,8 +109,8 @@ class Tally:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has been added yet."""
-        return self._text.tokens(self._query) == 0
+        """Whether no text has been added yet."""
+        return self._text.seen(self._query) == 0
 
     @property
     def wants_one_answer(self) -> bool:
@@ -145,18 +125,30 @@ class Tally:
                 text.chunks += 1
                 text.size += size
 
-    def add_other(self, texts: Iterable[str]) -> None:
-        """Count texts of which it is not known whether the model has said them just now."""
-        self.add_other_bytes(sum(map(text_bytes, texts)))
+    def add_said(self, *values: object) -> None:
+        """Count what JSON values hold as one chunk of output."""
+        found = pieces(list(values))
+        self.add(found.texts)
+        self.add_opaque(found.opaque)
+
+    def add_other(self, value: object) -> None:
+        """Count what a JSON value holds, of which it is not known whether the model has said it just now."""
+        found = pieces(value)
+        self.add_other_bytes(sum(map(text_bytes, found.texts)))
+        self.add_opaque(found.opaque)
+
+    def add_opaque_in(self, value: object) -> None:
+        """Count what is no text in a JSON value whose text is counted elsewhere."""
+        self.add_opaque(pieces(value).opaque)
 
     def add_other_bytes(self, size: int) -> None:
-        """Likewise, by their size."""
+        """Count so many bytes of text like `add_other`."""
         for text in (self._text, self._later):
             text.other += size
 
     def add_opaque(self, size: int) -> None:
-        """Count so many bytes that are no text, a token each: as many as text has that is compressed to
-        that."""
+        """Count so many tokens of what is no text; what cannot be decoded has one a byte, as many as text
+        has that is compressed to that."""
         for text in (self._text, self._later):
             text.opaque += size
 
@@ -209,7 +201,7 @@ class Tally:
             output if self._gives_text else 0,
             reported=self._input is not None,
             final=said,
-            hidden_tokens=max(0, output - estimate) if said else 0,
+            hidden_tokens=max(0, output - self._text.seen(self._query)) if said else 0,
             model=self._model,
             **self._parts,
         )
@@ -221,7 +213,7 @@ class Tally:
     def _plausible(self, output_tokens: int) -> bool:
         """Whether this may be the output: 0 is not, where there was text, or where all was owed."""
         if output_tokens == 0:
-            return self.silent and not self._least
+            return not self._text.tokens(self._query) and not self._least
         return output_tokens * LARGEST_BYTES_PER_TOKEN >= self._text.size
 
 
@@ -242,23 +234,20 @@ def total(*counts: int | None) -> int | None:
     return sum(known) if known else None
 
 
+def read_usage(usage: object, read: Callable[[object], Report]) -> Report:
+    """What a usage says, or the sum of those that it lists where that is more: a backend may have asked
+    models several times for one answer, and report the last time only (`iterations`)."""
+    reports = [read(usage)]
+    listed = usage.values() if isinstance(usage, dict) else ()
+    for items in listed:
+        inside = items.values() if isinstance(items, dict) else items if isinstance(items, list) else ()
+        reports.append(_joined(total, [read(item) for item in inside if isinstance(item, dict)]))
+    return _joined(_largest, reports)
+
+
 def inner(value: object, name: str) -> object:
     """What an object has under a name; `None` for anything else."""
     return value.get(name) if isinstance(value, dict) else None
-
-
-def strings(value: object, apart: Collection[str] = MARKUP) -> Iterator[str]:
-    """The texts in a JSON value, whatever its shape: all strings but names, and but what stands under the
-    names that are set apart."""
-    left = [value]
-    while left:
-        each = left.pop()
-        if isinstance(each, str):
-            yield each
-        elif isinstance(each, dict):
-            left += (item for name, item in each.items() if name not in apart)
-        elif isinstance(each, list):
-            left += each
 
 
 def _count(value: object) -> int | None:
@@ -267,3 +256,13 @@ def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         return None
     return int(value) if value == int(value) else None
+
+
+def _largest(*counts: int | None) -> int | None:
+    return max((each for each in counts if each is not None), default=None)
+
+
+def _joined(join: Callable[..., int | None], reports: list[Report]) -> Report:
+    """One report of several, number by number."""
+    names = [field.name for field in fields(Report)]
+    return Report(**{name: join(*(getattr(each, name) for each in reports)) for name in names})

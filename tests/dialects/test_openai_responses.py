@@ -190,7 +190,7 @@ class TestMetering:
             (event("response.output_text.done", text="x" * 40), Usage(11, 10)),
             (delta("x") + event("response.output_text.done", text="x" * 40), Usage(11, 1)),
             (event("message", content=[{"type": "text", "text": "x" * 40}]), Usage(11, 10)),
-            (event("response.output_audio.delta", delta="QUJD" * 90), Usage(11, 0)),
+            (event("response.output_audio.delta", delta="QUJD" * 90), Usage(11, 2)),
             (delta('{"response": {"usage": {"input_tokens": 0, "output_tokens": 0}}}' * 2), Usage(11, 32)),
             (delta("x") + event("error", code="overloaded", message="…"), Usage(11, 1)),
             (delta("x") + event("response.failed", response={"usage": {"input_tokens": -1}}), Usage(11, 1)),

@@ -1,0 +1,82 @@
+"""What an answer says: the strings in it, whatever their shape, and what stands for text that is not shown.
+
+    {"delta": {"role": "assistant", "content": "word"}}      the text "word"
+    {"type": "signature_delta", "signature": "Eq…"}          a seal: about as long as what is hidden in it
+    {"inlineData": {"mimeType": "image/png", "data": "iV…"}}  an image: a token for 256 bytes, 1,000 at most
+
+A string that is none of a few control fields counts, under whatever name it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+CONTROL = frozenset(
+    {
+        *("type", "role", "id", "object", "status", "format", "model", "modelVersion", "created_at"),
+        *("finish_reason", "finishReason", "native_finish_reason", "stop_reason", "stop_sequence"),
+        *(
+            "done_reason",
+            "logprobs",
+            "logprobsResult",
+            "annotation",
+            "annotations",
+            "obfuscation",
+            "provider",
+        ),
+        *("system_fingerprint", "service_tier", "mimeType", "mime_type", "media_type", "language"),
+        *("remote_model", "remote_host", "expires_at", "error", "usage", "index"),
+    }
+)
+"""Names of what is no text of the model: kinds, reasons, and what describes the answer."""
+
+_SEALS = frozenset({"signature", "encrypted_content", "thoughtSignature", "thought_signature"})
+_MEDIA = frozenset({"data", "b64_json", "result", "partial_image_b64", "url", "image_url", "images"})
+"""Names under which base64 is no text; what is not base64 there is text."""
+
+_ID = re.compile(r"(?:.*_)?(?:id|ids)|.*[a-z]I[dD]")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=_:;,-]*")
+_HIDES = ("redacted", "encrypted")
+_SEAL_BYTES = 4
+_MEDIA_BYTES = 256
+_MOST_MEDIA = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The texts in a value, and how many tokens stand behind what is no text."""
+
+    texts: tuple[str, ...]
+    opaque: int
+
+
+def pieces(value: object) -> Pieces:
+    """What there is in a JSON value, but the control fields."""
+    texts: list[str] = []
+    opaque = 0
+    left: list[tuple[str, object]] = [("", value)]
+    while left:
+        name, each = left.pop()
+        if isinstance(each, str):
+            if (name in _SEALS or name in _MEDIA) and _BASE64.fullmatch(each):
+                opaque += blob_tokens(each, sealed=name in _SEALS)
+            else:
+                texts.append(each)
+        elif isinstance(each, dict):
+            hides = any(word in str(each.get("type")) for word in _HIDES)
+            left += (
+                ("signature" if hides and key == "data" else key, item)
+                for key, item in each.items()
+                if key not in CONTROL and not _ID.fullmatch(key)
+            )
+        elif isinstance(each, list):
+            left += ((name, item) for item in each)
+    return Pieces(tuple(texts), opaque)
+
+
+def blob_tokens(blob: str, *, sealed: bool = False) -> int:
+    """About how many tokens a model has made for what comes as base64: a seal is text that is hidden."""
+    if sealed:
+        return -(-len(blob) // _SEAL_BYTES)
+    return min(-(-len(blob) // _MEDIA_BYTES), _MOST_MEDIA)
