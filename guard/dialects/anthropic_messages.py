@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guard.core.limits import Unit
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import budgets, edits, strict
+from guard.dialects import budgets, caps, edits, strict
 from guard.dialects.base import (
     OPAQUE_TOKENS,
     Answer,
@@ -90,8 +90,8 @@ class AnthropicMessages:
             model=strict.string(payload, "model"),
             turns=tuple(turns),
             stream=strict.boolean(payload, "stream"),
-            max_output_tokens=max_tokens,
-            n=1,
+            max_output_tokens=caps.largest(payload, max_tokens),
+            n=caps.answers(payload),
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=strict.label(strict.mapping(payload, "metadata"), "user_id"),
@@ -105,10 +105,11 @@ class AnthropicMessages:
         this API insists on as long as the model thinks: then it does not.
         """
         most = reshape.max_output_tokens
-        narrowed = payload
-        if most is not None and most < payload["max_tokens"]:
-            narrowed = {**payload, "max_tokens": most}
-            narrowed = budgets.fit(narrowed, "thinking", "budget_tokens", most)
+        narrowed = payload if reshape.max_n is None else caps.fewer(payload, reshape.max_n)
+        if most is not None:
+            narrowed = caps.lowered(narrowed, most, ("max_tokens",))
+            if most < payload["max_tokens"]:
+                narrowed = budgets.fit(narrowed, "thinking", "budget_tokens", most)
         if not reshape.reasoning and _lacks_thoughts(payload.get("messages")):
             narrowed = edits.without(narrowed, {"thinking"})
         if "thinking" in payload and "thinking" not in narrowed:

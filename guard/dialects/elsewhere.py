@@ -2,16 +2,19 @@
 
 LiteLLM, OpenRouter, vLLM, SGLang and others read such fields from any body, whatever its API. Other models
 that may answer are judged as if each had been asked: the dearest price, the largest cap, the limits of all.
-What sends the request elsewhere or brings a credential is refused, and so is a second place for what has been
-judged. Names hold in any case.
+What sends the request elsewhere, brings a credential or overrules what has been judged is refused, and so is
+a second place for it. Names are compared without case and underscores: `model_id`, `modelId` and `Model_ID`
+are one. A name that no table has is judged as a model where it sounds like one.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from guard.dialects import strict
+from guard.dialects.caps import CAPS, COUNTS, plain
 from guard.dialects.generic import Generic
 from guard.errors import QueryError
 
@@ -27,54 +30,92 @@ OTHER_MODELS = frozenset(
         # OpenRouter
         "models", "preset",
         # LiteLLM's router
-        "fallbacks", "context_window_fallbacks", "content_policy_fallbacks", "default_fallbacks",
-        "fallback_models", "fallback_model", "base_model", "model_group", "model_id",
+        "fallbacks", "contextwindowfallbacks", "contentpolicyfallbacks", "defaultfallbacks",
+        "fallbackmodels", "fallbackmodel", "basemodel", "modelgroup", "modelid",
         # Azure's and other names for a model
-        "engine", "deployment", "deployment_id", "deployment_name", "azure_deployment",
+        "engine", "deployment", "deploymentid", "deploymentname", "azuredeployment",
         # adapters that SGLang, LoRAX and TGI put on the model
-        "lora_path", "lora_name", "adapter_id",
+        "lorapath", "loraname", "adapterid",
     }
 )  # fmt: skip
 """Fields that name models: a name, names, `{"model": name}`, or names by the model that they stand in for."""
 
+LIKE_A_MODEL = re.compile(r"model|deployment|adapter|^lora|lora$")
+"""What other fields are called that may name models: `judge_model`, `allowed_models`, `lora_request`."""
+
+HOLDERS = frozenset(
+    {
+        "tools", "plugins", "parameters", "reasoning", "agent", "agents", "router", "routing",
+        "provideroptions", "gateway", "nvext", "vllmxargs", "config", "options", "generationconfig",
+    }
+)  # fmt: skip
+"""Objects, or lists of them, in which some server looks for a model. Free-form ones are none:
+metadata, schemas."""
+
 ADDRESS = "names a backend"
 CREDENTIAL = "brings a credential"
 ROUTING = "changes how models are chosen"
+OVERRULING = "overrules other fields"
 
 REFUSED = {
     **dict.fromkeys(
         (
-            "api_base", "base_url", "api_url", "azure_endpoint", "deployment_url", "sagemaker_base_url",
-            "s3_endpoint_url", "aws_bedrock_runtime_endpoint", "aws_sts_endpoint", "vertex_api_endpoint",
-            "custom_llm_provider", "proxy_url",
+            "apibase", "baseurl", "apiurl", "deploymenturl", "customllmprovider", "proxyurl", "proxies",
+            "regionname", "apiversion", "apitype", "callbacks", "successcallback", "failurecallback",
+            "servicecallback", "sslverify", "s3endpointurl",
             # another server of a pair that prefills and decodes: vLLM's and SGLang's
-            "kv_transfer_params", "bootstrap_host", "bootstrap_port",
+            "kvtransferparams", "bootstraphost", "bootstrapport",
         ),
         ADDRESS,
     ),
     **dict.fromkeys(
         (
-            "api_key", "azure_ad_token", "azure_ad_token_provider", "azure_username", "azure_password",
-            "client_secret", "vertex_credentials", "vertex_ai_credentials", "aws_access_key_id",
-            "aws_secret_access_key", "aws_session_token", "aws_web_identity_token", "aws_role_name",
-            "aws_profile_name", "litellm_credential_name", "extra_headers", "default_headers", "headers",
+            "apikey", "clientid", "clientsecret", "tenantid", "organization", "openaiorganization",
+            "litellmcredentialname", "configurableclientsideauthparams", "extraheaders", "defaultheaders",
+            "headers", "providerspecificheader", "providerspecificheaders", "secretfields",
+            "proxyserverrequest",
         ),
         CREDENTIAL,
     ),
     **dict.fromkeys(
         (
-            "user_config", "model_list", "model_info", "model_group_alias", "model_alias_map",
-            "litellm_params", "router_settings", "router_settings_override", "specific_deployment",
-            "input_cost_per_token", "output_cost_per_token", "input_cost_per_second", "extra_query",
+            "userconfig", "modellist", "modelinfo", "modelconfig", "modelgroupalias", "modelaliasmap",
+            "litellmparams", "litellmmetadata", "routersettings", "routersettingsoverride",
+            "specificdeployment", "extraquery", "contextwindowfallbackdict", "promptid", "allowedmodelregion",
         ),
         ROUTING,
+    ),
+    **dict.fromkeys(
+        ("dropparams", "additionaldropparams", "modifyparams", "allowedopenaiparams", "litellmdropparams"),
+        OVERRULING,
     ),
 }  # fmt: skip
 """Fields that are refused, with the reason."""
 
+REFUSED_KINDS = (
+    (re.compile(r"^(aws|azure|vertex|watsonx|sagemaker|oci|gcs|userapikey)"), CREDENTIAL),
+    (re.compile(r"(apikey|secretkey|secret|accesskey|credentials?|password|accesstoken)$"), CREDENTIAL),
+    (re.compile(r"(baseurl|apibase|apiurl|endpoint|endpointurl)$"), ADDRESS),
+    (re.compile(r"^(langfuse|langsmith|arize|posthog|humanloop|wandb)"), ADDRESS),
+    (re.compile(r"costper"), ROUTING),
+)
+"""Likewise, by what their names have in common."""
+
 JUDGED = frozenset(
-    {"model", "messages", "input", "prompt", "contents", "system", "instructions", "n", "best_of", "stream"}
-    | {"max_tokens", "max_completion_tokens", "max_output_tokens", "extra_body"}
+    {
+        "model",
+        "messages",
+        "input",
+        "prompt",
+        "promptembeds",
+        "contents",
+        "system",
+        "instructions",
+        "extrabody",
+    }
+    | {"stream", "streamoptions", "usage"}
+    | CAPS
+    | COUNTS
 )
 """What has been judged where it stands in the body, and may not stand in its `extra_body`: a proxy (LiteLLM)
 puts that over the body."""
@@ -97,10 +138,12 @@ def judged(query: Query, payload: Json) -> Query:
     if "," in query.model:
         raise QueryError("Ask for one model: 'model' must not hold a comma.", param="model")
     names = list(_named(payload, query.model, ""))
-    more = next((value for name, value in payload.items() if name.casefold() == "extra_body"), None)
+    # OpenRouter's other way to write a preset.
+    names += query.model.split("@preset/")[1:]
+    more = next((value for name, value in payload.items() if plain(name) == "extrabody"), None)
     if isinstance(more, dict):
         for name in more:
-            if name.casefold() in JUDGED:
+            if plain(name) in JUDGED:
                 raise QueryError(
                     f"Write {name!r} in the body, not in 'extra_body'.", param=f"extra_body.{name}"
                 )
@@ -114,22 +157,54 @@ def judged(query: Query, payload: Json) -> Query:
 def _named(fields: Json, model: str, where: str) -> Iterator[str]:
     """The models that fields name; raises `QueryError` for one that is refused."""
     for name, value in fields.items():
-        folded = name.casefold()
+        known = plain(name)
         if value is None or value is False or value == [] or value == {}:
             continue
-        if (reason := REFUSED.get(folded)) is not None:
-            raise QueryError(f"{where + name!r} is not allowed: it {reason}.", param=where + name)
-        if folded in OTHER_MODELS:
+        if known in OTHER_MODELS:
             yield from _names(value, where + name)
-        elif folded == "model" and value != model and value != f"models/{model}":
-            # Only where the path names the model: else it is what has been read.
-            raise QueryError(f"{where + name!r} must be the model that is asked for.", param=where + name)
-        elif folded in ("tools", "plugins") and isinstance(value, list):
-            for item in value:
-                if isinstance(item, dict):
-                    yield from (
-                        n for key in item if key.casefold() == "model" for n in _names(item[key], folded)
-                    )
+        elif (reason := _reason(known)) is not None:
+            raise QueryError(f"{where + name!r} is not allowed: it {reason}.", param=where + name)
+        elif known == "model":
+            if value not in (model, f"models/{model}"):
+                # Only where the path names the model: else it is what has been read.
+                raise QueryError(f"{where + name!r} must be the model that is asked for.", param=where + name)
+        elif LIKE_A_MODEL.search(known):
+            yield from _likely_names(value, where + name)
+        elif known in HOLDERS:
+            yield from _held(value, where + name)
+
+
+def _reason(known: str) -> str | None:
+    """Why a field of this name is refused, `None` where it is not."""
+    kinds = (reason for pattern, reason in REFUSED_KINDS if pattern.search(known))
+    return REFUSED.get(known) or next(kinds, None)
+
+
+def _held(value: Any, where: str) -> Iterator[str]:
+    """The models that an object or a list of objects names in any of its fields."""
+    for fields in value if isinstance(value, list) else [value]:
+        for name, inner in fields.items() if isinstance(fields, dict) else ():
+            known = plain(name)
+            if known in HOLDERS:
+                yield from _held(inner, f"{where}.{name}")
+            elif known in OTHER_MODELS or LIKE_A_MODEL.search(known):
+                # An object here may be a schema, in which `model` is a property.
+                yield from _strings(inner, f"{where}.{name}")
+
+
+def _likely_names(value: Any, where: str) -> Iterator[str]:
+    """The names in a field that sounds like a model, also in objects: `{"lora_name": name}`."""
+    yield from _strings(value, where)
+    for fields in value if isinstance(value, list) else [value]:
+        for name, inner in fields.items() if isinstance(fields, dict) else ():
+            if (known := plain(name)) in ("id", "name", "path") or LIKE_A_MODEL.search(known):
+                yield from _strings(inner, f"{where}.{name}")
+
+
+def _strings(value: Any, where: str) -> Iterator[str]:
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and item:
+            yield strict.bounded(item, where)
 
 
 def _names(value: Any, where: str) -> Iterator[str]:

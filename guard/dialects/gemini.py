@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from guard.core.calendars import MICROSECONDS
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import edits, strict
+from guard.dialects import caps, edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.fields.gemini import GENERATE, snake
 from guard.dialects.hiding.gemini import GeminiHiding
@@ -102,8 +102,8 @@ class GeminiGenerate:
             model=strict.bounded(named["model"], "model"),
             turns=tuple(turns),
             stream=named["stream"] == "streamGenerate",
-            max_output_tokens=integers["maxOutputTokens"],
-            n=integers["candidateCount"] or 1,
+            max_output_tokens=caps.largest(payload, integers["maxOutputTokens"]),
+            n=caps.answers(payload),
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS + weight.tokens,
             sampling=_sampling(fields, config),
@@ -112,6 +112,10 @@ class GeminiGenerate:
     def reshape(self, payload: Json, reshape: Reshape) -> Json:
         """The narrowed payload, each name in the caller's spelling."""
         config = "generation_config" if "generation_config" in payload else "generationConfig"
+        if reshape.max_n is not None:
+            payload = caps.fewer(payload, reshape.max_n)
+        if reshape.max_output_tokens is not None:
+            payload = caps.lowered(payload, reshape.max_output_tokens, _either("maxOutputTokens"))
         if reshape.max_output_tokens is not None and payload.get(config) is None:
             return {**payload, config: {"maxOutputTokens": reshape.max_output_tokens}}
         return edits.inside(payload, config, lambda fields: _narrowed(fields, reshape))
@@ -202,13 +206,9 @@ def _narrowed(config: Json, reshape: Reshape) -> Json:
             config = edits.inside(
                 config, name, lambda thinking: edits.without(thinking, _either("includeThoughts"))
             )
-    if reshape.max_n is not None:
-        config = edits.capped(config, _either("candidateCount"), reshape.max_n)
-    if reshape.max_output_tokens is not None:
-        config = edits.capped(config, _either("maxOutputTokens"), reshape.max_output_tokens)
-        if all(config.get(name) is None for name in _either("maxOutputTokens")):
-            config = edits.without(config, _either("maxOutputTokens"))
-            config = {**config, "maxOutputTokens": reshape.max_output_tokens}
+    names, most = _either("maxOutputTokens"), reshape.max_output_tokens
+    if most is not None and all(config.get(name) is None for name in names):
+        config = {**edits.without(config, names), "maxOutputTokens": most}
     return config
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import edits, strict
+from guard.dialects import caps, edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.fields.ollama import CHAT, GENERATE
 from guard.dialects.hiding.ollama import OllamaHiding
@@ -46,14 +46,16 @@ class Ollama:
         """The narrowed payload. A model may still think (`think`): what it thinks is hidden in the answer."""
         if not reshape.shows_logprobs:
             payload = edits.without(payload, {"logprobs", "top_logprobs"})
+        if reshape.max_n is not None:
+            payload = caps.fewer(payload, reshape.max_n)
         most = reshape.max_output_tokens
         if most is None:
             return payload
         options = payload.get("options") or {}
         asked = options.get("num_predict")
-        if asked is not None and 0 < asked <= most:
-            return payload
-        return {**payload, "options": {**options, "num_predict": most}}
+        if asked is None or not 0 < asked <= most:
+            payload = {**payload, "options": {**options, "num_predict": most}}
+        return caps.lowered(payload, most, ("num_predict",))
 
     def meter(
         self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
@@ -130,8 +132,8 @@ def _query(payload: Json, turns: list[Turn], images: int, weight: Weight) -> Que
         turns=tuple(turns),
         stream=strict.boolean(payload, "stream", default=True),
         # It takes 0 for no cap as well.
-        max_output_tokens=cap if cap is not None and cap > 0 else None,
-        n=1,
+        max_output_tokens=caps.largest(payload, cap),
+        n=caps.answers(payload),
         input_bytes=weight.text_bytes,
         other_tokens=len(turns) * TOKENS_PER_TURN + images * OPAQUE_TOKENS + weight.tokens,
         sampling=Sampling(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.limits import Unit
 from guard.core.query import Sampling
-from guard.dialects import budgets, edits, strict
+from guard.dialects import budgets, caps, edits, strict
 from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
 from guard.dialects.tally import Report, count, inner, read_usage, total
 from guard.dialects.words import duration
@@ -49,8 +49,6 @@ _EMPTY: tuple[object, ...] = (
     *(None, "", {}, {"content": ""}),
     *({"role": "assistant", "content": ""}, {"content": None}),
 )
-
-_CAPS = ("max_completion_tokens", "max_tokens")
 
 _TYPES = {403: "permission_error", 503: "service_unavailable_error"}
 
@@ -101,19 +99,22 @@ def sampling(payload: Json) -> Sampling:
     )
 
 
-def narrow(payload: Json, reshape: Reshape, *caps: str) -> Json:
+def narrow(payload: Json, reshape: Reshape, *names: str) -> Json:
     """The narrowed payload of chat completions or completions.
 
-    `caps` are the names that this API has for the most tokens of an answer; the first is set where the caller
+    `names` are those that this API has for the most tokens of an answer; the first is set where the caller
     gave none. A proxy (LiteLLM) takes fields from `extra_body` as well.
     """
     narrowed = edits.inside(_narrowed(payload, reshape), "extra_body", lambda more: _narrowed(more, reshape))
+    if reshape.max_n is not None:
+        narrowed = caps.fewer(narrowed, reshape.max_n)
     most = reshape.max_output_tokens
-    more = narrowed.get("extra_body")
-    given = {**(more if isinstance(more, dict) else {}), **narrowed}
-    if most is None or any(given.get(name) is not None for name in caps):
+    if most is None:
         return narrowed
-    return {**narrowed, caps[0]: most}
+    narrowed = caps.lowered(narrowed, most, names)
+    if any(narrowed.get(name) is not None for name in names):
+        return narrowed
+    return {**narrowed, names[0]: most}
 
 
 def _narrowed(fields: Json, reshape: Reshape) -> Json:
@@ -127,14 +128,10 @@ def _narrowed(fields: Json, reshape: Reshape) -> Json:
         if "include_reasoning" in fields:
             fields = edits.changed(fields, "include_reasoning", value=False)
         fields = edits.inside(fields, "reasoning", without_summary)
-    if reshape.max_n is not None:
-        fields = edits.capped(fields, ("n", "best_of"), reshape.max_n)
-        if reshape.max_n == 1:
-            fields = edits.without(fields, BEAM_SEARCH)
+    if reshape.max_n == 1:
+        fields = edits.without(fields, BEAM_SEARCH)
     most = reshape.max_output_tokens
     if most is not None:
-        # A least above the most would be refused, and llama.cpp's own name for the most takes -1 for no end.
-        fields = edits.without(edits.capped(fields, (*_CAPS, "min_tokens"), most), {"n_predict"})
         fields = budgets.fit(fields, "thinking", "budget_tokens", most)
         fields = budgets.fit(fields, "reasoning", "max_tokens", most)
     return fields

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.query import TOKENS_PER_TURN, Query, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import openai, strict
+from guard.dialects import caps, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, parts
 from guard.dialects.fields.openai import CHAT
 from guard.dialects.hiding.openai_chat import ChatHiding
@@ -49,6 +49,7 @@ class OpenAIChat(OpenAI):
         messages = strict.objects(payload.get("messages"), "messages")
         if not messages:
             raise QueryError("'messages' must not be empty.", param="messages")
+        own = integers["max_completion_tokens"] or integers["max_tokens"]
         turns, opaque = [], 0
         for place, message in enumerate(messages):
             texts, others = _content(message, f"messages[{place}].")
@@ -58,10 +59,8 @@ class OpenAIChat(OpenAI):
             model=strict.string(payload, "model"),
             turns=tuple(turns),
             stream=flags["stream"],
-            max_output_tokens=max(
-                filter(None, (integers["max_tokens"], integers["max_completion_tokens"])), default=None
-            ),
-            n=max(integers["n"] or 1, integers["best_of"] or 1),
+            max_output_tokens=caps.largest(payload, own),
+            n=caps.answers(payload),
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),

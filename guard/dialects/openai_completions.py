@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.query import Query, Turn, text_bytes
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import openai, strict
+from guard.dialects import caps, openai, strict
 from guard.dialects.fields.openai import COMPLETIONS
 from guard.dialects.hiding.openai_completions import CompletionsHiding
 from guard.dialects.metering import AnswerMeter
@@ -35,20 +35,26 @@ class OpenAICompletions(OpenAI):
     name = "openai.completions"
 
     def read(self, payload: Json, path: str) -> Query:
-        """The query in a body; raises `QueryError`. Each of several prompts is answered `n` times."""
+        """The query in a body; raises `QueryError`. Each of several prompts is answered `n` times.
+
+        So is each of those that come as vectors (`prompt_embeds`) to vLLM. A cap of 0 is none:
+        Ollama reads it so.
+        """
         weight = weigh(payload, COMPLETIONS)
         integers = {name: strict.integer(payload, name, least=least) for name, least in _LEAST.items()}
         flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
         strict.mapping(payload, "logit_bias")
         openai.check_stream_options(payload)
         prompts = openai.read_input(payload, "prompt")
+        embeds = payload.get("prompt_embeds")
+        embedded = len(embeds) if isinstance(embeds, list) else embeds is not None
         suffix = strict.text(payload, "suffix")
         return Query(
             model=strict.string(payload, "model"),
             turns=tuple(Turn("user", text) for text in prompts.texts),
             stream=flags["stream"],
-            max_output_tokens=integers["max_tokens"],
-            n=prompts.count * max(integers["n"] or 1, integers["best_of"] or 1),
+            max_output_tokens=caps.largest(payload, integers["max_tokens"]),
+            n=(prompts.count + embedded) * caps.answers(payload),
             # Each prompt is sent with the suffix, which has been counted once.
             input_bytes=weight.text_bytes + (prompts.count - 1) * text_bytes(suffix),
             other_tokens=weight.tokens,

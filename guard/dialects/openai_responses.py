@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import edits, openai, strict
+from guard.dialects import caps, edits, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, kind, parts
 from guard.dialects.fields.openai import RESPONSES
 from guard.dialects.hiding.openai_responses import ResponsesHiding
@@ -73,8 +73,8 @@ class OpenAIResponses(OpenAI):
             model=strict.string(payload, "model"),
             turns=tuple(turns),
             stream=flags["stream"],
-            max_output_tokens=integers["max_output_tokens"],
-            n=1,
+            max_output_tokens=caps.largest(payload, integers["max_output_tokens"]),
+            n=caps.answers(payload),
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + hidden) * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),
@@ -89,9 +89,11 @@ class OpenAIResponses(OpenAI):
         if not reshape.reasoning:
             payload = edits.unlisted(payload, "include", _ENCRYPTED)
             payload = edits.inside(payload, "reasoning", openai.without_summary)
+        if reshape.max_n is not None:
+            payload = caps.fewer(payload, reshape.max_n)
         if reshape.max_output_tokens is not None:
             most = max(LEAST_CAP, reshape.max_output_tokens)
-            payload = edits.capped(payload, ("max_output_tokens",), most)
+            payload = caps.lowered(payload, most, ("max_output_tokens",))
             if payload.get("max_output_tokens") is None:
                 payload = {**payload, "max_output_tokens": most}
         return payload

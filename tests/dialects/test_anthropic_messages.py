@@ -110,13 +110,13 @@ class TestReading:
         assert read(payload(tools=tools)).input_tokens > read(payload()).input_tokens + 100
         assert read(payload(tools=None)) == read(payload())
 
-    def test_there_is_one_answer_whatever_n_says(self) -> None:
+    def test_there_are_as_many_answers_as_n_says(self) -> None:
         assert read(payload(n=5, max_tokens=128.0, stream=True)) == Query(
             "m",
             (Turn("user", "hello"),),
             stream=True,
             max_output_tokens=128,
-            n=1,
+            n=5,
             input_bytes=5,
             other_tokens=4,
         )

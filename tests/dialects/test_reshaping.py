@@ -101,7 +101,11 @@ CHAT: list[tuple[Reshape, Fields, Fields]] = [
         {"max_tokens": 99, "min_tokens": 99},
     ),
     (Reshape(max_output_tokens=99), {"n_predict": -1}, {"max_completion_tokens": 99}),
-    (Reshape(max_output_tokens=99), {"extra_body": {"max_tokens": 500}}, {"extra_body": {"max_tokens": 99}}),
+    (
+        Reshape(max_output_tokens=99),
+        {"extra_body": {"max_tokens": 500}},
+        {"extra_body": {"max_tokens": 99}, "max_completion_tokens": 99},
+    ),
     (Reshape(max_output_tokens=99), {"thinking": THINKING}, {"max_completion_tokens": 99}),
     (
         Reshape(max_output_tokens=2500),
@@ -134,7 +138,7 @@ COMPLETIONS: list[tuple[Reshape, Fields, Fields]] = [
         {"best_of": 1},
     ),
     (Reshape(max_output_tokens=99), {}, {"max_tokens": 99}),
-    (Reshape(max_output_tokens=99), {"max_tokens": 0}, {"max_tokens": 0}),
+    (Reshape(max_output_tokens=99), {"max_tokens": 0}, {"max_tokens": 1}),
     (Reshape(max_output_tokens=99), {"max_tokens": 100}, {"max_tokens": 99}),
 ]
 
