@@ -11,7 +11,7 @@ memory before anything of guard's own sees the request. What holds on a connecti
   answer was given before it was read; it also has `MOST_AFTER_ANSWER` bytes. A connection without a request
   is closed after as long, and after `keepalive_seconds` where it has had one.
 - A client that takes nothing of its answer for `send_timeout_seconds` is gone, and so is its request at the
-  backend. Of the connections of one worker beyond `max_connections` none is served.
+  backend. One worker has `max_connections` (guard/places.py).
 - Nothing that comes after a head is ever a header: trailers are read and dropped.
 - An upgrade is ignored (RFC 9110, section 7.8), since guard forwards none: `Upgrade: h2c`, as curl and Java's
   HttpClient send it, is a request in HTTP/1.1 like any other, with its body.
@@ -30,11 +30,13 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from guard.places import Places
 from guard.telemetry import log_unread
 
 if TYPE_CHECKING:
     import asyncio
 
+    from guard.core.network import TrustedProxies
     from guard.server_settings import ServerSettings
 
 LONGEST_TARGET = 16_384
@@ -98,11 +100,12 @@ class _Flow(FlowControl):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection of a client."""
 
-    def __init__(self, *args: Any, settings: ServerSettings, **more: Any) -> None:
+    def __init__(self, *args: Any, settings: ServerSettings, places: Places, **more: Any) -> None:
         super().__init__(*args, **more)
         # `call_later` takes parts of a second too.
         self.timeout_keep_alive = settings.keepalive_seconds  # type: ignore[assignment]
         self._settings = settings
+        self._places = places
         self._deadline: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
         self._idle = True  # between two requests
@@ -120,7 +123,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin; the first head is awaited."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
-        if len(self.connections) > self._settings.max_connections:
+        if not self._places.enter(self, self.client[0] if self.client else None):
             self._discarded = 0
             transport.abort()
             return
@@ -128,6 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
+        self._places.leave(self)
         self._stop_waiting()
         self._waiting = b""
         if self._sending is not None:
@@ -198,6 +202,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # A tuple says that nothing of it is a trailer (guard/headers.py).
         self.scope["headers"] = tuple(self.headers)
         super().on_headers_complete()
+        self._places.works(self)
 
     def on_chunk_header(self) -> None:
         """The line before a chunk is whole."""
@@ -226,10 +231,17 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is over; what the client has begun to send meanwhile is awaited for as long as a head."""
         super().on_response_complete()
+        if self.cycle.response_complete:
+            self._places.waits(self)
         if not self._idle and not self.transport.is_closing():
             self._unset_keepalive_if_required()
             if self._deadline is None:
                 self._await_bytes(self._settings.head_timeout_seconds)
+
+    def give_way(self) -> None:
+        """Close for another connection."""
+        self._discarded = 0
+        self.transport.abort()
 
     def _take_turn(self, data: bytes) -> None:
         """Read these bytes; those beyond `CHUNKS_A_TURN` when the other connections have had their turn."""
@@ -373,6 +385,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
 
-def protocol(settings: ServerSettings) -> Any:
-    """What `uvicorn.Config(http=…)` takes; it goes to workers as it is."""
-    return partial(BoundedProtocol, settings=settings)
+def protocol(settings: ServerSettings, proxies: TrustedProxies | None = None) -> Any:
+    """What `uvicorn.Config(http=…)` takes; each worker gets a copy. `proxies` may hold all places."""
+    return partial(BoundedProtocol, settings=settings, places=Places(settings.max_connections, proxies))

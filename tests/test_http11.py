@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
 from guard.http11 import CHUNKS_A_TURN, MOST_WAITING, PIECE, BoundedProtocol, protocol
+from guard.places import Places
 from guard.server_settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class TestChunks:
         messages: list[int] = []
         over = asyncio.Event()
         config = uvicorn.Config(app, ws="none", lifespan="off", log_level="critical")
-        connection = Counted(config, ServerState(), {}, settings=ServerSettings())
+        connection = Counted(config, ServerState(), {}, settings=ServerSettings(), places=Places(9))
         transport = Mock(asyncio.Transport)
         transport.is_closing.return_value = False
         connection.connection_made(transport)
@@ -420,16 +421,43 @@ class TestSlowClients:
                         taken += len(part)
         assert 0 < taken < LARGE
 
+    def test_w14_connections_without_a_request_make_room(self) -> None:
+        """Heads that are not finished, connections that have asked nothing, and those that were kept."""
+        starts = [
+            b"",
+            b"GET / HT",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\n1",
+        ]
+        with served(max_connections=4, head_timeout_seconds=600) as url:
+            port = urlsplit(url).port or 0
+            open_ = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in starts]
+            for each, start in zip(open_, starts, strict=True):
+                each.sendall(start)
+            assert open_[2].recv(64).startswith(b"HTTP/1.1 200")
+            assert statuses(talk(url, LAST)) == [200]
+            for _ in range(20):
+                open_.append(socket.create_connection(("127.0.0.1", port), timeout=60))
+                open_[-1].sendall(b"GET / HT")
+            assert statuses(talk(url, LAST)) == [200]
+            open_[3].sendall(b"23456789")
+            assert open_[3].recv(64).startswith(b"HTTP/1.1 200")
+            for each in open_:
+                each.close()
+
     def test_connections_beyond_the_maximum_are_closed(self) -> None:
+        under_way = (
+            b"POST / HTTP/1.1\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+        )
         with served(max_connections=2) as url:
             port = urlsplit(url).port or 0
             open_ = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(2)]
             for each in open_:
-                each.sendall(b"GET / HTTP/1.1\r\n\r\n")
-                assert each.recv(64).startswith(b"HTTP/1.1 200")
+                each.sendall(under_way)
+                assert each.recv(64).startswith(b"HTTP/1.1 100")
             assert talk(url, LAST) == b""
             for each in open_:
-                each.sendall(b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
+                each.sendall(b"1")
                 while each.recv(64):
                     pass
                 each.close()

@@ -92,7 +92,7 @@ def serve(
                 host=host,
                 port=port,
                 workers=workers,
-                http=protocol(settings.server),
+                http=protocol(settings.server, settings.identity.proxies),
                 ws="none",
                 access_log=access_log,
                 log_config=_logging(access_log=access_log),
