@@ -14,6 +14,7 @@ from guard.dialects import budgets, elsewhere, with_model
 from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
+from guard.headers import check_media_type
 from guard.state import with_state
 from guard.tap import Tap
 
@@ -115,6 +116,7 @@ class Exchange:
         prepared = None
         if self._dialect is not None:
             try:
+                check_media_type(scope["headers"])
                 prepared = await self._prepared(self._dialect, body, self._path)
             except (QueryError, ClientGoneError) as error:
                 body.give_back()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.policy import WEBSOCKET
 from guard.errors import RequestError
-from guard.headers import check_media_type, other_methods, sends_body
+from guard.headers import other_methods, sends_body
 from guard.parameters import check_parameters, methods_in
 
 if TYPE_CHECKING:
@@ -28,15 +28,12 @@ def methods_of(scope: Scope) -> tuple[str, ...]:
 
 
 def read_head(scope: Scope, route: Route, identifier: Identifier) -> Judged:
-    """Who is calling, and the headers that go on; raises `RequestError` (400, 401, 414, 415)."""
+    """Who is calling, and the headers that go on; raises `RequestError` (400, 401, 414)."""
     headers = scope["headers"]
     if not route.takes_body(method_of(scope)) and sends_body(headers):
         raise RequestError("A request with this method has no body here.")
     in_query = check_parameters(scope.get("query_string", b""), route)
-    judged = identifier.judge(headers, scope.get("client"), in_query=in_query)
-    if route.dialect is not None:
-        check_media_type(judged.headers)
-    return judged
+    return identifier.judge(headers, scope.get("client"), in_query=in_query)
 
 
 def without_body(receive: Receive) -> Receive:

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
-from guard.errors import RequestError
+from guard.errors import QueryError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -111,10 +111,10 @@ def other_methods(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
 
 
 def check_media_type(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Raise `RequestError` (415) unless the body is said to be JSON in UTF-8, or nothing is said of it."""
+    """Raise `QueryError` (415) unless the body is said to be JSON in UTF-8, or nothing is said of it."""
     for name, value in headers:
         if name == b"content-type" and value.strip() and not _JSON.fullmatch(value.decode("latin-1").strip()):
-            raise RequestError(
+            raise QueryError(
                 "Send the body as JSON in UTF-8, with `Content-Type: application/json`.",
                 status=415,
                 reason="media_type",

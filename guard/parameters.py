@@ -60,7 +60,8 @@ def check_parameters(query: bytes, route: Route) -> list[str]:
             raise RequestError(f"The query string must not have {name[:64]!r} here; say it in the body.")
         if _plain(name) in OVERRIDES and name not in route.query:
             raise RequestError("The method must not be overridden.")
-        if _plain(name) in OTHER_KEYS and name not in route.query:
+        another_key = _plain(name) in OTHER_KEYS or (_plain(name) == KEY and name != KEY)
+        if another_key and name not in route.query:
             raise RequestError("Send the key as a header, not in the URL.")
         if name in seen and (guarded or name == KEY):
             raise RequestError(f"{name[:64]!r} stands twice in the query string.")
@@ -88,6 +89,10 @@ def _pairs(query: bytes) -> Iterable[tuple[str, str]]:
         if part:
             name, _, value = part.partition(b"=")
             yield _decoded(name), _decoded(value)
+        for after in part.split(b";")[1:]:  # some servers take it for `&`
+            name, _, value = after.partition(b"=")
+            if _plain(_decoded(name)) in OVERRIDES | OTHER_KEYS | {KEY}:
+                yield f";{_decoded(name)}", _decoded(value)
 
 
 def _name(part: bytes) -> str:

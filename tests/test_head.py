@@ -354,6 +354,14 @@ class TestMediaType:
         assert "error" in answer.json
         assert not backend.seen
 
+    async def test_w3_a_415_costs_a_request_as_other_errors_of_a_body(self, guarded: MakeGuarded) -> None:
+        backend = Backend()
+        app = guarded(backend, {**REQUESTS, "rate": "2/hour"})
+        headers = {**KEY, "content-type": "text/plain"}
+        statuses = [(await call(app, CHAT, self.FORM, headers=headers)).status for _ in range(3)]
+        assert statuses == [415, 415, 429]
+        assert not backend.seen
+
     @pytest.mark.parametrize(
         "value",
         [
@@ -433,6 +441,27 @@ class TestQueryStrings:
         if "Content" in path:
             body = {"contents": [{"parts": [{"text": "x"}]}]}
         await call(guarded(backend), f"{path}?{query}", body, headers=KEY)
+        assert backend.seen[0]["query_string"] == query.encode()
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "a=1;_method=POST", "a=1;b;_METHOD=POST", "_method[]=POST", "Key=REAL", "key[]=REAL", "KEY=REAL",
+            "a=1;key=REAL", "a=1;api_key=REAL",
+        ],
+    )  # fmt: skip
+    async def test_w5_a_counted_route_takes_no_other_spelling_of_a_method_or_a_key(
+        self, guarded: MakeGuarded, query: str
+    ) -> None:
+        backend = Backend()
+        answer = await call(guarded(backend), f"/v1/models?{query}", method="GET", headers=KEY)
+        assert answer.status == 400
+        assert not backend.seen
+
+    @pytest.mark.parametrize("query", ["limit=5;order=asc", "a=1;b=2&after=x", "keyword=x", "sort_key=a"])
+    async def test_w5_a_counted_route_takes_all_others(self, guarded: MakeGuarded, query: str) -> None:
+        backend = Backend()
+        await call(guarded(backend), f"/v1/models?{query}", method="GET", headers=KEY)
         assert backend.seen[0]["query_string"] == query.encode()
 
     async def test_w5_a_route_may_allow_names(self, guarded: MakeGuarded) -> None:

@@ -198,7 +198,8 @@ async def test_u14_every_error_leaves_one_line_with_its_reason(
     assert (line["kind"], line["reason"], line["method"]) == ("failed", reason, "POST")
     assert line["request_id"] == answer.headers["x-request-id"]
     assert line["path"] == (path if status == 404 else None)
-    assert bool(line["identity"]) == (reason in ("body_too_large", "content_encoding", "invalid_body"))
+    of_the_body = ("body_too_large", "content_encoding", "invalid_body", "media_type")
+    assert bool(line["identity"]) == (reason in of_the_body)
     assert levels(caplog) == ["WARNING"]
 
 

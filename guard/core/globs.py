@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import translate
+from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -18,9 +19,18 @@ def is_glob(name: str) -> bool:
     return not _SIGNS.isdisjoint(name)
 
 
+@lru_cache(maxsize=65_536)
+def same_name(name: str) -> str:
+    """One spelling of a model's name for all that servers take for the same model: without regard to case,
+    to spaces round it, and to what Ollama adds where nothing is said (`library/` and `:latest`).
+    """
+    return name.strip().casefold().removeprefix("library/").removesuffix(":latest")
+
+
 @dataclass(frozen=True, slots=True)
 class GlobTable(Generic[T]):
-    """A name's own entry first, then that of the first glob that matches.
+    """A name's own entry first, then that of the first glob that matches; of names that are spelt exactly so,
+    then of those that are the same model's (`same_name`).
 
     Globs are compiled when the table is made and a name's own entry is found by hash, since a list of
     prices has thousands of entries and is asked for every request.
@@ -36,10 +46,18 @@ class GlobTable(Generic[T]):
         """
         globs = {name: entry for name, entry in entries.items() if is_glob(name)}
         exact = {name: entry for name, entry in entries.items() if name not in globs}
-        return cls(exact, tuple((re.compile(translate(glob)), entry) for glob, entry in globs.items()))
+        for name, entry in tuple(exact.items()):
+            exact.setdefault(same_name(name), entry)
+        return cls(
+            exact, tuple((re.compile(translate(same_name(glob))), entry) for glob, entry in globs.items())
+        )
 
     def find(self, name: str) -> T | None:
         """The entry for a name, `None` where there is none."""
+        found = self.exact.get(name)
+        if found is not None:
+            return found
+        name = same_name(name)
         found = self.exact.get(name)
         if found is not None:
             return found

@@ -69,6 +69,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.globs import same_name
 from guard.core.modes import ENFORCED
 from guard.core.novelty import NOWHERE, UNIT
 
@@ -147,7 +148,8 @@ class Window:
 class Match:
     """Which requests a limit is for: shell globs, of which one must match; none at all match everything.
 
-    A request without a model is not held to a limit for certain models. `free` says that it is for requests
+    Models are compared without regard to case, and to what Ollama adds to a name (`same_name`). A request
+    without a model is not held to a limit for certain models. `free` says that it is for requests
     on free routes alone.
     """
 
@@ -159,7 +161,7 @@ class Match:
     def takes(self, model: str, route: str, method: str) -> bool:
         """Whether a request belongs here."""
         return (
-            _any(self.models, model)
+            _any(tuple(map(same_name, self.models)), same_name(model))
             and _any(self.routes, route)
             and (not self.methods or method in self.methods)
         )

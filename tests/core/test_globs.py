@@ -14,9 +14,9 @@ from guard.core.globs import GlobTable, is_glob
         ("o1", 4),
         ("o2", 4),
         ("o3", None),
-        ("GPT-4o", None),
+        ("GPT-4o", 1),
         ("", None),
-        ("gpt-4o\n", 3),
+        ("gpt-4o\n", 1),
         ("xgpt-4o", None),
     ],
 )

@@ -97,7 +97,7 @@ ALL_THREE = Match(("big-*",), ("/v1/*",), ("POST", "PUT"))
         (BIG, "big-1", "", "", True),
         (BIG, "huge", "", "", True),
         (BIG, "huge-1", "", "", False),
-        (BIG, "Big-1", "", "", False),
+        (BIG, "Big-1", "", "", True),
         (Match(models=("Big-*",)), "Big-1", "", "", True),
         (BIG, "xbig-1", "", "", False),
         (BIG, "big-a/b\n", "", "", True),

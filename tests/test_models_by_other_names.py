@@ -1,0 +1,51 @@
+"""A model by another spelling is the same model: W15."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from fakes import call
+from starlette.responses import JSONResponse
+
+from guard.core.globs import GlobTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fakes import Guarded
+    from starlette.types import Receive, Scope, Send
+
+SPELLINGS = {
+    "gpt-4o": ["gpt-4o", "GPT-4o", "Gpt-4O", "gpt-4o:latest"],
+    "llama3:70b": ["llama3:70b", "Llama3:70B", "library/llama3:70b", "LIBRARY/llama3:70b"],
+    "Mistral": ["mistral", "MISTRAL:latest", "library/mistral:latest"],
+}
+
+
+@pytest.mark.parametrize(("name", "others"), SPELLINGS.items())
+async def test_w15_a_limit_holds_every_spelling_of_its_model(
+    guarded: Callable[..., Guarded], name: str, others: list[str]
+) -> None:
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse({})(scope, receive, send)
+
+    limit = {"name": "dear", "unit": "requests", "rate": "1/hour", "models": [name]}
+    app = guarded(answering, limit)
+    statuses = []
+    for other in others:
+        body = {"model": other, "messages": [{"role": "user", "content": "one two three"}]}
+        answer = await call(app, body=body, headers={"authorization": "Bearer sk-test"})
+        statuses.append(answer.status)
+    assert statuses == [200] + [429] * (len(others) - 1)
+
+
+@pytest.mark.parametrize(("name", "others"), SPELLINGS.items())
+def test_w15_prices_and_caps_are_found_by_every_spelling(name: str, others: list[str]) -> None:
+    for table in (GlobTable.of({name: 1, "*": 2}), GlobTable.of({f"{name[:3]}*": 1, "*": 2})):
+        assert [table.find(other) for other in others] == [1] * len(others)
+
+
+def test_w15_a_name_that_is_spelt_exactly_so_goes_first() -> None:
+    table = GlobTable.of({"GPT-4o": 1, "gpt-4o": 2})
+    assert (table.find("GPT-4o"), table.find("gpt-4o"), table.find("Gpt-4o")) == (1, 2, 2)
