@@ -225,6 +225,7 @@ class TestNaming:
             {"api_base": None, "extra_headers": {}},
             {"extra_body": {"top_k": 4}},
             {"metadata": {"api_key": "what my app calls so", "model": "x", "tags": ["a"]}},
+            {"litellm_metadata": {"tags": ["a"]}, "tags": ["a"]},
             {"drop_params": False, "lora": [{"id": 0, "scale": 1.0}]},
             {"model_name": "cheap", "plugins": [{"id": "web", "engine": "cheap"}]},
             {

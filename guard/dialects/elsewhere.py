@@ -80,7 +80,7 @@ REFUSED = {
     **dict.fromkeys(
         (
             "userconfig", "modellist", "modelinfo", "modelconfig", "modelgroupalias", "modelaliasmap",
-            "litellmparams", "litellmmetadata", "routersettings", "routersettingsoverride",
+            "litellmparams", "routersettings", "routersettingsoverride",
             "specificdeployment", "extraquery", "contextwindowfallbackdict", "promptid", "allowedmodelregion",
         ),
         ROUTING,
