@@ -9,6 +9,8 @@ together, as callers without a key are: by the network. Who was known before goe
     09:01  d of 198.51.100.7 is network:198.51.100.7, and so is e; b is key:b
     next day, 10:00  a was not seen for a day: d is key:d
 
+Of IPv6, the network is the /48, since one subscriber may have all of it.
+
 Private and other local addresses have no bound: behind a proxy that names no client they are everybody's.
 """
 
@@ -43,6 +45,7 @@ class Crowds:
         network = identity.attributes.get(Attribute.NETWORK, "")
         if identity.verified or identity.principal.attribute is not Attribute.KEY or not _public(network):
             return identity
+        network = _site(network)
         keys = self._networks.setdefault(network, OrderedDict())
         self._networks.move_to_end(network)
         while keys and next(iter(keys.values())) <= now - self._seconds:
@@ -63,6 +66,13 @@ class Crowds:
 
     def __len__(self) -> int:
         return self._count
+
+
+@lru_cache(maxsize=65_536)
+def _site(network: str) -> str:
+    """What one subscriber may have: an IPv4 address, or an IPv6 /48, which has 65,536 networks."""
+    found = ip_network(network)
+    return str(found.supernet(new_prefix=48)) if found.version == 6 and found.prefixlen > 48 else network
 
 
 @lru_cache(maxsize=65_536)

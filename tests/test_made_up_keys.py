@@ -88,6 +88,15 @@ def test_w19_a_crowd_is_held_together_until_one_of_it_has_been_away() -> None:
     assert len(crowds) == 2
 
 
+def test_w19_the_networks_of_one_ipv6_site_are_one_crowd() -> None:
+    crowds = Crowds(2, 100)
+    asked = [crowds.held(identity(f"k{number}", f"2a00:1450:4001:{number}::/64"), 0) for number in range(9)]
+    assert len({each.principal for each in asked}) == 3
+    assert asked[-1].principal == Holder(Attribute.NETWORK, "2a00:1450:4001::/48")
+    other = identity("k", "2a00:1450:4002::/64")
+    assert crowds.held(other, 0) == other
+
+
 @pytest.mark.parametrize(
     "free",
     [

@@ -184,10 +184,13 @@ async def test_w1_the_backend_gets_the_path_byte_for_byte(
 @pytest.mark.parametrize("version", ["v1", "v1beta"])
 async def test_w6_a_list_of_models_takes_no_verb(guarded: MakeGuarded, version: str) -> None:
     app = App()
-    path = f"/{version}/models/gemini-dear:generateContent"
-    for routes in ({}, {"routes": _old_routes(version)}):
-        answer = await call(guarded(app, **routes), path, CHAT, method="GET", headers=KEY)
+    for model in ("gemini-dear", "a/x", "a:b"):
+        path = f"/{version}/models/{model}:generateContent"
+        answer = await call(guarded(app), path, CHAT, method="GET", headers=KEY)
         assert answer.status == 404
+    path = f"/{version}/models/gemini-dear:generateContent"
+    answer = await call(guarded(app, routes=_old_routes(version)), path, CHAT, method="GET", headers=KEY)
+    assert answer.status == 404
     assert not app.paths
 
 

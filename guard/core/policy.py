@@ -111,6 +111,10 @@ class Route:
             return True
         return method in WITH_BODY if self.body is None else self.body
 
+    def _fits_any_model(self, path: str) -> bool:
+        """Whether it takes this path, also where the model has a slash in its name."""
+        return self.fits(path) or (MODEL in self.path and self.might_fit(path))
+
     @property
     def strictness(self) -> int:
         """How little it lets through, so that two routes can be compared."""
@@ -195,7 +199,7 @@ class Policy:
     def _guarded_otherwise(self, route: Route, path: str) -> bool:
         lenient = route.action in (RouteAction.COUNT, RouteAction.PASS) and has_wildcard(route.path)
         return lenient and any(
-            other.action is RouteAction.GUARD and other._says_more_than(route) and other.fits(path)
+            other.action is RouteAction.GUARD and other._says_more_than(route) and other._fits_any_model(path)
             for other in self.routes
             if has_wildcard(other.path)
         )
