@@ -8,8 +8,10 @@ logarithmic scale, and counts as at most a factor of two, so that one odd answer
     after 10 answers  4 × (3.1/4)^(1 - (15/16)^10) = 3.55
     after 50 answers  3.13
 
-An estimate is settled by the report that follows it, so a client that teaches a wrong ratio gains nothing
-but a wrong reservation.
+Each caller has a ratio of its own. A new one begins with the median of those of the others, one voice each,
+and no further from 4 than by a factor of 1.5: nobody moves what others are charged by much. An estimate is
+settled by the report that follows it, so a client that teaches a wrong ratio gains nothing but a wrong
+reservation; and what a learned ratio adds to a query never makes it too large for a limit.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import replace
 from itertools import accumulate
+from statistics import median
 from typing import TYPE_CHECKING
 
 from guard.core.globs import GlobTable
@@ -27,7 +30,7 @@ from guard.core.query import BYTES_PER_TOKEN, text_bytes
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -52,6 +55,12 @@ LARGEST_SHARE_OF_OTHERS = 1 / 4
 MOST_MODELS = 256
 """So many models are remembered, those used last; clients choose the names."""
 
+MOST_HOLDERS = 64
+"""So many callers have a ratio of their own for a model, those that asked last."""
+
+MOST_BY_OTHERS = 1.5
+"""A ratio that only others have taught is at most this factor from what is known without it."""
+
 HIDDEN_SHARE = 3 / 4
 """A model hides its output where more than this share of it was not in the text, or half of the reasoning
 that it reports."""
@@ -73,7 +82,7 @@ class Estimator:
     ) -> None:
         """`tokenizers` names files by model, which may be a glob. Raises `ConfigError`."""
         self._tokenizers = _load(tokenizers or {})
-        self._learned: OrderedDict[str, float] = OrderedDict()
+        self._learned: OrderedDict[str, OrderedDict[Hashable, float]] = OrderedDict()
         self._hidden: OrderedDict[tuple[str, bool], bool] = OrderedDict()
         self._rng = rng or random.SystemRandom()
 
@@ -82,15 +91,16 @@ class Estimator:
         queries that ask for reasoning, or of those that do not; before any report, where one asks."""
         return self._hidden.get((model, reasons), reasons)
 
-    def prepare(self, query: Query) -> Query:
-        """The query with the ratio that fits its model."""
+    def prepare(self, query: Query, holder: Hashable = None) -> Query:
+        """The query with the ratio that fits its model, and who asks."""
         tokenizer = self._tokenizers.find(query.model)
         ratio = self._measure(tokenizer, query.turns) if tokenizer is not None else None
-        if ratio is None:
-            ratio = self._learned.get(query.model)
-        return query if ratio is None else replace(query, bytes_per_token=ratio)
+        if ratio is not None:
+            return replace(query, bytes_per_token=ratio)
+        ratio = self._known(query.model, holder)
+        return query if ratio is None else replace(query, bytes_per_token=ratio, learned=True)
 
-    def learn(self, query: Query, usage: Usage, *, reasons: bool = False) -> None:
+    def learn(self, query: Query, usage: Usage, holder: Hashable = None, *, reasons: bool = False) -> None:
         """Take in what a query has used; what the backend did not report teaches nothing.
 
         `reasons` is whether the query asked for reasoning.
@@ -102,12 +112,26 @@ class Estimator:
         if query.other_tokens > usage.input_tokens * LARGEST_SHARE_OF_OTHERS:
             return
         seen = query.input_bytes / max(1, usage.input_tokens - query.other_tokens)
-        known = self._learned.get(query.model, BYTES_PER_TOKEN)
+        known = self._known(query.model, holder) or BYTES_PER_TOKEN
         step = max(-LARGEST_STEP, min(LARGEST_STEP, math.log(seen / known)))
-        self._learned[query.model] = _clamp(known * math.exp(WEIGHT * step))
+        ratios = self._learned.setdefault(query.model, OrderedDict())
+        ratios[holder] = _clamp(known * math.exp(WEIGHT * step))
+        ratios.move_to_end(holder)
+        if len(ratios) > MOST_HOLDERS:
+            ratios.popitem(last=False)
         self._learned.move_to_end(query.model)
         if len(self._learned) > MOST_MODELS:
             self._learned.popitem(last=False)
+
+    def _known(self, model: str, holder: Hashable) -> float | None:
+        """The ratio of this model as far as this caller has taught it, else as the others have."""
+        ratios = self._learned.get(model)
+        if ratios is None:
+            return None
+        if holder in ratios:
+            return ratios[holder]
+        least, most = BYTES_PER_TOKEN / MOST_BY_OTHERS, BYTES_PER_TOKEN * MOST_BY_OTHERS
+        return max(least, min(most, median(ratios.values())))
 
     def _note_hidden(self, model: str, usage: Usage, *, reasons: bool) -> None:
         part = usage.reasoning_tokens / 2 or usage.output_tokens * HIDDEN_SHARE

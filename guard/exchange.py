@@ -136,7 +136,7 @@ class Exchange:
         prepared = await self._bodies.parsed(
             size, self._identity, prepare, dialect, chunks, path, self._model
         )
-        prepared.query = self._estimator.prepare(prepared.query)
+        prepared.query = self._estimator.prepare(prepared.query, self._identity.principal)
         return prepared
 
     async def _refused_unread(self, status: int | None, scope: Scope, receive: Receive, send: Send) -> bool:
@@ -178,7 +178,9 @@ class Exchange:
                 return
             if prepared is not None:
                 usage = self._owed(tap, prepared, admission, usage)
-                self._estimator.learn(prepared.query, usage, reasons=prepared.reasons)
+                self._estimator.learn(
+                    prepared.query, usage, self._identity.principal, reasons=prepared.reasons
+                )
             await self._engine.settle(admission, usage, status)
 
         def meter(content_type: str) -> Meter | None:

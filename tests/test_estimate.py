@@ -12,10 +12,20 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordLevel
 from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 
+from guard.core.demand import Demand
+from guard.core.prices import Price
 from guard.core.query import BYTES_PER_TOKEN, Query, Turn, Usage, text_bytes
 from guard.dialects.openai_chat import OpenAIChat
 from guard.errors import ConfigError
-from guard.estimate import LARGEST_RATIO, LEAST_RATIO, MOST_MODELS, SAMPLE_CHARACTERS, Estimator
+from guard.estimate import (
+    LARGEST_RATIO,
+    LEAST_RATIO,
+    MOST_BY_OTHERS,
+    MOST_HOLDERS,
+    MOST_MODELS,
+    SAMPLE_CHARACTERS,
+    Estimator,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -197,3 +207,38 @@ def test_a_file_that_is_no_tokenizer_is_named(text: str | None, tmp_path: Path) 
         file.write_text(text)
     with pytest.raises(ConfigError, match=r"models\.tokenizers\.qwen\* = '.*tokenizer\.json': "):
         Estimator({"qwen*": file})
+
+
+def test_m5_one_caller_moves_the_estimates_of_others_within_narrow_bounds() -> None:
+    estimator = Estimator()
+    asked = query(size=400)
+    for _ in range(60):
+        estimator.learn(asked, report(asked, 0.5), "dense")
+    large = query(size=100_000)
+    assert estimator.prepare(large, "dense").bytes_per_token < 1
+    other = estimator.prepare(large, "other")
+    assert other.bytes_per_token >= BYTES_PER_TOKEN / MOST_BY_OTHERS
+    for holder in ("a", "b"):
+        for _ in range(60):
+            estimator.learn(asked, report(asked, 4.2), holder)
+    assert 3.5 < estimator.prepare(large, "other").bytes_per_token < 4.3
+
+
+def test_m5_the_ratios_of_many_callers_are_bounded() -> None:
+    estimator = Estimator()
+    asked = query(size=400)
+    for holder in range(10 * MOST_HOLDERS):
+        estimator.learn(asked, report(asked, 3.0), holder)
+    assert len(estimator._learned["m"]) == MOST_HOLDERS
+
+
+@pytest.mark.parametrize("unit", ["tokens", "input_tokens", "cost"])
+def test_m5_a_learned_ratio_makes_no_request_too_large(unit: str) -> None:
+    price = Price(input=10_000_000, cached_input=0, output=30_000_000, reasoning=0)
+    fresh = query(size=100_000)
+    taught_query = taught(Estimator(), 0.5, 200).prepare(fresh)
+    demand, before = (Demand(each, 10, price) for each in (taught_query, fresh))
+    amount, spare = demand.reserve(unit)
+    assert amount > 2 * before.reserve(unit)[0]
+    assert amount - spare == before.reserve(unit)[0] - before.reserve(unit)[1]
+    assert (demand.answer_tokens(unit, amount - spare) or 10) == 10

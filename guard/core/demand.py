@@ -53,7 +53,8 @@ class Demand:
     def reserve(self, unit: str) -> tuple[int, int]:
         """What to charge before the answer is known, and how much of it is not insisted on.
 
-        That is what the caller's cap asks for beyond `LEAST_ANSWER_TOKENS` for each answer.
+        That is what the caller's cap asks for beyond `LEAST_ANSWER_TOKENS` for each answer, and what a
+        learned ratio adds to the input, which makes no request too large.
         """
         if unit in (Unit.REQUESTS, Unit.CONCURRENCY):
             return 1, 0
@@ -62,20 +63,25 @@ class Demand:
         if self.query is None:
             return 0, 0
         given, capped = self.query.input_tokens, self.output_tokens
-        least = min(capped, self.query.n * LEAST_ANSWER_TOKENS)
+        least, sure_input = self._least, self.query.sure_input_tokens
         match unit:
             case Unit.INPUT_TOKENS:
-                return given, 0
+                return given, given - sure_input
             case Unit.OUTPUT_TOKENS:
                 return capped, capped - least
             case Unit.COST:
-                sure = self.price.cost_at_most(given, least)
+                sure = self.price.cost_at_most(sure_input, least)
                 most = self.price.cost_at_most(given, capped)
                 return most, most - sure
             case Unit.NOVELTY:
                 most = draw(self.query.n, capped)
                 return most, most - least_draw(self.query.n)
-        return given + capped, capped - least
+        return given + capped, given - sure_input + capped - least
+
+    @property
+    def _least(self) -> int:
+        """What is insisted on of the output."""
+        return 0 if self.query is None else min(self.output_tokens, self.query.n * LEAST_ANSWER_TOKENS)
 
     def answer_tokens(self, unit: str, amount: int) -> int | None:
         """How long each answer may be so that all of them stay within an amount; `None` for any length."""
@@ -86,10 +92,10 @@ class Demand:
             case Unit.OUTPUT_TOKENS:
                 return amount // self.query.n
             case Unit.TOKENS:
-                return (amount - given) // self.query.n
+                return max(amount - given, self._least) // self.query.n
             case Unit.COST:
                 within = self.price.output_within(given, amount)
-                return None if within is None else within // self.query.n
+                return None if within is None else max(within, self._least) // self.query.n
         return None
 
     def settle(self, unit: str, usage: Usage) -> int:

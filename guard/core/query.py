@@ -44,7 +44,7 @@ class Query:
     (role markers, images, token ids) in estimated tokens. `max_output_tokens` is the caller's cap on one
     answer, `None` where it named none; `n` is how many answers it wants. `end_user` is the name that the
     caller gives to whoever asks it: its own word, which nobody has checked. `alternatives` are other models
-    that may answer in place of `model`.
+    that may answer in place of `model`. `learned` is whether `bytes_per_token` is what answers suggest.
     """
 
     model: str
@@ -57,12 +57,19 @@ class Query:
     end_user: str | None = None
     alternatives: tuple[str, ...] = ()
     bytes_per_token: float = BYTES_PER_TOKEN
+    learned: bool = False
     sampling: Sampling = Sampling()
 
     @property
     def input_tokens(self) -> int:
         """About how many tokens the model is sent; never 0 for a text that is not empty."""
         return self.text_tokens(self.input_bytes) + self.other_tokens
+
+    @property
+    def sure_input_tokens(self) -> int:
+        """Likewise, but no more for a ratio that has been learned than without it."""
+        ratio = max(self.bytes_per_token, BYTES_PER_TOKEN) if self.learned else self.bytes_per_token
+        return -int(-self.input_bytes // ratio) + self.other_tokens
 
     def without_texts(self) -> Query:
         """What is left to know when the texts have been looked at: they may take megabytes."""
