@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fakes import Guarded, call
-from test_bodies import CHAT, KEY, _slowly, chat
+from test_bodies import CHAT, KEY, chat
 
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
@@ -131,22 +131,6 @@ class TestBodies:
         assert not waiting.done()
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-
-    async def test_w16_a_small_body_passes_while_its_network_sends_much(self, guarded: MakeGuarded) -> None:
-        app = guarded(
-            FakeModel(),
-            detection={"mode": "off"},
-            body={"max_bytes": 40_000, "max_buffered_bytes": 320_000},
-        )
-        finish = asyncio.Event()
-        slow = [asyncio.create_task(_slowly(app, finish, f"sk-{place}")) for place in range(5)]
-        for _ in range(50):
-            await asyncio.sleep(0)
-        small, large = CHAT, chat(stop="x" * 30_000)
-        statuses = [(await call(app, body=body, headers=KEY)).status for body in (small, large)]
-        finish.set()
-        await asyncio.gather(*slow)
-        assert statuses == [200, 429]
 
 
 async def test_usage_is_asked_for_without_writing_the_body_anew(
