@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 from commands import guard
 from fakes import call
+from redis import Redis
 
 from guard import GuardMiddleware
 from guard.demo.model import FakeModel
+from guard.store.keys import FINGERPRINT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +64,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedServe
             for name, (user, org) in CALLERS.items()
         )
     )
+    with Redis(unix_socket_path=str(redis_server.socket)) as client:
+        client.delete(FINGERPRINT)  # that of the file before
     settings = CONFIG.format(socket=redis_server.socket, pepper=secrets.token_hex(16))
     (folder / "guard.toml").write_text(settings)
     asyncio.run(ask(folder))
