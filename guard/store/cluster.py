@@ -154,7 +154,7 @@ class ClusterNodes:
             pause = PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             self._next_discovery = asyncio.get_running_loop().time() + pause
         for address in self._connections.keys() - self._masters():
-            self._connections.pop(address).retire()
+            self._connections.pop(address).end()
         return ""
 
 

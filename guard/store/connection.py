@@ -63,6 +63,7 @@ class ScriptConnection:
         self._deadline_seconds = deadline_seconds
         self._link: Link | None = None
         self._connecting: asyncio.Task[None] | None = None
+        self._ended = False
 
     async def call(self, *arguments: str | int | bytes, asking: bool = False) -> Any:
         """The reply to one command; with `asking`, ASKING is sent right before it."""
@@ -78,28 +79,38 @@ class ScriptConnection:
             raise
 
     async def connect(self, seconds: float) -> None:
-        """Open the connection; those who ask at the same time wait for the same one."""
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._open())
-            # Whoever asked may have given up before it failed.
-            self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
-        task = self._connecting
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            raise TimeoutError
-        if task.cancelled():
-            raise exceptions.ConnectionError("closed")
-        task.result()
+        """Open the connection; those who ask at the same time wait for the same one.
+
+        Where it is retired before it is open, they wait for the next one.
+        """
+        async with asyncio.timeout(seconds):
+            while self._link is None or self._link.closed:
+                if self._ended:
+                    raise exceptions.ConnectionError("closed")
+                if self._connecting is None:
+                    self._connecting = asyncio.create_task(self._open())
+                    # Those who asked may have given up before it failed.
+                    self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
+                task = self._connecting
+                await asyncio.wait({task})
+                if not task.cancelled():
+                    task.result()
 
     def retire(self) -> None:
-        """Close the connection as soon as the calls that wait on it have their replies."""
+        """Close the connection as soon as the calls that wait on it have their replies; the next one is new."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._link is not None:
             self._link.retire()
 
+    def end(self) -> None:
+        """Retire the connection, and open no other one."""
+        self._ended = True
+        self.retire()
+
     async def aclose(self) -> None:
         """Close the connection; calls that are waiting fail."""
+        self._ended = True
         if self._connecting is not None:
             self._connecting.cancel()
             with suppress(asyncio.CancelledError, exceptions.RedisError, OSError):

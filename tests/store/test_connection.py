@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from guard.store.connection import ScriptConnection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from guard.store.embedded import EmbeddedServer
@@ -55,6 +55,12 @@ class Wire:
             pass
         finally:
             writer.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENT_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -153,18 +159,33 @@ async def test_a_retired_connection_serves_those_who_wait_and_nobody_else(
         assert wire.connections == 2
 
 
-async def test_whoever_waits_for_a_connection_that_is_retired_is_told_and_not_cancelled(
+async def test_calls_that_wait_for_a_connection_that_is_retired_go_over_the_next_one(
     redis_server: EmbeddedServer, tmp_path: Path
 ) -> None:
     async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
         wire.open.clear()
-        waiting = asyncio.create_task(connection.call("PING"))
-        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(connection.call("ECHO", number)) for number in range(5)]
+        await until(lambda: wire.connections == 1)
         connection.retire()
-        with pytest.raises(exceptions.ConnectionError):
-            await waiting
+        await until(lambda: wire.connections == 2)
         wire.open.set()
-        assert await connection.call("ECHO", "again") == b"again"
+        assert await asyncio.gather(*waiting) == [str(number).encode() for number in range(5)]
+        assert wire.connections == 2
+
+
+@pytest.mark.parametrize("ending", ["end", "aclose"])
+async def test_calls_that_wait_for_a_connection_that_is_ended_fail(
+    redis_server: EmbeddedServer, tmp_path: Path, ending: str
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        wire.open.clear()
+        waiting = asyncio.create_task(connection.call("PING"))
+        await until(lambda: wire.connections == 1)
+        connection.end() if ending == "end" else await connection.aclose()
+        for call in (waiting, connection.call("PING")):
+            with pytest.raises(exceptions.ConnectionError, match="closed"):
+                await call
+        assert wire.connections == 1
 
 
 async def test_an_error_is_one_calls_and_not_its_neighbours(
