@@ -97,7 +97,7 @@ class ScriptConnection:
                     task.result()
 
     def retire(self) -> None:
-        """Close the connection as soon as the calls that wait on it have their replies; the next one is new."""
+        """Close the connection when the calls that wait on it have their replies; the next one is new."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._link is not None:
@@ -131,10 +131,10 @@ class ScriptConnection:
         try:
             await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
         except exceptions.ConnectionError as error:
-            await connection.disconnect(nowait=True)
+            await _drop(connection)
             raise in_greeting(error) from None
         except BaseException:
-            await connection.disconnect(nowait=True)
+            await _drop(connection)
             raise
         return connection
 
@@ -244,7 +244,7 @@ class Link:
         except (exceptions.RedisError, OSError) as failure:
             self._close(failure)
         finally:
-            await self._connection.disconnect(nowait=True)
+            await _drop(self._connection)
 
     def _set_timer(self, call: Call, due: float) -> None:
         call.timer = self._loop.call_at(due, self._check, call, due)
@@ -283,3 +283,11 @@ class Link:
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
+
+
+async def _drop(connection: AbstractConnection) -> None:
+    """Close a connection now: a server that reads nothing would hold it open for what is not sent yet."""
+    writer = connection._writer
+    if writer is not None:
+        writer.transport.abort()
+    await connection.disconnect(nowait=True)

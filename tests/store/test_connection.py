@@ -28,6 +28,8 @@ class Wire:
 
     def __init__(self, server: Path) -> None:
         self.chunks = 0
+        self.received = 0
+        self.ended = False
         self.connections = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -50,16 +52,18 @@ class Wire:
             while chunk := await reader.read(65536):
                 await self.open.wait()
                 self.chunks += count
+                self.received += len(chunk) * count
                 writer.write(chunk)
         except OSError:
             pass
         finally:
+            self.ended = True
             writer.close()
 
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENT_SECONDS):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - the other side of a socket sets no event
             await asyncio.sleep(0.005)
 
 
@@ -260,3 +264,21 @@ async def until_answered(connection: ScriptConnection) -> None:
         else:
             return
     raise AssertionError("no answer")
+
+
+async def test_a_closed_connection_sends_nothing_more_to_a_server_that_does_not_read(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    size = 20_000_000
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, wire):
+        await connection.call("PING")
+        wire.open.clear()
+        waiting = asyncio.create_task(connection.call("ECHO", bytes(size)))
+        await asyncio.sleep(0.05)
+        before = wire.received
+        await connection.aclose()
+        with pytest.raises(exceptions.ConnectionError, match="closed"):
+            await waiting
+        wire.open.set()
+        await until(lambda: wire.ended)
+        assert wire.received - before < size / 2
