@@ -2,12 +2,14 @@
 
 A key that only the model server can judge costs a caller nothing to make up, and guard a record. So of each
 network the first keys are held apart, up to a number, for as long as they are used; all further ones are held
-together, as callers without a key are: by the network. Who was known before goes on as before.
+together, as callers without a key are: by the network. A key that the server has accepted takes the place of
+one that it has not, so made-up keys shut no true one out.
 
     at most 3 of a network, kept for a day
-    09:00  a, b, c of 198.51.100.7 are key:a, key:b, key:c
-    09:01  d of 198.51.100.7 is network:198.51.100.7, and so is e; b is key:b
-    next day, 10:00  a was not seen for a day: d is key:d
+    09:00  a, b, c of 198.51.100.7 are key:a, key:b, key:c; the server accepts a only
+    09:01  d of 198.51.100.7 is network:198.51.100.7; the server accepts it
+    09:02  d is key:d, and b, which was idle longest, has lost its place
+    next day, 10:00  a was not seen for a day: its place is free
 
 Of IPv6, the network is the /48, since one subscriber may have all of it.
 
@@ -17,7 +19,7 @@ Private and other local addresses have no bound: behind a proxy that names no cl
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
@@ -37,7 +39,7 @@ class Crowds:
     def __init__(self, most: int, seconds: float) -> None:
         self._most = most
         self._seconds = seconds
-        self._networks: OrderedDict[str, OrderedDict[Holder, float]] = OrderedDict()
+        self._networks: OrderedDict[str, Crowd] = OrderedDict()
         self._count = 0
 
     def held(self, identity: Identity, now: float) -> Identity:
@@ -46,26 +48,71 @@ class Crowds:
         if identity.verified or identity.principal.attribute is not Attribute.KEY or not _public(network):
             return identity
         network = _site(network)
-        keys = self._networks.setdefault(network, OrderedDict())
-        self._networks.move_to_end(network)
-        while keys and next(iter(keys.values())) <= now - self._seconds:
-            keys.popitem(last=False)
-            self._count -= 1
-        if identity.principal not in keys:
-            if len(keys) >= self._most:
-                attributes: dict[Attribute, str] = {
-                    name: value for name, value in identity.attributes.items() if name is not Attribute.KEY
-                }
-                return replace(identity, principal=Holder(Attribute.NETWORK, network), attributes=attributes)
-            self._count += 1
-        keys[identity.principal] = now
-        keys.move_to_end(identity.principal)
-        while self._count > MOST_KEYS:
-            self._count -= len(self._networks.popitem(last=False)[1])
+        crowd = self._crowd(network, now)
+        key = identity.principal
+        if key in crowd.accepted:
+            crowd.accepted.move_to_end(key)
+            crowd.accepted[key] = now
+        elif key in crowd.unknown or len(crowd) < self._most:
+            self._count += key not in crowd.unknown
+            crowd.unknown[key] = now
+            crowd.unknown.move_to_end(key)
+            self._bound()
+        else:
+            attributes: dict[Attribute, str] = {
+                name: value for name, value in identity.attributes.items() if name is not Attribute.KEY
+            }
+            principal = Holder(Attribute.NETWORK, network)
+            return replace(identity, principal=principal, attributes=attributes, crowded_out=key)
         return identity
+
+    def accept(self, identity: Identity, now: float) -> None:
+        """The model server has answered this identity, so its key is a true one."""
+        key = identity.crowded_out or identity.principal
+        network = identity.attributes.get(Attribute.NETWORK, "")
+        if identity.verified or key.attribute is not Attribute.KEY or not _public(network):
+            return
+        crowd = self._crowd(_site(network), now)
+        if key in crowd.accepted:
+            return
+        if crowd.unknown.pop(key, None) is not None:
+            self._count -= 1
+        elif len(crowd) >= self._most:
+            if not crowd.unknown:
+                return
+            crowd.unknown.popitem(last=False)
+            self._count -= 1
+        crowd.accepted[key] = now
+        self._count += 1
+        self._bound()
 
     def __len__(self) -> int:
         return self._count
+
+    def _crowd(self, network: str, now: float) -> Crowd:
+        """The keys of a network, without those that were idle for too long."""
+        crowd = self._networks.setdefault(network, Crowd())
+        self._networks.move_to_end(network)
+        for keys in (crowd.accepted, crowd.unknown):
+            while keys and next(iter(keys.values())) <= now - self._seconds:
+                keys.popitem(last=False)
+                self._count -= 1
+        return crowd
+
+    def _bound(self) -> None:
+        while self._count > MOST_KEYS:
+            self._count -= len(self._networks.popitem(last=False)[1])
+
+
+@dataclass(slots=True)
+class Crowd:
+    """The keys of one network that are held apart, and when they were last seen; the longest idle comes first."""
+
+    accepted: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
+    unknown: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return len(self.accepted) + len(self.unknown)
 
 
 @lru_cache(maxsize=65_536)

@@ -335,6 +335,8 @@ class Engine:
         background. A cancelled caller does not cancel the settling.
         """
         self._running.pop(admission.request_id, None)
+        if self._crowds is not None and _answered(status):
+            self._crowds.accept(admission.identity, self._clock.seconds())
         if admission.decision.mode is Mode.OFF:
             self._tell(admission, usage, status)
             return

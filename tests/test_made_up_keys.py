@@ -9,6 +9,7 @@ import pytest
 from commands import guard, open_store
 from fakes import Guarded, call
 from redis import Redis
+from starlette.responses import JSONResponse
 
 from guard.core.identity import Attribute, Holder, Identity
 from guard.crowds import Crowds
@@ -20,6 +21,8 @@ from guard.store.room import Room
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from starlette.types import Receive, Scope, Send
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -86,6 +89,54 @@ def test_w19_a_crowd_is_held_together_until_one_of_it_has_been_away() -> None:
     assert crowds.held(c, 100) == c
     assert crowds.held(b, 101).principal == together.principal
     assert len(crowds) == 2
+
+
+def test_w19_a_key_that_was_accepted_takes_the_place_of_one_that_was_not() -> None:
+    crowds = Crowds(2, 100)
+    a, b, c, d = map(identity, "abcd")
+    assert [crowds.held(each, 0) for each in (a, b)] == [a, b]
+    crowds.accept(a, 1)
+    together = crowds.held(c, 1)
+    assert together.principal == Holder(Attribute.NETWORK, "8.8.4.4/32")
+    crowds.accept(together, 2)
+    assert [crowds.held(each, 3) for each in (c, a)] == [c, a]
+    assert crowds.held(b, 3).principal == together.principal
+    # All places belong to accepted keys: the next one waits until one of them has been away.
+    crowds.accept(crowds.held(d, 3), 4)
+    assert crowds.held(d, 5).principal == together.principal
+    assert crowds.held(c, 50) == c
+    assert crowds.held(d, 103) == d
+    assert len(crowds) == 2
+
+
+def test_w19_a_key_that_lost_its_place_while_it_was_served_has_it_again() -> None:
+    crowds = Crowds(1, 100)
+    a, b = map(identity, "ab")
+    assert crowds.held(a, 0) == a
+    crowds.accept(crowds.held(b, 0), 1)
+    assert crowds.held(b, 2) == b
+    crowds.accept(a, 3)
+    assert crowds.held(a, 4).principal == Holder(Attribute.NETWORK, "8.8.4.4/32")
+    assert len(crowds) == 1
+
+
+async def test_w19_keys_that_the_server_refuses_shut_no_true_one_out(guarded: MakeGuarded) -> None:
+    true = {f"Bearer sk-true-{number}".encode() for number in range(3)}
+
+    async def checking(scope: Scope, receive: Receive, send: Send) -> None:
+        known = dict(scope["headers"])[b"authorization"] in true
+        await JSONResponse({"choices": []}, 200 if known else 401)(scope, receive, send)
+
+    app = guarded(checking, REQUESTS, store={"unverified_per_network": 2})
+
+    async def ask(key: str) -> int:
+        return (await call(app, body=CHAT, headers={"authorization": f"Bearer {key}"}, client=PUBLIC)).status
+
+    assert [await ask(f"sk-made-up-{number}") for number in range(4)] == [401] * 4
+    # Held by the network, which has two of its five left, once each; then by its own key.
+    for key in ("sk-true-0", "sk-true-1"):
+        assert [await ask(key) for _ in range(7)] == [200] * 6 + [429]
+    assert [await ask(f"sk-made-up-{number}") for number in range(4, 8)] == [401] + [429] * 3
 
 
 def test_w19_the_networks_of_one_ipv6_site_are_one_crowd() -> None:

@@ -91,13 +91,15 @@ class Identity:
     only facts that guard has reason to believe, except for `end_user`, which the caller may choose.
     `verified` says that guard itself has checked the credential (a key file, a signature, a trusted
     gateway); a key that only the app can judge is not. `amounts` are the units of the operator's own that a
-    trusted gateway or a token gives for this request.
+    trusted gateway or a token gives for this request. `crowded_out` is the key of a caller that is held by
+    its network instead.
     """
 
     principal: Holder
     attributes: Mapping[Attribute, str] = field(default_factory=dict)
     verified: bool = False
     amounts: Mapping[str, int] = field(default_factory=dict)
+    crowded_out: Holder | None = None
 
     def asking(self, **facts: str | None) -> Identity:
         """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none."""
