@@ -106,7 +106,7 @@ class Crowds:
 
 @dataclass(slots=True)
 class Crowd:
-    """The keys of one network that are held apart, and when they were last seen; the longest idle comes first."""
+    """The keys of one network that are held apart, and when they were last seen; the longest idle first."""
 
     accepted: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
     unknown: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
