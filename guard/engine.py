@@ -831,6 +831,7 @@ class Engine:
             groups=tuple(decision.risk.groups),
             novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
             unseen=unseen,
+            store_forgets=self.control.forgets,
             unknown_tier=self._unknown_tier(admission),
             method=admission.method,
             wait_seconds=_seconds(decision.retry_after_us),

@@ -16,6 +16,8 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
     guard_store_errors_total{kind}                        the store could not decide
     guard_store_fallbacks_total{tier, on_store_error}     what was done then: let through (`allow`), refused
                                                           (`deny`), or decided by this process (`local`)
+    guard_store_forgetful_total                           requests held against counts that Redis drops when
+                                                          it is full
     guard_queries_unseen_total                            answered queries that were not learnt from
     guard_unknown_tiers_total                             requests whose token or gateway names a tier that
                                                           the settings do not define; the default one holds
@@ -81,6 +83,11 @@ class PrometheusHook:
             ("tier", "on_store_error"),
             registry=registry,
         )
+        self._forgetful = Counter(
+            "guard_store_forgetful_total",
+            "Requests held against counts that Redis drops when it is full, by its maxmemory-policy.",
+            registry=registry,
+        )
         self._unseen = Counter(
             "guard_queries_unseen_total",
             "Admitted queries that the analysis had no time for.",
@@ -110,6 +117,8 @@ class PrometheusHook:
             self._store_errors.labels(event.store_error).inc()
         if event.on_store_error is not None:
             self._fallbacks.labels(event.tier, event.on_store_error).inc()
+        if event.store_forgets:
+            self._forgetful.inc()
         self._unseen.inc(event.unseen)
         if event.unknown_tier is not None:
             self._unknown_tiers.inc()

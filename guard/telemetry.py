@@ -42,7 +42,7 @@ class Event:
     the diversity budgets were charged, in their unit; `None` where there is none, or the store has not said.
     `unseen` counts the queries, since the event before, that the analysis had no time for. `unknown_tier` is
     the tier that the caller's token or gateway names where the settings define none of that name; `tier`, the
-    default one, holds for it.
+    default one, holds for it. `store_forgets` says that a full Redis drops counts (`maxmemory-policy`).
     """
 
     request_id: str
@@ -67,6 +67,7 @@ class Event:
     novelty: float | None = None
     unseen: int = 0
     unknown_tier: str | None = None
+    store_forgets: bool = False
     method: str = ""
     wait_seconds: float | None = None
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from guard import Event
+
     MakeGuarded = Callable[..., Guarded]
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -204,12 +206,16 @@ def test_w19_a_server_that_forgets_is_warned_of_by_check(evicting: str, tmp_path
 async def test_w19_a_server_that_forgets_is_warned_of_at_the_start(
     guarded: MakeGuarded, evicting: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = guarded(FakeModel(), REQUESTS, store={"redis_url": evicting})
+    events: list[Event] = []
+    app = guarded(FakeModel(), REQUESTS, store={"redis_url": evicting}, hooks=[events.append])
     with caplog.at_level(logging.INFO):
         await call(app, body=CHAT)
     (record,) = [record for record in caplog.records if "maxmemory-policy" in record.getMessage()]
     assert record.levelno == logging.WARNING
     assert "allkeys-lru" in record.getMessage()
+    await app.hear()
+    await call(app, body=CHAT)
+    assert events[-1].store_forgets
 
 
 @pytest.mark.parametrize(

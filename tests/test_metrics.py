@@ -105,6 +105,11 @@ def test_tokens_cost_and_reservations_given_back_add_up() -> None:
     assert counts[named("reservations_expired")] == 3
 
 
+def test_w19_requests_of_a_store_that_forgets_are_counted() -> None:
+    counts = counted(EVENT, replace(EVENT, store_forgets=True))
+    assert counts[named("store_forgetful")] == 1
+
+
 def test_ten_thousand_identities_make_no_series_of_their_own() -> None:
     rng = random.Random(1)
     registry = CollectorRegistry()

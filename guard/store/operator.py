@@ -48,14 +48,16 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What the operator has ordered for all, and how many processes serve.
+    """What the operator has ordered for all, how many processes serve, and what the server does when full.
 
     `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
+    `forgets` says that a full server drops counts, as far as it told at the start.
     """
 
     mode: Mode = Mode.ENFORCE
     generation: int = 0
     workers: int = 0
+    forgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +223,10 @@ class OperatorStore(RedisStore):
             fields = cast("dict[bytes, bytes]", await client.hgetall(CONTROL))
         mode = fields.get(b"mode", b"").decode()
         return Control(
-            Mode(mode) if mode in set(Mode) else Mode.ENFORCE, int(fields.get(b"generation", 0)), workers
+            Mode(mode) if mode in set(Mode) else Mode.ENFORCE,
+            int(fields.get(b"generation", 0)),
+            workers,
+            self.forgets,
         )
 
     async def leave(self, worker: str) -> None:

@@ -163,6 +163,7 @@ class RedisStore:
         self._terms: dict[str, tuple[float, list[str]]] = {}
         self._indexed: dict[str, float] = {}
         self._foreign = False
+        self.forgets = False
 
     async def start(self, *, required: bool = False) -> None:
         """Start the embedded server, where there is one, and connect.
@@ -214,6 +215,7 @@ class RedisStore:
         except StoreError as error:
             logger.info("Redis does not say what it does when it is full: %s", error)
             return
+        self.forgets = found.forgets
         logger.log(logging.WARNING if found.forgets else logging.INFO, "%s", found)
 
     def _refuse_foreign(self) -> None:
