@@ -9,6 +9,8 @@ from fakes import call
 from starlette.responses import JSONResponse
 
 from guard.core.globs import GlobTable
+from guard.core.identity import Holder
+from guard.demo.model import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,24 @@ async def test_w15_a_limit_holds_every_spelling_of_its_model(
         answer = await call(app, body=body, headers={"authorization": "Bearer sk-test"})
         statuses.append(answer.status)
     assert statuses == [200] + [429] * (len(others) - 1)
+
+
+@pytest.mark.parametrize("per", ["model", ["key", "model"]])
+@pytest.mark.parametrize(("name", "others"), SPELLINGS.items())
+async def test_w15_a_limit_for_each_model_holds_every_spelling_together(
+    guarded: Callable[..., Guarded], name: str, others: list[str], per: str | list[str]
+) -> None:
+    app = guarded(FakeModel(), {"name": "each", "unit": "requests", "rate": "1/hour", "per": per})
+    statuses = []
+    for model in (*others, "another"):
+        body = {"model": model, "messages": [{"role": "user", "content": "one two three"}]}
+        answer = await call(app, body=body, headers={"authorization": "Bearer sk-test"})
+        statuses.append(answer.status)
+    assert statuses == [200] + [429] * (len(others) - 1) + [200]
+
+
+def test_w15_an_order_for_a_model_is_for_every_spelling() -> None:
+    assert Holder.parse("key:a+model:GPT-4o:latest") == Holder.parse("key:a+model:gpt-4o")
 
 
 @pytest.mark.parametrize(("name", "others"), SPELLINGS.items())

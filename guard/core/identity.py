@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from guard.core.globs import same_name
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -102,8 +104,11 @@ class Identity:
     crowded_out: Holder | None = None
 
     def asking(self, **facts: str | None) -> Identity:
-        """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none."""
-        given = {Attribute(name): value for name, value in facts.items() if value}
+        """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none.
+
+        A model goes by one of its spellings (`same_name`).
+        """
+        given = {Attribute(name): _value(Attribute(name), value) for name, value in facts.items() if value}
         return replace(self, attributes={**self.attributes, **given})
 
     def holder(self, *per: Attribute) -> Holder:
@@ -151,4 +156,9 @@ def _parse_part(text: str) -> Holder:
     attribute = Attribute(name)
     if (attribute is Attribute.EVERYTHING) == bool(value):
         raise ValueError(f"{text!r} is not a holder; write `everything`, or {name}:VALUE for the others")
-    return Holder(attribute, _ESCAPED.sub(lambda found: "+" if found[0] == "%2B" else "%", value))
+    value = _ESCAPED.sub(lambda found: "+" if found[0] == "%2B" else "%", value)
+    return Holder(attribute, _value(attribute, value))
+
+
+def _value(attribute: Attribute, value: str) -> str:
+    return same_name(value) if attribute is Attribute.MODEL else value
