@@ -450,7 +450,12 @@ class Engine:
         await self._repay()
 
     def _held(self, identity: Identity) -> Identity:
-        return identity if self._crowds is None else self._crowds.held(identity, self._clock.seconds())
+        """The identity as it is held to account: in a crowd, and in the default tier if it names none."""
+        if self._crowds is not None:
+            identity = self._crowds.held(identity, self._clock.seconds())
+        if Attribute.TIER not in identity.attributes:
+            identity = identity.asking(tier=self.policy.default_tier)
+        return identity
 
     def _caller(self, identity: Identity, method: str) -> tuple[Tier, Caller]:
         tier = self.policy.tier(identity)

@@ -13,6 +13,8 @@ from commands import guard
 from fakes import Guarded, call
 from prometheus_client import CollectorRegistry, generate_latest
 
+from guard.admin.operator import Operator
+from guard.core.identity import Holder
 from guard.demo.model import FakeModel
 from guard.metrics import PrometheusHook
 
@@ -74,3 +76,12 @@ async def test_u18_one_that_is_defined_is_not_mentioned(
         await call(app, body=CHAT, headers={"x-user": "ann", "x-tier": "premium"})
         await call(app, body=CHAT, headers={"x-user": "bob"})
     assert not caplog.messages
+
+
+async def test_an_order_for_the_default_tier_bites_those_who_name_no_tier(guarded: MakeGuarded) -> None:
+    app = guarded(FakeModel(), *LIMITS)
+    headers = {"authorization": "Bearer sk-a"}
+    assert (await call(app, body=CHAT, headers=headers)).status == 200
+    async with Operator(app.settings) as operator:
+        await operator.block(Holder.parse("tier:default"), None, "overload")
+    assert (await call(app, body=CHAT, headers=headers)).status == 403
