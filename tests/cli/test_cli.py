@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import re
+import subprocess
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +129,10 @@ class TestHelp:
         assert set(re.findall(r"\[\w+\]", source_of(verb))) <= set(re.findall(r"\[\w+\]", told.stdout))
 
     def test_the_version(self, tmp_path: Path) -> None:
-        assert guard_process("--version", folder=tmp_path).stdout.startswith("guard 0.")
+        command = guard_process("--version", folder=tmp_path).stdout
+        assert command.startswith("guard 0.")
+        module = [sys.executable, "-m", "guard", "--version"]
+        assert subprocess.run(module, capture_output=True, text=True, check=True).stdout == command
 
     def test_a_verb_that_is_none_is_wrong_usage(self, tmp_path: Path) -> None:
         assert guard_process("explode", folder=tmp_path).returncode == 2
