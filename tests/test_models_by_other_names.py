@@ -8,8 +8,8 @@ import pytest
 from fakes import call
 from starlette.responses import JSONResponse
 
-from guard.core.globs import GlobTable
-from guard.core.identity import Holder
+from guard.core.globs import GlobTable, same_name
+from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
 
 if TYPE_CHECKING:
@@ -69,3 +69,11 @@ def test_w15_prices_and_caps_are_found_by_every_spelling(name: str, others: list
 def test_w15_a_name_that_is_spelt_exactly_so_goes_first() -> None:
     table = GlobTable.of({"GPT-4o": 1, "gpt-4o": 2})
     assert (table.find("GPT-4o"), table.find("gpt-4o"), table.find("Gpt-4o")) == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "name", [":latest", "library/", "library/library/x", "library/ X:latest:latest", " :latest", "x"]
+)
+def test_the_spelling_of_a_spelling_is_itself_and_never_nothing(name: str) -> None:
+    assert same_name(same_name(name)) == same_name(name) != ""
+    assert Holder.parse(f"model:{name}") == Holder(Attribute.MODEL, same_name(name))

@@ -22,9 +22,14 @@ def is_glob(name: str) -> bool:
 @lru_cache(maxsize=65_536)
 def same_name(name: str) -> str:
     """One spelling of a model's name for all that servers take for the same model: without regard to case,
-    to spaces round it, and to what Ollama adds where nothing is said (`library/` and `:latest`).
+    to spaces round it, and to what Ollama adds where nothing is said (`library/` and `:latest`). The spelling
+    of a spelling is itself.
     """
-    return name.strip().casefold().removeprefix("library/").removesuffix(":latest")
+    short = name.strip().casefold().removeprefix("library/").removesuffix(":latest")
+    while short and short != name:
+        name = short
+        short = name.strip().casefold().removeprefix("library/").removesuffix(":latest")
+    return name
 
 
 @dataclass(frozen=True, slots=True)

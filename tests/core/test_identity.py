@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from guard.core.globs import same_name
 from guard.core.identity import EVERYTHING, OF_A_REQUEST, Attribute, Holder, Identity
 
 KEY = Holder(Attribute.KEY, "a")
@@ -18,8 +19,11 @@ ODD = st.lists(
     | st.text(max_size=3)
 ).map("".join)
 VALUES = (st.text(min_size=1) | ODD).filter(bool)
-SINGLES = st.just(EVERYTHING) | st.builds(
-    Holder, st.sampled_from([each for each in Attribute if each is not Attribute.EVERYTHING]), VALUES
+NAMED = [each for each in Attribute if each not in (Attribute.EVERYTHING, Attribute.MODEL)]
+SINGLES = (
+    st.just(EVERYTHING)
+    | st.builds(Holder, st.sampled_from(NAMED), VALUES)
+    | st.builds(Holder, st.just(Attribute.MODEL), VALUES.map(same_name))
 )
 
 
