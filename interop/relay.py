@@ -1,4 +1,4 @@
-"""A relay between a client and guard that notes when which key was sent."""
+"""A relay before or behind guard that notes when which key was sent, and the names of all headers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ KEY = re.compile(
     rb"^(?:authorization: bearer|x-api-key:|x-goog-api-key:) *(\S+)", re.IGNORECASE | re.MULTILINE
 )
 
+HEAD = re.compile(rb"\A[A-Z]+ \S+ HTTP/1\.1\r\n(.*?)\r\n\r\n", re.DOTALL)
+
 
 class Relay:
-    """Passes bytes on as they come, in both directions; `tries` are the moments of each key's requests."""
+    """Passes bytes on as they come, in both directions.
+
+    `tries` are the moments of each key's requests; `headers` are the names in all requests, in small letters.
+    """
 
     def __init__(self, target: str) -> None:
         place = urlsplit(target)
@@ -28,6 +33,7 @@ class Relay:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.tries: dict[str, list[float]] = defaultdict(list)
+        self.headers: set[str] = set()
 
     @contextmanager
     def running(self) -> Iterator[Relay]:
@@ -55,8 +61,14 @@ class Relay:
     def _pass_on(self, source: socket.socket, sink: socket.socket, *, note: bool = False) -> None:
         with suppress(OSError):
             while part := source.recv(65536):
-                for key in KEY.findall(part) if note else ():
-                    self.tries[key.decode()].append(time.monotonic())
+                if note:
+                    self._note(part)
                 sink.sendall(part)
         with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
+
+    def _note(self, part: bytes) -> None:
+        for key in KEY.findall(part):
+            self.tries[key.decode()].append(time.monotonic())
+        if head := HEAD.match(part):
+            self.headers |= {line.partition(b":")[0].decode().lower() for line in head[1].split(b"\r\n")}

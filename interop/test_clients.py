@@ -97,19 +97,33 @@ class Run:
     trouble: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What clients send to guard, and what guard sends to the model."""
+
+    before: Relay
+    behind: Relay
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
-    """All clients, some at a time: most of what they do is wait."""
+def wires(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wires]:
     folder = tmp_path_factory.mktemp("clients")
     (folder / "guard.toml").write_text(SETTINGS)
     (folder / "keys.toml").write_text("\n".join(_key(name, step) for name in NAMES for step in STEPS))
     with (
         servers.demo_model(folder) as model,
-        servers.guard(folder, model, "clients") as url,
-        Relay(url).running() as relay,
-        ThreadPoolExecutor(4) as pool,
+        Relay(model).running() as behind,
+        servers.guard(folder, behind.url, "clients") as url,
+        Relay(url).running() as before,
     ):
-        yield dict(zip(NAMES, pool.map(lambda name: _run(name, relay), NAMES), strict=True))
+        yield Wires(before, behind)
+
+
+@pytest.fixture(scope="module")
+def runs(wires: Wires) -> dict[str, Run]:
+    """All clients, some at a time: most of what they do is wait."""
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(NAMES, pool.map(lambda name: _run(name, wires.before), NAMES), strict=True))
 
 
 def _key(name: str, step: str) -> str:
@@ -141,6 +155,14 @@ def test_a_client_gets_what_it_would_get_without_guard(runs: dict[str, Run], nam
     got = {step: run.steps[step].get("value", run.steps[step]) for step in run.steps if step in RIGHT}
     assert got == {step: RIGHT[step] for step in got}
     assert {"chat", "stream"} <= set(got), run.trouble
+
+
+@pytest.mark.usefixtures("runs")
+def test_guard_serve_forwards_all_headers_of_the_clients(wires: Wires) -> None:
+    """All but those of a connection, and `accept-encoding`: guard reads the answers."""
+    sent, forwarded = wires.before.headers, wires.behind.headers
+    assert {"anthropic-version", "x-goog-api-client", "x-stainless-lang"} <= sent
+    assert sent - forwarded <= {"accept-encoding", "connection"}
 
 
 @pytest.mark.parametrize("name", ROWS)
