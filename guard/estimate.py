@@ -9,9 +9,12 @@ logarithmic scale, and counts as at most a factor of two, so that one odd answer
     after 50 answers  3.13
 
 Each caller has a ratio of its own. A new one begins with the median of those of the others, one voice each,
-and no further from 4 than by a factor of 1.5: nobody moves what others are charged by much. An estimate is
-settled by the report that follows it, so a client that teaches a wrong ratio gains nothing but a wrong
-reservation; and what a learned ratio adds to a query never makes it too large for a limit.
+and no further from 4 than by a factor of 1.5: nobody moves what others are charged by much. What a learned
+ratio takes from a query makes its reservation smaller, never what is owed where no report follows
+(`Query.without_discount`): else a client would teach a ratio with blanks, and leave before the usage of each
+answer. What it adds never makes a query too large for a limit.
+
+Whether a model hides output is learned likewise: by a caller's own reports, else by the majority of others.
 """
 
 from __future__ import annotations
@@ -20,12 +23,12 @@ import math
 import random
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from guard.core.globs import GlobTable
+from guard.core.globs import GlobTable, same_name
 from guard.core.query import BYTES_PER_TOKEN, text_bytes
 from guard.errors import ConfigError
 
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from guard.core.query import Query, Turn, Usage
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 LEAST_RATIO = 0.5
 LARGEST_RATIO = 16.0
@@ -66,12 +72,46 @@ HIDDEN_SHARE = 3 / 4
 that it reports."""
 
 LEAST_HIDDEN = 64
-"""Fewer tokens than this may be an estimate that is off."""
+"""Fewer tokens of an answer than this may be an estimate that is off, so shorter answers show nothing."""
+
+LEAST_VOICES = 3
+"""Fewer callers than this say nothing about a model to others."""
+
+TOKENS_REMEMBERED = 100_000
+"""Of a caller's answers, those of about so many tokens say whether a model hides its output; older ones fade,
+by tokens and not by answers, since short answers cost little."""
 
 SAMPLE_CHARACTERS = 4096
 SAMPLE_PLACES = 8
 """Longer queries are tokenized at so many places, altogether that much: that takes about a
 millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the reports of one caller say of the output that it did not see: the hidden tokens, and how many
+    are too many, of answers with so many tokens. `voice` is whose voice it is among others."""
+
+    voice: Hashable
+    hidden: float = 0.0
+    most: float = 0.0
+    output: float = 0.0
+
+    @property
+    def hides(self) -> bool:
+        """Whether the model hides its output from this caller."""
+        return self.hidden > self.most
+
+    def after(self, usage: Usage) -> _Seen:
+        """With one more report."""
+        hidden = self.hidden + (usage.hidden_tokens if usage.hidden_tokens > LEAST_HIDDEN else 0)
+        most = self.most + (usage.reasoning_tokens / 2 or usage.output_tokens * HIDDEN_SHARE)
+        output = self.output + usage.output_tokens
+        kept = min(1.0, TOKENS_REMEMBERED / max(1.0, output))
+        return _Seen(self.voice, hidden * kept, most * kept, output * kept)
+
+
+_NOTHING: Mapping[Hashable, _Seen] = {}
 
 
 class Estimator:
@@ -83,13 +123,20 @@ class Estimator:
         """`tokenizers` names files by model, which may be a glob. Raises `ConfigError`."""
         self._tokenizers = _load(tokenizers or {})
         self._learned: OrderedDict[str, OrderedDict[Hashable, float]] = OrderedDict()
-        self._hidden: OrderedDict[tuple[str, bool], bool] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, bool], OrderedDict[Hashable, _Seen]] = OrderedDict()
         self._rng = rng or random.SystemRandom()
 
-    def hides_output(self, model: str, *, reasons: bool) -> bool:
-        """Whether much of what an answer of this model costs may not be seen: as its reports have shown of
-        queries that ask for reasoning, or of those that do not; before any report, where one asks."""
-        return self._hidden.get((model, reasons), reasons)
+    def hides_output(self, model: str, holder: Hashable = None, *, reasons: bool) -> bool:
+        """Whether much of what an answer of this model costs may not be seen: as its reports to this caller
+        have shown, of queries that ask for reasoning or of those that do not; else as those to most others
+        have; before any reports, where one asks."""
+        seen = self._seen.get((same_name(model), reasons), _NOTHING)
+        if holder in seen:
+            return seen[holder].hides
+        voices = {each.voice: each.hides for each in seen.values()}
+        if len(voices) < LEAST_VOICES:
+            return reasons
+        return sum(voices.values()) * 2 > len(voices)
 
     def prepare(self, query: Query, holder: Hashable = None) -> Query:
         """The query with the ratio that fits its model, and who asks."""
@@ -100,13 +147,24 @@ class Estimator:
         ratio = self._known(query.model, holder)
         return query if ratio is None else replace(query, bytes_per_token=ratio, learned=True)
 
-    def learn(self, query: Query, usage: Usage, holder: Hashable = None, *, reasons: bool = False) -> None:
+    def learn(
+        self,
+        query: Query,
+        usage: Usage,
+        holder: Hashable = None,
+        *,
+        voice: Hashable = None,
+        reasons: bool = False,
+    ) -> None:
         """Take in what a query has used; what the backend did not report teaches nothing.
 
-        `reasons` is whether the query asked for reasoning.
+        `reasons` is whether the query asked for reasoning. Those with one `voice` count as one among others:
+        names that nobody has checked cost nothing to make.
         """
-        if usage.final:
-            self._note_hidden(query.model, usage, reasons=reasons)
+        if usage.final and usage.output_tokens > LEAST_HIDDEN:
+            model = (same_name(query.model), reasons)
+            before = self._seen.get(model, _NOTHING).get(holder, _Seen(voice))
+            _remember(self._seen, model, holder, before.after(usage))
         if not usage.reported or query.input_bytes < LEAST_BYTES:
             return
         if query.other_tokens > usage.input_tokens * LARGEST_SHARE_OF_OTHERS:
@@ -114,32 +172,18 @@ class Estimator:
         seen = query.input_bytes / max(1, usage.input_tokens - query.other_tokens)
         known = self._known(query.model, holder) or BYTES_PER_TOKEN
         step = max(-LARGEST_STEP, min(LARGEST_STEP, math.log(seen / known)))
-        ratios = self._learned.setdefault(query.model, OrderedDict())
-        ratios[holder] = _clamp(known * math.exp(WEIGHT * step))
-        ratios.move_to_end(holder)
-        if len(ratios) > MOST_HOLDERS:
-            ratios.popitem(last=False)
-        self._learned.move_to_end(query.model)
-        if len(self._learned) > MOST_MODELS:
-            self._learned.popitem(last=False)
+        ratio = _clamp(known * math.exp(WEIGHT * step))
+        _remember(self._learned, same_name(query.model), holder, ratio)
 
     def _known(self, model: str, holder: Hashable) -> float | None:
         """The ratio of this model as far as this caller has taught it, else as the others have."""
-        ratios = self._learned.get(model)
+        ratios = self._learned.get(same_name(model))
         if ratios is None:
             return None
         if holder in ratios:
             return ratios[holder]
         least, most = BYTES_PER_TOKEN / MOST_BY_OTHERS, BYTES_PER_TOKEN * MOST_BY_OTHERS
         return max(least, min(most, median(ratios.values())))
-
-    def _note_hidden(self, model: str, usage: Usage, *, reasons: bool) -> None:
-        part = usage.reasoning_tokens / 2 or usage.output_tokens * HIDDEN_SHARE
-        hidden = usage.hidden_tokens > max(part, LEAST_HIDDEN)
-        self._hidden[model, reasons] = self._hidden.get((model, reasons), False) or hidden
-        self._hidden.move_to_end((model, reasons))
-        if len(self._hidden) > MOST_MODELS:
-            self._hidden.popitem(last=False)
 
     def _measure(self, tokenizer: Tokenizer, turns: Sequence[Turn]) -> float | None:
         """The bytes a token of these turns has; `None` where they have no text."""
@@ -168,6 +212,18 @@ class Estimator:
             turn = bisect_right(ends, place)
             within = place - (ends[turn - 1] if turn else 0)
             yield texts[turn][within : within + piece]
+
+
+def _remember(table: OrderedDict[K, OrderedDict[Hashable, V]], model: K, holder: Hashable, value: V) -> None:
+    """Note what is known of a model by a caller; those that asked last are remembered."""
+    held = table.setdefault(model, OrderedDict())
+    held[holder] = value
+    held.move_to_end(holder)
+    if len(held) > MOST_HOLDERS:
+        held.popitem(last=False)
+    table.move_to_end(model)
+    if len(table) > MOST_MODELS:
+        table.popitem(last=False)
 
 
 def _clamp(ratio: float) -> float:

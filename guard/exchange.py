@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket
 
 from guard.body import ClientGoneError
+from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects import budgets, elsewhere, with_model
 from guard.dialects.strict import amended, parse_object, serialize
@@ -169,8 +170,9 @@ class Exchange:
     ) -> None:
         reshape = admission.decision.reshape
         if prepared is not None:
-            # The texts have been looked at, or are held by who will; an answer may take minutes.
-            prepared.query = prepared.query.without_texts()
+            # The texts have been looked at, or are held by who will; an answer may take minutes. From here
+            # on the query is what the answer is settled by.
+            prepared.query = prepared.query.without_texts().without_discount()
 
         async def settle(usage: Usage, status: int | None) -> None:
             if unreached:
@@ -179,7 +181,11 @@ class Exchange:
             if prepared is not None:
                 usage = self._owed(tap, prepared, admission, usage)
                 self._estimator.learn(
-                    prepared.query, usage, self._identity.principal, reasons=prepared.reasons
+                    prepared.query,
+                    usage,
+                    self._identity.principal,
+                    voice=self._identity.holder(Attribute.POOL),
+                    reasons=prepared.reasons,
                 )
             await self._engine.settle(admission, usage, status)
 
@@ -243,7 +249,10 @@ class Exchange:
         and much of it may not have been seen."""
         if not tap.cut_short:
             return usage
-        if not tap.ended and not self._estimator.hides_output(prepared.query.model, reasons=prepared.reasons):
+        hides = self._estimator.hides_output(
+            prepared.query.model, self._identity.principal, reasons=prepared.reasons
+        )
+        if not tap.ended and not hides:
             return usage
         most = admission.demand.output_tokens
         return replace(usage, output_tokens=max(usage.output_tokens, most))

@@ -113,11 +113,12 @@ class LineReader:
         elif query is None or status >= 400:
             return NO_USAGE, status
         elif response is not None and response.text is not None:
-            usage = Usage(query.input_tokens, query.text_tokens(text_bytes(response.text)))
+            settled = query.without_discount()
+            usage = Usage(settled.input_tokens, settled.text_tokens(text_bytes(response.text)))
         else:
             cap = query.max_output_tokens
             cap = self.policy.output_cap(query.model) if cap is None else cap
-            usage = Usage(query.input_tokens, query.n * min(cap, UNKNOWN_TOKENS))
+            usage = Usage(query.without_discount().input_tokens, query.n * min(cap, UNKNOWN_TOKENS))
         if query is not None:
             self.estimator.learn(query, usage)
         return usage, status

@@ -75,6 +75,12 @@ class Query:
         """What is left to know when the texts have been looked at: they may take megabytes."""
         return replace(self, turns=())
 
+    def without_discount(self) -> Query:
+        """What an answer without usage is settled by: no cheaper for a ratio that has been learned."""
+        if not self.learned:
+            return self
+        return replace(self, bytes_per_token=min(self.bytes_per_token, BYTES_PER_TOKEN))
+
     def text_tokens(self, size: int) -> int:
         """About how many tokens `size` bytes of text have for this model."""
         return -int(-size // self.bytes_per_token)
