@@ -40,7 +40,7 @@ LISTED = frozenset(
         b"cookie date "
         b"digest dnt expect forwarded from host idempotency-key if-match if-modified-since if-none-match "
         b"if-range if-unmodified-since last-event-id origin pragma prefer priority range referer save-data "
-        b"upgrade-insecure-requests user-agent via x-requested-with "
+        b"upgrade-insecure-requests user-agent via x-requested-with sec-websocket-key "
         # Tracing
         b"b3 baggage sentry-trace traceparent tracestate uber-trace-id x-amzn-trace-id x-client-trace-id "
         b"x-cloud-trace-context x-correlation-id x-request-id x-request-start x-trace-id "
@@ -61,7 +61,10 @@ LISTED = frozenset(
 """Headers of every client, of tracing, and of the clients of models."""
 
 LISTED_FAMILIES = (b"access-control-request-", b"sec-", b"x-b3-", b"x-datadog-", b"x-stainless-")
-"""How the names of such headers begin, where there are many."""
+"""How the names of such headers begin, where there are many. One that looks like a credential is one."""
+
+_LONGEST_NAME = 64
+"""No server reads a header of a longer name, in bytes. Clients choose such names to fill a cache."""
 
 _HONEST = frozenset(
     {
@@ -94,10 +97,14 @@ _ROUTING = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
 def kind_of(name: bytes) -> Kind:
     """What a header of this name, in small letters, may be about."""
-    if name in LISTED or name.startswith(LISTED_FAMILIES):
+    return _kind_of(name) if len(name) <= _LONGEST_NAME else Kind.UNKNOWN
+
+
+@lru_cache(maxsize=4096)
+def _kind_of(name: bytes) -> Kind:
+    if name in LISTED:
         return Kind.LISTED
     if name in _HONEST:
         return Kind.UNKNOWN
@@ -105,6 +112,8 @@ def kind_of(name: bytes) -> Kind:
         return Kind.IDENTITY
     if _CREDENTIAL.fullmatch(name):
         return Kind.CREDENTIAL
+    if name.startswith(LISTED_FAMILIES):
+        return Kind.LISTED
     if _IDENTITY.fullmatch(name):
         return Kind.IDENTITY
     return Kind.ROUTING if _ROUTING.fullmatch(name) else Kind.UNKNOWN

@@ -24,6 +24,7 @@ from starlette.websockets import WebSocketDisconnect
 from guard import GuardMiddleware
 from guard.config import IdentitySettings
 from guard.demo.run import serving
+from guard.forwarding import Kind, _kind_of, kind_of
 from guard.proxy import guarded as proxied
 
 if TYPE_CHECKING:
@@ -227,9 +228,10 @@ class TestCredentials:
 
 
 SECOND_CREDENTIALS = [
-    "anthropic-api-key", "auth-token", "authentication", "cf-access-jwt-assertion", "cf-aig-authorization",
-    "helicone-auth", "openai-api-key", "x-bf-vk", "x-functions-key", "x-openai-api-key", "x-our-secret",
-    "x-user-token", "x-vault-credentials", "x-virtual-key",
+    "access-control-request-key", "anthropic-api-key", "auth-token", "authentication",
+    "cf-access-jwt-assertion", "cf-aig-authorization", "helicone-auth", "openai-api-key", "sec-api-key",
+    "x-bf-vk", "x-datadog-api-key", "x-functions-key", "x-openai-api-key", "x-our-secret",
+    "x-stainless-api-key", "x-user-token", "x-vault-credentials", "x-virtual-key",
 ]  # fmt: skip
 OTHER_CALLERS = [
     "remote-user", "x-auth-request-email", "x-auth-request-user", "x-consumer-id", "x-consumer-username",
@@ -293,7 +295,15 @@ class TestForwarding:
 
     async def test_w4_an_app_keeps_headers_of_its_own(self, guarded: MakeGuarded) -> None:
         backend = Backend()
-        own = ["x-made-up", "x-csrf-token", "x-session-id", "x-tenant", "sec-fetch-site", "x-author"]
+        own = [
+            "x-made-up",
+            "x-csrf-token",
+            "x-session-id",
+            "x-tenant",
+            "sec-fetch-site",
+            "sec-websocket-key",
+            "x-author",
+        ]
         strange = [*SECOND_CREDENTIALS, *OTHER_CALLERS, *OTHER_PLACES]
         headers = dict.fromkeys((*own, *strange, *OF_CLIENTS), "1")
         await call(
@@ -301,6 +311,12 @@ class TestForwarding:
         )
         assert not backend.headers.keys() & set(strange)
         assert backend.headers.keys() >= {*own, *OF_CLIENTS, "authorization"}
+
+    def test_w4_no_name_of_any_length_fills_the_cache(self) -> None:
+        kept = _kind_of.cache_info().currsize
+        for name in (b"x-%d-" % number + b"a" * 1_000 for number in range(100)):
+            assert kind_of(name) is Kind.UNKNOWN
+        assert _kind_of.cache_info().currsize == kept
 
     async def test_w4_what_passes_unseen_keeps_its_headers(self, guarded: MakeGuarded) -> None:
         backend = Backend()
