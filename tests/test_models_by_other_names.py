@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 SPELLINGS = {
     "gpt-4o": ["gpt-4o", "GPT-4o", "Gpt-4O", "gpt-4o:latest"],
     "llama3:70b": ["llama3:70b", "Llama3:70B", "library/llama3:70b", "LIBRARY/llama3:70b"],
+    "deepseek-r1:8b": [
+        "http://deepseek-r1:8b",
+        "https://deepseek-r1:8b",
+        "http://library/deepseek-r1:8b",
+        "registry.ollama.ai/library/deepseek-r1:8b",
+        "https://Registry.ollama.ai/library/deepseek-r1:8b:latest",
+        "registry.ollama.ai:443//DeepSeek-R1:8b",
+    ],
+    "gemini-2.0-flash": ["models/gemini-2.0-flash", "Models/Gemini-2.0-flash"],
     "Mistral": ["mistral", "MISTRAL:latest", "library/mistral:latest"],
 }
 
@@ -72,7 +81,12 @@ def test_w15_a_name_that_is_spelt_exactly_so_goes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [":latest", "library/", "library/library/x", "library/ X:latest:latest", " :latest", "x"]
+    "name",
+    [
+        *(":latest", "library/", "library/library/x", "library/ X:latest:latest", " :latest", "x"),
+        *("http://", "models/", "/", "registry.ollama.ai/", "library/models/http:///X", "models/ x"),
+        *("x" * 500, "library/" * 50, ":latest" * 50),
+    ],
 )
 def test_the_spelling_of_a_spelling_is_itself_and_never_nothing(name: str) -> None:
     assert same_name(same_name(name)) == same_name(name) != ""

@@ -19,17 +19,26 @@ def is_glob(name: str) -> bool:
     return not _SIGNS.isdisjoint(name)
 
 
-@lru_cache(maxsize=65_536)
 def same_name(name: str) -> str:
-    """One spelling of a model's name for all that servers take for the same model: without regard to case,
-    to spaces round it, and to what Ollama adds where nothing is said (`library/` and `:latest`). The spelling
-    of a spelling is itself.
+    """One spelling of a model's name for all that servers take for the same model: without regard to case, to
+    spaces round it, to what Ollama adds where nothing is said (`https://registry.ollama.ai/library/`,
+    `:latest`), and to the `models/` of Gemini's API. The spelling of a spelling is itself.
     """
-    short = name.strip().casefold().removeprefix("library/").removesuffix(":latest")
-    while short and short != name:
+    return _kept_same_name(name) if len(name) <= _LONGEST_KEPT else _same_name(name)
+
+
+def _same_name(name: str) -> str:
+    while (short := _IMPLIED.sub("", name.strip().casefold()).removesuffix(":latest")) not in ("", name):
         name = short
-        short = name.strip().casefold().removeprefix("library/").removesuffix(":latest")
     return name
+
+
+_IMPLIED = re.compile(r"^(?:[a-z][a-z0-9+.-]*:/|registry\.ollama\.ai(?::[0-9]+)?/|library/|models/|/)+")
+"""What may stand before a name and says nothing: Ollama passes over any scheme, and over parts that are
+empty."""
+
+_LONGEST_KEPT = 128
+_kept_same_name = lru_cache(maxsize=4_096)(_same_name)
 
 
 @dataclass(frozen=True, slots=True)

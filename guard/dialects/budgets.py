@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.dialects import edits
+from guard.dialects import edits, strict
 
 if TYPE_CHECKING:
     from guard.dialects.strict import Json
@@ -35,7 +35,7 @@ def asks_reasoning(payload: Json) -> bool:
     left = [payload]
     while left:
         for name, value in left.pop().items():
-            if name in _NO_SETTINGS:
+            if name in _NO_SETTINGS or len(name) > strict.LONGEST_LABEL:
                 continue
             if any(word in name.lower() for word in _WORDS):
                 if _asks(value):

@@ -54,7 +54,11 @@ _LEAST = -strict.LARGEST_INTEGER
 
 
 def plain(name: str) -> str:
-    """A name without case and underscores: `max_tokens`, `maxTokens` and `Max_Tokens` are one."""
+    """A name without case and underscores: `max_tokens`, `maxTokens` and `Max_Tokens` are one. One that is
+    longer than any that a server reads is nothing, so that no pattern searches it.
+    """
+    if len(name) > strict.LONGEST_LABEL:
+        return ""
     return name.casefold().replace("_", "").replace("-", "")
 
 

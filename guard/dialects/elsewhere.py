@@ -120,6 +120,9 @@ JUDGED = frozenset(
 """What has been judged where it stands in the body, and may not stand in its `extra_body`: a proxy (LiteLLM)
 puts that over the body."""
 
+_READ = OTHER_MODELS | HOLDERS | REFUSED.keys() | JUDGED
+"""Of these, an object has one spelling: a server may read another than was judged."""
+
 MOST_MODELS = 16
 """Maximum number of models that one request may name."""
 
@@ -140,14 +143,12 @@ def judged(query: Query, payload: Json) -> Query:
     names = list(_named(payload, query.model, ""))
     # OpenRouter's other way to write a preset.
     names += query.model.split("@preset/")[1:]
-    more = next((value for name, value in payload.items() if plain(name) == "extrabody"), None)
-    if isinstance(more, dict):
-        for name in more:
-            if plain(name) in JUDGED:
-                raise QueryError(
-                    f"Write {name!r} in the body, not in 'extra_body'.", param=f"extra_body.{name}"
-                )
-        names += _named(more, query.model, "extra_body.")
+    for name in [name for name in payload if plain(name) == "extrabody"]:
+        more = strict.mapping(payload, name)
+        for inner in more:
+            if plain(inner) in JUDGED:
+                raise QueryError(f"Write {inner!r} in the body, not in {name!r}.", param=f"{name}.{inner}")
+        names += _named(more, query.model, f"{name}.")
     others = tuple(dict.fromkeys(name for name in names if name != query.model))
     if len(others) >= MOST_MODELS:
         raise QueryError(f"A request may name at most {MOST_MODELS} models.", param="models")
@@ -156,8 +157,11 @@ def judged(query: Query, payload: Json) -> Query:
 
 def _named(fields: Json, model: str, where: str) -> Iterator[str]:
     """The models that fields name; raises `QueryError` for one that is refused."""
+    spelled: dict[str, str] = {}
     for name, value in fields.items():
         known = plain(name)
+        if known in _READ and spelled.setdefault(known, name) != name:
+            raise QueryError(f"Give {spelled[known]!r} or {name!r}, not both.", param=where + name)
         if value is None or value is False or value == [] or value == {}:
             continue
         if known in OTHER_MODELS:

@@ -35,6 +35,9 @@ MOST_BETWEEN = 4 << 20
 LONGEST_NUMBER = 64
 """Maximum number of digits in a row. Integers of thousands of digits take a parser's time by their square."""
 
+DEEPEST = 128
+"""Maximum depth of objects and lists in one another, so that whoever goes down a body comes back."""
+
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 
 _PIECE = 1 << 18
@@ -52,6 +55,8 @@ def parse_object(body: bytes) -> Json:
     if not body or body.isspace():
         raise QueryError("The request has no body; a JSON object is needed.")
     value = read_object(body)
+    if body.count(b"{") + body.count(b"[") > DEEPEST:
+        _check_depth(value)
     if has_surrogates(body):
         serialize(value)
     return value
@@ -112,6 +117,16 @@ def read_object(body: bytes) -> Json:
     return value
 
 
+def _check_depth(value: Json) -> None:
+    level: list[Any] = [value]
+    for _ in range(DEEPEST):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise QueryError("The body is nested too deeply.")
+
+
 def serialize(payload: Json) -> bytes:
     """The payload as a body again; raises `QueryError` for text that UTF-8 cannot carry."""
     try:
@@ -136,7 +151,7 @@ def amended(body: bytes, payload: Json, told: Json) -> bytes:
 
 def refuse_variants(payload: Json, names: Collection[str]) -> None:
     """Refuse `Model` beside or instead of `model`: some backends match names without regard to case."""
-    others = [name for name in payload if name not in names]
+    others = [name for name in payload if name not in names and len(name) <= LONGEST_LABEL]
     folded = {name.casefold(): name for name in names} if others else {}
     for name in others:
         if (meant := folded.get(name.casefold())) is not None:

@@ -40,6 +40,8 @@ FINGERPRINT = PREFIX + "pepper"
 
 DIGESTS_KEPT = 65_536
 """So many digests of holders are remembered: a request names the same holder several times over."""
+_LONGEST_KEPT = 64
+"""Digests of longer values, which only clients choose, are not remembered."""
 IDENTITIES_KEPT = 4_096
 """For so many identities it is remembered how they are shown."""
 
@@ -162,7 +164,8 @@ class Keys:
     def _digest(self, part: Holder) -> str:
         if part.attribute in _PERSONAL and is_digest(part.value):
             return part.value
-        return self._digests(part.attribute, part.value)
+        digests = self._digests if len(part.value) <= _LONGEST_KEPT else self._hash
+        return digests(part.attribute, part.value)
 
     def _key(self, home: Holder, holder: Holder, noun: str) -> str:
         tag = self.digest(home)

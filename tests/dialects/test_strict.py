@@ -74,6 +74,15 @@ def test_a_body_that_can_be_read_in_one_way_is_read() -> None:
     assert strict.parse_object(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+def test_a_body_that_is_nested_too_deeply_is_refused(opens: str, closes: str) -> None:
+    most = (strict.DEEPEST - 1) // len(closes)
+    strict.parse_object(f'{{"a":{opens * most}1{closes * most}}}'.encode())
+    with pytest.raises(QueryError, match="nested too deeply"):
+        strict.parse_object(f'{{"a":{opens * (most + 1)}1{closes * (most + 1)}}}'.encode())
+    strict.parse_object(f'{{"a":"{"[{" * 1_000}"}}'.encode())
+
+
 def test_a_payload_is_written_as_it_was_read() -> None:
     value = {"b": 1, "a": [1.5, "é\N{GRINNING FACE}", 2**60, None], "c": {}}
     assert json.loads(strict.serialize(value)) == value
