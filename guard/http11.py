@@ -36,6 +36,9 @@ from guard.telemetry import log_unread
 if TYPE_CHECKING:
     import asyncio
 
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
     from guard.core.network import TrustedProxies
     from guard.server_settings import ServerSettings
 
@@ -108,6 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._places = places
         self._deadline: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
+        self._answered: RequestResponseCycle | None = None  # pipelined requests wait for its answer
         self._idle = True  # between two requests
         self._in_head = self._in_body = False
         self._body = bytearray()  # of the piece that is being read
@@ -130,13 +134,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._await_bytes(self._settings.head_timeout_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End."""
+        """End, also for the requests whose answers are under way or were waited for."""
         self._places.leave(self)
+        # uvicorn tells only the newest request that its client has left.
+        self.pipeline.clear()
+        if self._answered is not None:
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         self._stop_waiting()
         self._waiting = b""
         if self._sending is not None:
             self._sending.cancel()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client is slower than its answer."""

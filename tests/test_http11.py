@@ -421,6 +421,40 @@ class TestSlowClients:
                         taken += len(part)
         assert 0 < taken < LARGE
 
+    async def test_w25_who_leaves_with_requests_in_a_row_leaves_the_one_that_is_answered(self) -> None:
+        """uvicorn tells the last request only: the one before it went on, into a closed connection."""
+        seen: list[str] = []
+        under_way, left = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append(scope["path"])
+            if scope["path"] == "/second":
+                under_way.set()
+                while (message := await receive())["type"] != "http.disconnect":
+                    pass
+                seen.append(message["type"])
+                left.set()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+        config = uvicorn.Config(app, ws="none", lifespan="off", log_level="critical")
+        connection = BoundedProtocol(config, ServerState(), {}, settings=ServerSettings(), places=Places(9))
+        transport = Mock(asyncio.Transport)
+        transport.is_closing.return_value = False
+        connection.connection_made(transport)
+        requests = [b"GET /%b HTTP/1.1\r\nhost: x\r\n\r\n" % name for name in (b"first", b"second", b"third")]
+        connection.data_received(b"".join(requests))
+        await asyncio.wait_for(under_way.wait(), 60)
+        transport.is_closing.return_value = True
+        transport.write.reset_mock()
+        connection.connection_lost(None)
+        await asyncio.wait_for(left.wait(), 60)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert seen == ["/first", "/second", "http.disconnect"]
+        assert not transport.write.called
+        assert not connection.tasks
+
     def test_w14_connections_without_a_request_make_room(self) -> None:
         """Heads that are not finished, connections that have asked nothing, and those that were kept."""
         starts = [
