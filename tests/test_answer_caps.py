@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,6 +51,32 @@ FOREIGN: list[tuple[dict[str, Any], int]] = [
     ({"parameters": {"max_new_tokens": 100_000}}, 100_000),
     ({"sampling_params": {"max_new_tokens": 100_000}}, 100_000),
     ({"inferenceConfig": {"maxTokens": 100_000}}, 100_000),
+    ({"maxTokenCount": 100_000}, 100_000),
+    ({"maximum_tokens": 100_000}, 100_000),
+    ({"max_out_len": 100_000}, 100_000),
+    ({"max_new_token": 100_000}, 100_000),
+    ({"max_num_tokens": 100_000}, 100_000),
+    ({"response_length": 100_000}, 100_000),
+    ({"output_token_limit": 100_000.0}, 100_000),
+    ({"max_decoding_steps": 100_000}, 100_000),
+    ({"num_tokens": -1}, NO_CAP),
+    ({"textGenerationConfig": {"maxTokenCount": 100_000}}, 100_000),
+    ({"additionalModelRequestFields": {"inferenceConfig": {"max_tokens": 100_000}}}, 100_000),
+    ({"inference_params": {"max_tokens": 100_000}}, 100_000),
+    ({"generate_cfg": {"max_out_len": 100_000}}, 100_000),
+    ({"generation_kwargs": {"max_length": 100_000, "n": 2}}, 200_000),
+    ({"providerOptions": {"openai": {"maxTokens": 100_000}}}, 100_000),
+    ({"our_own": [{"a": 1}, {"max_tokens": 100_000}]}, 100_000),
+    ({"n_samples": 50}, 1_000),
+    ({"sampleCount": 50}, 1_000),
+    ({"num_sequences": 50}, 1_000),
+    ({"our_own": {"n": 50}}, 1_000),
+    ({"max_tool_calls": 500, "max_num_results": 50, "max_uses": 500, "max_prompt_tokens": 100_000}, 20),
+    ({"truncation": "auto", "budget_tokens": 100_000, "max_input_tokens": 100_000}, 20),
+    ({"response_length": "short", "our_own": {"n": "x", "max_tokens": None, "length": 0.5}}, 20),
+    ({"our_schema": {"properties": {"n": {"maxLength": 100_000}}}, "metadata": {"n": 50}}, 20),
+    ({"our_own": {"n": {"type": "integer"}, "max_tokens": ["a"]}}, 20),
+    ({"x" * 65 + "_max_tokens": 100_000}, 20),
     ({"n_predict": None}, 20),
     ({"n_cmpl": 50}, 1_000),
     ({"num_return_sequences": 50}, 1_000),
@@ -84,6 +111,16 @@ OWN: list[tuple[str, dict[str, Any], int]] = [
     (OLLAMA, {"options": {"num_predict": 0}}, NO_CAP),
     (OLLAMA, {"options": {"num_predict": 20, "n_predict": 300}}, 300),
 ]
+
+
+NO_INTEGERS: list[dict[str, Any]] = [
+    {"max_new_tokens": [9]},
+    {"config": {"max_new_tokens": "9"}},
+    {"parameters": {"max_new_tokens": [9]}},
+    {"our_own": {"max_new_tokens": "9"}},
+    {"n_predict": -1, "config": {"max_new_tokens": "9"}},
+]
+"""Caps that a server may read, and guard may not."""
 
 
 def answering(seen: list[tuple[int, bytes]], front: list[Guarded]) -> Any:
@@ -137,6 +174,9 @@ async def test_w10_what_each_api_says_itself(
         {"num_predict": 0},
         {"parameters": {"max_new_tokens": 100_000, "top_k": 1}},
         {"min_new_tokens": 100_000},
+        {"maxTokenCount": 100_000},
+        {"parameters": [{"max_out_len": 100_000, "top_k": 1}]},
+        {"our_own": {"max_tokens": 100_000, "parameters": {"max_tokens": -1}}},
     ],
     ids=str,
 )
@@ -145,11 +185,10 @@ async def test_w10_no_other_name_outvotes_a_cap_that_was_lowered(
 ) -> None:
     reserved, body = await sent(guarded, path, {**ASKING[path], **fields}, 200)
     assert reserved <= 200
-    places = [body, *(value for value in body.values() if isinstance(value, dict))]
-    numbers = [value for place in places for value in place.values() if isinstance(value, int)]
-    assert all(0 < value <= 200 for value in numbers if not isinstance(value, bool)), body
+    numbers = map(int, re.findall(r":(-?[0-9]+)", json.dumps(body, separators=(",", ":"))))
+    assert all(0 < value <= 200 for value in numbers), body
     if "parameters" in fields:
-        assert body["parameters"] == {"top_k": 1}
+        assert body["parameters"] in ({"top_k": 1}, [{"top_k": 1}])
 
 
 async def test_w10_a_prompt_that_is_scored_gets_one_token_where_caps_are_lowered(
@@ -161,11 +200,45 @@ async def test_w10_a_prompt_that_is_scored_gets_one_token_where_caps_are_lowered
 
 
 @pytest.mark.parametrize("path", ASKING)
-@pytest.mark.parametrize("fields", [{"n_predict": "9"}, {"max_new_tokens": True}, {"n_cmpl": "9"}], ids=str)
+@pytest.mark.parametrize(
+    "fields", [{"n_predict": "9"}, {"max_new_tokens": True}, {"n_cmpl": "9"}, *NO_INTEGERS], ids=str
+)
 async def test_w10_a_cap_that_is_no_integer_is_refused(
     guarded: MakeGuarded, path: str, fields: dict[str, Any]
 ) -> None:
     front = guarded(answering([], []))
     answer = await call(front, path, {**ASKING[path], **fields}, headers=KEY)
     assert answer.status == 400
-    assert next(iter(fields)) in answer.body.decode()
+    assert re.findall(r"\w+", str(fields))[-2] in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", [path for path in ASKING if path != MESSAGES])
+@pytest.mark.parametrize("fields", [{"num_tokens": "9"}, *NO_INTEGERS], ids=str)
+async def test_w10_a_cap_that_is_no_integer_is_refused_where_there_is_no_other(
+    guarded: MakeGuarded, path: str, fields: dict[str, Any]
+) -> None:
+    front = guarded(answering([], []))
+    own = ("max_tokens", "max_output_tokens", "generationConfig", "options")
+    body = {name: value for name, value in ASKING[path].items() if name not in own}
+    answer = await call(front, path, {**body, **fields}, headers=KEY)
+    assert answer.status == 400
+    assert re.findall(r"\w+", str(fields))[-2] in answer.body.decode()
+
+
+@pytest.mark.parametrize("path", ASKING)
+@pytest.mark.parametrize("name", ["options", "config", "generationConfig", "our_own"])
+async def test_w10_places_in_one_another_are_lowered_as_deep_as_a_body_may_be(
+    guarded: MakeGuarded, path: str, name: str
+) -> None:
+    inner: dict[str, Any] = {"max_new_tokens": 100_000}
+    for _ in range(120):
+        inner = {name: inner}
+    reserved, body = await sent(guarded, path, {**ASKING[path], **inner}, 200)
+    assert reserved <= 200
+    assert "100000" not in json.dumps(body)
+    for _ in range(200):
+        inner = {name: inner}
+    front = guarded(answering([], []))
+    answer = await call(front, path, {**ASKING[path], **inner}, headers=KEY)
+    assert answer.status == 400
+    assert "nested too deeply" in answer.body.decode()

@@ -18,7 +18,7 @@ _WORDS = ("reasoning", "think", "thought")
 _SWITCHES = ("type", "effort", "enabled", "thinkingBudget", "thinking_budget", "budget_tokens", "max_tokens")
 _WITHOUT = (None, False, 0, "", "none", "disabled", "off", "false")
 
-_NO_SETTINGS = frozenset(
+NO_SETTINGS = frozenset(
     {
         *("messages", "contents", "input", "prompt", "system", "instructions", "metadata", "tools"),
         *("functions", "response_format", "format", "text", "systemInstruction", "system_instruction"),
@@ -35,7 +35,7 @@ def asks_reasoning(payload: Json) -> bool:
     left = [payload]
     while left:
         for name, value in left.pop().items():
-            if name in _NO_SETTINGS or len(name) > strict.LONGEST_LABEL:
+            if name in NO_SETTINGS or len(name) > strict.LONGEST_LABEL:
                 continue
             if any(word in name.lower() for word in _WORDS):
                 if _asks(value):

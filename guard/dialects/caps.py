@@ -2,7 +2,9 @@
 
 A server reads the name that it knows and passes over the others: llama.cpp lets `n_predict` go before
 `max_tokens`. guard does not know which server stands behind it, so the largest counts, wherever it stands.
-A name that an API does not have itself can only raise the cap: its server may not read it.
+A name that an API does not have itself can only raise the cap: its server may not read it. A name that no
+table has counts where it sounds like one of them, and so does any of them in an object that no table has; but
+there only what a server could take for a number.
 
     {"max_tokens": 1, "n_predict": 100000}    100,000
     {"max_tokens": 1, "n_predict": -1}        no cap: as many as the model gives
@@ -11,9 +13,12 @@ A name that an API does not have itself can only raise the cap: its server may n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from enum import Enum, auto
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guard.dialects import edits, strict
+from guard.dialects import budgets, edits, strict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -42,6 +47,24 @@ COUNTS = frozenset(
 )  # fmt: skip
 """Names for the number of answers."""
 
+_LIKE_A_CAP = re.compile(
+    r"(?:max|limit).*(?:token|length|len$)|(?:token|length)s?(?:max|limit)|max.*(?:decod|generat)\w*steps"
+    r"|^(?:n|num|numberof)tokens?$"
+    r"|^(?:n|num)?(?:new|output|response|reply|answer|completion|generation|generated|gen|decode)(?:seq)?"
+    r"(?:tokens?|length|len)(?:count)?$"
+)
+_OF_NO_ANSWER = re.compile(
+    r"prompt|input|context|think|reason|tool|image|audio|video|chunk|doc|query|search|history|ngram|truncat"
+    r"|penalty|model|pad|cache|budget|content|overlap|pixel"
+)
+"""What else is measured in tokens or by its length."""
+
+_LIKE_A_COUNT = re.compile(
+    r"^(?:n|num|numberof|parallel)(?:return|output)?"
+    r"(?:sample|sequence|seq|choice|response|answer|completion|generation|candidate|output|return)s?$"
+    r"|^(?:sample|sequence|choice|response|answer|completion|generation|candidate)s?count$|^nbest$"
+)
+
 _HOLDERS = frozenset(
     {
         "extrabody", "options", "parameters", "samplingparams", "generationconfig", "inferenceconfig",
@@ -50,7 +73,26 @@ _HOLDERS = frozenset(
 )  # fmt: skip
 """Objects in which some servers look for these names."""
 
+_LONGEST_NAME = 64
+"""No server reads a field of a longer name."""
+
+_NUMERAL = re.compile(r"\s*[+-]?[\d_]+(?:\.0*)?(?:[eE]\+?\d+)?\s*")
 _LEAST = -strict.LARGEST_INTEGER
+
+
+class _Role(Enum):
+    """What a number of this name says."""
+
+    CAP = auto()
+    LEAST = auto()
+    COUNT = auto()
+
+
+class _Place(NamedTuple):
+    """An object where a server may look for these names; `listed` are the body and those of `_HOLDERS`."""
+
+    fields: Json
+    listed: bool
 
 
 def plain(name: str) -> str:
@@ -67,28 +109,25 @@ def largest(payload: Json, own: int | None) -> int | None:
 
     0 and less are no cap: Ollama takes 0 so, llama.cpp -1. Raises `QueryError` for what is no integer.
     """
-    if own is None:
-        return None
-    most = own
-    for fields in _places(payload):
-        for name in fields:
-            if (known := plain(name)) in CAPS or known in LEASTS:
-                value = strict.integer(fields, name, least=_LEAST)
-                if value is not None and value <= 0 and known in CAPS:
-                    return None
-                most = max(most, value or 0)
-    return most
+    most, capped = own or 0, own is not None
+    for place in _places(payload):
+        for name in _named(place, _Role.CAP):
+            value = strict.integer(place.fields, name, least=_LEAST)
+            capped = capped and (value is None or value > 0)
+            most = max(most, value or 0)
+        for name in _named(place, _Role.LEAST):
+            most = max(most, strict.integer(place.fields, name, least=_LEAST) or 0)
+    return most if capped else None
 
 
 def answers(payload: Json) -> int:
     """How many answers there are to each prompt; raises `QueryError` for what is no integer."""
     given = (
-        strict.integer(fields, name)
-        for fields in _places(payload)
-        for name in fields
-        if plain(name) in COUNTS
+        strict.integer(place.fields, name, least=0 if place.listed else _LEAST)
+        for place in _places(payload)
+        for name in _named(place, _Role.COUNT)
     )
-    return max((count for count in given if count), default=1)
+    return max((count for count in given if count and count > 0), default=1)
 
 
 def lowered(payload: Json, most: int, own: Collection[str]) -> Json:
@@ -97,32 +136,91 @@ def lowered(payload: Json, most: int, own: Collection[str]) -> Json:
     An own 0, which may be no cap, becomes 1: a prompt that is only scored gets one token.
     """
 
-    def lower(fields: Json) -> Json:
-        fields = edits.without(fields, {name for name in fields if plain(name) in CAPS and name not in own})
-        fields = edits.capped(fields, (name for name in fields if plain(name) in LEASTS), most)
-        none = {name: 1 for name in own if fields.get(name) is not None and fields[name] <= 0}
-        return edits.capped({**fields, **none} if none else fields, own, most)
+    def lower(place: _Place) -> Json:
+        names = set(_named(place, _Role.CAP))
+        fields = edits.without(place.fields, names.difference(own))
+        fields = edits.capped(fields, _named(place, _Role.LEAST), most)
+        kept = names.intersection(own)
+        none = {name: 1 for name in kept if fields[name] is not None and fields[name] <= 0}
+        return edits.capped({**fields, **none} if none else fields, kept, most)
 
-    return _everywhere(payload, lower)
+    return _everywhere(lower, _Place(payload, listed=True))
 
 
 def fewer(payload: Json, most: int) -> Json:
     """The payload in which no number of answers is above `most`."""
     return _everywhere(
-        payload, lambda fields: edits.capped(fields, [name for name in fields if plain(name) in COUNTS], most)
+        lambda place: edits.capped(place.fields, _named(place, _Role.COUNT), most),
+        _Place(payload, listed=True),
     )
 
 
-def _places(fields: Json) -> Iterator[Json]:
-    """The body, and each object in it where a server may look for these names."""
-    yield fields
-    for name, value in fields.items():
-        if isinstance(value, dict) and plain(name) in _HOLDERS:
-            yield from _places(value)
+def _places(payload: Json) -> Iterator[_Place]:
+    left = [_Place(payload, listed=True)]
+    while left:
+        place = left.pop()
+        yield place
+        for name, listed in _holders(place.fields):
+            value = place.fields[name]
+            items = value if isinstance(value, list) else [value]
+            left += [_Place(item, listed) for item in items if isinstance(item, dict)]
 
 
-def _everywhere(fields: Json, edit: Callable[[Json], Json]) -> Json:
-    fields = edit(fields)
-    for name in [name for name in fields if plain(name) in _HOLDERS]:
-        fields = edits.inside(fields, name, lambda inner: _everywhere(inner, edit))
+def _everywhere(edit: Callable[[_Place], Json], place: _Place) -> Json:
+    fields = edit(place)
+    for name, listed in list(_holders(fields)):
+        inner = partial(_inner, edit, listed=listed)
+        fields = edits.each(edits.inside(fields, name, inner), name, inner)
     return fields
+
+
+def _inner(edit: Callable[[_Place], Json], fields: Json, *, listed: bool) -> Json:
+    return _everywhere(edit, _Place(fields, listed))
+
+
+def _holders(fields: Json) -> Iterator[tuple[str, bool]]:
+    """The names of objects, and of lists, in which a server may look, and whether they are listed."""
+    for name, value in fields.items():
+        if isinstance(value, dict | list) and len(name) <= _LONGEST_NAME:
+            known = plain(name)
+            if known not in _ASIDE and _LIKE_ASIDE.search(known) is None:
+                yield name, known in _HOLDERS
+
+
+_ASIDE = frozenset(map(plain, budgets.NO_SETTINGS))
+_LIKE_ASIDE = re.compile(r"schema|metadata|properties|document|reason|think|thought")
+"""Texts, schemas, words of the caller's own; and how much a model may think, which is less than the cap."""
+
+
+def _named(place: _Place, role: _Role) -> Iterator[str]:
+    """The names in a place that say this, where what they hold could be taken for a number.
+
+    Names of the tables in places of the tables hold nothing else: there, what is no number is refused.
+    """
+    for name, value in place.fields.items():
+        if len(name) > _LONGEST_NAME or _role(name) is not role:
+            continue
+        if (place.listed and plain(name) in _TABLES) or _like_a_number(value):
+            yield name
+
+
+_TABLES = CAPS | LEASTS | COUNTS
+
+
+@lru_cache(maxsize=4_096)
+def _role(name: str) -> _Role | None:
+    known = plain(name)
+    if known in LEASTS:
+        return _Role.LEAST
+    if known in CAPS or (_LIKE_A_CAP.search(known) and not _OF_NO_ANSWER.search(known)):
+        return _Role.CAP
+    return _Role.COUNT if known in COUNTS or _LIKE_A_COUNT.search(known) else None
+
+
+def _like_a_number(value: Any) -> bool:
+    """Whether a server could take this for an integer: some read `"128"` as one."""
+    if isinstance(value, str):
+        return len(value) <= strict.LONGEST_NUMBER and _NUMERAL.fullmatch(value) is not None
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -120,8 +120,9 @@ JUDGED = frozenset(
 """What has been judged where it stands in the body, and may not stand in its `extra_body`: a proxy (LiteLLM)
 puts that over the body."""
 
-_READ = OTHER_MODELS | HOLDERS | REFUSED.keys() | JUDGED
-"""Of these, an object has one spelling: a server may read another than was judged."""
+_READ = OTHER_MODELS | HOLDERS | REFUSED.keys() | (JUDGED - CAPS - COUNTS)
+"""Of these, an object has one spelling: a server may read another than was judged. Of caps, the
+largest counts."""
 
 MOST_MODELS = 16
 """Maximum number of models that one request may name."""
