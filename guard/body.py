@@ -1,7 +1,8 @@
 """The body of a request as it arrives: within bounds of size, time and memory.
 
-What is held is counted from the first byte until the app has been given the body (guard/room.py). A caller
-that is not verified shares its room with its whole network, since unchecked names cost nothing to make.
+What is held is counted from the first byte until the app has been given the body (guard/room.py), or, where
+the app is guard's proxy, until that has sent it (`HELD`). A caller that is not verified shares its room with
+its whole network, since unchecked names cost nothing to make.
 
 A body is waited for `timeout_seconds`, and one second more for every 64 KiB that have arrived, but never
 longer than `timeout_seconds` after its last byte: a slow line that keeps sending can send a photo, and a
@@ -39,6 +40,9 @@ LEAST_BYTES_PER_SECOND = 64 << 10
 LARGE_BYTES = 64 << 10
 """A body of more bytes is parsed in a thread, so that other requests go on meanwhile."""
 
+HELD = "guard.held"
+"""An extension of a scope: its `Body`, for an app that says itself when it holds it no longer."""
+
 DISCONNECT: Message = {"type": "http.disconnect"}
 
 
@@ -58,7 +62,7 @@ class Body:
         self._headers = headers
         self._receive = receive
         self._arrived = 0
-        self._complete = False
+        self._complete = self._kept = False
         self._patience: float = settings.timeout_seconds
         self._waiting: asyncio.Timeout | None = None
         self._pushed_out: QueryError | None = None
@@ -97,6 +101,15 @@ class Body:
         except QueryError as error:
             self.error = error
             return DISCONNECT
+
+    def keep(self) -> None:
+        """Whoever is given the body will call `give_back`."""
+        self._kept = True
+
+    def handed_on(self) -> None:
+        """The app has been given the body."""
+        if not self._kept:
+            self.give_back()
 
     def give_back(self) -> None:
         """The body is held no longer."""

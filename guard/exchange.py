@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
 
-from guard.body import ClientGoneError
+from guard.body import HELD, ClientGoneError
 from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects import budgets, elsewhere, with_model
@@ -299,11 +299,13 @@ def reshaped(
 
 def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -> tuple[Scope, Receive]:
     """What the app gets, without a way to answer past us; once it has the body, guard holds it no longer."""
-    extensions = scope.get("extensions") or {}
+    given_on = {
+        name: value for name, value in (scope.get("extensions") or {}).items() if name not in MOVED_ELSEWHERE
+    }
     scope = {
         **scope,
         "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
-        "extensions": {name: value for name, value in extensions.items() if name not in MOVED_ELSEWHERE},
+        "extensions": {**given_on, HELD: body},
     }
     given = False
 
@@ -313,7 +315,7 @@ def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -
             return await receive()
         given = True
         content, prepared.body = prepared.body, b""
-        body.give_back()
+        body.handed_on()
         return {"type": "http.request", "body": content, "more_body": False}
 
     return scope, receive_body

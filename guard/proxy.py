@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from guard.body import HELD
 from guard.config import Settings, find, load
 from guard.core.policy import WEBSOCKET, RouteAction
 from guard.cors import with_cors
@@ -24,6 +25,7 @@ from guard.health import PROBE_VARIABLE, HealthRoutes
 from guard.middleware import GuardMiddleware
 from guard.parameters import without_key
 from guard.paths import path_to_send
+from guard.room import SMALL_BYTES
 from guard.worker import responsive
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from guard.body import Body
     from guard.config import BackendSettings
     from guard.telemetry import Hook
 
@@ -96,7 +99,7 @@ class Proxy:
                 await session.close()
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(receive)
+        body = _Body(receive, (scope.get("extensions") or {}).get(HELD))
         forwarding = asyncio.create_task(self._forward(scope, body, send))
         leaving = asyncio.create_task(body.client_left())
         try:
@@ -111,11 +114,12 @@ class Proxy:
             forwarding.result()
 
     async def _forward(self, scope: Scope, body: _Body, send: Send) -> None:
-        payload = await body.payload()
+        await body.begin()
         if body.broken_off():
             return
         try:
-            async with await self._ask(scope, payload) as answer:
+            async with await self._ask(scope, body.payload(), body.length) as answer:
+                body.answered()
                 await send(
                     {
                         "type": "http.response.start",
@@ -132,21 +136,29 @@ class Proxy:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _ask(
-        self, scope: Scope, payload: bytes | AsyncIterator[bytes] | None
+        self, scope: Scope, payload: bytes | AsyncIterator[bytes] | None, length: int | None
     ) -> aiohttp.ClientResponse:
-        """The answer's head; its body is still to come."""
+        """The answer's head; its body is still to come. What can be sent only once goes on a new connection,
+        which no backend has closed for having been idle."""
         method, url, headers = scope["method"], self._url(scope), self._request_headers(scope)
+        if length is not None:
+            headers.append(("content-length", str(length)))
         if self._pooled is None or self._single is None:
             self._pooled = self._session(keepalive_timeout=self._keepalive_seconds)
             self._single = self._session(force_close=True)
         attempt = _Attempt(asyncio.get_running_loop().time())
         try:
-            return await self._pooled.request(
-                method, url, headers=headers, data=payload, allow_redirects=False, trace_request_ctx=attempt
-            )
+            if isinstance(payload, bytes | None):
+                return await self._pooled.request(
+                    method,
+                    url,
+                    headers=headers,
+                    data=payload,
+                    allow_redirects=False,
+                    trace_request_ctx=attempt,
+                )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError) as error:
-            stale = attempt.stale(error, asyncio.get_running_loop().time())
-            if not stale or not isinstance(payload, bytes | None):
+            if not attempt.stale(error, asyncio.get_running_loop().time()):
                 raise
         return await self._single.request(method, url, headers=headers, data=payload, allow_redirects=False)
 
@@ -231,25 +243,47 @@ def _failure(error: Exception) -> BackendError:
 
 
 class _Body:
-    """The body of a request as it comes in, and the client's leaving, which comes the same way."""
+    """The body of a request as it comes in, and the client's leaving, which comes the same way.
 
-    def __init__(self, receive: Receive) -> None:
+    `held` is where guard counts a body that it has read. A large one, which may be a photo, is let go when it
+    has been sent: its answer may begin minutes later. A small one may have to be sent once more.
+    """
+
+    def __init__(self, receive: Receive, held: Body | None) -> None:
         self._receive = receive
+        self._held = held
+        self._first = b""
         self._complete = asyncio.Event()
         self._broken_off = False
+        self.length: int | None = None
+        """The size of a large body that is here already."""
 
-    async def payload(self) -> bytes | AsyncIterator[bytes] | None:
-        """The body: whole where it is here already, else as it arrives; `None` where there is none."""
+    async def begin(self) -> None:
+        """Wait for the body, or for its beginning."""
+        if self._held is not None:
+            self._held.keep()
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._broken_off = True
-            self._complete.set()
-            return None
-        first: bytes = message.get("body", b"")
+        else:
+            self._first = message.get("body", b"")
         if not message.get("more_body", False):
             self._complete.set()
-            return first or None
-        return self._chunks(first)
+            if len(self._first) > SMALL_BYTES:
+                self.length = len(self._first)
+
+    def payload(self) -> bytes | AsyncIterator[bytes] | None:
+        """The body, once: in one piece where it is here and small, else as it arrives or is sent; `None`
+        where there is none."""
+        first, self._first = self._first, b""
+        if self.length is not None:
+            return self._pieces(first)
+        return (first or None) if self._complete.is_set() else self._chunks(first)
+
+    def answered(self) -> None:
+        """The answer has begun: a small body is not sent again."""
+        if self._held is not None and self.length is None:
+            self._held.give_back()
 
     def broken_off(self) -> bool:
         """Whether the client has left before its body was complete: then there is no request to forward."""
@@ -260,6 +294,12 @@ class _Body:
         await self._complete.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def _pieces(self, whole: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(whole), SMALL_BYTES):
+            yield whole[start : start + SMALL_BYTES]
+        if self._held is not None:
+            self._held.give_back()
 
     async def _chunks(self, first: bytes) -> AsyncIterator[bytes]:
         yield first

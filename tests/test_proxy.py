@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import socket
+import sys
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import Answer, Guarded, call
+from fakes import Answer, Guarded, call, http_scope
+from patience import PATIENCE_SECONDS
 
 from guard.config import BackendSettings
 from guard.errors import BackendError
@@ -19,7 +21,7 @@ from guard.proxy import Proxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Message
 
     MakeGuarded = Callable[..., Guarded]
     Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
@@ -76,7 +78,7 @@ class Backend:
 
 
 @asynccontextmanager
-async def running(backend: Backend) -> AsyncIterator[str]:
+async def running(backend: Backend | Slow) -> AsyncIterator[str]:
     server = await asyncio.start_server(backend.serve, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -106,6 +108,161 @@ async def ask(app: Guarded) -> Answer:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no backend that has worked on a request."""
     monkeypatch.setattr("guard.proxy.STALE_SECONDS", 600.0)
+
+
+class Slow:
+    """A backend that reads a body when `read` is set, and answers when `answer` is, but for connections that
+    come later; it streams, and ends when `end` is set."""
+
+    def __init__(self) -> None:
+        self.asked, self.read, self.answer, self.end = (asyncio.Event() for _ in range(4))
+        self.bodies: list[bytes] = []
+        self.heads: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        first = not self.asked.is_set()
+        self.asked.set()
+        self.heads.append(head)
+        if first:
+            await self.read.wait()
+        size = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+        self.bodies.append(await reader.readexactly(size))
+        if first:
+            await self.answer.wait()
+        writer.write(WHOLE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + OK[:5])
+        if first:
+            await self.end.wait()
+        writer.write(OK[5:])
+        await writer.drain()
+        writer.close()
+
+
+def sized(size: int) -> bytes:
+    return json.dumps({**CHAT, "messages": [{"role": "user", "content": "x" * size}]}).encode()
+
+
+class TestBodies:
+    """W16: what is held is what is counted, until the backend has the body."""
+
+    @pytest.mark.parametrize("size", [1_000, 60_000, 3 << 20])
+    async def test_w16_an_answer_under_way_holds_no_body(self, guarded: MakeGuarded, size: int) -> None:
+        backend = Slow()
+        content = sized(size)
+        sent = [content]
+        left = asyncio.Event()
+        begun = asyncio.Event()
+        answer = Answer()
+
+        async def receive() -> Message:
+            if sent:
+                return {"type": "http.request", "body": sent.pop(), "more_body": False}
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            answer.messages.append(message)
+            if message.get("body"):
+                begun.set()
+
+        async with running(backend) as url:
+            proxy = Proxy(BackendSettings.model_validate({"url": url}))
+            app = guarded(proxy, detection={"mode": "off"})
+            request = http_scope("/v1/chat/completions", headers=KEY)
+            before = sys.getrefcount(content) - 1  # `sent` lets go of its own
+            asking = asyncio.create_task(app(request, receive, send))
+            for event in (backend.read, backend.answer):
+                event.set()
+            await asyncio.wait_for(begun.wait(), PATIENCE_SECONDS)
+            for _ in range(500):
+                if sys.getrefcount(content) == before:
+                    break
+                await asyncio.sleep(0.01)  # the thread that has parsed it may not have let it go yet
+            held = sys.getrefcount(content) - before
+            backend.end.set()
+            await asking
+            await proxy.aclose()
+        assert held == 0
+        assert answer.status == 200
+        assert answer.body == OK
+        assert backend.bodies == [content]
+
+    async def test_w16_a_body_is_counted_until_it_is_sent(self, guarded: MakeGuarded) -> None:
+        """Of 20 MiB, which no socket takes at once."""
+        backend = Slow()
+        large = sized(20 << 20)
+        async with running(backend) as url:
+            proxy = Proxy(BackendSettings.model_validate({"url": url}))
+            bounds = {"max_bytes": 24 << 20, "max_buffered_bytes": 32 << 20}
+            app = guarded(proxy, detection={"mode": "off"}, body=bounds)
+
+            async def other() -> int:
+                return (
+                    await call(app, body=large, headers={"x-api-key": "sk-b"}, client="203.0.113.9")
+                ).status
+
+            first = asyncio.create_task(call(app, body=large, headers=KEY))
+            await asyncio.wait_for(backend.asked.wait(), PATIENCE_SECONDS)
+            refused = await other()
+            backend.read.set()
+            for _ in range(2_000):
+                if backend.bodies:
+                    break
+                await asyncio.sleep(0.01)
+            # The first is not answered yet.
+            served = await other()
+            backend.answer.set()
+            backend.end.set()
+            assert (await first).status == 200
+            await proxy.aclose()
+        assert (refused, served) == (503, 200)
+        assert [len(body) for body in backend.bodies] == [len(large)] * 2
+
+    async def test_w16_a_small_body_counts_until_its_answer_begins(self, guarded: MakeGuarded) -> None:
+        backend = Slow()
+        backend.read.set()
+        async with running(backend) as url:
+            proxy = Proxy(BackendSettings.model_validate({"url": url}))
+            bounds = {"max_bytes": 100_000, "max_buffered_bytes": 100_000}
+            app = guarded(proxy, detection={"mode": "off"}, body=bounds)
+
+            async def other() -> int:
+                answer = await call(
+                    app, body=sized(60_000), headers={"x-api-key": "sk-b"}, client="203.0.113.9"
+                )
+                return answer.status
+
+            first = asyncio.create_task(call(app, body=sized(60_000), headers=KEY))
+            for _ in range(2_000):
+                if backend.bodies:
+                    break
+                await asyncio.sleep(0.01)
+            refused = await other()
+            backend.answer.set()
+            for _ in range(2_000):
+                served = await other()
+                if served == 200:
+                    break
+                await asyncio.sleep(0.01)
+            backend.end.set()
+            assert (await first).status == 200
+            await proxy.aclose()
+        assert (refused, served) == (503, 200)
+
+    async def test_w16_a_large_body_has_its_length_and_a_connection_of_its_own(
+        self, behind: Callable[..., Guarded]
+    ) -> None:
+        backend = Backend(WHOLE, WHOLE, WHOLE, WHOLE)
+        async with running(backend) as url:
+            app = behind(url)
+            for size in (10, 100_000, 10, 100_000):
+                assert (await call(app, body=sized(size), headers=KEY)).status == 200
+        assert [(number, len(body)) for number, body in backend.requests] == [
+            (1, len(sized(10))),
+            (2, len(sized(100_000))),
+            (1, len(sized(10))),
+            (3, len(sized(100_000))),
+        ]
 
 
 def test_w22_an_idle_connection_is_closed_before_servers_close_it() -> None:
