@@ -246,7 +246,8 @@ class Exchange:
 
     def _owed(self, tap: Tap, prepared: Prepared, admission: Admission, usage: Usage) -> Usage:
         """What an answer owes: all that was reserved, where its client left before the last word on its usage
-        and much of it may not have been seen."""
+        and much of it may not have been seen. Of several answers that are over, it is what was reserved for
+        those that have begun: a server may give one after another, and has not worked on the others."""
         if not tap.cut_short:
             return usage
         hides = self._estimator.hides_output(
@@ -255,6 +256,8 @@ class Exchange:
         if not tap.ended and not hides:
             return usage
         most = admission.demand.output_tokens
+        if not hides:
+            most = -(-most * usage.answers // max(1, prepared.query.n))
         return replace(usage, output_tokens=max(usage.output_tokens, most))
 
 

@@ -176,7 +176,7 @@ class TestLeavingEarly:
         assert model.cancelled
 
     @pytest.mark.parametrize("answers", [1, 2])
-    async def test_w13_of_several_answers_all_that_was_reserved_is_owed_when_those_that_came_are_over(
+    async def test_w13_of_several_answers_what_was_reserved_for_those_that_are_over_is_owed(
         self, guarded: MakeGuarded, answers: int
     ) -> None:
         words = [said("word", index=index) for index in range(answers)]
@@ -185,7 +185,17 @@ class TestLeavingEarly:
         capped = {**CHAT, "max_tokens": 700, "n": 2}
         settings = {"models": {"read_on_seconds": 0.01}}
         booked = await leave(guarded, model, b'"length"', capped, settings=settings)
-        assert booked == INPUT + 2 * 700
+        assert booked == INPUT + answers * 700
+
+    async def test_w13_where_reasoning_is_asked_for_answers_that_have_not_begun_are_owed_too(
+        self, guarded: MakeGuarded
+    ) -> None:
+        """Servers mostly give several answers at once, and one that thinks has not begun to be seen."""
+        model = Model([said("word"), said("", "length")], [], hangs=True)
+        capped = {**CHAT, "max_tokens": 700, "n": 2, "reasoning_effort": "low"}
+        settings = {"models": {"read_on_seconds": 0.01}}
+        booked = await leave(guarded, model, b'"length"', capped, settings=settings)
+        assert INPUT + 2 * 700 <= booked < INPUT + 2 * 700 + 50
 
     async def test_w13_the_usage_of_several_answers_is_waited_for(self, guarded: MakeGuarded) -> None:
         words = [said("word"), said("word", index=1), said("", "stop"), said("", "length", 1)]

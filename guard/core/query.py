@@ -95,7 +95,7 @@ class Usage:
     `reasoning_tokens` those of the output that were spent on reasoning: all are parts, not additions.
     `reported` says that the input is what the backend counted, and `final` that the output is, and that it is
     the last word. `hidden_tokens` are then those of the output that are more than the text that was sent.
-    `model` is the one that answered, where the backend names it.
+    `model` is the one that answered, where the backend names it, and `answers` how many answers have begun.
     """
 
     input_tokens: int
@@ -108,6 +108,7 @@ class Usage:
     final: bool = field(default=False, compare=False)
     hidden_tokens: int = field(default=0, compare=False)
     model: str | None = field(default=None, compare=False)
+    answers: int = field(default=0, compare=False)
 
 
 NO_USAGE = Usage(0, 0)

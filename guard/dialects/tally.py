@@ -90,7 +90,7 @@ class Tally:
 
     def end(self) -> None:
         """The model has said that it is done; its usage may still be to come."""
-        self._over = {0: True}
+        self._over = dict.fromkeys(range(max(1, self._query.n)), True)
 
     def note_choice(self, index: object, *, over: bool) -> None:
         """Take in whether one of several answers is over; one that was over stays so."""
@@ -203,6 +203,7 @@ class Tally:
             final=said,
             hidden_tokens=max(0, output - self._text.seen(self._query)) if said else 0,
             model=self._model,
+            answers=len(self._over),
             **self._parts,
         )
 
