@@ -16,9 +16,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from guard.core.fingerprint import Fingerprinter
 from guard.dialects import DIALECTS
 from guard.dialects.strict import parse_object
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

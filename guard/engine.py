@@ -16,7 +16,6 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.caps import answer_cap
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
-from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
 from guard.core.limits import Unit, shown
 from guard.core.modes import Mode, mildest
@@ -36,6 +35,7 @@ from guard.store.operator import Control
 from guard.store.redis import TERMS_SECONDS
 from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
 from guard.telemetry import Event, Failure, detail_of, limited, tell, tell_failure
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Signal
-    from guard.core.fingerprint import Sketch
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.policy import Tier
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from guard.store.keys import Keys
     from guard.store.redis import Block, Settled, Verdict
     from guard.telemetry import Hook
+    from guard.text.fingerprint import Sketch
 
 logger = logging.getLogger("guard")
 

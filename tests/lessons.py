@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
-from guard.core.fingerprint import Fingerprinter
 from guard.core.query import Query, Sampling, Turn, Usage
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,13 +17,13 @@ from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
 from guard.config import FileSettings
 from guard.core.evidence import merge, risk
-from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Unit
 from guard.core.novelty import Ground
 from guard.core.query import Usage
 from guard.core.uses import Declared
 from guard.dialects import DIALECTS
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -28,11 +28,11 @@ from guard.analysis.profile import Profile
 from guard.analysis.reference import Reference, statistics, table
 from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Band, Signal, merge, risk
-from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute
 from guard.core.policy import RouteAction
 from guard.errors import ConfigError, RequestError
 from guard.store.keys import Keys
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

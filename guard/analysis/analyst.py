@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from guard.analysis.reference import Reference
     from guard.analysis.sight import Sight
     from guard.core.evidence import Learnt
-    from guard.core.fingerprint import Fingerprinter, Sketch
     from guard.core.identity import Holder, Identity
     from guard.core.query import Query, Usage
+    from guard.text.fingerprint import Fingerprinter, Sketch
 
 REMEMBERED = 4_096
 """Of so many holders what was learnt last is remembered."""

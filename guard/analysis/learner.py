@@ -13,8 +13,8 @@ from guard.analysis.sight import Looker
 if TYPE_CHECKING:
     from guard.analysis.profile import Profile, Step
     from guard.analysis.sight import Sight
-    from guard.core.fingerprint import Fingerprinter, Sketch
     from guard.core.query import Query, Usage
+    from guard.text.fingerprint import Fingerprinter, Sketch
 
 
 class Learner:

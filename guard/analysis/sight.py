@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.core.fold import bound, fold, words_of
-from guard.core.memo import WordMemo
 from guard.core.novelty import SEMANTIC_TABLES, Ground
+from guard.text.fold import bound, fold, words_of
+from guard.text.memo import WordMemo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from guard.analysis.cells import SemanticCells
     from guard.analysis.embedding import Bag, Embedder
     from guard.analysis.intents import Intents, Wants
-    from guard.core.fingerprint import Fingerprint, Fingerprinter, Sketch
     from guard.core.query import Query, Sampling, Turn
+    from guard.text.fingerprint import Fingerprint, Fingerprinter, Sketch
 
 EARLIER_TURNS = 3
 """With so many of the user's turns before it, a query is compared."""

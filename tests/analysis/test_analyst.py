@@ -16,10 +16,10 @@ from guard.analysis.profile import Profile
 from guard.analysis.reference import Reference
 from guard.analysis.shadow import in_shadow
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Signal
-from guard.core.fingerprint import Fingerprinter
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
 from guard.errors import StoreError
+from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -229,7 +229,7 @@ async def test_work_that_fails_costs_its_query_and_no_other(*, shadow: bool) -> 
     with closing(in_shadow(16)) as aside:
         student = analyst(memory, aside if shadow else Inline())
         good = lesson("hello there")
-        bad = (good[0], cast(Usage, None), good[2])
+        bad = (good[0], cast("Usage", None), good[2])
         found = await asyncio.gather(
             *(student.learn(ONE, Identity(ONE), *each) for each in (good, bad, good)), return_exceptions=True
         )

@@ -14,9 +14,9 @@ from lessons import NOUNS, SECRET, Pupil, asking, learner
 from guard.analysis.learner import Learner
 from guard.analysis.profile import Profile
 from guard.analysis.sight import EARLIER_TURNS, HONEST_SHARE, WORD_BITS, Sight
-from guard.core.fingerprint import Fingerprinter
 from guard.core.novelty import CELL_BITS, SEMANTIC_TABLES
 from guard.core.query import Query, Sampling, Turn, Usage
+from guard.text.fingerprint import Fingerprinter
 
 TIDES = "Explain how the tides of the Atlantic follow the moon and the sun through the year"
 

@@ -22,7 +22,7 @@ local GRACE = 60000
 -- Nobody knows when a lease will be given back: ask again in so many µs.
 local LEASE_WAIT = 1000000
 
--- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/core/fingerprint.py.
+-- The bits of one table of a holder's bitmap: 2 to the power of CELL_BITS in guard/text/fingerprint.py.
 local CELLS = 2048
 
 -- LEXICAL_TABLES and SEMANTIC_TABLES of it together.

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.encodings import Encoding, decode_passages, may_be_encoded, unescape
-from guard.core.fold import words_of
+from guard.text.encodings import Encoding, decode_passages, may_be_encoded, unescape
+from guard.text.fold import words_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

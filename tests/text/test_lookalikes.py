@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard.core.lookalikes import unmask
+from guard.text.lookalikes import unmask
 
 
 @pytest.mark.parametrize(

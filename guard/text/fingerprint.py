@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING
 
 from rensa import RMinHash  # type: ignore[import-untyped] # it has no types
 
-from guard.core.fold import Folded, bound, fold, words_of
-from guard.core.memo import WordMemo
 from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
+from guard.text.fold import Folded, bound, fold, words_of
+from guard.text.memo import WordMemo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

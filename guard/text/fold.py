@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 
 import disarm
 
-from guard.core.encodings import LAYERS, decode_passages, may_be_encoded, unescape
-from guard.core.lookalikes import unmask
+from guard.text.encodings import LAYERS, decode_passages, may_be_encoded, unescape
+from guard.text.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
 """Of a longer text, so much is looked at: half from its beginning and half from its end. Instructions stand

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fold import MOST_CHARACTERS, MOST_PASSAGES, fold
+from guard.text.fold import MOST_CHARACTERS, MOST_PASSAGES, fold
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.fingerprint import Fingerprint, Fingerprinter
 from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
 from guard.core.query import Query, Turn
+from guard.text.fingerprint import Fingerprint, Fingerprinter
 
 QUERY = Query("m", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=0)
 FINGERPRINTER = Fingerprinter(b"a secret of our own")
