@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-    from guard.analysis.analyst import Analyst
-    from guard.analysis.sight import Sight
     from guard.clock import Clock
     from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Signal
@@ -53,6 +51,8 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.core.tally import Count
     from guard.crowds import Crowds
+    from guard.detection.analyst import Analyst
+    from guard.detection.sight import Sight
     from guard.errors import BackendError, RequestError
     from guard.store.debts import Debt
     from guard.store.keys import Keys

@@ -20,13 +20,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from guard import cautions
-from guard.analysis.shadow import in_shadow
 from guard.body import Bodies
 from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.crowds import Crowds
+from guard.detection.shadow import in_shadow
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from guard.analysis.reference import Reference
     from guard.core.policy import Policy
+    from guard.detection.reference import Reference
     from guard.dialects.base import Dialect
     from guard.store.keys import Keys
     from guard.telemetry import Hook
@@ -73,7 +73,7 @@ class Rules:
         """Read all that the settings name; raises `ConfigError`."""
         reference = None
         if settings.detection.mode is not Mode.OFF:
-            from guard.analysis.reference import Reference  # and with it numpy: only where it is needed
+            from guard.detection.reference import Reference  # and with it numpy: only where it is needed
 
             reference = Reference.load(settings.detection.reference)
         return cls(
@@ -239,7 +239,7 @@ class Service:
         elif analyst is not None:
             analyst.reference, analyst.half_life_us = reference, half_life_us
         else:
-            from guard.analysis.analyst import Analyst
+            from guard.detection.analyst import Analyst
 
             installation = self._installation
             self.engine.analyst = Analyst(

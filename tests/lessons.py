@@ -7,15 +7,15 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
-from guard.analysis.learner import Learner
-from guard.analysis.profile import Profile
 from guard.core.query import Query, Sampling, Turn, Usage
+from guard.detection.learner import Learner
+from guard.detection.profile import Profile
 from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.analysis.profile import Step
+    from guard.detection.profile import Step
 
 SECRET = b"a secret of the operator's"
 START_US = 1_767_225_600_000_000

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis.asyncio import Redis
 
-from guard.analysis.analyst import Analyst, Inline
-from guard.analysis.profile import LAYOUT
-from guard.analysis.reference import Reference
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.query import Query, Turn, Usage
+from guard.detection.analyst import Analyst, Inline
+from guard.detection.profile import LAYOUT
+from guard.detection.reference import Reference
 from guard.engine import Engine
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import FlakyStore, Guarded, call
 
-from guard.analysis.profile import Profile
 from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Evidence, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
 from guard.demo.model import FakeModel
+from guard.detection.profile import Profile
 from guard.errors import StoreError
 from guard.installation import Installation
 from guard.telemetry import Event

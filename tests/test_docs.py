@@ -20,12 +20,12 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from guard import Settings, load
-from guard.analysis.profile import LAYOUT
 from guard.cli.app import app as cli
 from guard.config import default_routes
 from guard.core.evidence import Band, Signal, Weights
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.uses import Use
+from guard.detection.profile import LAYOUT
 
 if TYPE_CHECKING:
     from types import ModuleType

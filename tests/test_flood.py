@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from fakes import Guarded, call
 from starlette.responses import JSONResponse
 
-from guard.analysis.shadow import Shadow
 from guard.demo.model import FakeModel
+from guard.detection.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pytest
 
 import guard
 
-DETECTION = {"numpy", "tokenizers", "safetensors", "ahocorasick_rs", "guard.analysis.analyst"}
+DETECTION = {"numpy", "tokenizers", "safetensors", "ahocorasick_rs", "guard.detection.analyst"}
 TOKENS = {"jwt"}
 SERVING = {"aiohttp", "uvicorn", "prometheus_client"}
 SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.config", "guard.engine"}

@@ -28,7 +28,7 @@ from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.tables import BENIGN_WITHIN, WINDOW, Table, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial, hear
 from benchmarks.detection.twins import TWINS
-from guard.analysis.reference import Reference
+from guard.detection.reference import Reference
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Makes the reference that guard ships: how honest holders come out in every signal.
 
-    python -m benchmarks.detection.reference --data DIR --out guard/analysis/reference.json
+    python -m benchmarks.detection.reference --data DIR --out guard/detection/reference.json
 
 First the likenesses are made, from honest uses and walks (benchmarks/detection/kinds.py); then the tables,
 from other instances of honest use. Each variety of honest use weighs alike, however many holders it has, and
@@ -31,12 +31,12 @@ from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes, declaring
-from guard.analysis.likeness import ENOUGH_QUERIES
-from guard.analysis.profile import FADE, HORIZON, Profile, Sum
-from guard.analysis.reference import Place, Reference, statistics, table
 from guard.core.evidence import Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.uses import Use
+from guard.detection.likeness import ENOUGH_QUERIES
+from guard.detection.profile import FADE, HORIZON, Profile, Sum
+from guard.detection.reference import Place, Reference, statistics, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.detection.sources import Split
-    from guard.analysis.likeness import Likeness
+    from guard.detection.likeness import Likeness
 
 LIKENESS_SEED = 1_000
 """What is added to the seed for the instances that likenesses are made of."""

@@ -9,9 +9,9 @@ from benchmarks.detection.actors import actor
 from benchmarks.detection.side_by_side import in_order
 from benchmarks.detection.sources import Side, load
 from benchmarks.detection.watch import DEFAULTS, Eyes, default_budget, watch
-from guard.analysis.reference import Reference
 from guard.core.evidence import GROUP_CAP, Band, Signal
 from guard.core.uses import Use
+from guard.detection.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.budget import Budget, Price
-from guard.analysis.learner import Learner
-from guard.analysis.profile import Profile
 from guard.config import FileSettings
 from guard.core.evidence import merge, risk
 from guard.core.identity import Attribute, Holder, Identity
@@ -22,6 +20,8 @@ from guard.core.limits import Unit
 from guard.core.novelty import Ground
 from guard.core.query import Usage
 from guard.core.uses import Declared
+from guard.detection.learner import Learner
+from guard.detection.profile import Profile
 from guard.dialects import DIALECTS
 from guard.text.fingerprint import Fingerprinter
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from benchmarks.detection.traffic import Actor, Line
-    from guard.analysis.reference import Reference
-    from guard.analysis.sight import Sight
     from guard.core.demand import Demand
     from guard.core.evidence import Mark, Risk, Signal
     from guard.core.ladder import Rung
     from guard.core.policy import Policy
     from guard.core.query import Query
     from guard.core.uses import Use
+    from guard.detection.reference import Reference
+    from guard.detection.sight import Sight
 
 SECRET = b"a benchmark keeps no secrets and is the same every time"
 

@@ -1,7 +1,7 @@
 """What signals are worth, from an operator's own honest traffic; and what that will cost honest callers.
 
 The log is read once, and every identity's life is kept as a `Trace`. From the worst that each identity showed
-of a signal follows the signal's table (guard/analysis/reference.py). How many honest callers would be
+of a signal follows the signal's table (guard/detection/reference.py). How many honest callers would be
 bothered is not judged on those from whom the tables were made: the identities are cut into five parts, and
 each part is judged by tables made from the other four.
 
@@ -23,13 +23,13 @@ from guard.admin.intervals import bounds
 from guard.admin.reading import LineReader, pepper_of
 from guard.admin.trace import PLACED_IDENTITIES, SIGNALS, Trace, place_of
 from guard.admin.traffic import Label
-from guard.analysis.learner import Learner
-from guard.analysis.profile import Profile
-from guard.analysis.reference import Reference, statistics, table
-from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Band, Signal, merge, risk
 from guard.core.identity import Attribute
 from guard.core.policy import RouteAction
+from guard.detection.learner import Learner
+from guard.detection.profile import Profile
+from guard.detection.reference import Reference, statistics, table
+from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError, RequestError
 from guard.store.keys import Keys
 from guard.text.fingerprint import Fingerprinter
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from guard.admin.traffic import Line
-    from guard.analysis.likeness import Likeness
-    from guard.analysis.reference import Place, Table
     from guard.config import Settings
     from guard.core.evidence import Mark, Weights
     from guard.core.identity import Holder
     from guard.core.uses import Declared
+    from guard.detection.likeness import Likeness
+    from guard.detection.reference import Place, Table
 
 LEAST_IDENTITIES = 20
 """From fewer identities nothing is calibrated."""

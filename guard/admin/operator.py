@@ -12,7 +12,6 @@ from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.idle import Idle
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, Totals, grouped
-from guard.analysis.reference import Reference
 from guard.clock import SystemClock
 from guard.config import counts_by_limit
 from guard.core.evidence import Signal, risk
@@ -20,6 +19,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
+from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identify import Identifier
 from guard.installation import Installation

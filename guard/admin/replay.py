@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guard.admin.reading import LineReader, pepper_of
-from guard.analysis.analyst import Analyst, Inline
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_RISK, Band, Risk
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
+from guard.detection.analyst import Analyst, Inline
 from guard.engine import Engine
 from guard.errors import QueryError, RequestError
 from guard.store.keys import Keys

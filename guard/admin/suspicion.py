@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from guard.analysis.profile import Profile, Sum
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Group, Risk, Signal, risk
+from guard.detection.profile import Profile, Sum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from guard.analysis.likeness import Likeness
     from guard.core.evidence import Weights
     from guard.core.identity import Holder
     from guard.core.uses import Declared
+    from guard.detection.likeness import Likeness
 
 MEANINGS: dict[Signal, str] = {
     Signal.WALK: "works through a list: unrelated queries, none of which continues another",
@@ -36,7 +36,7 @@ MEANINGS: dict[Signal, str] = {
     Signal.ROUND_THE_CLOCK: "active round the clock",
     Signal.SHIFT: "behaviour changed from its baseline",
 }
-"""What each signal has seen, in a few words; guard/analysis/signals.py has more."""
+"""What each signal has seen, in a few words; guard/detection/signals.py has more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.profile import FADE, HORIZON, PLACES, Sum
-from guard.analysis.reference import Place, independent
-from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import Signal
+from guard.detection.profile import FADE, HORIZON, PLACES, Sum
+from guard.detection.reference import Place, independent
+from guard.detection.signals import LEAST_QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
-    from guard.analysis.profile import Profile
+    from guard.detection.profile import Profile
 
 MOST_MOMENTS = 64
 

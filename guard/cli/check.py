@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.analysis.reference import Reference
     from guard.config import Settings
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
     from guard.core.limits import Limit, Window
     from guard.core.policy import Policy, Tier
+    from guard.detection.reference import Reference
     from guard.identify import Identifier
 
 
@@ -74,7 +74,7 @@ def check(
     watches = policy.detection.rollout.mode is not Mode.OFF
     reference = None
     if watches:
-        from guard.analysis.reference import Reference
+        from guard.detection.reference import Reference
 
         reference = Reference.load(settings.detection.reference)
     if json:

@@ -53,7 +53,7 @@ class Group(StrEnum):
 
 
 class Signal(StrEnum):
-    """One observed reason for suspicion; what each sees is told where it is computed, in guard/analysis."""
+    """One observed reason for suspicion; what each sees is told where it is computed, in guard/detection."""
 
     WALK = "walk"
     MIXTURE = "mixture"

@@ -1,6 +1,6 @@
 """How the evidence against a holder is written down in the store.
 
-One hash for each holder: `profile`, the bytes of guard/analysis/profile.py; `marks`, which is what the hot
+One hash for each holder: `profile`, the bytes of guard/detection/profile.py; `marks`, which is what the hot
 path reads; and `version`, by which two processes that learn at the same time do not lose each other's work.
 Marks are a byte for the format, and eleven for each signal: its number, hundredths of decibans, and the Unix
 seconds of when it said so and of since when it speaks.

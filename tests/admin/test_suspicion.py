@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from guard.admin import Suspicion
-from guard.analysis.likeness import ENOUGH_QUERIES
-from guard.analysis.profile import Profile, Sum
-from guard.analysis.reference import Reference
 from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.uses import Declared, Use
+from guard.detection.likeness import ENOUGH_QUERIES
+from guard.detection.profile import Profile, Sum
+from guard.detection.reference import Reference
 
 ALICE = Holder(Attribute.KEY, "alice")
 DAY_US = 86_400_000_000

@@ -16,12 +16,12 @@ from benchmarks.detection.budget import Budget, Price
 from benchmarks.detection.reference import Honest, make
 from benchmarks.detection.tables import Share, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial
-from guard.analysis.reference import Reference
 from guard.core.evidence import Band, Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import Ground
 from guard.core.query import Usage
+from guard.detection.reference import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def test_judging_writes_four_tables_and_the_same_as_json(data: Path, tmp_path: P
     arguments = ["--data", str(data), "--quick", "--instances", "1", "--processes", "1"]
     arguments += [word for name in chosen for word in ("--variety", name)]
     arguments += ["--out", str(out), "--json", str(values), "--side", "judging"]
-    arguments += ["--reference", str(files("guard.analysis") / "reference.json")]
+    arguments += ["--reference", str(files("guard.detection") / "reference.json")]
     assert judge.main(arguments) == 0
     text = out.read_text("utf-8")
     assert "--quick" in text.splitlines()[2]

@@ -17,7 +17,7 @@ from benchmarks.detection.kinds import (
     mixture,
     walk,
 )
-from guard.analysis.likeness import TRAITS
+from guard.detection.likeness import TRAITS
 
 RNG = np.random.default_rng(0)
 

@@ -13,14 +13,14 @@ from commands import guard
 
 from guard import load
 from guard.admin.suspicion import MEANINGS
-from guard.analysis.profile import LAYOUT, VERSION, Sum
-from guard.analysis.reference import Reference
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.novelty import BITMAP_BYTES, Ground, covered
 from guard.core.policy import Caller, settle
 from guard.core.query import Query, Usage
+from guard.detection.profile import LAYOUT, VERSION, Sum
+from guard.detection.reference import Reference
 from guard.installation import Installation
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@
 -- ARGV  1 now (µs; 0: the server's clock)  2 version that this was learnt from (0: nothing was known)
 --       3 profile  4 marks ('' for none)  5 life of the evidence (ms)
 -- Returns { learnt 0|1, version, now } and, where it was not learnt, profile and marks as they are.
--- Mirrors nothing: what the bytes mean, guard/analysis/profile.py and guard/store/marks.py know.
+-- Mirrors nothing: what the bytes mean, guard/detection/profile.py and guard/store/marks.py know.
 
 local now = clock(ARGV[1])
 local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from guard.analysis.cells import SemanticCells, hamming
+from guard.detection.cells import SemanticCells, hamming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from guard.analysis import embedding
-from guard.analysis.embedding import MOST_CHARACTERS, Embedder
+from guard.detection import embedding
+from guard.detection.embedding import MOST_CHARACTERS, Embedder
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_letters_without_pieces_have_the_same_vectors_for_good(embedder: Embedde
 def test_loading_does_not_import_wordllama_or_start_threads() -> None:
     program = """
 import os, sys, threading
-from guard.analysis.embedding import Embedder
+from guard.detection.embedding import Embedder
 embedder = Embedder.load()
 embedder.embed(["one two three"] * 64)
 print("wordllama" in sys.modules, os.environ["TOKENIZERS_PARALLELISM"], len(os.listdir("/proc/self/task")))

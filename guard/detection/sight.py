@@ -2,7 +2,7 @@
 
 This is all that the analysis needs of a query's text, and it is made in the backend's shadow, off the event
 loop. Nothing of it can be read as text, and none of it is stored; what a holder's profile keeps of it is in
-guard/analysis/profile.py.
+guard/detection/profile.py.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from guard.analysis.cells import SemanticCells
-    from guard.analysis.embedding import Bag, Embedder
-    from guard.analysis.intents import Intents, Wants
     from guard.core.query import Query, Sampling, Turn
+    from guard.detection.cells import SemanticCells
+    from guard.detection.embedding import Bag, Embedder
+    from guard.detection.intents import Intents, Wants
     from guard.text.fingerprint import Fingerprint, Fingerprinter, Sketch
 
 EARLIER_TURNS = 3

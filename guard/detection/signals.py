@@ -2,7 +2,7 @@
 
 Every function here is pure and takes a profile. It returns a *statistic*, which is larger the worse it looks,
 and `None` where too little is known. What a statistic is worth in decibans is not decided here but by how
-honest holders come out in it (guard/analysis/reference.py).
+honest holders come out in it (guard/detection/reference.py).
 
 A share that was seen a few times only is not taken at its word: it counts by the lower end of its 95 %
 interval (Wilson, 1927), which is .11 for five of twenty and .96 for a hundred of a hundred; and nobody's
@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.profile import Sum
 from guard.core.evidence import Signal
+from guard.detection.profile import Sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from guard.analysis.profile import Profile
+    from guard.detection.profile import Profile
 
 LEAST_QUERIES_OF_A_SHARE = 20
 
@@ -46,7 +46,7 @@ def reasoning_coercion(profile: Profile) -> float | None:
     """The share of queries that make the model write out its hidden reasoning.
 
     Seen in more than 100,000 prompts of one campaign (Google, February 2026), and as one fixed prompt around
-    every request in another (Anthropic, September 2026). Evasion: see guard/analysis/intents.py.
+    every request in another (Anthropic, September 2026). Evasion: see guard/detection/intents.py.
     """
     return _at_least(profile, Sum.REASONING)
 
@@ -152,7 +152,7 @@ STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
     Signal.SHIFT: shift,
 }
 """What each signal reads, but for those that hold a profile against others: walk and mixture
-(guard/analysis/likeness.py) and distance (guard/analysis/reference.py).
+(guard/detection/likeness.py) and distance (guard/detection/reference.py).
 """
 
 

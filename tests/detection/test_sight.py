@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, SECRET, Pupil, asking, learner
 
-from guard.analysis.learner import Learner
-from guard.analysis.profile import Profile
-from guard.analysis.sight import EARLIER_TURNS, HONEST_SHARE, WORD_BITS, Sight
 from guard.core.novelty import CELL_BITS, SEMANTIC_TABLES
 from guard.core.query import Query, Sampling, Turn, Usage
+from guard.detection.learner import Learner
+from guard.detection.profile import Profile
+from guard.detection.sight import EARLIER_TURNS, HONEST_SHARE, WORD_BITS, Sight
 from guard.text.fingerprint import Fingerprinter
 
 TIDES = "Explain how the tides of the Atlantic follow the moon and the sun through the year"

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from lessons import DAY_US, MINUTE_US, NOUNS, SECRET, START_US, asking, learner, walk_of
 
-from guard.analysis import analyst as module
-from guard.analysis.analyst import MOST_WAITING, TRIES, Analyst, Inline
-from guard.analysis.profile import Profile
-from guard.analysis.reference import Reference
-from guard.analysis.shadow import in_shadow
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
+from guard.detection import analyst as module
+from guard.detection.analyst import MOST_WAITING, TRIES, Analyst, Inline
+from guard.detection.profile import Profile
+from guard.detection.reference import Reference
+from guard.detection.shadow import in_shadow
 from guard.errors import StoreError
 from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from guard.analysis.analyst import Aside, Memory
-    from guard.analysis.sight import Sight
+    from guard.detection.analyst import Aside, Memory
+    from guard.detection.sight import Sight
 
 ONE, OTHER = (Holder(Attribute.KEY, name) for name in ("one", "other"))
 FINGERPRINTER, REFERENCE = Fingerprinter(SECRET), Reference.load()

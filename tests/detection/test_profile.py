@@ -22,9 +22,10 @@ from lessons import (
     walk_of,
 )
 
-from guard.analysis.cells import SemanticCells
-from guard.analysis.embedding import Embedder
-from guard.analysis.profile import (
+from guard.core.query import Query, Sampling, Usage
+from guard.detection.cells import SemanticCells
+from guard.detection.embedding import Embedder
+from guard.detection.profile import (
     FADE,
     FAMILIES,
     HORIZON,
@@ -36,7 +37,6 @@ from guard.analysis.profile import (
     Profile,
     Sum,
 )
-from guard.core.query import Query, Sampling, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

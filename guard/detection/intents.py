@@ -31,7 +31,7 @@ from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from guard.analysis.lexicon import Hits, Lexicon, Span
+from guard.detection.lexicon import Hits, Lexicon, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

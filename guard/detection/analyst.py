@@ -15,19 +15,19 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from guard.analysis.learner import Learner
-from guard.analysis.profile import Profile
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
+from guard.detection.learner import Learner
+from guard.detection.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
     from typing import Any
 
-    from guard.analysis.reference import Reference
-    from guard.analysis.sight import Sight
     from guard.core.evidence import Learnt
     from guard.core.identity import Holder, Identity
     from guard.core.query import Query, Usage
+    from guard.detection.reference import Reference
+    from guard.detection.sight import Sight
     from guard.text.fingerprint import Fingerprinter, Sketch
 
 REMEMBERED = 4_096

@@ -10,8 +10,8 @@ says *how many honest holders ever look like this*, however long they are watche
 Beyond the worst of all there is no data, only a judgement: `PER_TEN` says how far a statistic has to go on
 for each ten decibans more. It is also all that there is where no honest holder shows anything.
 
-guard ships a reference made from simulated traffic of real prompts (`guard/analysis/reference.json`; the file
-says which). `guard calibrate` makes one from an operator's own traffic.
+guard ships a reference made from simulated traffic of real prompts (`guard/detection/reference.json`; the
+file says which). `guard calibrate` makes one from an operator's own traffic.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.analysis.likeness import Likeness
-from guard.analysis.profile import HORIZON, PLACES, Sum
-from guard.analysis.signals import LEAST_QUERIES, STATISTICS
 from guard.core.evidence import FAINTEST, WEAK, Group, Signal
+from guard.detection.likeness import Likeness
+from guard.detection.profile import HORIZON, PLACES, Sum
+from guard.detection.signals import LEAST_QUERIES, STATISTICS
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from guard.analysis.profile import Profile
+    from guard.detection.profile import Profile
 
 FORMAT = 2
 
@@ -227,7 +227,7 @@ class Reference:
         name = str(file or "the reference that guard ships")
         try:
             if file is None:
-                text = resources.files("guard.analysis").joinpath("reference.json").read_text("utf-8")
+                text = resources.files("guard.detection").joinpath("reference.json").read_text("utf-8")
             else:
                 text = file.read_text("utf-8")
             return cls._of(json.loads(text), name)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, conversation_of, exemplars_of, noise_of, walk_of
 
-from guard.analysis.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, correlation, traits
-from guard.analysis.profile import Profile, Sum
-from guard.analysis.reference import Reference
 from guard.core.evidence import Signal
+from guard.detection.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, correlation, traits
+from guard.detection.profile import Profile, Sum
+from guard.detection.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard.analysis.lexicon import EXCEPTION, NEGATED, NEGATION, Lexicon
+from guard.detection.lexicon import EXCEPTION, NEGATED, NEGATION, Lexicon
 
 ORDERS = Lexicon.of(
     {

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.analysis.intents import MOST_CHARACTERS, STRONG, WEAK, Intent, Intents
+from guard.detection.intents import MOST_CHARACTERS, STRONG, WEAK, Intent, Intents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,7 +170,7 @@ def test_what_is_asked_outright_is_strong(intent: Intent, text: str) -> None:
 
 def terms() -> list[str]:
     """Every term of every lexicon, as a text of nothing else."""
-    files = resources.files("guard.analysis").joinpath("lexicons").iterdir()
+    files = resources.files("guard.detection").joinpath("lexicons").iterdir()
     grammars = [tomllib.loads(file.read_text("utf-8")) for file in files if file.name.endswith(".toml")]
     return [
         fold(term.replace("*", ""))

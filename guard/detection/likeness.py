@@ -15,7 +15,7 @@ an app's customers say. `mixture` sees one who hides a walk in other traffic, as
 with their customers' (Anthropic, February 2026). Evasion: the same template for both, or cover without any.
 
 It is a statistic and no probability: traits hang together, and nobody knows how many thieves there are. What
-it is worth comes from how honest holders come out in it (guard/analysis/reference.py), as with every signal.
+it is worth comes from how honest holders come out in it (guard/detection/reference.py), as with every signal.
 
 The kinds that guard ships are of simulated traffic (benchmarks/detection/kinds.py), and are part of a
 reference, since its tables hold for them alone.
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.analysis.profile import Sum
+from guard.detection.profile import Sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from guard.analysis.profile import Profile
+    from guard.detection.profile import Profile
 
 ENOUGH_QUERIES = 120
 """Of fewer queries, of which half are compared, it is not told whom a holder is like."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from guard.analysis.cells import SemanticCells
-from guard.analysis.embedding import Embedder
-from guard.analysis.intents import Intents
-from guard.analysis.sight import Looker
+from guard.detection.cells import SemanticCells
+from guard.detection.embedding import Embedder
+from guard.detection.intents import Intents
+from guard.detection.sight import Looker
 
 if TYPE_CHECKING:
-    from guard.analysis.profile import Profile, Step
-    from guard.analysis.sight import Sight
     from guard.core.query import Query, Usage
+    from guard.detection.profile import Profile, Step
+    from guard.detection.sight import Sight
     from guard.text.fingerprint import Fingerprinter, Sketch
 
 

@@ -12,10 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from lessons import Pupil, walk_of
 
-from guard.analysis.profile import FADE, PLACES, Profile, Sum
-from guard.analysis.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, independent, table
-from guard.analysis.signals import LEAST_QUERIES
 from guard.core.evidence import FAINTEST, Group, Signal
+from guard.detection.profile import FADE, PLACES, Profile, Sum
+from guard.detection.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, independent, table
+from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:

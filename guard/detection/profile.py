@@ -1,8 +1,8 @@
 """What is remembered of how one holder behaves: a fixed number of bytes, in which nothing can be read.
 
 A profile is one row of `LAYOUT`. It is brought forward by one query at a time (`see`) and says how the last
-few hundred went (guard/analysis/signals.py reads that). Everything in it fades by use, not by the clock: each
-query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes back
+few hundred went (guard/detection/signals.py reads that). Everything in it fades by use, not by the clock:
+each query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes back
 after a holiday is who he was.
 
 Four memories are behind the numbers:
@@ -29,19 +29,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.analysis.cells import hamming
-from guard.analysis.intents import STRONG, Intent
-from guard.analysis.sight import HONEST_SHARE, WORD_BITS
+from guard.detection.cells import hamming
+from guard.detection.intents import STRONG, Intent
+from guard.detection.sight import HONEST_SHARE, WORD_BITS
 
 if TYPE_CHECKING:
     from typing import Self
 
     from numpy.typing import NDArray
 
-    from guard.analysis.cells import SemanticCells
-    from guard.analysis.embedding import Bag, Embedder
-    from guard.analysis.sight import Sight
     from guard.core.query import Usage
+    from guard.detection.cells import SemanticCells
+    from guard.detection.embedding import Bag, Embedder
+    from guard.detection.sight import Sight
 
 VERSION = 1
 HORIZON = 200
@@ -75,7 +75,7 @@ FAMILIES = (
     *("tags", "verbatim", "hidden", "transparent", "articulate", "language"),
     *("encoding", "pretext", "replay", "persona", "meta"),
 )
-"""The techniques of coercion, by the names in guard/analysis/lexicons."""
+"""The techniques of coercion, by the names in guard/detection/lexicons."""
 
 
 class Sum(IntEnum):

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, asking, conversation_of, walk_of
 
-from guard.analysis.profile import FAMILIES, Profile, Sum
-from guard.analysis.signals import (
+from guard.core.evidence import Signal
+from guard.core.query import Query, Sampling
+from guard.detection.profile import FAMILIES, Profile, Sum
+from guard.detection.signals import (
     LEAST_QUERIES,
     LEAST_QUERIES_OF_A_SHARE,
     STATISTICS,
@@ -30,8 +32,6 @@ from guard.analysis.signals import (
     shift,
     sweep,
 )
-from guard.core.evidence import Signal
-from guard.core.query import Query, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

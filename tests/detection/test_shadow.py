@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from guard.analysis.shadow import Shadow
+from guard.detection.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,7 +240,7 @@ def test_a_loop_that_closed_meanwhile_harms_neither_the_thread_nor_others() -> N
 def test_it_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, threading
-from guard.analysis.shadow import Shadow
+from guard.detection.shadow import Shadow
 
 async def main():
     entered = threading.Event()
@@ -263,7 +263,7 @@ print("at the end")
 def test_a_forked_process_starts_threads_of_its_own() -> None:
     program = """
 import asyncio, os, warnings
-from guard.analysis.shadow import Shadow
+from guard.detection.shadow import Shadow
 
 warnings.simplefilter("ignore")  # Python 3.12 on: a fork of a process with threads
 shadow = Shadow(lambda items: items)

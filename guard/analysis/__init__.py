@@ -1,1 +1,0 @@
-"""What runs in the backend's shadow: work that nobody has to wait for."""
