@@ -18,8 +18,8 @@ PUBLIC = {
     "Events and hooks": (
         "guard.Hook",
         "guard.Event",
-        "guard.telemetry.Failure",
-        "guard.metrics.PrometheusHook",
+        "guard.telemetry.events.Failure",
+        "guard.telemetry.prometheus.PrometheusHook",
     ),
     "Settings": ("guard.load", "guard.Settings"),
     "Errors": ("guard.GuardError", "guard.ConfigError"),

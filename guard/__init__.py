@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from guard.errors import ConfigError, GuardError
     from guard.middleware import GuardMiddleware
     from guard.state import GuardState
-    from guard.telemetry import Event, Hook
+    from guard.telemetry.events import Event, Hook
 else:
     _HOMES = {
         "ConfigError": "guard.errors",
-        "Event": "guard.telemetry",
+        "Event": "guard.telemetry.events",
         "GuardError": "guard.errors",
         "GuardMiddleware": "guard.middleware",
         "GuardState": "guard.state",
-        "Hook": "guard.telemetry",
+        "Hook": "guard.telemetry.events",
         "Settings": "guard.config",
         "load": "guard.config",
     }

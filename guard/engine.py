@@ -26,7 +26,6 @@ from guard.core.query import NO_USAGE, Query
 from guard.core.refusals import KEPT_SECONDS, Refusals
 from guard.core.tally import Tally
 from guard.errors import StoreError
-from guard.logs import bounded
 from guard.outage import Outage
 from guard.store.breaker import OPEN, Breaker
 from guard.store.debts import Debts
@@ -34,7 +33,8 @@ from guard.store.local import LocalLimiter
 from guard.store.operator import Control
 from guard.store.redis import TERMS_SECONDS
 from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
-from guard.telemetry import Event, Failure, detail_of, limited, tell, tell_failure
+from guard.telemetry.events import Event, Failure, detail_of, tell, tell_failure
+from guard.telemetry.lines import bounded, limited
 from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from guard.store.debts import Debt
     from guard.store.keys import Keys
     from guard.store.redis import Block, Settled, Verdict
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
     from guard.text.fingerprint import Sketch
 
 logger = logging.getLogger("guard")

@@ -31,7 +31,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from guard.places import Places
-from guard.telemetry import log_unread
+from guard.telemetry.log import log_unread
 
 if TYPE_CHECKING:
     import asyncio

@@ -22,7 +22,8 @@ from guard.headers import by_name, frozen
 from guard.health import Health
 from guard.paths import agreeing, paths_of, strictest
 from guard.service import Service
-from guard.telemetry import EventLog, limited
+from guard.telemetry.lines import limited
+from guard.telemetry.log import EventLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.policy import Policy, Route
     from guard.paths import Path as UrlPath
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from guard.body import Body
     from guard.config import BackendSettings
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
 
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
@@ -367,7 +367,7 @@ def app() -> ASGIApp:
     file = find(None)
     hooks: list[Hook] = []
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR") and find_spec("prometheus_client") is not None:
-        from guard.metrics import PrometheusHook
+        from guard.telemetry.prometheus import PrometheusHook
 
         hooks.append(PrometheusHook())
     return responsive(guarded(load(file), hooks, config=file))

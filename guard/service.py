@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from guard.detection.reference import Reference
     from guard.dialects.base import Dialect
     from guard.store.keys import Keys
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
 
 # `tests/fakes.py` is imported by name; with `--import-mode=importlib` nothing else puts it on the path.
 sys.path.insert(0, str(Path(__file__).parent))

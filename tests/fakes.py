@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.store.operator import Control, OperatorStore
     from guard.store.redis import Settled, Verdict
-    from guard.telemetry import Hook
+    from guard.telemetry.events import Hook
 
 
 @dataclass

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive, Scope, Send
 
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
     MakeGuarded = Callable[..., Guarded]
 

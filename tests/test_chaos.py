@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from storm import Request
 
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
     Deployment = Callable[[], AbstractContextManager[tuple[str, Any]]]
     Strike = Callable[[Any, float], Awaitable["Outage"]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
     MakeGuarded = Callable[..., Guarded]
 

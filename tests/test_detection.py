@@ -19,7 +19,7 @@ from guard.demo.model import FakeModel
 from guard.detection.profile import Profile
 from guard.errors import StoreError
 from guard.installation import Installation
-from guard.telemetry import Event
+from guard.telemetry.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -22,7 +22,7 @@ from guard.store.breaker import Breaker
 if TYPE_CHECKING:
     from guard.store.operator import OperatorStore
     from guard.store.redis import Verdict
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
 QUERY = Query("m", (), stream=False, max_output_tokens=100, n=1, input_bytes=40, other_tokens=0)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
     from starlette.websockets import WebSocket
 
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
     MakeGuarded = Callable[..., Guarded]
 

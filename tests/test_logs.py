@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from guard.logs import LONGEST_TEXT, LimitedLogger, LineLimit, RedactingFormatter, bounded
+from guard.telemetry.lines import LONGEST_TEXT, LimitedLogger, LineLimit, RedactingFormatter, bounded
 
 
 class Seconds:

@@ -12,8 +12,8 @@ from guard.core.decision import Action, Reason
 from guard.core.evidence import Band
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
-from guard.metrics import PrometheusHook
-from guard.telemetry import Event, tell
+from guard.telemetry.events import Event, tell
+from guard.telemetry.prometheus import PrometheusHook
 
 EVENT = Event(
     request_id="r1",

@@ -18,9 +18,10 @@ from guard.core.evidence import Band, Group
 from guard.core.modes import Mode
 from guard.demo.model import FakeModel
 from guard.errors import BackendError, CredentialError, PathError, QueryError, RequestError
-from guard.logs import LINES_PER_SECOND, LineLimit
-from guard.metrics import PrometheusHook
-from guard.telemetry import Event, EventLog, Failure
+from guard.telemetry.events import Event, Failure
+from guard.telemetry.lines import LINES_PER_SECOND, LineLimit
+from guard.telemetry.log import EventLog
+from guard.telemetry.prometheus import PrometheusHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from guard.admin.operator import Operator
 from guard.core.identity import Holder
 from guard.demo.model import FakeModel
-from guard.metrics import PrometheusHook
+from guard.telemetry.prometheus import PrometheusHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from guard.core.uses import Declared
     from guard.engine import Admission
     from guard.paths import Path
-    from guard.telemetry import Event
+    from guard.telemetry.events import Event
 
 ERROR, PASS = "error", "pass"
 """The actions of lines that no decision was made on."""

@@ -145,11 +145,11 @@ def _logging(*, access_log: bool) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {
             "line": {
-                "()": "guard.logs.RedactingFormatter",
+                "()": "guard.telemetry.lines.RedactingFormatter",
                 "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
             }
         },
-        "filters": {"already_logged": {"()": "guard.logs.AlreadyLogged"}},
+        "filters": {"already_logged": {"()": "guard.telemetry.lines.AlreadyLogged"}},
         "handlers": {
             "stderr": {
                 "class": "logging.StreamHandler",

@@ -2,8 +2,8 @@
 
 A profile is one row of `LAYOUT`. It is brought forward by one query at a time (`see`) and says how the last
 few hundred went (guard/detection/signals.py reads that). Everything in it fades by use, not by the clock:
-each query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes back
-after a holiday is who he was.
+each query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes
+back after a holiday is who he was.
 
 Four memories are behind the numbers:
 

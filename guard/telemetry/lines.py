@@ -125,3 +125,9 @@ def bounded(text: str) -> str:
     text = _QUERY.sub("?…", text[: 4 * LONGEST_TEXT])
     text = _SECRET.sub("…", text)
     return text if len(text) <= LONGEST_TEXT else f"{text[: LONGEST_TEXT - 1]}…"
+
+
+logger = logging.getLogger("guard")
+
+limited = LimitedLogger(logger)
+"""The log `guard`, for lines that clients can cause."""

@@ -38,7 +38,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guard.telemetry import Event, Failure
+    from guard.telemetry.events import Event, Failure
 
 MICRODOLLARS = 1_000_000
 
