@@ -55,11 +55,11 @@ from guard.core.patterns import check_pattern
 from guard.core.policy import OnStoreError, Override, Policy, Route, RouteAction, Tier
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
-from guard.credentials import DEFAULT_HEADERS
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, paths, refuse_misspelt, section_in
 from guard.errors import ConfigError
-from guard.forwarding import check_forwarded
+from guard.http.credentials import DEFAULT_HEADERS
+from guard.http.forwarding import check_forwarded
 from guard.prices import PriceFile, PriceSettings, price_table, read_price_file
 from guard.server_settings import CorsSettings, ServerSettings
 from guard.store.url import RedisURL

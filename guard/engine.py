@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from guard.core.policy import Tier
     from guard.core.query import Usage
     from guard.core.tally import Count
-    from guard.crowds import Crowds
     from guard.detection.analyst import Analyst
     from guard.detection.sight import Sight
     from guard.errors import BackendError, RequestError
+    from guard.identity.crowds import Crowds
     from guard.store.debts import Debt
     from guard.store.keys import Keys
     from guard.store.redis import Block, Settled, Verdict

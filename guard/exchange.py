@@ -15,7 +15,7 @@ from guard.dialects import budgets, elsewhere, with_model
 from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.head import method_of
-from guard.headers import check_media_type
+from guard.http.headers import check_media_type
 from guard.state import with_state
 from guard.tap import Tap
 

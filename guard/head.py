@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from guard.core.policy import WEBSOCKET
 from guard.errors import RequestError
-from guard.headers import other_methods, sends_body
-from guard.parameters import check_parameters, methods_in
+from guard.http.headers import other_methods, sends_body
+from guard.http.parameters import check_parameters, methods_in
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
     from guard.core.policy import Route
-    from guard.identify import Identifier, Judged
+    from guard.identity.identifier import Identifier, Judged
 
 
 def method_of(scope: Scope) -> str:

@@ -212,7 +212,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unbounded = self._body_bytes = self._framing = self._late = 0
         self._in_body = True
         self._stop_waiting()
-        # A tuple says that nothing of it is a trailer (guard/headers.py).
+        # A tuple says that nothing of it is a trailer (guard/http/headers.py).
         self.scope["headers"] = tuple(self.headers)
         super().on_headers_complete()
         self._places.works(self)

@@ -18,9 +18,9 @@ from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.exchange import Exchange, answer_with
 from guard.head import method_of, methods_of, read_head, without_body
-from guard.headers import by_name, frozen
 from guard.health import Health
-from guard.paths import agreeing, paths_of, strictest
+from guard.http.headers import by_name, frozen
+from guard.http.paths import agreeing, paths_of, strictest
 from guard.service import Service
 from guard.telemetry.lines import limited
 from guard.telemetry.log import EventLog
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from guard.config import Settings
     from guard.core.identity import Identity
     from guard.core.policy import Policy, Route
-    from guard.paths import Path as UrlPath
+    from guard.http.paths import Path as UrlPath
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")

@@ -18,13 +18,13 @@ from guard.body import HELD
 from guard.config import Settings, find, load
 from guard.core.policy import WEBSOCKET, RouteAction
 from guard.cors import with_cors
-from guard.credentials import DEFAULT_HEADERS, Places
 from guard.errors import BackendError, ConfigError
-from guard.headers import end_to_end
 from guard.health import PROBE_VARIABLE, HealthRoutes
+from guard.http.credentials import DEFAULT_HEADERS, Places
+from guard.http.headers import end_to_end
+from guard.http.parameters import without_key
+from guard.http.paths import path_to_send
 from guard.middleware import GuardMiddleware
-from guard.parameters import without_key
-from guard.paths import path_to_send
 from guard.room import SMALL_BYTES
 from guard.worker import responsive
 

@@ -25,13 +25,13 @@ from guard.cautions import Content
 from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
-from guard.crowds import Crowds
 from guard.detection.shadow import in_shadow
 from guard.engine import Engine
 from guard.errors import GuardError
 from guard.estimate import Estimator
 from guard.health import Health
-from guard.identify import Identifier
+from guard.identity.crowds import Crowds
+from guard.identity.identifier import Identifier
 from guard.installation import Installation
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from guard.config import IdentitySettings, UnitSettings
 from guard.core.identity import Attribute, Holder
 from guard.errors import ConfigError, CredentialError
-from guard.identify import Identifier
+from guard.identity.identifier import Identifier
 from guard.store.keys import Keys
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from redis import Redis
 from starlette.responses import JSONResponse
 
 from guard.core.identity import Attribute, Holder, Identity
-from guard.crowds import Crowds
 from guard.demo.model import FakeModel
 from guard.errors import StoreError
+from guard.identity.crowds import Crowds
 from guard.store.embedded import EmbeddedServer
 from guard.store.room import Room
 
@@ -168,7 +168,7 @@ def test_who_is_checked_or_comes_from_no_public_address_is_in_no_crowd(free: Ide
 
 
 def test_a_flood_of_networks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guard.crowds.MOST_KEYS", 50)
+    monkeypatch.setattr("guard.identity.crowds.MOST_KEYS", 50)
     crowds = Crowds(3, 100)
     for number in range(500):
         crowds.held(identity(f"k{number}", f"9.9.{number // 200}.{number % 200}/32"), 0)

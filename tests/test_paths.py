@@ -27,7 +27,7 @@ from guard import GuardMiddleware
 from guard.config import FileSettings
 from guard.core.policy import RouteAction
 from guard.errors import RequestError
-from guard.paths import path_of, path_to_send, read_path, route_of
+from guard.http.paths import path_of, path_to_send, read_path, route_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder
 from guard.core.network import network_of, parse_address
-from guard.identify import Identifier
+from guard.identity.identifier import Identifier
 
 if TYPE_CHECKING:
     from guard.config import Settings

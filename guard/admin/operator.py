@@ -21,7 +21,7 @@ from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
 from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
-from guard.identify import Identifier
+from guard.identity.identifier import Identifier
 from guard.installation import Installation
 from guard.store.keys import is_digest
 from guard.store.redis import OPERATOR_SECONDS

@@ -15,9 +15,9 @@ from guard.dialects import elsewhere, with_model
 from guard.dialects.strict import serialize
 from guard.errors import QueryError
 from guard.estimate import Estimator
-from guard.headers import check_media_type
-from guard.parameters import check_parameters
-from guard.paths import read_path, route_of
+from guard.http.headers import check_media_type
+from guard.http.parameters import check_parameters
+from guard.http.paths import read_path, route_of
 from guard.service import Rules
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy, Route
     from guard.core.query import Query
     from guard.core.uses import Declared
-    from guard.paths import Path
+    from guard.http.paths import Path
     from guard.store.keys import Keys
 
 PEPPER = b"guard replays traffic with this pepper"

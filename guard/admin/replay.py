@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Route
     from guard.core.uses import Declared
     from guard.engine import Admission
-    from guard.paths import Path
+    from guard.http.paths import Path
     from guard.telemetry.events import Event
 
 ERROR, PASS = "error", "pass"

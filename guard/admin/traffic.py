@@ -21,7 +21,7 @@ from guard.core.identity import Attribute
 from guard.core.query import Usage
 from guard.dialects.strict import LARGEST_INTEGER, has_surrogates, read_object
 from guard.errors import ConfigError, QueryError
-from guard.identify import is_name
+from guard.identity.caller import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

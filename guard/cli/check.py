@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Limit, Window
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
-    from guard.identify import Identifier
+    from guard.identity.identifier import Identifier
 
 
 MOST_LINES = 5
@@ -53,7 +53,7 @@ def check(
     """
     from guard import cautions
     from guard.config import find, load, read_toml
-    from guard.identify import Identifier
+    from guard.identity.identifier import Identifier
     from guard.store.keys import Keys
 
     file = find(config)

@@ -15,7 +15,7 @@ from guard.errors import CredentialError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from guard.headers import Pairs
+    from guard.http.headers import Pairs
 
 DEFAULT_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 

@@ -14,13 +14,13 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from guard.credentials import OTHERS
-from guard.headers import FROM_PROXIES, HOP_BY_HOP, OVERRIDES, REWRITES
+from guard.http.credentials import OTHERS
+from guard.http.headers import FROM_PROXIES, HOP_BY_HOP, OVERRIDES, REWRITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.headers import Pairs
+    from guard.http.headers import Pairs
 
 
 class Kind(Enum):
