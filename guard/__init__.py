@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guard.config import Settings, load
     from guard.errors import ConfigError, GuardError
     from guard.middleware import GuardMiddleware
+    from guard.settings.load import load
+    from guard.settings.root import Settings
     from guard.state import GuardState
     from guard.telemetry.events import Event, Hook
 else:
@@ -19,8 +20,8 @@ else:
         "GuardMiddleware": "guard.middleware",
         "GuardState": "guard.state",
         "Hook": "guard.telemetry.events",
-        "Settings": "guard.config",
-        "load": "guard.config",
+        "Settings": "guard.settings.root",
+        "load": "guard.settings.load",
     }
 
     def __getattr__(name: str) -> object:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.staticfiles import StaticFiles
 
-from guard.config import default_routes
 from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, RouteAction
+from guard.settings.routes import default_routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive
 
-    from guard.config import BodySettings
     from guard.core.identity import Holder, Identity
+    from guard.settings.backend import BodySettings
 
     Headers = Iterable[tuple[bytes, bytes]]
 

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
 
-    from guard.server_settings import CorsSettings
+    from guard.settings.server import CorsSettings
 
 EXPOSED_HEADERS = (
     "RateLimit",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from guard.core.network import TrustedProxies
-    from guard.server_settings import ServerSettings
+    from guard.settings.server import ServerSettings
 
 LONGEST_TARGET = 16_384
 """Bytes of the path and the query string. httptools itself misreads those of more than 65,535."""

@@ -14,7 +14,7 @@ from guard.store.pepper import local_pepper
 from guard.store.url import Kind, RedisURL
 
 if TYPE_CHECKING:
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from guard.config import Settings
     from guard.core.identity import Identity
     from guard.core.policy import Policy, Route
     from guard.http.paths import Path as UrlPath
+    from guard.settings.root import Settings
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
@@ -45,10 +45,10 @@ class GuardMiddleware:
 
         app.add_middleware(GuardMiddleware, config="guard.toml")
 
-    `config` is a path, a `Settings`, or nothing for what `guard.config.load` finds. The settings are read
-    and the store is opened when the server starts, or at the first request where no lifespan reaches us; a
-    setting that cannot work stops the server's start with its message. A file that changes is read again
-    while requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
+    `config` is a path, a `Settings`, or nothing for what `guard.load` finds. The settings are read and the
+    store is opened when the server starts, or at the first request where no lifespan reaches us; a setting
+    that cannot work stops the server's start with its message. A file that changes is read again while
+    requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
     turns off (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the
     settings do not say: in an app they are the app's own. `only_listed_headers` is for a
     server that is no app of ours: of a request that is looked at, only headers that guard lists go on

@@ -15,7 +15,6 @@ import aiohttp
 from yarl import URL
 
 from guard.body import HELD
-from guard.config import Settings, find, load
 from guard.core.policy import WEBSOCKET, RouteAction
 from guard.cors import with_cors
 from guard.errors import BackendError, ConfigError
@@ -25,6 +24,7 @@ from guard.http.headers import end_to_end
 from guard.http.parameters import without_key
 from guard.http.paths import path_to_send
 from guard.middleware import GuardMiddleware
+from guard.settings.load import find, load
 from guard.room import SMALL_BYTES
 from guard.worker import responsive
 
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from guard.settings.backend import BackendSettings
+    from guard.settings.root import Settings
     from guard.body import Body
-    from guard.config import BackendSettings
     from guard.telemetry.events import Hook
 
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})

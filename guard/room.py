@@ -16,8 +16,8 @@ from guard.errors import QueryError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guard.config import BodySettings
     from guard.core.identity import Holder
+    from guard.settings.backend import BodySettings
 
 SHARES = 8
 """One caller may take this part of `max_buffered_bytes` at once, and always one body of `max_bytes`."""

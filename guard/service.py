@@ -19,10 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from guard import cautions
 from guard.body import Bodies
-from guard.cautions import Content
-from guard.config import Settings, find, load, read_toml
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.detection.shadow import in_shadow
@@ -33,6 +30,10 @@ from guard.health import Health
 from guard.identity.crowds import Crowds
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
+from guard.settings import cautions
+from guard.settings.cautions import Content
+from guard.settings.load import find, load, read_toml
+from guard.settings.root import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -96,9 +97,9 @@ class Rules:
 class Service:
     """Opens the store that the settings name; raises `ConfigError`.
 
-    `config` is a path, settings, or nothing for what `guard.config.load` finds. Settings that are given as
-    an object are not followed. With `reload_on_sighup` this signal has them read again. `unknown_paths` is
-    what the door does where the settings do not say.
+    `config` is a path, settings, or nothing for what `guard.load` finds. Settings that are given as an object
+    are not followed. With `reload_on_sighup` this signal has them read again. `unknown_paths` is what the
+    door does where the settings do not say.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from redis import Redis
 
-from guard.config import Settings
+from guard.settings.root import Settings
 from guard.store.embedded import EmbeddedServer
 from guard.store.keys import FINGERPRINT, Keys
 from guard.store.nodes import nodes_at

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from guard.config import Settings
     from guard.core.identity import Identity
+    from guard.settings.root import Settings
     from guard.store.operator import Control, OperatorStore
     from guard.store.redis import Settled, Verdict
     from guard.telemetry.events import Hook

@@ -12,12 +12,12 @@ from commands import guard
 from guard.admin.calibrate import Calibration, Survey, calibrate, survey
 from guard.admin.trace import MOST_MOMENTS
 from guard.admin.traffic import read_log
-from guard.config import Settings
 from guard.core.evidence import Band, Signal
 from guard.core.identity import Holder
 from guard.core.uses import Declared, Use
 from guard.detection.reference import MOST_WORTH, Reference, table
 from guard.errors import ConfigError
+from guard.settings.root import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from guard import Settings
-from guard.cautions import loosened
+from guard.settings.cautions import loosened
 
 LIMIT = {"name": "r", "unit": "requests", "rate": "9/hour"}
 ROUTE = {"path": "/ask", "methods": ["POST"], "dialect": "openai.chat"}

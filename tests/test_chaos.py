@@ -19,13 +19,13 @@ import pytest
 from starlette.responses import JSONResponse
 
 from guard import GuardMiddleware
-from guard.config import Settings
 from guard.core.decision import Action, Reason
 from guard.core.limits import Charge
 from guard.core.policy import OnStoreError
 from guard.core.query import Usage
 from guard.engine import Engine
 from guard.installation import Installation
+from guard.settings.root import Settings
 from guard.store.nodes import nodes_at
 from guard.store.operator import OperatorStore
 from guard.store.url import RedisURL

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 import guard.cli
 from guard import ConfigError, load
-from guard.config import LadderSettings, Settings
 from guard.core.evidence import Band, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import Rung
@@ -22,6 +21,8 @@ from guard.core.modes import Mode, Rollout
 from guard.core.policy import OnStoreError, RouteAction
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
+from guard.settings.risk import LadderSettings
+from guard.settings.root import Settings
 
 LIMIT = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "1/second"\n'
 

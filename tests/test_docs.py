@@ -21,11 +21,11 @@ from typer.main import get_command
 
 from guard import Settings, load
 from guard.cli.app import app as cli
-from guard.config import default_routes
 from guard.core.evidence import Band, Signal, Weights
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.uses import Use
 from guard.detection.profile import LAYOUT
+from guard.settings.routes import default_routes
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -8,7 +8,7 @@ import pytest
 from commands import guard, open_store
 
 from guard import ConfigError, Settings
-from guard.environment import refuse_misspelt, unrelated
+from guard.settings.environment import refuse_misspelt, unrelated
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,10 +22,10 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guard import GuardMiddleware
-from guard.config import IdentitySettings
 from guard.demo.run import serving
 from guard.forwarding import Kind, _kind_of, kind_of
 from guard.proxy import guarded as proxied
+from guard.settings.identity import IdentitySettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
     from starlette.websockets import WebSocket
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
     MakeGuarded = Callable[..., Guarded]
 

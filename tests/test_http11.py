@@ -21,7 +21,7 @@ from guard.demo.model import FakeModel
 from guard.demo.run import serving
 from guard.http11 import CHUNKS_A_TURN, MOST_WAITING, PIECE, BoundedProtocol, protocol
 from guard.places import Places
-from guard.server_settings import ServerSettings
+from guard.settings.server import ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guard.config import IdentitySettings, UnitSettings
 from guard.core.identity import Attribute, Holder
 from guard.errors import ConfigError, CredentialError
 from guard.identity.identifier import Identifier
+from guard.settings.identity import IdentitySettings
+from guard.settings.limits import UnitSettings
 from guard.store.keys import Keys
 
 if TYPE_CHECKING:

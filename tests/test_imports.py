@@ -13,7 +13,7 @@ import guard
 DETECTION = {"numpy", "tokenizers", "safetensors", "ahocorasick_rs", "guard.detection.analyst"}
 TOKENS = {"jwt"}
 SERVING = {"aiohttp", "uvicorn", "prometheus_client"}
-SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.config", "guard.engine"}
+SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings.root", "guard.engine"}
 
 
 def loaded_by(code: str) -> set[str]:

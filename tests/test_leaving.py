@@ -15,8 +15,8 @@ from serving import guard_serve
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from guard.config import BackendSettings
 from guard.proxy import Proxy
+from guard.settings.backend import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

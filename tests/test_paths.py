@@ -24,10 +24,10 @@ from starlette.routing import Mount, Route, Router
 from starlette.testclient import TestClient
 
 from guard import GuardMiddleware
-from guard.config import FileSettings
 from guard.core.policy import RouteAction
 from guard.errors import RequestError
 from guard.http.paths import path_of, path_to_send, read_path, route_of
+from guard.settings.root import FileSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
     MakeGuarded = Callable[..., Guarded]
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from guard.core.prices import Price
 from guard.errors import ConfigError
-from guard.prices import PricedModel, PriceSettings, microdollars, price_table, read_price_file
+from guard.settings.prices import PricedModel, PriceSettings, microdollars, price_table, read_price_file
 
 if TYPE_CHECKING:
     from pathlib import Path

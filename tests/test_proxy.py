@@ -14,9 +14,9 @@ import pytest
 from fakes import Answer, Guarded, call, http_scope
 from patience import PATIENCE_SECONDS
 
-from guard.config import BackendSettings
 from guard.errors import BackendError
 from guard.proxy import Proxy
+from guard.settings.backend import BackendSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

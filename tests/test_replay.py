@@ -16,11 +16,11 @@ from lessons import exemplars_of
 from guard.admin.replay import ERROR, PASS, Replay
 from guard.admin.summary import Summary
 from guard.admin.traffic import read_log
-from guard.config import Settings
 from guard.core.evidence import Band, Signal
 from guard.core.identity import Holder
 from guard.core.uses import Declared, Use
 from guard.errors import ConfigError
+from guard.settings.root import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -24,7 +24,7 @@ from guard.proxy import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
 QUICK = {"name": "requests", "unit": "requests", "rate": "2/2 second", "algorithm": "gcra"}
 SLOW = {"name": "requests", "unit": "requests", "rate": "1/day"}

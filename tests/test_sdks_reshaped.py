@@ -19,7 +19,7 @@ from guard.proxy import guarded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
 WIDE = {"name": "tokens", "unit": "tokens", "rate": "1000000/minute"}
 ANSWER = "the model answers with"

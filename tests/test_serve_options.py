@@ -13,10 +13,10 @@ from commands import guard
 from serving import free_port, guard_serve, wait_for
 from starlette.testclient import TestClient
 
-from guard.config import load
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
 from guard.proxy import guarded
+from guard.settings.load import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
     MakeGuarded = Callable[..., Guarded]
     MakeSettings = Callable[..., Settings]

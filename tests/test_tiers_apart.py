@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from guard.config import Settings
+    from guard.settings.root import Settings
 
     MakeGuarded = Callable[..., Guarded]
     MakeSettings = Callable[..., Settings]

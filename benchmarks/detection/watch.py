@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.budget import Budget, Price
-from guard.config import FileSettings
 from guard.core.evidence import merge, risk
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Unit
@@ -23,6 +22,7 @@ from guard.core.uses import Declared
 from guard.detection.learner import Learner
 from guard.detection.profile import Profile
 from guard.dialects import DIALECTS
+from guard.settings.root import FileSettings
 from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from guard.admin.traffic import Line
-    from guard.config import Settings
     from guard.core.evidence import Mark, Weights
     from guard.core.identity import Holder
     from guard.core.uses import Declared
     from guard.detection.likeness import Likeness
     from guard.detection.reference import Place, Table
+    from guard.settings.root import Settings
 
 LEAST_IDENTITIES = 20
 """From fewer identities nothing is calibrated."""

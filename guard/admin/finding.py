@@ -10,8 +10,8 @@ from guard.core.network import network_of, parse_address
 from guard.identity.identifier import Identifier
 
 if TYPE_CHECKING:
-    from guard.config import Settings
     from guard.core.identity import Identity
+    from guard.settings.root import Settings
     from guard.store.keys import Keys
     from guard.store.operator import Record
     from guard.store.redis import Block

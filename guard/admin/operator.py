@@ -13,7 +13,6 @@ from guard.admin.idle import Idle
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, Totals, grouped
 from guard.clock import SystemClock
-from guard.config import counts_by_limit
 from guard.core.evidence import Signal, risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit
@@ -23,6 +22,7 @@ from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
+from guard.settings.rates import counts_by_limit
 from guard.store.keys import is_digest
 from guard.store.redis import OPERATOR_SECONDS
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from guard.clock import Clock
-    from guard.config import Settings
     from guard.core.evidence import Risk
     from guard.core.limits import Reading
     from guard.core.modes import Mode
     from guard.core.network import Address
+    from guard.settings.root import Settings
     from guard.store.operator import Record, Term
     from guard.store.redis import Block
     from guard.store.room import Room

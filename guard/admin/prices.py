@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from guard.core.globs import GlobTable, is_glob
 from guard.core.prices import PER_TOKENS
 from guard.errors import ConfigError
-from guard.prices import DEAREST_DOLLARS, PricedModel, PriceFile
+from guard.settings.prices import DEAREST_DOLLARS, PricedModel, PriceFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

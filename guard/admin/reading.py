@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from guard.admin.traffic import Line
-    from guard.config import Settings
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Policy, Route
     from guard.core.query import Query
     from guard.core.uses import Declared
     from guard.http.paths import Path
+    from guard.settings.root import Settings
     from guard.store.keys import Keys
 
 PEPPER = b"guard replays traffic with this pepper"

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
-    from guard.config import Settings
     from guard.core.evidence import Signal
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Route
     from guard.core.uses import Declared
     from guard.engine import Admission
     from guard.http.paths import Path
+    from guard.settings.root import Settings
     from guard.telemetry.events import Event
 
 ERROR, PASS = "error", "pass"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from guard.admin import Operator, Suspicion, Unseen
-    from guard.config import Settings
     from guard.core.identity import Holder
+    from guard.settings.root import Settings
     from guard.store.operator import Record
 
 T = TypeVar("T")
@@ -227,7 +227,7 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
 
 def _with_a_store(config: Path | None) -> Settings:
     """The settings. An order in the wrong folder must not make a store that no server asks."""
-    from guard.config import find, load
+    from guard.settings.load import find, load
     from guard.store.embedded import has_store
 
     file = find(config)

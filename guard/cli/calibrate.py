@@ -39,8 +39,8 @@ def calibrate_(
     from guard.admin.calibrate import calibrate, survey
     from guard.admin.declared import read_declared
     from guard.admin.traffic import STDIN, read_log
-    from guard.config import load
     from guard.detection.reference import Reference
+    from guard.settings.load import load
 
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}

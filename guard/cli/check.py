@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.config import Settings
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
     from guard.core.limits import Limit, Window
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
     from guard.identity.identifier import Identifier
+    from guard.settings.root import Settings
 
 
 MOST_LINES = 5
@@ -51,9 +51,9 @@ def check(
 
     Reads the settings and the files that they name; asks not the backend, and the store only with --store.
     """
-    from guard import cautions
-    from guard.config import find, load, read_toml
     from guard.identity.identifier import Identifier
+    from guard.settings import cautions
+    from guard.settings.load import find, load, read_toml
     from guard.store.keys import Keys
 
     file = find(config)

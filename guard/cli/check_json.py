@@ -9,11 +9,11 @@ from guard.cli import output
 from guard.core.limits import shown
 
 if TYPE_CHECKING:
-    from guard.config import Settings
     from guard.core.detection import Detection
     from guard.core.limits import Limit, Window
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
+    from guard.settings.root import Settings
 
 
 def policy_json(settings: Settings, policy: Policy, reference: Reference | None) -> dict[str, Any]:

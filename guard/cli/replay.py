@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from guard.admin.summary import Summary
     from guard.admin.traffic import Label
-    from guard.config import Settings
     from guard.core.identity import Holder
     from guard.core.uses import Declared
+    from guard.settings.root import Settings
 
 SIGNALS_WIDTH = 26
 """So wide is the column of signals, so that the table fits on 80 columns."""
@@ -60,7 +60,7 @@ def replay(
 
     from guard.admin.declared import read_declared
     from guard.admin.traffic import STDIN
-    from guard.config import load
+    from guard.settings.load import load
 
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}

@@ -49,11 +49,11 @@ def serve(
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
         ) from error
-    from guard import cautions
-    from guard.config import load
-    from guard.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
     from guard.installation import Installation
     from guard.metrics_server import metrics_server
+    from guard.settings import cautions
+    from guard.settings.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
+    from guard.settings.load import load
 
     variable = f"{ENVIRONMENT_PREFIX}BACKEND__URL"
     if backend is not None:

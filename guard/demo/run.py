@@ -18,12 +18,12 @@ import aiohttp
 import uvicorn
 
 from guard.admin import Operator
-from guard.config import Settings, load
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
 from guard.http11 import protocol
 from guard.proxy import guarded
-from guard.server_settings import ServerSettings
+from guard.settings.load import load
+from guard.settings.server import ServerSettings
 from guard.store.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from guard.core.limits import Reading
+    from guard.settings.root import Settings
 
 START_SECONDS = 15.0
 REFRESH_SECONDS = 0.5

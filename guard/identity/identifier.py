@@ -24,9 +24,10 @@ from guard.identity.tokens import TokenVerifier
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from guard.config import IdentitySettings, UnitSettings
     from guard.core.network import Address
     from guard.http.headers import Pairs
+    from guard.settings.identity import IdentitySettings
+    from guard.settings.limits import UnitSettings
     from guard.store.keys import Keys
 
     Headers = Iterable[tuple[bytes, bytes]]

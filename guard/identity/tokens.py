@@ -13,7 +13,7 @@ from guard.identity.caller import Caller, amount_of, name_of, principal_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from guard.config import JwtSettings
+    from guard.settings.identity import JwtSettings
 
     Headers = Iterable[tuple[bytes, bytes]]
 

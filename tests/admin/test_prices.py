@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from guard.admin.prices import import_prices, write_price_file
 from guard.core.prices import Price
 from guard.errors import ConfigError
-from guard.prices import PricedModel, PriceFile, read_price_file
+from guard.settings.prices import PricedModel, PriceFile, read_price_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from guard.cli.prices import prices
 from guard.errors import ConfigError
-from guard.prices import read_price_file
+from guard.settings.prices import read_price_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,9 +13,9 @@ import pytest
 from redis import exceptions
 
 from guard.admin import Operator
-from guard.config import Settings
 from guard.core.identity import Attribute, Holder
 from guard.errors import StoreError
+from guard.settings.root import Settings
 from guard.store.trouble import explain, in_greeting, kind_of
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from guard.settings.fields import Seconds, Section
 
 _ORIGIN = re.compile(r"https?://[^/\s*]+")
 
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
-
-class ServerSettings(BaseModel):
+class ServerSettings(Section):
     """How `guard serve` deals with the connections of its clients."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     max_head_bytes: Annotated[int, Field(ge=4096, le=1 << 20)] = 65_536
     head_timeout_seconds: Seconds = 10
@@ -25,10 +23,8 @@ class ServerSettings(BaseModel):
     health: bool = True
 
 
-class CorsSettings(BaseModel):
+class CorsSettings(Section):
     """Which pages of other sites may ask; none without origins."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     allow_origins: tuple[str, ...] = ()
     allow_origin_regex: str | None = None

@@ -15,11 +15,12 @@ import json
 from decimal import ROUND_CEILING, Context, Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PositiveInt, TypeAdapter, ValidationError
 
 from guard.core.globs import GlobTable
 from guard.core.prices import Price, PriceTable
 from guard.errors import ConfigError
+from guard.settings.fields import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,15 +44,13 @@ Dollars = Annotated[
 """Dollars per million tokens."""
 
 
-class PriceSettings(BaseModel):
+class PriceSettings(Section):
     """What a model costs, in dollars per million tokens.
 
     Input that is read from a cache or written to one costs as much as other input unless it is given, input
     that is kept there for an hour as much as what is written for minutes, and reasoning as much as other
     output.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     input: Dollars
     cached_input: Dollars | None = None

@@ -13,14 +13,14 @@ from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
-from guard.environment import unrelated
 from guard.errors import ConfigError
+from guard.settings.environment import unrelated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from guard.config import Settings
     from guard.core.policy import Policy
+    from guard.settings.root import Settings
 
 LEAST_SLIDING = 10
 """With a smaller count, a sliding window admits noticeably less: of 1 a period, 1 in two periods."""

@@ -1,0 +1,1 @@
+"""What the operator sets: guard.toml and the environment, checked, and turned into what decides."""

@@ -1,0 +1,97 @@
+"""The section about who is calling, and whom to believe about it."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import (
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from guard.core.network import TrustedProxies
+from guard.http.credentials import DEFAULT_HEADERS
+from guard.settings.fields import FileName, HeaderName, HeaderPattern, Section
+
+TokenAlgorithm = Literal[
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+    "ES256", "ES384", "ES512", "EdDSA",
+]  # fmt: skip
+
+
+class JwtSettings(Section):
+    """How to believe a JSON web token."""
+
+    key_file: FileName | None = None
+    secret: SecretStr | None = None
+    algorithms: tuple[TokenAlgorithm, ...] = ("RS256",)
+    issuer: str | None = None
+    audience: str | None = None
+    user_claim: str = "sub"
+    org_claim: str | None = None
+    tier_claim: str | None = None
+    end_user_claim: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.key_file is None) == (self.secret is None):
+            raise ValueError("give either `key_file` (a PEM public key or a JWK set) or `secret`")
+        symmetric = {algorithm.startswith("HS") for algorithm in self.algorithms}
+        if symmetric != {self.secret is not None}:
+            raise ValueError(
+                "`algorithms` must be HS… with a `secret`, and RS…, PS…, ES… or EdDSA with a `key_file`"
+            )
+        return self
+
+
+class GatewayHeaders(Section):
+    """Headers in which a trusted proxy says who is calling; it must strip them from what clients send."""
+
+    user: HeaderName | None = None
+    org: HeaderName | None = None
+    tier: HeaderName | None = None
+    end_user: HeaderName | None = None
+
+
+class IdentitySettings(Section):
+    """Who is calling, and whom to believe about it."""
+
+    pepper: SecretStr | None = None
+    anonymous: Literal["accept", "refuse"] = "accept"
+    unknown_keys: Literal["accept", "refuse"] = "accept"
+    keys_file: FileName | None = None
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    headers: GatewayHeaders = GatewayHeaders()
+    credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)
+    forward_headers: tuple[HeaderPattern, ...] = ()
+    jwt: JwtSettings | None = None
+
+    @field_validator("pepper")
+    @classmethod
+    def _long_enough(cls, pepper: SecretStr | None) -> SecretStr | None:
+        if pepper is not None and len(pepper.get_secret_value()) < 16:
+            raise ValueError("a pepper has at least 16 characters; try `openssl rand -hex 32`")
+        return pepper
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        named = self.headers.model_dump(exclude_none=True)
+        if named and not self.trusted_proxies:
+            raise ValueError(
+                "`headers` are believed only from `trusted_proxies`, and there are none: "
+                "name the networks of your gateway"
+            )
+        if named and self.headers.user is None and self.headers.org is None:
+            raise ValueError("`headers` needs `user` or `org`; `tier` alone does not identify anyone")
+        if self.unknown_keys == "refuse" and self.keys_file is None and self.jwt is None:
+            raise ValueError('`unknown_keys = "refuse"` needs a `keys_file` or `jwt` to know any')
+        return self
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """Whose word about addresses is believed."""
+        return TrustedProxies(self.trusted_proxies)

@@ -1,0 +1,35 @@
+"""The section about a tier, and the tiers that hold without a word in the file."""
+
+from __future__ import annotations
+
+from guard.core.identity import Attribute
+from guard.core.limits import Unit
+from guard.core.modes import Mode
+from guard.core.policy import OnStoreError
+from guard.settings.fields import Percent, Section
+from guard.settings.limits import LimitSettings
+from guard.settings.risk import LadderSettings
+
+
+class TierSettings(Section):
+    """The policy of the identities that name this tier."""
+
+    limits: tuple[LimitSettings, ...] = ()
+    ladder: LadderSettings | None = None
+    on_store_error: OnStoreError | None = None
+    mode: Mode = Mode.ENFORCE
+    enforce_percent: Percent = 100
+
+
+def default_tiers() -> dict[str, TierSettings]:
+    """Limits that a busy person never meets; those of the file that `guard init` writes."""
+    limits = (
+        LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
+        LimitSettings(name="free-requests", unit=Unit.REQUESTS, rate="20/second;1200/minute", free=True),
+        LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
+        LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="2000/day"),
+        LimitSettings(
+            name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
+        ),
+    )
+    return {"default": TierSettings(limits=limits)}
