@@ -40,7 +40,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from guard import GuardMiddleware
-from guard.store.embedded import EmbeddedServer
+from guard.store.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

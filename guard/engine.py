@@ -9,7 +9,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
@@ -30,8 +30,7 @@ from guard.outage import Outage
 from guard.store.breaker import OPEN, Breaker
 from guard.store.debts import Debts
 from guard.store.local import LocalLimiter
-from guard.store.operator import Control
-from guard.store.redis import TERMS_SECONDS
+from guard.store.port import Control, Store
 from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
 from guard.telemetry.events import Event, Failure, detail_of, tell, tell_failure
 from guard.telemetry.lines import bounded, limited
@@ -48,97 +47,61 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.policy import Tier
+    from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
     from guard.core.tally import Count
     from guard.detection.analyst import Analyst
     from guard.detection.sight import Sight
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
-    from guard.store.debts import Debt
-    from guard.store.keys import Keys
-    from guard.store.redis import Block, Settled, Verdict
+    from guard.store.port import Block, Debt
     from guard.telemetry.events import Hook
     from guard.text.fingerprint import Sketch
 
+
 logger = logging.getLogger("guard")
+
 
 SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, *(30.0 for _ in range(60)))
 """When a settle that failed is tried again: it is idempotent, and an outage must not make answers free."""
+
 
 LARGEST_BACKLOG = 10_000
 """So many settles are kept for later at most; beyond that reservations stand as they are until they
 expire."""
 
+
 STORE_RETRY_SECONDS = (1.0, 5.0)
 """A caller refused because the store is down comes again after a time in this range, not with all others at
 once."""
 
+
 SIGHT_SECONDS = 0.02
 """How long a settle waits for a look at its query; then it is settled by its wording, and learnt later."""
+
 
 UNKNOWN_SHARE = 1 / 8
 """The share of each quota that a process admits alone when it never learnt how many others there are."""
 
+
 REPAID_AT_ONCE = 50
 """So many debts are charged back in one go, so that a store which has just come back is not run over."""
+
 
 LONGEST_BLOCK_SECONDS = 3_600.0
 """A block that was seen is held without the store for as long as it says, but no longer than this."""
 
+
 MOST_UNKNOWN_TIERS = 100
 """Maximum number of tiers without a definition that are warned of, each once."""
+
 
 LONGEST_METHOD = 16
 """A client chooses the method; events and log lines hold no more characters of it."""
 
+
 MOST_BLOCKS = 10_000
 """So many are remembered, the latest."""
-
-
-class Store(Protocol):
-    """What the engine needs of a store; every call raises `StoreError`."""
-
-    async def admit(
-        self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
-        *,
-        unreported: int = 0,
-        suspect: Holder | None = None,
-    ) -> Verdict:
-        """Charge every limit or none, and read the evidence against the suspect; idempotent by id."""
-
-    async def settle(
-        self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
-        usage: Usage,
-        *,
-        cost: int = 0,
-        requests: int = 1,
-        accepted: bool = True,
-    ) -> Settled:
-        """True a reservation up to these charges; idempotent by id."""
-
-    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
-        """Take a reservation back; idempotent by id."""
-
-    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
-        """Keep a reservation from expiring."""
-
-    async def repay(self, debt: Debt, identity: Identity) -> bool:
-        """Charge what was used without the store; idempotent by id."""
-
-    async def control(self, worker: str | None = None) -> Control:
-        """What the operator has ordered for all."""
-
-    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
-        """Add refusals that the store has not counted to an identity's record."""
-
-    async def leave(self, worker: str) -> None:
-        """This process serves no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +158,7 @@ class Engine:
         self,
         policy: Policy,
         store: Store,
-        keys: Keys,
+        keys: Pseudonyms,
         hooks: Iterable[Hook] = (),
         *,
         local_share: float | None = None,
@@ -219,8 +182,7 @@ class Engine:
         self._debts = Debts()
         self._owners: dict[tuple[str, Holder], Identity] = {}
         # What the operator orders reaches a cluster's scripts later, but is to be seen within a second too.
-        kept_seconds = KEPT_SECONDS - TERMS_SECONDS if keys.together else KEPT_SECONDS
-        self._refusals = Refusals(kept_seconds=kept_seconds)
+        self._refusals = Refusals(kept_seconds=KEPT_SECONDS - store.stale_seconds)
         self._blocked: OrderedDict[Holder, float] = OrderedDict()
         self._tally = Tally()
         self._suspicions = Suspicions()
@@ -860,9 +822,12 @@ def _answered(status: int | None) -> bool:
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)
 """Stands for a query that has not been read: it will be charged something in every unit."""
 
+
 _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
 
+
 _TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})
+
 
 _NEVER_ASKED = frozenset({OPEN, "pepper"})
 """Kinds of `StoreError` after which the store has certainly not charged anything."""

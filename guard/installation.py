@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from guard.store.embedded import EmbeddedServer
-from guard.store.keys import Keys
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.pepper import local_pepper
-from guard.store.url import Kind, RedisURL
+from guard.store.embedded.pepper import local_pepper
+from guard.store.embedded.server import EmbeddedServer
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import Kind, RedisURL
 
 if TYPE_CHECKING:
     from guard.settings.root import Settings

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from guard.core.policy import Policy
+    from guard.core.pseudonyms import Pseudonyms
     from guard.detection.reference import Reference
     from guard.dialects.base import Dialect
-    from guard.store.keys import Keys
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
@@ -66,7 +66,7 @@ class Rules:
     def of(
         cls,
         settings: Settings,
-        keys: Keys,
+        keys: Pseudonyms,
         unknown_paths: RouteAction = RouteAction.DENY,
         *,
         only_listed_headers: bool = False,

@@ -15,11 +15,11 @@ import pytest
 from redis import Redis
 
 from guard.settings.root import Settings
-from guard.store.embedded import EmbeddedServer
-from guard.store.keys import FINGERPRINT, Keys
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.embedded.server import EmbeddedServer
+from guard.store.redis.keys import FINGERPRINT, Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator

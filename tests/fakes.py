@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from guard.core.identity import Identity
     from guard.settings.root import Settings
-    from guard.store.operator import Control, OperatorStore
-    from guard.store.redis import Settled, Verdict
+    from guard.store.port import Control, Settled, Verdict
+    from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Hook
 
 
@@ -186,6 +186,7 @@ class TimedStore:
     """A store that goes by the test's clock instead of the server's."""
 
     def __init__(self, store: OperatorStore, clock: Clock) -> None:
+        self.stale_seconds = store.stale_seconds
         self._store = store
         self._clock = clock
 
@@ -223,6 +224,7 @@ class FlakyStore:
 
     def __init__(self, store: OperatorStore, kind: str = "connection") -> None:
         self.broken = True
+        self.stale_seconds = store.stale_seconds
         self._store = store
         self._kind = kind
 

@@ -20,9 +20,9 @@ from guard.engine import Engine
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guard.store.embedded import EmbeddedServer
-    from guard.store.keys import Keys
-    from guard.store.operator import OperatorStore
+    from guard.store.embedded.server import EmbeddedServer
+    from guard.store.redis.keys import Keys
+    from guard.store.redis.orders import OperatorStore
 
 SHORT, LONG = 1_000, 100_000
 AT_ONCE = 100

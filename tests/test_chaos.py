@@ -26,9 +26,9 @@ from guard.core.query import Usage
 from guard.engine import Engine
 from guard.installation import Installation
 from guard.settings.root import Settings
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent / "store"))
 

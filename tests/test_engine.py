@@ -20,8 +20,8 @@ from guard.engine import Engine
 from guard.store.breaker import Breaker
 
 if TYPE_CHECKING:
-    from guard.store.operator import OperatorStore
-    from guard.store.redis import Verdict
+    from guard.store.port import Verdict
+    from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)

@@ -15,10 +15,10 @@ from redis import Redis
 from guard.core.identity import Attribute, Holder, Identity
 from guard.demo.model import FakeModel
 from guard.errors import ConfigError, StoreError
-from guard.store.keys import CONTROL, FINGERPRINT, TERMS, Keys
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.redis.keys import CONTROL, FINGERPRINT, TERMS, Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from guard.errors import ConfigError, CredentialError
 from guard.identity.identifier import Identifier
 from guard.settings.identity import IdentitySettings
 from guard.settings.limits import UnitSettings
-from guard.store.keys import Keys
+from guard.store.redis.keys import Keys
 
 if TYPE_CHECKING:
     from pathlib import Path

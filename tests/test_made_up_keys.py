@@ -15,8 +15,8 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.demo.model import FakeModel
 from guard.errors import StoreError
 from guard.identity.crowds import Crowds
-from guard.store.embedded import EmbeddedServer
-from guard.store.room import Room
+from guard.store.embedded.server import EmbeddedServer
+from guard.store.redis.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -236,7 +236,7 @@ async def test_a_server_that_does_not_say_what_it_does_when_full_is_used(
     async def forbidden(_: object) -> None:
         raise StoreError("NOPERM", kind="permission")
 
-    monkeypatch.setattr("guard.store.redis.RedisStore.room", forbidden)
+    monkeypatch.setattr("guard.store.redis.store.RedisStore.room", forbidden)
     app = guarded(FakeModel(), REQUESTS)
     assert (await call(app, body=CHAT)).status == 200
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

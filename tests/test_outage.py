@@ -17,7 +17,7 @@ from guard.outage import Outage
 from guard.store.breaker import OPEN, Breaker
 
 if TYPE_CHECKING:
-    from guard.store.operator import OperatorStore
+    from guard.store.redis.orders import OperatorStore
 
 DOWN = StoreError("Connection refused", kind="connection")
 TURNED_AWAY = StoreError("not asked, since it failed a moment ago", kind=OPEN)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from guard.engine import Engine
-    from guard.store.operator import OperatorStore, Record
+    from guard.store.redis.orders import OperatorStore, Record
 
     MakeGuarded = Callable[..., Guarded]
 

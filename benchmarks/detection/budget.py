@@ -1,6 +1,6 @@
 """One holder's diversity budget, kept in this process as guard's store keeps it in Redis.
 
-It mirrors guard/store/scripts/windows.lua for a budget with one window: a sliding window, and the memory of
+It mirrors guard/store/redis/lua/windows.lua for a budget with one window: a sliding window, and the memory of
 guard/core/novelty.py. Requests come one by one: each is settled before the next is asked about.
 """
 

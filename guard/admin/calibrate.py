@@ -26,12 +26,12 @@ from guard.admin.traffic import Label
 from guard.core.evidence import Band, Signal, merge, risk
 from guard.core.identity import Attribute
 from guard.core.policy import RouteAction
+from guard.core.pseudonyms import Pseudonyms
 from guard.detection.learner import Learner
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference, statistics, table
 from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError, RequestError
-from guard.store.keys import Keys
 from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def survey(
     Lines that are labelled attacks are left out, and what was answered with an error teaches nothing, as in
     live traffic.
     """
-    keys = Keys(pepper_of(settings))
+    keys = Pseudonyms(pepper_of(settings))
     reader = LineReader(settings, keys, declared)
     learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
     found = Survey()

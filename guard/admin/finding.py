@@ -11,10 +11,10 @@ from guard.identity.identifier import Identifier
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
+    from guard.core.pseudonyms import Pseudonyms
     from guard.settings.root import Settings
-    from guard.store.keys import Keys
-    from guard.store.operator import Record
-    from guard.store.redis import Block
+    from guard.store.port import Block
+    from guard.store.redis.orders import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Found:
     blocks: tuple[tuple[Holder, Block], ...]
 
 
-def of_credential(settings: Settings, keys: Keys, text: str) -> tuple[Identity, str]:
+def of_credential(settings: Settings, keys: Pseudonyms, text: str) -> tuple[Identity, str]:
     """The identity of a key or a token, and how it is known; raises `CredentialError` where it is refused.
 
     `text` may begin with `Bearer`, as it stands in a header.

@@ -18,13 +18,13 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.novelty import covered
+from guard.core.pseudonyms import is_digest
 from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
 from guard.settings.rates import counts_by_limit
-from guard.store.keys import is_digest
-from guard.store.redis import OPERATOR_SECONDS
+from guard.store.redis.client import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from guard.core.modes import Mode
     from guard.core.network import Address
     from guard.settings.root import Settings
-    from guard.store.operator import Record, Term
-    from guard.store.redis import Block
-    from guard.store.room import Room
+    from guard.store.port import Block
+    from guard.store.redis.orders import Record, Term
+    from guard.store.redis.room import Room
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from guard.admin.traffic import Line
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Policy, Route
+    from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Query
     from guard.core.uses import Declared
     from guard.http.paths import Path
     from guard.settings.root import Settings
-    from guard.store.keys import Keys
 
 PEPPER = b"guard replays traffic with this pepper"
 """Where the settings name none. Names differ from those of the live store, and are the same every time."""
@@ -58,7 +58,7 @@ class LineReader:
     Raises `ConfigError` for settings that cannot work.
     """
 
-    def __init__(self, settings: Settings, keys: Keys, declared: Mapping[Holder, Declared]) -> None:
+    def __init__(self, settings: Settings, keys: Pseudonyms, declared: Mapping[Holder, Declared]) -> None:
         self.rules = Rules.of(settings, keys)
         detection = self.rules.policy.detection
         detection = replace(detection, uses={**detection.uses, **declared})

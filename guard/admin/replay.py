@@ -21,11 +21,11 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_RISK, Band, Risk
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
+from guard.core.pseudonyms import Pseudonyms
 from guard.detection.analyst import Analyst, Inline
 from guard.engine import Engine
 from guard.errors import QueryError, RequestError
-from guard.store.keys import Keys
-from guard.store.memory import MemoryStore
+from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -118,7 +118,7 @@ class Replay:
     """
 
     def __init__(self, settings: Settings, declared: Mapping[Holder, Declared] | None = None) -> None:
-        self._keys = keys = Keys(pepper_of(settings))
+        self._keys = keys = Pseudonyms(pepper_of(settings))
         self._reader = LineReader(settings, keys, declared or {})
         self._clock = LogClock()
         store = MemoryStore(self._clock.date_us)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guard.admin import Operator, Suspicion, Unseen
     from guard.core.identity import Holder
     from guard.settings.root import Settings
-    from guard.store.operator import Record
+    from guard.store.redis.orders import Record
 
 T = TypeVar("T")
 
@@ -228,7 +228,7 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
 def _with_a_store(config: Path | None) -> Settings:
     """The settings. An order in the wrong folder must not make a store that no server asks."""
     from guard.settings.load import find, load
-    from guard.store.embedded import has_store
+    from guard.store.embedded.server import has_store
 
     file = find(config)
     settings = load(file)

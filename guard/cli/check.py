@@ -51,14 +51,14 @@ def check(
 
     Reads the settings and the files that they name; asks not the backend, and the store only with --store.
     """
+    from guard.core.pseudonyms import Pseudonyms
     from guard.identity.identifier import Identifier
     from guard.settings import cautions
     from guard.settings.load import find, load, read_toml
-    from guard.store.keys import Keys
 
     file = find(config)
     settings = load(file)
-    keys = Keys(b"only to read the files that the settings name")
+    keys = Pseudonyms(b"only to read the files that the settings name")
     identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     for caution in cautions.at_start(settings, content, os.environ):

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from guard.admin import Entry, Nearest, Totals
     from guard.core.identity import Holder
     from guard.core.limits import Reading
-    from guard.store.operator import Record, Term
-    from guard.store.redis import Block
+    from guard.store.port import Block
+    from guard.store.redis.orders import Record, Term
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from guard.admin import Nearest, Totals, Unseen
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
-    from guard.store.operator import Record, Term
-    from guard.store.redis import Block
+    from guard.store.port import Block
+    from guard.store.redis.orders import Record, Term
 
 PIPE_WIDTH = 100_000
 """Into a pipe or a file, no line is cut."""

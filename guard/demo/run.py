@@ -24,7 +24,7 @@ from guard.http11 import protocol
 from guard.proxy import guarded
 from guard.settings.load import load
 from guard.settings.server import ServerSettings
-from guard.store.embedded import EmbeddedServer
+from guard.store.embedded.server import EmbeddedServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

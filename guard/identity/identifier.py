@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from guard.core.network import Address
+    from guard.core.pseudonyms import Pseudonyms
     from guard.http.headers import Pairs
     from guard.settings.identity import IdentitySettings
     from guard.settings.limits import UnitSettings
-    from guard.store.keys import Keys
 
     Headers = Iterable[tuple[bytes, bytes]]
 
@@ -55,7 +55,7 @@ class Identifier:
     def __init__(
         self,
         settings: IdentitySettings,
-        keys: Keys,
+        keys: Pseudonyms,
         units: Mapping[str, UnitSettings] = NO_UNITS,
         tiers: Collection[str] | None = None,
         *,

@@ -13,7 +13,7 @@ from pydantic import (
 
 from guard.errors import ConfigError
 from guard.settings.fields import Section
-from guard.store.url import RedisURL
+from guard.store.transport.url import RedisURL
 
 
 class StoreSettings(Section):

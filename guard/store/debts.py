@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from guard.core.calendars import MICROSECONDS, boundaries
 from guard.core.limits import Algorithm
+from guard.store.port import Debt
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -31,21 +32,13 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.limits import Limit, Window
 
+
 STEPS = 16
 """A period is so many steps."""
 
+
 MOST_DEBTS = 20_000
 """So many limits of holders are kept at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Debt:
-    """What a holder owes to each window of a limit. The store charges one `id` once."""
-
-    id: str
-    limit: Limit
-    holder: Holder
-    amounts: tuple[int, ...]
 
 
 @dataclass(slots=True)

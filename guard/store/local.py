@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS, boundaries
 from guard.core.limits import Algorithm, Reading
-from guard.store.windows import MEAN_US, recount
+from guard.store.memory.windows import MEAN_US, recount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -26,7 +26,7 @@ from guard.detection.reference import Reference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from guard.store.operator import OperatorStore
+    from guard.store.redis.orders import OperatorStore
 
 SOURCES = {
     "dolly-3k": "benign",

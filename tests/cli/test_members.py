@@ -15,12 +15,12 @@ from redis import Redis
 
 from guard import GuardMiddleware
 from guard.demo.model import FakeModel
-from guard.store.keys import FINGERPRINT
+from guard.store.redis.keys import FINGERPRINT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from guard.store.embedded import EmbeddedServer
+    from guard.store.embedded.server import EmbeddedServer
 
 CONFIG = """
 [store]

@@ -16,7 +16,7 @@ from guard.core.evidence import Band, Group, Risk
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Charge, Limit, Reading, Unit, Window
-from guard.store.memory import MemoryStore
+from guard.store.memory.store import MemoryStore
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"})
 RISK = Risk(60.0, {Group.CONTENT: 30.0, Group.INTENT: 30.0}, Band.CRITICAL)

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.core.query import NO_USAGE
-from guard.store.keys import Keys
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import Kind, RedisURL
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import Kind, RedisURL
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier

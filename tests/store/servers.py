@@ -26,7 +26,7 @@ from redis.crc import key_slot
 from redis.retry import Retry
 from serving import free_port
 
-from guard.store.embedded import find_server
+from guard.store.embedded.server import find_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -29,15 +29,15 @@ from limits.strategies import (
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Window
-from guard.store.keys import Keys
-from guard.store.nodes import SingleNode
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import SingleNode
+from guard.store.transport.url import RedisURL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from guard.store.embedded import EmbeddedServer
+    from guard.store.embedded.server import EmbeddedServer
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
 STEPS = 16

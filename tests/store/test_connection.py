@@ -11,13 +11,13 @@ from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from guard.store.connection import ScriptConnection
+from guard.store.transport.connection import ScriptConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from guard.store.embedded import EmbeddedServer
+    from guard.store.embedded.server import EmbeddedServer
 
 DEADLINE_SECONDS = 0.25
 PATIENT_SECONDS = 20.0

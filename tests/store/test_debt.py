@@ -15,11 +15,11 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.store.local import LocalLimiter
-from guard.store.memory import MemoryStore
+from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:
     from guard.core.limits import Reading
-    from guard.store.operator import OperatorStore
+    from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
 T0 = 1_800_000_000 * MICROSECONDS

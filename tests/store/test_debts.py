@@ -14,10 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Unit, Window
-from guard.store.debts import STEPS, Debt, Debts
+from guard.store.debts import STEPS, Debts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from guard.store.port import Debt
 
 KEY = Holder(Attribute.KEY, "k")
 NOON = 1_790_251_200  # 2026-09-24 12:00:00 UTC

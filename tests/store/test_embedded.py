@@ -19,9 +19,9 @@ from patience import until
 from redis import Redis, RedisError
 
 from guard.errors import ConfigError, StoreError
-from guard.store import embedded
-from guard.store.embedded import EmbeddedServer, find_server
-from guard.store.pepper import local_pepper
+from guard.store.embedded import server as embedded
+from guard.store.embedded.pepper import local_pepper
+from guard.store.embedded.server import EmbeddedServer, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="finds the super
 ONE_USER = """
 import sys
 from pathlib import Path
-from guard.store.embedded import EmbeddedServer
+from guard.store.embedded.server import EmbeddedServer
 
 with EmbeddedServer(Path(sys.argv[1])):
     print("ready", flush=True)
@@ -42,7 +42,7 @@ EIGHT_USERS = """
 import os, sys
 from pathlib import Path
 from redis import Redis
-from guard.store.embedded import EmbeddedServer
+from guard.store.embedded.server import EmbeddedServer
 
 starting, fire = os.pipe()
 for _ in range(8):
@@ -61,7 +61,7 @@ sys.stdin.read()
 CHILDREN_OF_A_USER = """
 import os, sys
 from pathlib import Path
-from guard.store.embedded import EmbeddedServer
+from guard.store.embedded.server import EmbeddedServer
 
 with EmbeddedServer(Path(sys.argv[1])):
     try:

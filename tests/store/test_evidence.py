@@ -25,7 +25,7 @@ from servers import cluster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from guard.store.operator import OperatorStore
+    from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True

@@ -27,7 +27,7 @@ from servers import cluster, standalone
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from guard.store.operator import OperatorStore
+    from guard.store.redis.orders import OperatorStore
 
 PROCESSES = 4
 TASKS = 200

@@ -20,18 +20,18 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import NO_USAGE
-from guard.store.keys import Keys
-from guard.store.memory import MemoryStore
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.memory.store import MemoryStore
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from test_reference import GROUNDS, IDENTITIES, limits
 
 if TYPE_CHECKING:
-    from guard.store.embedded import EmbeddedServer
+    from guard.store.embedded.server import EmbeddedServer
 
 T0 = 1_800_000_000_000_000
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"})

@@ -12,8 +12,8 @@ from patience import PATIENCE_SECONDS
 from redis import exceptions
 
 from guard.errors import ConfigError
-from guard.store.nodes import nodes_at
-from guard.store.url import Kind, RedisURL
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import Kind, RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from servers import Cluster, Replicated, Server
 
-    from guard.store.nodes import Nodes
+    from guard.store.transport.nodes import Nodes
 
 DEADLINE_SECONDS = 0.5
 PATIENT_SECONDS = PATIENCE_SECONDS

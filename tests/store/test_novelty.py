@@ -18,7 +18,7 @@ from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import BITMAP_BYTES, CELL_BITS, LEXICAL_TABLES, NOWHERE, SEMANTIC_TABLES, Ground
 from guard.core.policy import settle
 from guard.core.query import NO_USAGE, Query, Usage
-from guard.store.debts import Debt
+from guard.store.port import Debt
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,8 +28,8 @@ from servers import cluster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from guard.store.operator import OperatorStore
-    from guard.store.redis import Settled, Verdict
+    from guard.store.port import Settled, Verdict
+    from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"),

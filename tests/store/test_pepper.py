@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from guard.errors import ConfigError
-from guard.store.pepper import local_pepper
+from guard.store.embedded.pepper import local_pepper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EIGHT_PROCESSES = """
 import os, sys
 from pathlib import Path
-from guard.store.pepper import local_pepper
+from guard.store.embedded.pepper import local_pepper
 
 starting, fire = os.pipe()
 for _ in range(8):

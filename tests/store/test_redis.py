@@ -17,9 +17,9 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.errors import StoreError
-from guard.store.nodes import nodes_at
-from guard.store.redis import RedisStore
-from guard.store.url import RedisURL
+from guard.store.redis.store import RedisStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -28,9 +28,9 @@ from servers import standalone
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from guard.store.keys import Keys
-    from guard.store.operator import OperatorStore
-    from guard.store.redis import Settled, Verdict
+    from guard.store.port import Settled, Verdict
+    from guard.store.redis.keys import Keys
+    from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True

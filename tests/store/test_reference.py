@@ -21,18 +21,18 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import Usage
-from guard.store.keys import Keys
-from guard.store.nodes import nodes_at
-from guard.store.operator import OperatorStore
-from guard.store.url import RedisURL
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reference import ModelStore, Seen, forgotten_by
 
 if TYPE_CHECKING:
-    from guard.store.embedded import EmbeddedServer
-    from guard.store.redis import Verdict
+    from guard.store.embedded.server import EmbeddedServer
+    from guard.store.port import Verdict
 
 ROUNDING_US = 2
 """The script's formula and the model's search may differ by so much."""

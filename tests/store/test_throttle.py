@@ -13,8 +13,8 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 
 if TYPE_CHECKING:
-    from guard.store.operator import OperatorStore
-    from guard.store.redis import Verdict
+    from guard.store.port import Verdict
+    from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
 T0 = 1_800_000_000_000_000

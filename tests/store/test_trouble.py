@@ -16,7 +16,7 @@ from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
 from guard.errors import StoreError
 from guard.settings.root import Settings
-from guard.store.trouble import explain, in_greeting, kind_of
+from guard.store.transport.trouble import explain, in_greeting, kind_of
 
 sys.path.insert(0, str(Path(__file__).parent))
 

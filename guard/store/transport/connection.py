@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 import hiredis
 from redis import exceptions
 
-from guard.store.trouble import in_greeting
+from guard.store.transport.trouble import in_greeting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

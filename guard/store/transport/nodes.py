@@ -15,9 +15,9 @@ from redis import exceptions
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 
-from guard.store.cluster import ClusterNodes
-from guard.store.connection import ScriptConnection
-from guard.store.url import Kind, RedisURL
+from guard.store.transport.cluster import ClusterNodes
+from guard.store.transport.connection import ScriptConnection
+from guard.store.transport.url import Kind, RedisURL
 
 if TYPE_CHECKING:
     from redis.asyncio import RedisCluster

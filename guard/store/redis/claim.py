@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from guard.store.keys import FINGERPRINT
+from guard.store.redis.keys import FINGERPRINT
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis, RedisCluster
 
-    from guard.store.keys import Keys
+    from guard.store.redis.keys import Keys
 
 CLAIM_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry."""

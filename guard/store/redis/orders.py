@@ -10,9 +10,11 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
-from guard.store.keys import CONTROL, IDENTITIES, TERMS, WORKERS
 from guard.store.marks import read_marks
-from guard.store.redis import Block, RedisStore, Script
+from guard.store.port import Block, Control
+from guard.store.redis.keys import CONTROL, IDENTITIES, TERMS, WORKERS
+from guard.store.redis.scripts import Script
+from guard.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,17 +22,23 @@ if TYPE_CHECKING:
     from guard.core.evidence import Mark, Signal
     from guard.core.limits import Limit
 
+
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry, also that of a block without an end."""
+
 
 WORKER_SECONDS = 10
 """A process that was not heard of for so long does not serve any more; they are heard of every
 `reload_seconds`."""
 
+
 READ_AT_ONCE = 1_000
 """Maximum number of records that are read in one round trip."""
 
+
 TERM = Script.load("term")
+
+
 EXEMPT = "exempt"
 
 
@@ -44,20 +52,6 @@ class Term:
     limit: str
     counts: Mapping[int, tuple[int, int]] | None
     remaining_us: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """What the operator has ordered for all, how many processes serve, and what the server does when full.
-
-    `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
-    `forgets` says that a full server drops counts, as far as it told at the start.
-    """
-
-    mode: Mode = Mode.ENFORCE
-    generation: int = 0
-    workers: int = 0
-    forgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How windows stand, as guard/store/scripts/windows.lua has it: the four algorithms of guard/core/limits.py.
+"""How windows stand, as guard/store/redis/lua/windows.lua has it, for the algorithms of guard/core/limits.py.
 
 A window is brought to a moment from how it stood before, under the numbers that hold now or, for what is not
 to be judged, under those that it was last counted under. Rounding is that of the script, in which all numbers

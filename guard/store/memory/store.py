@@ -3,7 +3,7 @@
 A replay reads a log line by line, and in it a request takes no time: what is admitted is settled, or taken
 back, before the next one is asked about. So no reservation lapses, nobody holds a lease, and nothing is
 needed of what the scripts keep for other processes, for the operator or against a second try. What is left is
-the arithmetic of guard/store/scripts. It is here once more, step by step and with the same rounding, and
+the arithmetic of guard/store/redis/lua. It is here once more, step by step and with the same rounding, and
 tests/store/test_memory.py holds one against the other. Times are in microseconds.
 """
 
@@ -18,9 +18,8 @@ from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.limits import Algorithm, Reading, Unit
 from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOWHERE
 from guard.store.marks import read_marks, write_marks
-from guard.store.operator import Control
-from guard.store.redis import LARGEST_AMOUNT, Settled, Verdict
-from guard.store.windows import Stand, cut, stand_of
+from guard.store.memory.windows import Stand, cut, stand_of
+from guard.store.port import LARGEST_AMOUNT, Control, Settled, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.query import Usage
-    from guard.store.debts import Debt
+    from guard.store.port import Debt
 
 HEX_DIGITS = 3
 """So many digits of a request's digest choose the cell of a table that it forgets."""
@@ -40,6 +39,8 @@ class MemoryStore:
 
     It is for requests one after the other: each is settled or released before the next is admitted.
     """
+
+    stale_seconds = 0.0
 
     def __init__(self, date_us: Callable[[], int]) -> None:
         self._date_us = date_us

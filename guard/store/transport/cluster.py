@@ -24,10 +24,10 @@ from redis.asyncio.cluster import ClusterNode, NodesManager
 from redis.cluster import PRIMARY
 from redis.crc import key_slot
 
-from guard.store.connection import ScriptConnection
+from guard.store.transport.connection import ScriptConnection
 
 if TYPE_CHECKING:
-    from guard.store.url import RedisURL
+    from guard.store.transport.url import RedisURL
 
 DISCOVERY_SECONDS = 3.0
 """The deadline for learning which master serves which slot."""

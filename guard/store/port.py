@@ -1,0 +1,133 @@
+"""What the engine needs of a store, and what a store answers. No store is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from guard.core.modes import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guard.core.evidence import Mark, Signal
+    from guard.core.identity import Holder, Identity
+    from guard.core.limits import Charge, Limit, Reading
+    from guard.core.query import Usage
+
+LARGEST_AMOUNT = 10**15
+"""A double holds this and every integer below exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that holds: for `remaining_us` more, or for good (`None`)."""
+
+    remaining_us: int | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the store read, and what it charged.
+
+    `charged` is nothing where the request has no room; where it has, what is enforced, and what is only
+    tried out if there is room in all. `expired` counts the reservations of dead owners that this call gave
+    back. `marks` are those against the holder whose evidence was asked for.
+    """
+
+    admitted: bool
+    charged: tuple[Charge, ...]
+    block: Block | None
+    readings: tuple[Reading, ...]
+    expired: int
+    marks: Mapping[Signal, Mark] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Whether a settle counted, which is how true it is; a second one does not.
+
+    `novelty` is what the diversity budgets were charged, in thousandths: the most that any of them was;
+    `None` where there is none.
+    """
+
+    counted: bool
+    novelty: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.counted
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """What a holder owes to each window of a limit. The store charges one `id` once."""
+
+    id: str
+    limit: Limit
+    holder: Holder
+    amounts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the operator has ordered for all, how many processes serve, and what the server does when full.
+
+    `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
+    `forgets` says that a full server drops counts, as far as it told at the start.
+    """
+
+    mode: Mode = Mode.ENFORCE
+    generation: int = 0
+    workers: int = 0
+    forgets: bool = False
+
+
+class Store(Protocol):
+    """What the engine needs of a store; every call raises `StoreError`."""
+
+    @property
+    def stale_seconds(self) -> float:
+        """How late an order of the operator's for one holder may reach `admit`."""
+
+    async def admit(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        *,
+        unreported: int = 0,
+        suspect: Holder | None = None,
+    ) -> Verdict:
+        """Charge every limit or none, and read the evidence against the suspect; idempotent by id."""
+
+    async def settle(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        *,
+        cost: int = 0,
+        requests: int = 1,
+        accepted: bool = True,
+    ) -> Settled:
+        """True a reservation up to these charges; idempotent by id."""
+
+    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
+        """Take a reservation back; idempotent by id."""
+
+    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
+        """Keep a reservation from expiring."""
+
+    async def repay(self, debt: Debt, identity: Identity) -> bool:
+        """Charge what was used without the store; idempotent by id."""
+
+    async def control(self, worker: str | None = None) -> Control:
+        """What the operator has ordered for all."""
+
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        """Add refusals that the store has not counted to an identity's record."""
+
+    async def leave(self, worker: str) -> None:
+        """This process serves no more."""

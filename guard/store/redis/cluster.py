@@ -1,0 +1,180 @@
+"""Where on a cluster the keys of a request live, and what is done about those that one script cannot touch.
+
+On one server all keys are in one slot, and nothing of this costs a round trip.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from guard.errors import StoreError
+from guard.store.redis.client import Client
+from guard.store.redis.keys import IDENTITIES, TERMS, Keys
+from guard.store.redis.scripts import NOTE
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Callable,
+        Mapping,
+        Sequence,
+    )
+
+    from guard.core.identity import Holder, Identity
+    from guard.core.limits import Charge
+    from guard.store.embedded.server import EmbeddedServer
+    from guard.store.transport.nodes import Nodes
+
+RECORD_SECONDS = 30 * 86_400
+"""How long an idle identity is remembered, and what is known of it."""
+
+UNVERIFIED_SECONDS = 86_400
+"""Likewise one whose credential guard has not checked: anybody can make up as many as they like."""
+
+TERMS_SECONDS = 0.5
+"""On a cluster, where they live on another node, the operator's terms for an identity are kept so long."""
+
+TERMS_KEPT = 10_000
+
+INDEX_SECONDS = 60.0
+"""On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What one script can touch: the charges whose keys live in one slot, under one reservation key.
+
+    `keys` are those of each charge, in order.
+    """
+
+    near: str
+    charges: tuple[Charge, ...]
+    keys: tuple[str, ...]
+
+
+class Slotted(Client):
+    """A client that knows in which slot what is kept, and notes in others what a script could not."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        new_nodes: Callable[[], Nodes],
+        *,
+        server: EmbeddedServer | None = None,
+        deadline_seconds: float = 0.05,
+        unverified_seconds: float = UNVERIFIED_SECONDS,
+    ) -> None:
+        super().__init__(keys, new_nodes, server=server, deadline_seconds=deadline_seconds)
+        self._unverified_ms = int(unverified_seconds * 1000)
+        self._terms: dict[str, tuple[float, list[str]]] = {}
+        self._indexed: dict[str, float] = {}
+
+    @property
+    def stale_seconds(self) -> float:
+        """How late an order of the operator's for one holder may reach `admit`."""
+        return TERMS_SECONDS if self.keys.together else 0.0
+
+    def _groups(self, identity: Identity, charges: Sequence[Charge]) -> list[Group]:
+        """The charges by where their keys live; the identity's own first, which has the reservation."""
+        nodes = self._nodes()
+        home = self.keys.home(identity)
+        grouped: dict[int, tuple[str, list[Charge], list[str]]] = {nodes.group(home): (home, [], [])}
+        for charge in charges:
+            keys = self.keys.limit(charge.limit, charge.holder, identity)
+            _, of_group, keys_of_group = grouped.setdefault(nodes.group(keys[0]), (keys[0], [], []))
+            of_group.append(charge)
+            keys_of_group += keys
+        return [Group(near, tuple(held), tuple(names)) for near, held, names in grouped.values()]
+
+    def _apart(self, groups: Sequence[Group]) -> bool:
+        """Whether the operator's terms live where the scripts that need them cannot read them."""
+        nodes = self._nodes()
+        return len(groups) > 1 or nodes.group(TERMS) != nodes.group(groups[0].near)
+
+    def _term_fields(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> list[str]:
+        fields = [self.keys.block_field(holder) for holder in holders]
+        for charge in charges:
+            fields += self.keys.override_fields(charge.holder, charge.limit.name)
+        return fields
+
+    async def _terms_elsewhere(self, identity: Identity, charges: Sequence[Charge]) -> dict[str, str]:
+        """The operator's terms for a request, which a script in another slot cannot read."""
+        fields = list(dict.fromkeys(self._term_fields(identity.holders, charges)))
+        cached = "\0".join(fields)
+        now = time.monotonic()
+        until, texts = self._terms.get(cached, (0.0, []))
+        if until < now:
+            with self._translated(self._deadline_seconds):
+                reply = await self._nodes().call(TERMS, "HMGET", TERMS, *fields)
+            texts = [text.decode() if text else "" for text in cast("list[bytes | None]", reply)]
+            if len(self._terms) >= TERMS_KEPT:
+                self._terms.clear()
+            self._terms[cached] = (now + TERMS_SECONDS, texts)
+        return dict(zip(fields, texts, strict=True))
+
+    def _record_apart(self, identity: Identity) -> bool:
+        """Whether an identity's record lives on another node than what it reserves."""
+        if not self.keys.together:
+            return False
+        nodes = self._nodes()
+        return nodes.group(self.keys.record(identity)) != nodes.group(self.keys.home(identity))
+
+    async def _note_apart(
+        self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int
+    ) -> None:
+        """Add to a record that no other script can touch; what cannot be noted is not worth an error."""
+        if self._record_apart(identity):
+            await self._count(identity, totals, create, now_us)
+
+    async def _count(self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int) -> None:
+        """Add to a record, if there is anything to add; what cannot be noted is not worth an error."""
+        if any(totals.values()):
+            with suppress(StoreError):
+                await self._note(identity, totals, create, now_us)
+
+    async def _note(self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int) -> None:
+        record = self.keys.record(identity)
+        (there,) = await self._run(
+            NOTE,
+            [self.keys.debt(record, "none"), record],
+            [
+                now_us,
+                *self._about(identity, create=create),
+                *(part for total in totals.items() for part in total),
+            ],
+        )
+        if there and self.keys.together:
+            await self._index(identity)
+
+    async def _index(self, identity: Identity) -> None:
+        """Keep an identity's place in the index, which lives on another node."""
+        label = self.keys.label(identity.principal)
+        now = time.monotonic()
+        if self._indexed.get(label, 0.0) > now:
+            return
+        if len(self._indexed) >= TERMS_KEPT:
+            self._indexed.clear()
+        self._indexed[label] = now + INDEX_SECONDS
+        with self._translated(self._deadline_seconds):
+            await self._nodes().call(IDENTITIES, "ZADD", IDENTITIES, time.time_ns() // 1000, label)
+            await self._nodes().call(IDENTITIES, "EXPIRE", IDENTITIES, RECORD_SECONDS)
+
+    def _record_keys(self, reservation: str, group: Group, identity: Identity, home: bool) -> tuple[str, str]:
+        """The record and the index, each the reservation's own key where this script cannot touch it."""
+        nodes = self._nodes()
+        record = self.keys.record(identity)
+        slot = nodes.group(reservation)
+        return (
+            record if home and nodes.group(record) == slot else reservation,
+            IDENTITIES if home and nodes.group(IDENTITIES) == slot else reservation,
+        )
+
+    def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
+        label = self.keys.label(identity.principal)
+        return [label, self.keys.attributes(identity), self._life_ms(identity), int(create)]
+
+    def _life_ms(self, identity: Identity) -> int:
+        """How long what is kept of an identity outlives its last request."""
+        return RECORD_SECONDS * 1000 if identity.verified else self._unverified_ms

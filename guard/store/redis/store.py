@@ -1,0 +1,347 @@
+"""The store on Redis: one script admits a request, one settles it, one round trip each."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from guard.core.calendars import MICROSECONDS
+from guard.core.evidence import Evidence, Learnt
+from guard.core.limits import Charge
+from guard.core.query import NO_USAGE
+from guard.store.marks import read_marks, write_marks
+from guard.store.port import Settled, Verdict
+from guard.store.redis.cluster import UNVERIFIED_SECONDS, Group, Slotted
+from guard.store.redis.keys import TERMS, Keys
+from guard.store.redis.scripts import ADMIT, LEARN, RENEW, REPAY, SETTLE
+from guard.store.redis.wire import limit_arguments, nothing_of, verdict_of
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        Callable,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
+
+    from guard.core.identity import Holder, Identity
+    from guard.core.query import Usage
+    from guard.store.embedded.server import EmbeddedServer
+    from guard.store.port import Debt
+    from guard.store.transport.nodes import Nodes
+
+
+T = TypeVar("T")
+
+
+SETTLED_SECONDS = 3_600
+"""How long a settled reservation's id is remembered, against a second settle; likewise a debt's."""
+
+
+class RedisStore(Slotted):
+    """Counts in Redis: one server, or several behind `Nodes`.
+
+    `admit`, `settle` and `renew` end within `deadline_seconds`, and all calls raise `StoreError` when they
+    cannot. Nothing is retried, since a call that timed out may have been executed; `admit` and `settle` are
+    idempotent by reservation id instead.
+
+    Where all keys can be touched by one script, `admit` is one script and all or nothing. On a cluster what
+    an identity's organisation holds is one script, and each holder that many share (a network, a tier, a
+    model, everything) is another, in parallel; where one of them refuses, the others are taken back.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        new_nodes: Callable[[], Nodes],
+        *,
+        server: EmbeddedServer | None = None,
+        deadline_seconds: float = 0.05,
+        reservation_seconds: float = 60.0,
+        settled_seconds: float = SETTLED_SECONDS,
+        unverified_seconds: float = UNVERIFIED_SECONDS,
+    ) -> None:
+        super().__init__(
+            keys,
+            new_nodes,
+            server=server,
+            deadline_seconds=deadline_seconds,
+            unverified_seconds=unverified_seconds,
+        )
+        self._reservation_us = int(reservation_seconds * MICROSECONDS)
+        self._settled_ms = int(settled_seconds * 1000)
+
+    async def admit(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        *,
+        unreported: int = 0,
+        suspect: Holder | None = None,
+        now_us: int = 0,
+    ) -> Verdict:
+        """Charge every limit or none, and read the evidence against the suspect, where one is named.
+
+        `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
+        store has not heard of. `now_us` replaces the clock of the server; 0 takes that.
+        """
+        groups = self._groups(identity, charges)
+        terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None
+        verdicts = await _all(
+            self._admit(
+                group,
+                reservation_id,
+                identity,
+                unreported,
+                now_us,
+                terms,
+                home=place == 0,
+                suspect=suspect if place == 0 else None,
+            )
+            for place, group in enumerate(groups)
+        )
+        if len(verdicts) == 1 and not self._record_apart(identity):
+            return verdicts[0]
+        admitted = all(verdict.admitted for verdict in verdicts)
+        if reservation_id:
+            room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
+            totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
+            if self._record_apart(identity):
+                totals["refused"] += unreported
+            else:
+                # Where the first script has found no room itself, it has counted that.
+                first = verdicts[0]
+                found = not first.admitted or not all(reading.fits for reading in first.readings)
+                totals = {} if found else totals
+            undone = [
+                self._settle(
+                    group, False, reservation_id, identity, nothing_of(group.charges), NO_USAGE, now_us
+                )
+                for group, verdict in zip(groups, verdicts, strict=True)
+                if verdict.admitted and not admitted
+            ]
+            # Until what was charged is taken back, others see these units as used.
+            await _all([self._count(identity, totals, identity.verified, now_us), *undone])
+        return Verdict(
+            admitted,
+            tuple(charge for verdict in verdicts for charge in verdict.charged) if admitted else (),
+            verdicts[0].block,
+            tuple(reading for verdict in verdicts for reading in verdict.readings),
+            sum(verdict.expired for verdict in verdicts),
+            verdicts[0].marks,
+        )
+
+    async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
+        """What `admit` would say to these charges; nothing is charged or written."""
+        return await self.admit("", identity, charges)
+
+    async def settle(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        *,
+        cost: int = 0,
+        requests: int = 1,
+        accepted: bool = True,
+        now_us: int = 0,
+    ) -> Settled:
+        """True the reservation up to `charges`; what comes back is false where it was settled before.
+
+        `cost` is in micro-dollars, for the record. `requests` is 0 for one that counts as refused.
+        `accepted` says that the backend took the credential, which is when an unverified one earns a record.
+        """
+        create = identity.verified or accepted
+        settled = await _all(
+            self._settle(
+                group,
+                place == 0,
+                reservation_id,
+                identity,
+                group.charges,
+                usage,
+                now_us,
+                cost=cost,
+                requests=requests,
+                create=create,
+            )
+            for place, group in enumerate(self._groups(identity, charges))
+        )
+        if settled[0]:
+            totals = {
+                "admitted": requests,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "cost": cost,
+            }
+            await self._note_apart(identity, totals, create, now_us)
+        charged = [each.novelty for each in settled if each.novelty is not None]
+        return Settled(settled[0].counted, max(charged, default=None))
+
+    async def release(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+    ) -> bool:
+        """Take a request back that was admitted but did not happen; `False` where it was settled before."""
+        settled = await _all(
+            self._settle(
+                group,
+                place == 0,
+                reservation_id,
+                identity,
+                nothing_of(group.charges),
+                NO_USAGE,
+                now_us,
+                requests=0,
+                create=False,
+            )
+            for place, group in enumerate(self._groups(identity, charges))
+        )
+        return settled[0].counted
+
+    async def renew(
+        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
+    ) -> int:
+        """Keep what a request has reserved from expiring; returns how many limits it is still reserved in."""
+        pending = [charge for charge in charges if charge.limit.pending]
+        kept = await _all(
+            self._run(
+                RENEW,
+                [self.keys.reservation(group.near, reservation_id), *group.keys],
+                [now_us, self._reservation_us, *limit_arguments(group.charges, now_us)],
+            )
+            for group in self._groups(identity, pending)
+        )
+        return sum(reply[0] for reply in kept)
+
+    async def repay(self, debt: Debt, identity: Identity, *, now_us: int = 0) -> bool:
+        """Charge what was used while the store could not be asked; `False` where it was charged before."""
+        keys = self.keys.limit(debt.limit, debt.holder, identity)
+        reply = await self._run(
+            REPAY,
+            [self.keys.debt(keys[0], debt.id), *keys],
+            [
+                now_us,
+                SETTLED_SECONDS * 1000,
+                " ".join(map(str, debt.amounts)),
+                *limit_arguments([Charge(debt.limit, debt.holder, 0)], now_us),
+            ],
+        )
+        return bool(reply[0])
+
+    async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
+        """Add refusals that no script has seen to an identity's record; `shadowed` are those that were only
+        tried out.
+        """
+        await self._note(identity, {"refused": refused, "shadowed": shadowed}, identity.verified, 0)
+
+    async def learn(
+        self, holder: Holder, identity: Identity, evidence: Evidence, *, now_us: int = 0
+    ) -> Learnt:
+        """Keep what was learnt of a holder from the version that `evidence` names, and its next version.
+
+        Where another process has learnt something since, nothing is kept, and what it knows comes back.
+        """
+        kept, version, _, *known = await self._run(
+            LEARN,
+            [self.keys.evidence(holder, identity)],
+            [
+                now_us,
+                evidence.version,
+                evidence.profile,
+                write_marks(evidence.marks),
+                self._life_ms(identity),
+            ],
+        )
+        if kept:
+            return Learnt(True, replace(evidence, version=version))
+        profile, marks = known
+        return Learnt(False, Evidence(version, profile, read_marks(marks)))
+
+    async def _admit(
+        self,
+        group: Group,
+        reservation_id: str,
+        identity: Identity,
+        unreported: int,
+        now_us: int,
+        terms: Mapping[str, str] | None,
+        *,
+        home: bool,
+        suspect: Holder | None,
+    ) -> Verdict:
+        reservation = self.keys.reservation(group.near, reservation_id)
+        holders = identity.holders if home else ()
+        fields = self._term_fields(holders, group.charges)
+        reply = await self._run(
+            ADMIT,
+            [
+                reservation,
+                *self._record_keys(reservation, group, identity, home),
+                TERMS if terms is None else reservation,
+                self.keys.evidence(suspect, identity) if suspect is not None else reservation,
+                *group.keys,
+            ],
+            [
+                now_us,
+                reservation_id,
+                self._reservation_us,
+                *self._about(identity, create=identity.verified),
+                unreported,
+                len(holders),
+                *(fields if terms is None else (terms.get(field, "") for field in fields)),
+                *limit_arguments(group.charges, now_us),
+            ],
+        )
+        return verdict_of(reply, group.charges)
+
+    async def _settle(
+        self,
+        group: Group,
+        home: bool,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        usage: Usage,
+        now_us: int,
+        *,
+        cost: int = 0,
+        requests: int = 0,
+        create: bool = False,
+    ) -> Settled:
+        reservation = self.keys.reservation(group.near, reservation_id)
+        record, index = self._record_keys(reservation, group, identity, home)
+        reply = await self._run(
+            SETTLE,
+            [reservation, record, index, *group.keys],
+            [
+                now_us,
+                reservation_id,
+                self._settled_ms,
+                *self._about(identity, create=create),
+                requests,
+                usage.input_tokens,
+                usage.output_tokens,
+                cost,
+                *limit_arguments(charges, now_us),
+            ],
+        )
+        if record != reservation and index == reservation and create:
+            await self._index(identity)
+        counted, _, *novelty = reply
+        return Settled(bool(counted), max(novelty, default=None))
+
+
+async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """The results of all, run at the same time; where one fails the others still end before it is raised."""
+    works = list(works)
+    if len(works) == 1:
+        return [await works[0]]
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)

@@ -1,0 +1,1 @@
+"""How guard reaches Redis: one server, Sentinel or a cluster."""
