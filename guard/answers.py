@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from guard.core.decision import Decision
     from guard.dialects.base import Voice
-    from guard.engine import Admission
+    from guard.engine.admission import Admission
     from guard.errors import BackendError, RequestError
 
 

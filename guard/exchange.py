@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from guard.core.query import Query
     from guard.core.reshape import Reshape
     from guard.dialects.base import Dialect, Meter
-    from guard.engine import Admission
+    from guard.engine.admission import Admission
     from guard.service import Service
 
 MOVED_ELSEWHERE = frozenset({"http.response.pathsend", "http.response.zerocopysend"})

@@ -23,9 +23,9 @@ from guard.body import Bodies
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.detection.shadow import in_shadow
-from guard.engine import Engine
+from guard.engine.engine import Engine
+from guard.engine.token_estimate import Estimator
 from guard.errors import GuardError
-from guard.estimate import Estimator
 from guard.health import Health
 from guard.identity.crowds import Crowds
 from guard.identity.identifier import Identifier

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from guard.core.modes import Mode
-    from guard.engine import Admission
+    from guard.engine.admission import Admission
 
 NAME = "guard"
 """The name of the state's attribute."""

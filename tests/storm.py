@@ -22,7 +22,8 @@ from guard.core.query import Query, Usage
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from guard.engine import Admission, Engine
+    from guard.engine.admission import Admission
+    from guard.engine.engine import Engine
 
 WATCH_SECONDS = 1.0
 """How often the service lets its engine watch."""

@@ -15,7 +15,7 @@ from guard.core.query import Query, Turn, Usage
 from guard.detection.analyst import Analyst, Inline
 from guard.detection.profile import LAYOUT
 from guard.detection.reference import Reference
-from guard.engine import Engine
+from guard.engine.engine import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

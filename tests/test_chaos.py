@@ -23,7 +23,7 @@ from guard.core.decision import Action, Reason
 from guard.core.limits import Charge
 from guard.core.policy import OnStoreError
 from guard.core.query import Usage
-from guard.engine import Engine
+from guard.engine.engine import Engine
 from guard.installation import Installation
 from guard.settings.root import Settings
 from guard.store.redis.orders import OperatorStore
@@ -215,7 +215,7 @@ async def test_what_is_promised_for_a_store_that_fails_is_kept(
 ) -> None:
     """U23: counted is what was surely admitted, also after a failover and on a busy machine."""
     # What has failed several times is tried again within seconds, not half a minute.
-    monkeypatch.setattr("guard.engine.SETTLE_RETRY_SECONDS", (0.1, 0.5, *(2.0 for _ in range(60))))
+    monkeypatch.setattr("guard.engine.engine.SETTLE_RETRY_SECONDS", (0.1, 0.5, *(2.0 for _ in range(60))))
     form = LONG if request.config.getoption("--chaos") else SHORT
     deployment, strike = FAULTS[fault]
     with deployment() as (url, servers):

@@ -16,8 +16,7 @@ from guard.core.demand import Demand
 from guard.core.prices import Price
 from guard.core.query import BYTES_PER_TOKEN, Query, Turn, Usage, text_bytes
 from guard.dialects.openai_chat import OpenAIChat
-from guard.errors import ConfigError
-from guard.estimate import (
+from guard.engine.token_estimate import (
     LARGEST_RATIO,
     LEAST_RATIO,
     MOST_BY_OTHERS,
@@ -26,6 +25,7 @@ from guard.estimate import (
     SAMPLE_CHARACTERS,
     Estimator,
 )
+from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -190,7 +190,7 @@ def test_the_work_does_not_grow_with_the_query(tmp_path: Path, monkeypatch: pyte
         measured.append(text)
         return text_bytes(text)
 
-    monkeypatch.setattr("guard.estimate.text_bytes", counted)
+    monkeypatch.setattr("guard.engine.token_estimate.text_bytes", counted)
     file = tmp_path / "tokenizer.json"
     tokenizer = Tokenizer(BPE({letter: place for place, letter in enumerate(ByteLevel.alphabet())}, []))
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)

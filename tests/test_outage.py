@@ -11,10 +11,10 @@ from test_engine import ALICE, QUERY, policy
 
 from guard.core.policy import OnStoreError
 from guard.core.query import Usage
-from guard.engine import Engine
+from guard.engine.engine import Engine
+from guard.engine.outage.breaker import OPEN, Breaker
+from guard.engine.outage.log import Outage
 from guard.errors import StoreError
-from guard.outage import Outage
-from guard.store.breaker import OPEN, Breaker
 
 if TYPE_CHECKING:
     from guard.store.redis.orders import OperatorStore

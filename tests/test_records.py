@@ -11,8 +11,8 @@ from fakes import FlakyStore, Guarded, call
 
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.tally import Tally
 from guard.demo.model import FakeModel
+from guard.engine.tally import Tally
 
 sys.path.insert(0, str(Path(__file__).parent / "store"))
 
@@ -21,7 +21,7 @@ from servers import cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from guard.engine import Engine
+    from guard.engine.engine import Engine
     from guard.store.redis.orders import OperatorStore, Record
 
     MakeGuarded = Callable[..., Guarded]

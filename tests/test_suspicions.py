@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.detection import Suspect
 from guard.core.evidence import Band, Mark, Signal, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import GROUND, Ladder, Rung
-from guard.suspicions import NO_CLIMB, REMEMBERED, Climb, Suspicions, chance, climb_of, wait_seconds
+from guard.engine.remembered.suspicions import REMEMBERED, Suspicions
 
 HOUR = 3_600_000_000
 NOW = 1_800_000_000_000_000

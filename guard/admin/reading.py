@@ -13,8 +13,8 @@ from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import NO_USAGE, Usage, text_bytes
 from guard.dialects import elsewhere, with_model
 from guard.dialects.strict import serialize
+from guard.engine.token_estimate import Estimator
 from guard.errors import QueryError
-from guard.estimate import Estimator
 from guard.http.headers import check_media_type
 from guard.http.parameters import check_parameters
 from guard.http.paths import read_path, route_of

@@ -23,7 +23,7 @@ from guard.core.modes import Mode
 from guard.core.policy import RouteAction
 from guard.core.pseudonyms import Pseudonyms
 from guard.detection.analyst import Analyst, Inline
-from guard.engine import Engine
+from guard.engine.engine import Engine
 from guard.errors import QueryError, RequestError
 from guard.store.memory.store import MemoryStore
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Route
     from guard.core.uses import Declared
-    from guard.engine import Admission
+    from guard.engine.admission import Admission
     from guard.http.paths import Path
     from guard.settings.root import Settings
     from guard.telemetry.events import Event

@@ -14,7 +14,7 @@ from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
-from guard.store.local import LocalLimiter
+from guard.engine.outage.local import LocalLimiter
 from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Unit, Window
-from guard.store.debts import STEPS, Debts
+from guard.engine.outage.debts import STEPS, Debts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

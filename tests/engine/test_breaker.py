@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from guard.engine.outage.breaker import LEAST_CALLS, OPEN, UNWELL, WINDOW_SECONDS, Breaker, State
 from guard.errors import StoreError
-from guard.store.breaker import LEAST_CALLS, OPEN, UNWELL, WINDOW_SECONDS, Breaker, State
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

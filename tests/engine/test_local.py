@@ -17,7 +17,7 @@ from guard.core.calendars import MICROSECONDS, Span, boundaries
 from guard.core.decision import Action, Reason, decide
 from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.store.local import UNKNOWN_WAIT_US, LocalLimiter, Share
+from guard.engine.outage.local import UNKNOWN_WAIT_US, LocalLimiter, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,7 +17,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.store.breaker import OPEN
+from guard.engine.outage.breaker import OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

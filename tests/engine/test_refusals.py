@@ -10,7 +10,7 @@ from guard.core.decision import Decision, Reason, decide
 from guard.core.identity import EVERYTHING, Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.core.modes import Mode
-from guard.core.refusals import Refusals
+from guard.engine.remembered.refusals import Refusals
 
 KEY = Holder(Attribute.KEY, "k")
 ANN = Holder(Attribute.KEY, "k", (Holder(Attribute.END_USER, "ann"),))

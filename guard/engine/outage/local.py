@@ -21,7 +21,7 @@ window, counted as the algorithm counts: a sliding-window counter, here as in th
 before to have been filled evenly, and lets up to twice as much through where it was not. What the store had
 counted before the outage comes on top, and so does what a worker had admitted before it was started anew: of
 a budget of a month, an outage gives away up to one whole budget more, however much was used. It is charged
-when the store is back (guard/store/debts.py).
+when the store is back (guard/engine/outage/debts.py).
 
 **What is never done.** Nothing is given back: of a request that used less than was estimated, the rest stays
 charged until the window is over. A cost larger than a whole share, though not than the limit, waits for the

@@ -1,12 +1,7 @@
-"""What is known against whom, and what is to be done about it for one request.
-
-The evidence against a holder comes with every admission. What came last is remembered, since its limits have
-to be cut before the next request is held against them, and since the store may fail.
-"""
+"""How far up the ladder the evidence against a holder brings one of its requests."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -19,11 +14,7 @@ if TYPE_CHECKING:
 
     from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Signal, Weights
-    from guard.core.identity import Holder
     from guard.core.ladder import Ladder
-
-REMEMBERED = 10_000
-"""Of so many holders it is remembered, the latest."""
 
 NO_MARKS: Mapping[Signal, Mark] = {}
 
@@ -38,29 +29,6 @@ class Climb:
 
 NO_CLIMB = Climb()
 """Nobody is suspected of anything."""
-
-
-class Suspicions:
-    """Remembers the evidence against holders, for one process."""
-
-    def __init__(self) -> None:
-        self._marks: OrderedDict[Holder, Mapping[Signal, Mark]] = OrderedDict()
-
-    def against(self, suspect: Suspect | None) -> Mapping[Signal, Mark]:
-        """What was heard last."""
-        return NO_MARKS if suspect is None else self._marks.get(suspect.holder, NO_MARKS)
-
-    def hear(self, suspect: Suspect | None, marks: Mapping[Signal, Mark]) -> None:
-        """Remember what speaks against a holder."""
-        if suspect is None:
-            return
-        if not marks:
-            self._marks.pop(suspect.holder, None)
-            return
-        self._marks[suspect.holder] = marks
-        self._marks.move_to_end(suspect.holder)
-        if len(self._marks) > REMEMBERED:
-            self._marks.popitem(last=False)
 
 
 def climb_of(

@@ -7,13 +7,14 @@ import logging
 import random
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.caps import answer_cap
+from guard.core.climb import Climb, chance, climb_of, wait_seconds
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
@@ -23,15 +24,16 @@ from guard.core.novelty import NOWHERE, Ground
 from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, Caller, OnStoreError, Policy, settle
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
-from guard.core.refusals import KEPT_SECONDS, Refusals
-from guard.core.tally import Tally
+from guard.engine.admission import LONGEST_METHOD, Admission, Running
+from guard.engine.outage.breaker import OPEN, Breaker
+from guard.engine.outage.debts import Debts
+from guard.engine.outage.local import LocalLimiter
+from guard.engine.outage.log import Outage
+from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
+from guard.engine.remembered.suspicions import Suspicions
+from guard.engine.tally import Tally
 from guard.errors import StoreError
-from guard.outage import Outage
-from guard.store.breaker import OPEN, Breaker
-from guard.store.debts import Debts
-from guard.store.local import LocalLimiter
 from guard.store.port import Control, Store
-from guard.suspicions import Climb, Suspicions, chance, climb_of, wait_seconds
 from guard.telemetry.events import Event, Failure, detail_of, tell, tell_failure
 from guard.telemetry.lines import bounded, limited
 from guard.text.fingerprint import Fingerprinter
@@ -42,22 +44,20 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from guard.clock import Clock
-    from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Signal
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.policy import Tier
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
-    from guard.core.tally import Count
     from guard.detection.analyst import Analyst
     from guard.detection.sight import Sight
+    from guard.engine.tally import Count
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
     from guard.store.port import Block, Debt
     from guard.telemetry.events import Hook
     from guard.text.fingerprint import Sketch
-
 
 logger = logging.getLogger("guard")
 
@@ -96,55 +96,8 @@ MOST_UNKNOWN_TIERS = 100
 """Maximum number of tiers without a definition that are warned of, each once."""
 
 
-LONGEST_METHOD = 16
-"""A client chooses the method; events and log lines hold no more characters of it."""
-
-
 MOST_BLOCKS = 10_000
 """So many are remembered, the latest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A request that has been decided on.
-
-    `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
-    event at its end. `counted` says that the store has counted a refusal in the identity's record. `sketch`
-    is there where the query is looked at when it was answered, and `suspect` whom that speaks for or against,
-    with the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
-    """
-
-    request_id: str
-    identity: Identity
-    label: str
-    tier: str
-    route: str
-    method: str
-    demand: Demand
-    decision: Decision
-    charges: tuple[Charge, ...] = ()
-    store_error: str | None = None
-    expired: int = 0
-    on_store_error: OnStoreError | None = None
-    body_read: bool = True
-    counted: bool = False
-    suspect: Suspect | None = None
-    marks: Mapping[Signal, Mark] = field(default_factory=dict)
-    sketch: Sketch | None = field(default=None, compare=False, repr=False)
-    wait_seconds: float = 0.0
-
-    @property
-    def refused(self) -> bool:
-        """Whether the request must not be forwarded."""
-        return self.decision.refused
-
-
-@dataclass(slots=True)
-class Running:
-    """An admitted request, and when its reservation was last renewed."""
-
-    admission: Admission
-    renewed_at: float
 
 
 class Engine:

@@ -1,0 +1,64 @@
+"""A request that has been decided on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.decision import Decision
+    from guard.core.demand import Demand
+    from guard.core.detection import Suspect
+    from guard.core.evidence import Mark, Signal
+    from guard.core.identity import Identity
+    from guard.core.limits import Charge
+    from guard.core.policy import OnStoreError
+    from guard.text.fingerprint import Sketch
+
+LONGEST_METHOD = 16
+"""A client chooses the method; events and log lines hold no more characters of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that has been decided on.
+
+    `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
+    event at its end. `counted` says that the store has counted a refusal in the identity's record. `sketch`
+    is there where the query is looked at when it was answered, and `suspect` whom that speaks for or against,
+    with the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
+    """
+
+    request_id: str
+    identity: Identity
+    label: str
+    tier: str
+    route: str
+    method: str
+    demand: Demand
+    decision: Decision
+    charges: tuple[Charge, ...] = ()
+    store_error: str | None = None
+    expired: int = 0
+    on_store_error: OnStoreError | None = None
+    body_read: bool = True
+    counted: bool = False
+    suspect: Suspect | None = None
+    marks: Mapping[Signal, Mark] = field(default_factory=dict)
+    sketch: Sketch | None = field(default=None, compare=False, repr=False)
+    wait_seconds: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether the request must not be forwarded."""
+        return self.decision.refused
+
+
+@dataclass(slots=True)
+class Running:
+    """An admitted request, and when its reservation was last renewed."""
+
+    admission: Admission
+    renewed_at: float

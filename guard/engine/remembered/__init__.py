@@ -1,0 +1,1 @@
+"""What one process remembers of callers, for a while and up to a number."""
