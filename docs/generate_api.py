@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).with_name("api.md")
 
 PUBLIC = {
-    "Middleware": ("guard.GuardMiddleware", "guard.GuardState", "guard.state.Remaining"),
+    "Middleware": ("guard.GuardMiddleware", "guard.GuardState", "guard.asgi.state.Remaining"),
     "Events and hooks": (
         "guard.Hook",
         "guard.Event",
@@ -29,8 +29,9 @@ PUBLIC = {
 HEAD = """# API
 
 What an application may import; everything else in the package may change in any release. `make docs` writes
-this page from the code. Public is also `guard.cors.EXPOSED_HEADERS`, the names of the headers that a page of
-another site may read, for `CORSMiddleware`. [app.md](app.md) and [logging.md](logging.md) show how to use it.
+this page from the code. Public is also `guard.asgi.cors.EXPOSED_HEADERS`, the names of the headers that
+a page of another site may read, for `CORSMiddleware`. [app.md](app.md) and [logging.md](logging.md) show how to use
+it.
 """
 
 

@@ -6,19 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guard.asgi.middleware import GuardMiddleware
+    from guard.asgi.state import GuardState
     from guard.errors import ConfigError, GuardError
-    from guard.middleware import GuardMiddleware
     from guard.settings.load import load
     from guard.settings.root import Settings
-    from guard.state import GuardState
     from guard.telemetry.events import Event, Hook
 else:
     _HOMES = {
         "ConfigError": "guard.errors",
         "Event": "guard.telemetry.events",
         "GuardError": "guard.errors",
-        "GuardMiddleware": "guard.middleware",
-        "GuardState": "guard.state",
+        "GuardMiddleware": "guard.asgi.middleware",
+        "GuardState": "guard.asgi.state",
         "Hook": "guard.telemetry.events",
         "Settings": "guard.settings.root",
         "load": "guard.settings.load",

@@ -15,21 +15,19 @@ import logging
 import os
 import signal
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from guard.body import Bodies
+from guard.asgi.health import Health
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.detection.shadow import in_shadow
 from guard.engine.engine import Engine
-from guard.engine.token_estimate import Estimator
 from guard.errors import GuardError
-from guard.health import Health
 from guard.identity.crowds import Crowds
-from guard.identity.identifier import Identifier
 from guard.installation import Installation
+from guard.rules import Rules
 from guard.settings import cautions
 from guard.settings.cautions import Content
 from guard.settings.load import find, load, read_toml
@@ -39,59 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from guard.core.policy import Policy
-    from guard.core.pseudonyms import Pseudonyms
-    from guard.detection.reference import Reference
-    from guard.dialects.base import Dialect
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
 
+
 FileState = tuple[int, int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What follows from the settings, and is replaced with them."""
-
-    policy: Policy
-    identifier: Identifier
-    bodies: Bodies
-    dialects: Mapping[str, Dialect]
-    estimator: Estimator
-    reference: Reference | None
-    read_on_seconds: float
-
-    @classmethod
-    def of(
-        cls,
-        settings: Settings,
-        keys: Pseudonyms,
-        unknown_paths: RouteAction = RouteAction.DENY,
-        *,
-        only_listed_headers: bool = False,
-    ) -> Self:
-        """Read all that the settings name; raises `ConfigError`."""
-        reference = None
-        if settings.detection.mode is not Mode.OFF:
-            from guard.detection.reference import Reference  # and with it numpy: only where it is needed
-
-            reference = Reference.load(settings.detection.reference)
-        return cls(
-            settings.policy(unknown_paths),
-            Identifier(
-                settings.identity,
-                keys,
-                settings.units,
-                settings.tiers,
-                only_listed_headers=only_listed_headers,
-            ),
-            Bodies(settings.body),
-            settings.all_dialects(),
-            Estimator(settings.models.tokenizers),
-            reference,
-            settings.models.read_on_seconds,
-        )
 
 
 class Service:

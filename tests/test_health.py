@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from starlette.testclient import TestClient
 
-from guard import health
-from guard.proxy import guarded
+from guard.asgi import health
+from guard.server.app import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

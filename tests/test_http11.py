@@ -19,8 +19,8 @@ from uvicorn.server import ServerState
 
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.http11 import CHUNKS_A_TURN, MOST_WAITING, PIECE, BoundedProtocol, protocol
-from guard.places import Places
+from guard.server.http11 import CHUNKS_A_TURN, MOST_WAITING, PIECE, BoundedProtocol, protocol
+from guard.server.places import Places
 from guard.settings.server import ServerSettings
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from serving import guard_serve
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from guard.proxy import Proxy
+from guard.asgi.proxy import Proxy
 from guard.settings.backend import BackendSettings
 
 if TYPE_CHECKING:

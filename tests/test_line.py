@@ -12,9 +12,9 @@ import pytest
 from fakes import Guarded, call
 from test_bodies import CHAT, KEY, chat
 
+from guard.asgi.line import REST, Line
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
-from guard.line import REST, Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +123,7 @@ class TestBodies:
         self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         app = guarded(FakeModel(), detection={"mode": "off"})
-        monkeypatch.setattr("guard.line.REST", 10**6)
+        monkeypatch.setattr("guard.asgi.line.REST", 10**6)
         large = chat(stop="y" * 200_000)
         assert (await call(app, body=large, headers=KEY)).status == 200
         waiting = asyncio.create_task(call(app, body=large, headers=KEY))

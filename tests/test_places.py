@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 
 from guard.core.network import TrustedProxies
-from guard.places import Places
+from guard.server.places import Places
 
 
 class Line:

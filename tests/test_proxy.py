@@ -14,8 +14,8 @@ import pytest
 from fakes import Answer, Guarded, call, http_scope
 from patience import PATIENCE_SECONDS
 
+from guard.asgi.proxy import Proxy
 from guard.errors import BackendError
-from guard.proxy import Proxy
 from guard.settings.backend import BackendSettings
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ async def ask(app: Guarded) -> Answer:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine is no backend that has worked on a request."""
-    monkeypatch.setattr("guard.proxy.STALE_SECONDS", 600.0)
+    monkeypatch.setattr("guard.asgi.proxy.STALE_SECONDS", 600.0)
 
 
 class Slow:
@@ -308,7 +308,7 @@ class TestStaleConnections:
     async def test_w22_a_backend_that_works_on_a_request_before_it_closes_does_not_get_it_again(
         self, behind: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("guard.proxy.STALE_SECONDS", 0.0)
+        monkeypatch.setattr("guard.asgi.proxy.STALE_SECONDS", 0.0)
         backend = Backend(WHOLE, b"", WHOLE)
         async with running(backend) as url:
             app = behind(url, REQUESTS, keepalive_seconds=60)

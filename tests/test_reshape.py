@@ -11,12 +11,12 @@ import pytest
 from fakes import Answer, Guarded, call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from guard.asgi.exchange import prepare, reshaped
 from guard.core.decision import Decision
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.demo.model import FakeModel
 from guard.dialects import DIALECTS
 from guard.errors import BackendError, QueryError
-from guard.exchange import prepare, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

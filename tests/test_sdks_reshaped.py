@@ -14,7 +14,7 @@ from guard.core.decision import Decision
 from guard.core.reshape import Reshape
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.proxy import guarded
+from guard.server.app import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from guard.admin import Operator
 from guard.core.identity import EVERYTHING
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.proxy import guarded
+from guard.server.app import guarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
-from guard.proxy import guarded
+from guard.server.app import guarded
 from guard.settings.load import load
 
 if TYPE_CHECKING:

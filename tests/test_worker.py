@@ -6,7 +6,7 @@ import gc
 import sys
 from typing import TYPE_CHECKING
 
-from guard.worker import SWITCH_SECONDS, responsive
+from guard.server.worker import SWITCH_SECONDS, responsive
 
 if TYPE_CHECKING:
     import pytest

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
+from guard.admin.opening import settings_with_store
 from guard.admin.operator import Entry, Operator, Sheet, Terrain, Unseen
 from guard.admin.suspicion import Finding, Habits, Suspicion
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
+from guard.store.port import Block
+from guard.store.redis.orders import Record, Term
 
 __all__ = [
     "GROUPED_BY",
+    "Block",
     "Entry",
     "Finding",
     "Found",
@@ -18,9 +22,12 @@ __all__ = [
     "Idle",
     "Nearest",
     "Operator",
+    "Record",
     "Sheet",
     "Suspicion",
+    "Term",
     "Terrain",
     "Totals",
     "Unseen",
+    "settings_with_store",
 ]

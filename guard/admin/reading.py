@@ -18,7 +18,7 @@ from guard.errors import QueryError
 from guard.http.headers import check_media_type
 from guard.http.parameters import check_parameters
 from guard.http.paths import read_path, route_of
-from guard.service import Rules
+from guard.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping

@@ -172,7 +172,7 @@ class Replay:
             return self._failed(line, error, identity)
 
     async def _exchange(self, line: Line, route: Route, path: Path, identity: Identity) -> Result:
-        """What guard.exchange does with a request and its answer."""
+        """What guard.asgi.exchange does with a request and its answer."""
         request_id, reads = _request_id(line), route.dialect is not None
         admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
         query = None

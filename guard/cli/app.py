@@ -18,10 +18,8 @@ from guard.errors import ConfigError, GuardError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Operator, Suspicion, Unseen
+    from guard.admin import Operator, Record, Suspicion, Unseen
     from guard.core.identity import Holder
-    from guard.settings.root import Settings
-    from guard.store.redis.orders import Record
 
 T = TypeVar("T")
 
@@ -211,9 +209,9 @@ async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
 
 def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
     """Put a question to the store that the settings name; `ConfigError` where there is none yet."""
-    from guard.admin import Operator
+    from guard.admin import Operator, settings_with_store
 
-    settings = _with_a_store(config)
+    settings = settings_with_store(config)
 
     async def ask() -> T:
         async with Operator(settings) as operator:
@@ -223,26 +221,6 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
         return asyncio.run(ask())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _with_a_store(config: Path | None) -> Settings:
-    """The settings. An order in the wrong folder must not make a store that no server asks."""
-    from guard.settings.load import find, load
-    from guard.store.embedded.server import has_store
-
-    file = find(config)
-    settings = load(file)
-    if settings.store.redis_url is None and not has_store(settings.data_dir):
-        if file is None:
-            raise ConfigError(
-                f"there is no guard.toml here, and no store in {settings.data_dir}: run this in the folder "
-                "of guard.toml, or name the file with --config or GUARD_CONFIG"
-            )
-        raise ConfigError(
-            f"{file}: data_dir = {str(settings.data_dir)!r} has no store yet: `guard serve`, or your app, "
-            "makes it at its start; --config or GUARD_CONFIG names another file"
-        )
-    return settings
 
 
 def seconds_of(text: str) -> float:

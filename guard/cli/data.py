@@ -8,11 +8,9 @@ from guard.cli.output import moment
 from guard.core.limits import shown
 
 if TYPE_CHECKING:
-    from guard.admin import Entry, Nearest, Totals
+    from guard.admin import Block, Entry, Nearest, Record, Term, Totals
     from guard.core.identity import Holder
     from guard.core.limits import Reading
-    from guard.store.port import Block
-    from guard.store.redis.orders import Record, Term
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:

@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.admin import Nearest, Totals, Unseen
+    from guard.admin import Block, Nearest, Record, Term, Totals, Unseen
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
-    from guard.store.port import Block
-    from guard.store.redis.orders import Record, Term
 
 PIPE_WIDTH = 100_000
 """Into a pipe or a file, no line is cut."""

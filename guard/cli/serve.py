@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import nullcontext
+from typing import Annotated
 
 import typer
 
 from guard.cli.app import Config
-from guard.cli.listening import ANY, listen, port_of
 from guard.cli.output import complain
 from guard.errors import ConfigError
-
-if TYPE_CHECKING:
-    import socket
-
-    import uvicorn
+from guard.server.listening import ANY, listen, port_of
+from guard.server.run import log_config, run
 
 GRACE_SECONDS = 30
 """How long streams may go on after the server was told to stop."""
@@ -43,14 +37,14 @@ def serve(
     try:
         import uvicorn
 
-        from guard.http11 import protocol
-        from guard.proxy import refuse_websockets
+        from guard.server.app import refuse_websockets
+        from guard.server.http11 import protocol
     except ImportError as error:
         raise ConfigError(
             f'{error}; `pip install "asgi-guard[serve]"` brings what `guard serve` needs'
         ) from error
     from guard.installation import Installation
-    from guard.metrics_server import metrics_server
+    from guard.server.metrics import metrics_server
     from guard.settings import cautions
     from guard.settings.environment import CONFIG_VARIABLE, ENVIRONMENT_PREFIX
     from guard.settings.load import load
@@ -85,9 +79,9 @@ def serve(
             f"http://{f'[{host}]' if ':' in host else host}:{port} -> {settings.backend.url}, "
             f"mode {settings.mode}, {workers} worker(s)"
         )
-        _run(
+        run(
             uvicorn.Config(
-                "guard.proxy:app",
+                "guard.server.app:app",
                 factory=True,
                 host=host,
                 port=port,
@@ -95,7 +89,7 @@ def serve(
                 http=protocol(settings.server, settings.identity.proxies),
                 ws="none",
                 access_log=access_log,
-                log_config=_logging(access_log=access_log),
+                log_config=log_config(access_log=access_log),
                 # Addresses are ours to judge, by `trusted_proxies`.
                 proxy_headers=False,
                 server_header=False,
@@ -103,68 +97,3 @@ def serve(
             ),
             sockets,
         )
-
-
-def _run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
-    """What `uvicorn.run` does, but for SIGHUP: workers read their settings again, and go on.
-
-    Exits with 1 where a server does not start.
-    """
-    import uvicorn
-    from uvicorn.config import STARTUP_FAILURE
-    from uvicorn.supervisors import Multiprocess
-
-    class Workers(Multiprocess):
-        def handle_hup(self) -> None:
-            for process in self.processes:
-                if process.pid is not None:
-                    os.kill(process.pid, signal.SIGHUP)
-
-    if config.workers > 1:
-        workers = Workers(config, sockets=sockets)
-        workers.run()
-        if any(process.exitcode == STARTUP_FAILURE for process in workers.processes):
-            sys.exit(1)
-        return
-    server = uvicorn.Server(config)
-    # uvicorn ends with the signal that stopped it, which would leave no time to close what is open around it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        with suppress(KeyboardInterrupt):
-            server.run(sockets)
-    except SystemExit as end:
-        sys.exit(1 if end.code == STARTUP_FAILURE else end.code)
-
-
-def _logging(*, access_log: bool) -> dict[str, Any]:
-    """Everything to stderr, without queries of URLs; of the servers only warnings, unless requests are to be
-    logged.
-    """
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {
-            "line": {
-                "()": "guard.telemetry.lines.RedactingFormatter",
-                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
-            }
-        },
-        "filters": {"already_logged": {"()": "guard.telemetry.lines.AlreadyLogged"}},
-        "handlers": {
-            "stderr": {
-                "class": "logging.StreamHandler",
-                "formatter": "line",
-                "filters": ["already_logged"],
-            }
-        },
-        "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {
-            "guard": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-            "uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
-            "uvicorn.access": {
-                "handlers": ["stderr"],
-                "level": "INFO" if access_log else "WARNING",
-                "propagate": False,
-            },
-        },
-    }

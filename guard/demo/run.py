@@ -20,8 +20,8 @@ import uvicorn
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
 from guard.demo.model import FakeModel
-from guard.http11 import protocol
-from guard.proxy import guarded
+from guard.server.app import guarded
+from guard.server.http11 import protocol
 from guard.settings.load import load
 from guard.settings.server import ServerSettings
 from guard.store.embedded.server import EmbeddedServer

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from guard.asgi.health import LIVE, PROBE_HEADER, PROBE_VARIABLE, READY
 from guard.errors import ConfigError
-from guard.health import LIVE, PROBE_HEADER, PROBE_VARIABLE, READY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

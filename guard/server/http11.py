@@ -11,7 +11,7 @@ memory before anything of guard's own sees the request. What holds on a connecti
   answer was given before it was read; it also has `MOST_AFTER_ANSWER` bytes. A connection without a request
   is closed after as long, and after `keepalive_seconds` where it has had one.
 - A client that takes nothing of its answer for `send_timeout_seconds` is gone, and so is its request at the
-  backend. One worker has `max_connections` (guard/places.py).
+  backend. One worker has `max_connections` (guard/server/places.py).
 - Nothing that comes after a head is ever a header: trailers are read and dropped.
 - An upgrade is ignored (RFC 9110, section 7.8), since guard forwards none: `Upgrade: h2c`, as curl and Java's
   HttpClient send it, is a request in HTTP/1.1 like any other, with its body.
@@ -30,7 +30,7 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from guard.places import Places
+from guard.server.places import Places
 from guard.telemetry.log import log_unread
 
 if TYPE_CHECKING:

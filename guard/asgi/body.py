@@ -1,8 +1,8 @@
 """The body of a request as it arrives: within bounds of size, time and memory.
 
-What is held is counted from the first byte until the app has been given the body (guard/room.py), or, where
-the app is guard's proxy, until that has sent it (`HELD`). A caller that is not verified shares its room with
-its whole network, since unchecked names cost nothing to make.
+What is held is counted from the first byte until the app has been given the body (guard/asgi/room.py), or,
+where the app is guard's proxy, until that has sent it (`HELD`). A caller that is not verified shares its room
+with its whole network, since unchecked names cost nothing to make.
 
 A body is waited for `timeout_seconds`, and one second more for every 64 KiB that have arrived, but never
 longer than `timeout_seconds` after its last byte: a slow line that keeps sending can send a photo, and a
@@ -16,10 +16,10 @@ from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from guard.asgi.line import Line
+from guard.asgi.room import Held, Room
 from guard.core.identity import Attribute
 from guard.errors import GuardError, QueryError
-from guard.line import Line
-from guard.room import Held, Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

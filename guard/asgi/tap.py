@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from guard.asgi.decoding import DecodingMeter, codings, decodable
 from guard.core.query import NO_USAGE
-from guard.decoding import DecodingMeter, codings, decodable
 from guard.dialects.metering import ENCODED, STREAMS, media_type
 from guard.errors import BackendError
 

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
 
-from guard.body import HELD, ClientGoneError
+from guard.asgi.body import ClientGoneError
+from guard.asgi.head import method_of
+from guard.asgi.state import with_state
+from guard.asgi.tap import Tap
+from guard.asgi.body import HELD
 from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects import budgets, elsewhere, with_model
 from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import BackendError, QueryError
-from guard.head import method_of
 from guard.http.headers import check_media_type
-from guard.state import with_state
-from guard.tap import Tap
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from guard.answers import Refuser
-    from guard.body import Body
+    from guard.asgi.answers import Refuser
+    from guard.asgi.body import Body
     from guard.core.identity import Identity
     from guard.core.policy import Route
     from guard.core.query import Query

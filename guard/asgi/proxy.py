@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from yarl import URL
 
-from guard.body import HELD
-from guard.core.policy import WEBSOCKET, RouteAction
-from guard.cors import with_cors
+from guard.asgi.body import HELD
 from guard.errors import BackendError, ConfigError
-from guard.health import PROBE_VARIABLE, HealthRoutes
 from guard.http.credentials import DEFAULT_HEADERS, Places
 from guard.http.headers import end_to_end
 from guard.http.parameters import without_key
 from guard.http.paths import path_to_send
-from guard.middleware import GuardMiddleware
-from guard.settings.load import find, load
-from guard.room import SMALL_BYTES
-from guard.worker import responsive
+from guard.asgi.room import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from pathlib import Path
     from types import SimpleNamespace
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from guard.settings.backend import BackendSettings
-    from guard.settings.root import Settings
-    from guard.body import Body
-    from guard.telemetry.events import Hook
+    from guard.asgi.body import Body
 
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
 
+
 FORWARDED_FOR = b"x-forwarded-for"
+
 
 STALE_SECONDS = 5.0
 """A connection that had been idle and is closed within this time was closed for having been idle."""
@@ -322,53 +313,3 @@ def _text(name: bytes, value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise BackendError(f"The header {name.decode()} is not UTF-8.", status=400) from error
-
-
-def refuse_websockets(settings: Settings) -> None:
-    """Raise `ConfigError` where a route takes WebSockets: a proxy that closed them would count them."""
-    for route in (*settings.extra_routes, *settings.routes):
-        if WEBSOCKET in route.methods and route.action is not RouteAction.DENY:
-            raise ConfigError(
-                f"routes: {route.path!r} takes WEBSOCKET, which `guard serve` does not forward; take it out, "
-                f"or put guard into the app that serves it"
-            )
-
-
-def guarded(
-    settings: Settings, hooks: Iterable[Hook] = (), *, config: str | Path | None = None, log: bool = True
-) -> ASGIApp:
-    """Guard in front of the backend that the settings name; it follows `config`, where that is given.
-
-    Raises `ConfigError` for what a proxy cannot do.
-    """
-    refuse_websockets(settings)
-    guard = GuardMiddleware(
-        Proxy(settings.backend, settings.identity.credential_headers),
-        settings if config is None else config,
-        hooks=hooks,
-        log=log,
-        unknown_paths="deny",
-        only_listed_headers=True,
-        reload_on_sighup=config is not None,
-    )
-    return HealthRoutes(
-        with_cors(guard, settings.cors),
-        guard.store_health,
-        URL(str(settings.backend.url)),
-        public=settings.server.health,
-        token=os.environ.get(PROBE_VARIABLE),
-    )
-
-
-def app() -> ASGIApp:
-    """What a worker of `guard serve` runs: settings from `GUARD_CONFIG` and the environment.
-
-    Where several workers are to be counted together (`PROMETHEUS_MULTIPROC_DIR`), it counts.
-    """
-    file = find(None)
-    hooks: list[Hook] = []
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR") and find_spec("prometheus_client") is not None:
-        from guard.telemetry.prometheus import PrometheusHook
-
-        hooks.append(PrometheusHook())
-    return responsive(guarded(load(file), hooks, config=file))

@@ -7,18 +7,18 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, Literal
 
-from guard.answers import Refuser
-from guard.app_routes import find_root_paths, report
-from guard.body import ClientGoneError, first
+from guard.asgi.answers import Refuser
+from guard.asgi.app_routes import find_root_paths, report
+from guard.asgi.body import ClientGoneError, first
+from guard.asgi.cors import preflight_for
+from guard.asgi.exchange import Exchange, answer_with
+from guard.asgi.head import method_of, methods_of, read_head, without_body
+from guard.asgi.health import Health
 from guard.core.modes import Mode
 from guard.core.policy import UNKNOWN_PATH, RouteAction
-from guard.cors import preflight_for
 from guard.dialects import PLAIN, voice_of
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
-from guard.exchange import Exchange, answer_with
-from guard.head import method_of, methods_of, read_head, without_body
-from guard.health import Health
 from guard.http.headers import by_name, frozen
 from guard.http.paths import agreeing, paths_of, strictest
 from guard.service import Service

@@ -1,0 +1,1 @@
+"""One request and its answer, between an ASGI server and an app."""

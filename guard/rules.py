@@ -1,0 +1,65 @@
+"""What follows from the settings, and is replaced with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from guard.asgi.body import Bodies
+from guard.core.modes import Mode
+from guard.core.policy import RouteAction
+from guard.engine.token_estimate import Estimator
+from guard.identity.identifier import Identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.policy import Policy
+    from guard.core.pseudonyms import Pseudonyms
+    from guard.detection.reference import Reference
+    from guard.dialects.base import Dialect
+    from guard.settings.root import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What follows from the settings, and is replaced with them."""
+
+    policy: Policy
+    identifier: Identifier
+    bodies: Bodies
+    dialects: Mapping[str, Dialect]
+    estimator: Estimator
+    reference: Reference | None
+    read_on_seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        keys: Pseudonyms,
+        unknown_paths: RouteAction = RouteAction.DENY,
+        *,
+        only_listed_headers: bool = False,
+    ) -> Self:
+        """Read all that the settings name; raises `ConfigError`."""
+        reference = None
+        if settings.detection.mode is not Mode.OFF:
+            from guard.detection.reference import Reference  # and with it numpy: only where it is needed
+
+            reference = Reference.load(settings.detection.reference)
+        return cls(
+            settings.policy(unknown_paths),
+            Identifier(
+                settings.identity,
+                keys,
+                settings.units,
+                settings.tiers,
+                only_listed_headers=only_listed_headers,
+            ),
+            Bodies(settings.body),
+            settings.all_dialects(),
+            Estimator(settings.models.tokenizers),
+            reference,
+            settings.models.read_on_seconds,
+        )

@@ -1,0 +1,1 @@
+"""What `guard serve` adds: connections of clients, workers, probes and the metrics port."""
