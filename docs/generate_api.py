@@ -29,9 +29,9 @@ PUBLIC = {
 HEAD = """# API
 
 What an application may import; everything else in the package may change in any release. `make docs` writes
-this page from the code. Public is also `guard.asgi.cors.EXPOSED_HEADERS`, the names of the headers that
-a page of another site may read, for `CORSMiddleware`. [app.md](app.md) and [logging.md](logging.md) show how to use
-it.
+this page from the code. Public is also `guard.asgi.cors.EXPOSED_HEADERS`, the names of the headers that a
+page of another site may read, for `CORSMiddleware`. [app.md](app.md) and [logging.md](logging.md) show how to
+use it.
 """
 
 

@@ -23,8 +23,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from guard import GuardMiddleware
 from guard.demo.run import serving
-from guard.server.app import guarded as proxied
 from guard.http.forwarding import Kind, _kind_of, kind_of
+from guard.server.app import guarded as proxied
 from guard.settings.identity import IdentitySettings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from fakes import Guarded, call
 
 from guard.core.query import Query, Usage
-from guard.estimate import MOST_HOLDERS, MOST_MODELS, TOKENS_REMEMBERED, Estimator
+from guard.engine.token_estimate import MOST_HOLDERS, MOST_MODELS, TOKENS_REMEMBERED, Estimator
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
 
-from guard.asgi.body import ClientGoneError
+from guard.asgi.body import HELD, ClientGoneError
 from guard.asgi.head import method_of
 from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
-from guard.asgi.body import HELD
 from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE, Usage
 from guard.dialects import budgets, elsewhere, with_model

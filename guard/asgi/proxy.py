@@ -13,12 +13,12 @@ import aiohttp
 from yarl import URL
 
 from guard.asgi.body import HELD
+from guard.asgi.room import SMALL_BYTES
 from guard.errors import BackendError, ConfigError
 from guard.http.credentials import DEFAULT_HEADERS, Places
 from guard.http.headers import end_to_end
 from guard.http.parameters import without_key
 from guard.http.paths import path_to_send
-from guard.asgi.room import SMALL_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
-    from guard.settings.backend import BackendSettings
     from guard.asgi.body import Body
+    from guard.settings.backend import BackendSettings
 
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
