@@ -101,7 +101,7 @@ async def guarded(
 ) -> AsyncIterator[Callable[..., Guarded]]:
     """Apps behind guard: `guarded(app, limits…, hooks=…, **sections)`; they are closed after the test."""
     # On a busy machine a query may be looked at later than a settle would wait for.
-    monkeypatch.setattr("guard.engine.engine.SIGHT_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("guard.engine.learning.SIGHT_SECONDS", PATIENCE_SECONDS)
     made: list[Guarded] = []
 
     def make(app: ASGIApp, *limits: dict[str, Any], hooks: Iterable[Hook] = (), **sections: Any) -> Guarded:

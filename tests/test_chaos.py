@@ -215,7 +215,7 @@ async def test_what_is_promised_for_a_store_that_fails_is_kept(
 ) -> None:
     """U23: counted is what was surely admitted, also after a failover and on a busy machine."""
     # What has failed several times is tried again within seconds, not half a minute.
-    monkeypatch.setattr("guard.engine.engine.SETTLE_RETRY_SECONDS", (0.1, 0.5, *(2.0 for _ in range(60))))
+    monkeypatch.setattr("guard.engine.books.SETTLE_RETRY_SECONDS", (0.1, 0.5, *(2.0 for _ in range(60))))
     form = LONG if request.config.getoption("--chaos") else SHORT
     deployment, strike = FAULTS[fault]
     with deployment() as (url, servers):

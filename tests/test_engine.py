@@ -347,7 +347,7 @@ class TestWithoutTheStore:
     async def test_what_was_used_while_it_was_not_even_asked_is_owed(
         self, store: OperatorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("guard.engine.engine.Breaker", partial(Breaker, clock=clock.monotonic))
+        monkeypatch.setattr("guard.engine.outage.alone.Breaker", partial(Breaker, clock=clock.monotonic))
         flaky = FlakyStore(store)
         engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
         for number in range(6):
@@ -365,7 +365,7 @@ class TestWithoutTheStore:
     async def test_a_process_that_stops_charges_what_it_owes(
         self, store: OperatorStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("guard.engine.engine.Breaker", partial(Breaker, clock=clock.monotonic))
+        monkeypatch.setattr("guard.engine.outage.alone.Breaker", partial(Breaker, clock=clock.monotonic))
         flaky = FlakyStore(store)
         engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
         for number in range(6):

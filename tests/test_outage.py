@@ -74,7 +74,7 @@ async def test_the_log_names_what_requests_go_by_and_what_was_charged(
     await engine.settle(admission, Usage(12, 34), 200)
     assert await engine.watch() is None
     flaky.broken = False
-    engine._breaker = Breaker()
+    engine._alone.breaker = Breaker()
     assert await engine.watch() is not None
     assert await engine.watch() is not None
     first, last = (record.getMessage() for record in caplog.records)

@@ -12,6 +12,7 @@ from fakes import FlakyStore, Guarded, call
 from guard.admin import Operator
 from guard.core.identity import Attribute, Holder, Identity
 from guard.demo.model import FakeModel
+from guard.engine.outage.breaker import Breaker
 from guard.engine.tally import Tally
 
 sys.path.insert(0, str(Path(__file__).parent / "store"))
@@ -90,11 +91,11 @@ async def test_u19_refusals_without_the_store_are_counted_when_it_is_back(
     await ask(app, 1)
     engine: Engine = (await app.middleware._opened()).engine
     flaky = FlakyStore(engine._store)  # type: ignore[arg-type]
-    engine._store = flaky
+    engine._store = engine._books._store = flaky
     assert await ask(app, 3) == [503] * 3
     assert await engine.watch() is None
     flaky.broken = False
-    engine._breaker = type(engine._breaker)()
+    engine._alone.breaker = Breaker()
     await engine.watch()
     assert (await record_of(app)).refused == 3
 

@@ -319,7 +319,7 @@ class Caller:
     now_us: int = 0
 
 
-def settle(
+def actual_charges(
     charges: Sequence[Charge], demand: Demand, usage: Usage, ground: Ground = NOWHERE
 ) -> tuple[Charge, ...]:
     """What the same limits are owed now that the usage is known.

@@ -20,7 +20,7 @@ from guard import Settings, load
 from guard.cli.app import app
 from guard.core.demand import Demand
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.policy import Caller, settle
+from guard.core.policy import Caller, actual_charges
 from guard.core.query import Usage
 from guard.installation import Installation
 
@@ -87,7 +87,7 @@ async def use(settings: Settings, *identities: Identity) -> None:
         charges = settings.policy().reserve(identity, Demand(), Caller())
         for number in range(2):
             await installation.store.admit(f"r{number}", identity, charges)
-        settled = settle(charges, Demand(), Usage(10, 30))
+        settled = actual_charges(charges, Demand(), Usage(10, 30))
         await installation.store.settle("r0", identity, settled, Usage(10, 30))
     await installation.store.aclose()
 

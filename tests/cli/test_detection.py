@@ -17,7 +17,7 @@ from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark, Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.novelty import BITMAP_BYTES, Ground, covered
-from guard.core.policy import Caller, settle
+from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.detection.profile import LAYOUT, VERSION, Sum
 from guard.detection.reference import Reference
@@ -82,7 +82,7 @@ async def happen(settings: Settings) -> None:
         charges = settings.policy().reserve(identity, demand, Caller())
         await installation.store.admit(str(identity.principal), identity, charges)
         usage = Usage(10, 640)
-        settled = settle(charges, demand, usage, NOWHERE_NEAR)
+        settled = actual_charges(charges, demand, usage, NOWHERE_NEAR)
         await installation.store.settle(str(identity.principal), identity, settled, usage)
     for holder, identity, marks in (
         (ALICE.principal, ALICE, walking | grading),

@@ -24,7 +24,7 @@ from guard.core.policy import (
     Route,
     RouteAction,
     Tier,
-    settle,
+    actual_charges,
 )
 from guard.core.prices import FREE, Price, PriceTable
 from guard.core.query import NO_USAGE, Query, Usage
@@ -178,8 +178,11 @@ def test_every_limit_of_the_tier_is_charged_to_its_holder() -> None:
     demand = POLICY.demand(PRO, query())
     charged = POLICY.reserve(PRO, demand, CALLER)
     assert charged == (Charge(REQUESTS, KEY, 1), Charge(TOKENS, ACME, 9))
-    assert settle(charged, demand, Usage(2, 50)) == (Charge(REQUESTS, KEY, 1), Charge(TOKENS, ACME, 52))
-    assert [charge.amount for charge in settle(charged, demand, NO_USAGE)] == [1, 0]
+    assert actual_charges(charged, demand, Usage(2, 50)) == (
+        Charge(REQUESTS, KEY, 1),
+        Charge(TOKENS, ACME, 52),
+    )
+    assert [charge.amount for charge in actual_charges(charged, demand, NO_USAGE)] == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -575,7 +578,7 @@ def test_only_a_diversity_budget_is_charged_by_where_a_query_falls() -> None:
 def test_a_query_has_been_where_it_fell_if_it_was_answered(usage: Usage, amount: int, ground: Ground) -> None:
     policy = of_limits(REQUESTS, NOVEL)
     demand = policy.demand(PRO, query(cap=512), WORDING)
-    settled = settle(policy.reserve(PRO, demand, CALLER), demand, usage, KNOWN)
+    settled = actual_charges(policy.reserve(PRO, demand, CALLER), demand, usage, KNOWN)
     assert settled == (Charge(REQUESTS, KEY, 1), Charge(NOVEL, ACME, amount, ground=ground))
 
 

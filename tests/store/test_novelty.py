@@ -16,7 +16,7 @@ from guard.core.demand import Demand
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import BITMAP_BYTES, CELL_BITS, LEXICAL_TABLES, NOWHERE, SEMANTIC_TABLES, Ground
-from guard.core.policy import settle
+from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE, Query, Usage
 from guard.store.port import Debt
 
@@ -289,7 +289,7 @@ class TestWhatDoesNotHappen:
         owed = charge(BUDGET, demand.reserve(Unit.NOVELTY)[0], demand.ground)
         assert (await asker.admit("a", owed)).admitted
         assert await asker.used() == 1_000
-        await asker.settle("a", *settle([owed], demand, NO_USAGE, HERE))
+        await asker.settle("a", *actual_charges([owed], demand, NO_USAGE, HERE))
         assert await asker.used() == 0
         assert await asker.ask(HERE) == [1_000]
 

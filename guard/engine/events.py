@@ -1,0 +1,123 @@
+"""The event of each request, for the hooks."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from guard.core.calendars import MICROSECONDS
+from guard.core.decision import Reason
+from guard.core.identity import Attribute
+from guard.core.limits import Unit, shown
+from guard.core.policy import UNKNOWN_PATH, WEBSOCKET
+from guard.engine.admission import LONGEST_METHOD
+from guard.telemetry.events import Event, Failure, detail_of, tell, tell_failure
+from guard.telemetry.lines import bounded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import Scope
+
+    from guard.core.query import Usage
+    from guard.engine.admission import Admission
+    from guard.errors import BackendError, RequestError
+    from guard.telemetry.events import Hook
+
+logger = logging.getLogger("guard")
+
+MOST_UNKNOWN_TIERS = 100
+"""Maximum number of tiers without a definition that are warned of, each once."""
+
+
+class Events:
+    """Makes events, and hands them to the hooks."""
+
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self._hooks = tuple(hooks)
+        self._unknown_tiers: set[str] = set()
+
+    def over(
+        self,
+        admission: Admission,
+        usage: Usage,
+        status: int | None,
+        novelty: int | None = None,
+        *,
+        unseen: int = 0,
+        store_forgets: bool = False,
+    ) -> None:
+        """A request that was decided on is over."""
+        decision = admission.decision
+        # A deny for risk only looks as if a limit were used up.
+        violated = () if decision.reason is Reason.RISK else decision.violated
+        event = Event(
+            request_id=admission.request_id,
+            identity=admission.label,
+            tier=admission.tier,
+            route=admission.route,
+            mode=decision.mode,
+            action=decision.action,
+            reason=decision.reason,
+            limits=tuple(dict.fromkeys(reading.limit.name for reading in violated)),
+            status=status,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            store_error=admission.store_error,
+            on_store_error=admission.on_store_error,
+            body_read=admission.body_read,
+            expired_reservations=admission.expired,
+            cost=admission.demand.cost(usage),
+            risk=decision.risk.decibans,
+            band=decision.risk.band,
+            groups=tuple(decision.risk.groups),
+            novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
+            unseen=unseen,
+            store_forgets=store_forgets,
+            unknown_tier=self._unknown_tier(admission),
+            method=admission.method,
+            wait_seconds=_seconds(decision.retry_after_us),
+        )
+        tell(self._hooks, event)
+
+    def failed(
+        self,
+        request_id: str,
+        error: RequestError | BackendError,
+        label: str | None,
+        tier: str | None,
+        route: str,
+        scope: Scope,
+    ) -> None:
+        """A request has ended in an error."""
+        failure = Failure(
+            request_id=request_id,
+            reason=error.reason,
+            status=error.status,
+            method=str(scope.get("method", WEBSOCKET))[:LONGEST_METHOD],
+            route=route,
+            path=bounded(scope["path"]) if route == UNKNOWN_PATH else None,
+            identity=label,
+            tier=tier,
+            detail=detail_of(error),
+        )
+        tell_failure(self._hooks, failure)
+
+    def _unknown_tier(self, admission: Admission) -> str | None:
+        """The tier that a token or a gateway names and that the settings do not define, if it names one."""
+        named = admission.identity.attributes.get(Attribute.TIER)
+        if named is None or named == admission.tier:
+            return None
+        if named not in self._unknown_tiers and len(self._unknown_tiers) < MOST_UNKNOWN_TIERS:
+            self._unknown_tiers.add(named)
+            logger.warning(
+                "tier %r, of %s, is not defined; tier %r holds for it",
+                bounded(named),
+                admission.label,
+                admission.tier,
+            )
+        return named
+
+
+def _seconds(wait_us: int | None) -> float | None:
+    return None if wait_us is None else wait_us / MICROSECONDS

@@ -1,0 +1,82 @@
+"""Has queries that were answered read, and learns from their answers, beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from guard.core.identity import Attribute
+from guard.errors import StoreError
+
+if TYPE_CHECKING:
+    from guard.clock import Clock
+    from guard.core.query import Usage
+    from guard.detection.analyst import Analyst
+    from guard.detection.sight import Sight
+    from guard.engine.admission import Admission
+    from guard.engine.outage.alone import Alone
+
+SIGHT_SECONDS = 0.02
+"""How long a settle waits for its query to be read; then it is settled by its wording, and learnt later."""
+
+
+class Learning:
+    """Asks an analyst, if there is one. `unseen` counts the queries that it had no time for."""
+
+    def __init__(self, alone: Alone, clock: Clock, analyst: Analyst | None) -> None:
+        self.analyst = analyst
+        self._alone = alone
+        self._clock = clock
+        self._unseen = 0
+
+    def take_unseen(self) -> int:
+        """How many queries went unseen since this was asked last."""
+        unseen, self._unseen = self._unseen, 0
+        return unseen
+
+    def begin(self, admission: Admission, status: int | None) -> asyncio.Future[Sight] | None:
+        """Begin to read a query that was answered: what the backend refuses is not worth the time.
+
+        Callers whose credential guard has not checked share the time of their network, since one of them may
+        be many.
+        """
+        query, sketch, identity = admission.demand.query, admission.sketch, admission.identity
+        if self.analyst is None or query is None or sketch is None or not answered(status):
+            return None
+        whose = identity.principal if identity.verified else identity.holder(Attribute.NETWORK)
+        reading = self.analyst.look(query, sketch, whose)
+        self._unseen += reading is None
+        return reading
+
+    async def seen(self, reading: asyncio.Future[Sight] | None) -> Sight | None:
+        """What was seen of a query, if that is known by now or in a moment."""
+        if reading is None:
+            return None
+        if not reading.done():
+            await asyncio.wait({reading}, timeout=SIGHT_SECONDS)
+        # What failed is logged where it did; the books are kept without it.
+        return reading.result() if _succeeded(reading) else None
+
+    async def learn(self, admission: Admission, usage: Usage, reading: asyncio.Future[Sight]) -> None:
+        """Let the analyst learn from an answer; what cannot be kept is counted, and not worth an error."""
+        now_us, learnt = self._clock.date_us(), None
+        await asyncio.wait({reading})
+        if self.analyst is not None and admission.suspect is not None and _succeeded(reading):
+            holder = admission.suspect.holder
+            try:
+                with self._alone.asking():
+                    learnt = await self.analyst.learn(
+                        holder, admission.identity, reading.result(), usage, now_us
+                    )
+            except StoreError as error:
+                self._alone.outage.failed(error)
+        self._unseen += learnt is None
+
+
+def answered(status: int | None) -> bool:
+    """Whether the backend took the request."""
+    return status is not None and status < 400
+
+
+def _succeeded(reading: asyncio.Future[Sight]) -> bool:
+    return reading.done() and not reading.cancelled() and reading.exception() is None
