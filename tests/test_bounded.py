@@ -13,7 +13,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.query import Query, Turn, Usage
 from guard.detection.analyst import Analyst, Inline
-from guard.detection.profile import LAYOUT
+from guard.detection.layout import LAYOUT
 from guard.detection.reference import Reference
 from guard.engine.engine import Engine
 

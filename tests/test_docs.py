@@ -24,7 +24,7 @@ from guard.cli.app import app as cli
 from guard.core.evidence import Band, Signal, Weights
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.uses import Use
-from guard.detection.profile import LAYOUT
+from guard.detection.layout import LAYOUT
 from guard.settings.routes import default_routes
 
 if TYPE_CHECKING:

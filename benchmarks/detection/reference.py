@@ -34,8 +34,9 @@ from benchmarks.detection.watch import Eyes, declaring
 from guard.core.evidence import Signal
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.uses import Use
+from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES
-from guard.detection.profile import FADE, HORIZON, Profile, Sum
+from guard.detection.profile import FADE, HORIZON, Profile
 from guard.detection.reference import Place, Reference, statistics, table
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
-from guard.admin.operator import Entry, Operator, Sheet, Terrain, Unseen
+from guard.admin.operator import Operator
+from guard.admin.sheets import Entry, Sheet, Terrain, Unseen
 from guard.admin.suspicion import Finding, Habits, Suspicion
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block

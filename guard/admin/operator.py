@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from guard.admin.finding import Found, of_address, of_credential
+from guard.admin.holders import normal
 from guard.admin.idle import Idle
+from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
-from guard.admin.totals import Group, Nearest, Totals, grouped
+from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.evidence import Signal, risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
-from guard.core.limits import Algorithm, Charge, Limit, Unit
-from guard.core.network import NO_ADDRESS, network_of, parse_address
+from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
-from guard.core.pseudonyms import is_digest
 from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identity.identifier import Identifier
@@ -31,75 +30,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from guard.clock import Clock
-    from guard.core.evidence import Risk
     from guard.core.limits import Reading
     from guard.core.modes import Mode
-    from guard.core.network import Address
     from guard.settings.root import Settings
     from guard.store.port import Block
-    from guard.store.redis.orders import Record, Term
+    from guard.store.redis.orders import Record
     from guard.store.redis.room import Room
-
-
-@dataclass(frozen=True, slots=True)
-class Terrain:
-    """How much ground a holder of a diversity budget has visited: the share of the cells of each table."""
-
-    limit: Limit
-    holder: Holder
-    tables: tuple[float, ...]
-
-    @property
-    def covered(self) -> float:
-        """The share of all that guard can tell apart."""
-        return sum(self.tables) / len(self.tables)
-
-
-@dataclass(frozen=True, slots=True)
-class Sheet:
-    """All that is known of a holder.
-
-    `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
-    or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
-    left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
-    known of how it behaves. `members` are the records of other identities that belong to the holder, as the
-    keys of an organisation do, those with most tokens first.
-    """
-
-    holder: Holder
-    label: str
-    tier: str | None
-    record: Record | None
-    blocks: tuple[tuple[Holder, Block], ...]
-    overrides: tuple[tuple[Holder, Term, str], ...]
-    readings: tuple[Reading, ...]
-    terrains: tuple[Terrain, ...] = ()
-    suspicion: Suspicion | None = None
-    members: tuple[Record, ...] = ()
-
-    @property
-    def totals(self) -> Totals | None:
-        """What the members have used together."""
-        return Totals.of(self.members) if self.members else None
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An identity that was seen, its risk now, and its tightest limit.
-
-    The risk of a router's end users is not in it.
-    """
-
-    record: Record
-    risk: Risk
-    nearest: Nearest | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unseen:
-    """No identity has a name; `close_to` is the most similar one that has been seen."""
-
-    close_to: str | None
 
 
 class Operator:
@@ -152,7 +88,7 @@ class Operator:
         """
         start = text.removesuffix("…").removesuffix("...")
         if start == text:
-            return _normal(Holder.parse(text))
+            return normal(Holder.parse(text))
         Holder.parse(start)
         found = [label for label in await self._store.labels() if label.startswith(start)]
         if len(found) != 1:
@@ -200,7 +136,7 @@ class Operator:
             for record in await self._store.recent()
             if self._keys.label(record.identity.principal) != name and self._has(record.identity, holder)
         ]
-        return sorted(records, key=_used, reverse=True)
+        return sorted(records, key=used, reverse=True)
 
     def _has(self, identity: Identity, holder: Holder) -> bool:
         """Whether this is a name of an identity; one that names no tier is of the default tier."""
@@ -285,7 +221,7 @@ class Operator:
         since.
         """
         records = await self._store.recent(seconds=seconds)
-        records.sort(key=_used, reverse=True)
+        records.sort(key=used, reverse=True)
         entries = await self._weighed(records if by_risk else records[:count])
         if by_risk:
             entries.sort(key=lambda entry: -entry.risk.decibans)
@@ -487,41 +423,8 @@ class Operator:
 
 _NAMES = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG})
 
+
 _HELD_IN_COMMON = frozenset(
     {Attribute.USER, Attribute.ORG, Attribute.TIER, Attribute.IP, Attribute.NETWORK, Attribute.POOL}
 )
 """What several identities may have in common."""
-
-
-def _used(record: Record) -> tuple[int, int]:
-    return record.input_tokens + record.output_tokens, record.admitted
-
-
-_ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
-
-
-def _normal(holder: Holder) -> Holder:
-    """An address in the form in which requests name it: `network:203.0.113.9` is that of its /32.
-
-    An address may also be given as the digest that stands for it.
-    """
-    if holder.and_:
-        return Holder.together([_normal(part) for part in holder.parts])
-    if holder.attribute not in _ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
-        return holder
-    address = parse_address(holder.value) or _only_address(holder)
-    name = str(address) if holder.attribute is Attribute.IP else network_of(address)
-    return Holder(holder.attribute, name)
-
-
-def _only_address(holder: Holder) -> Address:
-    """The address that a network in the notation of prefixes stands for; raises `ValueError`."""
-    try:
-        network = ip_network(holder.value, strict=False)
-    except ValueError:
-        raise ValueError(f"{holder}: {holder.value} is no address") from None
-    address = network.network_address
-    own = holder.attribute is not Attribute.IP and str(network) == network_of(address)
-    if network.num_addresses > 1 and not own:
-        raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")
-    return address

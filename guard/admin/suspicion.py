@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Group, Risk, Signal, risk
-from guard.detection.profile import Profile, Sum
+from guard.detection.layout import Sum
+from guard.detection.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.core.evidence import Signal
-from guard.detection.profile import FADE, HORIZON, PLACES, Sum
+from guard.detection.layout import PLACES, Sum
+from guard.detection.profile import FADE, HORIZON
 from guard.detection.reference import Place, independent
 from guard.detection.signals import LEAST_QUERIES
 

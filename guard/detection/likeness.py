@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.detection.profile import Sum
+from guard.detection.layout import Sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -24,13 +24,13 @@ Four memories are behind the numbers:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from guard.detection.cells import hamming
 from guard.detection.intents import STRONG, Intent
+from guard.detection.layout import BUCKETS, FAMILIES, LAYOUT, PLACES, RING, SKETCH, SUMS, VERSION, Sum
 from guard.detection.sight import HONEST_SHARE, WORD_BITS
 
 if TYPE_CHECKING:
@@ -43,98 +43,48 @@ if TYPE_CHECKING:
     from guard.detection.embedding import Bag, Embedder
     from guard.detection.sight import Sight
 
-VERSION = 1
 HORIZON = 200
+
+
 FADE = 1 - 1 / HORIZON
-RING = 16
-SKETCH = 16
-"""Bytes of a query's sketch: 128 signs."""
+
+
 SETTLED = 64
 """By then it is known what a holder always says; before, all that it says is new."""
-BUCKETS = 512
+
+
 HEARD_MOST = 128
 """When so many queries have been counted, the counts of common pieces are halved."""
+
+
 COMMON_FROM = 0.05
 """A piece that is in fewer of the queries than this keeps its weight."""
+
+
 COMMON_HALF = 0.1
 """One that is in so many more has half of it."""
-PLACES = 64
-"""Numbers in which the mean of a holder's queries is kept."""
+
+
 RELATED = 0.25
 """A query this similar to what the same conversation asked before goes on with it."""
+
+
 SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
+
+
 REPEATED = 0.97
 """A query this similar to a recent one is that one again."""
+
+
 USUAL_MORE = 0.35
 """By so much the share of unrelated queries may be above what is usual for a holder and be nothing: people
 take up other subjects, and a batch goes on to other documents.
 """
+
+
 DAY_US = 86_400_000_000
-FAMILIES = (
-    *("tags", "verbatim", "hidden", "transparent", "articulate", "language"),
-    *("encoding", "pretext", "replay", "persona", "meta"),
-)
-"""The techniques of coercion, by the names in guard/detection/lexicons."""
 
-
-class Sum(IntEnum):
-    """What is added up, each query weighing less as others follow."""
-
-    QUERIES = 0
-    CONTINUED = 1
-    PLACED = 2  # queries of which it is known how near they were; the next four are of these
-    NEARER = 3
-    NEAREST_OLDER = 4
-    SIMILAR = 5
-    NEW_WORDS = 6
-    SLOT = 7
-    SLOT_SQUARED = 8
-    ANSWER = 9
-    ANSWER_SQUARED = 10
-    SLOT_ANSWER = 11
-    YIELD = 12
-    REPEATED = 13
-    VARIED = 14
-    MANY = 15
-    LOGITS = 16
-    DISGUISED = 17
-    WALKING = 18
-    OFF_TEMPLATE = 19
-    REASONING = 20
-    GRADING = 21
-    HAZARD = 22
-    EXTRACTION = 23
-    GENERATION = 24
-    FAMILY = 25  # and the others after it
-
-
-SUMS = Sum.FAMILY + len(FAMILIES)
-
-LAYOUT = np.dtype(
-    [
-        ("version", "u1"),
-        ("held", "u1"),
-        ("queries", "<u4"),
-        ("first_day", "<u4"),
-        ("first_us", "<u8"),
-        ("last_us", "<u8"),
-        ("template", "<u8"),
-        ("votes", "<f4"),
-        ("heard", "<f4"),
-        ("temperature", "<f4"),
-        ("usual", "<f4"),
-        ("drift", "<f4"),
-        ("hours", "u1", (21,)),
-        ("sums", "<f4", (SUMS,)),
-        ("mean", "<f2", (PLACES,)),
-        ("common", "u1", (BUCKETS,)),
-        ("words", "u1", ((1 << WORD_BITS) // 8,)),
-        ("recent", "u1", (RING, SKETCH)),
-        ("older", "u1", (RING, SKETCH)),
-    ]
-)
-"""One profile; its size is the same for everybody."""
 
 _INTENTS = {
     Intent.REASONING_COERCION: Sum.REASONING,

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guard.core.evidence import FAINTEST, WEAK, Group, Signal
+from guard.detection.layout import PLACES, Sum
 from guard.detection.likeness import Likeness
-from guard.detection.profile import HORIZON, PLACES, Sum
+from guard.detection.profile import HORIZON
 from guard.detection.signals import LEAST_QUERIES, STATISTICS
 from guard.errors import ConfigError
 

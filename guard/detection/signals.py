@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.core.evidence import Signal
-from guard.detection.profile import Sum
+from guard.detection.layout import Sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -6,8 +6,9 @@ from guard.admin import Suspicion
 from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.uses import Declared, Use
+from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES
-from guard.detection.profile import Profile, Sum
+from guard.detection.profile import Profile
 from guard.detection.reference import Reference
 
 ALICE = Holder(Attribute.KEY, "alice")

@@ -19,7 +19,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.novelty import BITMAP_BYTES, Ground, covered
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
-from guard.detection.profile import LAYOUT, VERSION, Sum
+from guard.detection.layout import LAYOUT, VERSION, Sum
 from guard.detection.reference import Reference
 from guard.installation import Installation
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, conversation_of, exemplars_of, noise_of, walk_of
 
 from guard.core.evidence import Signal
+from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, correlation, traits
-from guard.detection.profile import Profile, Sum
+from guard.detection.profile import Profile
 from guard.detection.reference import Reference
 
 if TYPE_CHECKING:

@@ -25,18 +25,8 @@ from lessons import (
 from guard.core.query import Query, Sampling, Usage
 from guard.detection.cells import SemanticCells
 from guard.detection.embedding import Embedder
-from guard.detection.profile import (
-    FADE,
-    FAMILIES,
-    HORIZON,
-    LAYOUT,
-    REPEATED,
-    RING,
-    SETTLED,
-    VERSION,
-    Profile,
-    Sum,
-)
+from guard.detection.layout import FAMILIES, LAYOUT, RING, VERSION, Sum
+from guard.detection.profile import FADE, HORIZON, REPEATED, SETTLED, Profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

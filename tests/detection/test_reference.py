@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from lessons import Pupil, walk_of
 
 from guard.core.evidence import FAINTEST, Group, Signal
-from guard.detection.profile import FADE, PLACES, Profile, Sum
+from guard.detection.layout import PLACES, Sum
+from guard.detection.profile import FADE, Profile
 from guard.detection.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, independent, table
 from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError

@@ -12,7 +12,8 @@ from lessons import NOUNS, Pupil, asking, conversation_of, walk_of
 
 from guard.core.evidence import Signal
 from guard.core.query import Query, Sampling
-from guard.detection.profile import FAMILIES, Profile, Sum
+from guard.detection.layout import FAMILIES, Sum
+from guard.detection.profile import Profile
 from guard.detection.signals import (
     LEAST_QUERIES,
     LEAST_QUERIES_OF_A_SHARE,

@@ -1,0 +1,82 @@
+"""What the operator is shown of a holder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.admin.totals import Nearest, Totals
+
+if TYPE_CHECKING:
+    from guard.admin.suspicion import Suspicion
+    from guard.core.evidence import Risk
+    from guard.core.identity import Holder
+    from guard.core.limits import Limit, Reading
+    from guard.store.port import Block
+    from guard.store.redis.orders import Record, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Terrain:
+    """How much ground a holder of a diversity budget has visited: the share of the cells of each table."""
+
+    limit: Limit
+    holder: Holder
+    tables: tuple[float, ...]
+
+    @property
+    def covered(self) -> float:
+        """The share of all that guard can tell apart."""
+        return sum(self.tables) / len(self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """All that is known of a holder.
+
+    `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
+    or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
+    left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
+    known of how it behaves. `members` are the records of other identities that belong to the holder, as the
+    keys of an organisation do, those with most tokens first.
+    """
+
+    holder: Holder
+    label: str
+    tier: str | None
+    record: Record | None
+    blocks: tuple[tuple[Holder, Block], ...]
+    overrides: tuple[tuple[Holder, Term, str], ...]
+    readings: tuple[Reading, ...]
+    terrains: tuple[Terrain, ...] = ()
+    suspicion: Suspicion | None = None
+    members: tuple[Record, ...] = ()
+
+    @property
+    def totals(self) -> Totals | None:
+        """What the members have used together."""
+        return Totals.of(self.members) if self.members else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An identity that was seen, its risk now, and its tightest limit.
+
+    The risk of a router's end users is not in it.
+    """
+
+    record: Record
+    risk: Risk
+    nearest: Nearest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """No identity has a name; `close_to` is the most similar one that has been seen."""
+
+    close_to: str | None
+
+
+def used(record: Record) -> tuple[int, int]:
+    """By what records are ordered: their tokens, then their requests."""
+    return record.input_tokens + record.output_tokens, record.admitted
