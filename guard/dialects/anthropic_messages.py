@@ -60,7 +60,12 @@ _TYPES = {
     504: "timeout_error",
 }
 
-_UNITS = (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+_LIMITS: dict[str, tuple[str, ...]] = {
+    unit: tuple(
+        f"anthropic-ratelimit-{unit.replace('_', '-')}-{what}" for what in ("limit", "remaining", "reset")
+    )
+    for unit in (Unit.REQUESTS, Unit.TOKENS, Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS)
+}
 
 
 class AnthropicMessages:
@@ -86,12 +91,13 @@ class AnthropicMessages:
             texts, others = _content(message.get("content"), f"{where}content")
             turns.append(Turn(strict.string(message, "role", where=where), "\n".join(texts)))
             opaque += others
+        capped = caps.read(payload, max_tokens)
         return Query(
             model=strict.string(payload, "model"),
             turns=tuple(turns),
             stream=strict.boolean(payload, "stream"),
-            max_output_tokens=caps.largest(payload, max_tokens),
-            n=caps.answers(payload),
+            max_output_tokens=capped.most,
+            n=capped.answers,
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=strict.label(strict.mapping(payload, "metadata"), "user_id"),
@@ -143,12 +149,7 @@ class AnthropicMessages:
 
     def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
         """`anthropic-ratelimit-{requests,tokens,…}-{limit,remaining,reset}`, the reset as RFC 3339."""
-        return numbers(
-            readings,
-            _UNITS,
-            lambda what, unit: f"anthropic-ratelimit-{unit.replace('_', '-')}-{what}",
-            lambda reading: _timestamp(now + timedelta(microseconds=reading.reset_us)),
-        )
+        return numbers(readings, _LIMITS, lambda reset_us: _timestamp(now + timedelta(microseconds=reset_us)))
 
 
 def _sampling(payload: Json) -> Sampling:

@@ -9,10 +9,10 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from guard.core.limits import Reading, Unit
+    from guard.core.limits import Reading
     from guard.core.query import Query, Usage
     from guard.dialects.strict import Json
 
@@ -142,26 +142,31 @@ def retry_headers(refusal: Refusal) -> list[tuple[str, str]]:
     return [wait, *no_retry]
 
 
-def tightest(readings: Sequence[Reading], unit: Unit) -> Reading | None:
-    """The window of this unit that has the least room left, as a share of itself."""
-    readings = [reading for reading in readings if reading.limit.unit == unit]
-    return min(readings, key=lambda reading: reading.remaining / reading.window.burst, default=None)
-
-
 def numbers(
-    readings: Sequence[Reading],
-    units: Iterable[Unit],
-    name: Callable[[str, Unit], str],
-    reset: Callable[[Reading], str],
+    readings: Iterable[Reading],
+    names: Mapping[str, Sequence[str]],
+    reset: Callable[[int], str],
 ) -> list[tuple[str, str]]:
-    """The limit, the rest and the reset of each unit that has a limit, under this API's names."""
+    """The limit, the rest and the reset of each of these units that has a limit, under the three names that
+    this API has for them. Of several windows, the one that has the least room left, as a share of itself.
+
+    `reset` writes a time in microseconds.
+    """
+    tightest: dict[str, tuple[float, Reading]] = {}
+    for reading in readings:
+        unit = reading.limit.unit
+        if unit not in names:
+            continue
+        share = reading.remaining / reading.window.burst
+        if unit not in tightest or share < tightest[unit][0]:
+            tightest[unit] = share, reading
     headers = []
-    for unit in units:
-        reading = tightest(readings, unit)
-        if reading is not None:
+    for unit, (limit, remaining, resets) in names.items():
+        if unit in tightest:
+            reading = tightest[unit][1]
             headers += [
-                (name("limit", unit), str(reading.window.burst)),
-                (name("remaining", unit), str(reading.remaining)),
-                (name("reset", unit), reset(reading)),
+                (limit, str(reading.window.burst)),
+                (remaining, str(reading.remaining)),
+                (resets, reset(reading.reset_us)),
             ]
     return headers

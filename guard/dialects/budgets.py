@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guard.core.by_name import ByName
 from guard.dialects import edits, strict
 
 if TYPE_CHECKING:
@@ -35,14 +36,26 @@ def asks_reasoning(payload: Json) -> bool:
     left = [payload]
     while left:
         for name, value in left.pop().items():
-            if name in NO_SETTINGS or len(name) > strict.LONGEST_LABEL:
+            says = _SAYS_REASONING[name]
+            if says is None:
                 continue
-            if any(word in name.lower() for word in _WORDS):
+            if says:
                 if _asks(value):
                     return True
-            elif isinstance(value, dict):
+            elif type(value) is dict:
                 left.append(value)
     return False
+
+
+def _says_reasoning(name: str) -> bool | None:
+    """Whether a name says that it sets how to reason; `None` for one in which nothing is to be looked for."""
+    if name in NO_SETTINGS or len(name) > strict.LONGEST_LABEL:
+        return None
+    lower = name.lower()
+    return any(word in lower for word in _WORDS)
+
+
+_SAYS_REASONING = ByName(_says_reasoning)
 
 
 def _asks(value: object) -> bool:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from functools import lru_cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard.core.by_name import ByName
 from guard.dialects import budgets, edits, strict
 
 if TYPE_CHECKING:
@@ -88,6 +89,13 @@ class _Role(Enum):
     COUNT = auto()
 
 
+class Caps(NamedTuple):
+    """The most tokens of an answer, `None` for no cap, and how many answers there are to each prompt."""
+
+    most: int | None
+    answers: int
+
+
 class _Place(NamedTuple):
     """An object where a server may look for these names; `listed` are the body and those of `_HOLDERS`."""
 
@@ -104,30 +112,31 @@ def plain(name: str) -> str:
     return name.casefold().replace("_", "").replace("-", "")
 
 
-def largest(payload: Json, own: int | None) -> int | None:
-    """The most tokens of an answer, where the API's own names say `own`; `None` for no cap.
+def read(payload: Json, own: int | None) -> Caps:
+    """What a body says, where the API's own names say `own` for the most tokens of an answer.
 
     0 and less are no cap: Ollama takes 0 so, llama.cpp -1. Raises `QueryError` for what is no integer.
     """
-    most, capped = own or 0, own is not None
-    for place in _places(payload):
-        for name in _named(place, _Role.CAP):
-            value = strict.integer(place.fields, name, least=_LEAST)
-            capped = capped and (value is None or value > 0)
-            most = max(most, value or 0)
-        for name in _named(place, _Role.LEAST):
-            most = max(most, strict.integer(place.fields, name, least=_LEAST) or 0)
-    return most if capped else None
-
-
-def answers(payload: Json) -> int:
-    """How many answers there are to each prompt; raises `QueryError` for what is no integer."""
-    given = (
-        strict.integer(place.fields, name, least=0 if place.listed else _LEAST)
-        for place in _places(payload)
-        for name in _named(place, _Role.COUNT)
-    )
-    return max((count for count in given if count and count > 0), default=1)
+    most, capped, answers = own or 0, own is not None, 1
+    places = [_Place(payload, listed=True)]
+    for fields, listed in places:
+        for name, value in fields.items():
+            says = _SAYS[name]
+            if says.inside is not None and isinstance(value, dict | list):
+                items = value if isinstance(value, list) else [value]
+                places += [_Place(item, says.inside) for item in items if isinstance(item, dict)]
+            role = says.role
+            if role is None or not ((listed and says.listed) or _like_a_number(value)):
+                continue
+            if role is _Role.COUNT:
+                answers = max(answers, strict.integer(fields, name, least=0 if listed else _LEAST) or 1)
+                continue
+            number = strict.integer(fields, name, least=_LEAST)
+            if role is _Role.CAP:
+                capped = capped and (number is None or number > 0)
+            if (number or 0) > most:
+                most = number or 0
+    return Caps(most if capped else None, answers)
 
 
 def lowered(payload: Json, most: int, own: Collection[str]) -> Json:
@@ -155,17 +164,6 @@ def fewer(payload: Json, most: int) -> Json:
     )
 
 
-def _places(payload: Json) -> Iterator[_Place]:
-    left = [_Place(payload, listed=True)]
-    while left:
-        place = left.pop()
-        yield place
-        for name, listed in _holders(place.fields):
-            value = place.fields[name]
-            items = value if isinstance(value, list) else [value]
-            left += [_Place(item, listed) for item in items if isinstance(item, dict)]
-
-
 def _everywhere(edit: Callable[[_Place], Json], place: _Place) -> Json:
     fields = edit(place)
     for name, listed in list(_holders(fields)):
@@ -181,10 +179,8 @@ def _inner(edit: Callable[[_Place], Json], fields: Json, *, listed: bool) -> Jso
 def _holders(fields: Json) -> Iterator[tuple[str, bool]]:
     """The names of objects, and of lists, in which a server may look, and whether they are listed."""
     for name, value in fields.items():
-        if isinstance(value, dict | list) and len(name) <= _LONGEST_NAME:
-            known = plain(name)
-            if known not in _ASIDE and _LIKE_ASIDE.search(known) is None:
-                yield name, known in _HOLDERS
+        if isinstance(value, dict | list) and (listed := _SAYS[name].inside) is not None:
+            yield name, listed
 
 
 _ASIDE = frozenset(map(plain, budgets.NO_SETTINGS))
@@ -198,18 +194,35 @@ def _named(place: _Place, role: _Role) -> Iterator[str]:
     Names of the tables in places of the tables hold nothing else: there, what is no number is refused.
     """
     for name, value in place.fields.items():
-        if len(name) > _LONGEST_NAME or _role(name) is not role:
-            continue
-        if (place.listed and plain(name) in _TABLES) or _like_a_number(value):
+        says = _SAYS[name]
+        if says.role is role and ((place.listed and says.listed) or _like_a_number(value)):
             yield name
 
 
 _TABLES = CAPS | LEASTS | COUNTS
 
 
-@lru_cache(maxsize=4_096)
-def _role(name: str) -> _Role | None:
+class _Says(NamedTuple):
+    """What a name says: what a number there is, and whether a table has it; and whether a server may look
+    into an object there, `None` where none does, else whether a table has that one."""
+
+    role: _Role | None = None
+    listed: bool = False
+    inside: bool | None = None
+
+
+def _said(name: str) -> _Says:
+    if len(name) > _LONGEST_NAME:
+        return _Says()
     known = plain(name)
+    aside = known in _ASIDE or _LIKE_ASIDE.search(known) is not None
+    return _Says(_role(known), known in _TABLES, None if aside else known in _HOLDERS)
+
+
+_SAYS = ByName(_said)
+
+
+def _role(known: str) -> _Role | None:
     if known in LEASTS:
         return _Role.LEAST
     if known in CAPS or (_LIKE_A_CAP.search(known) and not _OF_NO_ANSWER.search(known)):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard.core.by_name import ByName
 from guard.dialects import strict
 from guard.dialects.caps import CAPS, COUNTS, plain
 from guard.dialects.generic import Generic
@@ -141,42 +143,86 @@ def judged(query: Query, payload: Json) -> Query:
     """The query with all other models that it may be answered by; raises `QueryError`."""
     if "," in query.model:
         raise QueryError("Ask for one model: 'model' must not hold a comma.", param="model")
-    names = list(_named(payload, query.model, ""))
-    # OpenRouter's other way to write a preset.
-    names += query.model.split("@preset/")[1:]
-    for name in [name for name in payload if plain(name) == "extrabody"]:
+    names = _named(payload, query.model, "")
+    if "@preset/" in query.model:  # OpenRouter's other way to write a preset
+        names += query.model.split("@preset/")[1:]
+    for name in payload:
+        if _SAYS[name].known != "extrabody":
+            continue
         more = strict.mapping(payload, name)
         for inner in more:
             if plain(inner) in JUDGED:
                 raise QueryError(f"Write {inner!r} in the body, not in {name!r}.", param=f"{name}.{inner}")
         names += _named(more, query.model, f"{name}.")
+    if not names:
+        return query
     others = tuple(dict.fromkeys(name for name in names if name != query.model))
     if len(others) >= MOST_MODELS:
         raise QueryError(f"A request may name at most {MOST_MODELS} models.", param="models")
     return replace(query, alternatives=others) if others else query
 
 
-def _named(fields: Json, model: str, where: str) -> Iterator[str]:
+class _Says(NamedTuple):
+    """What a name says: how it is compared, whether it has one spelling, and what is to be done with it."""
+
+    known: str
+    read: bool
+    what: _What | None
+    reason: str = ""
+
+
+class _What(Enum):
+    """What a field may be about."""
+
+    MODELS = auto()
+    REFUSED = auto()
+    MODEL = auto()
+    LIKE_A_MODEL = auto()
+    HOLDER = auto()
+
+
+def _said(name: str) -> _Says:
+    known = plain(name)
+    read = known in _READ
+    if known in OTHER_MODELS:
+        return _Says(known, read, _What.MODELS)
+    if (reason := _reason(known)) is not None:
+        return _Says(known, read, _What.REFUSED, reason)
+    if known == "model":
+        return _Says(known, read, _What.MODEL)
+    if LIKE_A_MODEL.search(known):
+        return _Says(known, read, _What.LIKE_A_MODEL)
+    return _Says(known, read, _What.HOLDER if known in HOLDERS else None)
+
+
+_SAYS = ByName(_said)
+
+
+def _named(fields: Json, model: str, where: str) -> list[str]:
     """The models that fields name; raises `QueryError` for one that is refused."""
+    names: list[str] = []
     spelled: dict[str, str] = {}
     for name, value in fields.items():
-        known = plain(name)
-        if known in _READ and spelled.setdefault(known, name) != name:
-            raise QueryError(f"Give {spelled[known]!r} or {name!r}, not both.", param=where + name)
-        if value is None or value is False or value == [] or value == {}:
+        known, read, what, reason = _SAYS[name]
+        if read:
+            if known in spelled:
+                raise QueryError(f"Give {spelled[known]!r} or {name!r}, not both.", param=where + name)
+            spelled[known] = name
+        if what is None or value is None or value is False or value == [] or value == {}:
             continue
-        if known in OTHER_MODELS:
-            yield from _names(value, where + name)
-        elif (reason := _reason(known)) is not None:
+        if what is _What.MODELS:
+            names += _names(value, where + name)
+        elif what is _What.REFUSED:
             raise QueryError(f"{where + name!r} is not allowed: it {reason}.", param=where + name)
-        elif known == "model":
+        elif what is _What.MODEL:
             if value not in (model, f"models/{model}"):
                 # Only where the path names the model: else it is what has been read.
                 raise QueryError(f"{where + name!r} must be the model that is asked for.", param=where + name)
-        elif LIKE_A_MODEL.search(known):
-            yield from _likely_names(value, where + name)
-        elif known in HOLDERS:
-            yield from _held(value, where + name)
+        elif what is _What.LIKE_A_MODEL:
+            names += _likely_names(value, where + name)
+        else:
+            names += _held(value, where + name)
+    return names
 
 
 def _reason(known: str) -> str | None:

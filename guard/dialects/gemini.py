@@ -98,12 +98,13 @@ class GeminiGenerate:
             turns.append(Turn("assistant" if role == "model" else role or "user", "\n".join(texts)))
             opaque += others
         cached = bool(strict.text(fields, "cachedContent"))
+        capped = caps.read(payload, integers["maxOutputTokens"])
         return Query(
             model=strict.bounded(named["model"], "model"),
             turns=tuple(turns),
             stream=named["stream"] == "streamGenerate",
-            max_output_tokens=caps.largest(payload, integers["maxOutputTokens"]),
-            n=caps.answers(payload),
+            max_output_tokens=capped.most,
+            n=capped.answers,
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + cached) * OPAQUE_TOKENS + weight.tokens,
             sampling=_sampling(fields, config),

@@ -127,13 +127,14 @@ def _query(payload: Json, turns: list[Turn], images: int, weight: Weight) -> Que
     cap = strict.integer(options, "num_predict", least=NO_CAP)
     logprobs = strict.boolean(payload, "logprobs")
     top_logprobs = strict.integer(payload, "top_logprobs")
+    capped = caps.read(payload, cap)
     return Query(
         model=strict.string(payload, "model"),
         turns=tuple(turns),
         stream=strict.boolean(payload, "stream", default=True),
         # It takes 0 for no cap as well.
-        max_output_tokens=caps.largest(payload, cap),
-        n=caps.answers(payload),
+        max_output_tokens=capped.most,
+        n=capped.answers,
         input_bytes=weight.text_bytes,
         other_tokens=len(turns) * TOKENS_PER_TURN + images * OPAQUE_TOKENS + weight.tokens,
         sampling=Sampling(

@@ -34,6 +34,14 @@ ANSWER = frozenset({"choices", "usage", "error"})
 BIASES = frozenset({"logit_bias", "allowed_token_ids", "logits_processors"})
 """Fields that say which tokens may come: OpenAI's and vLLM's."""
 
+_SAMPLING = BIASES.union(
+    ("logprobs", "top_logprobs", "prompt_logprobs", "n_probs"),
+    ("temperature", "top_p", "seed", "tools", "functions"),
+)
+"""What `sampling` reads."""
+
+_AS_EVER = Sampling()
+
 BEAM_SEARCH = frozenset({"use_beam_search", "length_penalty", "early_stopping"})
 """Fields of vLLM that only go with more than one answer."""
 
@@ -49,6 +57,11 @@ _EMPTY: tuple[object, ...] = (
     *(None, "", {}, {"content": ""}),
     *({"role": "assistant", "content": ""}, {"content": None}),
 )
+
+_LIMITS: dict[str, tuple[str, ...]] = {
+    unit: tuple(f"x-ratelimit-{what}-{unit}" for what in ("limit", "remaining", "reset"))
+    for unit in (Unit.REQUESTS, Unit.TOKENS)
+}
 
 _TYPES = {403: "permission_error", 503: "service_unavailable_error"}
 
@@ -77,16 +90,13 @@ class OpenAI:
 
     def limit_headers(self, readings: Sequence[Reading], now: datetime) -> list[tuple[str, str]]:
         """`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, the reset as a duration (`6s`, `12ms`)."""
-        return numbers(
-            readings,
-            (Unit.REQUESTS, Unit.TOKENS),
-            lambda what, unit: f"x-ratelimit-{what}-{unit}",
-            lambda reading: duration(reading.reset_us),
-        )
+        return numbers(readings, _LIMITS, duration)
 
 
 def sampling(payload: Json) -> Sampling:
     """How chat completions and completions are asked to draw their answer."""
+    if payload.keys().isdisjoint(_SAMPLING):
+        return _AS_EVER
     return Sampling(
         logprobs=_asks(payload.get("logprobs"))
         or bool(payload.get("top_logprobs"))
@@ -149,7 +159,9 @@ def _asks(value: object) -> bool:
 
 def end_user(payload: Json) -> str | None:
     """Whoever asks the caller: `safety_identifier`, else `user`, which it replaces."""
-    user = strict.label(payload, "user")
+    user = strict.label(payload, "user") if "user" in payload else None
+    if "safety_identifier" not in payload:
+        return user
     return strict.label(payload, "safety_identifier") or user
 
 
@@ -181,8 +193,10 @@ def read_input(payload: Json, name: str) -> Input:
 
 def ask_stream_usage(payload: Json) -> Json | None:
     """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
+    if not payload.get("stream"):
+        return None
     options = payload.get("stream_options") or {}
-    if not payload.get("stream") or options.get("include_usage"):
+    if options.get("include_usage"):
         return None
     return {**payload, "stream_options": {**options, "include_usage": True}}
 

@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
     from guard.dialects.strict import Json
 
-_INTEGERS = (
-    "n",
-    "max_tokens",
-    "max_completion_tokens",
-    "top_logprobs",
-    "best_of",
-    "prompt_logprobs",
-    "min_tokens",
+_LEAST = (
+    ("n", 1),
+    ("max_tokens", 1),
+    ("max_completion_tokens", 1),
+    ("top_logprobs", 0),
+    ("best_of", 1),
+    ("prompt_logprobs", 0),
+    ("min_tokens", 0),
 )
+"""The least that an integer may be."""
 _BOOLEANS = ("stream", "logprobs", "echo")
 
 
@@ -41,26 +42,33 @@ class OpenAIChat(OpenAI):
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
         weight = weigh(payload, CHAT)
-        least = {"top_logprobs": 0, "prompt_logprobs": 0, "min_tokens": 0}
-        integers = {name: strict.integer(payload, name, least=least.get(name, 1)) for name in _INTEGERS}
-        flags = {name: strict.boolean(payload, name) for name in _BOOLEANS}
-        strict.mapping(payload, "logit_bias")
-        openai.check_stream_options(payload)
+        integers = {
+            name: strict.integer(payload, name, least=least) for name, least in _LEAST if name in payload
+        }
+        for name in _BOOLEANS:
+            if name in payload:
+                strict.boolean(payload, name)
+        if "logit_bias" in payload:
+            strict.mapping(payload, "logit_bias")
+        if "stream_options" in payload:
+            openai.check_stream_options(payload)
         messages = strict.objects(payload.get("messages"), "messages")
         if not messages:
             raise QueryError("'messages' must not be empty.", param="messages")
-        own = integers["max_completion_tokens"] or integers["max_tokens"]
+        own = integers.get("max_completion_tokens") or integers.get("max_tokens")
         turns, opaque = [], 0
         for place, message in enumerate(messages):
-            texts, others = _content(message, f"messages[{place}].")
-            turns.append(Turn(strict.string(message, "role", where=f"messages[{place}]."), "\n".join(texts)))
+            where = f"messages[{place}]."
+            text, others = _content(message, where)
+            turns.append(Turn(strict.string(message, "role", where=where), text))
             opaque += others
+        capped = caps.read(payload, own)
         return Query(
             model=strict.string(payload, "model"),
             turns=tuple(turns),
-            stream=flags["stream"],
-            max_output_tokens=caps.largest(payload, own),
-            n=caps.answers(payload),
+            stream=payload.get("stream") is True,
+            max_output_tokens=capped.most,
+            n=capped.answers,
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + opaque * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),
@@ -90,16 +98,16 @@ class OpenAIChat(OpenAI):
         )
 
 
-def _content(message: Json, where: str) -> tuple[list[str], int]:
-    """The texts of a message, and how many parts are not text."""
+def _content(message: Json, where: str) -> tuple[str, int]:
+    """The text of a message, and how many parts are not text."""
     content = message.get("content")
-    texts = [text for call in _calls(message) for text in _arguments(call)]
-    if content is None:
-        return texts, 0
+    texts = []
+    if "tool_calls" in message or "function_call" in message:
+        texts = [text for call in _calls(message) for text in _arguments(call)]
     if isinstance(content, str):
-        return [content, *texts], 0
+        return "\n".join([content, *texts]) if texts else content, 0
     opaque = 0
-    for part in strict.objects(content, f"{where}content"):
+    for part in strict.objects(content, f"{where}content") if content is not None else ():
         kind = part.get("type")
         text = part.get(kind) if kind in ("text", "refusal") else None
         if isinstance(text, str):
@@ -108,7 +116,7 @@ def _content(message: Json, where: str) -> tuple[list[str], int]:
             raise QueryError(f"'{where}content' has a text part without text.", param=f"{where}content")
         else:
             opaque += 1
-    return texts, opaque
+    return "\n".join(texts), opaque
 
 
 def _calls(message: Json) -> Iterator[Json]:

@@ -49,12 +49,13 @@ class OpenAICompletions(OpenAI):
         embeds = payload.get("prompt_embeds")
         embedded = len(embeds) if isinstance(embeds, list) else embeds is not None
         suffix = strict.text(payload, "suffix")
+        capped = caps.read(payload, integers["max_tokens"])
         return Query(
             model=strict.string(payload, "model"),
             turns=tuple(Turn("user", text) for text in prompts.texts),
             stream=flags["stream"],
-            max_output_tokens=caps.largest(payload, integers["max_tokens"]),
-            n=(prompts.count + embedded) * caps.answers(payload),
+            max_output_tokens=capped.most,
+            n=(prompts.count + embedded) * capped.answers,
             # Each prompt is sent with the suffix, which has been counted once.
             input_bytes=weight.text_bytes + (prompts.count - 1) * text_bytes(suffix),
             other_tokens=weight.tokens,

@@ -69,12 +69,13 @@ class OpenAIResponses(OpenAI):
         hidden = sum(payload.get(name) is not None for name in _HIDDEN)
         if not turns and not hidden:
             raise QueryError("'input' must be given.", param="input")
+        capped = caps.read(payload, integers["max_output_tokens"])
         return Query(
             model=strict.string(payload, "model"),
             turns=tuple(turns),
             stream=flags["stream"],
-            max_output_tokens=caps.largest(payload, integers["max_output_tokens"]),
-            n=caps.answers(payload),
+            max_output_tokens=capped.most,
+            n=capped.answers,
             input_bytes=weight.text_bytes,
             other_tokens=len(turns) * TOKENS_PER_TURN + (opaque + hidden) * OPAQUE_TOKENS + weight.tokens,
             end_user=openai.end_user(payload),

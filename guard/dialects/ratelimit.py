@@ -20,15 +20,17 @@ What a client is told, and what not:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.limits import Algorithm, Unit
 from guard.dialects.words import split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
+    from guard.core.calendars import Span
     from guard.core.limits import Reading
 
 DRAFT = "draft-ietf-httpapi-ratelimit-headers-10"
@@ -39,6 +41,20 @@ LARGEST_INTEGER = 10**15 - 1
 
 _REGISTERED = frozenset({Unit.REQUESTS, Unit.CONCURRENCY})
 
+_FOREVER = float("inf")
+
+_Room: TypeAlias = tuple[bool, float, float]
+
+
+class _Policy(NamedTuple):
+    """What of a window's policy is the same in each answer: its name, how it is written, its numbers."""
+
+    name: str
+    written: str
+    quota: int
+    period_seconds: int
+    leases: bool
+
 
 def ratelimit_fields(readings: Iterable[Reading]) -> list[tuple[str, str]]:
     """Both fields, the most binding policy first; none where there is nothing to tell."""
@@ -46,67 +62,74 @@ def ratelimit_fields(readings: Iterable[Reading]) -> list[tuple[str, str]]:
     if not told:
         return []
     return [
-        ("ratelimit-policy", ", ".join(_policy(name, reading) for name, reading in told)),
-        ("ratelimit", ", ".join(_service_limit(name, reading) for name, reading in told)),
+        ("ratelimit-policy", ", ".join([policy.written for policy, _ in told])),
+        ("ratelimit", ", ".join([_service_limit(policy, reading) for policy, reading in told])),
     ]
 
 
 def violated_policies(readings: Iterable[Reading]) -> tuple[str, ...]:
     """The names, as in `RateLimit-Policy`, of the policies that have no room; most binding first."""
     told = _tightest_by_name(readings)
-    return tuple(name for name, reading in told if not reading.fits)
+    return tuple(policy.name for policy, reading in told if not reading.fits)
 
 
-def _tightest_by_name(readings: Iterable[Reading]) -> Sequence[tuple[str, Reading]]:
-    told = [reading for reading in readings if reading.limit.unit in _REGISTERED]
-    by_name: dict[str, Reading] = {}
-    for reading in sorted(told, key=_room):
-        by_name.setdefault(_name(reading), reading)
-    return list(by_name.items())
+def _tightest_by_name(readings: Iterable[Reading]) -> list[tuple[_Policy, Reading]]:
+    """The policies that are told, each with its tightest reading; the most binding first."""
+    by_name: dict[str, tuple[_Room, int, _Policy, Reading]] = {}
+    place = 0
+    for reading in readings:
+        limit, window = reading.limit, reading.window
+        if limit.unit not in _REGISTERED:
+            continue
+        leases = limit.algorithm is Algorithm.LEASES
+        policy = _policy(limit.unit, window.count, window.period_seconds, window.span, leases=leases)
+        wait_us = reading.wait_us
+        # What sorts the most binding first: no room and for how long, then the share that is left.
+        room = (
+            wait_us == 0,
+            -_FOREVER if wait_us is None else -wait_us,
+            reading.remaining / (window.burst or 1),
+        )
+        if policy.name not in by_name or room < by_name[policy.name][0]:
+            by_name[policy.name] = room, place, policy, reading
+        place += 1
+    return [(policy, reading) for _, _, policy, reading in sorted(by_name.values())]
 
 
-def _room(reading: Reading) -> tuple[bool, float, float]:
-    """What sorts the most binding first: no room and for how long, then the share that is left."""
-    wait_us = float("inf") if reading.wait_us is None else reading.wait_us
-    return reading.fits, -wait_us, reading.remaining / max(1, reading.window.burst)
+@lru_cache(maxsize=4_096)
+def _policy(unit: str, count: int, period_seconds: int, span: Span | None, *, leases: bool) -> _Policy:
+    """The policy of a window; its numbers are the operator's."""
+    name = _name(unit, period_seconds, span)
+    quota, period = _bounded(count), _bounded(period_seconds)
+    parameter = 'qu="concurrent-requests"' if leases else f"w={period}"
+    return _Policy(name, f'"{name}";q={quota};{parameter}', count, period_seconds, leases)
 
 
-def _name(reading: Reading) -> str:
-    if reading.limit.unit == Unit.CONCURRENCY:
+def _name(unit: str, period_seconds: int, span: Span | None) -> str:
+    if unit == Unit.CONCURRENCY:
         return "concurrent-requests"
-    window = reading.window
-    unit = reading.limit.unit.replace("_", "-")
-    if window.span is not None:
-        return f"{unit}-per-{window.span}"
-    count, word = split(window.period_seconds)
+    unit = unit.replace("_", "-")
+    if span is not None:
+        return f"{unit}-per-{span}"
+    count, word = split(period_seconds)
     return f"{unit}-per-{word}" if count == 1 else f"{unit}-per-{count}-{word}s"
 
 
-def _policy(name: str, reading: Reading) -> str:
-    policy = f'"{name}";q={_bounded(reading.window.count)}'
-    if reading.limit.algorithm is Algorithm.LEASES:
-        return f'{policy};qu="concurrent-requests"'
-    return f"{policy};w={_bounded(reading.window.period_seconds)}"
-
-
-def _service_limit(name: str, reading: Reading) -> str:
+def _service_limit(policy: _Policy, reading: Reading) -> str:
     # A bucket may be deeper than its rate; what is told stays within the quota.
-    left = _bounded(min(reading.remaining, reading.window.count))
-    service_limit = f'"{name}";r={left}'
-    if reading.limit.algorithm is Algorithm.LEASES or reading.wait_us is None:
-        return service_limit
-    return f"{service_limit};t={_bounded(_seconds(reading, left))}"
-
-
-def _seconds(reading: Reading, left: int) -> int:
-    """Until there is more, so that nobody who divides by it goes faster than the policy's average."""
-    if not reading.fits:
-        return -(-(reading.wait_us or 0) // MICROSECONDS)
-    window = reading.window
-    pace = -(-left * window.period_seconds // window.count)
-    reset = -(-reading.reset_us // MICROSECONDS)
-    return min(max(pace, reset), window.period_seconds)
+    left = _bounded(min(reading.remaining, policy.quota))
+    wait_us = reading.wait_us
+    if policy.leases or wait_us is None:
+        return f'"{policy.name}";r={left}'
+    # Until there is more, so that nobody who divides by it goes faster than the policy's average.
+    if wait_us:
+        seconds = -(-wait_us // MICROSECONDS)
+    else:
+        pace = -(-left * policy.period_seconds // policy.quota)
+        reset = -(-reading.reset_us // MICROSECONDS)
+        seconds = min(max(pace, reset), policy.period_seconds)
+    return f'"{policy.name}";r={left};t={_bounded(seconds)}'
 
 
 def _bounded(number: int) -> int:
-    return max(0, min(number, LARGEST_INTEGER))
+    return number if 0 <= number <= LARGEST_INTEGER else max(0, min(number, LARGEST_INTEGER))

@@ -11,6 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from guard.core.by_name import ByName
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ LONGEST_NUMBER = 64
 DEEPEST = 128
 """Maximum depth of objects and lists in one another, so that whoever goes down a body comes back."""
 
+SHORT = 16_384
+"""Maximum number of characters of a text for which a decoder is not worth making."""
+
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 
 _PIECE = 1 << 18
@@ -51,13 +55,14 @@ LONGEST_LABEL = 256
 
 def parse_object(body: bytes) -> Json:
     """The JSON object that `body` is, in UTF-8 and without duplicate keys; raises `QueryError`."""
-    check_size(body)
+    if len(body) > MOST_NAMES:
+        check_size(body)
     if not body or body.isspace():
         raise QueryError("The request has no body; a JSON object is needed.")
     value = read_object(body)
     if body.count(b"{") + body.count(b"[") > DEEPEST:
         _check_depth(value)
-    if has_surrogates(body):
+    if b"\\u" in body and has_surrogates(body):
         serialize(value)
     return value
 
@@ -102,9 +107,7 @@ def check_size(body: bytes) -> None:
 def read_object(body: bytes) -> Json:
     """Likewise, with texts that may hold half of a surrogate pair."""
     try:
-        value = json.loads(
-            body.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant, parse_float=_finite
-        )
+        value = _decoded(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise QueryError("The body is not valid UTF-8.") from error
     except RecursionError as error:
@@ -160,7 +163,11 @@ def refuse_variants(payload: Json, names: Collection[str]) -> None:
 
 def integer(payload: Json, name: str, *, least: int = 0) -> int | None:
     """An integer field, `None` where it is absent or null; `128.0` is 128, but `"128"` is an error."""
-    value = payload.get(name)
+    if name not in payload:
+        return None
+    value = payload[name]
+    if type(value) is int and least <= value <= LARGEST_INTEGER:
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if value is None:
@@ -190,7 +197,9 @@ def whole_number(payload: Json, name: str) -> int | None:
 
 def boolean(payload: Json, name: str, *, default: bool = False) -> bool:
     """A boolean field, `default` where it is absent or null."""
-    value = payload.get(name)
+    if name not in payload:
+        return default
+    value = payload[name]
     if value is None:
         return default
     if not isinstance(value, bool):
@@ -205,9 +214,18 @@ def string(payload: Json, name: str, *, where: str = "") -> str:
     value = payload.get(name)
     if not isinstance(value, str) or not value:
         raise QueryError(f"{where + name!r} must be a string.", param=where + name)
-    if value != value.strip() or not value.isprintable():
+    if _IS_PLAIN[value]:
+        return value
+    if not _is_plain(value):
         raise QueryError(f"{where + name!r} must be a name without spaces round it.", param=where + name)
     return bounded(value, where + name)
+
+
+def _is_plain(name: str) -> bool:
+    return name == name.strip() and name.isprintable()
+
+
+_IS_PLAIN: ByName[str, bool] = ByName(lambda name: _is_plain(name) and len(name) <= LONGEST_LABEL)
 
 
 def text(payload: Json, name: str) -> str:
@@ -225,6 +243,8 @@ def label(payload: Json, name: str) -> str | None:
 
     One of more than 256 characters is refused.
     """
+    if name not in payload:
+        return None
     return bounded(text(payload, name), name) or None
 
 
@@ -239,7 +259,9 @@ def bounded(value: str, name: str) -> str:
 
 def mapping(payload: Json, name: str) -> Json:
     """An object field, empty where it is absent or null."""
-    value = payload.get(name)
+    if name not in payload:
+        return {}
+    value = payload[name]
     if value is not None and not isinstance(value, dict):
         raise QueryError(f"{name!r} must be an object.", param=name)
     return value or {}
@@ -247,7 +269,7 @@ def mapping(payload: Json, name: str) -> Json:
 
 def objects(value: Any, name: str) -> list[Json]:
     """A list of objects."""
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+    if not isinstance(value, list) or not set(map(type, value)) <= {dict}:
         raise QueryError(f"{name!r} must be a list of objects.", param=name)
     return value
 
@@ -287,6 +309,21 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
     return value
 
 
+def _decoded(text: str) -> Any:
+    """The value that a text is. `json.loads` makes a decoder each time, longer work than a short text is."""
+    if len(text) > SHORT:
+        return json.loads(text, **_HOOKS)
+    start = 0 if text.startswith("{") else len(text) - len(text.lstrip(_SPACES))
+    value, end = _DECODER.raw_decode(text, start)
+    if end != len(text) and text[end:].strip(_SPACES):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return value
+
+
+_SPACES = " \t\n\r"
+"""What may stand round a value in JSON."""
+
+
 def _constant(text: str) -> NoReturn:
     raise QueryError(f"{text} is not JSON.")
 
@@ -296,3 +333,11 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise QueryError(f"The number {text[:32]} is too large.")
     return value
+
+
+_HOOKS: dict[str, Any] = {
+    "object_pairs_hook": _object,
+    "parse_constant": _constant,
+    "parse_float": _finite,
+}
+_DECODER = json.JSONDecoder(**_HOOKS)

@@ -65,6 +65,9 @@ LEAST_DENSITY = 0.72
 
 SAMPLES, SAMPLE_BYTES = 16, 1_024
 
+_LONGEST_CHARACTER = 4
+"""Bytes."""
+
 _WRITTEN_PAIR = len('"": , ')
 
 
@@ -140,14 +143,43 @@ def _add(value: Any, shape: Shape, weight: Weight, holder: Json) -> None:
 
 
 def _add_object(fields: Json, level: Level, weight: Weight) -> None:
-    level.check(fields)
+    names, checked = level.names, False
     for name, value in fields.items():
-        shape = level.names.get(name)
-        if shape is None:
+        if name not in names:
+            if not checked:
+                level.check(fields)
+                checked = True
             _add_unknown(name, value, weight)
-        else:
-            if level.written:
-                weight.text_bytes += len(name) + _WRITTEN_PAIR
+            continue
+        shape = names[name]
+        if level.written:
+            weight.text_bytes += len(name) + _WRITTEN_PAIR
+        # Most of what there is needs no more calls than these; `_add` says what all the rest weighs.
+        kind = type(value)
+        if kind is str:
+            if isinstance(shape, Level):
+                shape = shape.text
+            if shape is Kind.TEXT:
+                weight.text_bytes += text_bytes(value)
+            elif shape is Kind.MARK or shape is Kind.SETTING:
+                free = FREE_MARK_BYTES if shape is Kind.MARK else FREE_SETTING_BYTES
+                if len(value) * _LONGEST_CHARACTER > free:
+                    _add(value, shape, weight, fields)
+            else:
+                _add(value, shape, weight, fields)
+        elif kind is list and isinstance(shape, Level):
+            rest = []
+            for item in value:
+                if type(item) is dict:
+                    _add_object(item, shape, weight)
+                else:
+                    rest.append(item)
+            if rest:
+                _add(rest, shape, weight, fields)
+        elif kind is int and (shape is Kind.SETTING or shape is Kind.MARK):
+            if not -strict.LARGEST_INTEGER <= value <= strict.LARGEST_INTEGER:
+                _add(value, shape, weight, fields)
+        elif kind is not bool and value is not None:
             _add(value, shape, weight, fields)
 
 
