@@ -238,12 +238,13 @@ def total(*counts: int | None) -> int | None:
 def read_usage(usage: object, read: Callable[[object], Report]) -> Report:
     """What a usage says, or the sum of those that it lists where that is more: a backend may have asked
     models several times for one answer, and report the last time only (`iterations`)."""
-    reports = [read(usage)]
+    report = read(usage)
     listed = usage.values() if isinstance(usage, dict) else ()
     for items in listed:
         inside = items.values() if isinstance(items, dict) else items if isinstance(items, list) else ()
-        reports.append(_joined(total, [read(item) for item in inside if isinstance(item, dict)]))
-    return _joined(_largest, reports)
+        if each := [read(item) for item in inside if isinstance(item, dict)]:
+            report = _joined(_largest, [report, _joined(total, each)])
+    return report
 
 
 def inner(value: object, name: str) -> object:
