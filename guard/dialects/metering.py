@@ -63,7 +63,8 @@ class AnswerMeter:
 
     `known` are names of which each object of this API has at least one: of an object that has none, all
     strings count. `arrays` is whether a stream may be one JSON array. `hidden` says which parts of a stream
-    are not for the client, and `hiding` takes out of an answer what is not.
+    are not for the client, and `may_hide` whether there may be such a part in some bytes; `hiding` takes out
+    of an answer what is not for the client.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class AnswerMeter:
         arrays: bool = False,
         hidden: Callable[[Json], bool] | None = None,
         hiding: Hiding | None = None,
+        may_hide: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._tally = tally
         self._arrays = arrays
@@ -84,6 +86,7 @@ class AnswerMeter:
         self._known = frozenset(known)
         self._hidden = hidden
         self._hiding = hiding
+        self._may_hide = may_hide
         self._head = b""
         self._meter: WholeMeter | StreamMeter | EncodedMeter | None = None
         if content_type == ENCODED:
@@ -126,12 +129,18 @@ class AnswerMeter:
     @property
     def ended(self) -> bool:
         """Whether the model has said that it is done."""
+        self._catch_up()
         return self._tally.ended
 
     @property
     def usage(self) -> Usage:
         """What the answer has cost so far."""
+        self._catch_up()
         return self._tally.usage
+
+    def _catch_up(self) -> None:
+        if self._meter is not None:
+            self._meter.catch_up()
 
     def _begin(self, blank: bytes) -> bytes:
         """Choose by the first bytes, and take them in."""
@@ -140,7 +149,9 @@ class AnswerMeter:
         if splitter is None:
             self._meter = WholeMeter(self._tally, self._take, self._hidden, self._hiding)
         else:
-            self._meter = StreamMeter(self._tally, splitter, self._take, self._hidden, self._hiding)
+            self._meter = StreamMeter(
+                self._tally, splitter, self._take, self._hidden, self._hiding, self._may_hide
+            )
         shown = self._meter.feed(head)
         return shown if self.holds else blank + shown
 
@@ -195,6 +206,11 @@ class WholeMeter:
             self._body.clear()
         return chunk
 
+    def catch_up(self) -> None:
+        """Read what can be read before the answer is whole."""
+        if self._large is not None:
+            self._large.catch_up()
+
     def finish(self) -> bytes:
         """Read the answer; gives it where it was held back."""
         if self._large is not None:
@@ -236,6 +252,9 @@ class EncodedMeter:
         if self._hides and chunk:
             raise BackendError(_UNREADABLE)
         return chunk
+
+    def catch_up(self) -> None:
+        """Nothing was left unread."""
 
     def finish(self) -> bytes:
         """Nothing was held back."""

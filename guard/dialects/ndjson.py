@@ -41,3 +41,15 @@ class LineSplitter(Splitter):
             start = end
         del self._buffer[:start]
         self._searched = len(self._buffer)
+
+    def cut(self, chunk: bytes) -> list[bytes]:
+        """The lines that this chunk completes, without their ends."""
+        return self._cut(chunk, b"\n")
+
+    def part(self, raw: bytes) -> Line:
+        """The line with these bytes."""
+        return Line(raw + b"\n")
+
+    def whole(self, chunk: bytes) -> int:
+        """How many bytes of this chunk, in which a line begins, are whole lines."""
+        return chunk.rfind(b"\n") + 1

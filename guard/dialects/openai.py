@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -204,6 +205,22 @@ def ask_stream_usage(payload: Json) -> Json | None:
 def check_stream_options(payload: Json) -> None:
     """Refuse what cannot be told apart from asking for usage."""
     strict.boolean(strict.mapping(payload, "stream_options"), "include_usage")
+
+
+_ESCAPED_LETTER = re.compile(rb"\\u00[67]")
+
+
+def may_have_usage(data: bytes) -> bool:
+    """Whether there may be a usage in these bytes: its name, other than with `null`, or a name in which a
+    letter of it is written as an escape.
+
+    A text that talks of `"usage"` is none, since its quotation marks are escaped.
+    """
+    if (named := data.count(b'"usage"')) and named > data.count(b'"usage":null'):
+        nulls = data.count(b'"usage":null') + data.count(b'"usage": null')
+        if named > nulls:
+            return True
+    return data.find(b"\\") >= 0 and _ESCAPED_LETTER.search(data) is not None
 
 
 def only_usage(chunk: Json) -> bool:

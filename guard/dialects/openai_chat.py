@@ -94,6 +94,7 @@ class OpenAIChat(OpenAI):
             lambda answer: _watch(answer, tally),
             known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
+            may_hide=openai.may_have_usage,
             hiding=ChatHiding(reshape) if reshape.hides else None,
         )
 

@@ -82,6 +82,7 @@ class OpenAICompletions(OpenAI):
             lambda answer: _watch(answer, tally),
             known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
+            may_hide=openai.may_have_usage,
             hiding=CompletionsHiding(reshape) if reshape.hides else None,
         )
 

@@ -205,6 +205,7 @@ class _Watching:
             self._tally.add_other(event)
 
     def _take_done(self, event: Json) -> None:
+        self._tally.depend()
         if not self._bit_by_bit:
             self._tally.add_said([event.get(field) for field in _DONE])
         if self._tally.silent:
@@ -215,6 +216,7 @@ class _Watching:
 
 def _take_response(response: Json, tally: Tally) -> None:
     """Take in a response: its text, where none of it has come before, and its usage."""
+    tally.depend()
     tally.note_model(response.get("model"))
     if response.get("background") is True:
         tally.expect_all()

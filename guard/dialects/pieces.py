@@ -75,6 +75,11 @@ def pieces(value: object) -> Pieces:
     return Pieces(tuple(texts), opaque)
 
 
+def may_be_opaque(name: str) -> bool:
+    """Whether a string under this name may count otherwise than by its text."""
+    return name in _SEALS or name in _MEDIA or _ID.fullmatch(name) is not None
+
+
 def blob_tokens(blob: str, *, sealed: bool = False) -> int:
     """About how many tokens a model has made for what comes as base64: a seal is text that is hidden."""
     if sealed:

@@ -46,6 +46,31 @@ class Splitter(ABC):
     def feed(self, chunk: bytes) -> Iterator[Part]:
         """The parts that this chunk completes."""
 
+    def cut(self, chunk: bytes) -> list[bytes] | None:
+        """The bytes of the parts that this chunk completes, without their ends; `None` where parts do not all
+        end alike, and nothing has been taken in."""
+        return None
+
+    def part(self, raw: bytes) -> Part:
+        """The part with these bytes, which `cut` has given."""
+        raise NotImplementedError
+
+    def whole(self, chunk: bytes) -> int | None:
+        """How many bytes of this chunk, in which a part begins, are whole parts; `None` where it takes more
+        than a look to say so."""
+        return None
+
+    def _cut(self, chunk: bytes, end: bytes) -> list[bytes]:
+        start = max(0, len(self._buffer) - len(end) + 1)
+        self._buffer += chunk
+        if self._buffer.find(end, start) < 0:
+            self._searched = max(0, len(self._buffer) - 3)
+            return []
+        *parts, rest = _split(bytes(self._buffer), end)
+        self._buffer = bytearray(rest)
+        self._searched = max(0, len(rest) - 3)
+        return parts
+
     @property
     def overlong(self) -> bool:
         """Whether the part that is not complete is too large to be kept."""
@@ -68,3 +93,11 @@ class Splitter(ABC):
         """The bytes of the part that is not complete; they are not given again."""
         rest, self._buffer, self._searched = bytes(self._buffer), bytearray(), 0
         return rest
+
+
+def _split(data: bytes, end: bytes) -> list[bytes]:
+    """The same as `data.split(end)`, and several times as fast where each part is one line."""
+    lines = data.split(b"\n")
+    if len(end) == 2 and len(lines) % 2 and not any(lines[1::2]):
+        return lines[::2]
+    return data.split(end)

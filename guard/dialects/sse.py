@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # A CR at the end of what has come may be half of a CRLF: it ends a line when the next byte says so.
 _LINE_END = rb"(?:\r\n|\n|\r(?=[^\n]))"
 _EVENT_END = re.compile(_LINE_END + _LINE_END)
+_LF, _CRLF = b"\n", b"\r\n"
 _NAME = re.compile(rb"event(?::|$)")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)|:")
 _DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
@@ -71,3 +72,28 @@ class EventSplitter(Splitter):
             self._searched = 0
         del self._buffer[:start]
         self._searched = max(0, len(self._buffer) - 3)
+
+    def cut(self, chunk: bytes) -> list[bytes] | None:
+        """The events that this chunk completes, without their ends; `None` where their lines do not all end
+        with LF, or all with CRLF."""
+        returns = self._buffer.count(b"\r") + chunk.count(b"\r")
+        if not returns:
+            return self._cut(chunk, _LF * 2)
+        whole = bytes(self._buffer) + chunk
+        if not whole.endswith(b"\r") and whole.count(_CRLF) == returns == whole.count(_LF):
+            return self._cut(chunk, _CRLF * 2)
+        return None
+
+    def part(self, raw: bytes) -> Event:
+        """The event with these bytes."""
+        return Event(raw)
+
+    def whole(self, chunk: bytes) -> int | None:
+        """How many bytes of this chunk, in which an event begins, are whole events; `None` where lines end
+        with CR."""
+        if chunk.endswith((_LF * 2, _CRLF * 2)):
+            return len(chunk)
+        if b"\r" in chunk:
+            return None
+        end = chunk.rfind(_LF * 2)
+        return 0 if end < 0 else end + 2

@@ -6,6 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING, TypeAlias
 
+from guard.dialects.frames import Frames
 from guard.dialects.gist import Gist, text_size
 from guard.dialects.json_array import Item
 from guard.dialects.sse import Event
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LARGEST_HELD = 16 << 20
 """Where something is hidden, an answer or an event of more bytes than this is not passed on."""
+
+BATCH = 1 << 14
+"""No more bytes than this, and a chunk, go on before they are read."""
 
 TOO_LARGE = "The model's answer is too large to be passed on."
 
@@ -50,7 +54,11 @@ class StreamMeter:
     the gist is watched.
 
     `hidden` says which parts are dropped, and with `hiding` the others are looked through: then those that
-    cannot be read are dropped too, and one that is too large ends the stream.
+    cannot be read are dropped too, and one that is too large ends the stream. Of whole parts of which
+    `may_hide` says that there is none among them, none is looked for.
+
+    What goes on as it came is read later, when there is a batch of it or somebody wants to know what it
+    told, and of parts that are alike only the first is parsed (`guard.dialects.frames`).
     """
 
     def __init__(
@@ -60,28 +68,87 @@ class StreamMeter:
         watch: Watch,
         hidden: Callable[[Json], bool] | None = None,
         hiding: Hiding | None = None,
+        may_hide: Callable[[bytes], bool] | None = None,
     ) -> None:
         self._tally = tally
         self._splitter = splitter
         self._watch = watch
         self._hidden = hidden
         self._hiding = hiding
+        self._changes = hidden is not None or hiding is not None
+        self._may_hide = may_hide
         self._gist: Gist | None = None
+        self._frames = Frames(tally, lambda raw: self._show(splitter.part(raw)))
+        self._unread: list[bytes] = []
+        self._unread_size = 0
+        self._begun = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take in a chunk; returns what to send on."""
+        if self._changes:
+            if self._begun:
+                chunk, self._begun = self._begun + chunk, b""
+            size = self._size_going_on(chunk)
+            if size is None:
+                self.catch_up()
+                return self._feed(chunk)
+            if size < len(chunk):
+                chunk, self._begun = chunk[:size], chunk[size:]
+        self._unread.append(chunk)
+        self._unread_size += len(chunk)
+        if self._unread_size >= BATCH:
+            self.catch_up()
+        return chunk
+
+    def catch_up(self) -> None:
+        """Read what has gone on unread."""
+        if not self._unread:
+            return
+        chunk = b"".join(self._unread)
+        self._unread.clear()
+        self._unread_size = 0
+        parts = self._splitter.cut(chunk) if self._gist is None else None
+        if parts is None:
+            self._feed(chunk)
+        else:
+            self._frames.take(parts)
+            self._bound()
+
+    def _size_going_on(self, chunk: bytes) -> int | None:
+        """How many bytes of this chunk are whole parts of which none is hidden, `None` where parts have to be
+        looked at to tell."""
+        if self._may_hide is None or self._hiding is not None:
+            return None
+        if self._splitter.held or self._gist is not None:
+            return None
+        size = self._splitter.whole(chunk)
+        if size is None or len(chunk) - size > BATCH or self._may_hide(chunk[:size]):
+            return None
+        return size
+
+    def _feed(self, chunk: bytes) -> bytes:
         shown = [self._show(part) for part in self._splitter.feed(chunk)]
+        shown.append(self._bound())
+        return b"".join(shown)
+
+    def _bound(self) -> bytes:
+        """Keep no more than there is room for of a part that is not complete; gives what goes on of it."""
         if self._hiding is not None:
             if self._splitter.held > LARGEST_HELD:
                 raise BackendError(TOO_LARGE)
         elif self._gist is not None or self._splitter.overlong:
             self._gist = self._gist or Gist()
-            shown.append(self._splitter.drain())
-            self._gist.feed(shown[-1])
-        return b"".join(shown) if self._changes else chunk
+            drained = self._splitter.drain()
+            self._gist.feed(drained)
+            return drained
+        return b""
 
     def finish(self) -> bytes:
         """What is left of a part that was never completed."""
+        self.catch_up()
+        if self._begun:  # which completes no part, or that would have gone on
+            self._feed(self._begun)
+            self._begun = b""
         rest = self._splitter.rest()
         if self._gist is not None:
             self._gist.feed(rest)
@@ -96,10 +163,6 @@ class StreamMeter:
             return b"".join(shown for _, shown in parts)
         # An array may end in the middle of an object, or in something else, which no part shows.
         return b"" if self._hiding is not None and left.strip(_PUNCTUATION) else rest
-
-    @property
-    def _changes(self) -> bool:
-        return self._hidden is not None or self._hiding is not None
 
     def _show(self, part: Part, *, cut: bool = False) -> bytes:
         """Watch a part; gives what the client is sent in its place."""

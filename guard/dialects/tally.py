@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.query import Query, Usage, text_bytes
 from guard.dialects.pieces import pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 MOST_TOKENS = 10**9
 """No request has more tokens: a larger number is a mistake."""
@@ -72,6 +72,28 @@ class _Text:
         return self.seen(query) + self.opaque
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a part of a stream has told that tells one text: its size, the model that was named last, and
+    whether there was a running report as well."""
+
+    size: int
+    model: str | None
+    running: bool
+
+
+class Mark(NamedTuple):
+    """Where a tally was at some time: the texts, how many reports there were, and all else."""
+
+    chunks: int
+    size: int
+    reports: int
+    rest: tuple[object, ...]
+
+
+_NO_REPORT = Report()
+
+
 class Tally:
     """Adds up what an answer costs. Where the API gives no text (embeddings), its output is 0."""
 
@@ -87,6 +109,27 @@ class Tally:
         self._parts: dict[str, int] = {}
         self._model: str | None = None
         self._over: dict[int, bool] = {}
+        self._reports = self._dependent = 0
+
+    def mark(self) -> Mark:
+        """Where this is now."""
+        text = self._text
+        rest = (text.other, text.opaque, self._model, self._least, self._dependent, dict(self._over))
+        return Mark(text.chunks, text.size, self._reports, rest)
+
+    def told_since(self, before: Mark) -> Told | None:
+        """What was taken in since, where that was one text, and perhaps a running report of it."""
+        now = self.mark()
+        if now.chunks != before.chunks + 1 or now.rest != before.rest:
+            return None
+        running = now.reports == before.reports + 1 and self._running and self._later == _Text()
+        if now.reports != before.reports and not running:
+            return None
+        return Told(now.size - before.size, self._model, running)
+
+    def depend(self) -> None:
+        """What is taken in now would be something else if something else had come before."""
+        self._dependent += 1
 
     def end(self) -> None:
         """The model has said that it is done; its usage may still be to come."""
@@ -124,6 +167,13 @@ class Tally:
             for text in (self._text, self._later):
                 text.chunks += 1
                 text.size += size
+
+    def add_each(self, texts: Sequence[str]) -> None:
+        """Count several chunks of output, none of which is empty."""
+        size = text_bytes("".join(texts))
+        for text in (self._text, self._later):
+            text.chunks += len(texts)
+            text.size += size
 
     def add_said(self, *values: object) -> None:
         """Count what JSON values hold as one chunk of output."""
@@ -163,6 +213,7 @@ class Tally:
         A running report is one from the middle of an answer, which may be behind or of one choice only: at
         least that much was used. Text that has been added before is part of it, and later text is not.
         """
+        self._reports += report != _NO_REPORT
         self._parts.update(
             (name, value)
             for name in ("cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
