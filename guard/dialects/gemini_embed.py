@@ -64,7 +64,7 @@ class GeminiEmbed(GeminiGenerate):
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query, gives_text=False)
-        return AnswerMeter(tally, content_type, lambda answer: _watch(answer, tally))
+        return AnswerMeter(tally, content_type, lambda answer: _watch(answer, tally), vectors=True)
 
 
 def _watch(answer: Json, tally: Tally) -> None:

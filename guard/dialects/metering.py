@@ -47,6 +47,10 @@ STREAMS: Mapping[str, Callable[[], Splitter]] = {
 }
 """The media types in which an answer comes bit by bit, and what finds the bits."""
 
+_VECTOR = re.compile(rb"\[[-+.eE0-9,\s]++\]")
+_REDUCED_BY = 1 << 12
+"""Vectors are left out of what is kept when it has doubled, and grown by so many bytes."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n])*+")
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
@@ -64,7 +68,8 @@ class AnswerMeter:
     `known` are names of which each object of this API has at least one: of an object that has none, all
     strings count. `arrays` is whether a stream may be one JSON array. `hidden` says which parts of a stream
     are not for the client, and `may_hide` whether there may be such a part in some bytes; `hiding` takes out
-    of an answer what is not for the client.
+    of an answer what is not for the client. `vectors` is whether lists of numbers are most of an answer, and
+    tell nothing.
     """
 
     def __init__(
@@ -78,6 +83,7 @@ class AnswerMeter:
         hidden: Callable[[Json], bool] | None = None,
         hiding: Hiding | None = None,
         may_hide: Callable[[bytes], bool] | None = None,
+        vectors: bool = False,
     ) -> None:
         self._tally = tally
         self._arrays = arrays
@@ -87,6 +93,7 @@ class AnswerMeter:
         self._hidden = hidden
         self._hiding = hiding
         self._may_hide = may_hide
+        self._vectors = vectors
         self._head = b""
         self._meter: WholeMeter | StreamMeter | EncodedMeter | None = None
         if content_type == ENCODED:
@@ -147,7 +154,9 @@ class AnswerMeter:
         head, self._head = self._head, b""
         splitter = self._splitter(head)
         if splitter is None:
-            self._meter = WholeMeter(self._tally, self._take, self._hidden, self._hiding)
+            self._meter = WholeMeter(
+                self._tally, self._take, self._hidden, self._hiding, vectors=self._vectors
+            )
         else:
             self._meter = StreamMeter(
                 self._tally, splitter, self._take, self._hidden, self._hiding, self._may_hide
@@ -182,13 +191,21 @@ class WholeMeter:
     """
 
     def __init__(
-        self, tally: Tally, watch: Watch, hidden: Callable[[Json], bool] | None, hiding: Hiding | None
+        self,
+        tally: Tally,
+        watch: Watch,
+        hidden: Callable[[Json], bool] | None,
+        hiding: Hiding | None,
+        *,
+        vectors: bool,
     ) -> None:
         self._tally = tally
         self._watch = watch
         self._hidden = hidden
         self._hiding = hiding
+        self._vectors = vectors
         self._body = bytearray()
+        self._reduce_at = _REDUCED_BY
         self._large: StreamMeter | None = None
 
     def feed(self, chunk: bytes) -> bytes:
@@ -200,6 +217,9 @@ class WholeMeter:
             if len(self._body) > LARGEST_HELD:
                 raise BackendError(TOO_LARGE)
             return b""
+        if self._vectors and len(self._body) > self._reduce_at:
+            self._body = bytearray(_VECTOR.sub(b"[]", self._body))
+            self._reduce_at = 2 * len(self._body) + _REDUCED_BY
         if len(self._body) > LARGEST_EVENT:
             self._large = StreamMeter(self._tally, ItemSplitter(), self._watch)
             self._large.feed(bytes(self._body))

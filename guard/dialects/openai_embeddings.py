@@ -48,4 +48,4 @@ class OpenAIEmbeddings(OpenAI):
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query, gives_text=False)
-        return AnswerMeter(tally, content_type, lambda answer: openai.take_usage(answer, tally))
+        return AnswerMeter(tally, content_type, lambda answer: openai.take_usage(answer, tally), vectors=True)

@@ -7,6 +7,7 @@ import pytest
 from passing import JSON, pass_through
 
 from guard.core.query import Query, Turn, Usage
+from guard.dialects import DIALECTS
 from guard.dialects.openai_embeddings import OpenAIEmbeddings
 from guard.errors import QueryError
 
@@ -71,3 +72,26 @@ def test_wrong_fields_are_named(fields: dict[str, Any], param: str) -> None:
 )
 def test_vectors_are_no_output(answer: bytes, usage: Usage) -> None:
     assert pass_through(DIALECT.meter(read(), JSON, hide_usage=False), answer, [3]) == (answer, usage)
+
+
+@pytest.mark.parametrize("dialect", ["openai.embeddings", "gemini.embed", "ollama.embed"])
+@pytest.mark.parametrize("size", [700, 65_536])
+@pytest.mark.parametrize("first", [True, False])
+def test_usage_is_found_beside_any_number_of_vectors(dialect: str, size: int, *, first: bool) -> None:
+    reports: dict[str, dict[str, Any]] = {
+        "openai.embeddings": {"usage": {"prompt_tokens": 77}},
+        "gemini.embed": {"usageMetadata": {"promptTokenCount": 77}},
+        "ollama.embed": {"prompt_eval_count": 77},
+    }
+    report = reports[dialect]
+    vectors = [{"embedding": [0.1, -2e-05, 3] * 400, "text": '[1, 2] \\ "] ['} for _ in range(90)]
+    answer = {**report, "data": vectors} if first else {"data": vectors, **report}
+    body = json.dumps(answer).encode()
+    meter = DIALECTS[dialect].meter(read(), JSON, hide_usage=False)
+    assert pass_through(meter, body, range(0, len(body), size)) == (body, Usage(77, 0))
+
+
+def test_a_vector_without_an_end_is_let_pass() -> None:
+    body = b'{"data": [' + b"0.1, " * 500_000
+    meter = DIALECT.meter(read(), JSON, hide_usage=False)
+    assert pass_through(meter, body, range(0, len(body), 10_000)) == (body, Usage(2, 0))
