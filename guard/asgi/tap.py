@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from guard.asgi.answer_copy import AnswerCopy
 from guard.asgi.decoding import DecodingMeter, codings, decodable
 from guard.core.query import NO_USAGE
 from guard.dialects.metering import ENCODED, STREAMS, media_type
@@ -39,6 +40,9 @@ class Tap:
 
     Where the client leaves, the answer is read on for `read_on_seconds` at most, until its usage is known: a
     model's last words are often out before that is.
+
+    Bytes that go on as they come are sent first and looked at afterwards. Of what the client has got, the
+    first `most_copied` bytes are kept.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Tap:
         headers: Sequence[tuple[str, str]],
         settle: Settle,
         read_on_seconds: float = 0.0,
+        *,
+        most_copied: int = 0,
     ) -> None:
         self._send = send
         self._meter_for = meter
@@ -55,6 +61,9 @@ class Tap:
         self._settle = settle
         self._read_on_seconds = read_on_seconds
         self._meter: Meter | None = None
+        self._changes = False
+        self._most_copied = most_copied
+        self._copy: AnswerCopy | None = None
         self._status: int | None = None
         self._held: Message | None = None
         self._failure: BackendError | None = None
@@ -84,10 +93,15 @@ class Tap:
         """Whether the model had said that it was done."""
         return self._ended
 
+    @property
+    def copy(self) -> AnswerCopy | None:
+        """What the client has got of an answer that is metered, where copies are kept."""
+        return self._copy
+
     async def read_on(self) -> None:
         """The client has left: return when no more of the answer is to be read. Until then the app may go on
         sending."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         if not self._gone:
             self._gone = True
             self._read_until = now + self._read_on_seconds
@@ -113,7 +127,7 @@ class Tap:
             else:
                 await self._send_start(start)
         elif message["type"] == "http.response.body":
-            await self._body(message)
+            await (self._changed(message) if self._changes else self._body(message))
         else:
             await self._pass(message)
 
@@ -133,6 +147,7 @@ class Tap:
             self._owed = self._meter.usage
             self._ended = self._meter.ended
         self._meter = self._held = self._failure = None
+        self._changes = False
 
     def _start(self, message: Message) -> Message:
         status: int = message["status"]
@@ -152,32 +167,53 @@ class Tap:
             return set()
         if encoded and decodable(encoded):
             self._meter = DecodingMeter(self._meter, encoded)
-            if self._meter.changes:
-                return {b"content-length", b"content-encoding"}
-        changed = self._meter.changes or media_type(content_type) in STREAMS
-        return {b"content-length"} if changed else set()
+        self._changes = self._meter.changes
+        untrue = {b"content-length"} if self._changes or media_type(content_type) in STREAMS else set()
+        if self._changes and encoded and decodable(encoded):
+            untrue, encoded = untrue | {b"content-encoding"}, []
+        if self._most_copied:
+            self._copy = AnswerCopy(content_type, encoded, self._most_copied)
+        return untrue
 
     async def _send_start(self, start: Message) -> None:
         self._started = True
         await self._pass(start)
 
     async def _body(self, message: Message) -> None:
+        """Pass on what goes on as it comes, and have a look at it afterwards."""
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
-        size = len(chunk)
-        if self._meter is not None:
-            chunk = self._metered(self._meter, chunk, more=more)
-        if self._gone:
-            self._read_on += size
-            self._note()
-        if more:
+        try:
             if chunk:
-                await self._release(None)
-                await self._pass({**message, "body": chunk})
+                await self._pass(message if more else {**message, "more_body": True})
+        finally:
+            if self._meter is not None:
+                self._meter.feed(chunk)
+            self._count_read_on(chunk)
+        if more:
+            self._check_lost()
             return
-        await self._release(len(chunk))
-        if chunk:
-            await self._pass({"type": "http.response.body", "body": chunk, "more_body": True})
+        if self._meter is not None:
+            self._meter.finish()
+        await self._end()
+
+    async def _changed(self, message: Message) -> None:
+        """Pass on what is shown of a chunk."""
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        shown = self._metered(chunk, more=more)
+        self._count_read_on(chunk)
+        if self._held is not None and (shown or not more):
+            await self._release(None if more else len(shown))
+        if shown:
+            as_it_is = more and shown is chunk
+            await self._pass(message if as_it_is else {**message, "body": shown, "more_body": True})
+        elif more:
+            self._check_lost()
+        if not more:
+            await self._end()
+
+    async def _end(self) -> None:
         self._over = True
         await self._settle_once(self._meter.usage if self._meter is not None else self._owed)
         await self._pass({"type": "http.response.body", "body": b"", "more_body": False})
@@ -193,18 +229,30 @@ class Tap:
     async def _pass(self, message: Message) -> None:
         """Send a message, unless the client has left. Where the server raises an error then, so do we, but
         not before enough has been read on."""
-        now = asyncio.get_running_loop().time()
-        if self._lost is not None and (self._enough.is_set() or now > self._read_until):
-            raise self._lost
         if self._gone:
+            self._check_lost()
             return
         try:
             await self._send(message)
+            if self._copy is not None:
+                self._copy.add(message.get("body", b""))
         except OSError as error:
             self._gone = True
             if not self._read_on_at_all:
                 raise
-            self._lost, self._read_until = error, now + self._read_on_seconds
+            self._lost, self._read_until = error, self._now() + self._read_on_seconds
+
+    def _check_lost(self) -> None:
+        if self._lost is not None and (self._enough.is_set() or self._now() > self._read_until):
+            raise self._lost
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _count_read_on(self, chunk: bytes) -> None:
+        if self._gone:
+            self._read_on += len(chunk)
+            self._note()
 
     def _note(self) -> None:
         """Note whether more of an answer that nobody receives would tell anything."""
@@ -212,13 +260,15 @@ class Tap:
         if known or self._read_on > MOST_READ_ON:
             self._enough.set()
 
-    def _metered(self, meter: Meter, chunk: bytes, *, more: bool) -> bytes:
+    def _metered(self, chunk: bytes, *, more: bool) -> bytes:
         """What of a chunk goes on; an answer that has failed once does so for good."""
+        if self._meter is None:
+            return chunk
         try:
             if self._failure is not None:
                 raise self._failure
-            chunk = meter.feed(chunk)
-            return chunk if more else chunk + meter.finish()
+            chunk = self._meter.feed(chunk)
+            return chunk if more else chunk + self._meter.finish()
         except BackendError as error:
             self._failure = error
             raise
