@@ -342,6 +342,19 @@ class Held:
         self.counted()
         return True
 
+    def heal_as_it_stands(self, now: int) -> None:
+        """What a request that does not touch this limit gives back."""
+        expired = [name for name, ticket in self.pending.items() if ticket.expires <= now]
+        for name in expired if self.limit.pending else ():
+            ticket = self.lapsed[name] = self.pending.pop(name)
+            self._refund(ticket, ticket.amount)
+
+    def forget(self, now: int, life: int) -> None:
+        """What was charged for good, and a lease that has lapsed, are forgotten one life after the expiry."""
+        tickets = self.lapsed if self.limit.pending else self.pending
+        for name in [name for name, ticket in tickets.items() if ticket.expires + life <= now]:
+            del tickets[name]
+
     def counted(self) -> None:
         for state in self.states:
             state.counted_under = state.window
@@ -373,7 +386,7 @@ class Held:
         """What has lapsed stays given back, but for a lease: its request is running."""
         if name in self.lapsed and isinstance(self.states[0], Leases):
             self.reserve(name, self.lapsed.pop(name).amount, expires)
-        if name in self.pending and self.limit.pending:
+        if name in self.pending:
             self.pending[name].expires = expires
 
     def _refund(self, ticket: Ticket, amount: int) -> None:
@@ -397,14 +410,15 @@ class ModelStore:
         self._life_us = life_us
         self._held: dict[tuple[str, str], Held] = {}
         self._settled: set[str] = set()
-        self._admitted: set[str] = set()
         self.blocked: set[str] = set()
         self.charged: dict[str, set[str]] = {}
         self.overrides: dict[tuple[str, str], dict[int, tuple[int, int]] | None] = {}
 
     def admit(self, name: str, holders: Sequence[str], charges: Sequence[Charge], now: int) -> Seen:
         """What becomes of a request of these holders."""
-        again = name in self._admitted | self._settled
+        touched = {str(charge.holder) for charge in charges}
+        near = [held for (_, holder), held in self._held.items() if holder in touched]
+        again = name in self._settled or any(name in held.pending for held in near)
         room = fits = not self.blocked.intersection(holders)
         judged: list[tuple[Held, int] | None] = []
         waits: list[int | None] = []
@@ -439,10 +453,14 @@ class ModelStore:
                 held.reserve(name, amount, now + self._life_us)
                 self._keep(charge, held)
                 charged.append(charge.limit.name)
-        if charged:
-            self._admitted.add(name)
         if not again:
             self.charged[name] = set(charged)
+        seen = {(c.limit.name, str(c.holder)) for c, each in zip(charges, judged, strict=True) if each}
+        for place, held in self._held.items():
+            if place[1] in touched:
+                if place not in seen:
+                    held.heal_as_it_stands(now)
+                held.forget(now, self._life_us)
         left = [state.remaining for each in judged if each is not None for state in each[0].states]
         return Seen(fits, charged, list(zip(left, waits, strict=True)))
 

@@ -129,7 +129,7 @@ class Asker:
             return int(await client.ttl(self._cells(limit, ALICE)))
 
     def _cells(self, limit: Limit, identity: Identity) -> str:
-        return self.store.keys.limit(limit, identity.holder(*limit.per), identity)[2]
+        return self.store.keys.cells(limit, identity.holder(*limit.per), identity)
 
 
 def _batches(grounds: list[Ground], size: int) -> Iterable[list[tuple[int, Ground]]]:

@@ -526,7 +526,7 @@ class TestTrouble:
         self, store: OperatorStore, raw: Redis, keys: Keys
     ) -> None:
         held = limit(9)
-        await raw.set(keys.limit(held, ALICE.principal, ALICE)[0], "garbage")
+        await raw.set(keys.counts(ALICE.principal, ALICE), "garbage")
         with pytest.raises(StoreError):
             await store.admit("a", ALICE, charges(ALICE, (held, 1)))
         assert (await store.admit("b", BOB, charges(BOB, (held, 1)))).admitted

@@ -252,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     async def visited(self, charge: Charge, identity: Identity) -> set[int]:
         """The bits of the bitmap that are set."""
-        key = self.store.keys.limit(charge.limit, charge.holder, identity)[2]
+        key = self.store.keys.cells(charge.limit, charge.holder, identity)
         async with self.store.asking() as client:
             bitmap = cast("bytes", await client.get(key) or b"")
         return {8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte << bit & 128}

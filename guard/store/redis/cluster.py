@@ -10,10 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from guard.core.limits import Unit
 from guard.errors import StoreError
 from guard.store.redis.client import Client
 from guard.store.redis.keys import IDENTITIES, TERMS, Keys
 from guard.store.redis.scripts import NOTE
+from guard.store.redis.wire import pack_amounts, pack_shapes
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -38,6 +40,9 @@ TERMS_SECONDS = 0.5
 
 TERMS_KEPT = 10_000
 
+TOTALS = ("admitted", "refused", "shadowed", "input_tokens", "output_tokens", "cost")
+"""What a record adds up, in the order of its script."""
+
 INDEX_SECONDS = 60.0
 """On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
 
@@ -46,12 +51,26 @@ INDEX_SECONDS = 60.0
 class Group:
     """What one script can touch: the charges whose keys live in one slot, under one reservation key.
 
-    `keys` are those of each charge, in order.
+    `counts` is the key of each charge's holder, in order, and `cells` that of each diversity budget's bitmap.
     """
 
     near: str
     charges: tuple[Charge, ...]
-    keys: tuple[str, ...]
+    counts: tuple[str, ...]
+    cells: tuple[str, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of the holders, each once, and then of the bitmaps."""
+        named = [name for counts in dict.fromkeys(self.counts) for name in (counts, f"{counts}:pending")]
+        return [*named, *self.cells]
+
+    def limits(self, now_us: int) -> list[int | bytes]:
+        """The number of holders, and the limits, as scripts read them."""
+        numbers = {counts: number for number, counts in enumerate(dict.fromkeys(self.counts), 1)}
+        named = zip(self.charges, self.counts, strict=True)
+        shapes = pack_shapes([(charge.limit, numbers[counts]) for charge, counts in named], now_us)
+        return [len(numbers), shapes, pack_amounts(self.charges)]
 
 
 class Slotted(Client):
@@ -80,13 +99,22 @@ class Slotted(Client):
         """The charges by where their keys live; the identity's own first, which has the reservation."""
         nodes = self._nodes()
         home = self.keys.home(identity)
-        grouped: dict[int, tuple[str, list[Charge], list[str]]] = {nodes.group(home): (home, [], [])}
+        grouped: dict[int, tuple[str, list[Charge], list[str], list[str]]] = {
+            nodes.group(home): (home, [], [], [])
+        }
         for charge in charges:
-            keys = self.keys.limit(charge.limit, charge.holder, identity)
-            _, of_group, keys_of_group = grouped.setdefault(nodes.group(keys[0]), (keys[0], [], []))
+            counts = self.keys.counts(charge.holder, identity)
+            _, of_group, counts_of_group, cells = grouped.setdefault(
+                nodes.group(counts), (counts, [], [], [])
+            )
             of_group.append(charge)
-            keys_of_group += keys
-        return [Group(near, tuple(held), tuple(names)) for near, held, names in grouped.values()]
+            counts_of_group.append(counts)
+            if charge.limit.unit == Unit.NOVELTY:
+                cells.append(self.keys.cells(charge.limit, charge.holder, identity))
+        return [
+            Group(near, tuple(held), tuple(counts), tuple(cells))
+            for near, held, counts, cells in grouped.values()
+        ]
 
     def _apart(self, groups: Sequence[Group]) -> bool:
         """Whether the operator's terms live where the scripts that need them cannot read them."""
@@ -139,11 +167,7 @@ class Slotted(Client):
         (there,) = await self._run(
             NOTE,
             [self.keys.debt(record, "none"), record],
-            [
-                now_us,
-                *self._about(identity, create=create),
-                *(part for total in totals.items() for part in total),
-            ],
+            [now_us, *self._about(identity, create=create), *(totals.get(name, 0) for name in TOTALS)],
         )
         if there and self.keys.together:
             await self._index(identity)

@@ -1,11 +1,11 @@
 """What things are called in Redis.
 
-A key is `guard:2:{DIGEST}:NOUN…`: 2 is the version of this layout, and the digest is a keyed hash of the
+A key is `guard:3:{DIGEST}:NOUN…`: 3 is the version of this layout, and the digest is a keyed hash of the
 holder, so that Redis holds no credential and no address, and so that nothing a caller sends can end up
 between the braces that Redis Cluster reads.
 
 On a cluster, what one script touches must live in one slot. So what an organisation's members hold there
-stands in the organisation's braces, `guard:2:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
+stands in the organisation's braces, `guard:3:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
 caller without an organisation holds, in its principal's. What many share (networks, tiers, models, routes,
 everything) has its own.
 """
@@ -15,14 +15,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder
-from guard.core.limits import Unit
 from guard.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Limit
 
-PREFIX = "guard:2:"
+PREFIX = "guard:3:"
 IDENTITIES = PREFIX + "identities"
 """The index of identities, by last use."""
 TERMS = PREFIX + "terms"
@@ -57,15 +56,15 @@ class Keys(Pseudonyms):
         """What one request has reserved, in the slot of the key that it stands near."""
         return _beside(near, f"reservation:{reservation_id}")
 
-    def limit(self, limit: Limit, holder: Holder, identity: Identity) -> tuple[str, ...]:
-        """The state of a limit, and the reservations pending on it; by its name, whatever its numbers.
-
-        A diversity budget has a third: where its holder has been.
+    def counts(self, holder: Holder, identity: Identity) -> str:
+        """What a holder has used of all its limits; the requests that are pending on it stand beside it
+        (`:pending`).
         """
-        state = self._key(self._home(holder, identity), holder, f"limit:{limit.name}")
-        if limit.unit == Unit.NOVELTY:
-            return state, f"{state}:pending", f"{state}:cells"
-        return state, f"{state}:pending"
+        return self._key(self._home(holder, identity), holder, "counts")
+
+    def cells(self, limit: Limit, holder: Holder, identity: Identity) -> str:
+        """Where the holder of a diversity budget has been."""
+        return self._key(self._home(holder, identity), holder, f"cells:{limit.name}")
 
     def evidence(self, holder: Holder, identity: Identity) -> str:
         """What is known of how a holder behaves, and what speaks against it."""

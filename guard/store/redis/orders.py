@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Holder, Identity
 from guard.core.modes import Mode
 from guard.store.marks import read_marks
 from guard.store.port import Block, Control
 from guard.store.redis.keys import CONTROL, IDENTITIES, TERMS, WORKERS
 from guard.store.redis.scripts import Script
 from guard.store.redis.store import RedisStore
+from guard.store.redis.wire import record_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ READ_AT_ONCE = 1_000
 """Maximum number of records that are read in one round trip."""
 
 
-TERM = Script.load("term")
+TERM = Script.load("term", "terms")
 
 
 EXEMPT = "exempt"
@@ -139,9 +139,9 @@ class OperatorStore(RedisStore):
         used = 0
         async with self.asking() as client:
             for limit in limits:
-                keys = self.keys.limit(limit, holder, identity)
-                # Leases have no state but what is pending.
-                used += any([int(await client.delete(key)) for key in keys])
+                counts = self.keys.counts(holder, identity)
+                cells = self.keys.cells(limit, holder, identity)
+                used += any([await client.hdel(counts, f":{limit.name}"), await client.delete(cells)])
         return used
 
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
@@ -165,7 +165,7 @@ class OperatorStore(RedisStore):
 
     async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
         """The bitmap of where a holder has been, of a diversity budget; empty where it has been nowhere."""
-        _, _, cells = self.keys.limit(limit, holder, identity)
+        cells = self.keys.cells(limit, holder, identity)
         async with self.asking() as client:
             return cast("bytes | None", await client.get(cells)) or b""
 
@@ -178,7 +178,7 @@ class OperatorStore(RedisStore):
         """What is known of the identity with this principal."""
         async with self.asking() as client:
             key = self.keys.record(Identity(holder))
-            return _record(cast("dict[bytes, bytes]", await client.hgetall(key)))
+            return _record(cast("bytes | None", await client.get(key)))
 
     async def labels(self) -> list[str]:
         """The names of all identities that are remembered, the latest first."""
@@ -197,7 +197,7 @@ class OperatorStore(RedisStore):
             async with self.asking() as client:
                 pipeline = client.pipeline(transaction=False)
                 for label in labels[start : start + READ_AT_ONCE]:
-                    pipeline.hgetall(self.keys.record(Identity(Holder.parse(label.decode()))))
+                    pipeline.get(self.keys.record(Identity(Holder.parse(label.decode()))))
                 records += filter(None, map(_record, await pipeline.execute()))
         return records
 
@@ -278,19 +278,8 @@ def _counts(text: str) -> dict[int, tuple[int, int]] | None:
     return {int(period) // MICROSECONDS: (int(count), int(burst)) for period, count, burst in triples}
 
 
-def _record(fields: dict[bytes, bytes]) -> Record | None:
-    if not fields:
+def _record(packed: bytes | None) -> Record | None:
+    if packed is None:
         return None
-    text = {name.decode(): value.decode() for name, value in fields.items()}
-    attributes = {Attribute(name): value for name, value in json.loads(text["attributes"]).items()}
-    return Record(
-        identity=Identity(Holder.parse(text["label"]), attributes),
-        first_seen=int(text["first_seen"]) / MICROSECONDS,
-        last_seen=int(text["last_seen"]) / MICROSECONDS,
-        admitted=int(text.get("admitted", 0)),
-        refused=int(text.get("refused", 0)),
-        shadowed=int(text.get("shadowed", 0)),
-        input_tokens=int(text.get("input_tokens", 0)),
-        output_tokens=int(text.get("output_tokens", 0)),
-        cost=int(text.get("cost", 0)),
-    )
+    identity, (first_us, last_us, _, *totals) = record_of(packed)
+    return Record(identity, first_us / MICROSECONDS, last_us / MICROSECONDS, *map(int, totals))

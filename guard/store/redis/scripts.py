@@ -15,32 +15,18 @@ class Script:
     sha: str
 
     @classmethod
-    def load(cls, name: str) -> Script:
-        """The script of that name, with what scripts share put in behind its first line."""
+    def load(cls, name: str, *parts: str) -> Script:
+        """The script of that name, with the parts that it shares with others put in behind its first line."""
         folder = files("guard.store.redis").joinpath("lua")
         shebang, _, body = folder.joinpath(f"{name}.lua").read_text("utf-8").partition("\n")
-        shared = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in SHARED]
+        shared = [folder.joinpath(f"{part}.lua").read_text("utf-8") for part in ("base", *parts)]
         text = "\n".join([shebang, *shared, body])
         return cls(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-SHARED = ("windows", "records", "terms")
-"""The parts that every script is given; what a script does not call costs it nothing."""
-
-
-ADMIT = Script.load("admit")
-
-
-SETTLE = Script.load("settle")
-
-
-RENEW = Script.load("renew")
-
-
-REPAY = Script.load("repay")
-
-
-NOTE = Script.load("note")
-
-
+ADMIT = Script.load("admit", "windows", "holders", "records", "terms")
+SETTLE = Script.load("settle", "windows", "holders", "records")
+RENEW = Script.load("renew", "windows", "holders")
+REPAY = Script.load("repay", "windows", "holders")
+NOTE = Script.load("note", "records")
 LEARN = Script.load("learn")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
-from guard.core.limits import Charge
+from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
 from guard.store.marks import read_marks, write_marks
 from guard.store.port import Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Group, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, RENEW, REPAY, SETTLE
-from guard.store.redis.wire import limit_arguments, nothing_of, verdict_of
+from guard.store.redis.wire import nothing_of, pack_amounts, pack_shapes, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -206,28 +206,30 @@ class RedisStore(Slotted):
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
     ) -> int:
         """Keep what a request has reserved from expiring; returns how many limits it is still reserved in."""
-        pending = [charge for charge in charges if charge.limit.pending]
         kept = await _all(
             self._run(
                 RENEW,
                 [self.keys.reservation(group.near, reservation_id), *group.keys],
-                [now_us, self._reservation_us, *limit_arguments(group.charges, now_us)],
+                [now_us, reservation_id, self._reservation_us, *group.limits(now_us)],
             )
-            for group in self._groups(identity, pending)
+            for group in self._groups(identity, charges)
         )
         return sum(reply[0] for reply in kept)
 
     async def repay(self, debt: Debt, identity: Identity, *, now_us: int = 0) -> bool:
         """Charge what was used while the store could not be asked; `False` where it was charged before."""
-        keys = self.keys.limit(debt.limit, debt.holder, identity)
+        counts = self.keys.counts(debt.holder, identity)
+        novel = debt.limit.unit == Unit.NOVELTY
+        cells = [self.keys.cells(debt.limit, debt.holder, identity)] if novel else []
         reply = await self._run(
             REPAY,
-            [self.keys.debt(keys[0], debt.id), *keys],
+            [self.keys.debt(counts, debt.id), counts, f"{counts}:pending", *cells],
             [
                 now_us,
                 SETTLED_SECONDS * 1000,
                 " ".join(map(str, debt.amounts)),
-                *limit_arguments([Charge(debt.limit, debt.holder, 0)], now_us),
+                pack_shapes([(debt.limit, 1)], now_us),
+                pack_amounts([Charge(debt.limit, debt.holder, 0)]),
             ],
         )
         return bool(reply[0])
@@ -291,9 +293,9 @@ class RedisStore(Slotted):
                 self._reservation_us,
                 *self._about(identity, create=identity.verified),
                 unreported,
+                *group.limits(now_us),
                 len(holders),
                 *(fields if terms is None else (terms.get(field, "") for field in fields)),
-                *limit_arguments(group.charges, now_us),
             ],
         )
         return verdict_of(reply, group.charges)
@@ -326,12 +328,12 @@ class RedisStore(Slotted):
                 usage.input_tokens,
                 usage.output_tokens,
                 cost,
-                *limit_arguments(charges, now_us),
+                *replace(group, charges=tuple(charges)).limits(now_us),
             ],
         )
         if record != reservation and index == reservation and create:
             await self._index(identity)
-        counted, _, *novelty = reply
+        counted, *novelty = reply
         return Settled(bool(counted), max(novelty, default=None))
 
 

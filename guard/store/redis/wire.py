@@ -1,24 +1,44 @@
-"""What the scripts are asked and what they answer, as Redis takes and gives it."""
+"""What goes to the scripts and what comes back, byte by byte: guard/store/redis/lua says what it means.
+
+Numbers are doubles, which hold every integer below 2**53 exactly. What is the same for every request that is
+held to the same limits is packed once.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from functools import lru_cache
+from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING, Any
 
-from guard.core.calendars import boundaries
-from guard.core.limits import Charge, Reading, Unit
+from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.limits import Algorithm, Reading, Unit
 from guard.core.novelty import NOWHERE
 from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Sequence,
-    )
+    from collections.abc import Iterable, Sequence
 
-    from guard.core.limits import Limit, Window
+    from guard.core.limits import Charge, Limit
+
+_NUMBERS = {
+    Algorithm.SLIDING_WINDOW: 1,
+    Algorithm.GCRA: 2,
+    Algorithm.CALENDAR: 3,
+    Algorithm.LEASES: 4,
+}
+_WINDOW = Struct("<Bddd")
+_BOUNDARIES = Struct("<dddd")
+_AMOUNT = Struct("<BHdd")
+_ENFORCED, _PENDING, _DIVERSITY = 1, 2, 4
+_PLACES = [Struct(f"<B{count}H") for count in range(256)]
+_VERDICT = Struct("<BBdd")
+_READING = "<dddddd"
+_RECORD = Struct("<dddddddddI")
 
 
 def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
@@ -26,50 +46,29 @@ def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
     return tuple(replace(charge, amount=0, spare=0, ground=NOWHERE) for charge in charges)
 
 
-def limit_arguments(charges: Sequence[Charge], now_us: int) -> list[str]:
-    """Each limit in one argument: the client's cost goes by their number."""
-    return [
-        f"{charge.enforced:d} {charge.limit.pending:d} {round(1000 * charge.left)} "
-        f"{min(charge.amount - charge.spare, LARGEST_AMOUNT)} {min(charge.amount, LARGEST_AMOUNT)}"
-        f"{_places(charge)}"
-        f"{_shape(charge.limit) if charge.limit.zone is None else _dated_shape(charge.limit, now_us)}"
-        for charge in charges
-    ]
-
-
-def _places(charge: Charge) -> str:
-    if charge.limit.unit != Unit.NOVELTY:
-        return ""
-    return f"/{','.join(map(str, charge.ground.places))}"
-
-
-@lru_cache(maxsize=1024)
-def _shape(limit: Limit) -> str:
-    return "".join(f" {limit.algorithm} {_window(each)}" for each in limit.windows)
-
-
-def _dated_shape(limit: Limit, now_us: int) -> str:
-    """That of calendar windows, with the boundaries round the present moment."""
-    now_us = now_us or time.time_ns() // 1000
-    return "".join(
-        f" {limit.algorithm} {_window(each)}:{':'.join(map(str, boundaries(each.span, limit.zone, now_us)))}"
-        for each in limit.windows
-        if each.span is not None and limit.zone is not None
+def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
+    """Each limit and the number of its holder, from 1."""
+    return b"".join(
+        _shape(limit, number) if limit.zone is None else _dated_shape(limit, number, now_us)
+        for limit, number in limits
     )
 
 
-def _window(window: Window) -> str:
-    return f"{window.period_us} {window.count} {window.burst}"
+def pack_amounts(charges: Iterable[Charge]) -> bytes:
+    """What each limit is charged."""
+    return b"".join([_amount(charge) for charge in charges])
 
 
 def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     """What the script that admits has answered to these charges."""
-    admitted, room, blocked_us, expired, marks, *numbers = reply
+    packed, marks = reply
+    admitted, room, blocked_us, expired = _VERDICT.unpack_from(packed)
     windows = [(charge, window) for charge in charges for window in charge.limit.windows]
     readings, exempt = [], set()
-    for (charge, window), (count, burst, remaining, reset_us, wait_us, amount) in zip(
-        windows, zip(*(numbers[place::6] for place in range(6)), strict=True), strict=True
+    for (charge, window), numbers in zip(
+        windows, iter_unpack(_READING, memoryview(packed)[_VERDICT.size :]), strict=True
     ):
+        count, burst, remaining, reset_us, wait_us, amount = map(int, numbers)
         if count < 0:
             exempt.add(charge)
             continue
@@ -83,8 +82,60 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     return Verdict(
         admitted=bool(admitted),
         charged=tuple(charged) if admitted else (),
-        block=None if blocked_us < 0 else Block(blocked_us or None),
+        block=None if blocked_us < 0 else Block(int(blocked_us) or None),
         readings=tuple(readings),
-        expired=expired,
+        expired=int(expired),
         marks=read_marks(marks),
+    )
+
+
+def record_of(packed: bytes) -> tuple[Identity, list[float]]:
+    """An identity; when it was first and last seen, and put into the index, in µs; and its totals: requests
+    admitted, refused and shadowed, input and output tokens, and cost in micro-dollars.
+    """
+    *numbers, length = _RECORD.unpack_from(packed)
+    label = packed[_RECORD.size : _RECORD.size + length].decode()
+    attributes = json.loads(packed[_RECORD.size + length :])
+    named = {Attribute(name): value for name, value in attributes.items()}
+    return Identity(Holder.parse(label), named), numbers
+
+
+@lru_cache(maxsize=4096)
+def _shape(limit: Limit, number: int) -> bytes:
+    return _head(limit, number) + b"".join(_windows(limit))
+
+
+def _dated_shape(limit: Limit, number: int, now_us: int) -> bytes:
+    """That of calendar windows, with the boundaries round the present moment."""
+    now_us = now_us or time.time_ns() // 1000
+    assert limit.zone is not None
+    parts = [_head(limit, number)]
+    for packed, window in zip(_windows(limit), limit.windows, strict=True):
+        assert window.span is not None
+        parts += (packed, _BOUNDARIES.pack(*boundaries(window.span, limit.zone, now_us)))
+    return b"".join(parts)
+
+
+def _head(limit: Limit, number: int) -> bytes:
+    return limit.name.encode() + bytes((0, number, len(limit.windows)))
+
+
+def _windows(limit: Limit) -> Sequence[bytes]:
+    number = _NUMBERS[limit.algorithm]
+    return [
+        _WINDOW.pack(number, each.period_seconds * MICROSECONDS, each.count, each.burst)
+        for each in limit.windows
+    ]
+
+
+def _amount(charge: Charge) -> bytes:
+    limit, amount = charge.limit, charge.amount
+    flags = _ENFORCED * charge.enforced + _PENDING * limit.pending
+    least, most = min(amount - charge.spare, LARGEST_AMOUNT), min(amount, LARGEST_AMOUNT)
+    left = round(1000 * charge.left)
+    if limit.unit != Unit.NOVELTY:
+        return _AMOUNT.pack(flags, left, least, most)
+    places = charge.ground.places
+    return _AMOUNT.pack(flags | _DIVERSITY, left, least, most) + _PLACES[len(places)].pack(
+        len(places), *places
     )

@@ -1,21 +1,32 @@
 #!lua
 -- Keeps a reservation whose request is still running from expiring.
 --
--- KEYS  1 reservation, then { state, pending } for each limit, and the bitmap of a diversity budget
--- ARGV  1 now (µs; 0: the server's clock)  2 life of a reservation from now (µs), then the limits, as read_limits says
--- Returns { limits whose reservation was kept }
--- What has expired already was given back and is charged when it is settled. Only a lease is taken again: its request is
--- running, whatever the limit says.
+-- KEYS  1 reservation, then { counts, pending } for each holder of a limit
+-- ARGV  1 now (µs; 0: the server's clock)  2 reservation id  3 life of a reservation from now (µs)
+--       4 number of holders of limits  5 shapes  6 amounts of the limits, as read_limits (holders.lua) says
+-- Returns { limits in which something is reserved }
+-- What has expired and was given back is charged when it is settled. Only a lease is taken again: its request is running,
+-- whatever the limit says.
 
-local now, life = clock(ARGV[1]), tonumber(ARGV[2])
+local now, id, life = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+if call('EXISTS', KEYS[1]) == 1 then return { 0 } end
 
 local kept = 0
-for _, limit in ipairs(read_limits(3, 2)) do
-  local text = redis.call('HGET', KEYS[1], limit.state_key)
-  if text and limit.pending and (limit.leases or redis.call('ZSCORE', limit.pending_key, text)) then
-    keep_pending(limit, text, now, life)
-    kept = kept + 1
+local _, holders = read_limits(ARGV[5], ARGV[6], tonumber(ARGV[4]), 2)
+for _, h in ipairs(holders) do
+  read_holder(h, id)
+  local charges, ticket = read_ticket(h.ticket)
+  local pending = false
+  for _, limit in ipairs(h.limits) do
+    local charged = charges[limit.name]
+    if charged and charged.how == LAPSED then
+      load_limit(limit, now, true)
+      limit.changed = true
+      charge(limit.windows[1], charged.amount)
+      ticket[charged.from + 1] = PENDING
+    end
+    if charged and charged.how ~= FOR_GOOD then kept, pending = kept + 1, true end
   end
+  if h.ticket then save(h, now, id, ticket, life, pending) end
 end
-if kept > 0 then redis.call('PEXPIRE', KEYS[1], math.ceil(life / 500)) end
 return { kept }

@@ -11,15 +11,11 @@ local function term(text, now)
   if till and (till == 0 or till > now) then return till, rest end
 end
 
--- How long the longest of these blocks still holds: µs, 0 for good, -1 for none.
-local function blocked_for(texts, now)
-  local longest = -1
-  for _, text in ipairs(texts) do
-    local till = term(text, now)
-    if till == 0 then return 0 end
-    if till then longest = math.max(longest, till - now) end
-  end
-  return longest
+-- How long the longer of two blocks holds: µs, 0 for good, -1 for none.
+local function blocked_longer(blocked, text, now)
+  local till = term(text, now)
+  if not till or blocked == 0 then return blocked end
+  return till == 0 and 0 or math.max(blocked, till - now)
 end
 
 local function override(limit, text, now)
@@ -27,10 +23,10 @@ local function override(limit, text, now)
   if not till then return end
   limit.exempt = rest == 'exempt'
   for period, count, burst in string.gmatch(rest, '(%d+):(%d+):(%d+)') do
-    for _, window in ipairs(limit.windows) do
-      if window.period == tonumber(period) then
-        window.count = tonumber(count)
-        window.burst = window.algorithm == algorithms.gcra and tonumber(burst) or window.count
+    for _, w in ipairs(limit.windows) do
+      if w.period == tonumber(period) then
+        w.count = tonumber(count)
+        w.burst = w.algorithm == GCRA and tonumber(burst) or w.count
       end
     end
   end
