@@ -35,6 +35,16 @@ OPERATOR_SECONDS = 5.0
 """The deadline for what the operator asks; no request waits for this."""
 
 
+FAILURES = (
+    TimeoutError,
+    exceptions.TimeoutError,
+    exceptions.RedisError,
+    exceptions.RedisClusterException,
+    OSError,
+)
+"""What a call to Redis can end in."""
+
+
 class Client:
     """Speaks to one server, or to several behind `Nodes`. All calls raise `StoreError`.
 
@@ -126,13 +136,16 @@ class Client:
             await asyncio.to_thread(self._server.close)
 
     async def _run(self, script: Script, keys: list[str], arguments: list[str | int | bytes]) -> list[Any]:
-        self._refuse_foreign()
-        with self._translated(self._deadline_seconds):
-            call = self._nodes().call
+        if self._foreign:
+            raise StoreError(FOREIGN, kind="pepper")
+        call = self._nodes().call
+        try:
             try:
                 reply = await call(keys[0], "EVALSHA", script.sha, len(keys), *keys, *arguments)
             except exceptions.NoScriptError:
                 reply = await call(keys[0], "EVAL", script.text, len(keys), *keys, *arguments)
+        except FAILURES as error:
+            raise self._trouble(error, self._deadline_seconds) from error
         return cast("list[Any]", reply)
 
     @asynccontextmanager
@@ -147,12 +160,15 @@ class Client:
         """Turn what can go wrong with Redis into `StoreError`."""
         try:
             yield
-        except (TimeoutError, exceptions.TimeoutError) as error:
-            self._revive()
-            raise StoreError(f"no answer in {seconds:g} s", kind="timeout") from error
-        except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
-            self._revive()
-            raise StoreError(explain(error), kind=kind_of(error)) from error
+        except FAILURES as error:
+            raise self._trouble(error, seconds) from error
+
+    def _trouble(self, error: Exception, seconds: float) -> StoreError:
+        """What has gone wrong, as an error of ours; a lost server is started again."""
+        self._revive()
+        if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
+            return StoreError(f"no answer in {seconds:g} s", kind="timeout")
+        return StoreError(explain(error), kind=kind_of(error))
 
     def _nodes(self) -> Nodes:
         loop = asyncio.get_running_loop()

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from guard.core.limits import Unit
 from guard.errors import StoreError
 from guard.store.redis.client import Client
 from guard.store.redis.keys import IDENTITIES, TERMS, Keys
+from guard.store.redis.layout import Layout, Layouts
 from guard.store.redis.scripts import NOTE
-from guard.store.redis.wire import pack_amounts, pack_shapes
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from guard.core.identity import Holder, Identity
+    from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.transport.nodes import Nodes
@@ -47,32 +45,6 @@ INDEX_SECONDS = 60.0
 """On a cluster, an identity's place in the index is brought up to date at most this often by one process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """What one script can touch: the charges whose keys live in one slot, under one reservation key.
-
-    `counts` is the key of each charge's holder, in order, and `cells` that of each diversity budget's bitmap.
-    """
-
-    near: str
-    charges: tuple[Charge, ...]
-    counts: tuple[str, ...]
-    cells: tuple[str, ...]
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of the holders, each once, and then of the bitmaps."""
-        named = [name for counts in dict.fromkeys(self.counts) for name in (counts, f"{counts}:pending")]
-        return [*named, *self.cells]
-
-    def limits(self, now_us: int) -> list[int | bytes]:
-        """The number of holders, and the limits, as scripts read them."""
-        numbers = {counts: number for number, counts in enumerate(dict.fromkeys(self.counts), 1)}
-        named = zip(self.charges, self.counts, strict=True)
-        shapes = pack_shapes([(charge.limit, numbers[counts]) for charge, counts in named], now_us)
-        return [len(numbers), shapes, pack_amounts(self.charges)]
-
-
 class Slotted(Client):
     """A client that knows in which slot what is kept, and notes in others what a script could not."""
 
@@ -87,7 +59,8 @@ class Slotted(Client):
     ) -> None:
         super().__init__(keys, new_nodes, server=server, deadline_seconds=deadline_seconds)
         self._unverified_ms = int(unverified_seconds * 1000)
-        self._terms: dict[str, tuple[float, list[str]]] = {}
+        self._layouts = Layouts(keys)
+        self._terms: dict[tuple[str, ...], tuple[float, list[str]]] = {}
         self._indexed: dict[str, float] = {}
 
     @property
@@ -95,66 +68,23 @@ class Slotted(Client):
         """How late an order of the operator's for one holder may reach `admit`."""
         return TERMS_SECONDS if self.keys.together else 0.0
 
-    def _groups(self, identity: Identity, charges: Sequence[Charge]) -> list[Group]:
-        """The charges by where their keys live; the identity's own first, which has the reservation."""
-        nodes = self._nodes()
-        home = self.keys.home(identity)
-        grouped: dict[int, tuple[str, list[Charge], list[str], list[str]]] = {
-            nodes.group(home): (home, [], [], [])
-        }
-        for charge in charges:
-            counts = self.keys.counts(charge.holder, identity)
-            _, of_group, counts_of_group, cells = grouped.setdefault(
-                nodes.group(counts), (counts, [], [], [])
-            )
-            of_group.append(charge)
-            counts_of_group.append(counts)
-            if charge.limit.unit == Unit.NOVELTY:
-                cells.append(self.keys.cells(charge.limit, charge.holder, identity))
-        return [
-            Group(near, tuple(held), tuple(counts), tuple(cells))
-            for near, held, counts, cells in grouped.values()
-        ]
+    def _layout(self, identity: Identity, charges: Sequence[Charge]) -> Layout:
+        """Where what these charges need is kept."""
+        return self._layouts.of(identity, charges, self._nodes().group)
 
-    def _apart(self, groups: Sequence[Group]) -> bool:
-        """Whether the operator's terms live where the scripts that need them cannot read them."""
-        nodes = self._nodes()
-        return len(groups) > 1 or nodes.group(TERMS) != nodes.group(groups[0].near)
-
-    def _term_fields(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> list[str]:
-        fields = [self.keys.block_field(holder) for holder in holders]
-        for charge in charges:
-            fields += self.keys.override_fields(charge.holder, charge.limit.name)
-        return fields
-
-    async def _terms_elsewhere(self, identity: Identity, charges: Sequence[Charge]) -> dict[str, str]:
+    async def _terms_elsewhere(self, layout: Layout) -> dict[str, str]:
         """The operator's terms for a request, which a script in another slot cannot read."""
-        fields = list(dict.fromkeys(self._term_fields(identity.holders, charges)))
-        cached = "\0".join(fields)
+        fields = tuple(dict.fromkeys(field for part in layout.parts for field in part.terms))
         now = time.monotonic()
-        until, texts = self._terms.get(cached, (0.0, []))
+        until, texts = self._terms.get(fields, (0.0, []))
         if until < now:
             with self._translated(self._deadline_seconds):
                 reply = await self._nodes().call(TERMS, "HMGET", TERMS, *fields)
             texts = [text.decode() if text else "" for text in cast("list[bytes | None]", reply)]
             if len(self._terms) >= TERMS_KEPT:
                 self._terms.clear()
-            self._terms[cached] = (now + TERMS_SECONDS, texts)
+            self._terms[fields] = (now + TERMS_SECONDS, texts)
         return dict(zip(fields, texts, strict=True))
-
-    def _record_apart(self, identity: Identity) -> bool:
-        """Whether an identity's record lives on another node than what it reserves."""
-        if not self.keys.together:
-            return False
-        nodes = self._nodes()
-        return nodes.group(self.keys.record(identity)) != nodes.group(self.keys.home(identity))
-
-    async def _note_apart(
-        self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int
-    ) -> None:
-        """Add to a record that no other script can touch; what cannot be noted is not worth an error."""
-        if self._record_apart(identity):
-            await self._count(identity, totals, create, now_us)
 
     async def _count(self, identity: Identity, totals: Mapping[str, int], create: bool, now_us: int) -> None:
         """Add to a record, if there is anything to add; what cannot be noted is not worth an error."""
@@ -184,16 +114,6 @@ class Slotted(Client):
         with self._translated(self._deadline_seconds):
             await self._nodes().call(IDENTITIES, "ZADD", IDENTITIES, time.time_ns() // 1000, label)
             await self._nodes().call(IDENTITIES, "EXPIRE", IDENTITIES, RECORD_SECONDS)
-
-    def _record_keys(self, reservation: str, group: Group, identity: Identity, home: bool) -> tuple[str, str]:
-        """The record and the index, each the reservation's own key where this script cannot touch it."""
-        nodes = self._nodes()
-        record = self.keys.record(identity)
-        slot = nodes.group(reservation)
-        return (
-            record if home and nodes.group(record) == slot else reservation,
-            IDENTITIES if home and nodes.group(IDENTITIES) == slot else reservation,
-        )
 
     def _about(self, identity: Identity, *, create: bool) -> list[str | int]:
         label = self.keys.label(identity.principal)

@@ -52,10 +52,6 @@ class Keys(Pseudonyms):
         """The record of an identity, by its principal; always in the principal's own slot."""
         return self._key(identity.principal, identity.principal, "record")
 
-    def reservation(self, near: str, reservation_id: str) -> str:
-        """What one request has reserved, in the slot of the key that it stands near."""
-        return _beside(near, f"reservation:{reservation_id}")
-
     def counts(self, holder: Holder, identity: Identity) -> str:
         """What a holder has used of all its limits; the requests that are pending on it stand beside it
         (`:pending`).
@@ -72,7 +68,7 @@ class Keys(Pseudonyms):
 
     def debt(self, near: str, debt_id: str) -> str:
         """What remembers that a debt was charged, in the slot of the key that it stands near."""
-        return _beside(near, f"debt:{debt_id}")
+        return beside(near, f"debt:{debt_id}")
 
     def home(self, identity: Identity) -> str:
         """A key in the slot where what this identity holds alone is kept."""
@@ -100,6 +96,6 @@ class Keys(Pseudonyms):
         return f"{PREFIX}{{{tag}}}:{own}{noun}"
 
 
-def _beside(near: str, noun: str) -> str:
+def beside(near: str, noun: str) -> str:
     """A key in the slot of another, which has the same braces."""
     return f"{near[: near.index('}') + 1]}:{noun}"

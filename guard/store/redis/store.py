@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from guard.core.calendars import MICROSECONDS
@@ -12,7 +12,7 @@ from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
 from guard.store.marks import read_marks, write_marks
 from guard.store.port import Settled, Verdict
-from guard.store.redis.cluster import UNVERIFIED_SECONDS, Group, Slotted
+from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, RENEW, REPAY, SETTLE
 from guard.store.redis.wire import nothing_of, pack_amounts, pack_shapes, verdict_of
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import (
         Callable,
         Coroutine,
-        Iterable,
         Mapping,
         Sequence,
     )
@@ -30,14 +29,18 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Debt
+    from guard.store.redis.layout import Layout, Part
     from guard.store.transport.nodes import Nodes
 
 
 T = TypeVar("T")
 
 
-SETTLED_SECONDS = 3_600
-"""How long a settled reservation's id is remembered, against a second settle; likewise a debt's."""
+SETTLED_SECONDS = 60
+"""How long a settled reservation's id is remembered, against a second settle."""
+
+DEBT_SECONDS = 3_600
+"""How long a debt's id is remembered, against a second charge."""
 
 
 class RedisStore(Slotted):
@@ -88,39 +91,31 @@ class RedisStore(Slotted):
         `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
         store has not heard of. `now_us` replaces the clock of the server; 0 takes that.
         """
-        groups = self._groups(identity, charges)
-        terms = await self._terms_elsewhere(identity, charges) if self._apart(groups) else None
-        verdicts = await _all(
-            self._admit(
-                group,
-                reservation_id,
-                identity,
-                unreported,
-                now_us,
-                terms,
-                home=place == 0,
-                suspect=suspect if place == 0 else None,
-            )
-            for place, group in enumerate(groups)
-        )
-        if len(verdicts) == 1 and not self._record_apart(identity):
+        layout = self._layout(identity, charges)
+        terms = await self._terms_elsewhere(layout) if layout.terms_apart else None
+        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        works = [
+            self._admit(part, asked, unreported, terms, suspect if place == 0 else None)
+            for place, part in enumerate(layout.parts)
+        ]
+        verdicts = await _all(works)
+        if len(verdicts) == 1 and not layout.record_apart:
             return verdicts[0]
         admitted = all(verdict.admitted for verdict in verdicts)
         if reservation_id:
             room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
             totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
-            if self._record_apart(identity):
+            if layout.record_apart:
                 totals["refused"] += unreported
             else:
                 # Where the first script has found no room itself, it has counted that.
                 first = verdicts[0]
                 found = not first.admitted or not all(reading.fits for reading in first.readings)
                 totals = {} if found else totals
+            back = replace(asked, charges=nothing_of(charges))
             undone = [
-                self._settle(
-                    group, False, reservation_id, identity, nothing_of(group.charges), NO_USAGE, now_us
-                )
-                for group, verdict in zip(groups, verdicts, strict=True)
+                self._settle(part, back, NO_USAGE, noted=False)
+                for part, verdict in zip(layout.parts, verdicts, strict=True)
                 if verdict.admitted and not admitted
             ]
             # Until what was charged is taken back, others see these units as used.
@@ -156,29 +151,24 @@ class RedisStore(Slotted):
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
         create = identity.verified or accepted
+        layout = self._layout(identity, charges)
+        asked = Asked(reservation_id, identity, layout, charges, now_us)
         settled = await _all(
-            self._settle(
-                group,
-                place == 0,
-                reservation_id,
-                identity,
-                group.charges,
-                usage,
-                now_us,
-                cost=cost,
-                requests=requests,
-                create=create,
-            )
-            for place, group in enumerate(self._groups(identity, charges))
+            [
+                self._settle(
+                    part, asked, usage, noted=place == 0, cost=cost, requests=requests, create=create
+                )
+                for place, part in enumerate(layout.parts)
+            ]
         )
-        if settled[0]:
+        if settled[0] and layout.record_apart:
             totals = {
                 "admitted": requests,
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
                 "cost": cost,
             }
-            await self._note_apart(identity, totals, create, now_us)
+            await self._count(identity, totals, create, now_us)
         charged = [each.novelty for each in settled if each.novelty is not None]
         return Settled(settled[0].counted, max(charged, default=None))
 
@@ -186,33 +176,29 @@ class RedisStore(Slotted):
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
     ) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
-        settled = await _all(
-            self._settle(
-                group,
-                place == 0,
-                reservation_id,
-                identity,
-                nothing_of(group.charges),
-                NO_USAGE,
-                now_us,
-                requests=0,
-                create=False,
-            )
-            for place, group in enumerate(self._groups(identity, charges))
-        )
+        layout = self._layout(identity, charges)
+        asked = Asked(reservation_id, identity, layout, nothing_of(charges), now_us)
+        works = [
+            self._settle(part, asked, NO_USAGE, noted=place == 0) for place, part in enumerate(layout.parts)
+        ]
+        settled = await _all(works)
         return settled[0].counted
 
     async def renew(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
     ) -> int:
         """Keep what a request has reserved from expiring; returns how many limits it is still reserved in."""
+        layout = self._layout(identity, charges)
+        asked = Asked(reservation_id, identity, layout, charges, now_us)
         kept = await _all(
-            self._run(
-                RENEW,
-                [self.keys.reservation(group.near, reservation_id), *group.keys],
-                [now_us, reservation_id, self._reservation_us, *group.limits(now_us)],
-            )
-            for group in self._groups(identity, charges)
+            [
+                self._run(
+                    RENEW,
+                    [part.reservation(reservation_id), *part.keys],
+                    [now_us, reservation_id, self._reservation_us, *asked.held_to(part)],
+                )
+                for part in layout.parts
+            ]
         )
         return sum(reply[0] for reply in kept)
 
@@ -226,7 +212,7 @@ class RedisStore(Slotted):
             [self.keys.debt(counts, debt.id), counts, f"{counts}:pending", *cells],
             [
                 now_us,
-                SETTLED_SECONDS * 1000,
+                DEBT_SECONDS * 1000,
                 " ".join(map(str, debt.amounts)),
                 pack_shapes([(debt.limit, 1)], now_us),
                 pack_amounts([Charge(debt.limit, debt.holder, 0)]),
@@ -265,81 +251,103 @@ class RedisStore(Slotted):
 
     async def _admit(
         self,
-        group: Group,
-        reservation_id: str,
-        identity: Identity,
+        part: Part,
+        asked: Asked,
         unreported: int,
-        now_us: int,
         terms: Mapping[str, str] | None,
-        *,
-        home: bool,
         suspect: Holder | None,
     ) -> Verdict:
-        reservation = self.keys.reservation(group.near, reservation_id)
-        holders = identity.holders if home else ()
-        fields = self._term_fields(holders, group.charges)
+        reservation = part.reservation(asked.reservation_id)
+        identity, layout = asked.identity, asked.layout
         reply = await self._run(
             ADMIT,
             [
                 reservation,
-                *self._record_keys(reservation, group, identity, home),
+                part.record or reservation,
+                part.index or reservation,
                 TERMS if terms is None else reservation,
                 self.keys.evidence(suspect, identity) if suspect is not None else reservation,
-                *group.keys,
+                *part.keys,
             ],
             [
-                now_us,
-                reservation_id,
+                asked.now_us,
+                asked.reservation_id,
                 self._reservation_us,
-                *self._about(identity, create=identity.verified),
+                layout.label,
+                layout.attributes,
+                self._life_ms(identity),
+                int(identity.verified),
                 unreported,
-                *group.limits(now_us),
-                len(holders),
-                *(fields if terms is None else (terms.get(field, "") for field in fields)),
+                *asked.held_to(part),
+                part.blockable,
+                *(part.terms if terms is None else (terms.get(field, "") for field in part.terms)),
             ],
         )
-        return verdict_of(reply, group.charges)
+        return verdict_of(reply, asked.of(part))
 
     async def _settle(
         self,
-        group: Group,
-        home: bool,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        part: Part,
+        asked: Asked,
         usage: Usage,
-        now_us: int,
         *,
+        noted: bool,
         cost: int = 0,
         requests: int = 0,
         create: bool = False,
     ) -> Settled:
-        reservation = self.keys.reservation(group.near, reservation_id)
-        record, index = self._record_keys(reservation, group, identity, home)
+        reservation = part.reservation(asked.reservation_id)
+        record = part.record if noted else ""
         reply = await self._run(
             SETTLE,
-            [reservation, record, index, *group.keys],
             [
-                now_us,
-                reservation_id,
+                reservation,
+                record or reservation,
+                part.index if noted and part.index else reservation,
+                *part.keys,
+            ],
+            [
+                asked.now_us,
+                asked.reservation_id,
                 self._settled_ms,
-                *self._about(identity, create=create),
+                asked.layout.label,
+                asked.layout.attributes,
+                self._life_ms(asked.identity),
+                int(create),
                 requests,
                 usage.input_tokens,
                 usage.output_tokens,
                 cost,
-                *replace(group, charges=tuple(charges)).limits(now_us),
+                *asked.held_to(part),
             ],
         )
-        if record != reservation and index == reservation and create:
-            await self._index(identity)
+        if record and not part.index and create:
+            await self._index(asked.identity)
         counted, *novelty = reply
         return Settled(bool(counted), max(novelty, default=None))
 
 
-async def _all(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One call: about which reservation, whose, and what its limits are charged; `now_us` as in `admit`."""
+
+    reservation_id: str
+    identity: Identity
+    layout: Layout
+    charges: Sequence[Charge]
+    now_us: int
+
+    def of(self, part: Part) -> Sequence[Charge]:
+        """The charges of one part."""
+        return self.charges if len(self.layout.parts) == 1 else [self.charges[place] for place in part.places]
+
+    def held_to(self, part: Part) -> tuple[int, bytes, bytes]:
+        """The limits of one part and what they are charged, as scripts read them."""
+        return part.held_to(self.of(part), self.now_us)
+
+
+async def _all(works: list[Coroutine[None, None, T]]) -> list[T]:
     """The results of all, run at the same time; where one fails the others still end before it is raised."""
-    works = list(works)
     if len(works) == 1:
         return [await works[0]]
     results = await asyncio.gather(*works, return_exceptions=True)

@@ -1,0 +1,146 @@
+"""Where what a request is charged lives, and what of a script call is the same for all such requests.
+
+Worked out once for each caller and set of limits, and kept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from guard.core.limits import Unit
+from guard.store.redis.keys import IDENTITIES, TERMS, beside
+from guard.store.redis.wire import pack_amounts, pack_shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from guard.core.identity import Holder, Identity
+    from guard.core.limits import Charge, Limit
+    from guard.store.redis.keys import Keys
+
+LAYOUTS_KEPT = 2_048
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one script can touch: the charges whose keys live in one slot, under one reservation key.
+
+    `places` says which of the request's charges these are. `keys` are those of their holders, each once, and
+    then of the bitmaps. `record` and `index` are empty where this script cannot touch them, and `terms` are
+    the fields of the operator's terms: the first `blockable` of them may block.
+    """
+
+    near: str
+    places: tuple[int, ...]
+    limits: tuple[tuple[Limit, int], ...]
+    holders: int
+    keys: tuple[str, ...]
+    record: str
+    index: str
+    terms: tuple[str, ...]
+    blockable: int
+    shapes: bytes | None
+
+    def reservation(self, reservation_id: str) -> str:
+        """The key of a reservation in this slot."""
+        return f"{self.near}reservation:{reservation_id}"
+
+    def held_to(self, charges: Sequence[Charge], now_us: int) -> tuple[int, bytes, bytes]:
+        """The number of holders, and the limits and amounts, as scripts read them."""
+        shapes = pack_shapes(self.limits, now_us) if self.shapes is None else self.shapes
+        return self.holders, shapes, pack_amounts(charges)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parts of a request; the identity's own first, which has the reservation.
+
+    `label` and `attributes` are for the record; `record_apart` says that no part can touch it, and
+    `terms_apart` that not every part can read the operator's terms.
+    """
+
+    parts: tuple[Part, ...]
+    label: str
+    attributes: str
+    record: str
+    record_apart: bool
+    terms_apart: bool
+    limits: tuple[Limit, ...]
+
+
+class Layouts:
+    """The layouts of the latest callers; `slot_of` says which keys one script may touch."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._kept: OrderedDict[tuple[object, ...], Layout] = OrderedDict()
+
+    def of(self, identity: Identity, charges: Sequence[Charge], slot_of: Callable[[str], int]) -> Layout:
+        """The layout of these charges."""
+        # Limits are told apart by what they are in memory: to hash one takes longer than all else here.
+        wanted = (
+            identity.principal,
+            *identity.attributes.items(),
+            *[(id(charge.limit), charge.holder) for charge in charges],
+        )
+        found = self._kept.get(wanted)
+        if found is not None and all(
+            charge.limit is limit for charge, limit in zip(charges, found.limits, strict=True)
+        ):
+            return found
+        found = self._kept[wanted] = self._lay_out(identity, charges, slot_of)
+        if len(self._kept) > LAYOUTS_KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def _lay_out(
+        self, identity: Identity, charges: Sequence[Charge], slot_of: Callable[[str], int]
+    ) -> Layout:
+        keys = self._keys
+        home, record = keys.home(identity), keys.record(identity)
+        places: dict[int, tuple[str, list[int]]] = {slot_of(home): (home, [])}
+        for place, charge in enumerate(charges):
+            counts = keys.counts(charge.holder, identity)
+            places.setdefault(slot_of(counts), (counts, []))[1].append(place)
+        parts: list[Part] = []
+        for slot, (near, held) in places.items():
+            counts_of = {place: keys.counts(charges[place].holder, identity) for place in held}
+            numbers = {counts: number for number, counts in enumerate(dict.fromkeys(counts_of.values()), 1)}
+            limits = tuple((charges[place].limit, numbers[counts_of[place]]) for place in held)
+            cells = [
+                keys.cells(charges[place].limit, charges[place].holder, identity)
+                for place in held
+                if charges[place].limit.unit == Unit.NOVELTY
+            ]
+            blockable = identity.holders if not parts else ()
+            parts.append(
+                Part(
+                    beside(near, ""),
+                    tuple(held),
+                    limits,
+                    len(numbers),
+                    (*(name for counts in numbers for name in (counts, f"{counts}:pending")), *cells),
+                    record if not parts and slot_of(record) == slot else "",
+                    IDENTITIES if not parts and slot_of(IDENTITIES) == slot else "",
+                    self._terms(blockable, [charges[place] for place in held]),
+                    len(blockable),
+                    None if any(limit.zone for limit, _ in limits) else pack_shapes(limits, 0),
+                )
+            )
+        return Layout(
+            tuple(parts),
+            keys.label(identity.principal),
+            keys.attributes(identity),
+            record,
+            keys.together and slot_of(record) != slot_of(home),
+            len(parts) > 1 or slot_of(TERMS) != slot_of(home),
+            tuple(charge.limit for charge in charges),
+        )
+
+    def _terms(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> tuple[str, ...]:
+        fields = [self._keys.block_field(holder) for holder in holders]
+        for charge in charges:
+            fields += self._keys.override_fields(charge.holder, charge.limit.name)
+        return tuple(fields)
