@@ -37,6 +37,7 @@ READ_AT_ONCE = 1_000
 
 
 TERM = Script.load("term", "terms")
+RESET = Script.load("reset")
 
 
 EXEMPT = "exempt"
@@ -137,11 +138,9 @@ class OperatorStore(RedisStore):
     async def reset(self, holder: Holder, limits: Sequence[Limit], identity: Identity) -> int:
         """Forget what a holder has used of these limits; returns how many had been used."""
         used = 0
-        async with self.asking() as client:
-            for limit in limits:
-                counts = self.keys.counts(holder, identity)
-                cells = self.keys.cells(limit, holder, identity)
-                used += any([await client.hdel(counts, f":{limit.name}"), await client.delete(cells)])
+        for limit in limits:
+            keys = [self.keys.counts(holder, identity), self.keys.cells(limit, holder, identity)]
+            used += (await self._run(RESET, keys, [limit.name]))[0]
         return used
 
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from struct import Struct, iter_unpack
 from typing import TYPE_CHECKING, Any
 
-from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.calendars import boundaries
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Reading, Unit
 from guard.core.novelty import NOWHERE
@@ -21,7 +21,7 @@ from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from guard.core.limits import Charge, Limit
 
@@ -31,8 +31,7 @@ _NUMBERS = {
     Algorithm.CALENDAR: 3,
     Algorithm.LEASES: 4,
 }
-_WINDOW = Struct("<Bddd")
-_BOUNDARIES = Struct("<dddd")
+_ARRAY, _TEXT, _NUMBER = Struct(">BI"), Struct(">BI"), Struct(">Bd")
 _AMOUNT = Struct("<BHdd")
 _ENFORCED, _PENDING, _DIVERSITY = 1, 2, 4
 _PLACES = [Struct(f"<B{count}H") for count in range(256)]
@@ -47,10 +46,14 @@ def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
 
 
 def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
-    """Each limit and the number of its holder, from 1."""
-    return b"".join(
-        _shape(limit, number) if limit.zone is None else _dated_shape(limit, number, now_us)
-        for limit, number in limits
+    """Each limit and the number of its holder, from 1; a calendar window with the boundaries round now."""
+    now_us = now_us or time.time_ns() // 1000
+    return _packed(
+        [
+            value
+            for limit, number in limits
+            for value in (_shape(limit, number) if limit.zone is None else _values(limit, number, now_us))
+        ]
     )
 
 
@@ -101,31 +104,29 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
 
 
 @lru_cache(maxsize=4096)
-def _shape(limit: Limit, number: int) -> bytes:
-    return _head(limit, number) + b"".join(_windows(limit))
+def _shape(limit: Limit, number: int) -> tuple[str | int, ...]:
+    """The values of a limit whose windows are the same at every moment."""
+    return tuple(_values(limit, number, 0))
 
 
-def _dated_shape(limit: Limit, number: int, now_us: int) -> bytes:
-    """That of calendar windows, with the boundaries round the present moment."""
-    now_us = now_us or time.time_ns() // 1000
-    assert limit.zone is not None
-    parts = [_head(limit, number)]
-    for packed, window in zip(_windows(limit), limit.windows, strict=True):
-        assert window.span is not None
-        parts += (packed, _BOUNDARIES.pack(*boundaries(window.span, limit.zone, now_us)))
+def _values(limit: Limit, number: int, now_us: int) -> Iterator[str | int]:
+    yield from (limit.name, number, len(limit.windows))
+    for window in limit.windows:
+        yield from (_NUMBERS[limit.algorithm], window.period_us, window.count, window.burst)
+        if window.span is not None and limit.zone is not None:
+            yield from boundaries(window.span, limit.zone, now_us)
+
+
+def _packed(values: Sequence[str | int]) -> bytes:
+    """A list in MessagePack, which Lua reads in one call (https://msgpack.org, `array 32`)."""
+    parts = [_ARRAY.pack(0xDD, len(values))]
+    for value in values:
+        if isinstance(value, str):
+            text = value.encode()
+            parts.append(_TEXT.pack(0xDB, len(text)) + text)
+        else:
+            parts.append(_NUMBER.pack(0xCB, value))
     return b"".join(parts)
-
-
-def _head(limit: Limit, number: int) -> bytes:
-    return limit.name.encode() + bytes((0, number, len(limit.windows)))
-
-
-def _windows(limit: Limit) -> Sequence[bytes]:
-    number = _NUMBERS[limit.algorithm]
-    return [
-        _WINDOW.pack(number, each.period_seconds * MICROSECONDS, each.count, each.burst)
-        for each in limit.windows
-    ]
 
 
 def _amount(charge: Charge) -> bytes:

@@ -40,7 +40,7 @@ local fits, room, healed = blocked < 0, blocked < 0, 0
 for _, h in ipairs(holders) do
   read_holder(h, id)
   again = again or h.ticket and true
-  for _, limit in ipairs(h.limits) do load_limit(limit, now) end
+  load_limits(h, now)
   healed = healed + heal(h, now, life, not look)
 end
 for _, limit in ipairs(limits) do

@@ -6,15 +6,12 @@ local CELLS, TABLES = 2048, 6
 -- At most so many tickets that have expired are given back in one call, so that no call is slow.
 local HEALED_AT_ONCE = 100
 
--- At most so many windows that a limit had before are kept beside those that it has.
-local MOST_KEPT = 8
-
 local NEVER = 9007199254740992
 
--- Reads the limits of a request. `shapes` has what is the same for every such request, limit after limit:
---   's' name  'B' its holder, from 1  'B' windows, each 'Bddd' algorithm, period, count, burst
---   (and 'dddd' for a calendar window: the begin of the last period, of this one, of the next one, and of the one after)
--- and `amounts` what is not:
+-- Reads the limits of a request. `shapes` has what is the same for every such request, as one list (cmsgpack): limit after
+-- limit its name, the number of its holder (from 1) and of its windows, and of each window algorithm, period, count and
+-- burst; of a calendar window also the begin of the last period, of this one, of the next one, and of the one after.
+-- `amounts` has what is not:
 --   'B' flags: 1 enforced, 2 pending (given back when its request dies), 4 a diversity budget
 --   'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
 --   of a diversity budget also 'B' places, each 'H': the bits that the query touches
@@ -23,51 +20,52 @@ local NEVER = 9007199254740992
 local function read_limits(shapes, amounts, holders, key)
   local limits, found, at, now_at = {}, {}, 1, 1
   for i = 1, holders do
-    found[i] = { counts = KEYS[key + 2 * i - 2], pending = KEYS[key + 2 * i - 1], limits = {}, fields = { '*', false } }
+    found[i] = { counts = KEYS[key + 2 * i - 2], pending = KEYS[key + 2 * i - 1], limits = {} }
   end
   local cells = key + 2 * holders
-  while at <= #shapes do
-    local name, number, count, flags, left, least, most
-    name, number, count, at = unpacked('<sBB', shapes, at)
+  shapes = cmsgpack.unpack(shapes)
+  while at < #shapes do
+    local windows, flags, left, least, most, n = {}, nil, nil, nil, nil, nil
     flags, left, least, most, now_at = unpacked('<BHdd', amounts, now_at)
-    local windows, places = {}, nil
-    for i = 1, count do
-      local w = {}
-      w.algorithm, w.period, w.count, w.burst, at = unpacked('<Bddd', shapes, at)
-      if w.algorithm == CALENDAR then
-        local before, begin, after, later
-        before, begin, after, later, at = unpacked('<dddd', shapes, at)
-        w.boundaries = { before, begin, after, later }
-      end
-      windows[i] = w
-    end
+    local h = found[shapes[at + 1]]
     local limit = {
-      name = name, windows = windows, enforced = flags % 2 == 1, pending = floor(flags / 2) % 2 == 1,
+      name = shapes[at], holder = h, windows = windows, enforced = flags % 2 == 1, pending = flags % 4 >= 2,
       left = left, least = least, most = most,
     }
+    n, at = shapes[at + 2], at + 3
+    for i = 1, n do
+      windows[i] = { algorithm = shapes[at], period = shapes[at + 1], count = shapes[at + 2], burst = shapes[at + 3] }
+      at = at + 4
+      if windows[i].algorithm == CALENDAR then
+        windows[i].boundaries = { shapes[at], shapes[at + 1], shapes[at + 2], shapes[at + 3] }
+        at = at + 4
+      end
+    end
     if flags >= 4 then
-      places = {}
-      count, now_at = unpacked('<B', amounts, now_at)
-      for i = 1, count do places[i], now_at = unpacked('<H', amounts, now_at) end
+      local places = {}
+      n, now_at = unpacked('<B', amounts, now_at)
+      for i = 1, n do places[i], now_at = unpacked('<H', amounts, now_at) end
       limit.places, limit.cells, cells = places, KEYS[cells], cells + 1
     end
     limits[#limits + 1] = limit
-    local h = found[number]
-    limit.holder = h
     h.limits[#h.limits + 1] = limit
-    h.fields[#h.fields + 1] = ':' .. name
   end
   return limits, found
 end
 
 -- Reads a holder's hash. `id` names the request; its ticket is `h.ticket`, if it has one.
 local function read_holder(h, id)
-  h.fields[2] = '@' .. id
-  local texts = call('HMGET', h.counts, unpack(h.fields))
-  h.expires, h.heal = 0, NEVER
-  if texts[1] then h.expires, h.heal = unpacked('<dd', texts[1]) end
-  h.ticket = texts[2]
-  for i, limit in ipairs(h.limits) do limit.text = texts[i + 2] end
+  local texts = call('HMGET', h.counts, '*', '@' .. id)
+  h.state = texts[1] and cmsgpack.unpack(texts[1]) or { 0, NEVER }
+  h.expires, h.heal, h.ticket = h.state[1], h.state[2], texts[2]
+end
+
+-- Where in a holder's state a window stands, if it does; `at` is where to look first.
+local function find_state(state, at, name, algorithm, period)
+  if state[at] == name and state[at + 1] == algorithm and state[at + 2] == period then return at end
+  for other = 3, #state, WINDOW do
+    if state[other] == name and state[other + 1] == algorithm and state[other + 2] == period then return other end
+  end
 end
 
 local function find_window(windows, i, algorithm, period)
@@ -82,42 +80,26 @@ local function cut(number, left)
   return min(number, max(1, floor(number * left / 1000)))
 end
 
--- The windows that stand in the hash and are none of this limit's now: they may be again.
-local function rest_of(limit, states)
-  local rest = {}
-  for at = 1, #states - 1, 7 do
-    if not find_window(limit.windows, 1, states[at], states[at + 1]) and #rest < MOST_KEPT then
-      rest[#rest + 1] = string.sub(limit.text, (at - 1) / 7 * WINDOW_BYTES + 1, (at + 6) / 7 * WINDOW_BYTES)
-    end
-  end
-  return table.concat(rest)
-end
-
--- Brings a limit to `now`, as `load` does.
-local function load_limit(limit, now, as_counted)
-  local text, windows = limit.text, limit.windows
-  local states, matched = text and { unpacked('<' .. string.rep(WINDOW, #text / WINDOW_BYTES), text) }, 0
-  for i, w in ipairs(windows) do
-    -- GCRA's backlog says nothing without the rate, so that one is cut before it is loaded.
-    if limit.left < 1000 and w.algorithm == GCRA and not as_counted then
-      w.shown_count, w.shown_burst = w.count, w.burst
-      w.count, w.burst = cut(w.count, limit.left), cut(w.burst, limit.left)
-    end
-    local at = states and 7 * i - 6
-    if states and (states[at] ~= w.algorithm or states[at + 1] ~= w.period) then
-      at = nil
-      for other = 1, #states - 1, 7 do
-        if states[other] == w.algorithm and states[other + 1] == w.period then at = other end
+-- Brings the limits of a holder to `now`, as `load` does.
+local function load_limits(h, now, as_counted)
+  local state, at = h.state, 3
+  for _, limit in ipairs(h.limits) do
+    for _, w in ipairs(limit.windows) do
+      -- GCRA's backlog says nothing without the rate, so that one is cut before it is loaded.
+      if limit.left < 1000 and w.algorithm == GCRA and not as_counted then
+        w.shown_count, w.shown_burst = w.count, w.burst
+        w.count, w.burst = cut(w.count, limit.left), cut(w.burst, limit.left)
+      end
+      local found = find_state(state, at, limit.name, w.algorithm, w.period)
+      if found then
+        at = found
+        load(w, now, as_counted, state[at + 3], state[at + 4], state[at + 5], state[at + 6], state[at + 7])
+        w.at, at = at, at + WINDOW
+      else
+        load(w, now, as_counted)
       end
     end
-    if at then
-      load(w, now, as_counted, states[at + 2], states[at + 3], states[at + 4], states[at + 5], states[at + 6])
-      matched = matched + 1
-    else
-      load(w, now, as_counted)
-    end
   end
-  if states and matched * WINDOW_BYTES < #text then limit.rest = rest_of(limit, states) end
 end
 
 -- Lets a limit that was loaded hold `left` thousandths of what it held, for this request only: what is counted stays, and is
@@ -216,17 +198,17 @@ local function give_back(windows, amount, charge, ticket)
   end
 end
 
--- A limit that this request does not touch, as it stands in the hash: not brought to `now`, for that needs its settings.
-local function as_it_stands(h, name)
-  local text = call('HGET', h.counts, ':' .. name)
-  if not text then return end
-  local states, windows = { unpacked('<' .. string.rep(WINDOW, #text / WINDOW_BYTES), text) }, {}
-  for i = 1, #text / WINDOW_BYTES do
-    local algorithm, period, count, x, p, q, r = unpack(states, 7 * i - 6, 7 * i)
-    windows[i] = {
-      algorithm = algorithm, period = period, count = count, burst = x, carried = x, start = p, used = q, backlog = q,
-      previous = r,
-    }
+-- A limit that this request does not touch, as it stands: not brought to `now`, for that needs its settings.
+local function as_it_stands(state, name)
+  local windows = {}
+  for at = 3, #state, WINDOW do
+    if state[at] == name then
+      local _, algorithm, period, count, x, p, q, r = unpack(state, at, at + WINDOW - 1)
+      windows[#windows + 1] = {
+        at = at, algorithm = algorithm, period = period, count = count, burst = x, carried = x, start = p, used = q,
+        backlog = q, previous = r,
+      }
+    end
   end
   return { name = name, windows = windows }
 end
@@ -247,14 +229,13 @@ local function heal(h, now, life, write)
       if charge.how == PENDING then
         local limit = known[charge.name]
         if limit == nil then
-          limit = as_it_stands(h, charge.name) or false
+          limit = as_it_stands(h.state, charge.name)
           known[charge.name] = limit
-          if limit then h.others = h.others or {}; table.insert(h.others, limit) end
+          h.others = h.others or {}
+          h.others[#h.others + 1] = limit
         end
-        if limit then
-          give_back(limit.windows, charge.amount, charge, ticket)
-          limit.changed = true
-        end
+        give_back(limit.windows, charge.amount, charge, ticket)
+        limit.changed = true
         lapsed = lapsed + 1
         ticket[charge.from + 1] = LAPSED
       end
@@ -279,36 +260,56 @@ local function heal(h, now, life, write)
   return healed
 end
 
+-- Whether a window that no request has touched for some time still counts for anything.
+local function weighs(state, at, now)
+  local algorithm, period, count, p, q = state[at + 1], state[at + 2], state[at + 3], state[at + 5], state[at + 6]
+  if algorithm == LEASES then return q > 0 end
+  if algorithm == GCRA then return p + q > now end
+  return q > count or p + 3 * period > now
+end
+
 -- Writes down what has changed of a holder, and the ticket of this request, if it has one. A ticket expires after `life`
 -- (µs), or after two where nothing in it is pending.
 local function save(h, now, id, ticket, life, pending)
   local alive = ticket and now + (pending and life or 2 * life) or now
-  local values, keep = {}, alive
+  local state, keep = h.state, alive
   for _, limits in ipairs({ h.limits, h.others }) do
     for _, limit in ipairs(limits) do
-      if limit.changed then
-        for _, w in ipairs(limit.windows) do
-          if limits == h.limits then
-            w.reset = reset(w)
-            keep = max(keep, now + w.reset)
-          end
+      for _, w in ipairs(limit.changed and limit.windows or {}) do
+        local at = w.at or #state + 1
+        w.at = at
+        state[at], state[at + 1], state[at + 2] = limit.name, w.algorithm, w.period
+        dump(w, state, at)
+        if limits == h.limits then
+          w.reset = reset(w)
+          keep = max(keep, now + w.reset)
         end
-        values[#values + 1] = ':' .. limit.name
-        values[#values + 1] = dump(limit.windows) .. (limit.rest or '')
       end
     end
   end
   keep = keep + GRACE
   -- A quarter longer than it weighs, so that not every call has to set it.
   local longer = keep > h.expires
-  if longer then h.expires = floor(keep + (keep - now) / 4) end
+  if longer then
+    h.expires = floor(keep + (keep - now) / 4)
+    local kept = { 0, 0 }
+    for at = 3, #state, WINDOW do
+      if weighs(state, at, now) then
+        for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
+      end
+    end
+    state = kept
+  end
   if ticket then
-    values[#values + 1] = '@' .. id
-    values[#values + 1] = cmsgpack.pack(ticket)
     call('ZADD', h.pending, alive, id)
     h.heal = min(h.heal, alive)
   end
-  call('HSET', h.counts, '*', packed('<dd', h.expires, h.heal), unpack(values))
+  state[1], state[2] = h.expires, h.heal
+  if ticket then
+    call('HSET', h.counts, '*', cmsgpack.pack(state), '@' .. id, cmsgpack.pack(ticket))
+  else
+    call('HSET', h.counts, '*', cmsgpack.pack(state))
+  end
   if longer then call('PEXPIRE', h.counts, ceil((h.expires - now) / 1000)) end
   if ticket or longer then call('PEXPIRE', h.pending, ceil((h.expires - now) / 1000)) end
 end

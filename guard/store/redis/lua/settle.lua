@@ -18,9 +18,9 @@ if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[3]) then return { 0 } end
 local limits, holders = read_limits(ARGV[13], ARGV[14], tonumber(ARGV[12]), 4)
 for _, h in ipairs(holders) do
   read_holder(h, id)
+  load_limits(h, now, true)
   local charges, ticket = read_ticket(h.ticket)
   for _, limit in ipairs(h.limits) do
-    load_limit(limit, now, true)
     weigh(limit)
     local charged, leases = charges[limit.name], limit.windows[1].algorithm == LEASES
     if charged and charged.how == LAPSED then charged = nil end

@@ -2,25 +2,23 @@
 --
 -- A holder has one hash, `counts`, and one sorted set, `pending`:
 --
---   counts   :LIMIT  the windows of a limit, packed one after the other (WINDOW)
+--   counts   *       one list (cmsgpack): when the hash expires and when the first ticket does (µs), then all windows
 --            @ID     the ticket of a request that is not settled: what it was charged, and where
---            *       when the hash expires, and when the first ticket does (µs)
 --   pending  ID → when its ticket expires (µs)
 --
--- A packed window names its algorithm and period, so that a limit can change its numbers, or gain and lose windows, without
--- forgetting what was used; and the numbers under which it was last counted. Its state is three numbers:
+-- A window is WINDOW values: the name of its limit, algorithm, period, the count under which it was last counted, and
 --
---   sliding window  carried | start, current, previous      calendar  carried | start, used
---   gcra            burst | at, backlog                     leases    0 | 0, held
+--   sliding window  carried, start, current, previous      calendar  carried, start, used
+--   gcra            burst, at, backlog                     leases    0, 0, held
 --
+-- So a limit can change its numbers, or gain and lose windows, without forgetting what was used.
 -- backlog is the time by which the theoretical arrival time is ahead of `at`. What was used beyond the count is debt: each
 -- later window starts with what is left of it. `carried` is the part of the present window that it started with.
 -- Amounts are whole units, times are µs.
 
 local SLIDING, GCRA, CALENDAR, LEASES = 1, 2, 3, 4
 
--- algorithm, period, count, carried or burst, three numbers of state
-local WINDOW, WINDOW_BYTES = 'Bdddddd', 49
+local WINDOW = 8
 
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
@@ -95,17 +93,12 @@ local function load(w, now, as_counted, count, x, p, q, r)
   end
 end
 
--- What stands in the hash for these windows; of one that is cut, what it is uncut.
-local function dump(windows)
-  local values, at = {}, 0
-  for _, w in ipairs(windows) do
-    local gcra = w.algorithm == GCRA
-    values[at + 1], values[at + 2], values[at + 3] = w.algorithm, w.period, w.whole or w.count
-    values[at + 4] = gcra and (w.whole_burst or w.burst) or w.carried or 0
-    values[at + 5], values[at + 6], values[at + 7] = w.start or 0, gcra and w.backlog or w.used, w.previous or 0
-    at = at + 7
-  end
-  return packed('<' .. string.rep(WINDOW, at / 7), unpack(values))
+-- Writes a window's count and state into a list; of one that is cut, what it is uncut.
+local function dump(w, state, at)
+  local gcra = w.algorithm == GCRA
+  state[at + 3] = w.whole or w.count
+  state[at + 4] = gcra and (w.whole_burst or w.burst) or w.carried or 0
+  state[at + 5], state[at + 6], state[at + 7] = w.start or 0, gcra and w.backlog or w.used, w.previous or 0
 end
 
 local function used_now(w)

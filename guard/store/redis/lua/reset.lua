@@ -1,0 +1,20 @@
+#!lua
+-- Forgets what a holder has used of one limit.
+--
+-- KEYS  1 counts  2 the bitmap of a diversity budget
+-- ARGV  1 name of the limit
+-- Returns { whether there was anything 0|1 }
+-- What is under way is settled as if its reservation had been made in a window that is over.
+
+local used, text = call('DEL', KEYS[2]), call('HGET', KEYS[1], '*')
+local state = text and cmsgpack.unpack(text) or {}
+local kept = { state[1], state[2] }
+for at = 3, #state, 8 do
+  if state[at] == ARGV[1] then
+    used = 1
+  else
+    for i = at, at + 7 do kept[#kept + 1] = state[i] end
+  end
+end
+if #kept < #state then call('HSET', KEYS[1], '*', cmsgpack.pack(kept)) end
+return { used }
