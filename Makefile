@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench soak chaos fairness interop detection reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory bench-fingerprint soak chaos fairness interop detection reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -75,10 +75,21 @@ define environment
 		xargs -0 cp --parents --target-directory build/$(1)
 endef
 
-# What guard costs: beside its peers in one process, then through `guard serve`. Both paired and interleaved.
-bench: $(VENV)/dev
-	$(BIN)/python benchmarks/compare.py
-	$(BIN)/python benchmarks/latency.py
+# What guard costs: beside other limiters and a plain proxy, in Redis, and in memory; 15 minutes. Writes the figures of
+# docs/performance.md. BENCH="peers --rounds 4 --dry" runs a part of it, and writes nothing.
+bench: $(VENV)/bench
+	$(BIN)/python -m benchmarks.speed $(BENCH)
+
+# `guard serve` beside LiteLLM.
+bench-litellm: $(VENV)/bench build/interop/ready
+	$(BIN)/python -m benchmarks.speed litellm $(BENCH)
+
+# The memory of an identity in Redis, at 100,000 of them; 15 minutes.
+bench-memory: $(VENV)/bench
+	$(BIN)/python -m benchmarks.speed memory $(BENCH)
+
+# What it costs to read a query, and to recognise it.
+bench-fingerprint: $(VENV)/dev
 	$(BIN)/python benchmarks/fingerprint.py
 
 # A hundred thousand queries of one identity; prints what they leave in Redis.
@@ -139,3 +150,7 @@ $(VENV)/run: pyproject.toml | $(VENV)/bin/pip
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable ".[serve,embedded]" --group dev
 	touch $@ $(VENV)/run
+
+$(VENV)/bench: pyproject.toml | $(VENV)/dev
+	$(BIN)/pip install --quiet --editable ".[serve,embedded]" --group bench
+	touch $@

@@ -12,24 +12,23 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from benchmarks import processes
 from benchmarks.fairness.attacks import ATTACKS, LARGEST, SIZE
 from benchmarks.fairness.caller import Phase, ask_on
-from benchmarks.latency import free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchmarks.processes import Process
 
 CONFIG = """
 data_dir = "data"
@@ -52,17 +51,6 @@ HEADLINE = (
     "                   quiet p50  p99 ms  attack p50 p99 ms  ratio  of each round     "
     "MB before   peak  others refused  attack got"
 )
-
-
-def megabytes(port: int) -> float:
-    """The resident memory of the `guard serve` on this port."""
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError):
-            if folder.name.isdigit():
-                command = (folder / "cmdline").read_bytes().split(b"\0")
-                if b"serve" in command and str(port).encode() in command:
-                    return int((folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    raise LookupError(port)
 
 
 @dataclass
@@ -102,15 +90,14 @@ class Outcome:
         return sum((each.refused for each in (*self.quiet, *self.attacked)), Counter())
 
 
-async def measure(name: str, url: str, rounds: int, seconds: float) -> Outcome:
+async def measure(name: str, guard: Process, url: str, rounds: int, seconds: float) -> Outcome:
     """Quiet and attack in turn."""
-    port = urlsplit(url).port or 0
-    outcome = Outcome(before=megabytes(port))
+    outcome = Outcome(before=guard.resident_bytes() / 1e6)
     for _ in range(rounds):
         outcome.quiet.append(await ask_on(url, seconds))
         attack = (sys.executable, "-m", "benchmarks.fairness.attacks", name, url, str(seconds + WARM_SECONDS))
         attacking = await asyncio.create_subprocess_exec(*attack, stdout=subprocess.PIPE)
-        watching = asyncio.create_task(_watch(port, outcome))
+        watching = asyncio.create_task(_watch(guard, outcome))
         assert attacking.stdout is not None
         await attacking.stdout.readline()  # it has imported all and begins
         await asyncio.sleep(WARM_SECONDS)
@@ -122,31 +109,22 @@ async def measure(name: str, url: str, rounds: int, seconds: float) -> Outcome:
     return outcome
 
 
-async def _watch(port: int, outcome: Outcome) -> None:
+async def _watch(guard: Process, outcome: Outcome) -> None:
     while True:
-        outcome.peak = max(outcome.peak, await asyncio.to_thread(megabytes, port))
+        outcome.peak = max(outcome.peak, await asyncio.to_thread(guard.resident_bytes) / 1e6)
         await asyncio.sleep(0.5)
 
 
 @contextmanager
-def guarded(folder: Path) -> Iterator[str]:
-    """The backend, and guard in front of it; gives guard's URL."""
-    (folder / "guard.toml").write_text(CONFIG)
-    model, port = free_port(), free_port()
-    guard = str(Path(sys.executable).with_name("guard"))
-    serve = ("serve", "--backend", f"http://127.0.0.1:{model}", "--port", str(port), "--config")
-    uvicorn = ("-m", "uvicorn", "benchmarks.fairness.backend:app", "--lifespan", "off", "--port", str(model))
-    with ExitStack() as stack:
-        log = stack.enter_context((folder / "log").open("wb"))
-        for command in (
-            (sys.executable, *uvicorn, "--log-level", "error"),
-            (guard, *serve, str(folder / "guard.toml")),
-        ):
-            running = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
-            stack.callback(running.terminate)
-        wait_for(model)
-        wait_for(port)
-        yield f"http://127.0.0.1:{port}"
+def guarded(folder: Path) -> Iterator[tuple[Process, str]]:
+    """The backend, and guard in front of it; gives guard's process and its URL."""
+    config = folder / "guard.toml"
+    config.write_text(CONFIG.replace('"data"', json.dumps(str(folder / "data"))))
+    with (
+        processes.uvicorn("benchmarks.fairness.backend:make", folder / "backend.log", {}) as (_, model),
+        processes.guard_serve(config, model) as (guard, port),
+    ):
+        yield guard, f"http://127.0.0.1:{port}"
 
 
 def main() -> int:
@@ -162,11 +140,9 @@ def main() -> int:
     print(f"bodies of {SIZE >> 20} and {LARGEST >> 20} MiB; {options.rounds} rounds of {options.seconds:g} s")
     print(HEADLINE)
     for name in options.only:
-        with ExitStack() as stack:
-            folder = stack.enter_context(TemporaryDirectory(prefix="guard-fair-", ignore_cleanup_errors=True))
-            url = stack.enter_context(guarded(Path(folder)))
+        with processes.folder_for("fair") as folder, guarded(folder) as (guard, url):
             asyncio.run(ask_on(url, 2))
-            outcome = asyncio.run(measure(name, url, options.rounds, options.seconds))
+            outcome = asyncio.run(measure(name, guard, url, options.rounds, options.seconds))
         wrong = outcome.ratio > options.bound or bool(outcome.refused)
         failed = failed or wrong
         print(f"{name:<18} {outcome.row()}{'   TOO MUCH' if wrong else ''}", flush=True)

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 BIG_BYTES = 15_000_000
 
@@ -42,3 +42,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.sleep(0.5)
     padding = b" " * BIG_BYTES if big else b""
     await send({"type": "http.response.body", "body": ANSWER + padding})
+
+
+def make() -> ASGIApp:
+    return app
