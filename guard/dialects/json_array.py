@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 _MARK = re.compile(rb'["{}\[\]]')
-_IN_STRING = re.compile(rb'["\\]')
+_INSIDE = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +56,15 @@ class ItemSplitter(Splitter):
         """The objects that this chunk completes."""
         self._buffer += chunk
         start = 0
-        while found := (_IN_STRING if self._in_string else _MARK).search(self._buffer, self._searched):
+        while not self._in_string or self._leave_string():
+            found = _MARK.search(self._buffer, self._searched)
+            if found is None:
+                self._searched = len(self._buffer)
+                break
             mark = found[0]
-            if mark == b"\\":
-                if found.end() == len(self._buffer):
-                    # What it escapes has not come.
-                    self._searched = found.start()
-                    break
-                self._searched = found.end() + 1
-                continue
             self._searched = found.end()
             if mark == b'"':
-                self._in_string = not self._in_string
+                self._in_string = True
             elif mark in b"{[":
                 self._depth += mark == b"{" or self._depth > 0
             elif self._depth > 0:
@@ -75,10 +72,19 @@ class ItemSplitter(Splitter):
                 if self._depth == 0:
                     yield Item(bytes(self._buffer[start : self._searched]))
                     start = self._searched
-        else:
-            self._searched = len(self._buffer)
         del self._buffer[:start]
         self._searched -= start
+
+    def _leave_string(self) -> bool:
+        """Go on to the end of a string and beyond it; whether it has come."""
+        inside = _INSIDE.match(self._buffer, self._searched)
+        self._searched = inside.end() if inside else self._searched
+        # A backslash comes last where what it escapes has not come.
+        if not self._buffer.startswith(b'"', self._searched):
+            return False
+        self._searched += 1
+        self._in_string = False
+        return True
 
     def rest(self) -> bytes:
         """The bytes of the object that is not complete; they are not given again."""
