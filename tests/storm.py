@@ -105,8 +105,9 @@ class Storm:
     async def settled(self, seconds: float) -> None:
         """Wait until everything is settled and all debts are repaid, which a missed deadline only delays."""
         await self.engine.drain(seconds)
-        for _ in range(20):
-            await self.engine.watch()
+        give_up = time.monotonic() + seconds
+        while await self.engine.watch() is None or self.engine.debts:
+            assert time.monotonic() < give_up, f"{self.engine.debts} debts are not repaid"
 
     def late(self) -> list[float]:
         """The seconds that each request spent in the engine beyond stalls of the loop."""

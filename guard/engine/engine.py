@@ -231,6 +231,11 @@ class Engine:
         self._alone.outage.heard()
         return self.control
 
+    @property
+    def debts(self) -> int:
+        """How many limits of holders owe what was admitted without the store."""
+        return self._alone.debts
+
     async def quiet(self) -> None:
         """Wait until nothing is under way in the background."""
         await self._books.quiet()

@@ -109,6 +109,11 @@ class Alone:
         """Keep a lease of a request that was admitted alone."""
         self._local.renew(request_id, self._now_seconds)
 
+    @property
+    def debts(self) -> int:
+        """How many limits of holders owe something."""
+        return len(self._debts)
+
     async def repay(self, store: Store) -> None:
         """Charge what is owed, a few debts at a time, until all are charged or the store fails again."""
         while debts := self._debts.take(REPAID_AT_ONCE, self._clock.date_us()):
