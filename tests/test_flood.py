@@ -91,7 +91,7 @@ async def test_w20_each_query_that_goes_unseen_is_counted(
     await call(app, body=chat("one more"), headers=headers)
     await service.engine.quiet()
     unseen = sum(event.unseen for event in events)
-    # One was at work, and four waited. On a busy machine one of these may come too late to be kept, and is counted too.
+    # One was at work, and four waited. What a busy machine learns too late to keep is counted too.
     assert 12 - 5 <= unseen <= 12
 
 
