@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from guard.core.disguise import used_up
 from guard.core.evidence import NO_RISK, Risk
-from guard.core.identity import Attribute
 from guard.core.ladder import GROUND, Rung
 from guard.core.modes import Mode
 from guard.core.reshape import UNCHANGED, Reshape
@@ -78,26 +77,15 @@ class Decision:
 
     @property
     def violated(self) -> tuple[Reading, ...]:
-        """The windows without room."""
+        """The windows without room; there are none where nothing is the reason for anything."""
+        if self.reason is None:
+            return ()
         return tuple(reading for reading in self.readings if not reading.fits)
 
     @property
     def told(self) -> tuple[Reading, ...]:
         """What the client is told about: not what is only tried out, nor what strangers have left."""
         return _told(self.readings)
-
-
-_ONES_OWN = frozenset(
-    {
-        Attribute.KEY,
-        Attribute.USER,
-        Attribute.ORG,
-        Attribute.IP,
-        Attribute.NETWORK,
-        Attribute.END_USER,
-    }
-)
-"""A limit per one of these counts what the caller or its own people do."""
 
 
 def decide(
@@ -116,7 +104,7 @@ def decide(
     readings = tuple(readings)
     if blocked:
         return Decision(Action.DENY, Reason.BLOCKED, readings, block_us, mode)
-    violated = [reading for reading in readings if not reading.fits]
+    violated = [reading for reading in readings if reading.wait_us != 0]
     enforced = [reading for reading in violated if reading.enforced]
     if not violated:
         return Decision(Action.ALLOW, None, readings, None, mode)
@@ -137,8 +125,9 @@ def climb(
     gives way to a rung that is enforced. What the client is told is made up only for a deny that is, by the
     moment in Unix microseconds and the place of the caller among all (guard/core/disguise.py).
     """
-    decision = replace(decision, risk=risk)
-    if decision.refused or mode is Mode.OFF or not rung.bites:
+    if risk is not decision.risk:
+        decision = replace(decision, risk=risk)
+    if decision.refused or mode is Mode.OFF or rung is GROUND or not rung.bites:
         return decision
     if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:
         return decision
@@ -157,6 +146,4 @@ def climb(
 
 
 def _told(readings: Sequence[Reading]) -> tuple[Reading, ...]:
-    return tuple(
-        reading for reading in readings if reading.enforced and not _ONES_OWN.isdisjoint(reading.limit.per)
-    )
+    return tuple([reading for reading in readings if reading.enforced and reading.limit.for_one])

@@ -68,6 +68,8 @@ class GlobTable(Generic[T]):
 
     def find(self, name: str) -> T | None:
         """The entry for a name, `None` where there is none."""
+        if not self.exact and not self.globs:
+            return None
         found = self.exact.get(name)
         if found is not None:
             return found

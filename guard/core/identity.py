@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.globs import same_name
 
@@ -45,12 +45,11 @@ _ESCAPES = {"+": "%2B", "%": "%25"}
 _ESCAPED = re.compile(r"%2B|%25")
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """What a limit, a block or a score is kept for: the value of an attribute, or of several together.
 
     Written `org:acme`, or `org:acme+model:small` where several make one holder. `and_` holds the parts after
-    the first.
+    the first. A tuple, since one request looks holders up dozens of times, and tuples are hashed in C.
     """
 
     attribute: Attribute
@@ -102,14 +101,19 @@ class Identity:
     verified: bool = False
     amounts: Mapping[str, int] = field(default_factory=dict)
     crowded_out: Holder | None = None
+    _holders: tuple[Holder, ...] = field(default=(), init=False, compare=False, repr=False)
 
     def asking(self, **facts: str | None) -> Identity:
         """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none.
 
         A model goes by one of its spellings (`same_name`).
         """
-        given = {Attribute(name): _value(Attribute(name), value) for name, value in facts.items() if value}
-        return replace(self, attributes={**self.attributes, **given})
+        attributes = dict(self.attributes)
+        for name, value in facts.items():
+            if value:
+                attribute = Attribute(name)
+                attributes[attribute] = _value(attribute, value)
+        return Identity(self.principal, attributes, self.verified, self.amounts, self.crowded_out)
 
     def holder(self, *per: Attribute) -> Holder:
         """Who is held to a limit that is kept `per` these attributes.
@@ -139,8 +143,11 @@ class Identity:
     @property
     def holders(self) -> tuple[Holder, ...]:
         """The principal, every attribute, and everything, each once: where a block can bite."""
-        named = (self.holder(attribute) for attribute in self.attributes)
-        return tuple(dict.fromkeys((self.principal, *named, EVERYTHING)))
+        if not self._holders:
+            named = (self.holder(attribute) for attribute in self.attributes)
+            found = tuple(dict.fromkeys((self.principal, *named, EVERYTHING)))
+            object.__setattr__(self, "_holders", found)
+        return self._holders
 
 
 def _escape(value: str) -> str:

@@ -63,13 +63,14 @@ numbers that hold now. GCRA converts its backlog, which is time, by way of units
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
+from guard.core.identity import Attribute
 from guard.core.modes import ENFORCED
 from guard.core.novelty import NOWHERE, UNIT
 
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from guard.core.calendars import Span
-    from guard.core.identity import Attribute, Holder
+    from guard.core.identity import Holder
     from guard.core.modes import Rollout
     from guard.core.novelty import Ground
 
@@ -113,8 +114,23 @@ def scale_of(unit: str) -> int:
 
 def shown(unit: str, amount: int) -> int | float:
     """An amount that the store counts, as an operator reads it: 1,250 thousandths of novelty are 1.25."""
-    scale = scale_of(unit)
+    scale = _SCALES.get(unit)
+    if scale is None:
+        return amount
     return amount / scale if amount % scale else amount // scale
+
+
+_ONES_OWN = frozenset(
+    {
+        Attribute.KEY,
+        Attribute.USER,
+        Attribute.ORG,
+        Attribute.IP,
+        Attribute.NETWORK,
+        Attribute.END_USER,
+    }
+)
+"""A limit per one of these counts what the caller or its own people do."""
 
 
 class Algorithm(StrEnum):
@@ -176,6 +192,10 @@ class Limit:
 
     `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
     at midnight; `None` for the other algorithms.
+
+    What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
+    over, whether what was charged is kept apart as `pending` until then, and whether it is `for_one`, and so
+    counts what a caller or its own people do.
     """
 
     name: str
@@ -186,16 +206,21 @@ class Limit:
     match: Match = EVERY_REQUEST
     rollout: Rollout = ENFORCED
     zone: ZoneInfo | None = None
+    estimated: bool = field(init=False, compare=False, repr=False)
+    pending: bool = field(init=False, compare=False, repr=False)
+    for_one: bool = field(init=False, compare=False, repr=False)
+    _hash: int = field(init=False, compare=False, repr=False)
 
-    @property
-    def estimated(self) -> bool:
-        """Whether the cost is an estimate until the answer is over."""
-        return self.unit in ESTIMATED
+    def __post_init__(self) -> None:
+        estimated = self.unit in ESTIMATED
+        kept = (self.name, self.unit, self.per, self.algorithm, self.windows, self.match, self.rollout)
+        object.__setattr__(self, "estimated", estimated)
+        object.__setattr__(self, "pending", estimated or self.unit == Unit.CONCURRENCY)
+        object.__setattr__(self, "for_one", not _ONES_OWN.isdisjoint(self.per))
+        object.__setattr__(self, "_hash", hash(kept))
 
-    @property
-    def pending(self) -> bool:
-        """Whether what a request was charged is kept apart until it is over."""
-        return self.estimated or self.unit == Unit.CONCURRENCY
+    def __hash__(self) -> int:
+        return self._hash
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""
@@ -225,6 +250,9 @@ class Charge:
     enforced: bool = True
     ground: Ground = NOWHERE
     left: float = 1.0
+
+    def __hash__(self) -> int:
+        return hash((self.limit.name, self.holder, self.amount))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ VALUES = (st.text(min_size=1) | ODD).filter(bool)
 NAMED = [each for each in Attribute if each not in (Attribute.EVERYTHING, Attribute.MODEL)]
 SINGLES = (
     st.just(EVERYTHING)
-    | st.builds(Holder, st.sampled_from(NAMED), VALUES)
-    | st.builds(Holder, st.just(Attribute.MODEL), VALUES.map(same_name))
+    | st.builds(Holder, st.sampled_from(NAMED), VALUES, st.just(()))
+    | st.builds(Holder, st.just(Attribute.MODEL), VALUES.map(same_name), st.just(()))
 )
 
 
