@@ -18,6 +18,7 @@ Private and other local addresses have no bound: behind a proxy that names no cl
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -44,18 +45,20 @@ class Crowds:
 
     def held(self, identity: Identity, now: float) -> Identity:
         """The identity as it is held to account: itself, or its network where that has too many keys."""
-        network = identity.attributes.get(Attribute.NETWORK, "")
-        if identity.verified or identity.principal.attribute is not Attribute.KEY or not _public(network):
-            return identity
-        network = _site(network)
-        crowd = self._crowd(network, now)
         key = identity.principal
+        if identity.verified or key.attribute is not Attribute.KEY:
+            return identity
+        network = _site(identity.attributes.get(Attribute.NETWORK, ""))
+        if network is None:
+            return identity
+        crowd = self._crowd(network, now)
         if key in crowd.accepted:
             crowd.accepted.move_to_end(key)
             crowd.accepted[key] = now
         elif key in crowd.unknown or len(crowd) < self._most:
             self._count += key not in crowd.unknown
             crowd.unknown[key] = now
+            crowd.oldest = min(crowd.oldest, now)
             crowd.unknown.move_to_end(key)
             self._bound()
         else:
@@ -69,10 +72,12 @@ class Crowds:
     def accept(self, identity: Identity, now: float) -> None:
         """The model server has answered this identity, so its key is a true one."""
         key = identity.crowded_out or identity.principal
-        network = identity.attributes.get(Attribute.NETWORK, "")
-        if identity.verified or key.attribute is not Attribute.KEY or not _public(network):
+        if identity.verified or key.attribute is not Attribute.KEY:
             return
-        crowd = self._crowd(_site(network), now)
+        network = _site(identity.attributes.get(Attribute.NETWORK, ""))
+        if network is None:
+            return
+        crowd = self._crowd(network, now)
         if key in crowd.accepted:
             return
         if crowd.unknown.pop(key, None) is not None:
@@ -83,6 +88,7 @@ class Crowds:
             crowd.unknown.popitem(last=False)
             self._count -= 1
         crowd.accepted[key] = now
+        crowd.oldest = min(crowd.oldest, now)
         self._count += 1
         self._bound()
 
@@ -91,12 +97,13 @@ class Crowds:
 
     def _crowd(self, network: str, now: float) -> Crowd:
         """The keys of a network, without those that were idle for too long."""
-        crowd = self._networks.setdefault(network, Crowd())
-        self._networks.move_to_end(network)
-        for keys in (crowd.accepted, crowd.unknown):
-            while keys and next(iter(keys.values())) <= now - self._seconds:
-                keys.popitem(last=False)
-                self._count -= 1
+        crowd = self._networks.get(network)
+        if crowd is None:
+            crowd = self._networks[network] = Crowd()
+        else:
+            self._networks.move_to_end(network)
+        if crowd.oldest <= now - self._seconds:
+            self._count -= crowd.forget(now - self._seconds)
         return crowd
 
     def _bound(self) -> None:
@@ -106,25 +113,39 @@ class Crowds:
 
 @dataclass(slots=True)
 class Crowd:
-    """The keys of one network that are held apart, and when they were last seen; the longest idle first."""
+    """The keys of one network that are held apart, and when they were last seen; the longest idle first.
+
+    None of them was last seen before `oldest`.
+    """
 
     accepted: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
     unknown: OrderedDict[Holder, float] = field(default_factory=OrderedDict)
+    oldest: float = math.inf
+
+    def forget(self, until: float) -> int:
+        """Forget the keys that were not seen since; how many that were."""
+        before = len(self)
+        for keys in (self.accepted, self.unknown):
+            while keys and next(iter(keys.values())) <= until:
+                keys.popitem(last=False)
+        seen = (next(iter(keys.values())) for keys in (self.accepted, self.unknown) if keys)
+        self.oldest = min(seen, default=math.inf)
+        return before - len(self)
 
     def __len__(self) -> int:
         return len(self.accepted) + len(self.unknown)
 
 
 @lru_cache(maxsize=65_536)
-def _site(network: str) -> str:
-    """What one subscriber may have: an IPv4 address, or an IPv6 /48, which has 65,536 networks."""
-    found = ip_network(network)
-    return str(found.supernet(new_prefix=48)) if found.version == 6 and found.prefixlen > 48 else network
+def _site(network: str) -> str | None:
+    """What one subscriber may have: an IPv4 address, or an IPv6 /48, which has 65,536 networks.
 
-
-@lru_cache(maxsize=65_536)
-def _public(network: str) -> bool:
+    `None` for what is not public.
+    """
     try:
-        return ip_network(network).is_global
+        found = ip_network(network)
     except ValueError:
-        return False
+        return None
+    if not found.is_global:
+        return None
+    return str(found.supernet(new_prefix=48)) if found.version == 6 and found.prefixlen > 48 else network
