@@ -20,14 +20,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.demand import Demand
-    from guard.core.limits import Reading
+    from guard.core.limits import Charge, Reading
 
 
-def answer_cap(readings: Iterable[Reading], demand: Demand) -> int | None:
-    """The most tokens that each answer may have; `None` where the caller's own cap has room."""
+def answer_cap(readings: Iterable[Reading], charges: Iterable[Charge], demand: Demand) -> int | None:
+    """The most tokens that each answer may have, by how the charges' limits stand; `None` where the caller's
+    own cap has room.
+    """
+    asked = {charge.limit.unit: charge.amount for charge in charges}
     caps = [
         demand.answer_tokens(reading.limit.unit, reading.amount)
         for reading in readings
-        if reading.enforced and reading.amount < demand.reserve(reading.limit.unit)[0]
+        if reading.enforced and reading.amount < asked[reading.limit.unit]
     ]
-    return min((cap for cap in caps if cap is not None), default=None)
+    return min((cap for cap in caps if cap is not None), default=None) if caps else None

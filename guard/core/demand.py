@@ -39,6 +39,20 @@ class Demand:
     ground: Ground = NOWHERE
     prices: PriceTable | None = field(default=None, compare=False, repr=False)
 
+    @classmethod
+    def of(
+        cls,
+        query: Query,
+        cap: int,
+        price: Price,
+        prices: PriceTable,
+        amounts: Mapping[str, int],
+        ground: Ground = NOWHERE,
+    ) -> Demand:
+        """What a query asks for; `cap` is that of one answer where it names none itself."""
+        named = query.max_output_tokens
+        return cls(query, query.n * (cap if named is None else named), price, amounts, ground, prices)
+
     def cost(self, usage: Usage) -> int:
         """What a finished request costs in micro-dollars: by the model that answered, where that is dearer
         than the one that was asked, or where several might have answered."""

@@ -228,11 +228,9 @@ class Policy:
         """What a request asks for; `ground` is where its query falls by its wording."""
         if query is None:
             return Demand(amounts=identity.amounts)
-        cap = query.max_output_tokens
         models = (query.model, *query.alternatives)
-        output_tokens = query.n * (max(map(self.output_cap, models)) if cap is None else cap)
         price = self.prices.dearest_of(models)
-        return Demand(query, output_tokens, price, identity.amounts, ground, self.prices)
+        return Demand.of(query, self.output_cap(*models), price, self.prices, identity.amounts, ground)
 
     def reserve(
         self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0
@@ -241,22 +239,28 @@ class Policy:
 
         `throttle` is the share that is left of the caller's own limits.
         """
-        charges = []
-        for limit, holder in self._due(identity, demand.query, caller):
-            mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
-            overridden = self.held(limit, holder, caller.now_us)
-            if overridden is not None:
-                left = 1.0 if _OWN.isdisjoint(limit.per) else throttle
-                amount, spare = demand.reserve(limit.unit)
-                ground = demand.ground if limit.unit == Unit.NOVELTY else NOWHERE
-                charges.append(Charge(overridden, holder, amount, spare, mode is Mode.ENFORCE, ground, left))
-        return tuple(charges)
+        alternatives = demand.query.alternatives if demand.query else ()
+        return estimated_charges(self.due(identity, alternatives, caller), demand, throttle)
 
-    def _due(self, identity: Identity, query: Query | None, caller: Caller) -> Iterator[tuple[Limit, Holder]]:
+    def due(self, identity: Identity, alternatives: Iterable[str], caller: Caller) -> tuple[Due, ...]:
         """The limits of every model that may answer a request, and whom they hold; each once."""
-        asking = [identity, *(identity.asking(model=name) for name in (query.alternatives if query else ()))]
-        due = ((limit, each.holder(*limit.per)) for each in asking for limit in self.applicable(each, caller))
-        yield from dict.fromkeys(due)
+        asking = [identity, *(identity.asking(model=name) for name in alternatives)]
+        found = (
+            (limit, each.holder(*limit.per)) for each in asking for limit in self.applicable(each, caller)
+        )
+        due = []
+        for limit, holder in dict.fromkeys(found):
+            held = self.held(limit, holder, caller.now_us)
+            if held is not None:
+                mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
+                due.append(Due(held, holder, mode is Mode.ENFORCE, own=not _OWN.isdisjoint(limit.per)))
+        return tuple(due)
+
+    def next_end_us(self, now_us: int) -> int | None:
+        """When an override or a declared use is over next, in Unix microseconds."""
+        overrides = (each.until_us for given in self.overrides.values() for each in given)
+        uses = (each.until_us for each in self.detection.uses.values())
+        return min((end for end in (*overrides, *uses) if end is not None and end > now_us), default=None)
 
     def applicable(self, identity: Identity, caller: Caller) -> Iterator[Limit]:
         """The limits of the identity's tier that this request is held to."""
@@ -276,10 +280,10 @@ class Policy:
         """How far a tier's limits bite for the identity at this place; never further than `ceiling`."""
         return mildest(ceiling, self.rollout.mode_at(place), tier.rollout.mode_at(place))
 
-    def output_cap(self, model: str) -> int:
-        """The most output tokens that a model gives when the caller names no cap."""
-        cap = self.max_output_tokens.find(model)
-        return self.default_max_output_tokens if cap is None else cap
+    def output_cap(self, *models: str) -> int:
+        """The most output tokens that any of these models gives when the caller names no cap."""
+        caps = map(self.max_output_tokens.find, models)
+        return max(self.default_max_output_tokens if cap is None else cap for cap in caps)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
@@ -319,6 +323,34 @@ class Caller:
     now_us: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A limit, with the numbers that hold for its holder, that a request is charged to.
+
+    `enforced` says that it may refuse the request, `own` that it is cut by what is left to its caller.
+    """
+
+    limit: Limit
+    holder: Holder
+    enforced: bool
+    own: bool
+
+
+def estimated_charges(due: Iterable[Due], demand: Demand, left: float = 1.0) -> tuple[Charge, ...]:
+    """What to charge before a request is forwarded; `left` is the share of its caller's own limits."""
+    asked: dict[str, tuple[int, int]] = {}
+    charges = []
+    for each in due:
+        unit = each.limit.unit
+        if unit not in asked:
+            asked[unit] = demand.reserve(unit)
+        amount, spare = asked[unit]
+        ground = demand.ground if unit == Unit.NOVELTY else NOWHERE
+        share = left if each.own else 1.0
+        charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, ground, share))
+    return tuple(charges)
+
+
 def actual_charges(
     charges: Sequence[Charge], demand: Demand, usage: Usage, ground: Ground = NOWHERE
 ) -> tuple[Charge, ...]:
@@ -327,10 +359,14 @@ def actual_charges(
     `ground` is all that is known by now of where the query falls. A query without an answer has been
     nowhere.
     """
+    used: dict[str, int] = {}
     settled = []
     for charge in charges:
-        amount = demand.settle(charge.limit.unit, usage)
-        visited = ground if charge.limit.unit == Unit.NOVELTY and amount else NOWHERE
+        unit = charge.limit.unit
+        if unit not in used:
+            used[unit] = demand.settle(unit, usage)
+        amount = used[unit]
+        visited = ground if unit == Unit.NOVELTY and amount else NOWHERE
         settled.append(Charge(charge.limit, charge.holder, amount, 0, charge.enforced, visited, charge.left))
     return tuple(settled)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
+    from guard.engine.plan import Plan
     from guard.text.fingerprint import Sketch
 
 LONGEST_METHOD = 16
@@ -49,6 +50,22 @@ class Admission:
     marks: Mapping[Signal, Mark] = field(default_factory=dict)
     sketch: Sketch | None = field(default=None, compare=False, repr=False)
     wait_seconds: float = 0.0
+
+    @classmethod
+    def of(cls, plan: Plan, request_id: str, demand: Demand, decision: Decision, **more: Any) -> Admission:
+        """A request that was decided on by its plan."""
+        return cls(
+            request_id,
+            plan.identity,
+            plan.label,
+            plan.tier.name,
+            plan.route,
+            plan.method[:LONGEST_METHOD],
+            demand,
+            decision,
+            suspect=plan.suspect,
+            **more,
+        )
 
     @property
     def refused(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from guard.core.decision import FORWARDED
 from guard.core.modes import Mode
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from guard.store.port import Store
 
     Over = Callable[[Admission, Usage, int | None, int | None], None]
+
+T = TypeVar("T")
 
 SETTLE_RETRY_SECONDS = (0.1, 0.5, 2.0, 10.0, *(30.0 for _ in range(60)))
 """When a settle that failed is tried again."""
@@ -115,7 +117,9 @@ class Books:
             self._alone.release(admission.request_id)
         if admission.store_error not in NEVER_ASKED:
             released = asyncio.Event()
-            self.take_back(admission.request_id, admission.identity, admission.charges, released.set)
+            self.take_back(
+                admission.request_id, admission.identity, admission.charges, lambda _: released.set()
+            )
             if admission.store_error is None:
                 await released.wait()
 
@@ -136,7 +140,7 @@ class Books:
         request_id: str,
         identity: Identity,
         charges: Sequence[Charge],
-        tried: Callable[[], None] | None = None,
+        tried: Callable[[bool | None], None] | None = None,
     ) -> None:
         """Take back in the background what the store has charged, or may have."""
         work = partial(self._store.release, request_id, identity, charges)
@@ -192,22 +196,17 @@ class Books:
         `tried` is told, after the first try, what the diversity budgets were charged, if that is known.
         """
         ground = admission.demand.ground if sight is None else sight.ground
-        novelty: int | None = None
-
-        async def work() -> None:
-            nonlocal novelty
-            settled = await self._store.settle(
-                admission.request_id,
-                admission.identity,
-                actual_charges(admission.charges, admission.demand, usage, ground),
-                usage,
-                cost=admission.demand.cost(usage),
-                requests=int(admission.decision.action in FORWARDED),
-                accepted=answered(status),
-            )
-            novelty = settled.novelty
-
-        await self._insist(work, lambda: tried(novelty))
+        work = partial(
+            self._store.settle,
+            admission.request_id,
+            admission.identity,
+            actual_charges(admission.charges, admission.demand, usage, ground),
+            usage,
+            cost=admission.demand.cost(usage),
+            requests=int(admission.decision.action in FORWARDED),
+            accepted=answered(status),
+        )
+        await self._insist(work, lambda settled: tried(None if settled is None else settled.novelty))
 
     async def _renew_one(self, admission: Admission) -> None:
         if admission.store_error is not None:
@@ -233,15 +232,16 @@ class Books:
         return True
 
     async def _insist(
-        self, work: Callable[[], Awaitable[object]], tried: Callable[[], None] | None = None
+        self, work: Callable[[], Awaitable[T]], tried: Callable[[T | None], None] | None = None
     ) -> None:
         """Do what is idempotent until it is done, or there is no use; `tried` is called after the first
-        try.
+        try, with the outcome if there is one.
         """
         for delay in (*SETTLE_RETRY_SECONDS, None):
+            outcome: T | None = None
             try:
                 with self._alone.asking():
-                    await work()
+                    outcome = await work()
                 return
             except StoreError as error:
                 if delay is None or len(self._background) > LARGEST_BACKLOG:
@@ -249,7 +249,7 @@ class Books:
                     return
             finally:
                 if tried is not None:
-                    tried()
+                    tried(outcome)
                     tried = None
             await asyncio.sleep(delay)
 

@@ -6,25 +6,25 @@ import asyncio
 import logging
 import secrets
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.clock import SystemClock
 from guard.core.caps import answer_cap
-from guard.core.climb import Climb, chance, climb_of, wait_seconds
+from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.decision import Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
 from guard.core.novelty import NOWHERE, Ground
-from guard.core.policy import Caller, OnStoreError, Policy
+from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
-from guard.engine.admission import LONGEST_METHOD, Admission
+from guard.engine.admission import Admission
 from guard.engine.books import Books
 from guard.engine.events import Events
 from guard.engine.learning import Learning, answered
 from guard.engine.outage.alone import NEVER_ASKED, Alone
+from guard.engine.plan import Plans
 from guard.engine.remembered.blocks import Blocks
 from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
 from guard.engine.remembered.suspicions import Suspicions
@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     from guard.core.evidence import Mark, Signal
     from guard.core.identity import Identity
     from guard.core.limits import Charge
-    from guard.core.policy import Tier
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
     from guard.detection.analyst import Analyst
+    from guard.engine.plan import Plan
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
+    from guard.store.port import Verdict
     from guard.telemetry.events import Hook
     from guard.text.fingerprint import Sketch
 
@@ -80,6 +81,7 @@ class Engine:
         self._store = store
         self._keys = keys
         self._crowds = crowds
+        self._plans = Plans(policy, keys)
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, share=local_share, lease_seconds=reservation_seconds)
@@ -125,52 +127,34 @@ class Engine:
         """
         if not self._refusals:
             return None
-        identity = self._held(identity).asking(route=route)
-        tier, caller = self._caller(identity, method)
+        plan = self._plan(identity, None, route, method, self._clock.date_us())
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
         untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
-        found = self._remembered(request_id, identity, tier, caller, demand, untold)
+        found = self._remembered(request_id, plan, demand, untold)
         return None if found is None else replace(found, body_read=False)
 
     async def admit(
         self, request_id: str, identity: Identity, query: Query | None, route: str, method: str = "POST"
     ) -> Admission:
         """Decide on a request, and reserve what it may use if it is admitted."""
-        identity = self._held(identity)
-        if query is None:
-            identity = identity.asking(route=route)
-        else:
-            trusted = identity.attributes.get(Attribute.END_USER)
-            identity = identity.asking(route=route, model=query.model, end_user=trusted or query.end_user)
-        tier, caller = self._caller(identity, method)
+        now_us = self._clock.date_us()
+        plan = self._plan(identity, query, route, method, now_us)
         if self._refusals:
-            demand = self.policy.demand(identity, query)
-            found = self._remembered(request_id, identity, tier, caller, demand)
+            found = self._remembered(request_id, plan, plan.demand(query, identity.amounts))
             if found is not None:
                 return found
         sketch, ground = None, NOWHERE
-        watches = self.analyst is not None and self.policy.detection.rollout.mode is not Mode.OFF
-        if query is not None and caller.mode is not Mode.OFF and (watches or tier.counts_novelty):
-            sketch = self.fingerprinter.sketch(query)
-            ground = Ground(sketch.cells)
-        watched = self._detection_mode(caller) is not Mode.OFF
-        blank = Admission(
-            request_id,
-            identity,
-            self._keys.label(identity.principal),
-            tier.name,
-            route,
-            method[:LONGEST_METHOD],
-            self.policy.demand(identity, query, ground),
-            Decision(Action.ALLOW, mode=caller.mode),
-            suspect=self.policy.suspect(identity, caller.now_us) if watched else None,
-        )
-        if caller.mode is Mode.OFF:
-            return blank
-        admission = await self._ask(blank, caller, tier, sketch)
         if query is not None:
+            watches = self.analyst is not None and self.policy.detection.rollout.mode is not Mode.OFF
+            if plan.mode is not Mode.OFF and (watches or plan.counts_novelty):
+                sketch = self.fingerprinter.sketch(query)
+                ground = Ground(sketch.cells)
             # An answer may take minutes; who still has to look at the texts holds them himself.
-            admission = replace(admission, demand=replace(admission.demand, query=query.without_texts()))
+            query = query.without_texts()
+        demand = plan.demand(query, identity.amounts, ground)
+        if plan.mode is Mode.OFF:
+            return Admission.of(plan, request_id, demand, Decision(Action.ALLOW, mode=plan.mode))
+        admission = await self._ask(plan, request_id, demand, sketch, now_us)
         if not admission.refused:
             self._books.open(admission)
         return admission
@@ -253,148 +237,135 @@ class Engine:
             return
         await self._alone.repay(self._store)
 
-    def _held(self, identity: Identity) -> Identity:
-        """The identity as it is held to account: in a crowd, and in the default tier if it names none."""
+    def _plan(self, identity: Identity, query: Query | None, route: str, method: str, now_us: int) -> Plan:
+        """How a request is judged, of a caller as it is held to account: where there is a crowd, by that."""
         if self._crowds is not None:
             identity = self._crowds.held(identity, self._clock.seconds())
-        if Attribute.TIER not in identity.attributes:
-            identity = identity.asking(tier=self.policy.default_tier)
-        return identity
-
-    def _caller(self, identity: Identity, method: str) -> tuple[Tier, Caller]:
-        tier = self.policy.tier(identity)
-        place = self._keys.place(identity.principal)
-        mode = self.policy.mode(tier, place, self.control.mode)
-        return tier, Caller(method, mode, place, self._clock.date_us())
+        return self._plans.find(self.policy, self.control.mode, identity, query, route, method, now_us)
 
     def _remembered(
-        self,
-        request_id: str,
-        identity: Identity,
-        tier: Tier,
-        caller: Caller,
-        demand: Demand,
-        untold: frozenset[Attribute] = frozenset(),
+        self, request_id: str, plan: Plan, demand: Demand, untold: frozenset[Attribute] = frozenset()
     ) -> Admission | None:
         """The refusal of a moment ago, if this request runs into the same limit.
 
         `untold` is what only the query will say; whom limits that are kept per these hold, nobody knows yet.
         """
-        if caller.mode is not Mode.ENFORCE or not self._refusals:
+        if plan.mode is not Mode.ENFORCE:
             return None
-        keys = (
-            (limit.name, identity.holder(*limit.per))
-            for limit in self.policy.applicable(identity, caller)
-            if limit.rollout.mode_at(caller.place) is Mode.ENFORCE
-            and demand.reserve(limit.unit)[0]
-            and untold.isdisjoint(limit.per)
-        )
-        decision = self._refusals.find(identity.holders, keys, self._clock.seconds())
-        if decision is None:
-            return None
-        label = self._keys.label(identity.principal)
-        route = identity.attributes.get(Attribute.ROUTE, "")
-        method = caller.method[:LONGEST_METHOD]
-        return Admission(request_id, identity, label, tier.name, route, method, demand, decision)
+        keys = plan.refusing(demand, untold)
+        decision = self._refusals.find(plan.identity.holders, keys, self._clock.seconds())
+        return None if decision is None else Admission.of(plan, request_id, demand, decision)
 
-    def _detection_mode(self, caller: Caller) -> Mode:
-        """How far evidence bites for this caller."""
-        return mildest(caller.mode, self.policy.detection.rollout.mode_at(caller.place))
-
-    def _climb(self, asked: Admission, tier: Tier, caller: Caller, marks: Mapping[Signal, Mark]) -> Climb:
-        """What is to be done about this evidence against a request's suspect."""
-        return climb_of(
-            asked.suspect,
-            marks,
-            self.policy.detection.weights,
-            tier.ladder,
-            request_id=asked.request_id,
-            place=0.0 if asked.suspect is None else self._keys.place(asked.suspect.holder),
-            now_us=caller.now_us,
-        )
-
-    def _to_look_at(self, request_id: str, sketch: Sketch | None, decision: Decision) -> Sketch | None:
-        """The sketch of a query that is to be looked at when it was answered."""
-        if decision.refused or chance(request_id, "sample") >= self.policy.detection.sample:
-            return None
-        return sketch
-
-    async def _ask(self, blank: Admission, caller: Caller, tier: Tier, sketch: Sketch | None) -> Admission:
+    async def _ask(
+        self, plan: Plan, request_id: str, demand: Demand, sketch: Sketch | None, now_us: int
+    ) -> Admission:
         """Ask the store, or do without it as the tier says."""
-        identity, mode = blank.identity, caller.mode
-        detection, climbing = self._detection_mode(caller), partial(self._climb, blank, tier, caller)
-        heard = climbing(self._suspicions.against(blank.suspect))
-        throttle = heard.rung.throttle if detection is Mode.ENFORCE else 1.0
-        charges = self.policy.reserve(identity, blank.demand, caller, throttle)
-        suspect = blank.suspect.holder if blank.suspect is not None else None
+        identity = plan.identity
+        heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
+        left = heard.rung.throttle if plan.detection is Mode.ENFORCE else 1.0
+        charges = estimated_charges(plan.due, demand, left)
+        suspect = plan.suspect.holder if plan.suspect is not None else None
         unreported = self._books.tally.take_refused(identity.principal)
         try:
             with self._alone.asking():
                 verdict = await self._store.admit(
-                    blank.request_id, identity, charges, unreported=unreported, suspect=suspect
+                    request_id, identity, charges, unreported=unreported, suspect=suspect
                 )
         except asyncio.CancelledError:
             # Nobody is left who would settle what the store may have charged.
-            self._books.take_back(blank.request_id, identity, charges)
+            self._books.take_back(request_id, identity, charges)
             raise
         except StoreError as error:
             self._alone.outage.failed(error, requests=1)
             self._books.tally.add(identity, refused=unreported)
-            decision = self._without_store(tier.on_store_error, blank, charges, mode)
-            decision = climb(
-                decision, heard.risk, heard.rung, detection, now_us=caller.now_us, place=caller.place
-            )
+            decision = self._without_store(plan, request_id, demand, charges)
+            decision = _climbed(decision, heard, plan, now_us)
             if decision.refused and error.kind not in NEVER_ASKED:
                 # The store may have charged and only answered too late.
-                self._books.take_back(blank.request_id, identity, charges)
-            owed = tuple(charge for charge in charges if charge.enforced)
-            return replace(
-                blank,
-                decision=decision,
-                charges=owed,
+                self._books.take_back(request_id, identity, charges)
+            return Admission.of(
+                plan,
+                request_id,
+                demand,
+                decision,
+                charges=tuple(charge for charge in charges if charge.enforced),
                 store_error=error.kind,
-                on_store_error=tier.on_store_error,
-                sketch=self._to_look_at(blank.request_id, sketch, decision),
+                on_store_error=plan.tier.on_store_error,
+                sketch=self._to_look_at(request_id, sketch, decision),
             )
-        block = verdict.block
-        self._blocks.hear(identity.principal, block, self._clock.seconds())
-        if block is None:
-            told = climbing(verdict.marks)
-            decision = decide(verdict.readings, mode)
-            decision = climb(
-                decision, told.risk, told.rung, detection, now_us=caller.now_us, place=caller.place
-            )
-            decision = replace(decision, answer_cap=answer_cap(verdict.readings, blank.demand))
-        else:
-            # An order for one holder bites also where the limits of its tier are only tried out.
-            decision = decide(verdict.readings, self.mode, blocked=True, block_us=block.remaining_us)
-        self._suspicions.hear(blank.suspect, verdict.marks)
+        self._blocks.hear(identity.principal, verdict.block, self._clock.seconds())
+        told = self._climb(plan, request_id, verdict.marks, now_us)
+        self._suspicions.hear(plan.suspect, verdict.marks)
+        decision, counted = self._decide(plan, verdict, told, charges, demand, now_us)
+        charged = verdict.charged
         if decision.refused:
-            if decision.reason is not Reason.RISK or tier.ladder.share >= 1:
+            if decision.reason is not Reason.RISK or plan.tier.ladder.share >= 1:
                 self._refusals.remember(decision, identity.holders, self._clock.seconds())
-            if verdict.charged:
+            if charged:
                 # The store had room for what the ladder refuses.
-                self._books.take_back(blank.request_id, identity, verdict.charged)
-                verdict = replace(verdict, charged=())
+                self._books.take_back(request_id, identity, charged)
+                charged = ()
         slowed = decision.action is Action.SLOW and decision.mode is Mode.ENFORCE
-        return replace(
-            blank,
-            decision=decision,
-            charges=verdict.charged,
+        return Admission.of(
+            plan,
+            request_id,
+            demand,
+            decision,
+            charges=charged,
             expired=verdict.expired,
-            counted=block is not None or any(not reading.fits for reading in verdict.readings),
+            counted=counted,
             marks=verdict.marks,
-            sketch=self._to_look_at(blank.request_id, sketch, decision),
-            wait_seconds=wait_seconds(decision.rung, blank.request_id) if slowed else 0.0,
+            sketch=self._to_look_at(request_id, sketch, decision),
+            wait_seconds=wait_seconds(decision.rung, request_id) if slowed else 0.0,
         )
 
+    def _decide(
+        self,
+        plan: Plan,
+        verdict: Verdict,
+        told: Climb,
+        charges: Sequence[Charge],
+        demand: Demand,
+        now_us: int,
+    ) -> tuple[Decision, bool]:
+        """The decision on what the store has read, and whether the store has counted it as a refusal."""
+        if verdict.block is not None:
+            # An order for one holder bites also where the limits of its tier are only tried out.
+            block_us = verdict.block.remaining_us
+            return decide(verdict.readings, self.mode, blocked=True, block_us=block_us), True
+        decision = decide(verdict.readings, plan.mode)
+        counted = decision.action is not Action.ALLOW
+        decision = _climbed(decision, told, plan, now_us)
+        cap = answer_cap(verdict.readings, charges, demand)
+        return (decision if cap is None else replace(decision, answer_cap=cap)), counted
+
+    def _climb(self, plan: Plan, request_id: str, marks: Mapping[Signal, Mark], now_us: int) -> Climb:
+        """What is to be done about this evidence against a request's suspect."""
+        if not marks:
+            return NO_CLIMB
+        return climb_of(
+            plan.suspect,
+            marks,
+            self.policy.detection.weights,
+            plan.tier.ladder,
+            request_id=request_id,
+            place=plan.suspect_place,
+            now_us=now_us,
+        )
+
+    def _to_look_at(self, request_id: str, sketch: Sketch | None, decision: Decision) -> Sketch | None:
+        """The sketch of a query that is to be looked at when it was answered."""
+        if sketch is None or decision.refused:
+            return None
+        return None if chance(request_id, "sample") >= self.policy.detection.sample else sketch
+
     def _without_store(
-        self, on_store_error: OnStoreError, blank: Admission, charges: Sequence[Charge], mode: Mode
+        self, plan: Plan, request_id: str, demand: Demand, charges: Sequence[Charge]
     ) -> Decision:
         """The decision without the store."""
-        if self._blocks.blocked(blank.identity.principal, self._clock.seconds()):
+        if self._blocks.blocked(plan.identity.principal, self._clock.seconds()):
             return Decision(Action.DENY, Reason.BLOCKED, mode=self.mode)
-        return self._alone.decide(blank.request_id, charges, blank.demand, on_store_error, mode)
+        return self._alone.decide(request_id, charges, demand, plan.tier.on_store_error, plan.mode)
 
     def _instead(self) -> str:
         """What is done without the store, in all tiers."""
@@ -411,6 +382,13 @@ class Engine:
             unseen=self._learning.take_unseen(),
             store_forgets=self.control.forgets,
         )
+
+
+def _climbed(decision: Decision, told: Climb, plan: Plan, now_us: int) -> Decision:
+    """The decision with what is done about a risk."""
+    if told is NO_CLIMB:
+        return decision
+    return climb(decision, told.risk, told.rung, plan.detection, now_us=now_us, place=plan.place)
 
 
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)

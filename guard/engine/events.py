@@ -50,7 +50,7 @@ class Events:
         """A request that was decided on is over."""
         decision = admission.decision
         # A deny for risk only looks as if a limit were used up.
-        violated = () if decision.reason is Reason.RISK else decision.violated
+        violated = () if decision.reason in _NO_LIMITS else decision.violated
         event = Event(
             request_id=admission.request_id,
             identity=admission.label,
@@ -117,6 +117,10 @@ class Events:
                 admission.tier,
             )
         return named
+
+
+_NO_LIMITS = (None, Reason.RISK)
+"""Reasons for which no limit is named."""
 
 
 def _seconds(wait_us: int | None) -> float | None:

@@ -89,7 +89,7 @@ class Alone:
                 decision,
                 reason=decision.reason or Reason.STORE,
                 readings=(),
-                answer_cap=answer_cap(readings, demand),
+                answer_cap=answer_cap(readings, charges, demand),
             )
         wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
         return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)

@@ -91,6 +91,9 @@ class Refusals:
         self._limits.clear()
         self._blocks.clear()
 
+    def __bool__(self) -> bool:
+        return bool(self._limits or self._blocks)
+
     def __len__(self) -> int:
         return len(self._limits) + len(self._blocks)
 

@@ -1,0 +1,169 @@
+"""What is the same for every request of one caller for one model on one route: worked out once, and kept.
+
+key:a asks gpt-small on /v1/chat/completions        tier, limits, holders, modes and price are looked up
+key:a asks it again                                 only what this request asks for is computed
+the operator reloads, or turns the kill switch      all plans are dropped
+an override or a declared use of anybody is over    all plans are dropped
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from guard.core.demand import Demand
+from guard.core.identity import Attribute
+from guard.core.modes import Mode, mildest
+from guard.core.novelty import NOWHERE
+from guard.core.policy import Caller
+from guard.core.prices import FREE
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping
+
+    from guard.core.detection import Suspect
+    from guard.core.identity import Holder, Identity
+    from guard.core.novelty import Ground
+    from guard.core.policy import Due, Policy, Tier
+    from guard.core.prices import Price, PriceTable
+    from guard.core.pseudonyms import Pseudonyms
+    from guard.core.query import Query
+
+MOST_PLANS = 4_096
+"""Maximum number of plans that a process keeps; the one that was not used for longest goes first."""
+
+LONGEST_KEPT = 1_024
+"""Plans for longer names than this, in characters, are not kept: clients choose models, end users and
+methods."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How requests of one caller for one model on one route are judged.
+
+    `identity` is the caller with these facts, without the amounts of the operator's own units, which are one
+    request's. `label` is its name for the operator, and `place` where it stands among all (0 to 100). `mode`
+    is how far limits bite, and `detection` how far evidence does. `suspect` is whom the evidence is about,
+    `None` where nobody looks, and `suspect_place` where that one stands. `due` are the limits. `output_cap`
+    is how long an answer may be whose request names no cap, and `price` what it costs.
+    """
+
+    identity: Identity
+    route: str
+    method: str
+    label: str
+    tier: Tier
+    counts_novelty: bool
+    place: float
+    mode: Mode
+    detection: Mode
+    suspect: Suspect | None
+    suspect_place: float
+    due: tuple[Due, ...]
+    output_cap: int
+    price: Price
+    prices: PriceTable
+
+    def demand(self, query: Query | None, amounts: Mapping[str, int], ground: Ground = NOWHERE) -> Demand:
+        """What a request asks for; `ground` is where its query falls by its wording."""
+        if query is None:
+            return Demand(amounts=amounts)
+        return Demand.of(query, self.output_cap, self.price, self.prices, amounts, ground)
+
+    def refusing(self, demand: Demand, untold: frozenset[Attribute]) -> Iterable[tuple[str, Holder]]:
+        """The names and holders of the limits that may refuse this request, but those per what is untold."""
+        return (
+            (each.limit.name, each.holder)
+            for each in self.due
+            if each.enforced and demand.reserve(each.limit.unit)[0] and untold.isdisjoint(each.limit.per)
+        )
+
+
+class Plans:
+    """The plans of one process, those that were used last."""
+
+    def __init__(self, policy: Policy, keys: Pseudonyms, most: int = MOST_PLANS) -> None:
+        self._keys = keys
+        self._most = most
+        self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
+        self._policy = policy
+        self._ceiling = Mode.ENFORCE
+        # Unknown, so worked out with the first plan.
+        self._until_us: int | None = 0
+
+    def find(
+        self,
+        policy: Policy,
+        ceiling: Mode,
+        identity: Identity,
+        query: Query | None,
+        route: str,
+        method: str,
+        now_us: int,
+    ) -> Plan:
+        """The plan of a request under this policy, which bites no further than `ceiling`."""
+        over = self._until_us is not None and now_us >= self._until_us
+        if over or policy is not self._policy or ceiling is not self._ceiling:
+            self._plans.clear()
+            self._policy, self._ceiling = policy, ceiling
+            self._until_us = policy.next_end_us(now_us)
+        asked = None if query is None else (query.model, query.end_user, query.alternatives)
+        caller = (identity.principal, identity.verified, identity.crowded_out, *identity.attributes.items())
+        key = (caller, asked, route, method)
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._plans.move_to_end(key)
+            return plan
+        plan = self._made(identity, query, route, method, now_us)
+        if _length(query, method) <= LONGEST_KEPT:
+            self._plans[key] = plan
+            if len(self._plans) > self._most:
+                self._plans.popitem(last=False)
+        return plan
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def _made(self, identity: Identity, query: Query | None, route: str, method: str, now_us: int) -> Plan:
+        policy = self._policy
+        identity = _asking(identity, query, route, policy.default_tier)
+        tier = policy.tier(identity)
+        place = self._keys.place(identity.principal)
+        mode = policy.mode(tier, place, self._ceiling)
+        detection = mildest(mode, policy.detection.rollout.mode_at(place))
+        suspect = None if detection is Mode.OFF else policy.suspect(identity, now_us)
+        models = () if query is None else (query.model, *query.alternatives)
+        return Plan(
+            identity=identity,
+            route=route,
+            method=method,
+            label=self._keys.label(identity.principal),
+            tier=tier,
+            counts_novelty=tier.counts_novelty,
+            place=place,
+            mode=mode,
+            detection=detection,
+            suspect=suspect,
+            suspect_place=0.0 if suspect is None else self._keys.place(suspect.holder),
+            due=policy.due(identity, models[1:], Caller(method, mode, place, now_us)),
+            output_cap=policy.output_cap(*models) if models else 0,
+            price=policy.prices.dearest_of(models) if models else FREE,
+            prices=policy.prices,
+        )
+
+
+def _asking(identity: Identity, query: Query | None, route: str, default_tier: str) -> Identity:
+    """The caller with the facts of one request, in the default tier if nobody names one."""
+    tier = None if Attribute.TIER in identity.attributes else default_tier
+    model = end_user = None
+    if query is not None:
+        model, end_user = query.model, identity.attributes.get(Attribute.END_USER) or query.end_user
+    return replace(identity, amounts={}).asking(tier=tier, route=route, model=model, end_user=end_user)
+
+
+def _length(query: Query | None, method: str) -> int:
+    """How much of a plan's key clients choose."""
+    if query is None:
+        return len(method)
+    return len(method) + len(query.end_user or "") + sum(map(len, (query.model, *query.alternatives)))
