@@ -36,6 +36,7 @@ print(json.dumps({
 BARE_PYTHON = """
 import json, resource
 used = resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"cpu_seconds": used.ru_utime + used.ru_stime}))
 """
 
 
