@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        return bool(self.messages) and self.messages[-1].get("more_body") is False
+        return bool(self.messages) and not self.messages[-1].get("more_body")
 
 
 def http_scope(

@@ -96,7 +96,7 @@ async def test_bytes_that_go_on_as_they_come_are_sent_before_they_are_looked_at(
     await passing.answer(said("one"), USAGE)
     assert passing.happened == [
         *("sent", "sent", "looked at", "sent", "looked at"),
-        *("looked at", "settled", "sent"),
+        *("sent", "looked at", "settled"),
     ]
     assert passing.usage is not None
     assert passing.usage.output_tokens == 70

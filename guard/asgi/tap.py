@@ -31,8 +31,8 @@ class Tap:
     """Passes an answer's messages on, and settles when it is over.
 
     `meter` makes what watches the body, told its content type, or `ENCODED` where it cannot be decoded; an
-    answer that is an error costs nothing. The last bytes leave before the settling, and the end of the answer
-    after it: a client that has seen the end finds its books in order.
+    answer that is an error costs nothing. The end of an answer leaves before it is settled: no client waits for
+    the books.
 
     Where the meter holds an answer until it is whole, so is its start held, since the length may change. An
     answer that the meter cannot pass on is dropped with it, `send` raises the meter's `BackendError`, and
@@ -183,9 +183,10 @@ class Tap:
         """Pass on what goes on as it comes, and have a look at it afterwards."""
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
+        self._over = not more
         try:
-            if chunk:
-                await self._pass(message if more else {**message, "more_body": True})
+            if chunk or not more:
+                await self._pass(message)
         finally:
             if self._meter is not None:
                 self._meter.feed(chunk)
@@ -205,18 +206,16 @@ class Tap:
         self._count_read_on(chunk)
         if self._held is not None and (shown or not more):
             await self._release(None if more else len(shown))
-        if shown:
-            as_it_is = more and shown is chunk
-            await self._pass(message if as_it_is else {**message, "body": shown, "more_body": True})
-        elif more:
+        self._over = not more
+        if shown or not more:
+            await self._pass(message if shown is chunk else {**message, "body": shown})
+        else:
             self._check_lost()
         if not more:
             await self._end()
 
     async def _end(self) -> None:
-        self._over = True
         await self._settle_once(self._meter.usage if self._meter is not None else self._owed)
-        await self._pass({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _release(self, length: int | None) -> None:
         """Send the start that was held, with the length of the body where that is known."""
