@@ -61,7 +61,8 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        return bool(self.messages) and not self.messages[-1].get("more_body")
+        last = self.messages[-1] if self.messages else {}
+        return last.get("type") == "http.response.body" and not last.get("more_body")
 
 
 def http_scope(

@@ -31,8 +31,8 @@ class Tap:
     """Passes an answer's messages on, and settles when it is over.
 
     `meter` makes what watches the body, told its content type, or `ENCODED` where it cannot be decoded; an
-    answer that is an error costs nothing. The end of an answer leaves before it is settled: no client waits for
-    the books.
+    answer that is an error costs nothing. The end of an answer leaves before it is settled: no client waits
+    for the books.
 
     Where the meter holds an answer until it is whole, so is its start held, since the length may change. An
     answer that the meter cannot pass on is dropped with it, `send` raises the meter's `BackendError`, and
