@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from guard.asgi.line import Line
 from guard.asgi.room import Held, Room
-from guard.core.identity import Attribute
 from guard.errors import GuardError, QueryError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Message, Receive
 
-    from guard.core.identity import Holder, Identity
+    from guard.core.identity import Holder
     from guard.settings.backend import BodySettings
 
     Headers = Iterable[tuple[bytes, bytes]]
@@ -161,17 +160,17 @@ class Bodies:
         self._room = Room(settings)
         self._line = Line()
 
-    def of(self, identity: Identity, headers: Headers, receive: Receive) -> Body:
+    def of(self, owner: Holder, headers: Headers, receive: Receive) -> Body:
         """The body of this caller's request."""
-        return Body(self._settings, self._room, identity.holder(Attribute.POOL), headers, receive)
+        return Body(self._settings, self._room, owner, headers, receive)
 
     async def parsed(
-        self, size: int, identity: Identity, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        self, size: int, owner: Holder, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Work on a body of this size: on a small one now, on a large one when it is its caller's turn."""
         if size <= LARGE_BYTES:
             return work(*args, **kwargs)
-        return await self._line.run(identity.holder(Attribute.POOL), partial(work, *args, **kwargs))
+        return await self._line.run(owner, partial(work, *args, **kwargs))
 
 
 def first(message: Message, receive: Receive) -> Receive:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from starlette.websockets import WebSocket
 
 from guard.asgi.body import HELD, ClientGoneError
-from guard.asgi.head import method_of
 from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
 from guard.core.identity import Attribute
@@ -64,6 +63,7 @@ class Exchange:
         app: ASGIApp,
         service: Service,
         route: Route,
+        method: str,
         path: str,
         dialect: Dialect | None,
         identity: Identity,
@@ -75,10 +75,12 @@ class Exchange:
         self._estimator = service.rules.estimator
         self._read_on_seconds = service.rules.read_on_seconds
         self._route = route
+        self._method = method
         self._path = path
         self._model = route.model_in(path)
         self._dialect = dialect
         self._identity = identity
+        self._pool = identity.holder(Attribute.POOL)
         self._answer = answer
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +89,7 @@ class Exchange:
             self._answer.request_id,
             self._identity,
             self._route.path,
-            method_of(scope),
+            self._method,
             read=self._dialect is not None,
         )
         if foreseen is not None:
@@ -95,7 +97,7 @@ class Exchange:
         elif scope["type"] == "websocket":
             await self._connect(scope, receive, send)
         else:
-            body = self._bodies.of(self._identity, scope["headers"], receive)
+            body = self._bodies.of(self._pool, scope["headers"], receive)
             try:
                 await self._read(body, scope, receive, send)
             finally:
@@ -103,7 +105,7 @@ class Exchange:
 
     async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A WebSocket connection counts as one request; what is said on it is not read."""
-        admission = await self._ask(None, scope)
+        admission = await self._ask(None)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
             return
@@ -125,7 +127,7 @@ class Exchange:
                 if status not in NOT_CHARGED and await self._refused_unread(status, scope, receive, send):
                     return
                 raise
-        admission = await self._ask(prepared.query if prepared else None, scope)
+        admission = await self._ask(prepared.query if prepared else None)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
         else:
@@ -134,24 +136,22 @@ class Exchange:
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         chunks = await body.read()
         size = sum(map(len, chunks))
-        prepared = await self._bodies.parsed(
-            size, self._identity, prepare, dialect, chunks, path, self._model
-        )
+        prepared = await self._bodies.parsed(size, self._pool, prepare, dialect, chunks, path, self._model)
         prepared.query = self._estimator.prepare(prepared.query, self._identity.principal)
         return prepared
 
     async def _refused_unread(self, status: int | None, scope: Scope, receive: Receive, send: Send) -> bool:
         """Charge one request for a body that is the client's fault; whether it is refused anyway."""
-        admission = await self._ask(None, scope)
+        admission = await self._ask(None)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
         else:
             await self._engine.settle(admission, NO_USAGE, status)
         return admission.refused
 
-    async def _ask(self, query: Query | None, scope: Scope) -> Admission:
+    async def _ask(self, query: Query | None) -> Admission:
         return await self._engine.admit(
-            self._answer.request_id, self._identity, query, self._route.path, method_of(scope)
+            self._answer.request_id, self._identity, query, self._route.path, self._method
         )
 
     async def _refuse(self, admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +184,7 @@ class Exchange:
                     prepared.query,
                     usage,
                     self._identity.principal,
-                    voice=self._identity.holder(Attribute.POOL),
+                    voice=self._pool,
                     reasons=prepared.reasons,
                 )
             await self._engine.settle(admission, usage, status)
@@ -216,12 +216,20 @@ class Exchange:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
             if self._dialect is not None and prepared is not None:
-                whole, size = prepared, len(prepared.body) if reshape.changes else 0
-                prepared = await self._bodies.parsed(
-                    size, self._identity, reshaped, self._dialect, whole, self._path, reshape, self._model
-                )
-                if whole is not prepared:
-                    whole.body = b""
+                if reshape.changes:
+                    whole = prepared
+                    prepared = await self._bodies.parsed(
+                        len(whole.body),
+                        self._pool,
+                        reshaped,
+                        self._dialect,
+                        whole,
+                        self._path,
+                        reshape,
+                        self._model,
+                    )
+                    if whole is not prepared:
+                        whole.body = b""
                 scope, receive = _forwarded(scope, receive, prepared, body)
             await self._app(with_state(scope, admission), watching, tap.send)
         except BackendError as error:
@@ -270,11 +278,12 @@ def prepare(dialect: Dialect, chunks: list[bytes], path: str, model: str | None 
     body = b"".join(chunks)
     chunks.clear()
     payload = parse_object(body)
-    query = elsewhere.read(dialect, with_model(dialect, payload, model), path)
+    asked = payload if model is None else with_model(dialect, payload, model)
+    query = elsewhere.read(dialect, asked, path)
     asking = dialect.ask_usage(payload)
     reasons = budgets.asks_reasoning(payload)
     told = payload if asking is None else asking
-    if told.get("model") is not None:
+    if model is not None and told.get("model") is not None:
         told = with_model(dialect, told, model)
     sent = body if told is payload else amended(body, payload, told)
     return Prepared(query, sent, hides_usage=asking is not None, reasons=reasons)
@@ -287,8 +296,6 @@ def reshaped(
 
     What was estimated of the query stays. What it draws is that of the narrowed body, read as the first was.
     """
-    if not reshape.changes:
-        return prepared
     payload = parse_object(prepared.body)
     narrowed = dialect.reshape(payload, reshape)
     if narrowed is payload:
@@ -302,13 +309,13 @@ def reshaped(
 
 def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -> tuple[Scope, Receive]:
     """What the app gets, without a way to answer past us; once it has the body, guard holds it no longer."""
-    given_on = {
-        name: value for name, value in (scope.get("extensions") or {}).items() if name not in MOVED_ELSEWHERE
-    }
+    extensions = scope.get("extensions") or {}
+    if not MOVED_ELSEWHERE.isdisjoint(extensions):
+        extensions = {name: value for name, value in extensions.items() if name not in MOVED_ELSEWHERE}
     scope = {
         **scope,
         "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
-        "extensions": {**given_on, HELD: body},
+        "extensions": {**extensions, HELD: body},
     }
     given = False
 
@@ -329,7 +336,7 @@ def _forwarded_headers(headers: Iterable[tuple[bytes, bytes]], length: int) -> l
     can be read.
     """
     kept = [pair for pair in headers if pair[0] not in _OF_THE_BODY]
-    return [*kept, (b"content-type", b"application/json"), (b"content-length", str(length).encode())]
+    return [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % length)]
 
 
 async def answer_with(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -24,15 +24,17 @@ def method_of(scope: Scope) -> str:
 def methods_of(scope: Scope) -> tuple[str, ...]:
     """The method of a request, then those that an app might take it for."""
     query: bytes = scope.get("query_string", b"")
-    return (method_of(scope), *other_methods(scope["headers"]), *methods_in(query))
+    others = other_methods(scope["headers"])
+    return (method_of(scope), *others, *methods_in(query)) if query else (method_of(scope), *others)
 
 
-def read_head(scope: Scope, route: Route, identifier: Identifier) -> Judged:
+def read_head(scope: Scope, route: Route, identifier: Identifier, *, takes_body: bool) -> Judged:
     """Who is calling, and the headers that go on; raises `RequestError` (400, 401, 414)."""
     headers = scope["headers"]
-    if not route.takes_body(method_of(scope)) and sends_body(headers):
+    if not takes_body and sends_body(headers):
         raise RequestError("A request with this method has no body here.")
-    in_query = check_parameters(scope.get("query_string", b""), route)
+    query: bytes = scope.get("query_string", b"")
+    in_query = check_parameters(query, route) if query else ()
     return identifier.judge(headers, scope.get("client"), in_query=in_query)
 
 

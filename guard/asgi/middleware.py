@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from typing import TYPE_CHECKING, Literal
 
 from guard.asgi.answers import Refuser
@@ -12,15 +12,15 @@ from guard.asgi.app_routes import find_root_paths, report
 from guard.asgi.body import ClientGoneError, first
 from guard.asgi.cors import preflight_for
 from guard.asgi.exchange import Exchange, answer_with
-from guard.asgi.head import method_of, methods_of, read_head, without_body
+from guard.asgi.head import methods_of, read_head, without_body
 from guard.asgi.health import Health
 from guard.core.modes import Mode
 from guard.core.policy import UNKNOWN_PATH, RouteAction
 from guard.dialects import PLAIN, voice_of
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
-from guard.http.headers import by_name, frozen
-from guard.http.paths import agreeing, paths_of, strictest
+from guard.http.headers import frozen, values_of
+from guard.http.paths import Routes
 from guard.service import Service
 from guard.telemetry.lines import limited
 from guard.telemetry.log import EventLog
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from guard.core.identity import Identity
     from guard.core.policy import Policy, Route
+    from guard.dialects.base import Voice
     from guard.http.paths import Path as UrlPath
     from guard.settings.root import Settings
     from guard.telemetry.events import Hook
@@ -75,6 +76,7 @@ class GuardMiddleware:
         self._reload_on_sighup = reload_on_sighup
         self._service: Service | None = None
         self._root_paths: tuple[str, ...] | None = None
+        self._routes: Routes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -96,30 +98,37 @@ class GuardMiddleware:
             await self._app(scope, receive, send)
             return
         rules, policy = service.rules, service.engine.policy
-        values = by_name(scope["headers"])
-        problems = asks_for_problems(values.get(b"accept", ()))
-        voice = PLAIN if problems else voice_of(scope["path"], values.keys())
-        answer = Refuser(voice, f"req_{secrets.token_hex(12)}")
+        if self._routes is None or self._routes.policy is not policy:
+            self._routes = Routes(policy, root_paths)
+        accepts = values_of(scope["headers"], b"accept")
+        problems = bool(accepts) and asks_for_problems(accepts)
+        answer = Refuser(PLAIN, f"req_{os.urandom(12).hex()}")
         identity: Identity | None = None
         route: Route | None = None
         try:
-            paths = paths_of(scope, root_paths)
-            path, route = strictest(policy, methods_of(scope), paths)
-            scope = agreeing(scope, path)
+            methods = methods_of(scope)
+            paths, path, route, raw_path = self._routes.find(scope, methods)
+            if raw_path is not None:
+                scope["raw_path"] = raw_path
             if route.action is not RouteAction.PASS and not self._passes_preflight(policy, paths, scope):
                 dialect = rules.dialects[route.dialect] if route.dialect else None
-                if dialect is not None and not problems:
-                    answer.voice = dialect
+                if not problems:
+                    answer.voice = dialect or _voice_of(scope)
                 if route.action is RouteAction.DENY:
                     raise RequestError("Unknown path.", status=404)
-                head = read_head(scope, route, rules.identifier)
+                takes_body = route.takes_body(methods[0])
+                head = read_head(scope, route, rules.identifier, takes_body=takes_body)
                 identity = head.identity
-                exchange = Exchange(self._app, service, route, path.judged, dialect, identity, answer)
-                if not route.takes_body(method_of(scope)):
+                exchange = Exchange(
+                    self._app, service, route, methods[0], path.judged, dialect, identity, answer
+                )
+                if not takes_body:
                     receive = without_body(receive)
                 await exchange.run({**scope, "headers": list(head.headers)}, receive, send)
                 return
         except RequestError as error:
+            if route is None and not problems:
+                answer.voice = _voice_of(scope)
             named = UNKNOWN_PATH if route is None else route.path
             service.engine.fail(answer.request_id, error, identity, named, scope)
             await answer_with(answer.error(error), scope, receive, send)
@@ -200,3 +209,7 @@ class GuardMiddleware:
         if self._service is not None:
             await self._service.aclose()
             self._service = None
+
+
+def _voice_of(scope: Scope) -> Voice:
+    return voice_of(scope["path"], {name for name, _ in scope["headers"]})

@@ -56,8 +56,11 @@ class Room:
         """
         held.size += size
         self._total += size
-        self._held[held.owner] = self._held.get(held.owner, 0) + size
-        self._arriving.setdefault(held.owner, {})[held] = None
+        owner = held.owner
+        self._held[owner] = self._held[owner] + size if owner in self._held else size
+        if owner not in self._arriving:
+            self._arriving[owner] = {}
+        self._arriving[owner][held] = None
         while held.size > SMALL_BYTES and self._held[held.owner] > self._most_of_one:
             self._end_largest(held.owner, held, 429, "You are sending too much at once; try again.")
         while self._total > self._most:
@@ -66,9 +69,11 @@ class Room:
 
     def arrived(self, held: Held) -> None:
         """The body is complete, and makes room no longer before the app has it."""
-        arriving = self._arriving.get(held.owner, {})
-        if arriving.pop(held, held) is None and not arriving:
-            del self._arriving[held.owner]
+        owner = held.owner
+        if owner in self._arriving and held in self._arriving[owner]:
+            del self._arriving[owner][held]
+            if not self._arriving[owner]:
+                del self._arriving[owner]
 
     def give_back(self, held: Held) -> None:
         """The body is held no longer."""

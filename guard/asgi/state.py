@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import Attribute
-from guard.core.limits import shown
+from guard.core.limits import Unit, scale_of, shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import Scope
 
+    from guard.core.limits import Reading
     from guard.core.modes import Mode
     from guard.engine.admission import Admission
 
@@ -83,17 +84,27 @@ def with_state(scope: Scope, admission: Admission) -> Scope:
         attributes=MappingProxyType({str(name): value for name, value in identity.attributes.items()}),
         tier=admission.tier,
         mode=decision.mode,
-        remaining=tuple(
-            Remaining(
-                limit=reading.limit.name,
-                unit=reading.limit.unit,
-                window_seconds=reading.window.period_seconds,
-                count=shown(reading.limit.unit, reading.window.count),
-                remaining=shown(reading.limit.unit, reading.remaining),
-                reset_seconds=reading.reset_us / MICROSECONDS,
-                enforced=reading.enforced,
-            )
-            for reading in decision.readings
-        ),
+        remaining=tuple([_remaining(reading) for reading in decision.readings]),
     )
     return {**scope, "state": {**scope.get("state", {}), NAME: state}}
+
+
+_AS_COUNTED = frozenset(unit for unit in Unit if scale_of(unit) == 1)
+"""Units of which an amount is shown as it is counted."""
+
+
+def _remaining(reading: Reading) -> Remaining:
+    limit, window = reading.limit, reading.window
+    count: float = window.count
+    left: float = reading.remaining
+    if limit.unit not in _AS_COUNTED:
+        count, left = shown(limit.unit, window.count), shown(limit.unit, reading.remaining)
+    return Remaining(
+        limit.name,
+        limit.unit,
+        window.period_seconds,
+        count,
+        left,
+        reading.reset_us / MICROSECONDS,
+        reading.enforced,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes a token where nothing better is known: English prose has 4 to 4.5, code and CJK text 3."""
@@ -63,7 +63,7 @@ class Query:
     @property
     def input_tokens(self) -> int:
         """About how many tokens the model is sent; never 0 for a text that is not empty."""
-        return self.text_tokens(self.input_bytes) + self.other_tokens
+        return -int(-self.input_bytes // self.bytes_per_token) + self.other_tokens
 
     @property
     def sure_input_tokens(self) -> int:
@@ -73,17 +73,38 @@ class Query:
 
     def without_texts(self) -> Query:
         """What is left to know when the texts have been looked at: they may take megabytes."""
-        return replace(self, turns=())
+        return self._with((), self.bytes_per_token, learned=self.learned) if self.turns else self
 
     def without_discount(self) -> Query:
         """What an answer without usage is settled by: no cheaper for a ratio that has been learned."""
-        if not self.learned:
+        if not self.learned or self.bytes_per_token <= BYTES_PER_TOKEN:
             return self
-        return replace(self, bytes_per_token=min(self.bytes_per_token, BYTES_PER_TOKEN))
+        return self.with_ratio(BYTES_PER_TOKEN, learned=True)
+
+    def with_ratio(self, bytes_per_token: float, *, learned: bool) -> Query:
+        """With another number of bytes that a token has."""
+        return self._with(self.turns, bytes_per_token, learned=learned)
 
     def text_tokens(self, size: int) -> int:
         """About how many tokens `size` bytes of text have for this model."""
         return -int(-size // self.bytes_per_token)
+
+    def _with(self, turns: tuple[Turn, ...], bytes_per_token: float, *, learned: bool) -> Query:
+        # As `replace` does, which takes three calls for each field.
+        return Query(
+            self.model,
+            turns,
+            self.stream,
+            self.max_output_tokens,
+            self.n,
+            self.input_bytes,
+            self.other_tokens,
+            self.end_user,
+            self.alternatives,
+            bytes_per_token,
+            learned,
+            self.sampling,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,10 @@ class AnthropicMessages:
             texts, others = _content(message.get("content"), f"{where}content")
             turns.append(Turn(strict.string(message, "role", where=where), "\n".join(texts)))
             opaque += others
+        model = strict.string(payload, "model")
         capped = caps.read(payload, max_tokens)
         return Query(
-            model=strict.string(payload, "model"),
+            model=model,
             turns=tuple(turns),
             stream=strict.boolean(payload, "stream"),
             max_output_tokens=capped.most,

@@ -127,9 +127,10 @@ def _query(payload: Json, turns: list[Turn], images: int, weight: Weight) -> Que
     cap = strict.integer(options, "num_predict", least=NO_CAP)
     logprobs = strict.boolean(payload, "logprobs")
     top_logprobs = strict.integer(payload, "top_logprobs")
+    model = strict.string(payload, "model")
     capped = caps.read(payload, cap)
     return Query(
-        model=strict.string(payload, "model"),
+        model=model,
         turns=tuple(turns),
         stream=strict.boolean(payload, "stream", default=True),
         # It takes 0 for no cap as well.

@@ -62,9 +62,10 @@ class OpenAIChat(OpenAI):
             text, others = _content(message, where)
             turns.append(Turn(strict.string(message, "role", where=where), text))
             opaque += others
+        model = strict.string(payload, "model")
         capped = caps.read(payload, own)
         return Query(
-            model=strict.string(payload, "model"),
+            model=model,
             turns=tuple(turns),
             stream=payload.get("stream") is True,
             max_output_tokens=capped.most,

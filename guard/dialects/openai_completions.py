@@ -49,9 +49,10 @@ class OpenAICompletions(OpenAI):
         embeds = payload.get("prompt_embeds")
         embedded = len(embeds) if isinstance(embeds, list) else embeds is not None
         suffix = strict.text(payload, "suffix")
+        model = strict.string(payload, "model")
         capped = caps.read(payload, integers["max_tokens"])
         return Query(
-            model=strict.string(payload, "model"),
+            model=model,
             turns=tuple(Turn("user", text) for text in prompts.texts),
             stream=flags["stream"],
             max_output_tokens=capped.most,

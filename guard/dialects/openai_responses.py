@@ -69,9 +69,10 @@ class OpenAIResponses(OpenAI):
         hidden = sum(payload.get(name) is not None for name in _HIDDEN)
         if not turns and not hidden:
             raise QueryError("'input' must be given.", param="input")
+        model = strict.string(payload, "model")
         capped = caps.read(payload, integers["max_output_tokens"])
         return Query(
-            model=strict.string(payload, "model"),
+            model=model,
             turns=tuple(turns),
             stream=flags["stream"],
             max_output_tokens=capped.most,

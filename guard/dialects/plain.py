@@ -73,7 +73,8 @@ def asks_for_problems(accept: Iterable[str]) -> bool:
 
     A range that takes it in (`*/*`, `application/*`) does not name it. What cannot be read names nothing.
     """
-    return any(_names_problems(element) for value in accept for element in _ELEMENT.findall(value))
+    might = [value for value in accept if MEDIA_TYPE in value.lower()]
+    return any(_names_problems(element) for value in might for element in _ELEMENT.findall(value))
 
 
 def _names_problems(element: str) -> bool:

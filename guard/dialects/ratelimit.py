@@ -51,6 +51,7 @@ class _Policy(NamedTuple):
 
     name: str
     written: str
+    capacity: int
     quota: int
     period_seconds: int
     leases: bool
@@ -102,7 +103,7 @@ def _policy(unit: str, count: int, period_seconds: int, span: Span | None, *, le
     name = _name(unit, period_seconds, span)
     quota, period = _bounded(count), _bounded(period_seconds)
     parameter = 'qu="concurrent-requests"' if leases else f"w={period}"
-    return _Policy(name, f'"{name}";q={quota};{parameter}', count, period_seconds, leases)
+    return _Policy(name, f'"{name}";q={quota};{parameter}', count, quota, period, leases)
 
 
 def _name(unit: str, period_seconds: int, span: Span | None) -> str:
@@ -117,19 +118,19 @@ def _name(unit: str, period_seconds: int, span: Span | None) -> str:
 
 def _service_limit(policy: _Policy, reading: Reading) -> str:
     # A bucket may be deeper than its rate; what is told stays within the quota.
-    left = _bounded(min(reading.remaining, policy.quota))
+    left = max(0, min(reading.remaining, policy.quota))
     wait_us = reading.wait_us
     if policy.leases or wait_us is None:
         return f'"{policy.name}";r={left}'
     # Until there is more, so that nobody who divides by it goes faster than the policy's average.
     if wait_us:
-        seconds = -(-wait_us // MICROSECONDS)
+        seconds = _bounded(-(-wait_us // MICROSECONDS))
     else:
-        pace = -(-left * policy.period_seconds // policy.quota)
+        pace = -(-left * policy.period_seconds // policy.capacity)
         reset = -(-reading.reset_us // MICROSECONDS)
         seconds = min(max(pace, reset), policy.period_seconds)
-    return f'"{policy.name}";r={left};t={_bounded(seconds)}'
+    return f'"{policy.name}";r={left};t={seconds}'
 
 
 def _bounded(number: int) -> int:
-    return number if 0 <= number <= LARGEST_INTEGER else max(0, min(number, LARGEST_INTEGER))
+    return max(0, min(number, LARGEST_INTEGER))

@@ -23,7 +23,7 @@ import math
 import random
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
@@ -143,9 +143,9 @@ class Estimator:
         tokenizer = self._tokenizers.find(query.model)
         ratio = self._measure(tokenizer, query.turns) if tokenizer is not None else None
         if ratio is not None:
-            return replace(query, bytes_per_token=ratio)
+            return query.with_ratio(ratio, learned=query.learned)
         ratio = self._known(query.model, holder)
-        return query if ratio is None else replace(query, bytes_per_token=ratio, learned=True)
+        return query if ratio is None else query.with_ratio(ratio, learned=True)
 
     def learn(
         self,

@@ -8,12 +8,12 @@ error, and a key anywhere else is dropped.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.errors import CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from guard.http.headers import Pairs
 
@@ -59,6 +59,13 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _BEARER = re.compile(r"(?i:bearer)(?: +(?P<token>.*))?", re.DOTALL)
 
 
+class Found(NamedTuple):
+    """The credential of a request, `None` where there is none, and whether one of the places is empty."""
+
+    credential: str | None
+    empty: bool
+
+
 class Places:
     """Where a key is looked for: in headers of these names, and in the query string."""
 
@@ -67,45 +74,56 @@ class Places:
         self._known = OTHERS.union(self.names)
         self._others = OTHERS.difference(self.names)
 
-    def find(self, values: Mapping[bytes, list[str]], in_query: Iterable[str] = ()) -> str | None:
-        """The credential, `None` where there is none.
+    def find(self, values: Mapping[bytes, list[str]], in_query: Iterable[str] = ()) -> Found:
+        """The credential; raises `CredentialError`: 400 for two that differ, 401 for what is no key.
 
-        Raises `CredentialError`: 400 for two that differ, 401 for what is no key. Equal ones are one, an
-        empty one is none.
+        Equal ones are one, an empty one is none.
         """
         found: dict[str | None, str] = {}
+        empty = False
         for secret, place in self._given(values, in_query):
-            if secret != "":
-                found.setdefault(secret, place)
+            if secret == "":
+                empty = True
+            elif secret not in found:
+                found[secret] = place
         if len(found) > 1:
             first, *others = dict.fromkeys(found.values())
             both = f"both {first} and {others[0]}" if others else f"two in {first}"
             raise CredentialError(f"Send one credential, not {both}.")
-        return next(map(_checked, found), None)
+        for secret in found:
+            return Found(_checked(secret), empty=empty)
+        return Found(None, empty=empty)
 
     def _given(
         self, values: Mapping[bytes, list[str]], in_query: Iterable[str]
-    ) -> Iterator[tuple[str | None, str]]:
+    ) -> list[tuple[str | None, str]]:
         """What is said for a key, and where; `None` for what `Authorization` says in another scheme."""
+        given: list[tuple[str | None, str]] = []
         for name in self.names:
-            for value in values.get(name, ()):
-                yield _said(name, value), name.decode()
-        for value in values.get(b"sec-websocket-protocol", ()):
-            for part in map(str.strip, value.split(",")):
-                if part.startswith(SUBPROTOCOL):
-                    yield part.removeprefix(SUBPROTOCOL), "sec-websocket-protocol"
+            if name in values:
+                given += [(_said(name, value), name.decode()) for value in values[name]]
+        if b"sec-websocket-protocol" in values:
+            for value in values[b"sec-websocket-protocol"]:
+                for part in map(str.strip, value.split(",")):
+                    if part.startswith(SUBPROTOCOL):
+                        given.append((part.removeprefix(SUBPROTOCOL), "sec-websocket-protocol"))
         for secret in in_query:
-            yield secret, "the query string"
+            given.append((secret, "the query string"))
+        return given
 
-    def without_others(self, headers: Pairs, credential: str | None) -> Pairs:
-        """The headers with no other credential than the one that was found."""
+    def without_empty(self, headers: Pairs) -> Pairs:
+        """The headers without those in which a key might stand and does not."""
         return tuple(
             (name, value)
             for name, value in headers
-            if name not in self._others
-            and not (name in self.names and _said(name, value.strip(b" \t").decode("latin-1")) == "")
-            and not (name == OF_THE_SESSION and name not in self.names and credential is not None)
+            if not (name in self.names and _said(name, value.strip(b" \t").decode("latin-1")) == "")
         )
+
+    def keep(self, name: bytes, *, has_key: bool) -> bool:
+        """Whether a header of this name may go on: it is no second credential."""
+        if name in self._others:
+            return False
+        return not (name == OF_THE_SESSION and name not in self.names and has_key)
 
     def hold(self, name: bytes) -> bool:
         """Whether a header of this name is a credential to guard or to some server."""

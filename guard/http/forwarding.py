@@ -20,8 +20,6 @@ from guard.http.headers import FROM_PROXIES, HOP_BY_HOP, OVERRIDES, REWRITES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.http.headers import Pairs
-
 
 class Kind(Enum):
     """What a header may be about, by its name."""
@@ -128,11 +126,8 @@ class Forwarding:
         self._patterns = tuple(name for name in names if "*" in name)
         self._only_listed = only_listed
 
-    def keep(self, headers: Pairs, *, trusted: bool) -> Pairs:
-        """The headers that go on; a `trusted` proxy may name the caller and the place in them."""
-        return tuple(pair for pair in headers if self._takes(pair[0], trusted=trusted))
-
-    def _takes(self, name: bytes, *, trusted: bool) -> bool:
+    def takes(self, name: bytes, *, trusted: bool) -> bool:
+        """Whether a header of this name goes on; a `trusted` proxy may name the caller and the place."""
         kind = kind_of(name)
         if name in self._named or kind is Kind.LISTED:
             return True

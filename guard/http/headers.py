@@ -11,10 +11,11 @@ import re
 import sys
 from typing import TYPE_CHECKING, TypeAlias
 
+from guard.core.by_name import ByName
 from guard.errors import QueryError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 Pairs: TypeAlias = "tuple[tuple[bytes, bytes], ...]"
 
@@ -74,51 +75,86 @@ _JSON = re.compile(
     r"application/(?:[a-z0-9!#$&^_.-]+\+)?json(?:[ \t]*;[ \t]*charset=(?P<charset>\"?utf-8\"?))?[ \t]*;?",
     re.IGNORECASE,
 )
+NONE: frozenset[bytes] = frozenset()
+
+# With the name that `_lower` gives to what is none.
+_DROPPED = HOP_BY_HOP | OVERRIDES | REWRITES | {b""}
+_DROPPED_OF_STRANGERS = _DROPPED | FROM_PROXIES
+
 _HTTPTOOLS = "uvicorn.protocols.http.httptools_impl"
 
 
-def sorted_out(headers: Iterable[tuple[bytes, bytes]], *, trusted: bool, read: frozenset[bytes]) -> Pairs:
-    """The headers that are judged and go on; raises `RequestError` (400).
+def sorted_out(
+    headers: Iterable[tuple[bytes, bytes]], *, trusted: bool, read: frozenset[bytes]
+) -> tuple[Pairs, dict[bytes, list[str]]]:
+    """The headers that are judged and go on, and the values of those that are `read`; raises `RequestError`
+    (400).
 
     `read` are the names that guard goes by: `Connection` must not name one of them. A name with `_` or any
     other character than letters, digits and `-` is dropped, since servers that hand headers on as variables
     take `x_api_key` for `x-api-key`. What `FROM_PROXIES` lists is dropped unless the peer is `trusted`.
+    Values are in UTF-8 where they are that; other bytes stay distinct.
     """
-    pairs = tuple((name.lower(), value) for name, value in headers)
-    named = frozenset(_options(pairs))
-    if not named.isdisjoint((read | SINGLE) - OF_THE_CONNECTION):
+    pairs = [(_LOWER[name], value) for name, value in headers]
+    named = NONE
+    for name, value in pairs:
+        if name == b"connection":
+            named |= frozenset(_options(value))
+    if named and not named.isdisjoint((read | SINGLE) - OF_THE_CONNECTION):
         raise RequestError("`Connection` names a header that belongs to the request.")
-    dropped = HOP_BY_HOP | OVERRIDES | REWRITES | named | (frozenset() if trusted else FROM_PROXIES)
-    kept = tuple(pair for pair in pairs if pair[0] not in dropped and _NAME.fullmatch(pair[0]))
-    for name in SINGLE:
-        if sum(pair[0] == name for pair in kept) > 1:
-            raise RequestError(f"The header {name.decode()} stands twice.")
-    return kept
+    dropped = _DROPPED if trusted else _DROPPED_OF_STRANGERS
+    if named:
+        dropped |= named
+    kept = tuple([pair for pair in pairs if pair[0] not in dropped])
+    values: dict[bytes, list[str]] = {}
+    seen: dict[bytes, bool] = {}
+    for name, value in kept:
+        if name in SINGLE:
+            if name in seen:
+                raise RequestError(f"The header {name.decode()} stands twice.")
+            seen[name] = True
+        if name in read or name == b"sec-websocket-protocol":
+            text = value.strip(b" \t").decode("utf-8", "surrogateescape")
+            if name in values:
+                values[name].append(text)
+            else:
+                values[name] = [text]
+    return kept, values
 
 
 def end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     """Headers without those of the connection, and without those that `Connection` names."""
     pairs = [(name.lower(), value) for name, value in headers]
-    dropped = HOP_BY_HOP.union(_options(pairs))
+    named = (option for name, value in pairs if name == b"connection" for option in _options(value))
+    dropped = HOP_BY_HOP.union(named)
     return (pair for pair in pairs if pair[0] not in dropped)
 
 
 def other_methods(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
     """The methods that an app might take the request for."""
-    return tuple(
-        value.decode("latin-1").strip().upper() for name, value in headers if name.lower() in OVERRIDES
-    )
+    found = []
+    for name, value in headers:
+        if _LOWER[name] in OVERRIDES:
+            found.append(value.decode("latin-1").strip().upper())
+    return tuple(found)
 
 
 def check_media_type(headers: Iterable[tuple[bytes, bytes]]) -> None:
     """Raise `QueryError` (415) unless the body is said to be JSON in UTF-8, or nothing is said of it."""
     for name, value in headers:
-        if name == b"content-type" and value.strip() and not _JSON.fullmatch(value.decode("latin-1").strip()):
+        if name == b"content-type" and not _IS_JSON[value]:
             raise QueryError(
                 "Send the body as JSON in UTF-8, with `Content-Type: application/json`.",
                 status=415,
                 reason="media_type",
             )
+
+
+def _is_json(value: bytes) -> bool:
+    return not value.strip() or _JSON.fullmatch(value.decode("latin-1").strip()) is not None
+
+
+_IS_JSON = ByName(_is_json)
 
 
 def sends_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -149,15 +185,23 @@ def may_be_trailers(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     return frozenset(names[names.index(b"transfer-encoding") + 1 :])
 
 
-def by_name(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, list[str]]:
-    """The values of each name, in UTF-8 where they are that; other bytes stay distinct."""
-    values: dict[bytes, list[str]] = {}
-    for name, value in headers:
-        values.setdefault(name, []).append(value.strip(b" \t").decode("utf-8", "surrogateescape"))
-    return values
+def values_of(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:
+    """The values of the headers of one name."""
+    found = []
+    for each, value in headers:
+        if each == name:
+            found.append(value.strip(b" \t").decode("utf-8", "surrogateescape"))
+    return found
 
 
-def _options(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    for name, value in headers:
-        if name == b"connection":
-            yield from (part.strip(b" \t").lower() for part in value.split(b","))
+def _options(value: bytes) -> Iterator[bytes]:
+    """What a `Connection` header names."""
+    return (part.strip(b" \t").lower() for part in value.split(b","))
+
+
+def _lower(name: bytes) -> bytes:
+    """A name in small letters; nothing, where it is none that a header here may have."""
+    return name.lower() if _NAME.fullmatch(name) else b""
+
+
+_LOWER = ByName(_lower)

@@ -48,6 +48,8 @@ def check_parameters(query: bytes, route: Route) -> list[str]:
     A route that is guarded takes the names that its clients say (`OF_CLIENTS`) and those that it lists, each
     once; one that is counted takes all but those that name a method or a key.
     """
+    if not query:
+        return []
     if len(query) > LONGEST_QUERY:
         raise RequestError(f"The query string is longer than {LONGEST_QUERY} bytes.", status=414)
     if _BROKEN.search(query):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 LONGEST_PATH = 8_192
 """In bytes, as it is sent; the servers behind take no more in the whole line of a request."""
+
+ROUTES_KEPT = 1_024
+"""Maximum number of paths whose routes are remembered. At one more, all are forgotten."""
+LONGEST_KEPT = 512
+"""Maximum length of what is remembered of one: its path twice, its root path and its methods."""
 
 PATH_SAFE = "/:@!$&'()*+,;=~-._"
 """What stands in a path as it is (RFC 3986, section 3.3)."""
@@ -87,6 +92,42 @@ def strictest(policy: Policy, methods: Iterable[str], paths: Iterable[Path]) -> 
     methods = tuple(methods)
     judged = [(path, route_of(policy, methods, path)) for path in paths]
     return max(judged, key=lambda pair: (pair[1].path != UNKNOWN_PATH, pair[1].strictness))
+
+
+class Routed(NamedTuple):
+    """A request's paths, the one that counts, its route, and the `raw_path` that says so."""
+
+    paths: tuple[Path, ...]
+    path: Path
+    route: Route
+    raw_path: bytes | None
+
+
+class Routes:
+    """Finds the routes of requests by one policy, and remembers those of short paths.
+
+    An app may be below one of `root_paths` when it is called, after guard.
+    """
+
+    def __init__(self, policy: Policy, root_paths: tuple[str, ...]) -> None:
+        self.policy = policy
+        self.root_paths = root_paths
+        self._known: dict[tuple[str, bytes | None, str, tuple[str, ...]], Routed] = {}
+
+    def find(self, scope: Scope, methods: tuple[str, ...]) -> Routed:
+        """The route of a request; raises as `paths_of` and `route_of`."""
+        path, raw, root = scope["path"], scope.get("raw_path"), scope.get("root_path", "")
+        key = path, raw, root, methods
+        if key in self._known:
+            return self._known[key]
+        paths = paths_of(scope, self.root_paths)
+        judged, route = strictest(self.policy, methods, paths)
+        routed = Routed(paths, judged, route, agreeing(scope, judged).get("raw_path"))
+        if len(path) + len(raw or b"") + len(root) + sum(map(len, methods)) <= LONGEST_KEPT:
+            if len(self._known) >= ROUTES_KEPT:
+                self._known.clear()
+            self._known[key] = routed
+        return routed
 
 
 def read_path(raw: bytes) -> Path:

@@ -7,16 +7,17 @@ fails never falls back to a weaker one: a bad token is an error, not an anonymou
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from guard.core.by_name import ByName
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
 from guard.errors import CredentialError
 from guard.http.credentials import Places
 from guard.http.forwarding import Forwarding
-from guard.http.headers import by_name, may_be_trailers, sorted_out
+from guard.http.headers import may_be_trailers, sorted_out
 from guard.identity.caller import Caller, amount_of, name_of, principal_of
 from guard.identity.keys_file import read_keys_file
 from guard.identity.tokens import TokenVerifier
@@ -36,14 +37,36 @@ NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
 
 NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
+NOBODY = (None, False)
+"""The peer of a connection without an address, which is not trusted."""
+
+CALLERS_KEPT = 4_096
+"""Maximum number of callers that are remembered. At one more, all are forgotten."""
+LONGEST_KEPT = 512
+"""Maximum length of the address and the headers by which one is remembered."""
+
+_Key: TypeAlias = tuple[str, tuple[tuple[bytes, tuple[str, ...]], ...]]
+"""An address as the server gives it, and the values of the headers that guard reads."""
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """Who is calling, and the headers that go on: no other credential than the one that was judged."""
 
     identity: Identity
     headers: Pairs
+
+
+class _Told(NamedTuple):
+    """What the headers that guard reads tell of a caller.
+
+    `has_key` is whether there is a credential, `None` where somebody else names the caller; `empty`, whether
+    there is a place for one with nothing in it. `lasts` is false for what is judged by the clock.
+    """
+
+    identity: Identity
+    has_key: bool | None
+    empty: bool
+    lasts: bool
 
 
 class Identifier:
@@ -72,11 +95,20 @@ class Identifier:
         named = settings.headers.model_dump(exclude_none=True)
         self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
         self._places = Places(settings.credential_headers)
-        measured = (unit.header.lower().encode() for unit in units.values() if unit.header)
-        self._of_gateway = frozenset((*self._gateway.values(), *measured))
+        self._measured = {
+            name: unit.header.lower().encode() for name, unit in units.items() if unit.header is not None
+        }
+        self._of_gateway = frozenset((*self._gateway.values(), *self._measured.values()))
         self._of_proxies = self._of_gateway | {self._forwarded_header}
         self._read = self._of_proxies.union(self._places.names)
         self._forwarding = Forwarding(settings.forward_headers, self._read, only_listed=only_listed_headers)
+        self._goes_on = {
+            (trusted, has_key): ByName(partial(self._takes, trusted=trusted, has_key=has_key))
+            for trusted in (False, True)
+            for has_key in (False, True)
+        }
+        self._peers = ByName(self._peer)
+        self._told: dict[_Key, _Told] = {}
 
     @property
     def known_keys(self) -> int | None:
@@ -130,23 +162,45 @@ class Identifier:
         dates are judged, in Unix seconds; without it, the present one. `in_query` are keys of the query
         string.
         """
-        peer = parse_address(client[0]) if client else None
-        trusted = self._proxies.trusts(peer)
+        peer, trusted = self._peers[client[0]] if client else NOBODY
         if trusted and not may_be_trailers(headers).isdisjoint(self._of_proxies):
             raise CredentialError(
                 "A request whose body comes in chunks must have its gateway's headers before "
                 "`Transfer-Encoding`: behind it they may be trailers. Send `Content-Length`."
             )
-        kept = sorted_out(headers, trusted=trusted, read=self._read)
-        values = by_name(kept)
+        kept, values = sorted_out(headers, trusted=trusted, read=self._read)
+        # What has been told of these values once is told of them again: only settings make another of it.
+        key = client[0] if client else "", tuple([(name, tuple(texts)) for name, texts in values.items()])
+        if vouched or in_query or key not in self._told:
+            told = self._tell(values, peer, trusted, vouched, now_seconds, in_query)
+            if told.lasts and not vouched and not in_query:
+                self._remember(key, told)
+        else:
+            told = self._told[key]
+        if told.has_key is None:
+            if not trusted:
+                kept = tuple(pair for pair in kept if pair[0] not in self._of_gateway)
+            return Judged(told.identity, kept)
+        if told.empty:
+            kept = self._places.without_empty(kept)
+        goes_on = self._goes_on[trusted, told.has_key]
+        return Judged(told.identity, tuple([pair for pair in kept if goes_on[pair[0]]]))
+
+    def _tell(
+        self,
+        values: Mapping[bytes, list[str]],
+        peer: Address | None,
+        trusted: bool,
+        vouched: Mapping[Attribute, str],
+        now_seconds: float | None,
+        in_query: Iterable[str],
+    ) -> _Told:
         address = client_address(peer, self._hops(values), self._proxies)
         caller = _vouched_caller(vouched) or (self._gateway_caller(values) if trusted else None)
-        if not trusted:
-            kept = tuple(pair for pair in kept if pair[0] not in self._of_gateway)
+        has_key, empty, lasts = None, False, True
         if caller is None:
-            credential = self._places.find(values, in_query)
-            kept = self._places.without_others(kept, credential)
-            kept = self._forwarding.keep(kept, trusted=trusted)
+            credential, empty = self._places.find(values, in_query)
+            has_key, lasts = credential is not None, not self._is_token(credential)
             caller = (
                 self._anonymous(address)
                 if credential is None
@@ -157,7 +211,25 @@ class Identifier:
             amounts |= self._gateway_amounts(values)
         places = _places(address, verified=caller.verified)
         attributes = {**caller.attributes, **places, **vouched}
-        return Judged(Identity(caller.principal, attributes, caller.verified, amounts), kept)
+        identity = Identity(caller.principal, attributes, caller.verified, amounts)
+        return _Told(identity, has_key, empty, lasts)
+
+    def _peer(self, text: str) -> tuple[Address | None, bool]:
+        address = parse_address(text)
+        return address, self._proxies.trusts(address)
+
+    def _takes(self, name: bytes, *, trusted: bool, has_key: bool) -> bool:
+        """Whether a header goes on beside the one credential that was judged."""
+        if not trusted and name in self._of_gateway:
+            return False
+        return self._places.keep(name, has_key=has_key) and self._forwarding.takes(name, trusted=trusted)
+
+    def _remember(self, key: _Key, told: _Told) -> None:
+        client, values = key
+        if len(client) + sum(len(text) for _, texts in values for text in texts) <= LONGEST_KEPT:
+            if len(self._told) >= CALLERS_KEPT:
+                self._told.clear()
+            self._told[key] = told
 
     def _hops(self, values: Mapping[bytes, list[str]]) -> list[str]:
         lines = values.get(self._forwarded_header, [])
@@ -174,10 +246,9 @@ class Identifier:
 
     def _gateway_amounts(self, values: Mapping[bytes, list[str]]) -> dict[str, int]:
         """What a trusted gateway says that this request has of the operator's own units."""
-        named = ((name, unit.header.lower().encode()) for name, unit in self._units.items() if unit.header)
         return {
             name: amount_of(_single(values, header), header.decode())
-            for name, header in named
+            for name, header in self._measured.items()
             if header in values
         }
 
@@ -185,12 +256,16 @@ class Identifier:
         known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
         if known is not None:
             return known
-        if self._tokens is not None and secret.count(".") == 2:
+        if self._tokens is not None and self._is_token(secret):
             return self._tokens.verify(secret, now_seconds)
         if self._settings.unknown_keys == "refuse":
             raise CredentialError("Incorrect API key provided.", status=401, reason="unknown_key")
         name = self._keys.credential(secret)
         return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=False)
+
+    def _is_token(self, secret: str | None) -> bool:
+        """Whether this is judged as a token where the keys file does not know it: by the clock, each time."""
+        return self._tokens is not None and secret is not None and secret.count(".") == 2
 
     def _anonymous(self, address: Address | None) -> Caller:
         if self._settings.anonymous == "refuse":
