@@ -66,8 +66,8 @@ class Refuser:
 
     def limit_headers(self, decision: Decision) -> list[tuple[str, str]]:
         """How the limits stand, for any answer: in this API's own words, and in those of the IETF's draft."""
-        own = self.voice.limit_headers(decision.told, datetime.now(UTC))
-        return [*own, *ratelimit_fields(decision.told)]
+        told = decision.told
+        return [*self.voice.limit_headers(told, datetime.now(UTC)), *ratelimit_fields(told)]
 
     def _response(self, refusal: Refusal, headers: Iterable[tuple[str, str]] = ()) -> Response:
         answer = self.voice.refuse(refusal, self.request_id)

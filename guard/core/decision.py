@@ -105,9 +105,9 @@ def decide(
     if blocked:
         return Decision(Action.DENY, Reason.BLOCKED, readings, block_us, mode)
     violated = [reading for reading in readings if reading.wait_us != 0]
-    enforced = [reading for reading in violated if reading.enforced]
     if not violated:
         return Decision(Action.ALLOW, None, readings, None, mode)
+    enforced = [reading for reading in violated if reading.enforced]
     outcome = Mode.ENFORCE if enforced else Mode.SHADOW
     waits = [reading.wait_us for reading in enforced or violated]
     if None in waits:

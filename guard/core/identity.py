@@ -133,7 +133,7 @@ class Identity:
                 parts += [self.principal, Holder(attribute, value)]
             else:
                 parts.append(Holder(attribute, value))
-        return Holder.together(parts)
+        return parts[0] if len(parts) == 1 else Holder.together(parts)
 
     @property
     def lasting(self) -> dict[Attribute, str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from guard.core.query import NO_USAGE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
+    from guard.core.query import Usage
     from guard.engine.plan import Plan
     from guard.text.fingerprint import Sketch
 
@@ -71,6 +74,28 @@ class Admission:
     def refused(self) -> bool:
         """Whether the request must not be forwarded."""
         return self.decision.refused
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request that was decided on has ended.
+
+    `usage` is what it used, `cost` that in micro-dollars. `status` is what its client got, `None` where that
+    left first. `answered` says that the backend took the request.
+    """
+
+    admission: Admission
+    usage: Usage
+    status: int | None
+    cost: int
+    answered: bool
+
+    @classmethod
+    def of(cls, admission: Admission, usage: Usage, status: int | None) -> Outcome:
+        """The outcome of a request that has used so much."""
+        taken = status is not None and status < 400
+        cost = admission.demand.cost(usage) if usage is not NO_USAGE else 0
+        return cls(admission, usage, status, cost, taken)
 
 
 @dataclass(slots=True)

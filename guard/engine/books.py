@@ -15,8 +15,7 @@ from guard.core.decision import FORWARDED
 from guard.core.modes import Mode
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
-from guard.engine.admission import Running
-from guard.engine.learning import answered
+from guard.engine.admission import Outcome, Running
 from guard.engine.outage.alone import NEVER_ASKED
 from guard.engine.tally import Tally
 from guard.errors import StoreError
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.identity import Identity
     from guard.core.limits import Charge
-    from guard.core.query import Usage
     from guard.detection.sight import Sight
     from guard.engine.admission import Admission
     from guard.engine.learning import Learning
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from guard.engine.tally import Count
     from guard.store.port import Store
 
-    Over = Callable[[Admission, Usage, int | None, int | None], None]
+    Over = Callable[[Outcome, int | None], None]
 
 T = TypeVar("T")
 
@@ -80,37 +78,39 @@ class Books:
         """A request has been admitted: keep its reservation alive from now on."""
         self._running[admission.request_id] = Running(admission, self._clock.seconds())
 
-    async def settle(self, admission: Admission, usage: Usage, status: int | None) -> None:
+    async def settle(self, outcome: Outcome) -> None:
         """The answer is over: charge what it used.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
         background. A cancelled caller does not cancel the settling.
         """
+        admission = outcome.admission
         self._running.pop(admission.request_id, None)
         if admission.decision.mode is Mode.OFF:
-            self._over(admission, usage, status, None)
+            self._over(outcome, None)
             return
         if admission.decision.action not in FORWARDED and not admission.counted:
             self.tally.add(admission.identity, shadowed=1)
         if admission.store_error is not None:
-            self._alone.settle(admission, usage)
-            self._over(admission, usage, status, None)
+            self._alone.settle(admission, outcome.usage)
+            self._over(outcome, None)
             if admission.store_error not in NEVER_ASKED:
-                self._spawn(self._finish(admission, usage, status, lambda _: None))
+                self._spawn(self._finish(outcome, lambda _: None))
             return
-        tried = asyncio.Event()
+        tried = asyncio.get_running_loop().create_future()
 
         def over(novelty: int | None) -> None:
-            self._over(admission, usage, status, novelty)
-            tried.set()
+            self._over(outcome, novelty)
+            if not tried.done():
+                tried.set_result(None)
 
-        self._spawn(self._finish(admission, usage, status, over))
-        await tried.wait()
+        self._spawn(self._finish(outcome, over))
+        await tried
 
     async def release(self, admission: Admission, status: int | None) -> None:
         """No backend has got the request: give back all that was reserved for it."""
         self._running.pop(admission.request_id, None)
-        self._over(admission, NO_USAGE, status, None)
+        self._over(Outcome.of(admission, NO_USAGE, status), None)
         if admission.decision.mode is Mode.OFF:
             return
         if admission.store_error is not None:
@@ -123,17 +123,17 @@ class Books:
             if admission.store_error is None:
                 await released.wait()
 
-    async def conclude(self, admission: Admission, usage: Usage, status: int | None) -> None:
+    async def conclude(self, outcome: Outcome) -> None:
         """As `settle`, and learn before it returns: for who does not wait for a store or a backend."""
-        self._running.pop(admission.request_id, None)
-        if admission.decision.mode is Mode.OFF:
-            self._over(admission, usage, status, None)
+        self._running.pop(outcome.admission.request_id, None)
+        if outcome.admission.decision.mode is Mode.OFF:
+            self._over(outcome, None)
             return
-        reading = self._learning.begin(admission, status)
-        sight = await self._learning.seen(reading)
-        await self._true_up(admission, usage, status, sight, partial(self._over, admission, usage, status))
+        reading = self._learning.begin(outcome)
+        sight = None if reading is None else await self._learning.seen(reading)
+        await self._true_up(outcome, sight, partial(self._over, outcome))
         if reading is not None:
-            await self._learning.learn(admission, usage, reading)
+            await self._learning.learn(outcome, reading)
 
     def take_back(
         self,
@@ -173,28 +173,24 @@ class Books:
                 task.cancel()
         await self.report()
 
-    async def _finish(
-        self, admission: Admission, usage: Usage, status: int | None, tried: Callable[[int | None], None]
-    ) -> None:
+    async def _finish(self, outcome: Outcome, tried: Callable[[int | None], None]) -> None:
         """Settle an answer that is over, and learn from it beside that."""
-        reading = self._learning.begin(admission, status)
-        sight = await self._learning.seen(reading)
+        reading = sight = None
+        if outcome.admission.sketch is not None:
+            reading = self._learning.begin(outcome)
         if reading is not None:
-            self._spawn(self._learning.learn(admission, usage, reading))
-        await self._true_up(admission, usage, status, sight, tried)
+            sight = await self._learning.seen(reading)
+            self._spawn(self._learning.learn(outcome, reading))
+        await self._true_up(outcome, sight, tried)
 
-    async def _true_up(
-        self,
-        admission: Admission,
-        usage: Usage,
-        status: int | None,
-        sight: Sight | None,
-        tried: Callable[[int | None], None],
-    ) -> None:
+    def _true_up(
+        self, outcome: Outcome, sight: Sight | None, tried: Callable[[int | None], None]
+    ) -> Awaitable[None]:
         """Settle an answer that is over.
 
         `tried` is told, after the first try, what the diversity budgets were charged, if that is known.
         """
+        admission, usage = outcome.admission, outcome.usage
         ground = admission.demand.ground if sight is None else sight.ground
         work = partial(
             self._store.settle,
@@ -202,11 +198,11 @@ class Books:
             admission.identity,
             actual_charges(admission.charges, admission.demand, usage, ground),
             usage,
-            cost=admission.demand.cost(usage),
+            cost=outcome.cost,
             requests=int(admission.decision.action in FORWARDED),
-            accepted=answered(status),
+            accepted=outcome.answered,
         )
-        await self._insist(work, lambda settled: tried(None if settled is None else settled.novelty))
+        return self._insist(work, lambda settled: tried(None if settled is None else settled.novelty))
 
     async def _renew_one(self, admission: Admission) -> None:
         if admission.store_error is not None:

@@ -19,10 +19,10 @@ from guard.core.novelty import NOWHERE, Ground
 from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
-from guard.engine.admission import Admission
+from guard.engine.admission import Admission, Outcome
 from guard.engine.books import Books
 from guard.engine.events import Events
-from guard.engine.learning import Learning, answered
+from guard.engine.learning import Learning
 from guard.engine.outage.alone import NEVER_ASKED, Alone
 from guard.engine.plan import Plans
 from guard.engine.remembered.blocks import Blocks
@@ -111,7 +111,8 @@ class Engine:
     @property
     def mode(self) -> Mode:
         """How far anything bites at all."""
-        return mildest(self.policy.rollout.mode, self.control.mode)
+        mode = self.policy.rollout.mode
+        return mode if mode is self.control.mode else mildest(mode, self.control.mode)
 
     def adopt(self, policy: Policy) -> None:
         """Decide by another policy from the next request on."""
@@ -125,7 +126,7 @@ class Engine:
 
         `read` says that the request's query will be read, and so be charged for its tokens.
         """
-        if not self._refusals:
+        if not self._refusals.some:
             return None
         plan = self._plan(identity, None, route, method, self._clock.date_us())
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
@@ -139,7 +140,7 @@ class Engine:
         """Decide on a request, and reserve what it may use if it is admitted."""
         now_us = self._clock.date_us()
         plan = self._plan(identity, query, route, method, now_us)
-        if self._refusals:
+        if self._refusals.some:
             found = self._remembered(request_id, plan, plan.demand(query, identity.amounts))
             if found is not None:
                 return found
@@ -163,7 +164,7 @@ class Engine:
         """A refusal has been sent: tell the hooks."""
         if not admission.counted:
             self._books.tally.add(admission.identity, refused=1)
-        self._over(admission, NO_USAGE, status)
+        self._over(Outcome.of(admission, NO_USAGE, status))
 
     def fail(
         self,
@@ -184,9 +185,10 @@ class Engine:
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
         background. A cancelled caller does not cancel the settling.
         """
-        if self._crowds is not None and answered(status):
+        outcome = Outcome.of(admission, usage, status)
+        if self._crowds is not None and outcome.answered:
             self._crowds.accept(admission.identity, self._clock.seconds())
-        await self._books.settle(admission, usage, status)
+        await self._books.settle(outcome)
 
     async def release(self, admission: Admission, status: int | None) -> None:
         """No backend has got the request: give back all that was reserved for it."""
@@ -194,7 +196,7 @@ class Engine:
 
     async def conclude(self, admission: Admission, usage: Usage, status: int | None) -> None:
         """As `settle`, and learn before it returns: for who does not wait for a store or a backend."""
-        await self._books.conclude(admission, usage, status)
+        await self._books.conclude(Outcome.of(admission, usage, status))
 
     async def watch(self) -> Control | None:
         """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
@@ -261,7 +263,9 @@ class Engine:
     ) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity = plan.identity
-        heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
+        heard = NO_CLIMB
+        if plan.suspect is not None:
+            heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
         left = heard.rung.throttle if plan.detection is Mode.ENFORCE else 1.0
         charges = estimated_charges(plan.due, demand, left)
         suspect = plan.suspect.holder if plan.suspect is not None else None
@@ -293,9 +297,12 @@ class Engine:
                 on_store_error=plan.tier.on_store_error,
                 sketch=self._to_look_at(request_id, sketch, decision),
             )
-        self._blocks.hear(identity.principal, verdict.block, self._clock.seconds())
-        told = self._climb(plan, request_id, verdict.marks, now_us)
-        self._suspicions.hear(plan.suspect, verdict.marks)
+        if verdict.block is not None or self._blocks.some:
+            self._blocks.hear(identity.principal, verdict.block, self._clock.seconds())
+        told = NO_CLIMB
+        if plan.suspect is not None:
+            told = self._climb(plan, request_id, verdict.marks, now_us)
+            self._suspicions.hear(plan.suspect, verdict.marks)
         decision, counted = self._decide(plan, verdict, told, charges, demand, now_us)
         charged = verdict.charged
         if decision.refused:
@@ -371,15 +378,11 @@ class Engine:
         """What is done without the store, in all tiers."""
         return " or ".join(sorted({tier.on_store_error for tier in self.policy.tiers.values()}))
 
-    def _over(
-        self, admission: Admission, usage: Usage, status: int | None, novelty: int | None = None
-    ) -> None:
+    def _over(self, outcome: Outcome, novelty: int | None = None) -> None:
         self._events.over(
-            admission,
-            usage,
-            status,
+            outcome,
             novelty,
-            unseen=self._learning.take_unseen(),
+            unseen=self._learning.take_unseen() if self._learning.unseen else 0,
             store_forgets=self.control.forgets,
         )
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
-    from guard.core.query import Usage
-    from guard.engine.admission import Admission
+    from guard.engine.admission import Admission, Outcome
     from guard.errors import BackendError, RequestError
     from guard.telemetry.events import Hook
 
@@ -39,18 +38,17 @@ class Events:
 
     def over(
         self,
-        admission: Admission,
-        usage: Usage,
-        status: int | None,
+        outcome: Outcome,
         novelty: int | None = None,
         *,
         unseen: int = 0,
         store_forgets: bool = False,
     ) -> None:
         """A request that was decided on is over."""
+        admission, usage = outcome.admission, outcome.usage
         decision = admission.decision
         # A deny for risk only looks as if a limit were used up.
-        violated = () if decision.reason in _NO_LIMITS else decision.violated
+        violated = decision.violated if decision.reason not in _NO_LIMITS else ()
         event = Event(
             request_id=admission.request_id,
             identity=admission.label,
@@ -59,15 +57,15 @@ class Events:
             mode=decision.mode,
             action=decision.action,
             reason=decision.reason,
-            limits=tuple(dict.fromkeys(reading.limit.name for reading in violated)),
-            status=status,
+            limits=tuple(dict.fromkeys([reading.limit.name for reading in violated])) if violated else (),
+            status=outcome.status,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             store_error=admission.store_error,
             on_store_error=admission.on_store_error,
             body_read=admission.body_read,
             expired_reservations=admission.expired,
-            cost=admission.demand.cost(usage),
+            cost=outcome.cost,
             risk=decision.risk.decibans,
             band=decision.risk.band,
             groups=tuple(decision.risk.groups),

@@ -10,10 +10,9 @@ from guard.errors import StoreError
 
 if TYPE_CHECKING:
     from guard.clock import Clock
-    from guard.core.query import Usage
     from guard.detection.analyst import Analyst
     from guard.detection.sight import Sight
-    from guard.engine.admission import Admission
+    from guard.engine.admission import Outcome
     from guard.engine.outage.alone import Alone
 
 SIGHT_SECONDS = 0.02
@@ -27,38 +26,38 @@ class Learning:
         self.analyst = analyst
         self._alone = alone
         self._clock = clock
-        self._unseen = 0
+        self.unseen = 0
 
     def take_unseen(self) -> int:
         """How many queries went unseen since this was asked last."""
-        unseen, self._unseen = self._unseen, 0
+        unseen, self.unseen = self.unseen, 0
         return unseen
 
-    def begin(self, admission: Admission, status: int | None) -> asyncio.Future[Sight] | None:
+    def begin(self, outcome: Outcome) -> asyncio.Future[Sight] | None:
         """Begin to read a query that was answered: what the backend refuses is not worth the time.
 
         Callers whose credential guard has not checked share the time of their network, since one of them may
         be many.
         """
+        admission = outcome.admission
         query, sketch, identity = admission.demand.query, admission.sketch, admission.identity
-        if self.analyst is None or query is None or sketch is None or not answered(status):
+        if self.analyst is None or query is None or sketch is None or not outcome.answered:
             return None
         whose = identity.principal if identity.verified else identity.holder(Attribute.NETWORK)
         reading = self.analyst.look(query, sketch, whose)
-        self._unseen += reading is None
+        self.unseen += reading is None
         return reading
 
-    async def seen(self, reading: asyncio.Future[Sight] | None) -> Sight | None:
+    async def seen(self, reading: asyncio.Future[Sight]) -> Sight | None:
         """What was seen of a query, if that is known by now or in a moment."""
-        if reading is None:
-            return None
         if not reading.done():
             await asyncio.wait({reading}, timeout=SIGHT_SECONDS)
         # What failed is logged where it did; the books are kept without it.
         return reading.result() if _succeeded(reading) else None
 
-    async def learn(self, admission: Admission, usage: Usage, reading: asyncio.Future[Sight]) -> None:
+    async def learn(self, outcome: Outcome, reading: asyncio.Future[Sight]) -> None:
         """Let the analyst learn from an answer; what cannot be kept is counted, and not worth an error."""
+        admission = outcome.admission
         now_us, learnt = self._clock.date_us(), None
         await asyncio.wait({reading})
         if self.analyst is not None and admission.suspect is not None and _succeeded(reading):
@@ -66,16 +65,11 @@ class Learning:
             try:
                 with self._alone.asking():
                     learnt = await self.analyst.learn(
-                        holder, admission.identity, reading.result(), usage, now_us
+                        holder, admission.identity, reading.result(), outcome.usage, now_us
                     )
             except StoreError as error:
                 self._alone.outage.failed(error)
-        self._unseen += learnt is None
-
-
-def answered(status: int | None) -> bool:
-    """Whether the backend took the request."""
-    return status is not None and status < 400
+        self.unseen += learnt is None
 
 
 def _succeeded(reading: asyncio.Future[Sight]) -> bool:

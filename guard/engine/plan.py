@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Query
 
-MOST_PLANS = 4_096
-"""Maximum number of plans that a process keeps; the one that was not used for longest goes first."""
+MOST_PLANS = 2_048
+"""Maximum number of plans that a process keeps, of about 3 KB each; the one not used for longest goes first."""
 
 LONGEST_KEPT = 1_024
 """Plans for longer names than this, in characters, are not kept: clients choose models, end users and

@@ -94,22 +94,11 @@ class Breaker:
         """
         return Call(self)
 
-    def enter(self) -> int:
-        """Let a call in; returns which state of things it belongs to."""
-        if self._state is State.OPEN and self._clock() >= self._probe_at:
-            self._become(State.HALF_OPEN)
-        elif self._state is not State.CLOSED:
+    def _probe(self) -> None:
+        """Let a call in that finds the breaker not closed, if it may be the probe."""
+        if self._state is not State.OPEN or self._clock() < self._probe_at:
             raise StoreError("not asked, since it failed a moment ago", kind=OPEN)
-        return self._change
-
-    def leave(self, change: int, error: BaseException | None) -> None:
-        """A call that was let in then has ended, with this error or none."""
-        if error is None or (isinstance(error, StoreError) and error.kind not in UNWELL):
-            self._succeeded(change)
-        elif isinstance(error, StoreError):
-            self._failed(change)
-        else:
-            self._left(change)
+        self._become(State.HALF_OPEN)
 
     def _succeeded(self, change: int) -> None:
         if change != self._change:
@@ -151,12 +140,20 @@ class Call:
         self._breaker = breaker
 
     def __enter__(self) -> None:
-        self._change = self._breaker.enter()
+        breaker = self._breaker
+        if breaker._state is not State.CLOSED:
+            breaker._probe()
+        self._change = breaker._change
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._breaker.leave(self._change, error)
+        if error is None or (isinstance(error, StoreError) and error.kind not in UNWELL):
+            self._breaker._succeeded(self._change)
+        elif isinstance(error, StoreError):
+            self._breaker._failed(self._change)
+        else:
+            self._breaker._left(self._change)
 
 
 class Tally:

@@ -19,9 +19,13 @@ MOST_BLOCKS = 10_000
 
 
 class Blocks:
-    """Remembers blocks, for one process; `now` is in seconds of a clock that never goes back."""
+    """Remembers blocks, for one process; `now` is in seconds of a clock that never goes back.
+
+    `some` says that there may be any.
+    """
 
     def __init__(self) -> None:
+        self.some = False
         self._until: OrderedDict[Holder, float] = OrderedDict()
 
     def hear(self, principal: Holder, block: Block | None, now: float) -> None:
@@ -33,6 +37,7 @@ class Blocks:
         if block.remaining_us is not None:
             seconds = min(seconds, block.remaining_us / MICROSECONDS)
         self._until[principal] = now + seconds
+        self.some = True
         if len(self._until) > MOST_BLOCKS:
             self._until.popitem(last=False)
 

@@ -51,10 +51,12 @@ class Refusals:
     """Remembers refusals of one process. It can only refuse, never admit.
 
     Times are seconds of a clock that never runs backwards. Holders are all those of an identity where a
-    block can bite, the principal first: a block on one address of a key must not refuse its others.
+    block can bite, the principal first: a block on one address of a key must not refuse its others. `some`
+    says that there may be any.
     """
 
     def __init__(self, most: int = MOST_REFUSALS, kept_seconds: float = KEPT_SECONDS) -> None:
+        self.some = False
         self._most = most
         self._kept_seconds = kept_seconds
         self._limits: OrderedDict[Hashable, Entry] = OrderedDict()
@@ -90,9 +92,7 @@ class Refusals:
         """Forget every refusal, when limits have changed."""
         self._limits.clear()
         self._blocks.clear()
-
-    def __bool__(self) -> bool:
-        return bool(self._limits or self._blocks)
+        self.some = False
 
     def __len__(self) -> int:
         return len(self._limits) + len(self._blocks)
@@ -121,6 +121,7 @@ class Refusals:
         return decide(readings) if readings else None
 
     def _keep(self, entries: OrderedDict[Hashable, Entry], key: Hashable, entry: Entry) -> None:
+        self.some = True
         entries[key] = entry
         entries.move_to_end(key)
         while len(entries) > self._most or self._past_us(next(iter(entries.values())), entry.at) is None:
