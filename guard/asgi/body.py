@@ -16,6 +16,7 @@ from functools import partial
 from sys import getsizeof
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from guard.asgi.begun import Begun
 from guard.asgi.line import Line
 from guard.asgi.room import Held, Room
 from guard.errors import GuardError, QueryError
@@ -117,25 +118,32 @@ class Body:
     async def _next(self) -> Message:
         if self._complete:
             return await self._receive()
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        try:
-            async with asyncio.timeout(self._patience) as self._waiting:
-                message = await self._receive()
-        except TimeoutError:
-            raise self._pushed_out or QueryError("The body did not arrive in time.", status=408) from None
-        finally:
-            self._waiting = None
+        begun = Begun(self._receive())
+        waited = 0.0 if begun.done else await self._wait_for(begun)
+        message = begun.result
         if self._pushed_out is not None:
             raise self._pushed_out
         size = len(message.get("body", b""))
         self._arrived += size
-        patience = self._patience - (clock() - began) + size / LEAST_BYTES_PER_SECOND
+        patience = self._patience - waited + size / LEAST_BYTES_PER_SECOND
         self._patience = min(patience, self._settings.timeout_seconds)
         if self._arrived > self._settings.max_bytes:
             raise self._too_large()
         self._complete = not message.get("more_body", False)
         return message
+
+    async def _wait_for(self, begun: Begun[Message]) -> float:
+        """Wait for a message; returns for how many seconds."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._patience) as self._waiting:
+                await begun
+        except TimeoutError:
+            raise self._pushed_out or QueryError("The body did not arrive in time.", status=408) from None
+        finally:
+            self._waiting = None
+        return clock() - began
 
     def _make_room(self, error: QueryError) -> None:
         """End what is read of the body, where it waits for more."""
