@@ -110,7 +110,8 @@ class GuardMiddleware:
             paths, path, route, raw_path = self._routes.find(scope, methods)
             if raw_path is not None:
                 scope["raw_path"] = raw_path
-            if route.action is not RouteAction.PASS and not self._passes_preflight(policy, paths, scope):
+            preflight = methods[0] == "OPTIONS" and self._passes_preflight(policy, paths, scope)
+            if route.action is not RouteAction.PASS and not preflight:
                 dialect = rules.dialects[route.dialect] if route.dialect else None
                 if not problems:
                     answer.voice = dialect or _voice_of(scope)
