@@ -1,4 +1,4 @@
-"""Three callers of one model: an app that sorts complaints, somebody who walks through a list, and somebody
+"""Three callers of one model: an app that sorts complaints, somebody who goes through a list, and somebody
 who is after the model's hidden reasoning. Each asks forty times; then the operator looks at what that cost
 of a diversity budget, and what speaks against whom.
 
@@ -45,7 +45,7 @@ name = "diversity"
 unit = "novelty"
 rate = "200/day"
 """
-LONGEST = {"app": 4, "walker": 512, "coercer": 512}
+LONGEST = {"app": 4, "enumerator": 512, "coercer": 512}
 """The callers, and how many tokens an answer to each may have."""
 ITEMS = ("kettle", "lamp", "chair", "blanket", "radio", "knife", "backpack", "mirror")
 FAULTS = ("came late", "is broken", "works well", "looks cheap", "was a gift")

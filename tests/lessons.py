@@ -99,7 +99,7 @@ class Pupil:
         return [self.ask(query, answer) for query in queries]
 
 
-def walk_of(count: int, words: int = 12, seed: int = 0) -> list[str]:
+def enumeration_of(count: int, words: int = 12, seed: int = 0) -> list[str]:
     """So many texts that have nothing to do with each other."""
     rng = Random(seed)
     return [" ".join(rng.sample(NOUNS, words)) for _ in range(count)]

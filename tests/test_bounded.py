@@ -75,8 +75,8 @@ async def test_a_hundred_thousand_queries_leave_a_few_kilobytes(
     engine.analyst = Analyst(
         keys.secret("analysis"), engine.fingerprinter, Reference.load(), store, Inline(), half_life_us=10**12
     )
-    principal = Holder(Attribute.KEY, "walker")
-    identity = Identity(principal, {Attribute.KEY: "walker"}, verified=True)
+    principal = Holder(Attribute.KEY, "enumerator")
+    identity = Identity(principal, {Attribute.KEY: "enumerator"}, verified=True)
     chance = random.Random(4)
 
     async def ask(number: int) -> None:

@@ -169,7 +169,7 @@ class TestCalibrate:
 
 class TestTable:
     def test_what_it_is_worth_and_from_where_are_inverse(self) -> None:
-        of = table(Signal.WALK, [number / 100 for number in range(400)])
+        of = table(Signal.ENUMERATION, [number / 100 for number in range(400)])
         for decibans in (10, 20, 25, 29):
             assert of.worth(of.statistic(decibans)) == pytest.approx(decibans)
         assert of.worth(of.statistic(MOST_WORTH)) == MOST_WORTH
@@ -179,8 +179,8 @@ class TestTable:
         assert of.worth(0.4) == pytest.approx(4.48, abs=0.01)  # 36 of 101
 
     def test_a_table_made_of_its_own_holders_is_the_same_table(self) -> None:
-        of = table(Signal.WALK, [number / 10 for number in range(152)])
-        again = table(Signal.WALK, list(of.holders(152)))
+        of = table(Signal.ENUMERATION, [number / 10 for number in range(152)])
+        again = table(Signal.ENUMERATION, list(of.holders(152)))
         for statistic in (8.0, 12.0, 14.0, 15.0, 16.0):
             assert again.worth(statistic) == pytest.approx(of.worth(statistic), abs=0.5)
 
@@ -200,7 +200,7 @@ class TestCommand:
         report = json.loads(told.stdout)
         assert report["identities"] == 21
         assert report["false_positives"]["critical"]["identities"] == 0
-        assert list(report["signals"]["walk"]) == ["own", "at_10", "at_20", "at_25"]
+        assert list(report["signals"]["enumeration"]) == ["own", "at_10", "at_20", "at_25"]
 
     def test_a_log_that_is_too_small_is_one_line_of_complaint(self, tmp_path: Path) -> None:
         told = guard("calibrate", log(tmp_path, people(2)), folder=tmp_path)

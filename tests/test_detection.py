@@ -80,16 +80,16 @@ def learnt(evidence: Evidence) -> int:
     return Profile.read(evidence.profile).queries
 
 
-ELEVATED = {Signal.WALK: 15.0}
-HIGH = {Signal.WALK: 28.0}
-CRITICAL = {Signal.WALK: 28.0, Signal.GRADING: 22.0}
+ELEVATED = {Signal.ENUMERATION: 15.0}
+HIGH = {Signal.ENUMERATION: 28.0}
+CRITICAL = {Signal.ENUMERATION: 28.0, Signal.GRADING: 22.0}
 
 
 class TestLadder:
     async def test_nothing_is_done_about_a_low_risk(self, guarded: MakeGuarded) -> None:
         model = FakeModel()
         app = guarded(model, ladder=AT_ONCE)
-        await accuse(app, {Signal.WALK: 9.0})
+        await accuse(app, {Signal.ENUMERATION: 9.0})
         answer = await call(app, body=chat("hello", logprobs=True, n=2), headers=KEY)
         assert answer.status == 200
         sent = json.loads(model.requests[0].body)
@@ -198,7 +198,7 @@ class TestLadder:
 
     async def test_a_deny_rests_on_two_groups(self, guarded: MakeGuarded) -> None:
         app = guarded(FakeModel(), ladder={**AT_ONCE, "high": {}})
-        await accuse(app, {Signal.WALK: 30.0, Signal.DISGUISE: 30.0, Signal.MIXTURE: 30.0})
+        await accuse(app, {Signal.ENUMERATION: 30.0, Signal.DISGUISE: 30.0, Signal.MIXTURE: 30.0})
         assert (await call(app, body=chat("hello"), headers=KEY)).status == 200
 
     async def test_a_challenge_says_how_to_be_verified(self, guarded: MakeGuarded) -> None:

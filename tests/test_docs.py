@@ -79,7 +79,7 @@ def test_the_example_of_a_diversity_budget_shows_who_pays_and_who_is_suspect(
     run(ROOT / "examples" / "diversity.py", "diversity_example").main()
     told = re.findall(r"^(\w+) +paid +([\d.]+) .* risk \d+ dB, (\w+)$", capsys.readouterr().out, re.MULTILINE)
     paid = {caller: float(amount) for caller, amount, _ in told}
-    assert 0 < paid["app"] < paid["walker"] / 2
+    assert 0 < paid["app"] < paid["enumerator"] / 2
     assert {caller for caller, _, band in told if band != Band.LOW} == {"coercer"}
 
 

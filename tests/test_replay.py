@@ -79,7 +79,7 @@ def line(seconds: float, text: str, *, key: str = "sk-1", **fields: Any) -> dict
 
 
 def distiller(queries: int) -> list[dict[str, Any]]:
-    """Walks through a data set: each query new, at length, and unrelated to all others."""
+    """Goes through a data set: each query new, at length, and unrelated to all others."""
     rng, lines = Random(1), []
     for number, text in enumerate(exemplars_of(queries)):
         usage = {"input_tokens": 60, "output_tokens": rng.randint(40, 300)}
@@ -187,7 +187,7 @@ async def test_a_distiller_climbs_and_a_person_does_not(tmp_path: Path) -> None:
     assert told["benign"]["highest"]["low"] + told["benign"]["highest"]["elevated"] == 1
     assert told["attack"]["highest"]["low"] == 0
     name, course = summary.top()[0]
-    assert Signal.WALK in dict(course.signals)
+    assert Signal.ENUMERATION in dict(course.signals)
     assert course.reached[Band.ELEVATED] > 30
     assert summary.courses[name].label == "attack"
 
@@ -196,8 +196,8 @@ async def test_a_declared_use_excuses_what_it_shows(tmp_path: Path) -> None:
     file = log(tmp_path, distiller(150))
     plain = await replayed(file)
     declared = await replayed(file, declared={Holder.parse(str(plain[0].identity)): Declared(Use.EVALUATION)})
-    assert Signal.WALK in {signal for each in plain for signal, _ in each.signals}
-    assert Signal.WALK not in {signal for each in declared for signal, _ in each.signals}
+    assert Signal.ENUMERATION in {signal for each in plain for signal, _ in each.signals}
+    assert Signal.ENUMERATION not in {signal for each in declared for signal, _ in each.signals}
     over = Declared(Use.EVALUATION, int(START * 1e6))
     again = await replayed(file, declared={Holder.parse(str(plain[0].identity)): over})
     assert [each.json() for each in again] == [each.json() for each in plain]

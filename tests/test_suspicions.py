@@ -39,12 +39,12 @@ def climb(
 @pytest.mark.parametrize(
     ("against", "band", "rung"),
     [
-        (marks(walk=9.9), Band.LOW, GROUND),
-        (marks(walk=10), Band.ELEVATED, SLOW),
-        (marks(walk=20, mixture=20), Band.ELEVATED, SLOW),
-        (marks(walk=13, grading=12), Band.HIGH, HALF),
-        (marks(walk=30), Band.HIGH, HALF),
-        (marks(walk=28, grading=12), Band.CRITICAL, DENY),
+        (marks(enumeration=9.9), Band.LOW, GROUND),
+        (marks(enumeration=10), Band.ELEVATED, SLOW),
+        (marks(enumeration=20, mixture=20), Band.ELEVATED, SLOW),
+        (marks(enumeration=13, grading=12), Band.HIGH, HALF),
+        (marks(enumeration=30), Band.HIGH, HALF),
+        (marks(enumeration=28, grading=12), Band.CRITICAL, DENY),
     ],
 )
 def test_each_band_has_its_rung(against: dict[Signal, Mark], band: Band, rung: Rung) -> None:
@@ -53,14 +53,14 @@ def test_each_band_has_its_rung(against: dict[Signal, Mark], band: Band, rung: R
 
 
 def test_nobody_and_whom_nothing_speaks_against_stand_on_the_ground() -> None:
-    assert climb(marks(walk=30), suspect=None) is NO_CLIMB
+    assert climb(marks(enumeration=30), suspect=None) is NO_CLIMB
     assert climb({}) is NO_CLIMB
     assert (NO_CLIMB.rung, NO_CLIMB.risk.band) == (GROUND, Band.LOW)
 
 
 def test_a_deny_ends_when_the_risk_has_faded() -> None:
-    assert climb(marks(walk=30, grading=20)).rung == DENY
-    assert climb(marks(walk=30, grading=20), now_us=NOW + 24 * HOUR).rung == HALF
+    assert climb(marks(enumeration=30, grading=20)).rung == DENY
+    assert climb(marks(enumeration=30, grading=20), now_us=NOW + 24 * HOUR).rung == HALF
 
 
 @pytest.mark.parametrize(
@@ -71,20 +71,20 @@ def test_a_ladder_lags_behind_by_a_share_that_is_the_suspect_s_own(
     place: float, hours: int, rung: Rung
 ) -> None:
     ladder = Ladder(RUNGS, delay_us=8 * HOUR)
-    found = climb(marks(walk=15, since_us=NOW - hours * HOUR), ladder=ladder, place=place)
+    found = climb(marks(enumeration=15, since_us=NOW - hours * HOUR), ladder=ladder, place=place)
     assert found.rung == rung
     assert found.risk.decibans == 15  # which is known at once
 
 
 def test_what_is_excused_counts_neither_for_the_risk_nor_for_the_rung() -> None:
     judge = Suspect(SUSPECT.holder, frozenset({Signal.GRADING}))
-    found = climb(marks(walk=28, grading=20), suspect=judge)
+    found = climb(marks(enumeration=28, grading=20), suspect=judge)
     assert (found.risk.decibans, found.rung) == (28, HALF)
 
 
 def test_a_rung_is_applied_to_its_share_of_the_requests_and_the_risk_is_known_for_all() -> None:
     ladder = Ladder(RUNGS, share=0.3)
-    found = [climb(marks(walk=15), ladder=ladder, request_id=f"request {n}") for n in range(2_000)]
+    found = [climb(marks(enumeration=15), ladder=ladder, request_id=f"request {n}") for n in range(2_000)]
     assert {each.risk.decibans for each in found} == {15}
     assert sum(each.rung == SLOW for each in found) / 2_000 == pytest.approx(0.3, abs=0.05)
 
@@ -117,7 +117,7 @@ class TestSuspicions:
     def test_what_was_heard_last_is_remembered_until_nothing_is_heard(self) -> None:
         suspicions = Suspicions()
         assert suspicions.against(SUSPECT) == {}
-        suspicions.hear(SUSPECT, marks(walk=20))
+        suspicions.hear(SUSPECT, marks(enumeration=20))
         suspicions.hear(SUSPECT, marks(grading=12))
         assert suspicions.against(SUSPECT) == marks(grading=12)
         assert suspicions.against(Suspect(Holder(Attribute.KEY, "other"))) == {}
@@ -126,15 +126,15 @@ class TestSuspicions:
 
     def test_nobody_has_nothing_against_them(self) -> None:
         suspicions = Suspicions()
-        suspicions.hear(None, marks(walk=20))
+        suspicions.hear(None, marks(enumeration=20))
         assert suspicions.against(None) == {}
 
     def test_beyond_its_room_it_forgets_whom_it_heard_of_longest_ago(self) -> None:
         suspicions = Suspicions()
         suspects = [Suspect(Holder(Attribute.KEY, f"{number}")) for number in range(REMEMBERED)]
         for suspect in suspects:
-            suspicions.hear(suspect, marks(walk=20))
-        suspicions.hear(suspects[0], marks(walk=21))
-        suspicions.hear(SUSPECT, marks(walk=20))
+            suspicions.hear(suspect, marks(enumeration=20))
+        suspicions.hear(suspects[0], marks(enumeration=21))
+        suspicions.hear(SUSPECT, marks(enumeration=20))
         kept = [bool(suspicions.against(each)) for each in (suspects[0], suspects[1], suspects[2], SUSPECT)]
         assert kept == [True, False, True, True]

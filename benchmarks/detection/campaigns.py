@@ -85,7 +85,7 @@ def _slow_templated(stage: Stage, place: int) -> Iterator[Line]:
 
 
 def _slow_plain(stage: Stage, place: int) -> Iterator[Line]:
-    """No template; the accounts have nothing in common but the set that they walk."""
+    """No template; the accounts have nothing in common but the set that they go through."""
     return map(stage.line, attacks.slow(stage), attacks.plain(stage))
 
 

@@ -1,8 +1,8 @@
-"""What honest uses look like, and thefts: the kinds that guard tells a walk and a mixture by.
+"""What honest uses look like, and thefts: the kinds that guard tells an enumeration and a mixture by.
 
 Everybody is watched as guard would, and put down from time to time as a row of traits. A variety of honest
 use is up to five kinds, since it comes in several ways: with a template of its own or without, over pages or
-over messages. The walks through one instruction set are one, however they are worded, and so are those that
+over messages. The enumerations of one instruction set are one, however they are worded, and so are those that
 hide in one cover.
 
 What a model answers is the least real part of the simulation, and says most about a theft. So each life is
@@ -44,21 +44,21 @@ if TYPE_CHECKING:
     Answering = Callable[[int], int]
     Holders = Sequence[NDArray[np.float64]]
 
-WALK = (
+ENUMERATION = (
     *("continued", "nearer", "similar", "new_words", "slot", "slot_spread"),
     *("yield", "answer", "answer_spread", "follows", "worded"),
 )
 MIXTURE = ("continued", "worded", "off_template", "unrelated")
 
-WALKING = ("bulk", "templated", "paraphrased", "affixed")
+ENUMERATING = ("bulk", "templated", "paraphrased", "affixed")
 HIDING = ("hidden-narrow-app-10", "hidden-person-10")
 """What hides in a router is not told from it: routers are as mixed themselves."""
 
 HONEST_WAYS, THEFT_WAYS = 5, 1
-"""Into so many kinds is a variety divided, or the walks of one sort, at the most."""
+"""Into so many kinds is a variety divided, or the enumerations of one sort, at the most."""
 
-HONEST_QUERIES, WALKING_QUERIES, HIDING_QUERIES = 700, 200, 500
-"""How long lives are: a walk is to be told soon."""
+HONEST_QUERIES, ENUMERATING_QUERIES, HIDING_QUERIES = 700, 200, 500
+"""How long lives are: an enumeration is to be told soon."""
 
 STRIDE = 20
 """A row is put down at every so many queries."""
@@ -91,7 +91,7 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """One instance of a variety. `source` is the instruction set that it walks, where that is settled."""
+    """One instance of a variety. `source` is the instruction set that it goes through, if that is settled."""
 
     side: Side
     variety: str
@@ -103,24 +103,24 @@ class _Work:
 def likenesses(
     folder: Path, sides: Sequence[Side], seed: int, instances: int, processes: int, most_queries: int
 ) -> Mapping[Signal, Likeness]:
-    """What tells walks and mixtures from honest uses, from so many instances of each on these sides."""
+    """What tells enumerations and mixtures from honest uses, from so many instances of each."""
     work = [each for side in sides for each in _work(load(folder, side), instances, most_queries)]
     told = in_order(_watch, work, _open, (folder, tuple(sides), seed), processes)
     lives = [life for found in counted(told, len(work)) for life in found]
-    return {Signal.WALK: walk(lives), Signal.MIXTURE: mixture(lives)}
+    return {Signal.ENUMERATION: enumeration(lives), Signal.MIXTURE: mixture(lives)}
 
 
-def walk(lives: Iterable[Life]) -> Likeness:
-    """Walks against honest uses."""
+def enumeration(lives: Iterable[Life]) -> Likeness:
+    """Enumerations against honest uses."""
     kinds = defaultdict(list)
     for life in lives:
         if life.variety not in HIDING:
-            kinds[life.source or life.variety, life.source is not None].append(life.of(WALK))
-    return likeness(WALK, kinds)
+            kinds[life.source or life.variety, life.source is not None].append(life.of(ENUMERATION))
+    return likeness(ENUMERATION, kinds)
 
 
 def mixture(lives: Iterable[Life]) -> Likeness:
-    """Walks that hide in other traffic, against honest uses."""
+    """Enumerations that hide in other traffic, against honest uses."""
     kinds = defaultdict(list)
     for life in lives:
         if life.source is None:
@@ -182,18 +182,18 @@ def _moments(holders: Holders) -> tuple[NDArray[np.float64], NDArray[np.float64]
 
 def _work(split: Split, instances: int, most: int) -> Iterator[_Work]:
     for twin in TWINS:
-        if twin.declared is None or Signal.WALK not in Use(twin.declared).excused:
+        if twin.declared is None or Signal.ENUMERATION not in Use(twin.declared).excused:
             for instance in range(instances):
                 yield _Work(split.side, twin.name, instance, min(most, HONEST_QUERIES))
     for variety in HIDING:
         for instance in range(instances):
             yield _Work(split.side, variety, instance, min(most, HIDING_QUERIES))
     for source, records in split.pool(Part.DISTILL).sources.items():
-        for variety in WALKING:
+        for variety in ENUMERATING:
             if variety == "affixed" and in_chinese(records[0].prompt):
                 continue
             for instance in range(max(1, instances // 2)):
-                yield _Work(split.side, variety, instance, min(most, WALKING_QUERIES), source)
+                yield _Work(split.side, variety, instance, min(most, ENUMERATING_QUERIES), source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.detection.reference --data DIR --out guard/detection/reference.json
 
-First the likenesses are made, from honest uses and walks (benchmarks/detection/kinds.py); then the tables,
-from other instances of honest use. Each variety of honest use weighs alike, however many holders it has, and
-each holder counts by the worst that it ever showed. Declared uses count for the signals that they are not
-excused from.
+First the likenesses are made, from honest uses and enumerations (benchmarks/detection/kinds.py); then the
+tables, from other instances of honest use. Each variety of honest use weighs alike, however many holders it
+has, and each holder counts by the worst that it ever showed. Declared uses count for the signals that they
+are not excused from.
 
 What guard ships is made of both sides. What one side is judged by must be made of the other, with
 `--side`. Without `--data` the environment variable DETECTION_DATA names the folder.

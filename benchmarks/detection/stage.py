@@ -31,8 +31,8 @@ class Style:
 class Stage:
     """One actor's. `queries` is how many lines are wanted of it: more are not read.
 
-    What is settled once (a template, the parameters, which set to walk) is drawn from `plan`, all else from
-    `rng`. They are one for who acts alone; the accounts of a campaign have equal plans.
+    What is settled once (a template, the parameters, which set to go through) is drawn from `plan`, all else
+    from `rng`. They are one for who acts alone; the accounts of a campaign have equal plans.
     """
 
     rng: Random

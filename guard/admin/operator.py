@@ -152,7 +152,7 @@ class Operator:
             return None
         now_us = self._clock.date_us()
         uses = self._policy.declared(identity, now_us)
-        likeness = Reference.load(self._reference_file).likenesses.get(Signal.WALK)
+        likeness = Reference.load(self._reference_file).likenesses.get(Signal.ENUMERATION)
         return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, likeness)
 
     async def forgive(self, holder: Holder) -> Suspicion | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from guard.detection.likeness import Likeness
 
 MEANINGS: dict[Signal, str] = {
-    Signal.WALK: "works through a list: unrelated queries, none of which continues another",
+    Signal.ENUMERATION: "works through a list: unrelated queries, none of which continues another",
     Signal.MIXTURE: "such a list, hidden among queries of one program",
     Signal.DISTANCE: "asks about topics that honest holders rarely ask about",
     Signal.DISGUISE: "hides text by unseen characters, look-alikes or encodings",
@@ -96,7 +96,7 @@ class Habits:
             days=profile.age_us / MICROSECONDS / 86_400,
             busy_hours=profile.busy_hours,
             continued=profile.share(Sum.CONTINUED),
-            unrelated=profile.share(Sum.WALKING),
+            unrelated=profile.share(Sum.UNRELATED),
             templated=profile.templated,
             repeated=profile.share(Sum.REPEATED),
             new_words=profile.placed(Sum.NEW_WORDS),

@@ -15,8 +15,8 @@ seen again counts as the larger of what is left and what is new; it is not added
 next query shows largely the same again.
 
     half-life 1 day
-    Monday 09:00   walk 28 dB (content)                              risk 28: high
-    Monday 10:00   grading 16 dB (intent), walk still 27             risk 43, two groups: critical
+    Monday 09:00   enumeration 28 dB (content)                              risk 28: high
+    Monday 10:00   grading 16 dB (intent), enumeration still 27             risk 43, two groups: critical
     Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
@@ -55,7 +55,7 @@ class Group(StrEnum):
 class Signal(StrEnum):
     """One observed reason for suspicion; what each sees is told where it is computed, in guard/detection."""
 
-    WALK = "walk"
+    ENUMERATION = "enumeration"
     MIXTURE = "mixture"
     DISTANCE = "distance"
     DISGUISE = "disguise"
@@ -80,7 +80,7 @@ class Signal(StrEnum):
 
 
 _GROUPS = {
-    Signal.WALK: Group.CONTENT,
+    Signal.ENUMERATION: Group.CONTENT,
     Signal.MIXTURE: Group.CONTENT,
     Signal.DISTANCE: Group.CONTENT,
     Signal.DISGUISE: Group.CONTENT,

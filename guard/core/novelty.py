@@ -6,7 +6,7 @@ meaning. A holder's bitmap remembers which cells it has visited, and the novelty
 its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
 
 Long memory is the point. An app that does one thing has soon been everywhere it goes, and runs almost free;
-whoever walks through a data set pays in full at every step. A bitmap that only fills up would at last let
+whoever goes through a data set pays in full at every step. A bitmap that only fills up would at last let
 everybody go free, so each visit also forgets one cell of its table, anywhere (a stable Bloom filter, Deng and
 Rafiei, SIGMOD 2006): memory is of the last one or two thousand queries, not of all time.
 

@@ -33,15 +33,15 @@ class Use(StrEnum):
 
 
 _TIRELESS = frozenset({Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
-_WALKING = frozenset({Signal.WALK, Signal.MIXTURE, Signal.DISTANCE, Signal.YIELD})
+_ENUMERATING = frozenset({Signal.ENUMERATION, Signal.MIXTURE, Signal.DISTANCE, Signal.YIELD})
 
 _EXCUSED = {
-    Use.EVALUATION: _TIRELESS | _WALKING | {Signal.RESAMPLING, Signal.SWEEP},
-    Use.JUDGE: _TIRELESS | _WALKING | {Signal.GRADING, Signal.RESAMPLING},
-    Use.BATCH: _TIRELESS | _WALKING,
+    Use.EVALUATION: _TIRELESS | _ENUMERATING | {Signal.RESAMPLING, Signal.SWEEP},
+    Use.JUDGE: _TIRELESS | _ENUMERATING | {Signal.GRADING, Signal.RESAMPLING},
+    Use.BATCH: _TIRELESS | _ENUMERATING,
     Use.ROUTER: _TIRELESS | {Signal.MIXTURE},
     Use.RED_TEAM: _TIRELESS
-    | _WALKING
+    | _ENUMERATING
     | {Signal.EXTRACTION, Signal.HAZARD, Signal.PROBING, Signal.DISGUISE, Signal.RESAMPLING},
 }
 

@@ -53,7 +53,7 @@ class Sum(IntEnum):
     MANY = 15
     LOGITS = 16
     DISGUISED = 17
-    WALKING = 18
+    UNRELATED = 18
     OFF_TEMPLATE = 19
     REASONING = 20
     GRADING = 21

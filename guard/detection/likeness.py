@@ -8,11 +8,12 @@ density with four degrees of freedom, whose tails are heavy: one strange trait d
 is how much more like the thefts it is than like the honest uses, each side by the weighted mean over its
 kinds, in decibans (a weight of evidence, Good, 1950).
 
-Two signals are told so. `walk` sees whoever goes through a data set; that persistence (the trait `nearer`)
-separates distillers from people, and misses apps that remember nothing, was measured on real prompts.
-Evasion: follow-ups to each item, which cost as much again, other traffic mixed in, or items as short as what
-an app's customers say. `mixture` sees one who hides a walk in other traffic, as resellers mix a campaign's
-with their customers' (Anthropic, February 2026). Evasion: the same template for both, or cover without any.
+Two signals are told so. `enumeration` sees whoever goes through a data set; that persistence (the trait
+`nearer`) separates distillers from people, and misses apps that remember nothing, was measured on real
+prompts. Evasion: follow-ups to each item, which cost as much again, other traffic mixed in, or items as short
+as what an app's customers say. `mixture` sees one who hides an enumeration in other traffic, as resellers mix
+a campaign's with their customers' (Anthropic, February 2026). Evasion: the same template for both, or cover
+without any.
 
 It is a statistic and no probability: traits hang together, and nobody knows how many thieves there are. What
 it is worth comes from how honest holders come out in it (guard/detection/reference.py), as with every signal.
@@ -80,7 +81,7 @@ TRAITS: Mapping[str, Callable[[Profile], float]] = {
     # Whether one wording goes round the queries; and which of them have another, and stand by themselves.
     "worded": lambda profile: profile.worded,
     "off_template": lambda profile: profile.share(Sum.OFF_TEMPLATE),
-    "unrelated": lambda profile: profile.share(Sum.WALKING),
+    "unrelated": lambda profile: profile.share(Sum.UNRELATED),
 }
 """What a profile is held against kinds by."""
 

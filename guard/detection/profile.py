@@ -16,7 +16,7 @@ Four memories are behind the numbers:
   stops. Where more than half of the bits are set, some are cleared, and the count is corrected.
 - **recent** and **older** are sketches of the last `RING` queries, and of as many from longer ago. What a
   conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
-  walks through a list it makes no difference. The nearest of several is taken, in any order, so that a few
+  goes through a list it makes no difference. The nearest of several is taken, in any order, so that a few
   people who share a key do not hide each other.
 - **template** is the commonest wording round the queries, by Boyer and Moore's majority vote (1981).
 """
@@ -112,7 +112,7 @@ class Step:
     answer: float
 
     @property
-    def walks(self) -> bool:
+    def unrelated(self) -> bool:
         """Whether the query stands by itself: long enough for an exemplar, near to nothing before, and no
         part of a conversation.
         """
@@ -239,7 +239,7 @@ class Profile:
         added[Sum.ANSWER] = step.answer
         added[Sum.ANSWER_SQUARED] = step.answer**2
         added[Sum.SLOT_ANSWER] = step.slot * step.answer
-        added[Sum.WALKING] = step.walks
+        added[Sum.UNRELATED] = step.unrelated
         self._count_parameters(sight, step, added)
         wants = sight.wants
         for intent, place in _INTENTS.items():
@@ -314,7 +314,7 @@ class Profile:
         self._row["temperature"] = warmth
 
     def _vote(self, sight: Sight, step: Step) -> None:
-        """Let the query vote for its template, and count it apart where it has another, and walks."""
+        """Let the query vote for its template, and count it apart where it has another, and is unrelated."""
         row = self._row
         template = np.uint64(sight.fingerprint.system or sight.fingerprint.head)
         row["votes"] *= FADE
@@ -324,17 +324,17 @@ class Profile:
             row["template"], row["votes"] = template, 1
         else:
             row["votes"] -= 1
-            if self.templated > 0.5 and step.walks:
+            if self.templated > 0.5 and step.unrelated:
                 self.sums[Sum.OFF_TEMPLATE] += 1
 
     def _drift(self, step: Step, queries: int) -> None:
         """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
-        row, walks = self._row, float(step.walks)
+        row, unrelated = self._row, float(step.unrelated)
         if queries > HORIZON:
-            row["drift"] = max(0.0, float(row["drift"]) + walks - float(row["usual"]) - USUAL_MORE)
-            row["usual"] += (walks - row["usual"]) / 2_000
+            row["drift"] = max(0.0, float(row["drift"]) + unrelated - float(row["usual"]) - USUAL_MORE)
+            row["usual"] += (unrelated - row["usual"]) / 2_000
         else:
-            row["usual"] += (walks - row["usual"]) / (queries + 1)
+            row["usual"] += (unrelated - row["usual"]) / (queries + 1)
 
     def _remember(
         self,

@@ -55,7 +55,7 @@ STEP = 1.0
 """A table has a knot at every so many decibans."""
 
 PER_TEN: Mapping[Signal, float] = {
-    Signal.WALK: 10.0,
+    Signal.ENUMERATION: 10.0,
     Signal.MIXTURE: 10.0,
     Signal.DISTANCE: 2.0,
     Signal.DISGUISE: 1.5,
@@ -145,7 +145,7 @@ class Place:
 class Reference:
     """What every signal is worth; `origin` says from which traffic.
 
-    `likenesses` are what walks and mixtures are told by, which the tables of these signals hold for.
+    `likenesses` are what enumerations and mixtures are told by, which the tables of these signals hold for.
     """
 
     origin: str

@@ -151,7 +151,7 @@ STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
     Signal.ROUND_THE_CLOCK: round_the_clock,
     Signal.SHIFT: shift,
 }
-"""What each signal reads, but for those that hold a profile against others: walk and mixture
+"""What each signal reads, but for those that hold a profile against others: enumeration and mixture
 (guard/detection/likeness.py) and distance (guard/detection/reference.py).
 """
 

@@ -28,7 +28,7 @@ _MOST_HUNDREDTHS = 2**16 - 1
 _LAST_SECOND = 2**32 - 1
 
 _NUMBERS: Mapping[Signal, int] = {
-    Signal.WALK: 1,
+    Signal.ENUMERATION: 1,
     Signal.MIXTURE: 2,
     Signal.DISTANCE: 3,
     Signal.DISGUISE: 4,

@@ -20,7 +20,7 @@ EVIDENCE = Evidence(
     b"",
     {
         Signal.GRADING: Mark(16.0, MONDAY_US, MONDAY_US),
-        Signal.WALK: Mark(28.0, MONDAY_US, MONDAY_US - DAY_US),
+        Signal.ENUMERATION: Mark(28.0, MONDAY_US, MONDAY_US - DAY_US),
         Signal.LOGITS: Mark(6.0, MONDAY_US, MONDAY_US),
     },
 )
@@ -28,7 +28,11 @@ EVIDENCE = Evidence(
 
 def test_what_weighs_most_comes_first_and_all_of_it_is_told() -> None:
     found = Suspicion.of(ALICE, EVIDENCE, (), MONDAY_US, WEIGHTS)
-    assert [finding.signal for finding in found.findings] == [Signal.WALK, Signal.GRADING, Signal.LOGITS]
+    assert [finding.signal for finding in found.findings] == [
+        Signal.ENUMERATION,
+        Signal.GRADING,
+        Signal.LOGITS,
+    ]
     assert [finding.group for finding in found.findings] == ["content", "intent", "harvest"]
     assert found.findings[0].since == found.findings[0].at - 86_400 == MONDAY_US / 1e6 - 86_400
     assert (found.risk.decibans, found.risk.band) == (44.0, Band.CRITICAL)
@@ -44,12 +48,15 @@ def test_it_is_as_of_now(days: int, left: float, band: Band) -> None:
 
 def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
     found = Suspicion.of(ALICE, EVIDENCE, (Declared(Use.JUDGE), Declared(Use.BATCH)), MONDAY_US, WEIGHTS)
-    assert {finding.signal for finding in found.findings if finding.excused} == {Signal.WALK, Signal.GRADING}
+    assert {finding.signal for finding in found.findings if finding.excused} == {
+        Signal.ENUMERATION,
+        Signal.GRADING,
+    }
     assert found.risk.band is Band.LOW
 
 
 def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
-    likeness, profile = Reference.load().likenesses[Signal.WALK], Profile.new()
+    likeness, profile = Reference.load().likenesses[Signal.ENUMERATION], Profile.new()
     profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
     habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
     assert habits is not None

@@ -65,7 +65,7 @@ def data(tmp_path: Path) -> Path:
 
 def trial(variety: str, queries: int = 300, **reached: int) -> Trial:
     bands = {Band(band): number for band, number in reached.items()}
-    blame: dict[Band, tuple[Signal, ...]] = dict.fromkeys(bands, (Signal.WALK,))
+    blame: dict[Band, tuple[Signal, ...]] = dict.fromkeys(bands, (Signal.ENUMERATION,))
     return Trial(Case(variety, 0, queries), queries, queries, reached=bands, blame=blame)
 
 
@@ -100,7 +100,7 @@ def test_a_reference_can_be_made_of_one_side(data: Path, tmp_path: Path) -> None
     made = Reference.load(out)
     assert "dolly-3k" in made.origin
     assert "arena-hard" not in made.origin
-    assert {Signal.WALK, Signal.MIXTURE} == made.likenesses.keys()
+    assert {Signal.ENUMERATION, Signal.MIXTURE} == made.likenesses.keys()
     assert "2026-11-25" in made.origin
     assert {Signal.RESAMPLING, Signal.GRADING, Signal.NO_RAMP} <= made.tables.keys()
 
@@ -183,7 +183,7 @@ def test_an_honest_holder_counts_for_every_band_that_it_ever_reached() -> None:
     table = honest("", "", [trial("person"), trial("person", elevated=3, high=2_001)])
     (row,) = table.rows
     assert row[3:6] == (Share(1, 2), Share(0, 2), Share(0, 2))
-    assert row[6] == "walk 1"
+    assert row[6] == "enumeration 1"
 
 
 def test_an_attacker_is_found_at_a_median_and_by_milestones() -> None:

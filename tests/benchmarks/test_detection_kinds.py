@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from benchmarks.detection.kinds import (
+    ENUMERATION,
     HIDING,
     HONEST_FLOOR,
     HONEST_WAYS,
     MIXTURE,
     THEFT_FLOOR,
-    WALK,
     Life,
+    enumeration,
     likeness,
     mixture,
-    walk,
 )
 from guard.detection.likeness import TRAITS
 
@@ -62,11 +62,11 @@ def test_no_kind_is_narrower_than_a_share_of_the_spread_of_all() -> None:
     assert theft.width[0] == pytest.approx((THEFT_FLOOR * 0.25) ** 0.5)
 
 
-def test_walks_are_thefts_by_the_set_that_they_go_through_and_hidden_ones_by_their_cover() -> None:
+def test_enumerations_are_thefts_by_the_set_that_they_go_through_and_hidden_ones_by_their_cover() -> None:
     lives = [life("person"), life("bulk", "a set"), life("templated", "a set"), *map(life, HIDING)]
-    walks, mixtures = walk(lives), mixture(lives)
-    assert (walks.traits, mixtures.traits) == (WALK, MIXTURE)
-    assert {(kind.name, kind.theft) for kind in walks.kinds} == {("person", False), ("a set", True)}
+    enumerations, mixtures = enumeration(lives), mixture(lives)
+    assert (enumerations.traits, mixtures.traits) == (ENUMERATION, MIXTURE)
+    assert {(kind.name, kind.theft) for kind in enumerations.kinds} == {("person", False), ("a set", True)}
     assert {(kind.name, kind.theft) for kind in mixtures.kinds} == {
         ("person", False),
         *((name, True) for name in HIDING),

@@ -66,14 +66,14 @@ def profile() -> bytes:
     """What is remembered of 150 queries, half of which stand by themselves."""
     row = np.zeros((), LAYOUT)
     row["version"], row["queries"], row["first_day"] = VERSION, 150, 40
-    row["sums"][[Sum.QUERIES, Sum.WALKING, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
+    row["sums"][[Sum.QUERIES, Sum.UNRELATED, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
     return row.tobytes()
 
 
 async def happen(settings: Settings) -> None:
     """One answered query of each, and evidence against some."""
     now_us = time.time_ns() // 1000
-    walking = {Signal.WALK: Mark(28.0, now_us, now_us - 3_600_000_000)}
+    enumerating = {Signal.ENUMERATION: Mark(28.0, now_us, now_us - 3_600_000_000)}
     grading = {Signal.GRADING: Mark(16.0, now_us, now_us)}
     installation = Installation.of(settings)
     await installation.store.start()
@@ -85,8 +85,8 @@ async def happen(settings: Settings) -> None:
         settled = actual_charges(charges, demand, usage, NOWHERE_NEAR)
         await installation.store.settle(str(identity.principal), identity, settled, usage)
     for holder, identity, marks in (
-        (ALICE.principal, ALICE, walking | grading),
-        (NIGHTLY.principal, NIGHTLY, walking),
+        (ALICE.principal, ALICE, enumerating | grading),
+        (NIGHTLY.principal, NIGHTLY, enumerating),
         (ANN.holder(Attribute.END_USER), ANN, grading),
         (CAROL.principal, CAROL, grading),
     ):
@@ -112,25 +112,25 @@ def test_show_tells_what_speaks_against_a_holder(folder: Path) -> None:
     assert evidence["risk_decibans"] == pytest.approx(44, abs=0.1)
     assert evidence["groups"] == pytest.approx({"content": 28, "intent": 16}, abs=0.1)
     first, second = evidence["signals"]
-    assert (first["signal"], first["group"], first["decibans_when_seen"]) == ("walk", "content", 28)
+    assert (first["signal"], first["group"], first["decibans_when_seen"]) == ("enumeration", "content", 28)
     assert first["since"] < first["at"]
     assert (second["signal"], second["excused"]) == ("grading", False)
     habits = evidence["habits"]
     assert (habits["queries"], habits["on_first_day"], habits["unrelated"]) == (150, 40, 0.5)
     assert habits["answer_tokens"] == pytest.approx(256, rel=0.01)
     assert habits["varying_pieces"] == pytest.approx(15, rel=0.01)
-    kinds = {kind.name: kind.theft for kind in Reference.load().likenesses[Signal.WALK].kinds}
+    kinds = {kind.name: kind.theft for kind in Reference.load().likenesses[Signal.ENUMERATION].kinds}
     assert (kinds[habits["like_use"]], kinds[habits["like_theft"]]) == (False, True)
 
 
 def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
     told = guard("show", "key:alice", folder=folder).stdout
     assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
-    assert f"walk: {MEANINGS[Signal.WALK]}" in told
+    assert f"enumeration: {MEANINGS[Signal.ENUMERATION]}" in told
     assert "150 queries in 0.0 days, 40 on the first" in told
     assert "closest known honest use: " in told
-    (walk,) = [line.split() for line in told.splitlines() if line.startswith("walk ")]
-    assert (walk[0], walk[1], walk[2][-1], walk[-2]) == ("walk", "content", "m", "28.0")
+    (found,) = [line.split() for line in told.splitlines() if line.startswith("enumeration ")]
+    assert (found[0], found[1], found[2][-1], found[-2]) == ("enumeration", "content", "m", "28.0")
     assert "\N{REPLACEMENT CHARACTER}" not in told
 
 
@@ -146,7 +146,7 @@ def test_evidence_alone_makes_a_holder_known(folder: Path) -> None:
 def test_what_a_declared_use_excuses_is_shown_and_does_not_count(folder: Path) -> None:
     evidence = shown(folder, "key:nightly")["evidence"]
     assert (evidence["risk_decibans"], evidence["band"]) == (0, "low")
-    assert [(each["signal"], each["excused"]) for each in evidence["signals"]] == [("walk", True)]
+    assert [(each["signal"], each["excused"]) for each in evidence["signals"]] == [("enumeration", True)]
     assert evidence["uses"] == [{"use": "evaluation", "until": "2100-01-01T00:00:00Z"}]
 
 
@@ -240,7 +240,9 @@ def test_forgiving_forgets_what_was_known_and_says_what_but_gives_no_budget_back
     (tmp_path / "guard.toml").write_text(CONFIG)
     asyncio.run(happen(load(tmp_path / "guard.toml")))
     told = guard("forgive", "key:alice", folder=tmp_path).stdout
-    assert told.startswith("Cleared key:alice: risk 44 dB (critical), signals walk, grading, profile of 150")
+    assert told.startswith(
+        "Cleared key:alice: risk 44 dB (critical), signals enumeration, grading, profile of 150"
+    )
     sheet = shown(tmp_path, "key:alice")
     assert sheet["evidence"] is None
     assert sheet["limits"][0]["remaining"] == 18.75

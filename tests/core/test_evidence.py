@@ -48,7 +48,7 @@ def level(band: Band) -> int:
 
 def test_the_worked_example() -> None:
     monday_nine, monday_ten, tuesday_ten = NOW, NOW + DAY // 24, NOW + DAY * 25 // 24
-    marks = merge({}, {Signal.WALK: 28}, monday_nine, DAY)
+    marks = merge({}, {Signal.ENUMERATION: 28}, monday_nine, DAY)
     found = risk(marks, monday_nine, WEIGHTS)
     assert (found.decibans, found.groups, found.band) == (28, {Group.CONTENT: 28}, Band.HIGH)
     marks = merge(marks, {Signal.GRADING: 16}, monday_ten, DAY)
@@ -76,27 +76,27 @@ def test_evidence_halves_in_each_half_life_and_a_clock_set_back_stands_still(
     ("decibans", "band"),
     [
         ({}, Band.LOW),
-        ({"walk": 9.9}, Band.LOW),
-        ({"walk": 10}, Band.ELEVATED),
-        ({"walk": 24.9}, Band.ELEVATED),
-        ({"walk": 25}, Band.HIGH),
-        ({"walk": 30, "mixture": 30, "distance": 30, "disguise": 30}, Band.HIGH),
-        ({"walk": 9, "mixture": 9}, Band.LOW),
-        ({"walk": 9, "grading": 9, "sweep": 9, "shift": 9}, Band.LOW),
-        ({"walk": 24, "grading": 9}, Band.ELEVATED),
-        ({"walk": 30, "grading": 9.9}, Band.HIGH),
-        ({"walk": 30, "grading": 10}, Band.CRITICAL),
-        ({"walk": 20, "grading": 19.9}, Band.HIGH),
-        ({"walk": 20, "grading": 20}, Band.CRITICAL),
-        ({"walk": 30, "grading": 9, "sweep": 9, "shift": 9}, Band.HIGH),
-        ({"walk": 14, "grading": 14, "sweep": 14}, Band.CRITICAL),
-        ({"walk": 30, "shift": 30}, Band.HIGH),
+        ({"enumeration": 9.9}, Band.LOW),
+        ({"enumeration": 10}, Band.ELEVATED),
+        ({"enumeration": 24.9}, Band.ELEVATED),
+        ({"enumeration": 25}, Band.HIGH),
+        ({"enumeration": 30, "mixture": 30, "distance": 30, "disguise": 30}, Band.HIGH),
+        ({"enumeration": 9, "mixture": 9}, Band.LOW),
+        ({"enumeration": 9, "grading": 9, "sweep": 9, "shift": 9}, Band.LOW),
+        ({"enumeration": 24, "grading": 9}, Band.ELEVATED),
+        ({"enumeration": 30, "grading": 9.9}, Band.HIGH),
+        ({"enumeration": 30, "grading": 10}, Band.CRITICAL),
+        ({"enumeration": 20, "grading": 19.9}, Band.HIGH),
+        ({"enumeration": 20, "grading": 20}, Band.CRITICAL),
+        ({"enumeration": 30, "grading": 9, "sweep": 9, "shift": 9}, Band.HIGH),
+        ({"enumeration": 14, "grading": 14, "sweep": 14}, Band.CRITICAL),
+        ({"enumeration": 30, "shift": 30}, Band.HIGH),
         ({"shift": 30}, Band.LOW),
         ({"shift": 30, "yield": 30}, Band.LOW),
         ({"shift": 20, "grading": 10}, Band.HIGH),
         ({"shift": 20, "grading": 9}, Band.LOW),
-        ({"walk": 30, "no_ramp": 20, "shift": 20}, Band.HIGH),
-        ({"walk": 14, "grading": 14, "shift": 14}, Band.CRITICAL),
+        ({"enumeration": 30, "no_ramp": 20, "shift": 20}, Band.HIGH),
+        ({"enumeration": 14, "grading": 14, "shift": 14}, Band.CRITICAL),
     ],
 )
 def test_a_band_is_where_the_sum_falls_and_critical_is_said_by_two(
@@ -182,9 +182,9 @@ def test_merging_twice_is_merging_once(
     ],
 )
 def test_a_signal_speaks_since_it_was_last_silent(old: Mark | None, new: float, speaks_since: str) -> None:
-    merged = merge({} if old is None else {Signal.WALK: old}, {Signal.WALK: new}, NOW, DAY)
+    merged = merge({} if old is None else {Signal.ENUMERATION: old}, {Signal.ENUMERATION: new}, NOW, DAY)
     then = None if old is None else old.since_us
-    assert merged[Signal.WALK].since_us == {"now": NOW, "then": then}[speaks_since]
+    assert merged[Signal.ENUMERATION].since_us == {"now": NOW, "then": then}[speaks_since]
 
 
 @given(marks=seen(), excused=st.sets(st.sampled_from(Signal)))
@@ -202,6 +202,6 @@ def test_a_delay_hides_what_is_new_and_nothing_else(marks: dict[Signal, Mark], d
 
 
 def test_a_delay_is_over_to_the_microsecond() -> None:
-    marks = said(walk=28)
+    marks = said(enumeration=28)
     assert risk(marks, NOW + 59, WEIGHTS, delay_us=60) == NO_RISK
     assert risk(marks, NOW + 60, WEIGHTS, delay_us=60).band is Band.HIGH

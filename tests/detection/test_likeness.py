@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lessons import NOUNS, Pupil, conversation_of, exemplars_of, noise_of, walk_of
+from lessons import NOUNS, Pupil, conversation_of, enumeration_of, exemplars_of, noise_of
 
 from guard.core.evidence import Signal
 from guard.detection.layout import Sum
@@ -33,8 +33,8 @@ def holder(queries: Iterable[Query | str], answer: int = 200) -> Profile:
     return pupil.profile
 
 
-def walked(profile: Profile) -> float:
-    statistic = SHIPPED[Signal.WALK].statistic(profile)
+def enumerated(profile: Profile) -> float:
+    statistic = SHIPPED[Signal.ENUMERATION].statistic(profile)
     assert statistic is not None
     return statistic
 
@@ -45,7 +45,7 @@ def mixed(profile: Profile) -> float:
     return statistic
 
 
-def walker(count: int) -> Profile:
+def enumerator(count: int) -> Profile:
     """Who goes through a data set, and gets an answer to each item, as long as it takes."""
     pupil, rng = Pupil(), Random(0)
     for text in exemplars_of(count):
@@ -74,8 +74,8 @@ def labeller(count: int) -> Profile:
 
 
 class TestShipped:
-    def test_a_walk_through_a_data_set_is_like_a_theft(self) -> None:
-        assert walked(walker(180)) > 10
+    def test_who_goes_through_a_data_set_is_like_a_theft(self) -> None:
+        assert enumerated(enumerator(180)) > 10
 
     @pytest.mark.parametrize(
         "honest",
@@ -88,9 +88,9 @@ class TestShipped:
         ids=["a conversation", "a narrow app", "a translator", "a labeller"],
     )
     def test_honest_uses_that_have_some_of_its_traits_are_not(self, honest: Callable[[], Profile]) -> None:
-        assert walked(honest()) < -5
+        assert enumerated(honest()) < -5
 
-    def test_a_walk_that_hides_in_an_app_is_told_from_the_app(self) -> None:
+    def test_an_enumeration_that_hides_in_an_app_is_told_from_the_app(self) -> None:
         rng = Random(1)
         hidden = [
             *app(100),
@@ -100,12 +100,12 @@ class TestShipped:
             ),
         ]
         assert mixed(holder(hidden)) > 0 > mixed(holder(app(300)))
-        assert walked(holder(hidden)) < walked(walker(300))
+        assert enumerated(holder(hidden)) < enumerated(enumerator(300))
 
     def test_of_fewer_queries_nothing_is_told(self) -> None:
-        texts = walk_of(ENOUGH_QUERIES)
-        assert SHIPPED[Signal.WALK].statistic(holder(texts[:-1])) is None
-        assert SHIPPED[Signal.WALK].statistic(holder(texts)) is not None
+        texts = enumeration_of(ENOUGH_QUERIES)
+        assert SHIPPED[Signal.ENUMERATION].statistic(holder(texts[:-1])) is None
+        assert SHIPPED[Signal.ENUMERATION].statistic(holder(texts)) is not None
 
     def test_thefts_and_honest_uses_have_kinds_of_their_own(self) -> None:
         for likeness in SHIPPED.values():
@@ -117,7 +117,7 @@ class TestShipped:
 
 class TestTraits:
     def test_all_are_numbers_from_the_first_query_on(self) -> None:
-        for queries in ([], [""], walk_of(1), conversation_of(3)):
+        for queries in ([], [""], enumeration_of(1), conversation_of(3)):
             assert np.isfinite(traits(holder(queries), tuple(TRAITS))).all()
 
     def test_answers_that_follow_the_length_of_the_query_are_told(self) -> None:
@@ -133,7 +133,7 @@ def profile_of(worded: float, unrelated: float) -> Profile:
     """One with these two traits."""
     profile = Profile.new()
     profile.sums[Sum.QUERIES] = 100
-    profile.sums[Sum.WALKING] = 100 * unrelated
+    profile.sums[Sum.UNRELATED] = 100 * unrelated
     profile._row["queries"] = 500
     profile._row["template"], profile._row["votes"] = 1, 100 * worded
     return profile

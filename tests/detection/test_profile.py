@@ -17,9 +17,9 @@ from lessons import (
     Pupil,
     asking,
     conversation_of,
+    enumeration_of,
     learner,
     noise_of,
-    walk_of,
 )
 
 from guard.core.query import Query, Sampling, Usage
@@ -38,7 +38,7 @@ FRAME = (
 HOUR_US = 3_600_000_000
 YEAR_2100_US = 4_102_444_800_000_000
 
-TEXTS = st.text(max_size=40) | st.sampled_from(["", " ", "🐟👍🏽🇪🇺", "\ud800", "\x00", *walk_of(5)])
+TEXTS = st.text(max_size=40) | st.sampled_from(["", " ", "🐟👍🏽🇪🇺", "\ud800", "\x00", *enumeration_of(5)])
 SAMPLINGS = st.builds(
     Sampling,
     logprobs=st.booleans(),
@@ -105,7 +105,7 @@ class TestBytes:
 
     def test_so_it_does_after_hundreds_of_queries(self) -> None:
         stayed, left = Pupil(), Pupil()
-        for number, text in enumerate([*walk_of(150), *noise_of(150)]):
+        for number, text in enumerate([*enumeration_of(150), *noise_of(150)]):
             stayed.ask(text)
             if number % 7 == 0:
                 left = again(left)
@@ -163,13 +163,13 @@ class TestCommon:
         def framed(slot: str) -> str:
             return {"before": FRAME + slot, "behind": f"{slot} {FRAME}", "round": FRAME + slot + FRAME}[put]
 
-        near = nearness(Pupil(), [(framed(slot), slot) for slot in walk_of(60, words=5)])
+        near = nearness(Pupil(), [(framed(slot), slot) for slot in enumeration_of(60, words=5)])
         assert max(near[:3]) < 0.8
         assert np.mean(near[10:20]) > 0.88
         assert np.mean(near[10:]) > 0.88
 
     def test_so_it_does_where_it_is_the_first_turn_of_a_history(self) -> None:
-        slots = walk_of(40)
+        slots = enumeration_of(40)
         pupil = Pupil()
         for slot in slots:
             pupil.ask(asking(slot, system=FRAME))
@@ -180,7 +180,7 @@ class TestCommon:
         assert mean @ other > 0.9 * np.sqrt((mean @ mean) * (other @ other))
 
     def test_it_stays_away_however_long_it_is_said(self) -> None:
-        steps = Pupil().ask_all([FRAME + text for text in walk_of(300, words=5)])
+        steps = Pupil().ask_all([FRAME + text for text in enumeration_of(300, words=5)])
         first, early, late = (
             np.mean([step.slot for step in part]) for part in (steps[:3], steps[60:90], steps[270:])
         )
@@ -189,7 +189,7 @@ class TestCommon:
 
     def test_what_only_some_say_keeps_its_weight(self) -> None:
         pupil = Pupil()
-        for number, text in enumerate(walk_of(100)):
+        for number, text in enumerate(enumeration_of(100)):
             step = pupil.ask(f"{FRAME}{text}" if number % 50 == 10 else text)
             if number == 60:
                 framed = step
@@ -229,7 +229,7 @@ class TestWords:
 
 class TestRepeats:
     def test_each_of_the_last_sixteen_is_known_again_in_any_order_and_none_before_them(self) -> None:
-        pupil, texts = Pupil(), walk_of(120)
+        pupil, texts = Pupil(), enumeration_of(120)
         pupil.ask_all(texts)
         for back in range(1, 30):
             nearest = again(pupil).ask(texts[-back]).nearest
@@ -238,7 +238,7 @@ class TestRepeats:
 
     def test_a_repeat_is_counted_and_so_is_one_under_another_temperature_or_seed(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(80))
+        pupil.ask_all(enumeration_of(80))
         for sampling, repeated, varied in (
             (Sampling(), 1, 0),
             (Sampling(temperature=0.7), 2, 0),  # which may be what it was
@@ -247,12 +247,12 @@ class TestRepeats:
             (Sampling(temperature=0.9), 5, 1),
             (Sampling(temperature=0.9, seed=4), 6, 2),
         ):
-            pupil.ask(asking(walk_of(80)[-1], sampling=sampling))
+            pupil.ask(asking(enumeration_of(80)[-1], sampling=sampling))
             told = (pupil.profile.sums[Sum.REPEATED], pupil.profile.sums[Sum.VARIED])
             assert told == pytest.approx((repeated, varied), abs=0.15)
 
     def test_how_near_it_is_to_older_ones_is_known_when_there_are_some(self) -> None:
-        steps = Pupil().ask_all(walk_of(2 * RING + 1))
+        steps = Pupil().ask_all(enumeration_of(2 * RING + 1))
         assert [step.nearest is not None for step in steps[:2]] == [False, True]
         assert [step.similar is not None for step in steps] == [False] * 2 * RING + [True]
 
@@ -264,13 +264,13 @@ class TestContinued:
 
     def test_a_follow_up_that_is_long_goes_on_too(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(20))
+        pupil.ask_all(enumeration_of(20))
         question = "how does the moon raise the tides in the oceans of the earth twice in a day"
         after = "and why are the tides of the oceans higher when the moon and the sun stand in one line"
         assert pupil.ask(asking(question, "By its pull.", after)).continued
 
     def test_what_has_nothing_to_do_with_a_made_up_history_does_not_go_on_with_it(self) -> None:
-        texts = walk_of(150, words=10)
+        texts = enumeration_of(150, words=10)
         steps = Pupil().ask_all(
             [asking(texts[n - 2], "So it is.", texts[n - 1], "So it is.", texts[n]) for n in range(2, 150)]
         )
@@ -286,27 +286,27 @@ class TestWorded:
         self, of_ten: int, worded: float
     ) -> None:
         pupil = Pupil()
-        for number, text in enumerate(walk_of(400)):
+        for number, text in enumerate(enumeration_of(400)):
             pupil.ask(FRAME + text if number * 7 % 10 < of_ten else text)
         assert pupil.profile.worded == pytest.approx(worded, abs=0.08)
         assert pupil.profile.templated == pytest.approx((1 + worded) / 2, abs=0.04)
 
     def test_who_has_none_is_not_worded(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(400))
+        pupil.ask_all(enumeration_of(400))
         assert pupil.profile.worded < 0.05
 
     def test_a_system_prompt_is_a_wording(self) -> None:
         pupil = Pupil()
-        pupil.ask_all([asking(text, system=FRAME) for text in walk_of(60)])
+        pupil.ask_all([asking(text, system=FRAME) for text in enumeration_of(60)])
         assert pupil.profile.worded == pytest.approx(1)
 
-    def test_what_walks_without_the_usual_wording_is_counted(self) -> None:
+    def test_what_is_unrelated_and_without_the_usual_wording_is_counted(self) -> None:
         pupil, rng = Pupil(), Random(0)
         own = [FRAME + " ".join(rng.sample(NOUNS[:12], 3)) for _ in range(200)]
         pupil.ask_all(own)
         assert pupil.profile.sums[Sum.OFF_TEMPLATE] == 0
-        pupil.ask_all(walk_of(20))
+        pupil.ask_all(enumeration_of(20))
         assert pupil.profile.sums[Sum.OFF_TEMPLATE] > 10
 
 
@@ -349,7 +349,7 @@ class TestDrift:
         pupil.ask_all([FRAME + " ".join(rng.sample(NOUNS[:12], 3)) for _ in range(260)])
         assert pupil.profile.drift == 0
         levels = []
-        for text in walk_of(40, words=14):
+        for text in enumeration_of(40, words=14):
             pupil.ask(text)
             levels.append(pupil.profile.drift)
         assert levels[-1] > 15
@@ -357,14 +357,14 @@ class TestDrift:
 
     def test_where_they_were_there_from_the_start_there_is_none(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(320, words=14))
-        assert pupil.profile.share(Sum.WALKING) > 0.2
+        pupil.ask_all(enumeration_of(320, words=14))
+        assert pupil.profile.share(Sum.UNRELATED) > 0.2
         assert pupil.profile.drift < 5
 
     def test_it_goes_down_again_in_calm(self) -> None:
         pupil, rng = Pupil(), Random(0)
         calm = [FRAME + " ".join(rng.sample(NOUNS[:12], 3)) for _ in range(300)]
-        pupil.ask_all([*calm[:230], *walk_of(20, words=14)])
+        pupil.ask_all([*calm[:230], *enumeration_of(20, words=14)])
         high = pupil.profile.drift
         pupil.ask_all(calm[230:])
         assert pupil.profile.drift < high / 2
@@ -373,9 +373,9 @@ class TestDrift:
 class TestCounts:
     def test_only_when_it_is_settled_is_it_said_how_near_queries_are(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(SETTLED))
+        pupil.ask_all(enumeration_of(SETTLED))
         assert pupil.profile.sums[Sum.PLACED] == 0
-        pupil.ask_all(walk_of(10, seed=1))
+        pupil.ask_all(enumeration_of(10, seed=1))
         assert pupil.profile.sums[Sum.PLACED] > 9
 
     @pytest.mark.parametrize(

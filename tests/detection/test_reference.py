@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from lessons import Pupil, walk_of
+from lessons import Pupil, enumeration_of
 
 from guard.core.evidence import FAINTEST, Group, Signal
 from guard.detection.layout import PLACES, Sum
@@ -49,12 +49,12 @@ class TestTable:
     def test_no_order_matters(self, worst: list[float], random: Any) -> None:
         shuffled = list(worst)
         random.shuffle(shuffled)
-        assert table(Signal.WALK, shuffled) == table(Signal.WALK, worst)
+        assert table(Signal.ENUMERATION, shuffled) == table(Signal.ENUMERATION, worst)
 
     @pytest.mark.parametrize("holders", [20, 99, 999])
     def test_the_kth_worst_of_many_is_worth_what_its_p_value_says(self, holders: int) -> None:
         # So far apart that the slope nowhere matters.
-        of = table(Signal.WALK, [float(number) for number in range(holders)])
+        of = table(Signal.ENUMERATION, [float(number) for number in range(holders)])
         for kth in (1, 2, 3, 7, holders // 3, holders // 2):
             p = (kth + 1) / (holders + 1)
             # Between knots a deciban apart it is interpolated.
@@ -118,9 +118,9 @@ class TestTable:
         assert of.worth(last + further * PER_TEN[signal]) == pytest.approx(expected, abs=1e-6)
 
     def test_a_single_holder_makes_a_table(self) -> None:
-        of = table(Signal.WALK, [2.0])
+        of = table(Signal.ENUMERATION, [2.0])
         assert of.worth(2.0) == 0
-        assert of.worth(2.0 + 10 * PER_TEN[Signal.WALK]) == MOST_WORTH
+        assert of.worth(2.0 + 10 * PER_TEN[Signal.ENUMERATION]) == MOST_WORTH
 
 
 def made(signals: dict[Signal, Table], place: Place | None = None) -> Reference:
@@ -144,7 +144,7 @@ class TestFile:
             assert written["decibans"] == pytest.approx(each.decibans, abs=1e-3)
 
     def test_a_file_reads_back_with_its_place(self, tmp_path: Path) -> None:
-        reference = made({Signal.WALK: table(Signal.WALK, [1.0, 2.0, 4.0])}, place())
+        reference = made({Signal.ENUMERATION: table(Signal.ENUMERATION, [1.0, 2.0, 4.0])}, place())
         reference.save(tmp_path / "reference.json")
         read = Reference.load(tmp_path / "reference.json")
         assert read.place is not None
@@ -155,10 +155,10 @@ class TestFile:
         assert read.dump() == reference.dump()
 
     def test_a_signal_of_a_later_version_is_left_out(self, tmp_path: Path) -> None:
-        fields = json.loads(made({Signal.WALK: table(Signal.WALK, [1.0, 2.0])}).dump())
-        fields["signals"]["telepathy"] = fields["signals"]["walk"]
+        fields = json.loads(made({Signal.ENUMERATION: table(Signal.ENUMERATION, [1.0, 2.0])}).dump())
+        fields["signals"]["telepathy"] = fields["signals"]["enumeration"]
         (tmp_path / "later.json").write_text(json.dumps(fields))
-        assert set(Reference.load(tmp_path / "later.json").tables) == {Signal.WALK}
+        assert set(Reference.load(tmp_path / "later.json").tables) == {Signal.ENUMERATION}
 
     def test_a_file_that_is_not_there_says_what_makes_one(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"none\.json: No such file.*`guard calibrate` writes such"):
@@ -198,9 +198,9 @@ class TestFile:
     def test_what_cannot_be_meant_is_refused_by_name(
         self, tmp_path: Path, change: dict[str, Any], because: str
     ) -> None:
-        fields = json.loads(made({Signal.WALK: Table((1.0, 2.0), (0.0, 10.0), 0.2)}).dump())
+        fields = json.loads(made({Signal.ENUMERATION: Table((1.0, 2.0), (0.0, 10.0), 0.2)}).dump())
         [(name, value)] = change.items()
-        part = fields["signals"]["walk"] if name in fields["signals"]["walk"] else fields
+        part = fields["signals"]["enumeration"] if name in fields["signals"]["enumeration"] else fields
         part[name] = value
         file = tmp_path / "wrong.json"
         file.write_text(json.dumps(fields))
@@ -212,7 +212,7 @@ class TestFile:
 
     @pytest.mark.parametrize("missing", ["format", "origin", "holders", "signals", "place"])
     def test_what_is_missing_is_named(self, tmp_path: Path, missing: str) -> None:
-        fields = json.loads(made({Signal.WALK: Table((1.0,), (0.0,), 0.2)}).dump())
+        fields = json.loads(made({Signal.ENUMERATION: Table((1.0,), (0.0,), 0.2)}).dump())
         del fields[missing]
         file = tmp_path / "short.json"
         file.write_text(json.dumps(fields))
@@ -239,7 +239,9 @@ class TestFile:
 class TestEvidence:
     def test_a_signal_is_worth_less_for_each_other_of_its_group_that_has_a_table(self) -> None:
         flat = Table((0.0,), (0.0,), 1.0)
-        reference = made(dict.fromkeys((Signal.WALK, Signal.MIXTURE, Signal.DISGUISE, Signal.SHIFT), flat))
+        reference = made(
+            dict.fromkeys((Signal.ENUMERATION, Signal.MIXTURE, Signal.DISGUISE, Signal.SHIFT), flat)
+        )
         looks = {group: reference.looks(group) for group in Group}
         assert looks[Group.CONTENT] == pytest.approx(10 * log10(3))
         assert looks[Group.SELF] == 0
@@ -249,20 +251,22 @@ class TestEvidence:
         profile = disguised(7)  # 3 by the logarithm
         alone = made({Signal.DISGUISE: Table((0.0, 4.0), (0.0, 20.0), 1.0)})
         assert alone.evidence(profile)[Signal.DISGUISE] == pytest.approx(15, abs=0.3)
-        two = made({**alone.tables, Signal.WALK: Table((0.0,), (0.0,), 1.0)})
+        two = made({**alone.tables, Signal.ENUMERATION: Table((0.0,), (0.0,), 1.0)})
         assert two.evidence(profile)[Signal.DISGUISE] == pytest.approx(
             alone.evidence(profile)[Signal.DISGUISE] - 10 * log10(2)
         )
 
     def test_what_is_worth_less_than_the_looks_is_left_out(self) -> None:
-        few = {signal: Table((0.0, 3.0), (0.0, 1.0), 100.0) for signal in (Signal.DISGUISE, Signal.WALK)}
+        few = {
+            signal: Table((0.0, 3.0), (0.0, 1.0), 100.0) for signal in (Signal.DISGUISE, Signal.ENUMERATION)
+        }
         assert made(few).statistics(disguised(3))[Signal.DISGUISE] > 0
         assert made(few).evidence(disguised(3)) == {}
 
     @pytest.mark.parametrize("queries", [0, 1, 30, 150])
     def test_evidence_is_never_negative_nor_of_a_signal_without_a_table(self, queries: int) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(queries))
+        pupil.ask_all(enumeration_of(queries))
         for reference in (Reference.load(), made({})):
             found = reference.evidence(pupil.profile)
             assert all(0 < each <= MOST_WORTH for each in found.values())
@@ -313,9 +317,9 @@ class TestPlace:
 
     def test_of_few_queries_no_distance_is_told(self) -> None:
         pupil = Pupil()
-        pupil.ask_all(walk_of(LEAST_QUERIES - 1))
+        pupil.ask_all(enumeration_of(LEAST_QUERIES - 1))
         assert place().distance(pupil.profile) is None
         assert Signal.DISTANCE not in made({}, place()).statistics(pupil.profile)
-        pupil.ask_all(walk_of(20, seed=1))
+        pupil.ask_all(enumeration_of(20, seed=1))
         assert Signal.DISTANCE in made({}, place()).statistics(pupil.profile)
         assert Signal.DISTANCE not in made({}).statistics(pupil.profile)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lessons import NOUNS, Pupil, asking, conversation_of, walk_of
+from lessons import NOUNS, Pupil, asking, conversation_of, enumeration_of
 
 from guard.core.evidence import Signal
 from guard.core.query import Query, Sampling
@@ -58,10 +58,10 @@ def of(statistic: float | None) -> float:
 
 
 def test_every_signal_reads_a_profile_but_those_that_need_others() -> None:
-    assert set(STATISTICS) == set(Signal) - {Signal.WALK, Signal.MIXTURE, Signal.DISTANCE}
+    assert set(STATISTICS) == set(Signal) - {Signal.ENUMERATION, Signal.MIXTURE, Signal.DISTANCE}
 
 
-@given(st.lists(st.sampled_from([*walk_of(3), *conversation_of(3), COERCION, ""]), max_size=8))
+@given(st.lists(st.sampled_from([*enumeration_of(3), *conversation_of(3), COERCION, ""]), max_size=8))
 def test_whatever_was_seen_each_statistic_is_a_number_or_none(queries: list[Query | str]) -> None:
     profile = holder(queries)
     for signal, read in STATISTICS.items():
@@ -111,7 +111,7 @@ class TestHarvest:
         assert probing(profile) == len(FAMILIES)
 
     def test_what_was_disguised_counts_by_its_number(self) -> None:
-        plain = walk_of(30)
+        plain = enumeration_of(30)
         told = [
             of(
                 disguise(
@@ -125,14 +125,14 @@ class TestHarvest:
     def test_asking_for_probabilities_and_biasing_tokens_is_twice_asking_for_one(self) -> None:
         one, both = Sampling(logprobs=True), Sampling(logprobs=True, logit_bias=True)
         told = [
-            of(logits(holder([asking(text, sampling=sampling) for text in walk_of(40)])))
+            of(logits(holder([asking(text, sampling=sampling) for text in enumeration_of(40)])))
             for sampling in (Sampling(), one, both)
         ]
         assert told[0] == pytest.approx(0, abs=1e-9)
         assert 0.3 < told[1] < 0.5 < 0.9 < told[2]
 
     def test_asking_the_same_again_or_for_many_answers_is_resampling(self) -> None:
-        texts = walk_of(100)
+        texts = enumeration_of(100)
         once = of(resampling(holder(texts)))
         repeated = of(resampling(holder([text for text in texts[:50] for _ in range(4)])))
         many = of(resampling(holder([asking(text, n=8) for text in texts])))
@@ -142,7 +142,9 @@ class TestHarvest:
 
     def test_asking_the_same_under_other_temperatures_or_seeds_is_a_sweep(self) -> None:
         def sweeping(*samplings: Sampling) -> float:
-            queries = [asking(text, sampling=sampling) for text in walk_of(40) for sampling in samplings]
+            queries = [
+                asking(text, sampling=sampling) for text in enumeration_of(40) for sampling in samplings
+            ]
             return of(sweep(holder(queries)))
 
         warm = Sampling(temperature=0.7)
@@ -151,13 +153,13 @@ class TestHarvest:
         assert sweeping(*(Sampling(seed=seed) for seed in range(3))) > 0.3
 
     def test_long_answers_to_short_prompts_are_a_high_yield(self) -> None:
-        told = [of(harvest_yield(holder(walk_of(60), answer))) for answer in (5, 50, 500, 5_000)]
+        told = [of(harvest_yield(holder(enumeration_of(60), answer))) for answer in (5, 50, 500, 5_000)]
         assert told == sorted(told)
         assert told[-1] - told[-2] == pytest.approx(3.3, abs=0.1)
-        assert harvest_yield(holder(walk_of(LEAST_QUERIES - 1))) is None
+        assert harvest_yield(holder(enumeration_of(LEAST_QUERIES - 1))) is None
 
     def test_a_full_first_day_is_no_ramp(self) -> None:
-        slow, fast = (holder(walk_of(31), pause_us=pause) for pause in (6 * HOUR_US, 60_000_000))
+        slow, fast = (holder(enumeration_of(31), pause_us=pause) for pause in (6 * HOUR_US, 60_000_000))
         assert of(no_ramp(slow)) == pytest.approx(2.32, abs=0.01)
         assert no_ramp(fast) == 5
 
@@ -171,7 +173,7 @@ class TestHarvest:
         rng = Random(0)
         calm = [f"{FRAME}what is the {' of the '.join(rng.sample(NOUNS[:40], 4))}" for _ in range(260)]
         assert shift(holder(calm)) == 0
-        assert of(shift(holder([*calm, *walk_of(30, words=14)]))) > 8
+        assert of(shift(holder([*calm, *enumeration_of(30, words=14)]))) > 8
 
 
 def shown(times: float, queries: int) -> float:

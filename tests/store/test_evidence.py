@@ -36,9 +36,9 @@ BOB = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob", Attribute.OR
 T0 = 1_800_000_000_000_000
 DAY = 86_400
 
-WALK = Mark(28.5, T0, T0 - 60_000_000)
+ENUMERATION = Mark(28.5, T0, T0 - 60_000_000)
 GRADING = Mark(16.25, T0 + 1_000_000, T0)
-MARKS = {Signal.WALK: WALK, Signal.GRADING: GRADING}
+MARKS = {Signal.ENUMERATION: ENUMERATION, Signal.GRADING: GRADING}
 REQUESTS = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(1, DAY, 1),))
 
 MOMENTS = st.integers(0, 2**32 - 1).map(lambda second: second * 1_000_000)
@@ -55,20 +55,20 @@ class TestMarks:
 
     @given(decibans=st.floats(0, 600))
     def test_decibans_are_kept_to_a_hundredth(self, decibans: float) -> None:
-        (mark,) = read_marks(write_marks({Signal.WALK: Mark(decibans, T0, T0)})).values()
+        (mark,) = read_marks(write_marks({Signal.ENUMERATION: Mark(decibans, T0, T0)})).values()
         assert mark.decibans == pytest.approx(decibans, abs=0.0051)
 
     @given(at_us=st.integers(0, 2**51), since_us=st.integers(0, 2**51))
     def test_times_are_kept_to_the_second_that_they_fall_in(self, at_us: int, since_us: int) -> None:
-        (mark,) = read_marks(write_marks({Signal.WALK: Mark(20.0, at_us, since_us)})).values()
+        (mark,) = read_marks(write_marks({Signal.ENUMERATION: Mark(20.0, at_us, since_us)})).values()
         assert (mark.at_us, mark.since_us) == (at_us - at_us % 1_000_000, since_us - since_us % 1_000_000)
 
     def test_what_has_no_room_is_cut_down_to_what_has(self) -> None:
-        (mark,) = read_marks(write_marks({Signal.WALK: Mark(1e4, 2**62, -1)})).values()
+        (mark,) = read_marks(write_marks({Signal.ENUMERATION: Mark(1e4, 2**62, -1)})).values()
         assert mark == Mark(655.35, (2**32 - 1) * 1_000_000, 0)
 
     def test_a_signal_takes_eleven_bytes(self) -> None:
-        sizes = [len(write_marks(dict.fromkeys(list(Signal)[:number], WALK))) for number in range(4)]
+        sizes = [len(write_marks(dict.fromkeys(list(Signal)[:number], ENUMERATION))) for number in range(4)]
         assert sizes == [0, 12, 23, 34]
 
     @given(marks=ANY_MARKS, place=st.integers(0, 20))
@@ -82,7 +82,7 @@ class TestMarks:
     @pytest.mark.parametrize(
         "data",
         [
-            pytest.param(b"walk 28.50 1800000000000000 1799999999999940", id="an older format"),
+            pytest.param(b"enumeration 28.50 1800000000000000 1799999999999940", id="an older format"),
             pytest.param(b"\2" + bytes(11), id="a newer format"),
             pytest.param(b"\1" + bytes(10), id="cut short"),
         ],
@@ -95,7 +95,7 @@ class TestMarks:
 
     def test_what_was_read_cannot_be_changed_for_others(self) -> None:
         with pytest.raises(TypeError):
-            read_marks(write_marks(MARKS))[Signal.WALK] = GRADING  # type: ignore[index]
+            read_marks(write_marks(MARKS))[Signal.ENUMERATION] = GRADING  # type: ignore[index]
 
 
 class TestLearning:

@@ -141,7 +141,7 @@ async def test_it_keeps_evidence_as_the_script_does(store: OperatorStore) -> Non
     clock = LogClock()
     clock.now_us = T0
     memory = MemoryStore(clock.date_us)
-    first = Evidence(0, b"profile", {Signal.WALK: Mark(28.123456, T0, T0)})
+    first = Evidence(0, b"profile", {Signal.ENUMERATION: Mark(28.123456, T0, T0)})
     second = replace(first, version=T0, profile=b"later", marks={})
 
     async def learnt(evidence: Evidence) -> Learnt:

@@ -106,7 +106,7 @@ class Asker:
         verdict = await self.store.admit("", identity, look, now_us=T0)
         return limit.windows[0].burst - verdict.readings[0].remaining
 
-    async def walk(self, grounds: Iterable[Ground], amount: int = 6) -> int:
+    async def draw_all(self, grounds: Iterable[Ground], amount: int = 6) -> int:
         """What queries pay in all, one after the other, each with its number for an id."""
         before = await self.used()
         for some in _batches([*grounds], 1_000):
@@ -212,7 +212,7 @@ class TestPaying:
 
     async def test_an_app_that_does_one_thing_soon_runs_almost_free(self, asker: Asker) -> None:
         things = anywhere(seed=1, count=30)
-        used = [await asker.walk(things, amount=6) for _ in range(20)]
+        used = [await asker.draw_all(things, amount=6) for _ in range(20)]
         assert used[0] > 150
         assert sum(used[1:]) < 0.1 * 6 * 30 * 19
 
@@ -388,13 +388,13 @@ class TestMemory:
     async def test_a_bitmap_is_small_and_never_fills_up(self, asker: Asker) -> None:
         fills = []
         for seed in range(5):
-            await asker.walk(anywhere(seed, 2_000))
+            await asker.draw_all(anywhere(seed, 2_000))
             fills.append(sum(byte.bit_count() for byte in await asker.bitmap()) / (8 * BITMAP_BYTES))
         assert len(await asker.bitmap()) <= BITMAP_BYTES
         assert all(abs(fill - 0.5) < 0.03 for fill in fills[2:])
 
-    async def test_a_walk_through_a_data_set_goes_on_paying(self, asker: Asker) -> None:
-        paid = [await asker.walk(anywhere(seed, 2_000), amount=6) / (6 * 2_000) for seed in range(5)]
+    async def test_who_goes_through_a_data_set_goes_on_paying(self, asker: Asker) -> None:
+        paid = [await asker.draw_all(anywhere(seed, 2_000), amount=6) / (6 * 2_000) for seed in range(5)]
         assert paid[0] > 0.6
         assert all(abs(share - 0.5) < 0.03 for share in paid[2:])
 
@@ -402,7 +402,7 @@ class TestMemory:
         self, asker: Asker
     ) -> None:
         last = (1 << CELL_BITS) - 1
-        await asker.walk([Ground((), (0, 0, 0, last))] * 500)
+        await asker.draw_all([Ground((), (0, 0, 0, last))] * 500)
         bitmap = await asker.bitmap()
         assert len(bitmap) == BITMAP_BYTES
         assert sum(byte.bit_count() for byte in bitmap) == SEMANTIC_TABLES
@@ -412,7 +412,7 @@ class TestMemory:
         for _ in range(2):
             store = store_at(redis_url, secrets.token_bytes(16))
             asker = Asker(store)
-            paid = [await asker.walk(anywhere(seed, 100)) for seed in range(30)]
+            paid = [await asker.draw_all(anywhere(seed, 100)) for seed in range(30)]
             seen.append((paid, await asker.bitmap()))
             await store.aclose()
         assert seen[0] == seen[1]
