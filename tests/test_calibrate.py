@@ -12,8 +12,9 @@ from commands import guard
 from guard.admin.calibrate import Calibration, Survey, calibrate, survey
 from guard.admin.trace import MOST_MOMENTS
 from guard.admin.traffic import read_log
-from guard.core.evidence import Band, Signal
+from guard.core.evidence import Band
 from guard.core.identity import Holder
+from guard.core.signals import Signal
 from guard.core.uses import Declared, Use
 from guard.detection.reference import MOST_WORTH, Reference, table
 from guard.errors import ConfigError

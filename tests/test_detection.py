@@ -12,9 +12,10 @@ import pytest
 from fakes import FlakyStore, Guarded, call
 
 from guard.core.decision import Action, Reason
-from guard.core.evidence import Band, Evidence, Mark, Signal
+from guard.core.evidence import Band, Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
+from guard.core.signals import Signal
 from guard.demo.model import FakeModel
 from guard.detection.profile import Profile
 from guard.errors import StoreError

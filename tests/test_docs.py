@@ -21,8 +21,9 @@ from typer.main import get_command
 
 from guard import Settings, load
 from guard.cli.app import app as cli
-from guard.core.evidence import Band, Signal, Weights
+from guard.core.evidence import Band, Weights
 from guard.core.novelty import BITMAP_BYTES
+from guard.core.signals import Signal
 from guard.core.uses import Use
 from guard.detection.layout import LAYOUT
 from guard.settings.routes import default_routes

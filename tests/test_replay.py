@@ -16,8 +16,9 @@ from lessons import exemplars_of
 from guard.admin.replay import ERROR, PASS, Replay
 from guard.admin.summary import Summary
 from guard.admin.traffic import read_log
-from guard.core.evidence import Band, Signal
+from guard.core.evidence import Band
 from guard.core.identity import Holder
+from guard.core.signals import Signal
 from guard.core.uses import Declared, Use
 from guard.errors import ConfigError
 from guard.settings.root import Settings

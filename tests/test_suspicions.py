@@ -6,9 +6,10 @@ import pytest
 
 from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.detection import Suspect
-from guard.core.evidence import Band, Mark, Signal, Weights
+from guard.core.evidence import Band, Mark, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import GROUND, Ladder, Rung
+from guard.core.signals import Signal
 from guard.engine.remembered.suspicions import REMEMBERED, Suspicions
 
 HOUR = 3_600_000_000

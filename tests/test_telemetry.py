@@ -14,8 +14,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from guard import GuardMiddleware, errors
 from guard.core.decision import Action, Reason
-from guard.core.evidence import Band, Group
+from guard.core.evidence import Band
 from guard.core.modes import Mode
+from guard.core.signals import Group
 from guard.demo.model import FakeModel
 from guard.errors import BackendError, CredentialError, PathError, QueryError, RequestError
 from guard.telemetry.events import Event, Failure

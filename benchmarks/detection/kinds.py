@@ -26,8 +26,8 @@ from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Part, Side, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes
-from guard.core.evidence import Signal
 from guard.core.query import Usage
+from guard.core.signals import Signal
 from guard.core.uses import Use
 from guard.detection.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, traits
 from guard.detection.profile import Profile

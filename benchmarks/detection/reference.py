@@ -31,8 +31,8 @@ from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Side, SourceError, load
 from benchmarks.detection.twins import TWINS
 from benchmarks.detection.watch import Eyes, declaring
-from guard.core.evidence import Signal
 from guard.core.identity import Attribute, Holder, Identity
+from guard.core.signals import Signal
 from guard.core.uses import Use
 from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES

@@ -9,7 +9,7 @@ from benchmarks.detection.actors import actor
 from benchmarks.detection.side_by_side import in_order
 from benchmarks.detection.sources import Side, load
 from benchmarks.detection.watch import DEFAULTS, Eyes, default_budget, watch
-from guard.core.evidence import GROUP_CAP, Band, Signal
+from guard.core.evidence import GROUP_CAP, Band
 from guard.core.uses import Use
 from guard.detection.reference import Reference
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.sources import Split
     from benchmarks.detection.watch import Watched
+    from guard.core.signals import Signal
 
 NOTICED = (Band.ELEVATED, Band.HIGH, Band.CRITICAL)
 """The bands in which something is done, the mildest first."""

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.traffic import Actor, Line
     from guard.core.demand import Demand
-    from guard.core.evidence import Mark, Risk, Signal
+    from guard.core.evidence import Mark, Risk
     from guard.core.ladder import Rung
     from guard.core.policy import Policy
     from guard.core.query import Query
+    from guard.core.signals import Signal
     from guard.core.uses import Use
     from guard.detection.reference import Reference
     from guard.detection.sight import Sight

@@ -23,10 +23,11 @@ from guard.admin.intervals import bounds
 from guard.admin.reading import LineReader, pepper_of
 from guard.admin.trace import PLACED_IDENTITIES, SIGNALS, Trace, place_of
 from guard.admin.traffic import Label
-from guard.core.evidence import Band, Signal, merge, risk
+from guard.core.evidence import Band, merge, risk
 from guard.core.identity import Attribute
 from guard.core.policy import RouteAction
 from guard.core.pseudonyms import Pseudonyms
+from guard.core.signals import Signal
 from guard.detection.learner import Learner
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference, statistics, table

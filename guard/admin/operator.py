@@ -14,10 +14,11 @@ from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
-from guard.core.evidence import Signal, risk
+from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
+from guard.core.signals import Signal
 from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identity.identifier import Identifier

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
-    from guard.core.evidence import Signal
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Route
+    from guard.core.signals import Signal
     from guard.core.uses import Declared
     from guard.engine.admission import Admission
     from guard.http.paths import Path

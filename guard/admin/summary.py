@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.admin.replay import Result
-    from guard.core.evidence import Risk, Signal
+    from guard.core.evidence import Risk
+    from guard.core.signals import Signal
 
 BANDS = tuple(Band)
 """From the mildest to the worst."""

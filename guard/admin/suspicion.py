@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.evidence import Evidence, Group, Risk, Signal, risk
+from guard.core.evidence import Evidence, Risk, risk
+from guard.core.signals import Group, Signal
 from guard.detection.layout import Sum
 from guard.detection.profile import Profile
 
@@ -17,27 +18,6 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.uses import Declared
     from guard.detection.likeness import Likeness
-
-MEANINGS: dict[Signal, str] = {
-    Signal.ENUMERATION: "works through a list: unrelated queries, none of which continues another",
-    Signal.MIXTURE: "such a list, hidden among queries of one program",
-    Signal.DISTANCE: "asks about topics that honest holders rarely ask about",
-    Signal.DISGUISE: "hides text by unseen characters, look-alikes or encodings",
-    Signal.REASONING: "asks the model to write out its hidden reasoning",
-    Signal.GRADING: "asks for grades or rewards, as for a reward model",
-    Signal.HAZARD: "asks about hazardous fields",
-    Signal.EXTRACTION: "injects instructions, or asks for the system prompt or secrets",
-    Signal.GENERATION: "asks for synthetic training data",
-    Signal.PROBING: "tries one technique of coercion after another",
-    Signal.LOGITS: "asks for token probabilities, or biases them",
-    Signal.RESAMPLING: "repeats queries, or asks for many answers at once",
-    Signal.SWEEP: "repeats queries with other temperatures or seeds",
-    Signal.YIELD: "gets long answers to short prompts",
-    Signal.NO_RAMP: "full use from the first day",
-    Signal.ROUND_THE_CLOCK: "active round the clock",
-    Signal.SHIFT: "behaviour changed from its baseline",
-}
-"""What each signal has seen, in a few words; guard/detection/signals.py has more."""
 
 
 @dataclass(frozen=True, slots=True)

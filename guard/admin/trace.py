@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.core.evidence import Signal
+from guard.core.signals import Signal
 from guard.detection.layout import PLACES, Sum
 from guard.detection.profile import FADE, HORIZON
 from guard.detection.reference import Place, independent

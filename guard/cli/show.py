@@ -54,7 +54,6 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
 
 
 def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
-    from guard.admin.suspicion import MEANINGS
 
     console.print()
     for line in _risk_lines(suspicion):
@@ -62,7 +61,7 @@ def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
     if suspicion.findings:
         console.print(_findings_table(suspicion))
     for finding in suspicion.findings:
-        line = f"{finding.signal}: {MEANINGS[finding.signal]}"
+        line = f"{finding.signal}: {finding.signal.meaning}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
     for line in _habit_lines(suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
@@ -201,7 +200,6 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
 
 
 def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
-    from guard.admin.suspicion import MEANINGS
 
     return {
         "holder": str(suspicion.holder),
@@ -216,7 +214,7 @@ def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
             {
                 "signal": finding.signal,
                 "group": finding.group,
-                "means": MEANINGS[finding.signal],
+                "means": finding.signal.meaning,
                 "decibans": finding.left,
                 "decibans_when_seen": finding.decibans,
                 "at": output.moment(finding.at),

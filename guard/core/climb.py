@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guard.core.detection import Suspect
-    from guard.core.evidence import Mark, Signal, Weights
+    from guard.core.evidence import Mark, Weights
     from guard.core.ladder import Ladder
+    from guard.core.signals import Signal
 
 NO_MARKS: Mapping[Signal, Mark] = {}
 

@@ -11,8 +11,8 @@ from guard.core.modes import Mode, Rollout
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from guard.core.evidence import Signal
     from guard.core.identity import Holder
+    from guard.core.signals import Signal
     from guard.core.uses import Declared
 
 UNDETECTED = Rollout(Mode.OFF)

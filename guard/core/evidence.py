@@ -20,7 +20,7 @@ next query shows largely the same again.
     Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
-with `SPEAKING` or more: however sure a single one is, it can be wrong in one way. Signals that are `WEAK` add
+with `SPEAKING` or more: however sure a single one is, it can be wrong in one way. Signals that are weak add
 to the sum, but it takes another one for any band, and two of other groups for the last.
 """
 
@@ -29,6 +29,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from guard.core.signals import Group, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -41,69 +43,6 @@ SPEAKING = 10.0
 
 FAINTEST = 3.0
 """Evidence of fewer decibans is not kept: one honest holder in two shows as much."""
-
-
-class Group(StrEnum):
-    """Signals that rest on the same facts."""
-
-    CONTENT = "content"
-    INTENT = "intent"
-    HARVEST = "harvest"
-    SELF = "self"
-
-
-class Signal(StrEnum):
-    """One observed reason for suspicion; what each sees is told where it is computed, in guard/detection."""
-
-    ENUMERATION = "enumeration"
-    MIXTURE = "mixture"
-    DISTANCE = "distance"
-    DISGUISE = "disguise"
-    REASONING = "reasoning_coercion"
-    GRADING = "grading"
-    HAZARD = "hazard"
-    EXTRACTION = "extraction"
-    GENERATION = "generation"
-    PROBING = "probing"
-    LOGITS = "logits"
-    RESAMPLING = "resampling"
-    SWEEP = "sweep"
-    YIELD = "yield"
-    NO_RAMP = "no_ramp"
-    ROUND_THE_CLOCK = "round_the_clock"
-    SHIFT = "shift"
-
-    @property
-    def group(self) -> Group:
-        """What it counts among."""
-        return _GROUPS[self]
-
-
-_GROUPS = {
-    Signal.ENUMERATION: Group.CONTENT,
-    Signal.MIXTURE: Group.CONTENT,
-    Signal.DISTANCE: Group.CONTENT,
-    Signal.DISGUISE: Group.CONTENT,
-    Signal.REASONING: Group.INTENT,
-    Signal.GRADING: Group.INTENT,
-    Signal.HAZARD: Group.INTENT,
-    Signal.EXTRACTION: Group.INTENT,
-    Signal.GENERATION: Group.INTENT,
-    Signal.PROBING: Group.INTENT,
-    Signal.LOGITS: Group.HARVEST,
-    Signal.RESAMPLING: Group.HARVEST,
-    Signal.SWEEP: Group.HARVEST,
-    Signal.YIELD: Group.HARVEST,
-    Signal.NO_RAMP: Group.HARVEST,
-    Signal.ROUND_THE_CLOCK: Group.HARVEST,
-    Signal.SHIFT: Group.SELF,
-}
-
-
-WEAK = frozenset({Signal.YIELD, Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
-"""Signals that honest holders show for good reasons, and the more so the longer they are watched: they make
-something of what others say, and are not enough alone.
-"""
 
 
 class Band(StrEnum):
@@ -190,7 +129,7 @@ def merge(
     marks: dict[Signal, Mark] = {}
     if not old and not fresh:
         return marks
-    for signal in _GROUPS:
+    for signal in Signal:
         mark = old.get(signal)
         left = mark.left(now_us, half_life_us) if mark is not None else 0.0
         new = min(GROUP_CAP, fresh.get(signal, 0.0))
@@ -225,7 +164,7 @@ def risk(
         left = mark.left(now_us, weights.half_life_us)
         if left >= SPEAKING:
             groups[signal.group] = min(GROUP_CAP, max(groups.get(signal.group, 0.0), left))
-            if signal not in WEAK:
+            if not signal.weak:
                 strong.add(signal.group)
     total = sum(groups.values())
     return Risk(total, groups, _band(total, len(strong), weights))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from guard.core.evidence import Signal
+from guard.core.signals import Signal
 
 
 class Use(StrEnum):

@@ -7,8 +7,8 @@ says *how many honest holders ever look like this*, however long they are watche
     2,000 honest holders; the worst that they showed of a signal: .02 at most for 1,900, .10 for 1,998
     .02 → p = .05, 13 dB     .10 → p = .001, 30 dB     in between by interpolation
 
-Beyond the worst of all there is no data, only a judgement: `PER_TEN` says how far a statistic has to go on
-for each ten decibans more. It is also all that there is where no honest holder shows anything.
+Beyond the worst of all there is no data, only a judgement: `Signal.per_ten` says how far a statistic has to
+go on for each ten decibans more. It is also all that there is where no honest holder shows anything.
 
 guard ships a reference made from simulated traffic of real prompts (`guard/detection/reference.json`; the
 file says which). `guard calibrate` makes one from an operator's own traffic.
@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from guard.core.evidence import FAINTEST, WEAK, Group, Signal
+from guard.core.evidence import FAINTEST
+from guard.core.signals import Group, Signal
 from guard.detection.layout import PLACES, Sum
 from guard.detection.likeness import Likeness
 from guard.detection.profile import HORIZON
@@ -53,29 +54,6 @@ MOST_OF_THE_WEAK = 20.0
 
 STEP = 1.0
 """A table has a knot at every so many decibans."""
-
-PER_TEN: Mapping[Signal, float] = {
-    Signal.ENUMERATION: 10.0,
-    Signal.MIXTURE: 10.0,
-    Signal.DISTANCE: 2.0,
-    Signal.DISGUISE: 1.5,
-    Signal.REASONING: 0.08,
-    Signal.GRADING: 0.1,
-    Signal.HAZARD: 0.1,
-    Signal.EXTRACTION: 0.1,
-    Signal.GENERATION: 0.1,
-    Signal.PROBING: 3.0,
-    Signal.LOGITS: 0.1,
-    Signal.RESAMPLING: 0.1,
-    Signal.SWEEP: 0.1,
-    Signal.YIELD: 1.0,
-    Signal.NO_RAMP: 2.0,
-    Signal.ROUND_THE_CLOCK: 24.0,
-    Signal.SHIFT: 16.0,
-}
-"""How far beyond all honest holders a statistic is to go for ten decibans more. Nor do ten decibans come for
-less than half of it anywhere: that a few hundred honest holders never did a thing says little of how often
-others do it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +144,7 @@ class Reference:
             table = self.tables.get(signal)
             worth = table.worth(statistic) if table is not None else 0.0
             if worth > looks[signal.group]:
-                most = MOST_OF_THE_WEAK if signal in WEAK else MOST_WORTH
+                most = MOST_OF_THE_WEAK if signal.weak else MOST_WORTH
                 found[signal] = min(most, worth - looks[signal.group])
         return found
 
@@ -282,7 +260,7 @@ def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | Non
     values = np.array(worst, float)
     counted = np.ones(len(values)) if weights is None else np.array(weights, float)
     counted = counted * len(values) / counted.sum()
-    least, per_ten = float(values.min()), PER_TEN[signal]
+    least, per_ten = float(values.min()), signal.per_ten
     # What was never seen is as rare as one holder more would make it.
     rarest = min(MOST_WORTH, 10 * log10(len(values) + 1))
     knots = [(least, 0.0)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.core.evidence import Signal
+from guard.core.signals import Signal
 from guard.detection.layout import Sum
 
 if TYPE_CHECKING:

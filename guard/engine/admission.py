@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from guard.core.decision import Decision
     from guard.core.demand import Demand
     from guard.core.detection import Suspect
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
+    from guard.core.signals import Signal
     from guard.core.query import Usage
     from guard.engine.plan import Plan
     from guard.text.fingerprint import Sketch

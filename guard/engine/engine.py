@@ -38,11 +38,12 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from guard.clock import Clock
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
+    from guard.core.signals import Signal
     from guard.detection.analyst import Analyst
     from guard.engine.plan import Plan
     from guard.errors import BackendError, RequestError

@@ -13,7 +13,8 @@ from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from guard.core.evidence import Mark, Signal
+from guard.core.evidence import Mark
+from guard.core.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,28 +28,7 @@ _MICROSECONDS = 1_000_000
 _MOST_HUNDREDTHS = 2**16 - 1
 _LAST_SECOND = 2**32 - 1
 
-_NUMBERS: Mapping[Signal, int] = {
-    Signal.ENUMERATION: 1,
-    Signal.MIXTURE: 2,
-    Signal.DISTANCE: 3,
-    Signal.DISGUISE: 4,
-    Signal.REASONING: 5,
-    Signal.GRADING: 6,
-    Signal.HAZARD: 7,
-    Signal.EXTRACTION: 8,
-    Signal.GENERATION: 9,
-    Signal.PROBING: 10,
-    Signal.LOGITS: 11,
-    Signal.RESAMPLING: 12,
-    Signal.SWEEP: 13,
-    Signal.YIELD: 14,
-    Signal.NO_RAMP: 15,
-    Signal.ROUND_THE_CLOCK: 16,
-    Signal.SHIFT: 17,
-}
-"""A number is never given to another signal, since what was written stays for a month."""
-
-_SIGNALS = {number: signal for signal, number in _NUMBERS.items()}
+_SIGNALS = {signal.number: signal for signal in Signal}
 
 
 def write_marks(marks: Mapping[Signal, Mark]) -> bytes:
@@ -57,7 +37,7 @@ def write_marks(marks: Mapping[Signal, Mark]) -> bytes:
         return b""
     return _FORMAT + b"".join(
         _MARK.pack(
-            _NUMBERS[signal],
+            signal.number,
             min(round(mark.decibans * 100), _MOST_HUNDREDTHS),
             _seconds(mark.at_us),
             _seconds(mark.since_us),

@@ -10,10 +10,11 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge, Limit, Reading
     from guard.core.query import Usage
+    from guard.core.signals import Signal
 
 LARGEST_AMOUNT = 10**15
 """A double holds this and every integer below exactly."""

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.decision import Reason
-    from guard.core.evidence import Group
     from guard.core.modes import Mode
     from guard.core.policy import OnStoreError
+    from guard.core.signals import Group
 
 
 @dataclass(frozen=True, slots=True)

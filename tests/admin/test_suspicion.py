@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from guard.admin import Suspicion
-from guard.core.evidence import Band, Evidence, Mark, Signal, Weights
+from guard.core.evidence import Band, Evidence, Mark, Weights
 from guard.core.identity import Attribute, Holder
+from guard.core.signals import Signal
 from guard.core.uses import Declared, Use
 from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES

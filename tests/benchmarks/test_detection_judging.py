@@ -16,11 +16,12 @@ from benchmarks.detection.budget import Budget, Price
 from benchmarks.detection.reference import Honest, make
 from benchmarks.detection.tables import Share, attacks, dilution, honest
 from benchmarks.detection.trial import Case, Trial
-from guard.core.evidence import Band, Signal
+from guard.core.evidence import Band
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import Ground
 from guard.core.query import Usage
+from guard.core.signals import Signal
 from guard.detection.reference import Reference
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
-from guard.core.evidence import Band, Group, Risk
+from guard.core.evidence import Band, Risk
 from guard.core.identity import EVERYTHING, Attribute, Holder
 from guard.core.ladder import GROUND, Rung
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.core.modes import Mode
 from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.signals import Group
 
 KEY = Holder(Attribute.KEY, "k")
 MINUTE, HOUR, DAY = (Window(10, seconds, 10) for seconds in (60, 3_600, 86_400))

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from guard.admin.replay import LogClock
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.decision import climb, decide
-from guard.core.evidence import Band, Group, Risk
+from guard.core.evidence import Band, Risk
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Charge, Limit, Reading, Unit, Window
+from guard.core.signals import Group
 from guard.store.memory.store import MemoryStore
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"})

@@ -4,19 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from guard.core.evidence import (
-    FAINTEST,
-    GROUP_CAP,
-    NO_RISK,
-    SPEAKING,
-    Band,
-    Group,
-    Mark,
-    Signal,
-    Weights,
-    merge,
-    risk,
-)
+from guard.core.evidence import FAINTEST, GROUP_CAP, NO_RISK, SPEAKING, Band, Mark, Weights, merge, risk
+from guard.core.signals import Group, Signal
 
 DAY = 86_400_000_000
 WEIGHTS = Weights(half_life_us=DAY)

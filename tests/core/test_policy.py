@@ -31,7 +31,7 @@ from guard.core.query import NO_USAGE, Query, Usage
 from guard.core.uses import Declared, Use
 
 if TYPE_CHECKING:
-    from guard.core.evidence import Signal
+    from guard.core.signals import Signal
 
 KEY = Holder(Attribute.KEY, "a")
 ACME = Holder(Attribute.ORG, "acme")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard.core.evidence import Signal
+from guard.core.signals import Signal
 from guard.core.uses import Declared, Use
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from lessons import DAY_US, MINUTE_US, NOUNS, SECRET, START_US, asking, enumeration_of, learner
 
-from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Signal
+from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
+from guard.core.signals import Signal
 from guard.detection import analyst as module
 from guard.detection.analyst import MOST_WAITING, TRIES, Analyst, Inline
 from guard.detection.profile import Profile

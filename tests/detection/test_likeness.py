@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, conversation_of, enumeration_of, exemplars_of, noise_of
 
-from guard.core.evidence import Signal
+from guard.core.signals import Signal
 from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES, TRAITS, Kind, Likeness, correlation, traits
 from guard.detection.profile import Profile

@@ -12,10 +12,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from lessons import Pupil, enumeration_of
 
-from guard.core.evidence import FAINTEST, Group, Signal
+from guard.core.evidence import FAINTEST
+from guard.core.signals import Group, Signal
 from guard.detection.layout import PLACES, Sum
 from guard.detection.profile import FADE, Profile
-from guard.detection.reference import MOST_WORTH, PER_TEN, Place, Reference, Table, independent, table
+from guard.detection.reference import MOST_WORTH, Place, Reference, Table, independent, table
 from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError
 
@@ -94,10 +95,10 @@ class TestTable:
     ) -> None:
         of = table(signal, worst)
         assume(shown > min(worst))
-        assert of.worth(shown) <= FAINTEST + 20 * (shown - min(worst)) / PER_TEN[signal] + 1e-6
+        assert of.worth(shown) <= FAINTEST + 20 * (shown - min(worst)) / signal.per_ten + 1e-6
 
     def test_a_few_that_hardly_differ_from_all_others_are_no_evidence_for_being_few(self) -> None:
-        tenth = PER_TEN[Signal.GRADING] / 10
+        tenth = Signal.GRADING.per_ten / 10
         of = table(Signal.GRADING, [0.0] * 500 + [tenth] * 5)  # 19 decibans by its p-value
         assert of.worth(tenth) == pytest.approx(FAINTEST + 2)
 
@@ -105,7 +106,7 @@ class TestTable:
         of = table(Signal.GRADING, [0.0] * 999)
         assert of.worth(0.0) == 0
         # 999 who do not: one in a thousand might, 30 dB, reached at the steepest.
-        assert of.statistics[-1] == pytest.approx((30 - FAINTEST) * PER_TEN[Signal.GRADING] / 20)
+        assert of.statistics[-1] == pytest.approx((30 - FAINTEST) * Signal.GRADING.per_ten / 20)
         assert of.worth(of.statistics[-1]) == pytest.approx(30)
 
     @given(SIGNALS, WORST, st.floats(0, 0.8))
@@ -115,12 +116,12 @@ class TestTable:
         of = table(signal, worst)
         last = of.statistics[-1]
         expected = min(MOST_WORTH, of.decibans[-1] + 10 * further)
-        assert of.worth(last + further * PER_TEN[signal]) == pytest.approx(expected, abs=1e-6)
+        assert of.worth(last + further * signal.per_ten) == pytest.approx(expected, abs=1e-6)
 
     def test_a_single_holder_makes_a_table(self) -> None:
         of = table(Signal.ENUMERATION, [2.0])
         assert of.worth(2.0) == 0
-        assert of.worth(2.0 + 10 * PER_TEN[Signal.ENUMERATION]) == MOST_WORTH
+        assert of.worth(2.0 + 10 * Signal.ENUMERATION.per_ten) == MOST_WORTH
 
 
 def made(signals: dict[Signal, Table], place: Place | None = None) -> Reference:

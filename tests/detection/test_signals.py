@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, Pupil, asking, conversation_of, enumeration_of
 
-from guard.core.evidence import Signal
 from guard.core.query import Query, Sampling
+from guard.core.signals import Signal
 from guard.detection.layout import FAMILIES, Sum
 from guard.detection.profile import Profile
 from guard.detection.signals import (

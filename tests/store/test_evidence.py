@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.evidence import NO_EVIDENCE, Evidence, Mark, Signal
+from guard.core.evidence import NO_EVIDENCE, Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
+from guard.core.signals import Signal
 from guard.store.marks import read_marks, write_marks
 
 sys.path.insert(0, str(Path(__file__).parent))

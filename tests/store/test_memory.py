@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.admin.replay import LogClock
-from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark, Signal
+from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import NO_USAGE
+from guard.core.signals import Signal
 from guard.store.memory.store import MemoryStore
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guard.core.detection import Suspect
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.identity import Holder
+    from guard.core.signals import Signal
 
 REMEMBERED = 10_000
 """Of so many holders it is remembered, the latest."""

@@ -24,10 +24,11 @@ from guard.store.port import LARGEST_AMOUNT, Control, Settled, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.query import Usage
+    from guard.core.signals import Signal
     from guard.store.port import Debt
 
 HEX_DIGITS = 3

@@ -19,8 +19,9 @@ from guard.store.redis.wire import record_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from guard.core.evidence import Mark, Signal
+    from guard.core.evidence import Mark
     from guard.core.limits import Limit
+    from guard.core.signals import Signal
 
 
 FOR_GOOD_SECONDS = 10 * 365 * 86_400

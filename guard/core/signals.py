@@ -1,0 +1,84 @@
+"""The signals: one row for each.
+
+Whoever adds one adds a row here, a function that reads its statistic from a profile
+(guard/detection/signals.py), and a line in docs/detection.md, which a test compares with this.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Group(StrEnum):
+    """Signals that rest on the same facts."""
+
+    CONTENT = "content"
+    INTENT = "intent"
+    HARVEST = "harvest"
+    SELF = "self"
+
+
+class Signal(StrEnum):
+    """One observed reason for suspicion.
+
+    `number` is how it is written down in a store. It is never given to another signal, since what was written
+    stays for a month. `group` is what it counts among. `per_ten` is how far beyond all honest holders its
+    statistic is to go for ten decibans more; nor do ten decibans come for less than half of it anywhere: that
+    a few hundred honest holders never did a thing says little of how often others do it once. `meaning` is
+    what it has seen, in a few words for the operator.
+
+    `weak` signals are those that honest holders show for good reasons, and the more so the longer they are
+    watched: they make something of what others say, and are not enough alone.
+    """
+
+    number: int
+    group: Group
+    per_ten: float
+    meaning: str
+    weak: bool
+
+    # With defaults, so that a type checker takes `Signal(name)` for the look-up that it is.
+    def __new__(
+        cls,
+        name: str,
+        number: int = 0,
+        group: Group = Group.SELF,
+        per_ten: float = 1.0,
+        meaning: str = "",
+        weak: bool = False,
+    ) -> Self:
+        """One row."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.number, row.group, row.per_ten, row.meaning, row.weak = number, group, per_ten, meaning, weak
+        return row
+
+    # fmt: off
+    ENUMERATION = (
+        "enumeration", 1, Group.CONTENT, 10.0,
+        "works through a list: unrelated queries, none of which continues another",
+    )
+    MIXTURE = "mixture", 2, Group.CONTENT, 10.0, "such a list, hidden among queries of one program"
+    DISTANCE = "distance", 3, Group.CONTENT, 2.0, "asks about topics that honest holders rarely ask about"
+    DISGUISE = "disguise", 4, Group.CONTENT, 1.5, "hides text by unseen characters, look-alikes or encodings"
+    REASONING = (
+        "reasoning_coercion", 5, Group.INTENT, 0.08,
+        "asks the model to write out its hidden reasoning",
+    )
+    GRADING = "grading", 6, Group.INTENT, 0.1, "asks for grades or rewards, as for a reward model"
+    HAZARD = "hazard", 7, Group.INTENT, 0.1, "asks about hazardous fields"
+    EXTRACTION = (
+        "extraction", 8, Group.INTENT, 0.1,
+        "injects instructions, or asks for the system prompt or secrets",
+    )
+    GENERATION = "generation", 9, Group.INTENT, 0.1, "asks for synthetic training data"
+    PROBING = "probing", 10, Group.INTENT, 3.0, "tries one technique of coercion after another"
+    LOGITS = "logits", 11, Group.HARVEST, 0.1, "asks for token probabilities, or biases them"
+    RESAMPLING = "resampling", 12, Group.HARVEST, 0.1, "repeats queries, or asks for many answers at once"
+    SWEEP = "sweep", 13, Group.HARVEST, 0.1, "repeats queries with other temperatures or seeds"
+    YIELD = "yield", 14, Group.HARVEST, 1.0, "gets long answers to short prompts", True
+    NO_RAMP = "no_ramp", 15, Group.HARVEST, 2.0, "full use from the first day", True
+    ROUND_THE_CLOCK = "round_the_clock", 16, Group.HARVEST, 24.0, "active round the clock", True
+    SHIFT = "shift", 17, Group.SELF, 16.0, "behaviour changed from its baseline", True
+    # fmt: on
