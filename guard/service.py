@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from guard.asgi.health import Health
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
-from guard.detection.shadow import in_shadow
+from guard.detection.background import in_background
 from guard.engine.engine import Engine
 from guard.errors import GuardError
 from guard.identity.crowds import Crowds
@@ -86,7 +86,7 @@ class Service:
             reservation_seconds=self.settings.store.reservation_seconds,
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
-        self._shadow = in_shadow(self.settings.detection.max_waiting)
+        self._background = in_background(self.settings.detection.max_waiting)
         self._attend()
         self._asked = asyncio.Event()
         self._generation: int | None = None
@@ -121,7 +121,7 @@ class Service:
             with suppress(asyncio.CancelledError, GuardError):
                 await task
         await self.engine.drain()
-        await asyncio.to_thread(self._shadow.close)
+        await asyncio.to_thread(self._background.close)
         await self._installation.store.aclose()
 
     async def _watch(self) -> None:
@@ -199,7 +199,7 @@ class Service:
                 self.engine.fingerprinter,
                 reference,
                 installation.store,
-                self._shadow,
+                self._background,
                 half_life_us=half_life_us,
             )
 

@@ -90,7 +90,7 @@ class TestUnreadable:
         assert statuses == [status] * 3 + [429] * 2
         assert await app.left("sk-test") == {"requests": 0}
         assert [event.status for event in events] == statuses
-        assert [event.action for event in events[3:]] == [Action.THROTTLE] * 2
+        assert [event.action for event in events[3:]] == [Action.LIMITED] * 2
 
     async def test_w12_it_holds_no_slot_and_no_tokens(self, guarded: MakeGuarded) -> None:
         slot = {"name": "slot", "unit": "concurrency", "count": 1}

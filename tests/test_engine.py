@@ -131,11 +131,11 @@ async def test_shadow_decides_alike_and_charges_alike(
             engine.refuse(admission, 429)
         else:
             await engine.settle(admission, Usage(1, 1), 200)
-    assert admission.decision.action is Action.THROTTLE
+    assert admission.decision.action is Action.LIMITED
     assert admission.refused is refused
     assert admission.decision.mode is mode
     assert await left(store) == [0, 1000 - 6]
-    assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE]
+    assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.LIMITED]
     assert events[3].limits == ("requests",)
 
 

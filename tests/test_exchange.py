@@ -102,7 +102,7 @@ class TestCheapRefusals:
             for _ in range(2):
                 with pytest.raises(WebSocketDisconnect), client.websocket_connect("/realtime", headers=KEY):
                     pass
-        refused = [event for event in events if event.action is Action.THROTTLE]
+        refused = [event for event in events if event.action is Action.LIMITED]
         assert [event.body_read for event in refused] == [True, False]
 
     async def test_tokens_that_are_used_up_refuse_it_too(self, guarded: MakeGuarded) -> None:

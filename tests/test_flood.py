@@ -10,7 +10,7 @@ from fakes import Guarded, call
 from starlette.responses import JSONResponse
 
 from guard.demo.model import FakeModel
-from guard.detection.shadow import Shadow
+from guard.detection.background import BackgroundWorker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,13 +44,13 @@ async def test_w20_what_the_backend_refuses_is_not_looked_at(
     guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Any] = []
-    submit = Shadow.submit
+    submit = BackgroundWorker.submit
 
-    def watched(self: Shadow[Any, Any], item: Any, key: Any = None) -> Any:
+    def watched(self: BackgroundWorker[Any, Any], item: Any, key: Any = None) -> Any:
         looked.append(key)
         return submit(self, item, key)
 
-    monkeypatch.setattr(Shadow, "submit", watched)
+    monkeypatch.setattr(BackgroundWorker, "submit", watched)
     events: list[Event] = []
     app = guarded(Picky(), hooks=[events.append])
     for number in range(20):
@@ -70,14 +70,14 @@ async def test_w20_each_query_that_goes_unseen_is_counted(
 ) -> None:
     """Nothing is looked at while all are sent: what has no room is lost, and all else is learnt late."""
     begun, go = Flag(), Flag()
-    do = Shadow._do
+    do = BackgroundWorker._do
 
-    def held(self: Shadow[Any, Any], batch: Any) -> None:
+    def held(self: BackgroundWorker[Any, Any], batch: Any) -> None:
         begun.set()
         go.wait(60)
         do(self, batch)
 
-    monkeypatch.setattr(Shadow, "_do", held)
+    monkeypatch.setattr(BackgroundWorker, "_do", held)
     monkeypatch.setattr("guard.engine.learning.SIGHT_SECONDS", 0)  # no settle waits for what is held here
     events: list[Event] = []
     app = guarded(FakeModel(), hooks=[events.append], detection={"max_waiting": 4})
@@ -104,34 +104,34 @@ async def test_w20_each_has_a_turn_and_a_flood_pushes_out_itself() -> None:
         order.extend(items)
         return items
 
-    shadow: Shadow[str, str] = Shadow(work, most_waiting=6, most_at_once=1)
-    first = shadow.submit("first", "flood")
+    worker: BackgroundWorker[str, str] = BackgroundWorker(work, most_waiting=6, most_at_once=1)
+    first = worker.submit("first", "flood")
     assert await asyncio.to_thread(begun.wait, 60)
-    flood = [shadow.submit(f"flood {number}", "flood") for number in range(8)]
+    flood = [worker.submit(f"flood {number}", "flood") for number in range(8)]
     assert [each is None for each in flood] == [False] * 6 + [True] * 2
-    thief = [shadow.submit(f"thief {number}", "thief") for number in range(3)]
-    other = shadow.submit("other", "other")
+    thief = [worker.submit(f"thief {number}", "thief") for number in range(3)]
+    other = worker.submit("other", "other")
     assert None not in [*thief, other]
     go.set()
     await asyncio.wait({each for each in [first, *flood, *thief, other] if each is not None})
     # What came last in the longest queue has made room, so that each has as much as any other.
     assert order == ["first", "flood 0", "thief 0", "other", "flood 1", "thief 1", "thief 2"]
-    assert shadow.shed == 2 + 4
+    assert worker.shed == 2 + 4
     assert sum(each.cancelled() for each in flood if each is not None) == 4
-    shadow.close()
+    worker.close()
 
 
 async def test_w20_keys_that_nobody_checked_share_the_time_of_their_network(
     guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[Any] = []
-    submit = Shadow.submit
+    submit = BackgroundWorker.submit
 
-    def watched(self: Shadow[Any, Any], item: Any, key: Any = None) -> Any:
+    def watched(self: BackgroundWorker[Any, Any], item: Any, key: Any = None) -> Any:
         looked.append(key)
         return submit(self, item, key)
 
-    monkeypatch.setattr(Shadow, "submit", watched)
+    monkeypatch.setattr(BackgroundWorker, "submit", watched)
     app = guarded(FakeModel())
     for number in range(3):
         headers = {"authorization": f"Bearer sk-{number}"}

@@ -16,7 +16,7 @@ from guard.demo.model import FakeModel
 from guard.errors import StoreError
 from guard.identity.crowds import Crowds
 from guard.store.embedded.server import EmbeddedServer
-from guard.store.redis.room import Room
+from guard.store.redis.capacity import Capacity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -221,12 +221,12 @@ async def test_w19_a_server_that_forgets_is_warned_of_at_the_start(
 @pytest.mark.parametrize(
     ("room", "words"),
     [
-        (Room(0, 5 << 20, "noeviction"), "Redis has no maxmemory, uses 5 MB"),
-        (Room(64 << 20, 5 << 20, "volatile-lru"), "it forgets counts"),
-        (Room(64 << 20, 5 << 20, "noeviction"), "requests go by `on_store_error`"),
+        (Capacity(0, 5 << 20, "noeviction"), "Redis has no maxmemory, uses 5 MB"),
+        (Capacity(64 << 20, 5 << 20, "volatile-lru"), "it forgets counts"),
+        (Capacity(64 << 20, 5 << 20, "noeviction"), "requests go by `on_store_error`"),
     ],
 )
-def test_what_a_full_server_does_is_said_in_words(room: Room, words: str) -> None:
+def test_what_a_full_server_does_is_said_in_words(room: Capacity, words: str) -> None:
     assert words in str(room)
 
 
@@ -236,7 +236,7 @@ async def test_a_server_that_does_not_say_what_it_does_when_full_is_used(
     async def forbidden(_: object) -> None:
         raise StoreError("NOPERM", kind="permission")
 
-    monkeypatch.setattr("guard.store.redis.store.RedisStore.room", forbidden)
+    monkeypatch.setattr("guard.store.redis.store.RedisStore.capacity", forbidden)
     app = guarded(FakeModel(), REQUESTS)
     assert (await call(app, body=CHAT)).status == 200
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -29,7 +29,7 @@ EVENT = Event(
     output_tokens=0,
     store_error=None,
 )
-THROTTLED = replace(EVENT, action=Action.THROTTLE, reason=Reason.QUOTA, status=429)
+THROTTLED = replace(EVENT, action=Action.LIMITED, reason=Reason.QUOTA, status=429)
 
 
 def counted(*events: Event) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -56,8 +56,8 @@ def test_every_request_is_counted_by_what_was_decided() -> None:
     decisions = {key: value for key, value in counts.items() if key[0] == "guard_decisions_total"}
     assert decisions == {
         named("decisions", tier="default", mode="enforce", action="allow", reason="none"): 2,
-        named("decisions", tier="default", mode="enforce", action="throttle", reason="quota"): 1,
-        named("decisions", tier="default", mode="shadow", action="throttle", reason="quota"): 1,
+        named("decisions", tier="default", mode="enforce", action="limited", reason="quota"): 1,
+        named("decisions", tier="default", mode="shadow", action="limited", reason="quota"): 1,
         named("decisions", tier="paid", mode="enforce", action="allow", reason="none"): 1,
     }
 

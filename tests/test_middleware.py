@@ -523,7 +523,7 @@ class TestModes:
         app = guarded(FakeModel(), REQUESTS, mode="shadow", hooks=[events.append])
         statuses = [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)]
         assert statuses == [200] * 5
-        assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
+        assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.LIMITED] * 2
 
     async def test_a_limit_is_tried_out_beside_those_that_bite(self, guarded: MakeGuarded) -> None:
         events: list[Event] = []
@@ -533,10 +533,10 @@ class TestModes:
         assert statuses == [200, 200, 200, 429, 429]
         assert [(event.action, event.mode) for event in events] == [
             (Action.ALLOW, Mode.ENFORCE),
-            (Action.THROTTLE, Mode.SHADOW),
-            (Action.THROTTLE, Mode.SHADOW),
-            (Action.THROTTLE, Mode.ENFORCE),
-            (Action.THROTTLE, Mode.ENFORCE),
+            (Action.LIMITED, Mode.SHADOW),
+            (Action.LIMITED, Mode.SHADOW),
+            (Action.LIMITED, Mode.ENFORCE),
+            (Action.LIMITED, Mode.ENFORCE),
         ]
         assert [event.limits for event in events[:3]] == [(), ("tried",), ("tried",)]
         assert "requests" in events[3].limits
@@ -588,7 +588,7 @@ class TestModes:
         if told is Mode.OFF:
             assert {event.action for event in events} <= {Action.ALLOW}
         else:
-            assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.THROTTLE] * 2
+            assert [event.action for event in events] == [Action.ALLOW] * 3 + [Action.LIMITED] * 2
             assert events[4].mode is told
 
     async def test_whoever_it_bites_stays_bitten_as_its_share_is_raised(self, guarded: MakeGuarded) -> None:

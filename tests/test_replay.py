@@ -133,7 +133,7 @@ DIVERSITY = {"name": "diversity", "unit": "novelty", "rate": "100/day"}
 async def test_limits_go_by_the_clock_of_the_log(tmp_path: Path) -> None:
     file = log(tmp_path, [line(at, "hello there") for at in (0, 1, 2, 2.5, 200)])
     found = await replayed(file, settings(REQUESTS))
-    assert [each.action for each in found] == ["allow", "allow", "throttle", "throttle", "allow"]
+    assert [each.action for each in found] == ["allow", "allow", "limited", "limited", "allow"]
     assert [each.limits for each in found] == [(), (), ("requests",), ("requests",), ()]
     assert len({each.identity for each in found}) == 1
 
@@ -153,7 +153,7 @@ async def test_what_a_query_pays_for_new_ground_is_reported_in_units(tmp_path: P
 async def test_a_refused_request_pays_and_teaches_nothing(tmp_path: Path) -> None:
     lines = [line(number / 100, f"Question {number} about {aspect}") for number, aspect in enumerate(ASPECTS)]
     found = await replayed(log(tmp_path, lines), settings(REQUESTS, DIVERSITY))
-    assert [each.novelty for each in found if each.action == "throttle"] == [0] * 8
+    assert [each.novelty for each in found if each.action == "limited"] == [0] * 8
     assert all(each.novelty for each in found[:2])
 
 
@@ -219,7 +219,7 @@ async def test_an_answer_that_the_log_does_not_have_is_supposed(tmp_path: Path) 
         each["headers"] = {"authorization": f"Bearer {each['body'].get('max_tokens')}"}
     capped = [{**unknown[0], "body": body, "ts": START + at, "headers": {}} for at in range(2, 7)]
     found = await replayed(log(tmp_path, [*unknown, *capped]), settings(tokens))
-    assert [each.action for each in found[:2]] == ["allow", "throttle" if found[1].limits else "deny"]
+    assert [each.action for each in found[:2]] == ["allow", "limited" if found[1].limits else "deny"]
     assert [each.action for each in found[2:]] == ["allow"] * 5
 
 
@@ -280,7 +280,7 @@ async def test_the_store_is_the_replays_own_and_in_memory(tmp_path: Path) -> Non
     elsewhere = {"redis_url": "redis://127.0.0.1:1/0"}
     by = settings(REQUESTS, store=elsewhere, identity={"pepper": "x" * 32}, data_dir=tmp_path / "data")
     for _ in range(2):
-        assert [each.action for each in await replayed(file, by)] == ["allow", "allow", "throttle"]
+        assert [each.action for each in await replayed(file, by)] == ["allow", "allow", "limited"]
     assert os.listdir(tmp_path) == ["traffic.jsonl"]
 
 

@@ -379,4 +379,4 @@ class TestMetrics:
         counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         decided = {name: float(value) for name, value in counted.items() if "guard_decisions" in name}
         assert sum(value for name, value in decided.items() if 'action="allow"' in name) == 6
-        assert sum(value for name, value in decided.items() if 'action="throttle"' in name) == 4
+        assert sum(value for name, value in decided.items() if 'action="limited"' in name) == 4

@@ -8,7 +8,7 @@ from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.detection import Suspect
 from guard.core.evidence import Band, Mark, Weights
 from guard.core.identity import Attribute, Holder
-from guard.core.ladder import GROUND, Ladder, Rung
+from guard.core.ladder import NO_ACTION, Ladder, Rung
 from guard.core.signals import Signal
 from guard.engine.remembered.suspicions import REMEMBERED, Suspicions
 
@@ -40,7 +40,7 @@ def climb(
 @pytest.mark.parametrize(
     ("against", "band", "rung"),
     [
-        (marks(enumeration=9.9), Band.LOW, GROUND),
+        (marks(enumeration=9.9), Band.LOW, NO_ACTION),
         (marks(enumeration=10), Band.ELEVATED, SLOW),
         (marks(enumeration=20, mixture=20), Band.ELEVATED, SLOW),
         (marks(enumeration=13, grading=12), Band.HIGH, HALF),
@@ -56,7 +56,7 @@ def test_each_band_has_its_rung(against: dict[Signal, Mark], band: Band, rung: R
 def test_nobody_and_whom_nothing_speaks_against_stand_on_the_ground() -> None:
     assert climb(marks(enumeration=30), suspect=None) is NO_CLIMB
     assert climb({}) is NO_CLIMB
-    assert (NO_CLIMB.rung, NO_CLIMB.risk.band) == (GROUND, Band.LOW)
+    assert (NO_CLIMB.rung, NO_CLIMB.risk.band) == (NO_ACTION, Band.LOW)
 
 
 def test_a_deny_ends_when_the_risk_has_faded() -> None:
@@ -66,7 +66,7 @@ def test_a_deny_ends_when_the_risk_has_faded() -> None:
 
 @pytest.mark.parametrize(
     ("place", "hours", "rung"),
-    [(0, 0, SLOW), (25, 0, GROUND), (25, 1, GROUND), (25, 2, SLOW), (75, 5, GROUND), (75, 6, SLOW)],
+    [(0, 0, SLOW), (25, 0, NO_ACTION), (25, 1, NO_ACTION), (25, 2, SLOW), (75, 5, NO_ACTION), (75, 6, SLOW)],
 )
 def test_a_ladder_lags_behind_by_a_share_that_is_the_suspect_s_own(
     place: float, hours: int, rung: Rung

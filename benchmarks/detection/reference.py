@@ -37,7 +37,7 @@ from guard.core.uses import Use
 from guard.detection.layout import Sum
 from guard.detection.likeness import ENOUGH_QUERIES
 from guard.detection.profile import FADE, HORIZON, Profile
-from guard.detection.reference import Place, Reference, statistics, table
+from guard.detection.reference import Distribution, Reference, statistics, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class Honest:
         if profile.queries % STRIDE == 0:
             self.profiles.append(profile.write())
 
-    def place(self, place: Place) -> None:
+    def place(self, place: Distribution) -> None:
         """How far it lay from all others, at worst."""
         for each in self.profiles:
             distance = place.distance(Profile.read(each))
@@ -157,7 +157,7 @@ def make(
     return Reference(origin, len(honest), tables, told_by, where)
 
 
-def _place(honest: Sequence[Honest]) -> Place | None:
+def _place(honest: Sequence[Honest]) -> Distribution | None:
     """Where the holders lie at last, and how far from each other and from themselves."""
     seen = [holder for holder in honest if len(holder.profiles) > 2]
     if not seen:
@@ -168,7 +168,7 @@ def _place(honest: Sequence[Honest]) -> Place | None:
     last = np.array([path[-1].mean * HORIZON / path[-1].sums[Sum.QUERIES] for path in paths], np.float64)
     mean = weights @ last
     within = np.array([_spread(path) for path in paths])
-    return Place(mean, weights @ (last - mean) ** 2, weights @ within)
+    return Distribution(mean, weights @ (last - mean) ** 2, weights @ within)
 
 
 def _spread(path: Sequence[Profile]) -> NDArray[np.float64]:

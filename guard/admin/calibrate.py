@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.uses import Declared
     from guard.detection.likeness import Likeness
-    from guard.detection.reference import Place, Table
+    from guard.detection.reference import Distribution, Table
     from guard.settings.root import Settings
 
 LEAST_IDENTITIES = 20
@@ -212,7 +212,7 @@ def _part(name: str) -> int:
     return zlib.crc32(name.encode()) % FOLDS
 
 
-def _place_without(part: Sequence[Trace], traces: Sequence[Trace]) -> Place | None:
+def _place_without(part: Sequence[Trace], traces: Sequence[Trace]) -> Distribution | None:
     """Where all but a part of the identities lie."""
     left_out = set(map(id, part))
     return place_of((trace for trace in traces if id(trace) not in left_out), PLACED_IDENTITIES // 2)

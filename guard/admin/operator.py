@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from guard.core.modes import Mode
     from guard.settings.root import Settings
     from guard.store.port import Block
+    from guard.store.redis.capacity import Capacity
     from guard.store.redis.orders import Record
-    from guard.store.redis.room import Room
 
 
 class Operator:
@@ -69,9 +69,9 @@ class Operator:
     ) -> None:
         await self._store.aclose()
 
-    async def room(self) -> Room:
+    async def capacity(self) -> Capacity:
         """How much room the store has, and what becomes of counts when it is full."""
-        return await self._store.room()
+        return await self._store.capacity()
 
     def label(self, record: Record) -> str:
         """The name of an identity as the operator sees it."""

@@ -15,7 +15,7 @@ import numpy as np
 from guard.core.signals import Signal
 from guard.detection.layout import PLACES, Sum
 from guard.detection.profile import FADE, HORIZON
-from guard.detection.reference import Place, independent
+from guard.detection.reference import Distribution, independent
 from guard.detection.signals import LEAST_QUERIES
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Trace:
             self.moments = [_joined(*self.moments[at : at + 2]) for at in range(0, MOST_MOMENTS, 2)]
             self._length *= 2
 
-    def place(self, place: Place | None) -> None:
+    def place(self, place: Distribution | None) -> None:
         """Say how far it lay from the mean of honest identities, all its life long."""
         column = SIGNALS.index(Signal.DISTANCE)
         for moment in self.moments:
@@ -111,7 +111,7 @@ class Trace:
         }
 
 
-def place_of(traces: Iterable[Trace], least: int = PLACED_IDENTITIES) -> Place | None:
+def place_of(traces: Iterable[Trace], least: int = PLACED_IDENTITIES) -> Distribution | None:
     """Where honest identities lie; `None` where fewer than `least` have asked enough."""
     known = [trace for trace in traces if trace.queries >= PLACED_QUERIES]
     if len(known) < least:
@@ -121,7 +121,7 @@ def place_of(traces: Iterable[Trace], least: int = PLACED_IDENTITIES) -> Place |
     within = np.mean([trace.squares / trace.squared for trace in known], axis=0)
     behind = np.mean([independent(each.weight) for each in last])
     between = np.maximum(LEAST_SPREAD, means.var(axis=0, ddof=1) - within / behind)
-    return Place(means.mean(axis=0), between, np.maximum(LEAST_SPREAD, within))
+    return Distribution(means.mean(axis=0), between, np.maximum(LEAST_SPREAD, within))
 
 
 def _joined(first: Moment, second: Moment) -> Moment:

@@ -13,7 +13,7 @@ from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
 from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE, Usage
-from guard.dialects import budgets, elsewhere, with_model
+from guard.dialects import elsewhere, thinking, with_model
 from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import BackendError, QueryError
 from guard.http.headers import check_media_type
@@ -281,7 +281,7 @@ def prepare(dialect: Dialect, chunks: list[bytes], path: str, model: str | None 
     asked = payload if model is None else with_model(dialect, payload, model)
     query = elsewhere.read(dialect, asked, path)
     asking = dialect.ask_usage(payload)
-    reasons = budgets.asks_reasoning(payload)
+    reasons = thinking.asks_reasoning(payload)
     told = payload if asking is None else asking
     if model is not None and told.get("model") is not None:
         told = with_model(dialect, told, model)

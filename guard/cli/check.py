@@ -68,7 +68,7 @@ def check(
     policy = settings.policy()
     for caution in (*cautions.coarse(policy), *cautions.unbounded(settings, policy)):
         output.complain(caution)
-    room = ask_store(config, lambda operator: operator.room()) if store else None
+    room = ask_store(config, lambda operator: operator.capacity()) if store else None
     if room is not None and room.forgets:
         output.complain(str(room))
     watches = policy.detection.rollout.mode is not Mode.OFF

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_RISK, Risk, risk
-from guard.core.ladder import GROUND, Rung
+from guard.core.ladder import NO_ACTION, Rung
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Climb:
     """A risk, and what is done about it."""
 
     risk: Risk = NO_RISK
-    rung: Rung = GROUND
+    rung: Rung = NO_ACTION
 
 
 NO_CLIMB = Climb()

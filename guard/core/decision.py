@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from guard.core.disguise import used_up
+from guard.core.decoy import used_up
 from guard.core.evidence import NO_RISK, Risk
-from guard.core.ladder import GROUND, Rung
+from guard.core.ladder import NO_ACTION, Rung
 from guard.core.modes import Mode
 from guard.core.reshape import UNCHANGED, Reshape
 
@@ -24,7 +24,7 @@ class Action(StrEnum):
     ALLOW = "allow"
     RESHAPE = "reshape"
     SLOW = "slow"
-    THROTTLE = "throttle"
+    LIMITED = "limited"
     CHALLENGE = "challenge"
     DENY = "deny"
 
@@ -59,7 +59,7 @@ class Decision:
     retry_after_us: int | None = None
     mode: Mode = Mode.ENFORCE
     risk: Risk = NO_RISK
-    rung: Rung = GROUND
+    rung: Rung = NO_ACTION
     answer_cap: int | None = None
 
     @property
@@ -113,7 +113,7 @@ def decide(
     if None in waits:
         return Decision(Action.DENY, Reason.TOO_LARGE, readings, None, outcome)
     wait_us = max(wait for wait in waits if wait is not None)
-    return Decision(Action.THROTTLE, Reason.QUOTA, readings, wait_us, outcome)
+    return Decision(Action.LIMITED, Reason.QUOTA, readings, wait_us, outcome)
 
 
 def climb(
@@ -123,11 +123,11 @@ def climb(
 
     `mode` is how far that bites. A refusal that is enforced stands as it is; one that is only tried out
     gives way to a rung that is enforced. What the client is told is made up only for a deny that is, by the
-    moment in Unix microseconds and the place of the caller among all (guard/core/disguise.py).
+    moment in Unix microseconds and the place of the caller among all (guard/core/decoy.py).
     """
     if risk is not decision.risk:
         decision = replace(decision, risk=risk)
-    if decision.refused or mode is Mode.OFF or rung is GROUND or not rung.bites:
+    if decision.refused or mode is Mode.OFF or rung is NO_ACTION or not rung.bites:
         return decision
     if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:
         return decision

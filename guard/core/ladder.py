@@ -43,10 +43,10 @@ class Rung:
     @property
     def bites(self) -> bool:
         """Whether it does anything."""
-        return self != GROUND
+        return self != NO_ACTION
 
 
-GROUND = Rung()
+NO_ACTION = Rung()
 """Nothing is done."""
 
 
@@ -65,7 +65,7 @@ class Ladder:
 
     def rung(self, band: Band, chance: float) -> Rung:
         """The rung of a band for one request; `chance` is drawn evenly from [0, 1)."""
-        return self.rungs.get(band, GROUND) if chance < self.share else GROUND
+        return self.rungs.get(band, NO_ACTION) if chance < self.share else NO_ACTION
 
 
 NO_LADDER = Ladder()

@@ -92,7 +92,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Distribution:
     """Where honest holders lie on average, and how far from it in each of `PLACES` directions: the variance
     between holders, and of one query within a holder.
     """
@@ -130,7 +130,7 @@ class Reference:
     holders: int
     tables: Mapping[Signal, Table]
     likenesses: Mapping[Signal, Likeness] = field(default_factory=dict)
-    place: Place | None = None
+    place: Distribution | None = None
 
     def evidence(self, profile: Profile) -> dict[Signal, float]:
         """What a profile says, in decibans; signals that say nothing are left out."""
@@ -236,7 +236,7 @@ def _looks(signals: tuple[Signal, ...]) -> dict[Group, float]:
 
 
 def statistics(
-    profile: Profile, likenesses: Mapping[Signal, Likeness], place: Place | None = None
+    profile: Profile, likenesses: Mapping[Signal, Likeness], place: Distribution | None = None
 ) -> dict[Signal, float]:
     """What each signal reads in a profile, as far as enough is known."""
     found = {}
@@ -289,7 +289,7 @@ def _table_of(fields: Mapping[str, Any]) -> Table:
     return Table(statistics, decibans, per_ten)
 
 
-def _place_of(fields: Mapping[str, Any]) -> Place:
+def _place_of(fields: Mapping[str, Any]) -> Distribution:
     mean, between, within = (
         np.array(_numbers(fields[part], least=PLACES)) for part in ("mean", "between", "within")
     )
@@ -297,7 +297,7 @@ def _place_of(fields: Mapping[str, Any]) -> Place:
         raise ValueError(f"a place has {PLACES} numbers in each part")
     if min(between.min(), within.min()) <= 0:
         raise ValueError("variances must be above 0")
-    return Place(mean, between, within)
+    return Distribution(mean, between, within)
 
 
 def independent(queries: float) -> float:

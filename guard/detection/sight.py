@@ -1,6 +1,6 @@
 """What is seen of one query by itself: where it lies, of which words it is made, what it wants.
 
-This is all that the analysis needs of a query's text, and it is made in the backend's shadow, off the event
+This is all that the analysis needs of a query's text, and it is made while the backend answers, off the event
 loop. Nothing of it can be read as text, and none of it is stored; what a holder's profile keeps of it is in
 guard/detection/profile.py.
 """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guard.core.limits import Unit
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
-from guard.dialects import budgets, caps, edits, strict
+from guard.dialects import caps, edits, strict, thinking
 from guard.dialects.base import (
     OPAQUE_TOKENS,
     Answer,
@@ -116,7 +116,7 @@ class AnthropicMessages:
         if most is not None:
             narrowed = caps.lowered(narrowed, most, ("max_tokens",))
             if most < payload["max_tokens"]:
-                narrowed = budgets.fit(narrowed, "thinking", "budget_tokens", most)
+                narrowed = thinking.fit(narrowed, "thinking", "budget_tokens", most)
         if not reshape.reasoning and _lacks_thoughts(payload.get("messages")):
             narrowed = edits.without(narrowed, {"thinking"})
         if "thinking" in payload and "thinking" not in narrowed:

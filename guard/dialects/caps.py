@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.core.by_name import ByName
-from guard.dialects import budgets, edits, strict
+from guard.dialects import edits, strict, thinking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -183,7 +183,7 @@ def _holders(fields: Json) -> Iterator[tuple[str, bool]]:
             yield name, listed
 
 
-_ASIDE = frozenset(map(plain, budgets.NO_SETTINGS))
+_ASIDE = frozenset(map(plain, thinking.NO_SETTINGS))
 _LIKE_ASIDE = re.compile(r"schema|metadata|properties|document|reason|think|thought")
 """Texts, schemas, words of the caller's own; and how much a model may think, which is less than the cap."""
 

@@ -14,8 +14,8 @@ from guard.core.query import TOKENS_PER_TURN, Query, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter
+from guard.dialects.json_paths import EACH, JsonPath
 from guard.dialects.metering import AnswerMeter
-from guard.dialects.places import EACH, Place
 from guard.dialects.plain import Plain
 from guard.dialects.tally import Report, Tally, count
 from guard.dialects.weighing import Kind, Level, weigh
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GenericPaths:
-    """Where an API has its fields, as `guard.dialects.places` writes places; raises `ValueError`.
+    """Where an API has its fields, as `guard.dialects.json_paths` writes places; raises `ValueError`.
 
     `text` and one of `model` and `model_name` must be given. `model_name` is the name itself, for an API that
     does not ask for one. What is at no place that is named counts as text, by its size; `unsent` are places
@@ -65,8 +65,8 @@ class GenericPaths:
                 continue
             if isinstance(value, tuple):
                 for text in value:
-                    Place.parse(text)
-            elif not Place.parse(value).single:
+                    JsonPath.parse(text)
+            elif not JsonPath.parse(value).single:
                 raise ValueError(f"{each.name!r} is one value, so {value!r} cannot have {EACH}")
 
 
@@ -77,7 +77,7 @@ class Generic(Plain):
         self.name = name
         self._model_name = paths.model_name
         self._fields = _level(paths)
-        self._texts = _Node.of(map(Place.parse, paths.text))
+        self._texts = _Node.of(map(JsonPath.parse, paths.text))
         self._model = _place(paths.model)
         self._max_output_tokens = _place(paths.max_output_tokens)
         self._n = _place(paths.n)
@@ -85,7 +85,7 @@ class Generic(Plain):
         self._end_user = _place(paths.end_user)
         self._input_tokens = _place(paths.input_tokens)
         self._output_tokens = _place(paths.output_tokens)
-        self._answer_texts = tuple(map(Place.parse, paths.answer_text))
+        self._answer_texts = tuple(map(JsonPath.parse, paths.answer_text))
 
     def read(self, payload: Json, path: str) -> Query:
         """The query in a body; raises `QueryError`."""
@@ -160,7 +160,7 @@ class _Node:
     names: dict[str, _Node] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, places: Iterable[Place]) -> _Node:
+    def of(cls, places: Iterable[JsonPath]) -> _Node:
         root = cls()
         for place in places:
             node = root
@@ -214,7 +214,7 @@ def _level(paths: GenericPaths) -> Level:
     named = [(text, Kind.SETTING) for text in settings if text is not None]
     named += [(text, Kind.TOKENS) for text in paths.text] + [(text, Kind.UNSENT) for text in paths.unsent]
     for text, kind in named:
-        *steps, last = (step for step in Place.parse(text).steps if step != EACH)
+        *steps, last = (step for step in JsonPath.parse(text).steps if step != EACH)
         level = root
         for step in steps:
             inner = level.names.get(step)
@@ -227,11 +227,11 @@ def _level(paths: GenericPaths) -> Level:
     return root
 
 
-def _place(text: str | None) -> Place | None:
-    return None if text is None else Place.parse(text)
+def _place(text: str | None) -> JsonPath | None:
+    return None if text is None else JsonPath.parse(text)
 
 
-def _holder(payload: Json, place: Place | None) -> tuple[Json, str]:
+def _holder(payload: Json, place: JsonPath | None) -> tuple[Json, str]:
     """The object that has this place, and the name of the place in it; raises `QueryError`."""
     if place is None:
         return {}, ""
@@ -241,7 +241,7 @@ def _holder(payload: Json, place: Place | None) -> tuple[Json, str]:
     return payload, last
 
 
-def _at(payload: Json, place: Place) -> Any:
+def _at(payload: Json, place: JsonPath) -> Any:
     """What is at a place where there is at most one value."""
     return next(place.find(payload), None)
 
@@ -257,7 +257,7 @@ def _capped(payload: Json, steps: tuple[str, ...], most: int) -> Json:
     return edits.capped(payload, (name,), most) if value is not None else {**payload, name: most}
 
 
-def _number(place: Place | None, answer: Json) -> int | None:
+def _number(place: JsonPath | None, answer: Json) -> int | None:
     """A sound token count at a place of an answer."""
     found = list(place.find(answer)) if place is not None else []
     return count({"": found[0]}, "") if found else None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.limits import Unit
 from guard.core.query import Sampling
-from guard.dialects import budgets, caps, edits, strict
+from guard.dialects import caps, edits, strict, thinking
 from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
 from guard.dialects.tally import Report, count, inner, read_usage, total
 from guard.dialects.words import duration
@@ -143,8 +143,8 @@ def _narrowed(fields: Json, reshape: Reshape) -> Json:
         fields = edits.without(fields, BEAM_SEARCH)
     most = reshape.max_output_tokens
     if most is not None:
-        fields = budgets.fit(fields, "thinking", "budget_tokens", most)
-        fields = budgets.fit(fields, "reasoning", "max_tokens", most)
+        fields = thinking.fit(fields, "thinking", "budget_tokens", most)
+        fields = thinking.fit(fields, "reasoning", "max_tokens", most)
     return fields
 
 

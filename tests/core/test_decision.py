@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from guard.core.decision import FORWARDED, Action, Decision, Reason, climb, decide
 from guard.core.evidence import Band, Risk
 from guard.core.identity import EVERYTHING, Attribute, Holder
-from guard.core.ladder import GROUND, Rung
+from guard.core.ladder import NO_ACTION, Rung
 from guard.core.limits import Algorithm, Limit, Reading, Unit, Window
 from guard.core.modes import Mode
 from guard.core.reshape import UNCHANGED, Reshape
@@ -24,7 +24,7 @@ NOW_US = 1_800_000_000_000_000
 NARROW = Reshape(max_n=1)
 DENY, CHALLENGE, SLOW = Rung(deny=True), Rung(challenge="Verify."), Rung(slow_seconds=2.0)
 RESHAPE, THROTTLE = Rung(NARROW), Rung(throttle=0.5)
-EVERY_RUNG = [DENY, CHALLENGE, SLOW, RESHAPE, THROTTLE, GROUND]
+EVERY_RUNG = [DENY, CHALLENGE, SLOW, RESHAPE, THROTTLE, NO_ACTION]
 
 
 def reading(
@@ -52,7 +52,7 @@ def climbed(decision: Decision, rung: Rung, mode: Mode = Mode.ENFORCE) -> Decisi
 @pytest.mark.parametrize(
     ("rung", "action", "forwarded"),
     [
-        (GROUND, Action.ALLOW, True),
+        (NO_ACTION, Action.ALLOW, True),
         (THROTTLE, Action.ALLOW, True),
         (RESHAPE, Action.RESHAPE, True),
         (SLOW, Action.SLOW, True),
@@ -90,7 +90,7 @@ def test_a_refusal_that_is_enforced_stands_as_it_is(decision: Decision, rung: Ru
 
 @pytest.mark.parametrize("rung", [DENY, CHALLENGE, SLOW, RESHAPE])
 def test_a_refusal_that_is_only_tried_out_gives_way_to_a_rung_that_is_enforced(rung: Rung) -> None:
-    assert TRIED.action is Action.THROTTLE
+    assert TRIED.action is Action.LIMITED
     decision = climbed(TRIED, rung)
     assert decision == replace(
         climbed(ALLOWED, rung), readings=decision.readings, retry_after_us=decision.retry_after_us

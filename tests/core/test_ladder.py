@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.evidence import Band
-from guard.core.ladder import GROUND, NO_LADDER, Ladder, Rung
+from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.reshape import Reshape
 
 DENY = Rung(deny=True)
@@ -16,7 +16,7 @@ LADDER = Ladder({Band.HIGH: SLOW, Band.CRITICAL: DENY})
 @pytest.mark.parametrize(
     ("rung", "bites"),
     [
-        (GROUND, False),
+        (NO_ACTION, False),
         (Rung(), False),
         (Rung(Reshape()), False),
         (Rung(throttle=1.0), False),
@@ -33,11 +33,11 @@ def test_a_rung_bites_where_it_does_anything(rung: Rung, *, bites: bool) -> None
 
 @pytest.mark.parametrize(
     ("band", "rung"),
-    [(Band.LOW, GROUND), (Band.ELEVATED, GROUND), (Band.HIGH, SLOW), (Band.CRITICAL, DENY)],
+    [(Band.LOW, NO_ACTION), (Band.ELEVATED, NO_ACTION), (Band.HIGH, SLOW), (Band.CRITICAL, DENY)],
 )
 def test_each_band_has_its_rung_and_the_others_stand_on_the_ground(band: Band, rung: Rung) -> None:
     assert LADDER.rung(band, 0.0) is rung
-    assert NO_LADDER.rung(band, 0.0) is GROUND
+    assert NO_LADDER.rung(band, 0.0) is NO_ACTION
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_rung_is_applied_to_its_share_of_the_requests(
     share: float, chance: float, *, applied: bool
 ) -> None:
     ladder = Ladder(LADDER.rungs, share)
-    assert ladder.rung(Band.CRITICAL, chance) is (DENY if applied else GROUND)
+    assert ladder.rung(Band.CRITICAL, chance) is (DENY if applied else NO_ACTION)
 
 
 @given(
@@ -60,4 +60,4 @@ def test_what_a_smaller_share_is_applied_to_a_larger_one_is_too(
     band: Band, chance: float, shares: tuple[float, float]
 ) -> None:
     less, more = (Ladder(LADDER.rungs, share).rung(band, chance) for share in sorted(shares))
-    assert less in (GROUND, more)
+    assert less in (NO_ACTION, more)

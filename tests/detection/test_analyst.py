@@ -16,9 +16,9 @@ from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.detection import analyst as module
 from guard.detection.analyst import MOST_WAITING, TRIES, Analyst, Inline
+from guard.detection.background import in_background
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference
-from guard.detection.shadow import in_shadow
 from guard.errors import StoreError
 from guard.text.fingerprint import Fingerprinter
 
@@ -224,11 +224,11 @@ async def test_a_store_that_fails_costs_its_query_and_no_other() -> None:
     assert queries_of(memory.evidence[ONE]) == 2
 
 
-@pytest.mark.parametrize("shadow", [False, True])
-async def test_work_that_fails_costs_its_query_and_no_other(*, shadow: bool) -> None:
+@pytest.mark.parametrize("beside", [False, True])
+async def test_work_that_fails_costs_its_query_and_no_other(*, beside: bool) -> None:
     memory = Kept()
-    with closing(in_shadow(16)) as aside:
-        student = analyst(memory, aside if shadow else Inline())
+    with closing(in_background(16)) as aside:
+        student = analyst(memory, aside if beside else Inline())
         good = lesson("hello there")
         bad = (good[0], cast("Usage", None), good[2])
         found = await asyncio.gather(
@@ -254,7 +254,7 @@ async def test_one_who_no_longer_waits_does_not_hold_up_the_next() -> None:
 async def test_in_a_thread_the_same_is_learnt_as_inline() -> None:
     inline, beside = Kept(), Kept()
     await learn_all(analyst(inline), enumeration_of(60))
-    with closing(in_shadow(16)) as aside:
+    with closing(in_background(16)) as aside:
         await learn_all(analyst(beside, aside), enumeration_of(60))
     assert inline.evidence == beside.evidence
 

@@ -16,7 +16,7 @@ from guard.core.evidence import FAINTEST
 from guard.core.signals import Group, Signal
 from guard.detection.layout import PLACES, Sum
 from guard.detection.profile import FADE, Profile
-from guard.detection.reference import MOST_WORTH, Place, Reference, Table, independent, table
+from guard.detection.reference import MOST_WORTH, Distribution, Reference, Table, independent, table
 from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError
 
@@ -124,13 +124,13 @@ class TestTable:
         assert of.worth(2.0 + 10 * Signal.ENUMERATION.per_ten) == MOST_WORTH
 
 
-def made(signals: dict[Signal, Table], place: Place | None = None) -> Reference:
+def made(signals: dict[Signal, Table], place: Distribution | None = None) -> Reference:
     return Reference("a test", 7, signals, place=place)
 
 
-def place() -> Place:
+def place() -> Distribution:
     rng = np.random.default_rng(0)
-    return Place(rng.normal(size=PLACES), rng.uniform(0.1, 1, PLACES), rng.uniform(0.1, 1, PLACES))
+    return Distribution(rng.normal(size=PLACES), rng.uniform(0.1, 1, PLACES), rng.uniform(0.1, 1, PLACES))
 
 
 class TestFile:
@@ -280,7 +280,7 @@ def disguised(times: int) -> Profile:
     return profile
 
 
-def drawn(lies: Place, rng: np.random.Generator, queries: int = 400, shift: float = 0.0) -> float:
+def drawn(lies: Distribution, rng: np.random.Generator, queries: int = 400, shift: float = 0.0) -> float:
     """The distance of a holder that is drawn as `lies` says, by a mean that fades like a profile's."""
     own = lies.mean + rng.normal(size=PLACES) * np.sqrt(lies.between) + shift
     asked = own + rng.normal(size=(queries, PLACES)) * np.sqrt(lies.within)
@@ -300,7 +300,7 @@ class TestPlace:
 
     @pytest.mark.parametrize("queries", [50, 100, 200, 1_000])
     def test_however_few_queries_there_are_chance_takes_it_no_further(self, queries: int) -> None:
-        lies = Place(np.zeros(PLACES), np.full(PLACES, 1e-9), np.ones(PLACES))
+        lies = Distribution(np.zeros(PLACES), np.full(PLACES, 1e-9), np.ones(PLACES))
         distances = [drawn(lies, np.random.default_rng(seed), queries) for seed in range(20)]
         assert np.mean(distances) == pytest.approx(1, abs=0.07)
 

@@ -12,7 +12,7 @@ from passing import EVENTS, JSON, LINES, pass_through
 from guard.core.query import TOKENS_PER_TURN, Query, Turn, Usage
 from guard.dialects import Generic, GenericPaths
 from guard.dialects.base import OPAQUE_TOKENS, Refusal
-from guard.dialects.places import Place
+from guard.dialects.json_paths import JsonPath
 from guard.errors import QueryError
 
 CHAT = Generic(
@@ -58,8 +58,8 @@ class TestPlaces:
         ],
     )
     def test_names_and_lists(self, text: str, steps: tuple[str, ...]) -> None:
-        assert Place.parse(text).steps == steps
-        assert str(Place.parse(text)) == text
+        assert JsonPath.parse(text).steps == steps
+        assert str(JsonPath.parse(text)) == text
 
     @pytest.mark.parametrize(
         "text",
@@ -85,7 +85,7 @@ class TestPlaces:
         with pytest.raises(
             ValueError, match=r"write names divided by dots.*messages\[\*\]\.content"
         ) as refused:
-            Place.parse(text)
+            JsonPath.parse(text)
         assert repr(text) in str(refused.value)
 
     @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ class TestPlaces:
     )
     def test_they_find_what_is_there(self, text: str, found: list[Any]) -> None:
         value = {"a": [{"b": 1}, {"b": 2}, 7], "d": {"e": None}}
-        assert list(Place.parse(text).find(value)) == found
+        assert list(JsonPath.parse(text).find(value)) == found
 
 
 class TestPaths:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from redis import exceptions
 
 from guard.errors import ConfigError, GuardError, StoreError
+from guard.store.redis.capacity import Capacity, capacity
 from guard.store.redis.claim import FOREIGN, claim
-from guard.store.redis.room import Room, room
 from guard.store.transport.trouble import explain, kind_of
 from guard.store.transport.url import CONNECT_SECONDS
 
@@ -98,7 +98,7 @@ class Client:
             logger.warning("Redis does not say yet which pepper it is kept with: %s", error)
             return
         if not required:
-            await self._tell_room()
+            await self._log_capacity()
 
     async def claim(self) -> None:
         """See to it that the store is this pepper's; else each call raises `StoreError` from now on."""
@@ -106,15 +106,15 @@ class Client:
             self._foreign = not await claim(client, self.keys)
         self._refuse_foreign()
 
-    async def room(self) -> Room:
+    async def capacity(self) -> Capacity:
         """How much room the server has, and what becomes of counts when it is full."""
         async with self.asking() as client:
-            return await room(client)
+            return await capacity(client)
 
-    async def _tell_room(self) -> None:
+    async def _log_capacity(self) -> None:
         """Log how much room the server has; one that does not say may be used all the same."""
         try:
-            found = await self.room()
+            found = await self.capacity()
         except StoreError as error:
             logger.info("Redis does not say what it does when it is full: %s", error)
             return

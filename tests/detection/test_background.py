@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from guard.detection.shadow import Shadow
+from guard.detection.background import BackgroundWorker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,45 +43,45 @@ class Gate:
         assert await asyncio.to_thread(self.entered.wait, PATIENCE)
 
 
-def test_a_shadow_that_was_never_used_closes_and_has_no_thread() -> None:
+def test_a_worker_that_was_never_used_closes_and_has_no_thread() -> None:
     before = threading.active_count()
-    shadow = Shadow(double)
+    worker = BackgroundWorker(double)
     assert threading.active_count() == before
-    shadow.close()
+    worker.close()
 
 
 async def test_each_item_gets_its_own_result() -> None:
-    with closing(Shadow(double, most_waiting=1_000, threads=3)) as shadow:
-        futures = [shadow.submit(item) for item in range(1_000)]
+    with closing(BackgroundWorker(double, most_waiting=1_000, threads=3)) as worker:
+        futures = [worker.submit(item) for item in range(1_000)]
         assert await asyncio.gather(*(each for each in futures if each)) == list(range(0, 2_000, 2))
-        assert shadow.shed == 0
+        assert worker.shed == 0
 
 
 async def test_stuck_work_sheds_load_and_neither_blocks_submit_nor_the_loop() -> None:
     """All of this runs while the work stands still; it opens only after the last line."""
     gate = Gate()
-    with closing(Shadow(gate, most_waiting=4)) as shadow:
-        first = shadow.submit(0)
+    with closing(BackgroundWorker(gate, most_waiting=4)) as worker:
+        first = worker.submit(0)
         await gate.reached()
-        futures = [shadow.submit(item) for item in range(1, 1_001)]
+        futures = [worker.submit(item) for item in range(1, 1_001)]
         assert [bool(each) for each in futures] == [True] * 4 + [False] * 996
-        assert shadow.shed == 996
+        assert worker.shed == 996
         assert await asyncio.to_thread(lambda: "the loop runs") == "the loop runs"
         assert gate.calls == [[0]]
         gate.opened.set()
         taken = [each for each in (first, *futures) if each]
         assert await asyncio.gather(*taken) == [0, 2, 4, 6, 8]
-        again = shadow.submit(5)
+        again = worker.submit(5)
         assert again is not None
         assert await again == 10
 
 
 async def test_what_waits_is_taken_together_in_order() -> None:
     gate = Gate()
-    with closing(Shadow(gate, most_at_once=3)) as shadow:
-        futures = [shadow.submit(0)]
+    with closing(BackgroundWorker(gate, most_at_once=3)) as worker:
+        futures = [worker.submit(0)]
         await gate.reached()
-        futures += [shadow.submit(item) for item in range(1, 8)]
+        futures += [worker.submit(item) for item in range(1, 8)]
         gate.opened.set()
         await asyncio.gather(*(each for each in futures if each))
         assert gate.calls == [[0], [1, 2, 3], [4, 5, 6], [7]]
@@ -89,10 +89,10 @@ async def test_what_waits_is_taken_together_in_order() -> None:
 
 async def test_what_nobody_wants_any_more_is_not_worked_on(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    with closing(Shadow(gate)) as shadow:
-        first = shadow.submit(0)
+    with closing(BackgroundWorker(gate)) as worker:
+        first = worker.submit(0)
         await gate.reached()
-        unwanted, wanted = shadow.submit(1), shadow.submit(2)
+        unwanted, wanted = worker.submit(1), worker.submit(2)
         assert first is not None
         assert unwanted is not None
         assert wanted is not None
@@ -108,8 +108,8 @@ async def test_work_that_fails_fails_its_own_items_only() -> None:
     def invert(items: Sequence[int]) -> list[float]:
         return [1 / item for item in items]
 
-    with closing(Shadow(invert, most_at_once=1)) as shadow:
-        futures = [shadow.submit(item) for item in (1, 0, 2, 0, 4)]
+    with closing(BackgroundWorker(invert, most_at_once=1)) as worker:
+        futures = [worker.submit(item) for item in (1, 0, 2, 0, 4)]
         results = await asyncio.gather(*(each for each in futures if each), return_exceptions=True)
     assert [result if isinstance(result, float) else type(result) for result in results] == [
         1.0,
@@ -139,9 +139,9 @@ async def test_failures_are_logged_once_a_second_without_a_text(
         def work(items: Sequence[str]) -> list[str]:
             raise error(items)
 
-        with closing(Shadow(work, most_at_once=1)) as shadow:
-            assert shadow.submit("the text of a query")  # nobody will look at this one
-            futures = [shadow.submit("the text of a query") for _ in range(50)]
+        with closing(BackgroundWorker(work, most_at_once=1)) as worker:
+            assert worker.submit("the text of a query")  # nobody will look at this one
+            futures = [worker.submit("the text of a query") for _ in range(50)]
             results = await asyncio.gather(*(each for each in futures if each), return_exceptions=True)
             assert {type(result) for result in results} == {seen}
 
@@ -159,8 +159,8 @@ async def test_work_owes_as_many_results_as_it_got_items(length: int) -> None:
     def work(items: Sequence[int]) -> list[int]:
         return [0] * length
 
-    with closing(Shadow(work)) as shadow:
-        future = shadow.submit(1)
+    with closing(BackgroundWorker(work)) as worker:
+        future = worker.submit(1)
         assert future is not None
         with pytest.raises(ValueError, match=f"{length} results for 1 items"):
             await future
@@ -168,52 +168,52 @@ async def test_work_owes_as_many_results_as_it_got_items(length: int) -> None:
 
 async def test_close_cancels_what_waits_and_lets_the_running_call_end() -> None:
     gate = Gate()
-    shadow = Shadow(gate)
-    running = shadow.submit(0)
+    worker = BackgroundWorker(gate)
+    running = worker.submit(0)
     await gate.reached()
-    waiting = shadow.submit(1)
+    waiting = worker.submit(1)
     assert running is not None
     assert waiting is not None
-    closed = asyncio.create_task(asyncio.to_thread(shadow.close))
+    closed = asyncio.create_task(asyncio.to_thread(worker.close))
     with pytest.raises(asyncio.CancelledError):
         await waiting
     gate.opened.set()
     await closed
     assert await running == 0
     assert gate.calls == [[0]]
-    assert shadow.submit(2) is None
-    assert shadow.shed == 0
-    assert not [thread for thread in threading.enumerate() if thread.name == "guard-shadow"]
-    shadow.close()
+    assert worker.submit(2) is None
+    assert worker.shed == 0
+    assert not [thread for thread in threading.enumerate() if thread.name == "guard-background"]
+    worker.close()
 
 
 async def test_close_does_not_wait_for_ever_for_work_that_is_stuck() -> None:
     gate = Gate()
-    shadow = Shadow(gate)
-    stuck = shadow.submit(0)
+    worker = BackgroundWorker(gate)
+    stuck = worker.submit(0)
     await gate.reached()
-    shadow.close(timeout_seconds=0.01)
+    worker.close(timeout_seconds=0.01)
     assert stuck is not None
     with pytest.raises(asyncio.CancelledError):
         await stuck
     gate.opened.set()
 
 
-def test_one_shadow_serves_one_loop_after_the_other() -> None:
+def test_one_worker_serves_one_loop_after_the_other() -> None:
     async def ask(item: int) -> int | None:
-        future = shadow.submit(item)
+        future = worker.submit(item)
         return await future if future else None
 
-    with closing(Shadow(double)) as shadow:
+    with closing(BackgroundWorker(double)) as worker:
         assert [asyncio.run(ask(item)) for item in range(5)] == [0, 2, 4, 6, 8]
 
 
-def test_one_shadow_serves_several_loops_at_once() -> None:
+def test_one_worker_serves_several_loops_at_once() -> None:
     async def ask(start: int) -> list[int]:
-        futures = [shadow.submit(item) for item in range(start, start + 100)]
+        futures = [worker.submit(item) for item in range(start, start + 100)]
         return await asyncio.gather(*(each for each in futures if each))
 
-    with closing(Shadow(double, most_waiting=1_000)) as shadow, ThreadPoolExecutor(4) as pool:
+    with closing(BackgroundWorker(double, most_waiting=1_000)) as worker, ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda start: asyncio.run(ask(start)), (0, 100, 200, 300)))
     assert [result for results in found for result in results] == list(range(0, 800, 2))
 
@@ -223,15 +223,15 @@ def test_a_loop_that_closed_meanwhile_harms_neither_the_thread_nor_others() -> N
     gate = Gate()
 
     async def leave() -> None:
-        assert shadow.submit(0)
+        assert worker.submit(0)
         await gate.reached()
-        assert shadow.submit(1)
+        assert worker.submit(1)
 
     async def ask() -> int | None:
-        future = shadow.submit(2)
+        future = worker.submit(2)
         return await future if future else None
 
-    with closing(Shadow(gate)) as shadow:
+    with closing(BackgroundWorker(gate)) as worker:
         asyncio.run(leave())
         gate.opened.set()
         assert asyncio.run(ask()) == 4
@@ -240,14 +240,14 @@ def test_a_loop_that_closed_meanwhile_harms_neither_the_thread_nor_others() -> N
 def test_it_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, threading
-from guard.detection.shadow import Shadow
+from guard.detection.background import BackgroundWorker
 
 async def main():
     entered = threading.Event()
     def stuck(items):
         entered.set()
         threading.Event().wait()
-    assert Shadow(stuck).submit(1) is not None
+    assert BackgroundWorker(stuck).submit(1) is not None
     await asyncio.to_thread(entered.wait)
 
 asyncio.run(main())
@@ -263,13 +263,13 @@ print("at the end")
 def test_a_forked_process_starts_threads_of_its_own() -> None:
     program = """
 import asyncio, os, warnings
-from guard.detection.shadow import Shadow
+from guard.detection.background import BackgroundWorker
 
 warnings.simplefilter("ignore")  # Python 3.12 on: a fork of a process with threads
-shadow = Shadow(lambda items: items)
+worker = BackgroundWorker(lambda items: items)
 
 async def ask(item):
-    return await shadow.submit(item)
+    return await worker.submit(item)
 
 assert asyncio.run(ask(1)) == 1
 if os.fork() == 0:
@@ -283,6 +283,6 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
 
 
 @pytest.mark.parametrize("options", [{"most_waiting": 0}, {"most_at_once": 0}, {"threads": 0}])
-def test_a_shadow_of_nothing_is_refused(options: dict[str, int]) -> None:
+def test_a_worker_of_nothing_is_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Shadow(double, **options)
+        BackgroundWorker(double, **options)

@@ -12,7 +12,7 @@ NOEVICTION = "noeviction"
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """The bound on a server's memory in bytes (0: none), what is used of it, and what it does when full."""
 
     maxmemory: int
@@ -35,12 +35,12 @@ class Room:
         return f"{line}: when it is full, requests go by `on_store_error`"
 
 
-async def room(client: Redis | RedisCluster) -> Room:
+async def capacity(client: Redis | RedisCluster) -> Capacity:
     """How much room a server has, by `INFO memory`, which managed servers allow; of a cluster the worst."""
     told: dict[str, Any] = await client.info("memory")
     nodes = [each for each in told.values() if isinstance(each, dict)] or [told]
     rooms = [
-        Room(
+        Capacity(
             int(node.get("maxmemory", 0)), int(node.get("used_memory", 0)), str(node.get("maxmemory_policy"))
         )
         for node in nodes

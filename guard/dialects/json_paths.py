@@ -19,13 +19,13 @@ _STEP = re.compile(r"\[\*\]|[^.\[\]\s]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JsonPath:
     """A place: names, and `[*]` for each item of a list."""
 
     steps: tuple[str, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> JsonPath:
         """The place that a text says; raises `ValueError` with what would be right."""
         steps = tuple(_STEP.findall(text))
         if not steps or steps[0] == EACH or str(cls(steps)) != text:

@@ -46,7 +46,7 @@ class _Waiting(Generic[T, R]):
     loop: asyncio.AbstractEventLoop
 
 
-class Shadow(Generic[T, R]):
+class BackgroundWorker(Generic[T, R]):
     """Calls `work` with what was submitted, in threads of its own.
 
     `work` takes 1 to `most_at_once` items and returns one result for each, in order; with more than one
@@ -140,7 +140,7 @@ class Shadow(Generic[T, R]):
     def _start_threads(self) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         while len(self._threads) < self._most_threads:
-            thread = Thread(target=self._run, name="guard-shadow", daemon=True)
+            thread = Thread(target=self._run, name="guard-background", daemon=True)
             thread.start()
             self._threads.append(thread)
 
@@ -217,9 +217,11 @@ def _tell(batch: Sequence[_Waiting[T, R]], news: Sequence[_News[R]]) -> None:
             loop.call_soon_threadsafe(_settle, told)
 
 
-def in_shadow(most_waiting: int) -> Shadow[Callable[[], Any], Any]:
+def in_background(most_waiting: int) -> BackgroundWorker[Callable[[], Any], Any]:
     """Does work in a thread; what one piece of work raises concerns no other."""
-    return Shadow(lambda items: [item() for item in items], most_waiting=most_waiting, most_at_once=1)
+    return BackgroundWorker(
+        lambda items: [item() for item in items], most_waiting=most_waiting, most_at_once=1
+    )
 
 
 def _settle(told: Sequence[tuple[asyncio.Future[R], _News[R]]]) -> None:
