@@ -5,14 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import ADDRESSES, Attribute, Holder
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.pseudonyms import is_digest
 
 if TYPE_CHECKING:
     from guard.core.network import Address
-
-_ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
 
 
 def normal(holder: Holder) -> Holder:
@@ -22,7 +20,7 @@ def normal(holder: Holder) -> Holder:
     """
     if holder.and_:
         return Holder.together([normal(part) for part in holder.parts])
-    if holder.attribute not in _ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
+    if holder.attribute not in ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
     address = parse_address(holder.value) or only_address(holder)
     name = str(address) if holder.attribute is Attribute.IP else network_of(address)

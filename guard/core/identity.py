@@ -39,6 +39,31 @@ class Attribute(StrEnum):
 OF_A_REQUEST = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.END_USER})
 """What an identity has for one request only."""
 
+ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
+"""What says where somebody is: it is kept and shown as a digest only."""
+
+CUT_BY_THE_LADDER = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER})
+"""A limit per one of these is the caller's alone; what it has in common with others is not cut for its
+sake."""
+
+SHOWN_TO_THE_CLIENT = frozenset(
+    {
+        Attribute.KEY,
+        Attribute.USER,
+        Attribute.ORG,
+        Attribute.IP,
+        Attribute.NETWORK,
+        Attribute.END_USER,
+    }
+)
+"""A limit per one of these counts what the caller or its own people do."""
+
+IN_THE_ORGS_SLOT = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
+"""What belongs to one organisation, or to one caller, and is kept with it on a cluster."""
+
+OF_ONE_TIER = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER, Attribute.TIER})
+"""Identities of several tiers are never held to the same count of a limit per one of these."""
+
 # What could be read as the start of another part, and what stands for it.
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?:[:+]|\Z))")
 _ESCAPES = {"+": "%2B", "%": "%25"}

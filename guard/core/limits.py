@@ -70,7 +70,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
-from guard.core.identity import Attribute
+from guard.core.identity import SHOWN_TO_THE_CLIENT, Attribute
 from guard.core.modes import ENFORCED
 from guard.core.novelty import NOWHERE, UNIT
 
@@ -118,19 +118,6 @@ def shown(unit: str, amount: int) -> int | float:
     if scale is None:
         return amount
     return amount / scale if amount % scale else amount // scale
-
-
-_ONES_OWN = frozenset(
-    {
-        Attribute.KEY,
-        Attribute.USER,
-        Attribute.ORG,
-        Attribute.IP,
-        Attribute.NETWORK,
-        Attribute.END_USER,
-    }
-)
-"""A limit per one of these counts what the caller or its own people do."""
 
 
 class Algorithm(StrEnum):
@@ -216,7 +203,7 @@ class Limit:
         kept = (self.name, self.unit, self.per, self.algorithm, self.windows, self.match, self.rollout)
         object.__setattr__(self, "estimated", estimated)
         object.__setattr__(self, "pending", estimated or self.unit == Unit.CONCURRENCY)
-        object.__setattr__(self, "for_one", not _ONES_OWN.isdisjoint(self.per))
+        object.__setattr__(self, "for_one", not SHOWN_TO_THE_CLIENT.isdisjoint(self.per))
         object.__setattr__(self, "_hash", hash(kept))
 
     def __hash__(self) -> int:

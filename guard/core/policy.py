@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
-from guard.core.identity import Attribute
+from guard.core.identity import CUT_BY_THE_LADDER, Attribute
 from guard.core.ladder import NO_LADDER, Ladder
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
@@ -253,7 +253,9 @@ class Policy:
             held = self.held(limit, holder, caller.now_us)
             if held is not None:
                 mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
-                due.append(Due(held, holder, mode is Mode.ENFORCE, own=not _OWN.isdisjoint(limit.per)))
+                due.append(
+                    Due(held, holder, mode is Mode.ENFORCE, own=not CUT_BY_THE_LADDER.isdisjoint(limit.per))
+                )
         return tuple(due)
 
     def next_end_us(self, now_us: int) -> int | None:
@@ -378,8 +380,3 @@ def _kinds(holder: Holder) -> tuple[set[Attribute], ...]:
         return (set(kinds),)
     place = kinds.index(Attribute.END_USER)
     return set(kinds), {*kinds[: max(place - 1, 0)], *kinds[place:]}
-
-
-_OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER})
-"""A limit per one of these is the caller's alone; what it has in common with others is not cut for its
-sake."""

@@ -12,7 +12,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import ADDRESSES, Attribute, Holder
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
@@ -23,7 +23,7 @@ _LONGEST_KEPT = 64
 """Digests of longer values, which only clients choose, are not remembered."""
 IDENTITIES_KEPT = 4_096
 """For so many identities it is remembered how they are shown."""
-_PERSONAL = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
+
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,15 +80,15 @@ class Pseudonyms:
         return json.dumps({holder.attribute: self._nameable(holder).value for holder in holders})
 
     def _nameable(self, holder: Holder) -> Holder:
-        if not any(part.attribute in _PERSONAL for part in holder.parts):
+        if not any(part.attribute in ADDRESSES for part in holder.parts):
             return holder
         return Holder.together([self._named_part(part) for part in holder.parts])
 
     def _named_part(self, part: Holder) -> Holder:
-        return Holder(part.attribute, self._digest(part)) if part.attribute in _PERSONAL else part
+        return Holder(part.attribute, self._digest(part)) if part.attribute in ADDRESSES else part
 
     def _digest(self, part: Holder) -> str:
-        if part.attribute in _PERSONAL and is_digest(part.value):
+        if part.attribute in ADDRESSES and is_digest(part.value):
             return part.value
         digests = self._digests if len(part.value) <= _LONGEST_KEPT else self._hash
         return digests(part.attribute, part.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guard.core.identity import Attribute
+from guard.core.identity import ADDRESSES, Attribute
 from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
@@ -31,7 +31,6 @@ API_OF_SEVERAL = "/openai"
 WIDEST = {4: 8, 6: 19}
 """Public networks with a prefix as short as this, by IP version, are too wide to be somebody's proxies."""
 
-PLACES = frozenset({Attribute.NETWORK, Attribute.POOL, Attribute.IP})
 CHOICES = frozenset({Attribute.MODEL, Attribute.ROUTE})
 """What a limit may be kept per beside a place: of these there are only so many."""
 
@@ -64,7 +63,7 @@ def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
     limits = policy.tiers[policy.default_tier].limits
     bounds = (each for each in limits if each.rollout.mode is Mode.ENFORCE and not each.match.free)
     if settings.identity.unknown_keys == "accept" and not any(
-        PLACES & set(each.per) and set(each.per) <= PLACES | CHOICES for each in bounds
+        ADDRESSES & set(each.per) and set(each.per) <= ADDRESSES | CHOICES for each in bounds
     ):
         yield (
             f"unknown keys are accepted, and no limit of tier `{policy.default_tier}` is kept per network, "

@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from guard.core.detection import Detection
 from guard.core.globs import GlobTable
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import OF_ONE_TIER, Holder
 from guard.core.limits import Limit, Unit
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import OnStoreError, Override, Policy, RouteAction, Tier
@@ -225,4 +225,4 @@ def _check_limits(settings: Settings) -> None:
 
 def _shared(limit: Limit) -> bool:
     """Whether identities of several tiers may be held to the same count."""
-    return not {Attribute.KEY, Attribute.USER, Attribute.END_USER, Attribute.TIER} & set(limit.per)
+    return OF_ONE_TIER.isdisjoint(limit.per)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import IN_THE_ORGS_SLOT, Attribute, Holder
 from guard.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ WORKERS = PREFIX + "workers"
 
 FINGERPRINT = PREFIX + "pepper"
 """The fingerprint of the pepper that all of this is named with."""
-
-_OWN = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
-"""What belongs to one organisation, or to one caller."""
 
 
 class Keys(Pseudonyms):
@@ -85,7 +82,7 @@ class Keys(Pseudonyms):
 
     def _home(self, holder: Holder, identity: Identity) -> Holder:
         """Whose braces a holder's keys stand in."""
-        if not self.together or not any(part.attribute in _OWN for part in holder.parts):
+        if not self.together or not any(part.attribute in IN_THE_ORGS_SLOT for part in holder.parts):
             return holder
         org = identity.attributes.get(Attribute.ORG)
         return Holder(Attribute.ORG, org) if org else identity.principal
