@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("guard")
 
-
 FileState = tuple[int, int, int] | None
 
 

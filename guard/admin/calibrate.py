@@ -54,7 +54,7 @@ FOLDS = 5
 BANDS = (Band.ELEVATED, Band.HIGH, Band.CRITICAL)
 
 WANTED_IDENTITIES = 300
-"""So many without a single one refused say that fewer than one in a hundred are (the rule of three)."""
+"""Where none of this number is refused, fewer than one in a hundred are (the rule of three)."""
 
 
 @dataclass(slots=True)

@@ -424,7 +424,6 @@ class Operator:
 
 _NAMES = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG})
 
-
 _HELD_IN_COMMON = frozenset(
     {Attribute.USER, Attribute.ORG, Attribute.TIER, Attribute.IP, Attribute.NETWORK, Attribute.POOL}
 )

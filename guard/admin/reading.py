@@ -36,10 +36,10 @@ PEPPER = b"guard replays traffic with this pepper"
 """Where the settings name none. Names differ from those of the live store, and are the same every time."""
 
 UNKNOWN_TOKENS = STANDARD_TOKENS
-"""So many tokens has an answer of which the log knows nothing."""
+"""Output tokens assumed for an answer of which the log has neither usage nor text."""
 
 MOST_IDENTITIES = 10_000
-"""Of so many callers it is remembered who they are."""
+"""Size of the cache of identities, in callers."""
 
 
 def pepper_of(settings: Settings) -> bytes:

@@ -30,10 +30,10 @@ MOST_MOMENTS = 64
 SIGNALS = tuple(Signal)
 
 PLACED_QUERIES = 200
-"""Of fewer queries it is not known well where an identity lies on average."""
+"""Least number of queries from which the mean of an identity is known well enough."""
 
 PLACED_IDENTITIES = 30
-"""From fewer identities it is not known how far apart honest ones lie."""
+"""Least number of identities from which it is known how far apart honest ones lie."""
 
 LEAST_SPREAD = 1e-6
 

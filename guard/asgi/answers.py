@@ -49,7 +49,7 @@ class Refuser:
         used_up = decision.reason in (Reason.QUOTA, Reason.RISK)
         status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]
         if used_up:
-            limit = refused_by(decision.told)
+            limit = refused_by(decision.visible)
             message = f"{message}: {limit}." if limit else f"{message}."
             if decision.retry_after_us is not None:
                 message = f"{message} Please try again in {duration(decision.retry_after_us)}."
@@ -60,14 +60,14 @@ class Refuser:
             None,
             unit,
             decision.retry_after_us,
-            violated_policies(decision.told) if used_up else (),
+            violated_policies(decision.visible) if used_up else (),
         )
         return self._response(refusal, self.limit_headers(decision))
 
     def limit_headers(self, decision: Decision) -> list[tuple[str, str]]:
         """How the limits stand, for any answer: in this API's own words, and in those of the IETF's draft."""
-        told = decision.told
-        return [*self.voice.limit_headers(told, datetime.now(UTC)), *ratelimit_fields(told)]
+        visible = decision.visible
+        return [*self.voice.limit_headers(visible, datetime.now(UTC)), *ratelimit_fields(visible)]
 
     def _response(self, refusal: Refusal, headers: Iterable[tuple[str, str]] = ()) -> Response:
         answer = self.voice.refuse(refusal, self.request_id)

@@ -78,7 +78,7 @@ class DecodingMeter:
         return bytes(shown) if self.changes else chunk
 
     def lose(self, size: int) -> None:
-        """Count so many bytes that could not be read."""
+        """Count bytes that could not be read."""
         self._meter.lose(size)
 
     def finish(self) -> bytes:

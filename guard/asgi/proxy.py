@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 REWRITTEN = frozenset({b"host", b"content-length", b"expect", b"accept-encoding"})
 """Request headers that the connection to the backend has its own of."""
 
-
 FORWARDED_FOR = b"x-forwarded-for"
-
 
 STALE_SECONDS = 5.0
 """A connection that had been idle and is closed within this time was closed for having been idle."""

@@ -83,9 +83,9 @@ class Decision:
         return tuple(reading for reading in self.readings if not reading.fits)
 
     @property
-    def told(self) -> tuple[Reading, ...]:
-        """What the client is told about: not what is only tried out, nor what strangers have left."""
-        return _told(self.readings)
+    def visible(self) -> tuple[Reading, ...]:
+        """What the client sees: not what is only tried out, nor what strangers have left."""
+        return _visible(self.readings)
 
 
 def decide(
@@ -134,7 +134,7 @@ def climb(
     if rung.deny:
         if mode is not Mode.ENFORCE:
             return Decision(Action.DENY, Reason.RISK, decision.readings, None, mode, risk, rung)
-        readings, wait_us = used_up(decision.readings, _told(decision.readings), now_us, place)
+        readings, wait_us = used_up(decision.readings, _visible(decision.readings), now_us, place)
         return Decision(Action.DENY, Reason.RISK, readings, wait_us, mode, risk, rung)
     if rung.challenge:
         return Decision(Action.CHALLENGE, Reason.RISK, decision.readings, None, mode, risk, rung)
@@ -145,5 +145,5 @@ def climb(
     return decision
 
 
-def _told(readings: Sequence[Reading]) -> tuple[Reading, ...]:
+def _visible(readings: Sequence[Reading]) -> tuple[Reading, ...]:
     return tuple([reading for reading in readings if reading.enforced and reading.limit.for_one])

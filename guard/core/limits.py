@@ -103,7 +103,6 @@ class Unit(StrEnum):
 ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST, Unit.NOVELTY})
 """Units of which a request knows only an estimate until it is over."""
 
-
 _SCALES: dict[str, int] = {Unit.NOVELTY: UNIT}
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-
 NO_ADDRESS = "unknown"
 """The network of all callers without an address, as on a unix socket."""
 

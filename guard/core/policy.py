@@ -51,7 +51,6 @@ class RouteAction(StrEnum):
 WEBSOCKET = "WEBSOCKET"
 """The method that a route names to take WebSocket connections."""
 
-
 WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 """Methods whose requests have a body (RFC 9110, section 9.3; PATCH: RFC 5789)."""
 

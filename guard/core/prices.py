@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
 
 PER_TOKENS = 1_000_000
-"""Prices are for so many tokens."""
+"""The number of tokens that a price is for."""
 
 
 @dataclass(frozen=True, slots=True)

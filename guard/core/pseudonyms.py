@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
 
 DIGESTS_KEPT = 65_536
-"""So many digests of holders are remembered: a request names the same holder several times over."""
+"""Size of the cache of digests: a request names the same holder several times over."""
 _LONGEST_KEPT = 64
 """Digests of longer values, which only clients choose, are not remembered."""
 IDENTITIES_KEPT = 4_096
-"""For so many identities it is remembered how they are shown."""
+"""Size of the cache of how identities are shown."""
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 

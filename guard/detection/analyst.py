@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from guard.text.fingerprint import Fingerprinter, Sketch
 
 REMEMBERED = 4_096
-"""Of so many holders what was learnt last is remembered."""
+"""Size of the profile cache, in holders."""
 
 TRIES = 3
-"""So often is it tried to keep what was learnt, where others learn of the same holder at the same time."""
+"""Compare-and-set attempts when several processes learn of one holder at the same time."""
 
 MOST_WAITING = 8
-"""Where so many queries of one holder wait to be learnt from, the next is left out: the others will do."""
+"""Maximum number of queries of one holder that wait to be learnt from; further ones are left out."""
 
 
 class Aside(Protocol):

@@ -49,7 +49,7 @@ PIECES = 32_000
 DIMENSIONS = 256
 
 MOST_CHARACTERS = 8_192
-"""Of a longer text, half so many from each end: an instruction stands before or after what it is about."""
+"""Maximum number of characters read of a text, half of them from each end: instructions stand there."""
 
 LETTER_SCALE = np.float32(13.3 / DIMENSIONS**0.5)
 """Makes a vector of signs 13.3 long, the median of the pieces: a letter weighs what a word does."""
@@ -57,7 +57,7 @@ LETTER_SCALE = np.float32(13.3 / DIMENSIONS**0.5)
 LETTER_VECTORS = 4_096
 
 WORDS_KEPT = 32_768
-"""The pieces of so many words are remembered: tokenizing is most of the work, and texts share their words."""
+"""Size of the cache of words' pieces: tokenizing is most of the work, and texts share their words."""
 
 LONGEST_KEPT = 32
 """A longer run of letters is hardly a word, and would be a long thing to remember."""
@@ -122,7 +122,7 @@ class Embedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row for each text, of unit length, shape (n, 256); zeros for nothing but white space."""
-        return np.stack([self.place(self.read(text)) for text in texts]) if texts else _NOTHING.copy()
+        return np.stack([self.vector(self.read(text)) for text in texts]) if texts else _NOTHING.copy()
 
     def read(self, text: str) -> Bag:
         """The pieces and letters of a text, each kind once."""
@@ -169,7 +169,7 @@ class Embedder:
         ids: list[int] = encoded.ids
         return ids
 
-    def place(self, bag: Bag, weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    def vector(self, bag: Bag, weights: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Where a text lies: a unit vector of shape (256,), or zeros.
 
         `weights` are those of the bag's kinds; without them all count alike.

@@ -10,20 +10,15 @@ from guard.detection.sight import WORD_BITS
 
 VERSION = 1
 
-
 RING = 16
-
 
 SKETCH = 16
 """Bytes of a query's sketch: 128 signs."""
 
-
 BUCKETS = 512
-
 
 PLACES = 64
 """Numbers in which the mean of a holder's queries is kept."""
-
 
 FAMILIES = (
     *("tags", "verbatim", "hidden", "transparent", "articulate", "language"),
@@ -64,7 +59,6 @@ class Sum(IntEnum):
 
 
 SUMS = Sum.FAMILY + len(FAMILIES)
-
 
 LAYOUT = np.dtype(
     [

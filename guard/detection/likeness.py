@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from guard.detection.profile import Profile
 
 ENOUGH_QUERIES = 120
-"""Of fewer queries, of which half are compared, it is not told whom a holder is like."""
+"""Minimum number of queries, of which half are compared, to say whom a holder is like."""
 
 _FREEDOM = 4
 _DECIBANS = 10 / np.log(10)

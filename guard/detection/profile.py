@@ -45,46 +45,35 @@ if TYPE_CHECKING:
 
 HORIZON = 200
 
-
 FADE = 1 - 1 / HORIZON
-
 
 SETTLED = 64
 """By then it is known what a holder always says; before, all that it says is new."""
 
-
 HEARD_MOST = 128
-"""When so many queries have been counted, the counts of common pieces are halved."""
-
+"""Number of queries after which the counts of common pieces are halved."""
 
 COMMON_FROM = 0.05
-"""A piece that is in fewer of the queries than this keeps its weight."""
-
+"""Share of the queries below which a piece keeps its weight."""
 
 COMMON_HALF = 0.1
-"""One that is in so many more has half of it."""
-
+"""Share of the queries above that at which a piece has half of its weight."""
 
 RELATED = 0.25
 """A query this similar to what the same conversation asked before goes on with it."""
 
-
 SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
-
 
 REPEATED = 0.97
 """A query this similar to a recent one is that one again."""
 
-
 USUAL_MORE = 0.35
-"""By so much the share of unrelated queries may be above what is usual for a holder and be nothing: people
+"""How far the share of unrelated queries may be above what is usual for a holder and mean nothing: people
 take up other subjects, and a batch goes on to other documents.
 """
 
-
 DAY_US = 86_400_000_000
-
 
 _INTENTS = {
     Intent.REASONING_COERCION: Sum.REASONING,
@@ -204,7 +193,7 @@ class Profile:
         """Take in one query with its answer; returns how it stands to the others."""
         sums, queries, buckets = self.sums, self.queries, _buckets(sight.bag)
         weights = self._weights(sight.bag, buckets)
-        vector = embedder.place(sight.bag, weights)
+        vector = embedder.vector(sight.bag, weights)
         sketch = cells.sign_sketch(vector[None, :], SKETCH)[0] if vector.any() else None
         slot = float(np.dot(sight.bag.counts, weights))
         step = self._step(sight, usage, vector, sketch, slot, queries, embedder)
@@ -281,7 +270,7 @@ class Profile:
         continued = bool(sight.earlier) and (
             log_slot < SHORT
             or any(
-                float(np.dot(embedder.place(bag, self._weights(bag, _buckets(bag))), vector)) > RELATED
+                float(np.dot(embedder.vector(bag, self._weights(bag, _buckets(bag))), vector)) > RELATED
                 for bag in reversed(sight.earlier)
             )
         )

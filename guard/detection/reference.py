@@ -50,10 +50,10 @@ MOST_WORTH = 40.0
 """The most that a table makes of a statistic."""
 
 MOST_OF_THE_WEAK = 20.0
-"""So many decibans are the most that a weak signal says: an honest life is longer than any simulated one."""
+"""The most that a weak signal says, in decibans: an honest life is longer than any simulated one."""
 
 STEP = 1.0
-"""A table has a knot at every so many decibans."""
+"""The distance between the knots of a table, in decibans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Table:
         return min(MOST_WORTH, worth + share * (self.decibans[place] - worth))
 
     def statistic(self, decibans: float) -> float:
-        """The least statistic that is worth so much."""
+        """The least statistic that is worth this."""
         if decibans > self.decibans[-1]:
             return self.statistics[-1] + (decibans - self.decibans[-1]) / 10 * self.per_ten
         return float(np.interp(decibans, self.decibans, self.statistics))

@@ -33,17 +33,17 @@ if TYPE_CHECKING:
     from guard.text.fingerprint import Fingerprint, Fingerprinter, Sketch
 
 EARLIER_TURNS = 3
-"""With so many of the user's turns before it, a query is compared."""
+"""Number of the user's turns before a query that it is compared with."""
 
 HONEST_SHARE = 0.02
-"""So much of a text may look like a disguise and be none."""
+"""Share of disguise below which a text counts as clean."""
 
 BAGS_KEPT = 1_024
 
 TEXTS_KEPT = 512
 
 WORD_BITS = 12
-"""A word is kept as so many bits of a keyed hash."""
+"""Bits of the keyed hash that stands for a word."""
 
 _RUN = re.compile(r"[^\W\d_]+")
 _SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
@@ -117,7 +117,7 @@ class Looker:
 
     def _seen(self, text: str) -> Seen:
         bag = self._read(text)
-        vector = self.embedder.place(bag)
+        vector = self.embedder.vector(bag)
         cells = self._cells.cells(vector)[:SEMANTIC_TABLES]
         return Seen(bag, self._words.of(text), cells, self._intents.read(text, vector))
 

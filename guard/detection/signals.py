@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEAST_QUERIES_OF_A_SHARE = 20
 
 LEAST_QUERIES = 50
-"""Of fewer queries no distribution is told."""
+"""Minimum number of queries for a distribution."""
 
 _Z = 1.96
 

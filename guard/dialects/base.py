@@ -104,7 +104,7 @@ class Meter(Protocol):
         """The answer is over: what was held back and is to be sent after all. Raises like `feed`."""
 
     def lose(self, size: int) -> None:
-        """Count so many bytes of the answer that could not be decoded."""
+        """Count bytes of the answer that could not be decoded."""
 
     @property
     def ended(self) -> bool:

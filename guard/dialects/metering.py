@@ -130,7 +130,7 @@ class AnswerMeter:
         return (shown if self.changes else b"") + (self._meter.finish() if self._meter is not None else b"")
 
     def lose(self, size: int) -> None:
-        """Count so many bytes of the answer that could not be decoded."""
+        """Count bytes of the answer that could not be decoded."""
         self._tally.add_opaque(size)
 
     @property

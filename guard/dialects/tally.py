@@ -192,7 +192,7 @@ class Tally:
         self.add_opaque(pieces(value).opaque)
 
     def add_other_bytes(self, size: int) -> None:
-        """Count so many bytes of text like `add_other`."""
+        """Count bytes of text like `add_other`."""
         for text in (self._text, self._later):
             text.other += size
 

@@ -398,8 +398,6 @@ def _climbed(decision: Decision, told: Climb, plan: Plan, now_us: int) -> Decisi
 _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, other_tokens=0)
 """Stands for a query that has not been read: it will be charged something in every unit."""
 
-
 _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
-
 
 _TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})

@@ -56,13 +56,13 @@ LEAST_BYTES = 256
 """Shorter queries teach nothing: what the model's template adds to them would count as theirs."""
 
 LARGEST_SHARE_OF_OTHERS = 1 / 4
-"""Nor do queries of which more than this is images and markers, whose tokens are a guess themselves."""
+"""Queries with a larger share of images and markers teach nothing: those tokens are a guess themselves."""
 
 MOST_MODELS = 256
-"""So many models are remembered, those used last; clients choose the names."""
+"""Maximum number of models, those used last; clients choose the names."""
 
 MOST_HOLDERS = 64
-"""So many callers have a ratio of their own for a model, those that asked last."""
+"""Maximum number of callers with a ratio of their own for a model, those that asked last."""
 
 MOST_BY_OTHERS = 1.5
 """A ratio that only others have taught is at most this factor from what is known without it."""
@@ -78,12 +78,12 @@ LEAST_VOICES = 3
 """Fewer callers than this say nothing about a model to others."""
 
 TOKENS_REMEMBERED = 100_000
-"""Of a caller's answers, those of about so many tokens say whether a model hides its output; older ones fade,
+"""How many tokens of a caller's latest answers say whether a model hides its output, about; older ones fade,
 by tokens and not by answers, since short answers cost little."""
 
 SAMPLE_CHARACTERS = 4096
 SAMPLE_PLACES = 8
-"""Longer queries are tokenized at so many places, altogether that much: that takes about a
+"""A longer query is tokenized in samples: how many characters, in how many places. It takes about a
 millisecond."""
 
 

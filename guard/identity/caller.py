@@ -35,7 +35,7 @@ def principal_of(attributes: Mapping[Attribute, str]) -> Holder | None:
 
 
 def amount_of(value: Any, where: str) -> int:
-    """So many of a unit of the operator's own: a whole number, not negative."""
+    """The amount of a unit of the operator's own: a whole number, not negative."""
     text = str(value)
     if isinstance(value, bool) or re.fullmatch(r"[0-9]{1,15}", text) is None:
         raise CredentialError(f"{where} is not a whole number of at most 15 digits.", reason="invalid_amount")

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
-
 NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
 NOBODY = (None, False)
 """The peer of a connection without an address, which is not trusted."""

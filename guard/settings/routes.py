@@ -74,7 +74,6 @@ QUERIES = {
 }
 """The paths that are guarded without a word in the file, for POST, and how they are read."""
 
-
 FREE = {
     "POST": (
         "/v1/messages/count_tokens",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MARKS_KEPT = 4_096
-"""Marks are read at every request, and change rarely: so many are remembered as they were read."""
+"""Size of the cache of marks that were read: they are read at every request, and change rarely."""
 
 _FORMAT = b"\1"
 _MARK = Struct("<BHII")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 Encoding: TypeAlias = Literal["percent", "hexadecimal", "base32", "base64", "rot13"]
 
 LAYERS = 3
-"""So many encodings inside one another are taken off."""
+"""Maximum number of encodings, one inside another, that are taken off."""
 
 LEAST_RUN = 20
 """Fewer characters than this in one run are not decoded: names, keys and numbers look like that too."""
 
 LEAST_GAIN = 12.0
-"""In nats: so much likelier must the letters of passages be when they are rotated back by 13."""
+"""How much likelier the letters of a passage must be when rotated back by 13, in nats."""
 
 CHANGE_COST = 5.0
 """In nats: how unlikely it is that a passage begins or ends at a given word."""

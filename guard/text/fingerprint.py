@@ -45,8 +45,8 @@ HEAD_WORDS = 8
 """The first words of a query that are its head."""
 
 MOST_WORDS = 3072
-"""Of more words than this, the first and the last half as many are compared. Only scripts whose characters
-are words come to so many."""
+"""Maximum number of words compared; of a longer text, the first and the last half of it. Only scripts whose
+characters are words reach it."""
 
 LEAST_SECRET_BYTES = 16
 """A shorter secret could be found by trying."""
@@ -136,7 +136,7 @@ class Fingerprinter:
 
 
 def _minima(shingles: list[bytes], count: int, seed: int) -> list[int]:
-    """So many MinHash values of the shingles, 32 bits each; none for no shingles."""
+    """MinHash values of the shingles, 32 bits each; none for no shingles."""
     if not shingles:
         return []
     sketch = RMinHash(num_perm=count, seed=seed)

@@ -31,12 +31,12 @@ from guard.text.encodings import LAYERS, decode_passages, may_be_encoded, unesca
 from guard.text.lookalikes import unmask
 
 MOST_CHARACTERS = 16_384
-"""Of a longer text, so much is looked at: half from its beginning and half from its end. Instructions stand
-there; what lies between is, in honest traffic, the document that they are about. It bounds the time for a
-text of any size at a few milliseconds."""
+"""Maximum number of characters read of a text: half from its beginning and half from its end. Instructions
+stand there; what lies between is, in honest traffic, the document that they are about. It bounds the time for
+a text of any size at a few milliseconds."""
 
 MOST_PASSAGES = 50
-"""In so many encoded passages, disguises are looked for again."""
+"""Maximum number of encoded passages in which disguises are looked for again."""
 
 
 @dataclass(frozen=True, slots=True)

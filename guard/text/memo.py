@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_WORDS, LONGEST_WORD = 16_384, 32
-"""So many words are remembered, none of them longer than this."""
+"""Size of the cache, in words, and the longest word in it."""
 
 
 class WordMemo(dict[str, bytes]):

@@ -499,7 +499,7 @@ def test_what_is_shadowed_is_judged_only_where_nothing_enforced_refuses(
             retry_after_us,
             refused,
         )
-        assert decision.told == tuple(told)
+        assert decision.visible == tuple(told)
         assert decision.readings == tuple(read)
 
 
@@ -550,7 +550,7 @@ def test_a_request_is_refused_exactly_where_an_enforced_window_has_no_room(
 )
 def test_a_client_is_not_told_what_strangers_have_left(per: tuple[Attribute, ...], *, told: bool) -> None:
     reading = Reading(replace(REQUESTS, per=per), WINDOW, EVERYTHING, 3, 0, 0)
-    assert bool(decide([reading]).told) is told
+    assert bool(decide([reading]).visible) is told
 
 
 NOVEL = replace(TOKENS, name="novel", unit=Unit.NOVELTY)

@@ -61,7 +61,7 @@ def openai_error(message: str) -> Json:
 
 
 def usage_of(wish: Wish, answers: int) -> Json:
-    """The usage of so many answers."""
+    """The usage of this number of answers."""
     output_tokens = wish.output_tokens * answers
     return {
         "prompt_tokens": wish.input_tokens,

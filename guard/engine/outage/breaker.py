@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FAILURES = 5
-"""So many failures in a row open the breaker."""
+"""Number of failures in a row that open the breaker."""
 
 SHARE = 0.5
 """So do failures of this share of a window's calls ..."""

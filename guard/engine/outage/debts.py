@@ -34,11 +34,10 @@ if TYPE_CHECKING:
 
 
 STEPS = 16
-"""A period is so many steps."""
-
+"""Steps in a period."""
 
 MOST_DEBTS = 20_000
-"""So many limits of holders are kept at most."""
+"""Maximum number of debts, one for each limit and holder."""
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class Debts:
 
     def __init__(self, most: int = MOST_DEBTS) -> None:
         self.lost = 0
-        """So many charges were not kept, since there were too many debts."""
+        """The number of charges that were not kept, since there were too many debts."""
         self._most = most
         self._growing: OrderedDict[tuple[object, ...], Account] = OrderedDict()
         self._put_back: deque[Account] = deque()
@@ -109,7 +108,7 @@ class Debts:
         account.add(amount, at_us)
 
     def take(self, count: int, now_us: int) -> list[Debt]:
-        """At most so many debts to charge now, the oldest first; what is too old to weigh is dropped."""
+        """At most `count` debts to charge now, the oldest first; what is too old to weigh is dropped."""
         debts: list[Debt] = []
         while len(debts) < count and (self._put_back or self._growing):
             account = self._put_back.popleft() if self._put_back else self._growing.popitem(last=False)[1]

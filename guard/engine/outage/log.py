@@ -54,7 +54,7 @@ class Outage:
         self._failing: _Failing | None = None
 
     def failed(self, error: StoreError, *, requests: int = 0) -> None:
-        """A call failed, and so many requests had to do without its answer."""
+        """A call failed, and this number of requests had to do without its answer."""
         now = self._seconds()
         cause = f"({error.kind}): {error}"
         failing = self._failing

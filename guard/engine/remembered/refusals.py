@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from guard.core.limits import Reading
 
 KEPT_SECONDS = 1.0
-"""So long is a refusal kept at most."""
+"""How long a refusal is kept at most."""
 
 MOST_REFUSALS = 10_000
-"""So many are kept at most; the oldest goes first, which costs a round trip and nothing else."""
+"""Maximum number of refusals; the oldest is dropped first, which costs a round trip and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from guard.core.signals import Signal
 
 REMEMBERED = 10_000
-"""Of so many holders it is remembered, the latest."""
+"""Size of the cache, in holders; the oldest is dropped first."""
 
 
 class Suspicions:

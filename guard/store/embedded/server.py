@@ -75,7 +75,7 @@ WAIT_SECONDS = 0.02
 POLL_SECONDS = 0.5
 STOP_SECONDS = 10.0
 MOST_FAILURES = 5
-"""A server that ends so often in a row, each time within `STEADY_SECONDS`, is given up."""
+"""After this number of ends in a row, each within `STEADY_SECONDS`, a server is given up."""
 STEADY_SECONDS = 5.0
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from guard.store.port import Debt
 
 HEX_DIGITS = 3
-"""So many digits of a request's digest choose the cell of a table that it forgets."""
+"""How many digits of a request's digest choose the cell of a table that it forgets."""
 
 
 class MemoryStore:

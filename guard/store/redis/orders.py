@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 FOR_GOOD_SECONDS = 10 * 365 * 86_400
 """Every key has an expiry, also that of a block without an end."""
 
-
 WORKER_SECONDS = 10
 """A process that was not heard of for so long does not serve any more; they are heard of every
 `reload_seconds`."""
-
 
 READ_AT_ONCE = 1_000
 """Maximum number of records that are read in one round trip."""
@@ -39,7 +37,6 @@ READ_AT_ONCE = 1_000
 
 TERM = Script.load("term", "terms")
 RESET = Script.load("reset")
-
 
 EXEMPT = "exempt"
 

@@ -37,7 +37,7 @@ LATE_SECONDS = 0.005
 """A timer this much behind says that the loop was busy."""
 
 LONGEST = 10
-"""However busy the loop is, a call ends after so many times the deadline."""
+"""The longest that a call may take where the loop is busy, in deadlines."""
 
 OPEN_SECONDS = 3.0
 """The deadline for opening a connection, from looking for the server to the end of the handshake."""

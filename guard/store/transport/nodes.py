@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 SENTINEL_SECONDS = 0.5
 """The deadline for one Sentinel, after which the next one is asked."""
 
-
 FOLLOW_SECONDS = 1.0
 """Sentinels are asked this often who the master is."""
 
