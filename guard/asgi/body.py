@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
     from guard.core.identity import Holder
-    from guard.settings.backend import BodySettings
+    from guard.settings.body import BodySettings
 
     Headers = Iterable[tuple[bytes, bytes]]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from guard.core.identity import Holder
-    from guard.settings.backend import BodySettings
+    from guard.settings.body import BodySettings
 
 SHARES = 8
 """One caller may take this part of `max_buffered_bytes` at once, and always one body of `max_bytes`."""

@@ -11,16 +11,7 @@ from guard.core.limits import Unit
 from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, strict, thinking
-from guard.dialects.base import (
-    OPAQUE_TOKENS,
-    Answer,
-    Meter,
-    Refusal,
-    kind,
-    numbers,
-    parts,
-    retry_headers,
-)
+from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, kind, numbers, parts, retry_headers
 from guard.dialects.fields.anthropic_messages import MESSAGES
 from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
 from guard.dialects.metering import AnswerMeter

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
-    from guard.core.signals import Signal
     from guard.core.query import Usage
+    from guard.core.signals import Signal
     from guard.engine.plan import Plan
     from guard.text.fingerprint import Sketch
 

@@ -1,28 +1,12 @@
-"""The sections about bodies of requests, the model server behind `guard serve`, and models."""
+"""The section about the model server behind `guard serve`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    AnyHttpUrl,
-    Field,
-    PositiveInt,
-    SecretStr,
-    UrlConstraints,
-    field_validator,
-)
+from pydantic import AnyHttpUrl, Field, SecretStr, UrlConstraints, field_validator
 
-from guard.settings.fields import FileName, Seconds, Section
-from guard.settings.prices import PriceSettings
-
-
-class BodySettings(Section):
-    """How much of a request guard reads, and for how long."""
-
-    max_bytes: PositiveInt = 32 << 20
-    timeout_seconds: Seconds = 15
-    max_buffered_bytes: PositiveInt = 256 << 20
+from guard.settings.fields import Seconds, Section
 
 
 class BackendSettings(Section):
@@ -48,19 +32,3 @@ class BackendSettings(Section):
         if url is not None and (url.username or url.password):
             raise ValueError("a URL is shown and logged; put credentials into `headers`, as `authorization`")
         return url
-
-
-class ModelSettings(Section):
-    """What guard has to know about models."""
-
-    default_max_output_tokens: PositiveInt = 4096
-    max_output_tokens: dict[str, PositiveInt] = Field(default_factory=dict)
-    prices: dict[str, PriceSettings] = Field(default_factory=dict)
-    prices_file: FileName | None = None
-    tokenizers: dict[str, FileName] = Field(default_factory=dict)
-    read_on_seconds: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = 1
-
-    @property
-    def priced(self) -> bool:
-        """Whether there are prices at all; without any, everything is free."""
-        return bool(self.prices) or self.prices_file is not None

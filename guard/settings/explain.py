@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    BaseModel,
-)
+from pydantic import BaseModel
 
 from guard.settings.environment import ENVIRONMENT_PREFIX, paths, section_in
 from guard.settings.root import Settings
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
-    from pydantic_settings import (
-        SettingsError,
-    )
+    from pydantic_settings import SettingsError
 
 
 def explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails) -> str:

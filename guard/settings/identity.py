@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import (
-    Field,
-    IPvAnyNetwork,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from guard.core.network import TrustedProxies
 from guard.http.credentials import DEFAULT_HEADERS

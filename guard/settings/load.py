@@ -12,12 +12,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import (
-    ValidationError,
-)
-from pydantic_settings import (
-    SettingsError,
-)
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from guard.errors import ConfigError
 from guard.settings.environment import CONFIG_VARIABLE, refuse_misspelt

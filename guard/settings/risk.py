@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import (
-    AwareDatetime,
-    Field,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import AwareDatetime, Field, PositiveInt, field_validator, model_validator
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Band, Weights

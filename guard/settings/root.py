@@ -1,4 +1,4 @@
-"""Everything that an operator can set, in one object, and the policy that follows from it."""
+"""Everything that an operator can set, in one object."""
 
 from __future__ import annotations
 
@@ -6,30 +6,22 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    Field,
-    model_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from guard.core.detection import Detection
-from guard.core.globs import GlobTable
-from guard.core.identity import OF_ONE_TIER, Holder
+from guard.core.identity import OF_ONE_TIER
 from guard.core.limits import Limit, Unit
-from guard.core.modes import Mode, Rollout
-from guard.core.policy import OnStoreError, Override, Policy, RouteAction, Tier
+from guard.core.modes import Mode
+from guard.core.policy import OnStoreError, Policy, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
-from guard.errors import ConfigError
-from guard.settings.backend import BackendSettings, BodySettings, ModelSettings
+from guard.settings.backend import BackendSettings
+from guard.settings.body import BodySettings
 from guard.settings.environment import ENVIRONMENT_PREFIX
 from guard.settings.fields import FileName, Name, Percent
 from guard.settings.identity import IdentitySettings
 from guard.settings.limits import OverrideSettings, SharedLimitSettings, UnitSettings
-from guard.settings.prices import PriceFile, price_table, read_price_file
+from guard.settings.models import ModelSettings
+from guard.settings.policy import policy_of
 from guard.settings.risk import DetectionSettings, LadderSettings, UseSettings
 from guard.settings.routes import DialectName, RouteSettings, default_routes
 from guard.settings.server import CorsSettings, ServerSettings
@@ -146,44 +138,7 @@ class Settings(BaseSettings):
 
         `unknown_paths` is what the door does where the settings do not say.
         """
-        models = self.models
-        file = read_price_file(models.prices_file) if models.prices_file is not None else PriceFile()
-        own_caps = GlobTable.of(models.max_output_tokens)
-        caps = {name: cap for name, cap in file.max_output_tokens.items() if own_caps.find(name) is None}
-        tiers = {
-            name: Tier(
-                name,
-                self.limits_of(name),
-                tier.on_store_error or self.on_store_error,
-                Rollout(tier.mode, tier.enforce_percent),
-                (tier.ladder or self.ladder).ladder(),
-            )
-            for name, tier in self.tiers.items()
-        }
-        limits = dict.fromkeys(limit for tier in tiers.values() for limit in tier.limits)
-        if not (models.prices or file) and any(limit.unit == Unit.COST for limit in limits):
-            raise ConfigError(f"{models.prices_file}: no model has a price, so a limit on cost holds nobody")
-        overrides: dict[Holder, tuple[Override, ...]] = {}
-        for each in self.overrides:
-            holder = Holder.parse(each.holder)
-            overrides[holder] = (*overrides.get(holder, ()), *each.overrides(limits))
-        return Policy(
-            rollout=Rollout(self.mode, self.enforce_percent),
-            tiers=tiers,
-            default_tier=self.default_tier,
-            routes=tuple(route.route() for route in (*self.extra_routes, *self.routes)),
-            unknown_paths=RouteAction(self.unknown_paths) if self.unknown_paths else unknown_paths,
-            max_output_tokens=GlobTable.of({**models.max_output_tokens, **caps}),
-            default_max_output_tokens=models.default_max_output_tokens,
-            prices=price_table(models.prices, file),
-            overrides=overrides,
-            detection=Detection(
-                Rollout(self.detection.mode, self.detection.enforce_percent),
-                self.detection.weights,
-                self.detection.sample_percent / 100,
-                {Holder.parse(each.holder): each.declared() for each in self.uses},
-            ),
-        )
+        return policy_of(self, unknown_paths)
 
 
 class FileSettings(Settings):

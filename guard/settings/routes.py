@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import (
-    AfterValidator,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, StringConstraints, model_validator
 
 from guard.core.patterns import check_pattern
 from guard.core.policy import Route, RouteAction

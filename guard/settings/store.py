@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import (
-    Field,
-    PositiveInt,
-    SecretStr,
-    field_validator,
-)
+from pydantic import Field, PositiveInt, SecretStr, field_validator
 
 from guard.errors import ConfigError
 from guard.settings.fields import Section

@@ -16,11 +16,7 @@ from guard.store.transport.trouble import explain, kind_of
 from guard.store.transport.url import CONNECT_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        AsyncIterator,
-        Callable,
-        Iterator,
-    )
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from redis.asyncio import Redis, RedisCluster
 

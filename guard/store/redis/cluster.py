@@ -16,11 +16,7 @@ from guard.store.redis.layout import Layout, Layouts
 from guard.store.redis.scripts import NOTE
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Mapping, Sequence
 
     from guard.core.identity import Identity
     from guard.core.limits import Charge

@@ -18,12 +18,7 @@ from guard.store.redis.scripts import ADMIT, LEARN, RENEW, REPAY, SETTLE
 from guard.store.redis.wire import nothing_of, pack_amounts, pack_shapes, verdict_of
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Coroutine,
-        Mapping,
-        Sequence,
-    )
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from guard.core.identity import Holder, Identity
     from guard.core.query import Usage
