@@ -1,1 +1,1 @@
-"""Who is calling."""
+"""Who is calling: from what a gateway, a credential or the network says to an identity."""
