@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks import processes
 from benchmarks.speed import load, prompts, settings
 from benchmarks.speed.apps import ANSWER_BODY
-from benchmarks.speed.rounds import interleave, median, ratio
+from benchmarks.speed.rounds import interleave, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +40,7 @@ FACTORIES = {
 PACED = (BARE, SCRIPT, LIMITS_3, GUARD_LIMITS, GUARD_EVERYTHING)
 """What is also asked at half of its full load."""
 
+BASES = (SCRIPT, LIMITS_3, SLOWAPI)
 WARM_SECONDS = 1.0
 
 
@@ -112,17 +113,6 @@ def run(
         halves = {name: partial(servers[name].half, max(connections), seconds) for name in PACED}
         paced = interleave("half of full load", halves, rounds, tell)
     return {
-        **{str(count): summary(batches) for count, batches in saturated.items()},
-        "half": summary(paced),
+        **{str(count): summary(batches, BASES) for count, batches in saturated.items()},
+        "half": summary(paced, BASES),
     }
-
-
-def summary(batches: dict[str, list[Batch]]) -> dict[str, dict[str, object]]:
-    """The medians of each case, and how its rate and its latency stand to another's."""
-    told: dict[str, dict[str, object]] = {}
-    for name, of_case in batches.items():
-        told[name] = {measure: round(median(of_case, measure), 3) for measure in of_case[0]}
-        for other in (SCRIPT, LIMITS_3, SLOWAPI):
-            if other in batches:
-                told[name][f"rate / {other}"] = ratio(of_case, batches[other], "per_second").rounded()
-    return told

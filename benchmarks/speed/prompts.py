@@ -48,16 +48,16 @@ def body(chance: random.Random, **more: object) -> bytes:
     return json.dumps(query).encode()
 
 
-def requests(count: int = REQUESTS, keys: int = KEYS, *, headers: str = "", **more: object) -> list[bytes]:
+def requests(count: int = REQUESTS, **more: object) -> list[bytes]:
     """HTTP requests as they go over a connection that is kept; the same ones at each run."""
     chance = random.Random(1)
-    return [request(f"sk-{place % keys}", body(chance, **more), headers) for place in range(count)]
+    return [request(f"sk-{place % KEYS}", body(chance, **more)) for place in range(count)]
 
 
-def request(key: str, content: bytes, headers: str = "") -> bytes:
-    """One HTTP request; `headers` are lines of their own, each with its end."""
+def request(key: str, content: bytes) -> bytes:
+    """One HTTP request."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n{headers}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     )
     return head.encode() + content

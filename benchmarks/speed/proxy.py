@@ -12,14 +12,13 @@ from benchmarks.speed import litellm, load, prompts, settings
 from benchmarks.speed.apps import ANSWER_BODY
 from benchmarks.speed.model import STREAM_BODY
 from benchmarks.speed.peers import Target
-from benchmarks.speed.rounds import interleave, median, ratio
+from benchmarks.speed.rounds import interleave, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from benchmarks.processes import Process
-    from benchmarks.speed.rounds import Batch
 
 PASS_THROUGH, LIMITS, EVERYTHING = "pass-through", "guard serve, limits", "guard serve, everything"
 
@@ -49,7 +48,7 @@ def run(
             for count in connections:
                 cases = {name: partial(each.saturate, count, seconds) for name, each in targets.items()}
                 batches = interleave(f"{kind}, {count} connections", cases, rounds, tell)
-                told[f"{kind} {count}"] = _summary(batches)
+                told[f"{kind} {count}"] = summary(batches, (PASS_THROUGH, litellm.NAME))
     return told
 
 
@@ -77,13 +76,3 @@ def _target(kind: str, name: str, server: Process, port: int, redis: Process) ->
     right = litellm.streamed if name == litellm.NAME else partial(eq, STREAM_BODY)
     requests = prompts.requests(STREAMS, stream=True, stream_options={"include_usage": True})
     return Target(load.Question(port, requests, right), server, redis)
-
-
-def _summary(batches: Mapping[str, list[Batch]]) -> dict[str, dict[str, object]]:
-    told: dict[str, dict[str, object]] = {}
-    for name, of_case in batches.items():
-        told[name] = {measure: round(median(of_case, measure), 3) for measure in of_case[0]}
-        for other in (PASS_THROUGH, litellm.NAME):
-            if other in batches:
-                told[name][f"rate / {other}"] = ratio(of_case, batches[other], "per_second").rounded()
-    return told

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Batch = dict[str, float]
 """What was measured in one batch, by name."""
@@ -63,3 +63,14 @@ def ratio(of: Sequence[Batch], to: Sequence[Batch], measure: str) -> Ratio:
 def _of_medians(pairs: Sequence[tuple[float, float]]) -> float:
     ones, others = zip(*pairs, strict=True)
     return float(statistics.median(ones) / statistics.median(others))
+
+
+def summary(batches: Mapping[str, Sequence[Batch]], bases: Iterable[str]) -> dict[str, dict[str, object]]:
+    """The median of each measure of each case, and how its rate stands to those of some."""
+    told: dict[str, dict[str, object]] = {}
+    for name, of_case in batches.items():
+        told[name] = {measure: round(median(of_case, measure), 3) for measure in of_case[0]}
+        for base in bases:
+            if base in batches:
+                told[name][f"rate / {base}"] = ratio(of_case, batches[base], "per_second").rounded()
+    return told
