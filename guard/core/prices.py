@@ -13,7 +13,7 @@ What is written to a cache has a price of its own too, and another one where it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from guard.core.globs import GlobTable
@@ -32,7 +32,8 @@ class Price:
     """What a model costs, in micro-dollars per million tokens of each kind.
 
     Where what is written to a cache has no price of its own, it costs as much as other input, and what is
-    kept there for an hour as much as what is written for minutes.
+    kept there for an hour as much as what is written for minutes: so say `of_write` and `of_write_1h`.
+    `dearest_input` and `dearest_output` are the dearest of each kind.
     """
 
     input: int
@@ -41,16 +42,19 @@ class Price:
     reasoning: int
     cache_write: int | None = None
     cache_write_1h: int | None = None
+    of_write: int = field(init=False, compare=False, repr=False)
+    of_write_1h: int = field(init=False, compare=False, repr=False)
+    dearest_input: int = field(init=False, compare=False, repr=False)
+    dearest_output: int = field(init=False, compare=False, repr=False)
 
-    @property
-    def of_write(self) -> int:
-        """What is written to a cache for minutes."""
-        return self.input if self.cache_write is None else self.cache_write
-
-    @property
-    def of_write_1h(self) -> int:
-        """What is written to a cache for an hour."""
-        return self.of_write if self.cache_write_1h is None else self.cache_write_1h
+    def __post_init__(self) -> None:
+        of_write = self.input if self.cache_write is None else self.cache_write
+        of_write_1h = of_write if self.cache_write_1h is None else self.cache_write_1h
+        object.__setattr__(self, "of_write", of_write)
+        object.__setattr__(self, "of_write_1h", of_write_1h)
+        dearest = max(self.input, self.cached_input, of_write, of_write_1h)
+        object.__setattr__(self, "dearest_input", dearest)
+        object.__setattr__(self, "dearest_output", max(self.output, self.reasoning))
 
     def cost(self, usage: Usage) -> int:
         """What a query costs in micro-dollars, rounded up; parts larger than their whole are taken as all
@@ -72,9 +76,8 @@ class Price:
 
     def cost_at_most(self, input_tokens: int, output_tokens: int) -> int:
         """What a query may cost in micro-dollars, rounded up: input and output each of the dearer kind."""
-        dearer_input = max(self.input, self.cached_input, self.of_write, self.of_write_1h)
-        dearer_output = max(self.output, self.reasoning)
-        return -(-(input_tokens * dearer_input + output_tokens * dearer_output) // PER_TOKENS)
+        total = input_tokens * self.dearest_input + output_tokens * self.dearest_output
+        return -(-total // PER_TOKENS)
 
     def output_within(self, input_tokens: int, cost: int) -> int | None:
         """How many tokens of output, each of the dearer kind, a cost pays for after the input.
@@ -82,10 +85,9 @@ class Price:
         `None` where output is free.
         """
         dearer_input = max(self.input, self.cached_input)
-        dearer_output = max(self.output, self.reasoning)
-        if not dearer_output:
+        if not self.dearest_output:
             return None
-        return (cost * PER_TOKENS - input_tokens * dearer_input) // dearer_output
+        return (cost * PER_TOKENS - input_tokens * dearer_input) // self.dearest_output
 
 
 FREE = Price(0, 0, 0, 0, 0, 0)

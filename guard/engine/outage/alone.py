@@ -15,7 +15,7 @@ from guard.core.caps import answer_cap
 from guard.core.decision import Action, Decision, Reason, decide
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, actual_charges
-from guard.engine.outage.breaker import OPEN, Breaker
+from guard.engine.outage.breaker import OPEN, Breaker, Call
 from guard.engine.outage.debts import Debts
 from guard.engine.outage.local import LocalLimiter
 from guard.engine.outage.log import Outage
@@ -68,7 +68,7 @@ class Alone:
 
     def asking(self) -> AbstractContextManager[object]:
         """Ask the store within this; it raises `StoreError` at once where the store is not to be asked."""
-        return self.breaker.call()
+        return Call(self.breaker)
 
     def decide(
         self,
