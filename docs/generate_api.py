@@ -90,6 +90,7 @@ def _fields(found: Any) -> str:
     rows = (
         f"| `{each.name}` | `{each.type}` | {_default(each)} |".replace(" | None", " \\| None")
         for each in fields(found)
+        if not each.name.startswith("_")
     )
     return "\n".join(["| field | type | default |", "|---|---|---|", *rows])
 

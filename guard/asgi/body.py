@@ -113,7 +113,8 @@ class Body:
 
     def give_back(self) -> None:
         """The body is held no longer."""
-        self._room.give_back(self._held)
+        if self._held.size:
+            self._room.give_back(self._held)
 
     async def _next(self) -> Message:
         if self._complete:

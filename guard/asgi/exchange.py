@@ -19,7 +19,7 @@ from guard.errors import BackendError, QueryError
 from guard.http.headers import check_media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -149,8 +149,8 @@ class Exchange:
             await self._engine.settle(admission, NO_USAGE, status)
         return admission.refused
 
-    async def _ask(self, query: Query | None) -> Admission:
-        return await self._engine.admit(
+    def _ask(self, query: Query | None) -> Awaitable[Admission]:
+        return self._engine.admit(
             self._answer.request_id, self._identity, query, self._route.path, self._method
         )
 
@@ -172,7 +172,8 @@ class Exchange:
         if prepared is not None:
             # The texts have been looked at, or are held by who will; an answer may take minutes. From here
             # on the query is what the answer is settled by.
-            prepared.query = prepared.query.without_texts().without_discount()
+            asked = admission.demand.query or prepared.query
+            prepared.query = asked.without_texts().without_discount()
 
         async def settle(usage: Usage, status: int | None) -> None:
             if unreached:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import Attribute
-from guard.core.limits import Unit, scale_of, shown
+from guard.core.limits import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +47,7 @@ class GuardState:
     `identity` is the name that guard's log and `guard show` use, and `verified` says that guard has checked
     the credential itself. `attributes` has those of `key` (a name, or a keyed hash), `user`, `org`, `tier`,
     `ip`, `network`, `model`, `route` and `end_user` that are known; `end_user` is what the caller says.
-    `tier` is the policy that holds. `remaining` is empty where the store could not be asked.
+    `tier` is the policy that holds.
     """
 
     request_id: str
@@ -56,7 +56,12 @@ class GuardState:
     attributes: Mapping[str, str]
     tier: str
     mode: Mode
-    remaining: tuple[Remaining, ...]
+    _readings: tuple[Reading, ...] = field(repr=False)
+
+    @property
+    def remaining(self) -> tuple[Remaining, ...]:
+        """What is left of each window of each limit; empty where the store could not be asked."""
+        return tuple(map(_remaining, self._readings))
 
     @property
     def key(self) -> str | None:
@@ -84,27 +89,19 @@ def with_state(scope: Scope, admission: Admission) -> Scope:
         attributes=MappingProxyType({str(name): value for name, value in identity.attributes.items()}),
         tier=admission.tier,
         mode=decision.mode,
-        remaining=tuple([_remaining(reading) for reading in decision.readings]),
+        _readings=tuple(decision.readings),
     )
     return {**scope, "state": {**scope.get("state", {}), NAME: state}}
 
 
-_AS_COUNTED = frozenset(unit for unit in Unit if scale_of(unit) == 1)
-"""Units of which an amount is shown as it is counted."""
-
-
 def _remaining(reading: Reading) -> Remaining:
-    limit, window = reading.limit, reading.window
-    count: float = window.count
-    left: float = reading.remaining
-    if limit.unit not in _AS_COUNTED:
-        count, left = shown(limit.unit, window.count), shown(limit.unit, reading.remaining)
+    unit, window = reading.limit.unit, reading.window
     return Remaining(
-        limit.name,
-        limit.unit,
-        window.period_seconds,
-        count,
-        left,
-        reading.reset_us / MICROSECONDS,
-        reading.enforced,
+        limit=reading.limit.name,
+        unit=unit,
+        window_seconds=window.period_seconds,
+        count=shown(unit, window.count),
+        remaining=shown(unit, reading.remaining),
+        reset_seconds=reading.reset_us / MICROSECONDS,
+        enforced=reading.enforced,
     )

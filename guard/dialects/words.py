@@ -54,7 +54,10 @@ def duration(microseconds: int) -> str:
     """A time as OpenAI writes it: `12ms`, `6s`, `1m30s`, `2h0m0s`; rounded up."""
     if microseconds < MICROSECONDS:
         return f"{-(-microseconds // 1000)}ms"
-    minutes, seconds = divmod(-(-microseconds // MICROSECONDS), 60)
+    seconds = -(-microseconds // MICROSECONDS)
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{seconds}s"
 
