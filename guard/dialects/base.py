@@ -9,7 +9,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from guard.core.limits import Reading
@@ -115,9 +115,9 @@ class Meter(Protocol):
         """What has been used so far: as the backend reports it, else as estimated from what was sent."""
 
 
-def parts(value: object) -> Iterator[Json]:
+def parts(value: object) -> list[Json]:
     """The objects in what should be a list of them: nothing of an answer is taken on trust."""
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def kind(fields: object) -> str:

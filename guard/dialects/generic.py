@@ -137,7 +137,7 @@ class Generic(Plain):
         said: list[Any] = [value for place in self._answer_texts for value in place.find(answer)]
         if not self._answer_texts and self._output_tokens is None:
             said = [answer]
-        tally.add_said(*said)
+        tally.add_said(said)
         report = Report(_number(self._input_tokens, answer), _number(self._output_tokens, answer))
         tally.report(report, running=stream and any(said))
 

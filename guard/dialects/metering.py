@@ -115,6 +115,10 @@ class AnswerMeter:
         """Take in a chunk; it goes on as it is, unless something is hidden."""
         if self._meter is not None:
             return self._meter.feed(chunk)
+        if chunk[:1] == b"{" and not self._head:
+            self._head = chunk
+            shown = self._begin(b"")
+            return shown if self.changes else chunk
         head = self._head + chunk
         start = _blank(head)
         blank, self._head = head[:start], head[start:]

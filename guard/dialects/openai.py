@@ -11,7 +11,8 @@ from guard.core.limits import Unit
 from guard.core.query import Sampling
 from guard.dialects import caps, edits, strict, thinking
 from guard.dialects.base import Answer, Refusal, numbers, parts, retry_headers
-from guard.dialects.tally import Report, count, inner, read_usage, total
+from guard.dialects.pieces import CONTROL
+from guard.dialects.tally import NO_REPORT, Report, count, inner, read_usage, total
 from guard.dialects.words import duration
 from guard.errors import QueryError
 
@@ -53,6 +54,9 @@ _ASIDE = frozenset(
     }
 )
 """Names in an answer and its choices of what the model has not said."""
+
+_SAYS_NOTHING = _ASIDE | (CONTROL - {"type"})
+"""Likewise, with those that say nothing anywhere; a type says what may be hidden beside it."""
 
 _EMPTY: tuple[object, ...] = (
     *(None, "", {}, {"content": ""}),
@@ -233,13 +237,24 @@ def take_texts(answer: Json, tally: Tally, *names: str) -> None:
     an answer, or in another shape, counts too."""
     choices = answer.get("choices")
     for choice in parts(choices):
-        said = next((choice[name] for name in names if name in choice), None)
+        said = None
+        for name in names:
+            if name in choice:
+                said = choice[name]
+                break
         tally.add_said(_once(said) if "delta" in choice else said)
-        tally.add_other({name: value for name, value in choice.items() if name not in (*names, *_ASIDE)})
+        others = {
+            name: value for name, value in choice.items() if name not in _SAYS_NOTHING and name not in names
+        }
+        if others:
+            tally.add_other(others)
         if said in _EMPTY:
             tally.add_opaque(_listed_tokens(choice))
-    other = {name: value for name, value in answer.items() if name not in _ASIDE}
-    tally.add_other(other if isinstance(choices, list) else {**other, "": choices})
+    others = {name: value for name, value in answer.items() if name not in _SAYS_NOTHING}
+    if not isinstance(choices, list):
+        others[""] = choices
+    if others:
+        tally.add_other(others)
 
 
 def _once(said: object) -> object:
@@ -264,14 +279,16 @@ def take_usage(answer: Json, tally: Tally) -> None:
     several: vLLM sends such.
     """
     tally.note_model(answer.get("model"))
-    choices = list(parts(answer.get("choices")))
-    over = all(choice.get("finish_reason") or "message" in choice for choice in choices)
-    of_all = len(choices) != 1 or tally.wants_one_answer or "message" in choices[0]
+    choices = parts(answer.get("choices"))
+    all_over = True
     for choice in choices:
-        tally.note_choice(choice.get("index"), over=bool(choice.get("finish_reason")) or "message" in choice)
+        over = "message" in choice or bool(choice.get("finish_reason"))
+        all_over = all_over and over
+        tally.note_choice(choice.get("index"), over=over)
     report = _reported(answer, choices)
     if report is not None:
-        tally.report(report, running=not (over and of_all))
+        of_all = len(choices) != 1 or "message" in choices[0] or tally.wants_one_answer
+        tally.report(report, running=not (all_over and of_all))
 
 
 def read_report(usage: object) -> Report:
@@ -282,6 +299,8 @@ def read_report(usage: object) -> Report:
 def _read_one(usage: object) -> Report:
     """What a `usage` says, in the words of chat completions or of responses, or in those that others have
     put in their place: DeepSeek, Moonshot, OpenRouter, and LiteLLM for Anthropic's caches."""
+    if not isinstance(usage, dict):
+        return NO_REPORT
     details = (inner(usage, "prompt_tokens_details"), inner(usage, "input_tokens_details"), usage)
     cached = _either(details, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
     given = count(usage, "prompt_tokens", "input_tokens")
@@ -302,17 +321,17 @@ def _read_one(usage: object) -> Report:
 
 def _either(places: Iterable[object], *names: str) -> int | None:
     """The first count of one of these names at one of these places."""
-    return next((found for each in places if (found := count(each, *names)) is not None), None)
+    for each in places:
+        if each is not None and (found := count(each, *names)) is not None:
+            return found
+    return None
 
 
 def _reported(answer: Json, choices: list[Json]) -> Report | None:
     """The report of an answer, wherever it is: also where Groq, Moonshot and llama.cpp have it."""
-    places = (
-        answer.get("usage"),
-        inner(answer.get("x_groq"), "usage"),
-        *(each.get("usage") for each in choices),
-    )
-    for usage in places:
+    if (usage := answer.get("usage")) and not (report := read_report(usage)).empty:
+        return report
+    for usage in (inner(answer.get("x_groq"), "usage"), *(each.get("usage") for each in choices)):
         if usage and not (report := read_report(usage)).empty:
             return report
     timings = answer.get("timings")

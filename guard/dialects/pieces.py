@@ -36,6 +36,7 @@ _MEDIA = frozenset({"data", "b64_json", "result", "partial_image_b64", "url", "i
 """Names under which base64 is no text; what is not base64 there is text."""
 
 _ID = re.compile(r"(?:.*_)?(?:id|ids)|.*[a-z]I[dD]")
+_ID_ENDS = frozenset("dDs")
 _BASE64 = re.compile(r"[A-Za-z0-9+/=_:;,-]*")
 _HIDES = ("redacted", "encrypted")
 _SEAL_BYTES = 4
@@ -56,20 +57,17 @@ def pieces(value: object) -> Pieces:
     texts: list[str] = []
     opaque = 0
     left: list[tuple[str, object]] = [("", value)]
-    while left:
-        name, each = left.pop()
+    for name, each in left:  # which grows
         if isinstance(each, str):
             if (name in _SEALS or name in _MEDIA) and _BASE64.fullmatch(each):
                 opaque += blob_tokens(each, sealed=name in _SEALS)
             else:
                 texts.append(each)
         elif isinstance(each, dict):
-            hides = any(word in str(each.get("type")) for word in _HIDES)
-            left += (
-                ("signature" if hides and key == "data" else key, item)
-                for key, item in each.items()
-                if key not in CONTROL and not _ID.fullmatch(key)
-            )
+            for key, item in each.items():
+                if key in CONTROL or (key[-1:] in _ID_ENDS and _ID.fullmatch(key)):
+                    continue
+                left.append(("signature" if key == "data" and _hides(each) else key, item))
         elif isinstance(each, list):
             left += ((name, item) for item in each)
     return Pieces(tuple(texts), opaque)
@@ -78,6 +76,11 @@ def pieces(value: object) -> Pieces:
 def may_be_opaque(name: str) -> bool:
     """Whether a string under this name may count otherwise than by its text."""
     return name in _SEALS or name in _MEDIA or _ID.fullmatch(name) is not None
+
+
+def _hides(fields: dict[str, object]) -> bool:
+    kind = str(fields.get("type"))
+    return any(word in kind for word in _HIDES)
 
 
 def blob_tokens(blob: str, *, sealed: bool = False) -> int:

@@ -51,7 +51,7 @@ class Report:
     @property
     def empty(self) -> bool:
         """Whether it says nothing at all."""
-        return all(getattr(self, field.name) is None for field in fields(self))
+        return self == NO_REPORT
 
 
 @dataclass(slots=True)
@@ -64,9 +64,23 @@ class _Text:
     other: int = 0
     opaque: int = 0
 
+    def copy(self) -> _Text:
+        """As much text, which stays as it is."""
+        return _Text(self.chunks, self.size, self.other, self.opaque)
+
+    def since(self, before: _Text) -> _Text:
+        """What has passed since there was that much."""
+        return _Text(
+            self.chunks - before.chunks,
+            self.size - before.size,
+            self.other - before.other,
+            self.opaque - before.opaque,
+        )
+
     def seen(self, query: Query) -> int:
         """The tokens of what was shown as text."""
-        return max(self.chunks, query.text_tokens(self.size)) + query.text_tokens(self.other)
+        said = max(self.chunks, query.text_tokens(self.size))
+        return said + query.text_tokens(self.other) if self.other else said
 
     def tokens(self, query: Query) -> int:
         return self.seen(query) + self.opaque
@@ -91,7 +105,7 @@ class Mark(NamedTuple):
     rest: tuple[object, ...]
 
 
-_NO_REPORT = Report()
+NO_REPORT = Report()
 
 
 class Tally:
@@ -101,7 +115,7 @@ class Tally:
         self._query = query
         self._gives_text = gives_text
         self._text = _Text()
-        self._later = _Text()
+        self._covered = self._text  # by the last report
         self._output: int | None = None
         self._running = False
         self._least = 0
@@ -122,7 +136,7 @@ class Tally:
         now = self.mark()
         if now.chunks != before.chunks + 1 or now.rest != before.rest:
             return None
-        running = now.reports == before.reports + 1 and self._running and self._later == _Text()
+        running = now.reports == before.reports + 1 and self._running and self._text == self._covered
         if now.reports != before.reports and not running:
             return None
         return Told(now.size - before.size, self._model, running)
@@ -162,30 +176,24 @@ class Tally:
 
     def add(self, texts: Iterable[object]) -> None:
         """Count one chunk of output by its texts; what is not text counts nothing."""
-        size = sum(text_bytes(text) for text in texts if isinstance(text, str))
-        if size:
-            for text in (self._text, self._later):
-                text.chunks += 1
-                text.size += size
+        self._add_size(text_bytes("".join([text for text in texts if isinstance(text, str)])))
 
     def add_each(self, texts: Sequence[str]) -> None:
         """Count several chunks of output, none of which is empty."""
-        size = text_bytes("".join(texts))
-        for text in (self._text, self._later):
-            text.chunks += len(texts)
-            text.size += size
+        self._text.chunks += len(texts)
+        self._text.size += text_bytes("".join(texts))
 
-    def add_said(self, *values: object) -> None:
-        """Count what JSON values hold as one chunk of output."""
-        found = pieces(list(values))
-        self.add(found.texts)
-        self.add_opaque(found.opaque)
+    def add_said(self, value: object) -> None:
+        """Count what a JSON value holds as one chunk of output."""
+        found = pieces(value)
+        self._add_size(text_bytes("".join(found.texts)))
+        self._text.opaque += found.opaque
 
     def add_other(self, value: object) -> None:
         """Count what a JSON value holds, of which it is not known whether the model has said it just now."""
         found = pieces(value)
-        self.add_other_bytes(sum(map(text_bytes, found.texts)))
-        self.add_opaque(found.opaque)
+        self._text.other += text_bytes("".join(found.texts))
+        self._text.opaque += found.opaque
 
     def add_opaque_in(self, value: object) -> None:
         """Count what is no text in a JSON value whose text is counted elsewhere."""
@@ -193,14 +201,12 @@ class Tally:
 
     def add_other_bytes(self, size: int) -> None:
         """Count bytes of text like `add_other`."""
-        for text in (self._text, self._later):
-            text.other += size
+        self._text.other += size
 
     def add_opaque(self, size: int) -> None:
         """Count so many tokens of what is no text; what cannot be decoded has one a byte, as many as text
         has that is compressed to that."""
-        for text in (self._text, self._later):
-            text.opaque += size
+        self._text.opaque += size
 
     def expect_all(self) -> None:
         """The rest of the answer will not pass here: all that the caller allowed is counted, until a report
@@ -213,12 +219,13 @@ class Tally:
         A running report is one from the middle of an answer, which may be behind or of one choice only: at
         least that much was used. Text that has been added before is part of it, and later text is not.
         """
-        self._reports += report != _NO_REPORT
-        self._parts.update(
-            (name, value)
-            for name in ("cached_input_tokens", "cache_write_tokens", "cache_write_1h_tokens")
-            if (value := getattr(report, name))
-        )
+        self._reports += not report.empty
+        if report.cached_input_tokens:
+            self._parts["cached_input_tokens"] = report.cached_input_tokens
+        if report.cache_write_tokens:
+            self._parts["cache_write_tokens"] = report.cache_write_tokens
+        if report.cache_write_1h_tokens:
+            self._parts["cache_write_1h_tokens"] = report.cache_write_1h_tokens
         if report.reasoning_tokens:
             self._parts["reasoning_tokens"] = report.reasoning_tokens
         given = report.input_tokens or None
@@ -235,28 +242,40 @@ class Tally:
             return False
         self._output = max(made, self._output or 0) if running else made
         self._running = running
-        self._later = _Text()
+        self._covered = self._text.copy()
         return True
 
     @property
     def usage(self) -> Usage:
         """The present total."""
-        estimate = max(self._text.tokens(self._query), self._least)
-        output = estimate
-        if self._output is not None:
-            output = self._output + self._later.tokens(self._query)
-            output = max(output, estimate) if self._running else output
-        said = self._output is not None and not self._running and self._later == _Text()
+        output = self._output
+        final = output is not None and not self._running and self._text == self._covered
+        if output is None or not final:
+            output = self._estimate(output)
         return Usage(
             self._query.input_tokens if self._input is None else self._input,
             output if self._gives_text else 0,
             reported=self._input is not None,
-            final=said,
-            hidden_tokens=max(0, output - self._text.seen(self._query)) if said else 0,
+            final=final,
+            hidden_tokens=max(0, output - self._text.seen(self._query)) if final else 0,
             model=self._model,
             answers=len(self._over),
             **self._parts,
         )
+
+    def _add_size(self, size: int) -> None:
+        """Count one chunk of output by its bytes."""
+        if size:
+            self._text.chunks += 1
+            self._text.size += size
+
+    def _estimate(self, output: int | None) -> int:
+        """The output where the last report of it, if any, is not the last word."""
+        least = max(self._text.tokens(self._query), self._least)
+        if output is None:
+            return least
+        output += self._text.since(self._covered).tokens(self._query)
+        return max(output, least) if self._running else output
 
     def _share(self, total: int) -> int:
         """How much of a total is input, where only the total is known."""
@@ -275,9 +294,11 @@ def count(usage: object, *names: str) -> int | None:
     Some servers write whole numbers as `20.0` or `"20"`. What is negative, a boolean, or larger than any
     request could be is no count.
     """
-    if not isinstance(usage, dict):
-        return None
-    return next((found for name in names if (found := _count(usage.get(name))) is not None), None)
+    if isinstance(usage, dict):
+        for name in names:
+            if name in usage and (found := _count(usage[name])) is not None:
+                return found
+    return None
 
 
 def total(*counts: int | None) -> int | None:
@@ -290,8 +311,11 @@ def read_usage(usage: object, read: Callable[[object], Report]) -> Report:
     """What a usage says, or the sum of those that it lists where that is more: a backend may have asked
     models several times for one answer, and report the last time only (`iterations`)."""
     report = read(usage)
-    listed = usage.values() if isinstance(usage, dict) else ()
-    for items in listed:
+    if not isinstance(usage, dict):
+        return report
+    for items in usage.values():
+        if type(items) is int or items is None:
+            continue  # as most are
         inside = items.values() if isinstance(items, dict) else items if isinstance(items, list) else ()
         if each := [read(item) for item in inside if isinstance(item, dict)]:
             report = _joined(_largest, [report, _joined(total, each)])
@@ -304,6 +328,8 @@ def inner(value: object, name: str) -> object:
 
 
 def _count(value: object) -> int | None:
+    if type(value) is int:
+        return value if 0 <= value <= MOST_TOKENS else None
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
