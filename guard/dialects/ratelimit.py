@@ -118,7 +118,11 @@ def _name(unit: str, period_seconds: int, span: Span | None) -> str:
 
 def _service_limit(policy: _Policy, reading: Reading) -> str:
     # A bucket may be deeper than its rate; what is told stays within the quota.
-    left = max(0, min(reading.remaining, policy.quota))
+    left = reading.remaining
+    if left > policy.quota:
+        left = policy.quota
+    elif left < 0:
+        left = 0
     wait_us = reading.wait_us
     if policy.leases or wait_us is None:
         return f'"{policy.name}";r={left}'
@@ -126,9 +130,12 @@ def _service_limit(policy: _Policy, reading: Reading) -> str:
     if wait_us:
         seconds = _bounded(-(-wait_us // MICROSECONDS))
     else:
-        pace = -(-left * policy.period_seconds // policy.capacity)
+        seconds = -(-left * policy.period_seconds // policy.capacity)
         reset = -(-reading.reset_us // MICROSECONDS)
-        seconds = min(max(pace, reset), policy.period_seconds)
+        if seconds < reset:
+            seconds = reset
+        if seconds > policy.period_seconds:
+            seconds = policy.period_seconds
     return f'"{policy.name}";r={left};t={seconds}'
 
 
