@@ -57,7 +57,7 @@ def sentinel_url(servers: Replicated) -> str:
 
 
 async def eventually(call: Callable[[], Awaitable[Any]]) -> Any:
-    """The result of a call once there is one: servers find out late who is dead, and are slow where much runs."""
+    """The result of a call once there is one: who is dead is found out late, and later where much runs."""
     give_up = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
