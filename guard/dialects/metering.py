@@ -8,6 +8,7 @@ each token.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from guard.dialects.json_array import ItemSplitter
@@ -57,6 +58,7 @@ _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 _BEGINNINGS = (*_FIELDS, _BYTE_ORDER_MARK)
 
 
+@lru_cache(maxsize=64)
 def media_type(content_type: str) -> str:
     """A content type without its parameters."""
     return content_type.partition(";")[0].strip().lower()
@@ -95,14 +97,11 @@ class AnswerMeter:
         self._may_hide = may_hide
         self._vectors = vectors
         self._head = b""
+        self.changes = hidden is not None or hiding is not None
+        """Whether what goes on may be another answer than the one that comes."""
         self._meter: WholeMeter | StreamMeter | EncodedMeter | None = None
         if content_type == ENCODED:
             self._meter = EncodedMeter(tally, hides=hiding is not None)
-
-    @property
-    def changes(self) -> bool:
-        """Whether what goes on may be another answer than the one that comes."""
-        return self._hidden is not None or self._hiding is not None
 
     @property
     def holds(self) -> bool:
@@ -166,16 +165,19 @@ class AnswerMeter:
                 self._tally, splitter, self._take, self._hidden, self._hiding, self._may_hide
             )
         shown = self._meter.feed(head)
-        return shown if self.holds else blank + shown
+        return blank + shown if blank and not self.holds else shown
 
     def _splitter(self, head: bytes) -> Splitter | None:
         """What finds the objects; `None` for an answer in one piece."""
         declared = STREAMS.get(self._type)
-        if head.startswith(_FIELDS):
-            return EventSplitter()
-        if head.startswith(b"[") and (self._arrays or self._hiding is None):
-            return ItemSplitter()
-        if declared is LineSplitter or (declared is not None and not head.startswith(b"{")):
+        if head[:1] != b"{":
+            if head.startswith(_FIELDS):
+                return EventSplitter()
+            if head.startswith(b"[") and (self._arrays or self._hiding is None):
+                return ItemSplitter()
+            if declared is not None:
+                return declared()
+        elif declared is LineSplitter:
             return declared()
         # What may be hidden is looked for in each object; there may be several, whatever the type.
         return ItemSplitter() if self._hidden is not None and self._hiding is None else None

@@ -301,12 +301,12 @@ def _read_one(usage: object) -> Report:
     put in their place: DeepSeek, Moonshot, OpenRouter, and LiteLLM for Anthropic's caches."""
     if not isinstance(usage, dict):
         return NO_REPORT
-    details = (inner(usage, "prompt_tokens_details"), inner(usage, "input_tokens_details"), usage)
+    details = (usage.get("prompt_tokens_details"), usage.get("input_tokens_details"), usage)
     cached = _either(details, "cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
     given = count(usage, "prompt_tokens", "input_tokens")
     if given is None:
         given = total(count(usage, "prompt_cache_hit_tokens"), count(usage, "prompt_cache_miss_tokens"))
-    made_of = (inner(usage, "completion_tokens_details"), inner(usage, "output_tokens_details"), usage)
+    made_of = (usage.get("completion_tokens_details"), usage.get("output_tokens_details"), usage)
     return Report(
         input_tokens=given,
         output_tokens=count(usage, "completion_tokens", "output_tokens"),
