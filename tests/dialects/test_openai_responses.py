@@ -218,6 +218,7 @@ class TestMetering:
             ({"status": "queued", "background": True, "output": [], "usage": None}, Usage(11, 90)),
             ({"status": "in_progress", "output": []}, Usage(11, 90)),
             ({"status": "completed", "background": True, "usage": USAGE}, Usage(5, 7, 4, 6)),
+            ({"status": ["completed"], "output": [], "usage": USAGE}, Usage(5, 7, 4, 6)),
         ],
     )
     def test_an_answer_in_one_piece_owes_the_whole_cap_where_it_is_only_a_promise(
