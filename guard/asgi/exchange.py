@@ -19,7 +19,7 @@ from guard.errors import BackendError, QueryError
 from guard.http.headers import check_media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable
+    from collections.abc import Awaitable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -313,9 +313,12 @@ def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -
     extensions = scope.get("extensions") or {}
     if not MOVED_ELSEWHERE.isdisjoint(extensions):
         extensions = {name: value for name, value in extensions.items() if name not in MOVED_ELSEWHERE}
+    # The body is JSON, and the app answers uncompressed, so that its usage can be read.
+    headers = [pair for pair in scope["headers"] if pair[0] not in _OF_THE_BODY]
+    headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(prepared.body))]
     scope = {
         **scope,
-        "headers": _forwarded_headers(scope["headers"], len(prepared.body)),
+        "headers": headers,
         "extensions": {**extensions, HELD: body},
     }
     given = False
@@ -330,14 +333,6 @@ def _forwarded(scope: Scope, receive: Receive, prepared: Prepared, body: Body) -
         return {"type": "http.request", "body": content, "more_body": False}
 
     return scope, receive_body
-
-
-def _forwarded_headers(headers: Iterable[tuple[bytes, bytes]], length: int) -> list[tuple[bytes, bytes]]:
-    """The headers for the body that the app gets, which is JSON; it answers uncompressed, so that its usage
-    can be read.
-    """
-    kept = [pair for pair in headers if pair[0] not in _OF_THE_BODY]
-    return [*kept, (b"content-type", b"application/json"), (b"content-length", b"%d" % length)]
 
 
 async def answer_with(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from guard.identity.identifier import Identifier, Judged
 
 
-def method_of(scope: Scope) -> str:
-    """The method that routes and limits go by."""
-    return WEBSOCKET if scope["type"] == "websocket" else str(scope["method"])
-
-
 def methods_of(scope: Scope) -> tuple[str, ...]:
-    """The method of a request, then those that an app might take it for."""
-    query: bytes = scope.get("query_string", b"")
+    """The method that routes and limits go by, then those that an app might take the request for."""
+    method = WEBSOCKET if scope["type"] == "websocket" else str(scope["method"])
     others = other_methods(scope["headers"])
-    return (method_of(scope), *others, *methods_in(query)) if query else (method_of(scope), *others)
+    query: bytes = scope.get("query_string", b"")
+    return (method, *others, *methods_in(query)) if query else (method, *others)
 
 
 def read_head(scope: Scope, route: Route, identifier: Identifier, *, takes_body: bool) -> Judged:

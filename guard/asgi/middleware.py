@@ -82,24 +82,22 @@ class GuardMiddleware:
         """Serve one scope."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] in ("http", "websocket"):
-            await self._serve(scope, receive, send)
-        else:
+            return
+        if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"guard lets nothing pass that it does not know: scope {scope['type']!r}")
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
         scope = {**scope, "headers": frozen(scope["headers"])}
         if scope["type"] == "http":
             scope["method"] = scope["method"].upper()  # as some frameworks take it
-        service = await self._opened()
-        root_paths = self._looked_through(service)
+        service = self._service
+        if service is None or not service.ready:
+            service = await self._opened()
+        rules, policy = service.rules, service.engine.policy
+        if self._routes is None or self._routes.policy is not policy:
+            self._routes = Routes(policy, self._looked_through(service))
         if service.engine.mode is Mode.OFF:
             await self._app(scope, receive, send)
             return
-        rules, policy = service.rules, service.engine.policy
-        if self._routes is None or self._routes.policy is not policy:
-            self._routes = Routes(policy, root_paths)
         accepts = values_of(scope["headers"], b"accept")
         problems = bool(accepts) and asks_for_problems(accepts)
         answer = Refuser(PLAIN, f"req_{os.urandom(12).hex()}")
