@@ -78,7 +78,7 @@ class OpenAIChat(OpenAI):
 
     def ask_usage(self, payload: Json) -> Json | None:
         """The payload with `stream_options.include_usage`, where it streams and does not ask already."""
-        return openai.ask_stream_usage(payload)
+        return openai.ask_stream_usage(payload) if payload.get("stream") else None
 
     def reshape(self, payload: Json, reshape: Reshape) -> Json:
         """The narrowed payload. A cap that the caller did not name is set by its present name."""

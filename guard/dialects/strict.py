@@ -40,7 +40,7 @@ DEEPEST = 128
 """Maximum depth of objects and lists in one another, so that whoever goes down a body comes back."""
 
 SHORT = 16_384
-"""Maximum number of characters of a text for which a decoder is not worth making."""
+"""Maximum number of characters of a text for which a decoder is not worth making, as `json.loads` does."""
 
 _LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 
@@ -107,7 +107,14 @@ def check_size(body: bytes) -> None:
 def read_object(body: bytes) -> Json:
     """Likewise, with texts that may hold half of a surrogate pair."""
     try:
-        value = _decoded(body.decode("utf-8"))
+        text = body.decode("utf-8")
+        if len(text) > SHORT:
+            value = json.loads(text, **_HOOKS)
+        else:
+            start = 0 if text.startswith("{") else len(text) - len(text.lstrip(_SPACES))
+            value, end = _DECODER.raw_decode(text, start)
+            if end != len(text) and text[end:].strip(_SPACES):
+                raise json.JSONDecodeError("Extra data", text, end)
     except UnicodeDecodeError as error:
         raise QueryError("The body is not valid UTF-8.") from error
     except RecursionError as error:
@@ -306,17 +313,6 @@ def _object(pairs: list[tuple[str, Any]]) -> Json:
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise QueryError(f"The name {twice[:64]!r} stands twice in one object.", param=twice[:64])
-    return value
-
-
-def _decoded(text: str) -> Any:
-    """The value that a text is. `json.loads` makes a decoder each time, longer work than a short text is."""
-    if len(text) > SHORT:
-        return json.loads(text, **_HOOKS)
-    start = 0 if text.startswith("{") else len(text) - len(text.lstrip(_SPACES))
-    value, end = _DECODER.raw_decode(text, start)
-    if end != len(text) and text[end:].strip(_SPACES):
-        raise json.JSONDecodeError("Extra data", text, end)
     return value
 
 
