@@ -18,6 +18,9 @@ from functools import lru_cache
 
 MICROSECONDS = 1_000_000
 
+LONGEST_US = 100 * 365 * 86_400 * MICROSECONDS
+"""Waits are no longer than this: a debt may be as large as anyone can make it."""
+
 
 class Span(StrEnum):
     """How long a calendar window is."""

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from zoneinfo import ZoneInfo
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from guard.admin.replay import LogClock
-from guard.core.calendars import MICROSECONDS, Span
+from guard.core.calendars import LONGEST_US, MICROSECONDS, Span
 from guard.core.decision import climb, decide
 from guard.core.evidence import Band, Risk
 from guard.core.identity import Attribute, Holder, Identity
@@ -76,6 +76,8 @@ def test_w21_some_use_of_the_limit_makes_the_store_say_the_same(
     limit: Limit, later_us: int, place: float, share: float
 ) -> None:
     now_us, (window,) = T0 + later_us, limit.windows
+    # No time is told beyond the longest one, so that it does not say when the limit was used.
+    assume(window.burst * window.period_us < LONGEST_US * window.count)
     amount = 1 if limit.unit == Unit.REQUESTS else max(1, int(window.burst * share))
     shown = denied(asked(limit, now_us, amount), now_us, place)
     assert shown.wait_us is not None
@@ -90,6 +92,13 @@ def test_w21_some_use_of_the_limit_makes_the_store_say_the_same(
     assert abs(true.wait_us - shown.wait_us) <= 2
     assert abs(true.reset_us - shown.reset_us) <= 2
     assert replace(true, wait_us=0, reset_us=0) == replace(shown, wait_us=0, reset_us=0)
+
+
+def test_w21_no_time_is_longer_than_the_store_tells() -> None:
+    month = 30 * 86_400
+    limit = Limit("l", Unit.TOKENS, (Attribute.KEY,), Algorithm.GCRA, (Window(1, month, 2_000),))
+    shown = denied(asked(limit, T0, 2_000), T0, 50)
+    assert (shown.wait_us, shown.reset_us) == (LONGEST_US, LONGEST_US)
 
 
 @given(limit=policies(), place=st.floats(0, 100, exclude_max=True), apart_us=st.integers(1, 10**9))

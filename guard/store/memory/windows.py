@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from math import ceil, floor
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from guard.core.calendars import MICROSECONDS, boundaries
+from guard.core.calendars import LONGEST_US, MICROSECONDS, boundaries
 from guard.core.limits import Algorithm
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 SLACK = 1e-11
 """Rounding must not refuse the last unit: this share of a limit is forgiven."""
-
-LONGEST_US = 100 * 365 * 86_400 * MICROSECONDS
-"""Waits are no longer than this: a debt may be as large as anyone can make it."""
 
 MEAN_US = {
     30 * 86_400 * MICROSECONDS: 30.436875 * 86_400 * MICROSECONDS,
