@@ -131,10 +131,10 @@ class ScriptConnection:
         try:
             await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
         except exceptions.ConnectionError as error:
-            await _drop(connection)
+            await _drop(connection, connection._writer)
             raise in_greeting(error) from None
         except BaseException:
-            await _drop(connection)
+            await _drop(connection, connection._writer)
             raise
         return connection
 
@@ -160,6 +160,8 @@ class Link:
     def __init__(self, connection: AbstractConnection, deadline_seconds: float) -> None:
         self.closed = False
         self._connection = connection
+        # redis-py lets go of it where a call is cancelled, and does not wait for what is not sent.
+        self._writer = connection._writer
         self._deadline_seconds = deadline_seconds
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._loop.time()
@@ -244,7 +246,7 @@ class Link:
         except (exceptions.RedisError, OSError) as failure:
             self._close(failure)
         finally:
-            await _drop(self._connection)
+            await _drop(self._connection, self._writer)
 
     def _set_timer(self, call: Call, due: float) -> None:
         call.timer = self._loop.call_at(due, self._check, call, due)
@@ -285,9 +287,8 @@ class Link:
                 task.cancel()
 
 
-async def _drop(connection: AbstractConnection) -> None:
+async def _drop(connection: AbstractConnection, writer: asyncio.StreamWriter | None) -> None:
     """Close a connection now: a server that reads nothing would hold it open for what is not sent yet."""
-    writer = connection._writer
     if writer is not None:
         writer.transport.abort()
     await connection.disconnect(nowait=True)
