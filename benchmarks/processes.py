@@ -132,7 +132,7 @@ def port_of(redis: Redis) -> int:
 
 @contextmanager
 def module(name: str, folder: Path, *arguments: str) -> Iterator[tuple[Process, int]]:
-    """A module that serves on the port that it is told first; gives its process and that port."""
+    """Start a module that serves on the port in its first argument; gives its process and the port."""
     port = free_port()
     log = folder / f"{name}.log"
     with run(sys.executable, "-m", name, str(port), *arguments, port=port, log=log) as process:

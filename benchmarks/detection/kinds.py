@@ -55,7 +55,7 @@ HIDING = ("hidden-narrow-app-10", "hidden-person-10")
 """What hides in a router is not told from it: routers are as mixed themselves."""
 
 HONEST_WAYS, THEFT_WAYS = 5, 1
-"""Into so many kinds is a variety divided, or the enumerations of one sort, at the most."""
+"""Maximum number of kinds into which a variety, or the enumerations of one sort, are divided."""
 
 HONEST_QUERIES, ENUMERATING_QUERIES, HIDING_QUERIES = 700, 200, 500
 """How long lives are: an enumeration is to be told soon."""
@@ -103,7 +103,7 @@ class _Work:
 def likenesses(
     folder: Path, sides: Sequence[Side], seed: int, instances: int, processes: int, most_queries: int
 ) -> Mapping[Signal, Likeness]:
-    """What tells enumerations and mixtures from honest uses, from so many instances of each."""
+    """What tells enumerations and mixtures from honest uses, learnt from this number of instances of each."""
     work = [each for side in sides for each in _work(load(folder, side), instances, most_queries)]
     told = in_order(_watch, work, _open, (folder, tuple(sides), seed), processes)
     lives = [life for found in counted(told, len(work)) for life in found]

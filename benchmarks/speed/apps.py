@@ -1,6 +1,6 @@
 """The apps that are compared, each a factory for uvicorn: one small app, bare and behind each limiter.
 
-Every limiter has the same three request windows per key, which nobody here uses up, and Redis. What a limiter
+Every limiter has the same three request windows per key, which no key uses up here, and Redis. What a limiter
 cannot do is said at its factory. `BENCH_REDIS` names the Redis, `BENCH_CONFIG` guard's settings.
 """
 
@@ -43,7 +43,7 @@ ANSWER = {
 ANSWER_BODY = bytes(JSONResponse(ANSWER).body)
 
 WINDOWS = ((100_000, "second", 1), (5_000_000, "minute", 60), (1_000_000_000, "day", 86_400))
-"""What a key may do: so many requests in each of these windows."""
+"""The request limits of each key: a count for each window."""
 
 
 async def complete(request: Request) -> JSONResponse:

@@ -19,7 +19,7 @@ GATEWAY = """
 user = "x-user"
 org = "x-org"
 """
-"""Settings by which a user and an organisation are believed of whoever asks from `ADDRESS`."""
+"""Settings that trust a gateway at `ADDRESS` to name the user and the organisation."""
 
 ADDRESS = "192.0.2.1"
 TRUSTED = f'trusted_proxies = ["{ADDRESS}/32"]\n'
@@ -66,7 +66,7 @@ async def ask(app: ASGIApp, user: int, body: bytes) -> None:
 
 
 async def ask_all(app: ASGIApp, users: Iterable[int], bodies: list[bytes], at_once: int) -> None:
-    """A request of each user, so many at once."""
+    """Send one request for each user, this number of them at once."""
     waiting = iter(users)
 
     async def asking() -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from patience import eventually
 from redis import exceptions
 from redis.asyncio import ConnectionPool, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
@@ -62,9 +63,10 @@ class Wire:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENT_SECONDS):
-        while not holds():  # noqa: ASYNC110 - the other side of a socket sets no event
-            await asyncio.sleep(0.005)
+    async def now() -> bool:
+        return holds()
+
+    await eventually(now)
 
 
 @asynccontextmanager

@@ -64,21 +64,20 @@ class Layout:
     parts: tuple[Part, ...]
     label: str
     attributes: str
-    record: str
     record_apart: bool
     terms_apart: bool
     limits: tuple[Limit, ...]
 
 
 class Layouts:
-    """The layouts of the latest callers; `slot_of` says which keys one script may touch."""
+    """The layouts of the latest callers."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._kept: OrderedDict[tuple[object, ...], Layout] = OrderedDict()
 
     def of(self, identity: Identity, charges: Sequence[Charge], slot_of: Callable[[str], int]) -> Layout:
-        """The layout of these charges."""
+        """The layout of these charges. One script may touch the keys of one slot, which `slot_of` tells."""
         # Limits are told apart by what they are in memory: to hash one takes longer than all else here.
         wanted = (
             identity.principal,
@@ -133,7 +132,6 @@ class Layouts:
             tuple(parts),
             keys.label(identity.principal),
             keys.attributes(identity),
-            record,
             keys.together and slot_of(record) != slot_of(home),
             len(parts) > 1 or slot_of(TERMS) != slot_of(home),
             tuple(charge.limit for charge in charges),

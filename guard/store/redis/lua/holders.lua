@@ -29,7 +29,7 @@ local function read_limits(shapes, amounts, holders, key)
     flags, left, least, most, now_at = unpacked('<BHdd', amounts, now_at)
     local h = found[shapes[at + 1]]
     local limit = {
-      name = shapes[at], holder = h, windows = windows, enforced = flags % 2 == 1, pending = flags % 4 >= 2,
+      name = shapes[at], windows = windows, enforced = flags % 2 == 1, pending = flags % 4 >= 2,
       left = left, least = least, most = most,
     }
     n, at = shapes[at + 2], at + 3
@@ -63,7 +63,7 @@ end
 -- Where in a holder's state a window stands, if it does; `at` is where to look first.
 local function find_state(state, at, name, algorithm, period)
   if state[at] == name and state[at + 1] == algorithm and state[at + 2] == period then return at end
-  for other = 3, #state, WINDOW do
+  for other = FIRST, #state, WINDOW do
     if state[other] == name and state[other + 1] == algorithm and state[other + 2] == period then return other end
   end
 end
@@ -82,7 +82,7 @@ end
 
 -- Brings the limits of a holder to `now`, as `load` does.
 local function load_limits(h, now, as_counted)
-  local state, at = h.state, 3
+  local state, at = h.state, FIRST
   for _, limit in ipairs(h.limits) do
     for _, w in ipairs(limit.windows) do
       -- GCRA's backlog says nothing without the rate, so that one is cut before it is loaded.
@@ -201,7 +201,7 @@ end
 -- A limit that this request does not touch, as it stands: not brought to `now`, for that needs its settings.
 local function as_it_stands(state, name)
   local windows = {}
-  for at = 3, #state, WINDOW do
+  for at = FIRST, #state, WINDOW do
     if state[at] == name then
       local _, algorithm, period, count, x, p, q, r = unpack(state, at, at + WINDOW - 1)
       windows[#windows + 1] = {
@@ -293,7 +293,7 @@ local function save(h, now, id, ticket, life, pending)
   if longer then
     h.expires = floor(keep + (keep - now) / 4)
     local kept = { 0, 0 }
-    for at = 3, #state, WINDOW do
+    for at = FIRST, #state, WINDOW do
       if weighs(state, at, now) then
         for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
       end

@@ -7,6 +7,9 @@ local RECORD = '<dddddddddI'
 -- A record is put into the index again after so many µs: whom it lists first is right to the minute.
 local INDEX_US = 60000000
 
+-- How long the index outlives the last record in it: RECORD_SECONDS of guard/store/redis/cluster.py.
+local INDEX_MS = 2592000000
+
 -- Adds to the totals of a record, and keeps it in the index of the 100,000 most recent ones. Where the record or the index
 -- lives on another node, its key is given as that of the reservation (KEYS[1]), and it is left alone.
 -- Where `create` is false only a record that exists is touched, so that made-up credentials leave no trace.
@@ -22,5 +25,5 @@ local function note(record, index, label, attributes, life, create, now, admitte
     c + cost, #label) .. label .. attributes, 'PX', life)
   if not to_index then return end
   if call('ZADD', index, now, label) == 1 then call('ZREMRANGEBYRANK', index, 0, -100001) end
-  call('PEXPIRE', index, 2592000000)
+  call('PEXPIRE', index, INDEX_MS)
 end

@@ -9,11 +9,11 @@
 local used, text = call('DEL', KEYS[2]), call('HGET', KEYS[1], '*')
 local state = text and cmsgpack.unpack(text) or {}
 local kept = { state[1], state[2] }
-for at = 3, #state, 8 do
+for at = FIRST, #state, WINDOW do
   if state[at] == ARGV[1] then
     used = 1
   else
-    for i = at, at + 7 do kept[#kept + 1] = state[i] end
+    for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
   end
 end
 if #kept < #state then call('HSET', KEYS[1], '*', cmsgpack.pack(kept)) end

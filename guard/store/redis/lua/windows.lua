@@ -6,7 +6,7 @@
 --            @ID     the ticket of a request that is not settled: what it was charged, and where
 --   pending  ID → when its ticket expires (µs)
 --
--- A window is WINDOW values: the name of its limit, algorithm, period, the count under which it was last counted, and
+-- A window is WINDOW values (base.lua): the name of its limit, algorithm, period, the count under which it was last counted, and
 --
 --   sliding window  carried, start, current, previous      calendar  carried, start, used
 --   gcra            burst, at, backlog                     leases    0, 0, held
@@ -17,8 +17,6 @@
 -- Amounts are whole units, times are µs.
 
 local SLIDING, GCRA, CALENDAR, LEASES = 1, 2, 3, 4
-
-local WINDOW = 8
 
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
