@@ -49,7 +49,7 @@ class Passing:
         self.usage: Usage | None = None
         self._hide = hide
         self._reshape = reshape
-        self.tap = Tap(self._send, self._meter, (), self._settle, read_on_seconds, most_copied=copied)
+        self.tap = Tap(self._send, self, (), read_on_seconds, most_copied=copied)
 
     async def answer(self, *chunks: bytes, headers: Any = (EVENTS,), status: int = 200) -> None:
         await self.begin(*chunks, headers=headers, status=status)
@@ -73,7 +73,7 @@ class Passing:
         self.sent.append(message)
         self.happened.append("sent")
 
-    def _meter(self, content_type: str) -> Meter:
+    def meter(self, content_type: str) -> Meter:
         meter = DIALECTS["openai.chat"].meter(
             QUERY, content_type, hide_usage=self._hide, reshape=self._reshape
         )
@@ -86,7 +86,7 @@ class Passing:
         meter.feed = fed  # type: ignore[method-assign]
         return meter
 
-    async def _settle(self, usage: Usage, status: int | None) -> None:
+    async def settle(self, usage: Usage, status: int | None) -> None:
         self.usage = usage
         self.happened.append("settled")
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from guard.asgi.begun import Begun
 from guard.asgi.line import Line
-from guard.asgi.room import Held, Room
+from guard.asgi.room import Room
 from guard.errors import GuardError, QueryError
 
 if TYPE_CHECKING:
@@ -51,14 +51,18 @@ class ClientGoneError(GuardError):
 
 
 class Body:
-    """The body of one request. Call `give_back` when it is held no longer."""
+    """The body of one request, of which `size` bytes are held for its `owner`.
+
+    Call `give_back` when it is held no longer.
+    """
 
     def __init__(
         self, settings: BodySettings, room: Room, owner: Holder, headers: Headers, receive: Receive
     ) -> None:
+        self.owner = owner
+        self.size = 0
         self._settings = settings
         self._room = room
-        self._held = Held(owner, self._make_room)
         self._headers = headers
         self._receive = receive
         self._arrived = 0
@@ -85,9 +89,9 @@ class Body:
             if message["type"] == "http.disconnect":
                 raise ClientGoneError
             chunk = message.get("body", b"")
-            self._room.add(self._held, getsizeof(chunk))
+            self._room.add(self, getsizeof(chunk))
             chunks.append(chunk)
-        self._room.arrived(self._held)
+        self._room.arrived(self)
         return chunks
 
     async def pass_on(self) -> Message:
@@ -113,8 +117,14 @@ class Body:
 
     def give_back(self) -> None:
         """The body is held no longer."""
-        if self._held.size:
-            self._room.give_back(self._held)
+        if self.size:
+            self._room.give_back(self)
+
+    def make_room(self, error: QueryError) -> None:
+        """End what is read of it, where it waits for more."""
+        self._pushed_out = error
+        if self._waiting is not None and not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     async def _next(self) -> Message:
         if self._complete:
@@ -145,12 +155,6 @@ class Body:
         finally:
             self._waiting = None
         return clock() - began
-
-    def _make_room(self, error: QueryError) -> None:
-        """End what is read of the body, where it waits for more."""
-        self._pushed_out = error
-        if self._waiting is not None and not self._waiting.expired():
-            self._waiting.reschedule(asyncio.get_running_loop().time())
 
     def _check_length(self) -> None:
         for name, value in self._headers:

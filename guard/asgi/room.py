@@ -8,14 +8,11 @@ caller that holds much loses first, and one that asks a short question last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from guard.core.identity import Holder
     from guard.settings.body import BodySettings
 
@@ -27,13 +24,14 @@ SMALL_BYTES = 64 << 10
 one caller by their network, and an attacker there is not to stop its neighbours' questions."""
 
 
-@dataclass(slots=True, eq=False)
-class Held:
-    """What is held of one body; `make_room` ends it while it arrives, with what is to be answered."""
+class Held(Protocol):
+    """A body of which `size` bytes are held for its `owner`."""
 
     owner: Holder
-    make_room: Callable[[QueryError], None]
-    size: int = 0
+    size: int
+
+    def make_room(self, error: QueryError) -> None:
+        """End while it arrives, with what is to be answered."""
 
 
 class Room:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from guard.asgi.answer_copy import AnswerCopy
 from guard.asgi.decoding import DecodingMeter, codings, decodable
@@ -13,26 +13,32 @@ from guard.dialects.metering import ENCODED, STREAMS, media_type
 from guard.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from starlette.types import Message, Send
 
     from guard.core.query import Usage
     from guard.dialects.base import Meter
 
-    Settle = Callable[[Usage, int | None], Awaitable[None]]
-    MeterFor = Callable[[str], Meter | None]
-
 MOST_READ_ON = 4 << 20
 """No more bytes than this are read of an answer whose client has left."""
 
 
-class Tap:
-    """Passes an answer's messages on, and settles when it is over.
+class Owner(Protocol):
+    """Whose answer it is."""
 
-    `meter` makes what watches the body, told its content type, or `ENCODED` where it cannot be decoded; an
-    answer that is an error costs nothing. The end of an answer leaves before it is settled: no client waits
-    for the books.
+    def meter(self, content_type: str) -> Meter | None:
+        """What watches a body of this type, or one that cannot be decoded (`ENCODED`)."""
+
+    async def settle(self, usage: Usage, status: int | None) -> None:
+        """The answer is over."""
+
+
+class Tap:
+    """Passes an answer's messages on, and has its owner settle when it is over.
+
+    An answer that is an error costs nothing. The end of an answer leaves before it is settled: no client
+    waits for the books.
 
     Where the meter holds an answer until it is whole, so is its start held, since the length may change. An
     answer that the meter cannot pass on is dropped with it, `send` raises the meter's `BackendError`, and
@@ -48,17 +54,16 @@ class Tap:
     def __init__(
         self,
         send: Send,
-        meter: MeterFor,
+        owner: Owner,
         headers: Sequence[tuple[str, str]],
-        settle: Settle,
         read_on_seconds: float = 0.0,
         *,
         most_copied: int = 0,
     ) -> None:
         self._send = send
-        self._meter_for = meter
+        # Let go of when it has settled, so that neither outlives the request.
+        self._owner: Owner | None = owner
         self._headers = [(name.encode(), value.encode()) for name, value in headers]
-        self._settle = settle
         self._read_on_seconds = read_on_seconds
         self._meter: Meter | None = None
         self._changes = False
@@ -69,7 +74,6 @@ class Tap:
         self._failure: BackendError | None = None
         self._owed = NO_USAGE
         self._started = False
-        self._settled = False
         self._gone = self._over = False
         self._lost: OSError | None = None
         self._read_until = 0.0
@@ -115,7 +119,7 @@ class Tap:
 
     @property
     def _read_on_at_all(self) -> bool:
-        return self._started and self._meter is not None and not self._settled
+        return self._started and self._meter is not None and self._owner is not None
 
     async def send(self, message: Message) -> None:
         """Take the place of ASGI's `send`."""
@@ -133,7 +137,7 @@ class Tap:
 
     async def close(self, unanswered: Usage) -> None:
         """The app is done, whether or not its answer was; `unanswered` is owed where it gave none."""
-        if self._settled:
+        if self._owner is None:
             return
         answered = self._status is not None
         self._give_up()
@@ -162,7 +166,8 @@ class Tap:
         """Begin to watch an answer; gives the headers that are not true of what is passed on."""
         encoded = codings(value for name, value in headers if name == b"content-encoding")
         content_type = dict(headers).get(b"content-type", b"").decode("latin-1")
-        self._meter = self._meter_for(content_type if decodable(encoded) else ENCODED)
+        if self._owner is not None:
+            self._meter = self._owner.meter(content_type if decodable(encoded) else ENCODED)
         if self._meter is None:
             return set()
         if encoded and decodable(encoded):
@@ -273,7 +278,7 @@ class Tap:
             raise
 
     async def _settle_once(self, usage: Usage) -> None:
-        if not self._settled:
-            self._settled = True
+        if self._owner is not None:
+            owner, self._owner = self._owner, None
             self._enough.set()
-            await self._settle(usage, self._status)
+            await owner.settle(usage, self._status)

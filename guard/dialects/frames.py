@@ -20,7 +20,7 @@ import json
 import re
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from guard.core.query import text_bytes
 from guard.dialects.pieces import CONTROL, may_be_opaque
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from guard.dialects.tally import Tally
+
+    Read: TypeAlias = Callable[[bytes], object]
 
 MOST_FRAMES = 8
 """Maximum number of frames of one stream; the oldest is dropped first."""
@@ -121,34 +123,33 @@ class Frame:
 
 
 class Frames:
-    """The frames of one stream, and what counts its parts; `read` parses one."""
+    """The frames of one stream, and what counts its parts."""
 
-    def __init__(self, tally: Tally, read: Callable[[bytes], object]) -> None:
+    def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._read = read
         self._frames: list[Frame] = []
         self._tries = self._hits = 0
 
-    def take(self, parts: Sequence[bytes]) -> None:
-        """Count these parts, in their order."""
+    def take(self, parts: Sequence[bytes], read: Read) -> None:
+        """Count these parts, in their order; `read` parses one."""
         place = 0
         while place < len(parts):
             texts: list[bytes] = []
             for frame in self._frames:
                 if texts := frame.texts(parts, place):
-                    self._count(frame, parts[place : place + len(texts)], texts)
+                    self._count(frame, parts[place : place + len(texts)], texts, read)
                     break
             else:
-                self._parse(parts[place])
+                self._parse(parts[place], read)
             place += len(texts) or 1
 
-    def _parse(self, part: bytes) -> None:
+    def _parse(self, part: bytes, read: Read) -> None:
         """Parse a part, and make a frame of it where it tells one text and nothing else."""
         if self._tries >= _FIRST_TRIES + self._hits // _HITS_PER_TRY:
-            self._read(part)
+            read(part)
             return
         before = self._tally.mark()
-        self._read(part)
+        read(part)
         told = self._tally.told_since(before)
         if told is None:
             return
@@ -158,23 +159,23 @@ class Frames:
             self._frames.insert(0, frame)
             del self._frames[MOST_FRAMES:]
 
-    def _count(self, frame: Frame, alike: Sequence[bytes], texts: Sequence[bytes]) -> None:
+    def _count(self, frame: Frame, alike: Sequence[bytes], texts: Sequence[bytes], read: Read) -> None:
         self._hits += len(alike)
         self._tally.note_model(frame.model)
         said = _strings(texts)
         if said is not None and frame.running and _rise(alike):
             self._tally.add_each(said[:-1])
-            self._read(alike[-1])
+            read(alike[-1])
         elif said is not None and not frame.running:
             self._tally.add_each(said)
         else:
             for part, text in zip(alike, texts, strict=True):
-                self._count_one(frame, part, text)
+                self._count_one(frame, part, text, read)
 
-    def _count_one(self, frame: Frame, part: bytes, text: bytes) -> None:
+    def _count_one(self, frame: Frame, part: bytes, text: bytes, read: Read) -> None:
         said = None if frame.running else _strings([text])
         if said is None:
-            self._read(part)
+            read(part)
         else:
             self._tally.add_each(said)
 

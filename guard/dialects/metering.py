@@ -90,8 +90,7 @@ class AnswerMeter:
         self._tally = tally
         self._arrays = arrays
         self._type = media_type(content_type)
-        self._watch = watch
-        self._known = frozenset(known)
+        self._watch = _watching(watch, frozenset(known), tally) if known else watch
         self._hidden = hidden
         self._hiding = hiding
         self._may_hide = may_hide
@@ -158,11 +157,11 @@ class AnswerMeter:
         splitter = self._splitter(head)
         if splitter is None:
             self._meter = WholeMeter(
-                self._tally, self._take, self._hidden, self._hiding, vectors=self._vectors
+                self._tally, self._watch, self._hidden, self._hiding, vectors=self._vectors
             )
         else:
             self._meter = StreamMeter(
-                self._tally, splitter, self._take, self._hidden, self._hiding, self._may_hide
+                self._tally, splitter, self._watch, self._hidden, self._hiding, self._may_hide
             )
         shown = self._meter.feed(head)
         return blank + shown if blank and not self.holds else shown
@@ -182,11 +181,17 @@ class AnswerMeter:
         # What may be hidden is looked for in each object; there may be several, whatever the type.
         return ItemSplitter() if self._hidden is not None and self._hiding is None else None
 
-    def _take(self, found: Json) -> None:
-        if self._known and self._known.isdisjoint(found):
-            self._tally.add_other(found)
+
+def _watching(watch: Watch, known: frozenset[str], tally: Tally) -> Watch:
+    """Takes in each object; of one that has none of the known names, all strings."""
+
+    def take(found: Json) -> None:
+        if known.isdisjoint(found):
+            tally.add_other(found)
         else:
-            self._watch(found)
+            watch(found)
+
+    return take
 
 
 class WholeMeter:

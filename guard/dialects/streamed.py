@@ -78,7 +78,7 @@ class StreamMeter:
         self._changes = hidden is not None or hiding is not None
         self._may_hide = may_hide
         self._gist: Gist | None = None
-        self._frames = Frames(tally, lambda raw: self._show(splitter.part(raw)))
+        self._frames = Frames(tally)
         self._unread: list[bytes] = []
         self._unread_size = 0
         self._begun = b""
@@ -111,7 +111,7 @@ class StreamMeter:
         if parts is None:
             self._feed(chunk)
         else:
-            self._frames.take(parts)
+            self._frames.take(parts, self._show_raw)
             self._bound()
 
     def _size_going_on(self, chunk: bytes) -> int | None:
@@ -163,6 +163,9 @@ class StreamMeter:
             return b"".join(shown for _, shown in parts)
         # An array may end in the middle of an object, or in something else, which no part shows.
         return b"" if self._hiding is not None and left.strip(_PUNCTUATION) else rest
+
+    def _show_raw(self, raw: bytes) -> bytes:
+        return self._show(self._splitter.part(raw))
 
     def _show(self, part: Part, *, cut: bool = False) -> bytes:
         """Watch a part; gives what the client is sent in its place."""

@@ -23,6 +23,7 @@ import math
 import random
 from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import accumulate
 from statistics import median
@@ -33,7 +34,7 @@ from guard.core.query import BYTES_PER_TOKEN, text_bytes
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tokenizers import Tokenizer
@@ -77,6 +78,10 @@ LEAST_HIDDEN = 64
 LEAST_VOICES = 3
 """Fewer callers than this say nothing about a model to others."""
 
+OLDEST_MEDIAN = 1 / 8
+"""A median is worked out again when so many voices of it have spoken since: to sort them takes longer than
+all else here."""
+
 TOKENS_REMEMBERED = 100_000
 """How many tokens of a caller's latest answers say whether a model hides its output, about; older ones fade,
 by tokens and not by answers, since short answers cost little."""
@@ -111,6 +116,21 @@ class _Seen:
         return _Seen(self.voice, hidden * kept, most * kept, output * kept)
 
 
+class _Ratios(OrderedDict[Hashable, float]):
+    """The ratios of one model by caller, and the one in the middle of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = BYTES_PER_TOKEN
+        self._spoken = 0
+
+    def spoke(self) -> None:
+        """One of the callers has another ratio now."""
+        self._spoken += 1
+        if self._spoken >= OLDEST_MEDIAN * len(self):
+            self.middle, self._spoken = median(self.values()), 0
+
+
 _NOTHING: Mapping[Hashable, _Seen] = {}
 
 
@@ -122,7 +142,7 @@ class Estimator:
     ) -> None:
         """`tokenizers` names files by model, which may be a glob. Raises `ConfigError`."""
         self._tokenizers = _load(tokenizers or {})
-        self._learned: OrderedDict[str, OrderedDict[Hashable, float]] = OrderedDict()
+        self._learned: OrderedDict[str, _Ratios] = OrderedDict()
         self._seen: OrderedDict[tuple[str, bool], OrderedDict[Hashable, _Seen]] = OrderedDict()
         self._rng = rng or random.SystemRandom()
 
@@ -164,7 +184,8 @@ class Estimator:
         if usage.final and usage.output_tokens > LEAST_HIDDEN:
             model = (same_name(query.model), reasons)
             before = self._seen.get(model, _NOTHING).get(holder, _Seen(voice))
-            _remember(self._seen, model, holder, before.after(usage))
+            held = _latest(self._seen, model, OrderedDict)
+            _remember(held, holder, before.after(usage))
         if not usage.reported or query.input_bytes < LEAST_BYTES:
             return
         if query.other_tokens > usage.input_tokens * LARGEST_SHARE_OF_OTHERS:
@@ -173,7 +194,9 @@ class Estimator:
         known = self._known(query.model, holder) or BYTES_PER_TOKEN
         step = max(-LARGEST_STEP, min(LARGEST_STEP, math.log(seen / known)))
         ratio = _clamp(known * math.exp(WEIGHT * step))
-        _remember(self._learned, same_name(query.model), holder, ratio)
+        ratios = _latest(self._learned, same_name(query.model), _Ratios)
+        _remember(ratios, holder, ratio)
+        ratios.spoke()
 
     def _known(self, model: str, holder: Hashable) -> float | None:
         """The ratio of this model as far as this caller has taught it, else as the others have."""
@@ -183,7 +206,7 @@ class Estimator:
         if holder in ratios:
             return ratios[holder]
         least, most = BYTES_PER_TOKEN / MOST_BY_OTHERS, BYTES_PER_TOKEN * MOST_BY_OTHERS
-        return max(least, min(most, median(ratios.values())))
+        return max(least, min(most, ratios.middle))
 
     def _measure(self, tokenizer: Tokenizer, turns: Sequence[Turn]) -> float | None:
         """The bytes a token of these turns has; `None` where they have no text."""
@@ -214,16 +237,22 @@ class Estimator:
             yield texts[turn][within : within + piece]
 
 
-def _remember(table: OrderedDict[K, OrderedDict[Hashable, V]], model: K, holder: Hashable, value: V) -> None:
-    """Note what is known of a model by a caller; those that asked last are remembered."""
-    held = table.setdefault(model, OrderedDict())
-    held[holder] = value
-    held.move_to_end(holder)
-    if len(held) > MOST_HOLDERS:
-        held.popitem(last=False)
+def _latest(table: OrderedDict[K, V], model: K, new: Callable[[], V]) -> V:
+    """What is known of a model; the models that were asked last are remembered."""
+    if model not in table:
+        table[model] = new()
     table.move_to_end(model)
     if len(table) > MOST_MODELS:
         table.popitem(last=False)
+    return table[model]
+
+
+def _remember(known: OrderedDict[Hashable, V], holder: Hashable, value: V) -> None:
+    """Note what is known of a caller; those that asked last are remembered."""
+    known[holder] = value
+    known.move_to_end(holder)
+    if len(known) > MOST_HOLDERS:
+        known.popitem(last=False)
 
 
 def _clamp(ratio: float) -> float:
