@@ -183,8 +183,10 @@ class Service:
 
     def _attend(self) -> None:
         """Have queries looked at, by the present reference, or by nobody."""
-        reference, analyst = self.rules.reference, self.engine.analyst
-        half_life_us = self.rules.policy.detection.weights.half_life_us
+        reference, analyst, policy = self.rules.reference, self.engine.analyst, self.rules.policy
+        half_life_us = policy.detection.weights.half_life_us
+        if any(tier.counts_novelty for tier in policy.tiers.values()):
+            _ = self.engine.fingerprinter  # what it loads is not for the first request to wait for
         if reference is None:
             self.engine.analyst = None
         elif analyst is not None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from guard.clock import SystemClock
@@ -30,7 +31,6 @@ from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
 from guard.engine.remembered.suspicions import Suspicions
 from guard.errors import StoreError
 from guard.store.port import Control, Store
-from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from guard.identity.crowds import Crowds
     from guard.store.port import Verdict
     from guard.telemetry.events import Hook
-    from guard.text.fingerprint import Sketch
+    from guard.text.fingerprint import Fingerprinter, Sketch
 
 logger = logging.getLogger("guard")
 
@@ -77,7 +77,6 @@ class Engine:
     ) -> None:
         self.policy = policy
         self.control = Control()
-        self.fingerprinter = Fingerprinter(keys.secret("fingerprint"))
         self._clock = clock or SystemClock()
         self._store = store
         self._keys = keys
@@ -99,6 +98,13 @@ class Engine:
         self._refusals = Refusals(kept_seconds=KEPT_SECONDS - store.stale_seconds)
         self._blocks = Blocks()
         self._suspicions = Suspicions()
+
+    @cached_property
+    def fingerprinter(self) -> Fingerprinter:
+        """Reduces queries to what they are compared by. Who compares none does without what it loads."""
+        from guard.text.fingerprint import Fingerprinter
+
+        return Fingerprinter(self._keys.secret("fingerprint"))
 
     @property
     def analyst(self) -> Analyst | None:
