@@ -57,8 +57,9 @@ class Part:
 class Layout:
     """The parts of a request; the identity's own first, which has the reservation.
 
-    `label` and `attributes` are for the record; `record_apart` says that no part can touch it, and
-    `terms_apart` that not every part can read the operator's terms.
+    `held` are the limits and the holders that it is for, in their order. `label` and `attributes` are for the
+    record; `record_apart` says that no part can touch it, and `terms_apart` that not every part can read the
+    operator's terms.
     """
 
     parts: tuple[Part, ...]
@@ -66,30 +67,41 @@ class Layout:
     attributes: str
     record_apart: bool
     terms_apart: bool
-    limits: tuple[Limit, ...]
+    identity: Identity
+    held: tuple[tuple[Limit, Holder], ...]
+
+    @property
+    def whole(self) -> bool:
+        """Whether one script can touch all of it."""
+        return len(self.parts) == 1 and not (self.record_apart or self.terms_apart)
+
+    def fits(self, identity: Identity, charges: Sequence[Charge]) -> bool:
+        """Whether it is for these charges of this identity. To compare what they are in memory is enough, and
+        to compare limits takes longer than all else here.
+        """
+        if self.identity is not identity or len(charges) != len(self.held):
+            return False
+        for charge, (limit, holder) in zip(charges, self.held, strict=True):
+            if charge.limit is not limit or charge.holder is not holder:
+                return False
+        return True
 
 
 class Layouts:
-    """The layouts of the latest callers."""
+    """The layouts of the latest callers, by their identities: that of a plan is the same for each request."""
 
     def __init__(self, keys: Keys) -> None:
         self._keys = keys
-        self._kept: OrderedDict[tuple[object, ...], Layout] = OrderedDict()
+        # Of the limits of a plan a request may be charged to some only.
+        self._kept: OrderedDict[tuple[int, int], Layout] = OrderedDict()
 
     def of(self, identity: Identity, charges: Sequence[Charge], slot_of: Callable[[str], int]) -> Layout:
         """The layout of these charges. One script may touch the keys of one slot, which `slot_of` tells."""
-        # Limits are told apart by what they are in memory: to hash one takes longer than all else here.
-        wanted = (
-            identity.principal,
-            *identity.attributes.items(),
-            *[(id(charge.limit), charge.holder) for charge in charges],
-        )
-        found = self._kept.get(wanted)
-        if found is not None and all(
-            charge.limit is limit for charge, limit in zip(charges, found.limits, strict=True)
-        ):
+        key = id(identity), len(charges)
+        found = self._kept.get(key)
+        if found is not None and found.fits(identity, charges):
             return found
-        found = self._kept[wanted] = self._lay_out(identity, charges, slot_of)
+        found = self._kept[key] = self._lay_out(identity, charges, slot_of)
         if len(self._kept) > LAYOUTS_KEPT:
             self._kept.popitem(last=False)
         return found
@@ -134,7 +146,8 @@ class Layouts:
             keys.attributes(identity),
             keys.together and slot_of(record) != slot_of(home),
             len(parts) > 1 or slot_of(TERMS) != slot_of(home),
-            tuple(charge.limit for charge in charges),
+            identity,
+            tuple((charge.limit, charge.holder) for charge in charges),
         )
 
     def _terms(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> tuple[str, ...]:

@@ -87,42 +87,10 @@ class RedisStore(Slotted):
         store has not heard of. `now_us` replaces the clock of the server; 0 takes that.
         """
         layout = self._layout(identity, charges)
-        terms = await self._terms_elsewhere(layout) if layout.terms_apart else None
-        asked = Asked(reservation_id, identity, layout, charges, now_us)
-        works = [
-            self._admit(part, asked, unreported, terms, suspect if place == 0 else None)
-            for place, part in enumerate(layout.parts)
-        ]
-        verdicts = await _all(works)
-        if len(verdicts) == 1 and not layout.record_apart:
-            return verdicts[0]
-        admitted = all(verdict.admitted for verdict in verdicts)
-        if reservation_id:
-            room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
-            totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
-            if layout.record_apart:
-                totals["refused"] += unreported
-            else:
-                # Where the first script has found no room itself, it has counted that.
-                first = verdicts[0]
-                found = not first.admitted or not all(reading.fits for reading in first.readings)
-                totals = {} if found else totals
-            back = replace(asked, charges=nothing_of(charges))
-            undone = [
-                self._settle(part, back, NO_USAGE, noted=False)
-                for part, verdict in zip(layout.parts, verdicts, strict=True)
-                if verdict.admitted and not admitted
-            ]
-            # Until what was charged is taken back, others see these units as used.
-            await _all([self._count(identity, totals, identity.verified, now_us), *undone])
-        return Verdict(
-            admitted,
-            tuple(charge for verdict in verdicts for charge in verdict.charged) if admitted else (),
-            verdicts[0].block,
-            tuple(reading for verdict in verdicts for reading in verdict.readings),
-            sum(verdict.expired for verdict in verdicts),
-            verdicts[0].marks,
-        )
+        if layout.whole:
+            asked = Asked(reservation_id, identity, layout, charges, now_us)
+            return await self._admit(layout.parts[0], asked, unreported, None, suspect)
+        return await self._admit_apart(reservation_id, identity, layout, charges, unreported, suspect, now_us)
 
     async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
         """What `admit` would say to these charges; nothing is charged or written."""
@@ -148,24 +116,12 @@ class RedisStore(Slotted):
         create = identity.verified or accepted
         layout = self._layout(identity, charges)
         asked = Asked(reservation_id, identity, layout, charges, now_us)
-        settled = await _all(
-            [
-                self._settle(
-                    part, asked, usage, noted=place == 0, cost=cost, requests=requests, create=create
-                )
-                for place, part in enumerate(layout.parts)
-            ]
-        )
-        if settled[0] and layout.record_apart:
-            totals = {
-                "admitted": requests,
-                "input_tokens": usage.input_tokens,
-                "output_tokens": usage.output_tokens,
-                "cost": cost,
-            }
-            await self._count(identity, totals, create, now_us)
-        charged = [each.novelty for each in settled if each.novelty is not None]
-        return Settled(settled[0].counted, max(charged, default=None))
+        if layout.whole:
+            part = layout.parts[0]
+            return await self._settle(
+                part, asked, usage, noted=True, cost=cost, requests=requests, create=create
+            )
+        return await self._settle_apart(asked, usage, cost, requests, create=create)
 
     async def release(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
@@ -244,6 +200,54 @@ class RedisStore(Slotted):
         profile, marks = known
         return Learnt(False, Evidence(version, profile, read_marks(marks)))
 
+    async def _admit_apart(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        layout: Layout,
+        charges: Sequence[Charge],
+        unreported: int,
+        suspect: Holder | None,
+        now_us: int,
+    ) -> Verdict:
+        """Likewise, where one script cannot touch all that it needs."""
+        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        terms = await self._terms_elsewhere(layout) if layout.terms_apart else None
+        works = [
+            self._admit(part, asked, unreported, terms, suspect if place == 0 else None)
+            for place, part in enumerate(layout.parts)
+        ]
+        verdicts = await _all(works)
+        if len(verdicts) == 1 and not layout.record_apart:
+            return verdicts[0]
+        admitted = all(verdict.admitted for verdict in verdicts)
+        if reservation_id:
+            room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
+            totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
+            if layout.record_apart:
+                totals["refused"] += unreported
+            else:
+                # Where the first script has found no room itself, it has counted that.
+                first = verdicts[0]
+                found = not first.admitted or not all(reading.fits for reading in first.readings)
+                totals = {} if found else totals
+            back = replace(asked, charges=nothing_of(charges))
+            undone = [
+                self._settle(part, back, NO_USAGE, noted=False)
+                for part, verdict in zip(layout.parts, verdicts, strict=True)
+                if verdict.admitted and not admitted
+            ]
+            # Until what was charged is taken back, others see these units as used.
+            await _all([self._count(identity, totals, identity.verified, now_us), *undone])
+        return Verdict(
+            admitted,
+            tuple(charge for verdict in verdicts for charge in verdict.charged) if admitted else (),
+            verdicts[0].block,
+            tuple(reading for verdict in verdicts for reading in verdict.readings),
+            sum(verdict.expired for verdict in verdicts),
+            verdicts[0].marks,
+        )
+
     async def _admit(
         self,
         part: Part,
@@ -279,6 +283,29 @@ class RedisStore(Slotted):
             ],
         )
         return verdict_of(reply, asked.of(part))
+
+    async def _settle_apart(
+        self, asked: Asked, usage: Usage, cost: int, requests: int, *, create: bool
+    ) -> Settled:
+        """True up where one script cannot touch all that it needs."""
+        settled = await _all(
+            [
+                self._settle(
+                    part, asked, usage, noted=place == 0, cost=cost, requests=requests, create=create
+                )
+                for place, part in enumerate(asked.layout.parts)
+            ]
+        )
+        if settled[0] and asked.layout.record_apart:
+            totals = {
+                "admitted": requests,
+                "input_tokens": usage.input_tokens,
+                "output_tokens": usage.output_tokens,
+                "cost": cost,
+            }
+            await self._count(asked.identity, totals, create, asked.now_us)
+        charged = [each.novelty for each in settled if each.novelty is not None]
+        return Settled(settled[0].counted, max(charged, default=None))
 
     async def _settle(
         self,

@@ -66,25 +66,27 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     """What the script that admits has answered to these charges."""
     packed, marks = reply
     admitted, room, blocked_us, expired = _VERDICT.unpack_from(packed)
-    windows = [(charge, window) for charge in charges for window in charge.limit.windows]
-    readings, exempt = [], set()
-    for (charge, window), numbers in zip(
-        windows, iter_unpack(_READING, memoryview(packed)[_VERDICT.size :]), strict=True
-    ):
-        count, burst, remaining, reset_us, wait_us, amount = map(int, numbers)
-        if count < 0:
-            exempt.add(charge)
-            continue
-        if (count, burst) != (window.count, window.burst):
-            window = replace(window, count=count, burst=burst)
-        wait = None if wait_us < 0 else wait_us
-        readings.append(
-            Reading(charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced, amount)
-        )
-    charged = (each for each in charges if (room or each.enforced) and each not in exempt)
+    rows = iter_unpack(_READING, memoryview(packed)[_VERDICT.size :])
+    readings, held = [], []
+    for charge in charges:
+        count = 0
+        for window in charge.limit.windows:
+            count, burst, remaining, reset_us, wait_us, amount = map(int, next(rows))
+            if count < 0:
+                continue
+            if count != window.count or burst != window.burst:
+                window = replace(window, count=count, burst=burst)
+            wait = None if wait_us < 0 else wait_us
+            readings.append(
+                Reading(
+                    charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced, amount
+                )
+            )
+        if count >= 0 and (room or charge.enforced):
+            held.append(charge)
     return Verdict(
         admitted=bool(admitted),
-        charged=tuple(charged) if admitted else (),
+        charged=tuple(held) if admitted else (),
         block=None if blocked_us < 0 else Block(int(blocked_us) or None),
         readings=tuple(readings),
         expired=int(expired),
