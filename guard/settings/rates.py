@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import limits as limits_library
 
 from guard.core.calendars import Span
 from guard.core.limits import Algorithm, Limit, Window, scale_of, shown
@@ -15,21 +16,16 @@ if TYPE_CHECKING:
 
 LONGEST_PERIOD_SECONDS = 10 * 366 * 86_400
 
-_UNIT_SECONDS = {
-    "second": 1,
-    "minute": 60,
-    "hour": 3_600,
-    "day": 86_400,
-    "month": 30 * 86_400,
-    "year": 12 * 30 * 86_400,
-}
-
-_WINDOW = re.compile(rf"\s*([0-9]{{1,20}})\s*(?:/|per)\s*([0-9]{{0,20}})\s*({'|'.join(_UNIT_SECONDS)})s?\s*")
-
 
 def parse_rate(rate: str) -> list[tuple[int, int]]:
     """The counts and periods in seconds of `20/second;600/minute`, in the notation of `limits`."""
-    windows = [(count, multiple * _UNIT_SECONDS[unit]) for count, multiple, unit in _windows(rate)]
+    try:
+        items = limits_library.parse_many(rate)
+    except ValueError:
+        raise ValueError(
+            f"{rate!r} is not a rate; write `100/minute`, `10 per 30 second`, or `20/second;600/minute`"
+        ) from None
+    windows = [(item.amount, item.get_expiry()) for item in items]
     for count, _ in windows:
         if not 0 < count <= LARGEST_COUNT:
             raise ValueError(f"{rate!r}: a count is at least 1 and at most {LARGEST_COUNT}")
@@ -38,17 +34,6 @@ def parse_rate(rate: str) -> list[tuple[int, int]]:
         raise ValueError(f"{rate!r}: a window is at least a second and at most ten years long")
     if len(set(periods)) < len(periods):
         raise ValueError(f"{rate!r} has two windows of the same length")
-    return windows
-
-
-def _windows(rate: str) -> list[tuple[int, int, str]]:
-    """The count of each window, and how many units of which kind it is long."""
-    found = [_WINDOW.fullmatch(part) for part in re.split("[,;|]", rate.lower())]
-    windows = [(int(match[1]), int(match[2] or 1), match[3]) for match in found if match]
-    if len(windows) < len(found):
-        raise ValueError(
-            f"{rate!r} is not a rate; write `100/minute`, `10 per 30 second`, or `20/second;600/minute`"
-        )
     return windows
 
 
@@ -63,11 +48,11 @@ _SPANS: dict[str, Span] = {str(span): span for span in Span}
 def parse_calendar(rate: str) -> tuple[Window, ...]:
     """The calendar windows of `1000/day;20000/month`."""
     windows = []
-    for count, multiple, unit in _windows(rate):
-        span = _SPANS.get(unit)
-        if span is None or multiple != 1:
+    for item in limits_library.parse_many(rate):
+        span = _SPANS.get(item.GRANULARITY.name)
+        if span is None or item.multiples != 1:
             raise ValueError(f"{rate!r}: a calendar window is one minute, hour, day, month or year")
-        windows.append(Window(count, _UNIT_SECONDS[unit], count, span))
+        windows.append(Window(item.amount, item.get_expiry(), item.amount, span))
     return tuple(windows)
 
 
