@@ -12,10 +12,10 @@ import pytest
 
 import guard
 
-NEEDED = {"hiredis", "pydantic", "pydantic_settings", "redis", "starlette"}
+NEEDED = {"hiredis", "limits", "pydantic", "pydantic_settings", "redis", "starlette"}
 """The dependencies that are loaded where requests are served and detection is off."""
 
-SETTINGS = {"pydantic_settings", "redis", "starlette", "guard.settings.root", "guard.engine.engine"}
+SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings.root", "guard.engine.engine"}
 
 ROOMS = {"guard.admin", "guard.cli", "guard.demo", "guard.detection.analyst", "guard.server", "guard.text"}
 """What an app does without that has detection off."""
