@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from guard.store.embedded.pepper import local_pepper
-from guard.store.embedded.server import EmbeddedServer
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
@@ -15,6 +14,7 @@ from guard.store.transport.url import Kind, RedisURL
 
 if TYPE_CHECKING:
     from guard.settings.root import Settings
+    from guard.store.embedded.server import EmbeddedServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,7 @@ class Installation:
         """
         pepper = settings.identity.pepper
         secret = pepper.get_secret_value().encode() if pepper else local_pepper(settings.data_dir)
-        server = (
-            None
-            if settings.store.redis_url
-            else EmbeddedServer(settings.data_dir, maxmemory_mb=settings.store.maxmemory_mb)
-        )
+        server = None if settings.store.redis_url else _embedded_server(settings)
         url = settings.store.url if server is None else RedisURL.of_socket(server.socket)
         deadline_seconds = deadline_seconds or settings.store.deadline_ms / 1000
         keys = Keys(secret, together=url.kind is Kind.CLUSTER)
@@ -51,3 +47,9 @@ class Installation:
             unverified_seconds=settings.store.unverified_seconds,
         )
         return cls(settings, keys, store, server)
+
+
+def _embedded_server(settings: Settings) -> EmbeddedServer:
+    from guard.store.embedded.server import EmbeddedServer  # most installations have a Redis, and do without
+
+    return EmbeddedServer(settings.data_dir, maxmemory_mb=settings.store.maxmemory_mb)

@@ -17,8 +17,11 @@ NEEDED = {"hiredis", "limits", "pydantic", "pydantic_settings", "redis", "starle
 
 SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings.root", "guard.engine.engine"}
 
-ROOMS = {"guard.admin", "guard.cli", "guard.demo", "guard.detection.analyst", "guard.server", "guard.text"}
-"""What an app does without that has detection off."""
+ROOMS = {
+    *("guard.admin", "guard.cli", "guard.demo", "guard.detection.analyst", "guard.server", "guard.text"),
+    "guard.store.embedded.server",
+}
+"""What an app does without that has detection off, and a Redis."""
 
 
 def dependencies() -> set[str]:
