@@ -123,15 +123,15 @@ class Tap:
 
     async def send(self, message: Message) -> None:
         """Take the place of ASGI's `send`."""
-        if message["type"] == "http.response.start":
+        if message["type"] == "http.response.body":
+            await (self._changed(message) if self._changes else self._body(message))
+        elif message["type"] == "http.response.start":
             self._give_up()
             start = self._start(message)
             if self._meter is not None and self._meter.holds:
                 self._held = start
             else:
                 await self._send_start(start)
-        elif message["type"] == "http.response.body":
-            await (self._changed(message) if self._changes else self._body(message))
         else:
             await self._pass(message)
 
@@ -195,9 +195,11 @@ class Tap:
         finally:
             if self._meter is not None:
                 self._meter.feed(chunk)
-            self._count_read_on(chunk)
+            if self._gone:
+                self._count_read_on(chunk)
         if more:
-            self._check_lost()
+            if self._lost is not None:
+                self._check_lost()
             return
         if self._meter is not None:
             self._meter.finish()
@@ -208,7 +210,8 @@ class Tap:
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
         shown = self._metered(chunk, more=more)
-        self._count_read_on(chunk)
+        if self._gone:
+            self._count_read_on(chunk)
         if self._held is not None and (shown or not more):
             await self._release(None if more else len(shown))
         self._over = not more
@@ -254,9 +257,8 @@ class Tap:
         return asyncio.get_running_loop().time()
 
     def _count_read_on(self, chunk: bytes) -> None:
-        if self._gone:
-            self._read_on += len(chunk)
-            self._note()
+        self._read_on += len(chunk)
+        self._note()
 
     def _note(self) -> None:
         """Note whether more of an answer that nobody receives would tell anything."""

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 LARGEST_HELD = 16 << 20
 """Where something is hidden, an answer or an event of more bytes than this is not passed on."""
 
-BATCH = 1 << 14
-"""No more bytes than this, and a chunk, go on before they are read."""
+BATCH = 1 << 12
+"""No more bytes than this, and a chunk, go on before they are read: what comes next waits while they are."""
 
 TOO_LARGE = "The model's answer is too large to be passed on."
 
