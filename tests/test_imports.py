@@ -131,6 +131,12 @@ def test_what_a_diversity_budget_needs_is_loaded_before_the_first_request(mode: 
     assert "guard.text.fold" in loaded_by(serving(detection={"mode": mode}))
 
 
+def test_u6_orders_of_the_operator_load_nothing_that_reads_profiles() -> None:
+    loaded = loaded_by("import guard.admin")
+    assert "guard.admin.operator" in loaded
+    assert loaded & dependencies() == NEEDED - {"starlette"}
+
+
 @pytest.mark.parametrize("arguments", ["--version", "--help", "serve --help", "replay --help"])
 def test_u6_what_a_verb_says_of_itself_loads_no_settings(arguments: str) -> None:
     assert loaded_by(verb(*arguments.split())) & SETTINGS == set()

@@ -7,7 +7,6 @@ from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
 from guard.admin.sheets import Entry, Sheet, Terrain, Unseen
-from guard.admin.suspicion import Finding, Habits, Suspicion
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block
 from guard.store.redis.orders import Record, Term
@@ -16,16 +15,13 @@ __all__ = [
     "GROUPED_BY",
     "Block",
     "Entry",
-    "Finding",
     "Found",
     "Group",
-    "Habits",
     "Idle",
     "Nearest",
     "Operator",
     "Record",
     "Sheet",
-    "Suspicion",
     "Term",
     "Terrain",
     "Totals",

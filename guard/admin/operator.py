@@ -11,7 +11,6 @@ from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import normal
 from guard.admin.idle import Idle
 from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
-from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.evidence import risk
@@ -19,7 +18,6 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
 from guard.core.signals import Signal
-from guard.detection.reference import Reference
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
+    from guard.admin.suspicion import Suspicion
     from guard.clock import Clock
     from guard.core.limits import Reading
     from guard.core.modes import Mode
@@ -151,6 +150,10 @@ class Operator:
         evidence = await self._store.evidence(holder, identity)
         if not evidence.version:
             return None
+        # And with them numpy: only where there is a profile to read.
+        from guard.admin.suspicion import Suspicion
+        from guard.detection.reference import Reference
+
         now_us = self._clock.date_us()
         uses = self._policy.declared(identity, now_us)
         likeness = Reference.load(self._reference_file).likenesses.get(Signal.ENUMERATION)

@@ -18,7 +18,8 @@ from guard.errors import ConfigError, GuardError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Operator, Record, Suspicion, Unseen
+    from guard.admin import Operator, Record, Unseen
+    from guard.admin.suspicion import Suspicion
     from guard.core.identity import Holder
 
 T = TypeVar("T")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from guard.admin import Operator, Sheet, Suspicion, Terrain
+    from guard.admin import Operator, Sheet, Terrain
+    from guard.admin.suspicion import Suspicion
 
 
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:

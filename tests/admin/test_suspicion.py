@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard.admin import Suspicion
+from guard.admin.suspicion import Suspicion
 from guard.core.evidence import Band, Evidence, Mark, Weights
 from guard.core.identity import Attribute, Holder
 from guard.core.signals import Signal
