@@ -244,13 +244,19 @@ def take_texts(answer: Json, tally: Tally, *names: str) -> None:
                 break
         tally.add_said(_once(said) if "delta" in choice else said)
         others = {
-            name: value for name, value in choice.items() if name not in _SAYS_NOTHING and name not in names
+            name: value
+            for name, value in choice.items()
+            if type(value) is not int and name not in _SAYS_NOTHING and name not in names
         }
         if others:
             tally.add_other(others)
         if said in _EMPTY:
             tally.add_opaque(_listed_tokens(choice))
-    others = {name: value for name, value in answer.items() if name not in _SAYS_NOTHING}
+    others = {
+        name: value
+        for name, value in answer.items()
+        if type(value) is not int and name not in _SAYS_NOTHING
+    }
     if not isinstance(choices, list):
         others[""] = choices
     if others:
