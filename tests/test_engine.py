@@ -70,7 +70,7 @@ async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(sto
     tiers = {"default": Tier("default", (*LIMITS, budget), OnStoreError.DENY)}
     events: list[Event] = []
     engine = Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append])
-    asked = replace(QUERY, turns=(Turn("user", "why is the sea salt?"),))
+    asked = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
     for name in ("a", "b"):
         await engine.settle(await engine.admit(name, ALICE, asked, "/"), Usage(12, 512), 200)
     assert [event.novelty for event in events] == [1.0, 0.0]
@@ -182,14 +182,14 @@ class TestRenewal:
         self, store: OperatorStore, clock: Clock
     ) -> None:
         engine = Engine(holding(*LIMITS), TimedStore(store, clock), store.keys, hooks=())
-        big = replace(QUERY, max_output_tokens=900)
+        big = QUERY._replace(max_output_tokens=900)
         long = await engine.admit("long", ALICE, big, "/")
         for _ in range(4):
             clock.ahead_seconds += 25
             await engine.watch()
         assert (await engine.admit("next", ALICE, big, "/")).refused
         await engine.settle(long, Usage(10, 20), 200)
-        assert not (await engine.admit("after", ALICE, replace(big, max_output_tokens=800), "/")).refused
+        assert not (await engine.admit("after", ALICE, big._replace(max_output_tokens=800), "/")).refused
 
 
 class TestCancelling:
@@ -285,11 +285,11 @@ class TestForeseeing:
     ) -> None:
         """Whom such a limit holds, only the query says: without the fact, it is the caller."""
         engine = Engine(holding(replace(PER_END_USER, per=(fact,))), store, store.keys, hooks=())
-        nameless = replace(QUERY, model="")
+        nameless = QUERY._replace(model="")
         assert not (await engine.admit("a", ALICE, nameless, "/")).refused
         assert (await engine.admit("b", ALICE, nameless, "/")).refused
         assert engine.foresee("c", ALICE, "/", "POST", read=True) is None
-        named = replace(QUERY, end_user="ann")
+        named = QUERY._replace(end_user="ann")
         assert not (await engine.admit("c", ALICE, named, "/")).refused
         # Where nothing will be read, nothing more is to be learnt.
         assert engine.foresee("d", ALICE, "/", "POST", read=False) is not None

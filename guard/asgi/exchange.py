@@ -192,8 +192,8 @@ def reshaped(
     if narrowed is payload:
         return prepared
     asked = dialect.read(with_model(dialect, narrowed, model), path)
-    query = replace(
-        prepared.query, max_output_tokens=asked.max_output_tokens, n=asked.n, sampling=asked.sampling
+    query = prepared.query._replace(
+        max_output_tokens=asked.max_output_tokens, n=asked.n, sampling=asked.sampling
     )
     return replace(prepared, query=query, body=serialize(narrowed))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.decoy import used_up
 from guard.core.evidence import NO_RISK, Risk
@@ -43,8 +42,7 @@ class Reason(StrEnum):
     RISK = "risk"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What becomes of one request.
 
     `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
@@ -126,7 +124,7 @@ def climb(
     moment in Unix microseconds and the place of the caller among all (guard/core/decoy.py).
     """
     if risk is not decision.risk:
-        decision = replace(decision, risk=risk)
+        decision = decision._replace(risk=risk)
     if decision.refused or mode is Mode.OFF or rung is NO_ACTION or not rung.bites:
         return decision
     if decision.action is not Action.ALLOW and mode is not Mode.ENFORCE:

@@ -14,7 +14,6 @@ Under GCRA the wait is that for the units of this request; a calendar window is 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import LONGEST_US, MICROSECONDS, boundaries
@@ -40,7 +39,7 @@ def used_up(
     if shown is None:
         return tuple(readings), UNTOLD_US - _since_us(UNTOLD_US, now_us, place)
     wait_us, reset_us = (min(LONGEST_US, each) for each in _times(shown, now_us, place))
-    disguised = replace(shown, remaining=0, wait_us=wait_us, reset_us=reset_us)
+    disguised = shown._replace(remaining=0, wait_us=wait_us, reset_us=reset_us)
     return tuple(disguised if reading is shown else reading for reading in readings), wait_us
 
 

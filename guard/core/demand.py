@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.limits import ESTIMATED, Unit
 from guard.core.novelty import NOWHERE, draw, least_draw
@@ -24,8 +23,7 @@ OpenAI's Responses take no smaller cap.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """What one request asks for, as far as it is known before: nothing, where its query is not read.
 
     `output_tokens` is the most that all its answers together may have. `amounts` are those of the
@@ -37,7 +35,7 @@ class Demand:
     price: Price = FREE
     amounts: Mapping[str, int] | None = None
     ground: Ground = NOWHERE
-    prices: PriceTable | None = field(default=None, compare=False, repr=False)
+    prices: PriceTable | None = None
 
     @classmethod
     def of(

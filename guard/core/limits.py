@@ -66,7 +66,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
@@ -219,8 +219,7 @@ class Limit:
         return replace(self, windows=windows)
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What one request owes to one limit of one holder.
 
     `spare` is the part of the amount that only the caller's own cap asks for. It is not insisted on: where
@@ -237,12 +236,8 @@ class Charge:
     ground: Ground = NOWHERE
     left: float = 1.0
 
-    def __hash__(self) -> int:
-        return hash((self.limit.name, self.holder, self.amount))
 
-
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """How one window of a limit stands after (or, when refused, without) the charge.
 
     `window` has the numbers that held for this holder. Times in microseconds: `reset_us` until the window is

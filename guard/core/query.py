@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 BYTES_PER_TOKEN = 4.0
 """UTF-8 bytes a token where nothing better is known: English prose has 4 to 4.5, code and CJK text 3."""
@@ -11,8 +12,7 @@ TOKENS_PER_TURN = 4
 """What the role markers round a turn cost."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One message: who says it (`system`, `user`, `assistant`, `tool`) and its visible text."""
 
     role: str
@@ -36,8 +36,7 @@ class Sampling:
     tools: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What is asked of the model.
 
     `input_bytes` is the UTF-8 size of all text that the model is sent, `other_tokens` what else it is sent
@@ -73,7 +72,7 @@ class Query:
 
     def without_texts(self) -> Query:
         """What is left to know when the texts have been looked at: they may take megabytes."""
-        return self._with((), self.bytes_per_token, learned=self.learned) if self.turns else self
+        return self._replace(turns=()) if self.turns else self
 
     def without_discount(self) -> Query:
         """What an answer without usage is settled by: no cheaper for a ratio that has been learned."""
@@ -83,28 +82,11 @@ class Query:
 
     def with_ratio(self, bytes_per_token: float, *, learned: bool) -> Query:
         """With another number of bytes that a token has."""
-        return self._with(self.turns, bytes_per_token, learned=learned)
+        return self._replace(bytes_per_token=bytes_per_token, learned=learned)
 
     def text_tokens(self, size: int) -> int:
         """About how many tokens `size` bytes of text have for this model."""
         return -int(-size // self.bytes_per_token)
-
-    def _with(self, turns: tuple[Turn, ...], bytes_per_token: float, *, learned: bool) -> Query:
-        # As `replace` does, which takes three calls for each field.
-        return Query(
-            self.model,
-            turns,
-            self.stream,
-            self.max_output_tokens,
-            self.n,
-            self.input_bytes,
-            self.other_tokens,
-            self.end_user,
-            self.alternatives,
-            bytes_per_token,
-            learned,
-            self.sampling,
-        )
 
 
 @dataclass(frozen=True, slots=True)

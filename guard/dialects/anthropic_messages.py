@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -252,7 +251,7 @@ class _Watching:
             cache_write_1h_tokens=lasting,
         )
         report = read_usage(usage, lambda one: whole if one is usage else _one_of_several(one))
-        self._tally.report(report if output_tokens is not None else replace(report, output_tokens=None))
+        self._tally.report(report if output_tokens is not None else report._replace(output_tokens=None))
 
 
 def _one_of_several(usage: object) -> Report:

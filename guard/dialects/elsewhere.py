@@ -10,7 +10,6 @@ are one. A name that no table has is judged as a model where it sounds like one.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -159,7 +158,7 @@ def judged(query: Query, payload: Json) -> Query:
     others = tuple(dict.fromkeys(name for name in names if name != query.model))
     if len(others) >= MOST_MODELS:
         raise QueryError(f"A request may name at most {MOST_MODELS} models.", param="models")
-    return replace(query, alternatives=others) if others else query
+    return query._replace(alternatives=others) if others else query
 
 
 class _Says(NamedTuple):

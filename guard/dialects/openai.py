@@ -253,9 +253,7 @@ def take_texts(answer: Json, tally: Tally, *names: str) -> None:
         if said in _EMPTY:
             tally.add_opaque(_listed_tokens(choice))
     others = {
-        name: value
-        for name, value in answer.items()
-        if type(value) is not int and name not in _SAYS_NOTHING
+        name: value for name, value in answer.items() if type(value) is not int and name not in _SAYS_NOTHING
     }
     if not isinstance(choices, list):
         others[""] = choices

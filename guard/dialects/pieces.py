@@ -10,7 +10,7 @@ A string that is none of a few control fields counts, under whatever name it sta
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CONTROL = frozenset(
     {
@@ -44,8 +44,7 @@ _MEDIA_BYTES = 256
 _MOST_MEDIA = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
+class Pieces(NamedTuple):
     """The texts in a value, and how many tokens stand behind what is no text."""
 
     texts: tuple[str, ...]

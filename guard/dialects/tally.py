@@ -14,7 +14,7 @@ Each number stands for itself:
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.query import Query, Usage, text_bytes
@@ -32,8 +32,7 @@ LARGEST_BYTES_PER_TOKEN = 64
 _DECIMAL = re.compile(r"[0-9]{1,10}(?:\.0{1,6})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What a backend says that an answer has used; `None` where it does not say.
 
     The input includes what was read from a cache and what was written to one; the output may or may not
@@ -343,5 +342,4 @@ def _largest(*counts: int | None) -> int | None:
 
 def _joined(join: Callable[..., int | None], reports: list[Report]) -> Report:
     """One report of several, number by number."""
-    names = [field.name for field in fields(Report)]
-    return Report(**{name: join(*(getattr(each, name) for each in reports)) for name in names})
+    return Report(*(join(*counts) for counts in zip(*reports, strict=True)))

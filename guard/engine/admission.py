@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.core.query import NO_USAGE
 
@@ -26,8 +27,7 @@ LONGEST_METHOD = 16
 """A client chooses the method; events and log lines hold no more characters of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A request that has been decided on.
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
@@ -51,8 +51,8 @@ class Admission:
     body_read: bool = True
     counted: bool = False
     suspect: Suspect | None = None
-    marks: Mapping[Signal, Mark] = field(default_factory=dict)
-    sketch: Sketch | None = field(default=None, compare=False, repr=False)
+    marks: Mapping[Signal, Mark] = MappingProxyType({})
+    sketch: Sketch | None = None
     wait_seconds: float = 0.0
 
     @classmethod
@@ -77,8 +77,7 @@ class Admission:
         return self.decision.refused
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a request that was decided on has ended.
 
     `usage` is what it used, `cost` that in micro-dollars. `status` is what its client got, `None` where that

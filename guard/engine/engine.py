@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -139,7 +138,7 @@ class Engine:
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
         untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
         found = self._remembered(request_id, plan, demand, untold)
-        return None if found is None else replace(found, body_read=False)
+        return None if found is None else found._replace(body_read=False)
 
     async def admit(
         self, request_id: str, identity: Identity, query: Query | None, route: str, method: str = "POST"
@@ -351,7 +350,7 @@ class Engine:
         counted = decision.action is not Action.ALLOW
         decision = _climbed(decision, told, plan, now_us)
         cap = answer_cap(verdict.readings, charges, demand)
-        return (decision if cap is None else replace(decision, answer_cap=cap)), counted
+        return (decision if cap is None else decision._replace(answer_cap=cap)), counted
 
     def _climb(self, plan: Plan, request_id: str, marks: Mapping[Signal, Mark], now_us: int) -> Climb:
         """What is to be done about this evidence against a request's suspect."""

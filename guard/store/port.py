@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from guard.core.modes import Mode
 
@@ -28,8 +29,7 @@ class Block:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What the store read, and what it charged.
 
     `charged` is nothing where the request has no room; where it has, what is enforced, and what is only
@@ -42,7 +42,7 @@ class Verdict:
     block: Block | None
     readings: tuple[Reading, ...]
     expired: int
-    marks: Mapping[Signal, Mark] = field(default_factory=dict)
+    marks: Mapping[Signal, Mark] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

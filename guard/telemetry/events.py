@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from guard.core.decision import FORWARDED, Action
 from guard.core.evidence import Band
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
     from guard.core.signals import Group
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One request that was decided on, when it is over.
 
     It has been settled by then, or could not be at the first try.
@@ -72,8 +70,7 @@ class Event:
         return self.action not in FORWARDED
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """One request that ended in an error: it could not be judged, or the backend failed.
 
     `reason` is one of guard's own words, such as `unknown_path`, `token_expired` or `backend_timeout`, and

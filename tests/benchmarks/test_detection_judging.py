@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import replace
 from importlib.resources import files
 from random import Random
 from typing import TYPE_CHECKING
@@ -164,7 +163,7 @@ async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> 
         charge = Charge(limit, identity.principal, price.most, price.most - price.least, True, wording)
         verdict = await store.admit(str(number), identity, [charge], now_us=now_us)
         if verdict.admitted:
-            owed = replace(charge, amount=price.drew, spare=0, ground=ground)
+            owed = charge._replace(amount=price.drew, spare=0, ground=ground)
             await store.settle(str(number), identity, [owed], Usage(1, 1), now_us=now_us)
         admitted.append(verdict.admitted)
         cost = budget.draw(str(number), wording, ground, price, now_us)

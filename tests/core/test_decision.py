@@ -85,24 +85,24 @@ def test_the_risk_is_told_whatever_is_done_about_it(decision: Decision, rung: Ru
 @pytest.mark.parametrize("rung", EVERY_RUNG)
 @pytest.mark.parametrize("mode", Mode)
 def test_a_refusal_that_is_enforced_stands_as_it_is(decision: Decision, rung: Rung, mode: Mode) -> None:
-    assert climbed(decision, rung, mode) == replace(decision, risk=RISK)
+    assert climbed(decision, rung, mode) == decision._replace(risk=RISK)
 
 
 @pytest.mark.parametrize("rung", [DENY, CHALLENGE, SLOW, RESHAPE])
 def test_a_refusal_that_is_only_tried_out_gives_way_to_a_rung_that_is_enforced(rung: Rung) -> None:
     assert TRIED.action is Action.LIMITED
     decision = climbed(TRIED, rung)
-    assert decision == replace(
-        climbed(ALLOWED, rung), readings=decision.readings, retry_after_us=decision.retry_after_us
+    assert decision == climbed(ALLOWED, rung)._replace(
+        readings=decision.readings, retry_after_us=decision.retry_after_us
     )
     assert decision.readings == TRIED.readings
-    assert climbed(TRIED, rung, Mode.SHADOW) == replace(TRIED, risk=RISK)
+    assert climbed(TRIED, rung, Mode.SHADOW) == TRIED._replace(risk=RISK)
 
 
 @pytest.mark.parametrize("decision", [ALLOWED, TRIED])
 @pytest.mark.parametrize("rung", EVERY_RUNG)
 def test_what_is_off_does_nothing(decision: Decision, rung: Rung) -> None:
-    assert climbed(decision, rung, Mode.OFF) == replace(decision, risk=RISK)
+    assert climbed(decision, rung, Mode.OFF) == decision._replace(risk=RISK)
 
 
 @pytest.mark.parametrize("rung", EVERY_RUNG)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -37,16 +36,16 @@ def test_a_text_is_measured_in_utf_8(text: str, size: int) -> None:
     ],
 )
 def test_the_estimate_goes_by_bytes(size: int, bytes_per_token: float, tokens: int) -> None:
-    query = replace(QUERY, bytes_per_token=bytes_per_token)
+    query = QUERY._replace(bytes_per_token=bytes_per_token)
     assert query.text_tokens(size) == tokens
-    assert replace(query, input_bytes=size).input_tokens == tokens
+    assert query._replace(input_bytes=size).input_tokens == tokens
 
 
 @pytest.mark.parametrize(
     ("input_bytes", "other_tokens", "tokens"), [(0, 0, 0), (0, 7, 7), (1, 0, 1), (1, 7, 8), (9, 85, 88)]
 )
 def test_what_is_no_text_counts_too(input_bytes: int, other_tokens: int, tokens: int) -> None:
-    assert replace(QUERY, input_bytes=input_bytes, other_tokens=other_tokens).input_tokens == tokens
+    assert QUERY._replace(input_bytes=input_bytes, other_tokens=other_tokens).input_tokens == tokens
 
 
 @given(text=st.text(st.characters(), min_size=1))
@@ -59,7 +58,7 @@ def test_the_estimate_is_never_nothing_for_something(text: str) -> None:
     bytes_per_token=st.floats(0.5, 20),
 )
 def test_a_text_in_pieces_is_never_estimated_lower(sizes: list[int], bytes_per_token: float) -> None:
-    query = replace(QUERY, bytes_per_token=bytes_per_token)
+    query = QUERY._replace(bytes_per_token=bytes_per_token)
     whole = query.text_tokens(sum(sizes))
     assert whole <= sum(query.text_tokens(size) for size in sizes) <= whole + len(sizes)
     assert math.isclose(whole, sum(sizes) / bytes_per_token, abs_tol=1)

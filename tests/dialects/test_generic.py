@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -249,7 +248,7 @@ class TestMetering:
     )
     def test_an_answer_in_one_piece(self, dialect: Generic, answer: Any, usage: Usage) -> None:
         body = json.dumps(answer).encode()
-        query = replace(QUERY, stream=False)
+        query = QUERY._replace(stream=False)
         assert pass_through(dialect.meter(query, JSON, hide_usage=False), body) == (body, usage)
 
 

@@ -76,10 +76,10 @@ def find(
 
 OTHERS: dict[str, dict[str, Any]] = {
     "no query": {"query": None},
-    "model": {"query": replace(QUERY, model="big-1")},
-    "spelling": {"query": replace(QUERY, model="SMALL")},
-    "end user": {"query": replace(QUERY, end_user="ann")},
-    "alternatives": {"query": replace(QUERY, alternatives=("big-1", "big-2"))},
+    "model": {"query": QUERY._replace(model="big-1")},
+    "spelling": {"query": QUERY._replace(model="SMALL")},
+    "end user": {"query": QUERY._replace(end_user="ann")},
+    "alternatives": {"query": QUERY._replace(alternatives=("big-1", "big-2"))},
     "free route": {"route": "/v1/models", "query": None, "method": "GET"},
     "method": {"method": "PUT"},
     "verified": {"identity": replace(ALICE, verified=True)},
@@ -151,20 +151,20 @@ def test_an_override_holds_to_its_end() -> None:
 
 def test_the_plans_that_were_used_last_are_kept() -> None:
     plans = Plans(POLICY, KEYS, most=2)
-    first = find(plans, query=replace(QUERY, model="1"))
-    find(plans, query=replace(QUERY, model="2"))
-    assert find(plans, query=replace(QUERY, model="1")) is first
-    find(plans, query=replace(QUERY, model="3"))
+    first = find(plans, query=QUERY._replace(model="1"))
+    find(plans, query=QUERY._replace(model="2"))
+    assert find(plans, query=QUERY._replace(model="1")) is first
+    find(plans, query=QUERY._replace(model="3"))
     assert len(plans) == 2
-    assert find(plans, query=replace(QUERY, model="1")) is first
+    assert find(plans, query=QUERY._replace(model="1")) is first
 
 
 @pytest.mark.parametrize(
     "long",
     [
-        {"query": replace(QUERY, model="m" * LONGEST_KEPT)},
-        {"query": replace(QUERY, end_user="u" * LONGEST_KEPT)},
-        {"query": replace(QUERY, alternatives=("m" * LONGEST_KEPT,))},
+        {"query": QUERY._replace(model="m" * LONGEST_KEPT)},
+        {"query": QUERY._replace(end_user="u" * LONGEST_KEPT)},
+        {"query": QUERY._replace(alternatives=("m" * LONGEST_KEPT,))},
         {"method": "M" * (LONGEST_KEPT + 1), "query": None},
     ],
     ids=["model", "end user", "alternative", "method"],

@@ -100,7 +100,7 @@ def test_only_what_refuses_every_request_is_kept(given: Reading, *, kept: bool) 
 def test_what_is_shadowed_is_not_kept() -> None:
     refusals = Refusals()
     refusals.remember(decide([], Mode.SHADOW, blocked=True), (KEY,), 0.0)
-    refusals.remember(replace(decide([reading()]), mode=Mode.SHADOW), (KEY,), 0.0)
+    refusals.remember(decide([reading()])._replace(mode=Mode.SHADOW), (KEY,), 0.0)
     refusals.remember(Decision(decide([reading()]).action, Reason.STORE, (), 1), (KEY,), 0.0)
     assert len(refusals) == 0
 

@@ -6,7 +6,7 @@ It is a module of its own so that a process which is started anew can import it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -72,6 +72,6 @@ async def _work(url: str, pepper: bytes, tasks: list[Task]) -> list[str]:
 async def _do(store: OperatorStore, task: Task) -> bool:
     verdict = await store.admit(task.name, task.identity, task.charges)
     if verdict.admitted and task.used is not None:
-        owed = [replace(charge, amount=task.used, spare=0) for charge in verdict.charged]
+        owed = [charge._replace(amount=task.used, spare=0) for charge in verdict.charged]
         await store.settle(task.name, task.identity, owed, NO_USAGE)
     return verdict.admitted

@@ -99,8 +99,7 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
 def owed(charged: tuple[Charge, ...], step: Step, scale: int) -> list[Charge]:
     used = (step.used or 0) * scale
     return [
-        replace(
-            charge,
+        charge._replace(
             amount=used if charge.limit.estimated else charge.amount,
             spare=0,
             ground=step.ground if charge.limit.unit == Unit.NOVELTY and used else NOWHERE,

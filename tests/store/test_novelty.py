@@ -4,7 +4,6 @@ import asyncio
 import random
 import secrets
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from zoneinfo import ZoneInfo
@@ -91,7 +90,7 @@ class Asker:
         id_ = f"q{self._ids}"
         wording = [charge(each, amount, Ground(ground.lexical), identity=identity) for each in limits]
         assert (await self.admit(id_, *wording, identity=identity)).admitted
-        await self.settle(id_, *(replace(each, ground=ground) for each in wording), identity=identity)
+        await self.settle(id_, *(each._replace(ground=ground) for each in wording), identity=identity)
         after = [await self.used(limit, identity) for limit in limits]
         return [now - then for then, now in zip(before, after, strict=True)]
 
@@ -270,7 +269,7 @@ class TestReserving:
 
     async def test_the_same_query_many_times_at_once_pays_once(self, asker: Asker) -> None:
         owed = charge(BUDGET, 1_000, HERE)
-        await asyncio.gather(*(asker.admit(f"r{n}", replace(owed, ground=Ground((1, 2)))) for n in range(20)))
+        await asyncio.gather(*(asker.admit(f"r{n}", owed._replace(ground=Ground((1, 2)))) for n in range(20)))
         assert await asker.used() == 20_000
         await asyncio.gather(*(asker.settle(f"r{n}", owed) for n in range(20)))
         assert await asker.used() == 1_000
@@ -378,7 +377,7 @@ class TestInTheShadow:
         assert verdict.charged == (owed,)
         await asker.settle("a", *verdict.charged)
         assert await asker.used(held) == 1_000
-        verdict = await asker.admit("b", replace(owed, ground=THERE))
+        verdict = await asker.admit("b", owed._replace(ground=THERE))
         assert (verdict.admitted, verdict.charged) == (True, ())
         assert (await asker.admit("c", owed)).charged == (owed,)
         assert await asker.used(held) == 1_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -235,8 +234,7 @@ class StoreMachine(RuleBasedStateMachine):
         name = data.draw(st.sampled_from([*sorted(self.open), *NEVER]))
         identity, charges = self.open.get(name, (IDENTITIES[0], self.charges(IDENTITIES[0], 0, 0, 0)))
         owed = [
-            replace(
-                charge,
+            charge._replace(
                 amount=amount if charge.limit.estimated else charge.amount,
                 spare=0,
                 ground=ground if charge.limit.unit == Unit.NOVELTY else NOWHERE,

@@ -33,7 +33,7 @@ DIGITS = str.maketrans("0123456789", "abcdefghij")
 def asked(*turns: str | tuple[str, str]) -> Query:
     """A query of these turns; a bare text is the user's."""
     said = (Turn("user", turn) if isinstance(turn, str) else Turn(*turn) for turn in turns)
-    return replace(QUERY, turns=tuple(said))
+    return QUERY._replace(turns=tuple(said))
 
 
 def of(*turns: str | tuple[str, str]) -> Fingerprint:

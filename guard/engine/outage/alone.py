@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
@@ -85,8 +84,7 @@ class Alone:
             readings = self._local.admit(request_id, charges, self._share, self._now_seconds)
             decision = decide(readings, mode)
             # What one process has left of its share is nobody's business.
-            return replace(
-                decision,
+            return decision._replace(
                 reason=decision.reason or Reason.STORE,
                 readings=(),
                 answer_cap=answer_cap(readings, charges, demand),

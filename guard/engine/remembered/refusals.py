@@ -17,7 +17,7 @@ than it would have to, where a large one has just found nothing left.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
@@ -139,7 +139,7 @@ def _still_denied(decision: Decision, past_us: int) -> Decision | None:
     if wait_us <= 0:
         return None
     readings = tuple(_later(reading, past_us) for reading in decision.violated if reading.enforced)
-    return replace(decision, readings=readings, retry_after_us=wait_us)
+    return decision._replace(readings=readings, retry_after_us=wait_us)
 
 
 def _lasts(reading: Reading) -> bool:
@@ -158,4 +158,4 @@ def _wait_us(reading: Reading) -> int:
 
 def _later(reading: Reading, past_us: int) -> Reading:
     """The reading after this time without a charge."""
-    return replace(reading, wait_us=_wait_us(reading) - past_us, reset_us=max(reading.reset_us - past_us, 1))
+    return reading._replace(wait_us=_wait_us(reading) - past_us, reset_us=max(reading.reset_us - past_us, 1))

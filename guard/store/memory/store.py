@@ -107,7 +107,7 @@ class MemoryStore:
         """Take a reservation back."""
         tickets = self._reserved.pop(reservation_id, {})
         for charge in charges:
-            hold = self._hold(replace(charge, amount=0, spare=0, ground=NOWHERE), as_counted=True)
+            hold = self._hold(charge._replace(amount=0, spare=0, ground=NOWHERE), as_counted=True)
             hold.true_up(tickets.get(hold.account))
         return True
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
@@ -231,7 +231,7 @@ class RedisStore(Slotted):
                 first = verdicts[0]
                 found = not first.admitted or not all(reading.fits for reading in first.readings)
                 totals = {} if found else totals
-            back = replace(asked, charges=nothing_of(charges))
+            back = asked._replace(charges=nothing_of(charges))
             undone = [
                 self._settle(part, back, NO_USAGE, noted=False)
                 for part, verdict in zip(layout.parts, verdicts, strict=True)
@@ -349,8 +349,7 @@ class RedisStore(Slotted):
         return Settled(bool(counted), max(novelty, default=None))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """One call: about which reservation, whose, and what its limits are charged; `now_us` as in `admit`."""
 
     reservation_id: str

@@ -42,7 +42,7 @@ _RECORD = Struct("<dddddddddI")
 
 def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
     """The same charges with nothing in them: what takes a reservation back."""
-    return tuple(replace(charge, amount=0, spare=0, ground=NOWHERE) for charge in charges)
+    return tuple(charge._replace(amount=0, spare=0, ground=NOWHERE) for charge in charges)
 
 
 def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
