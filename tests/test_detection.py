@@ -121,7 +121,7 @@ class TestLadder:
         async def sleep(seconds: float) -> None:
             waited.append(seconds)
 
-        monkeypatch.setattr("guard.asgi.exchange.asyncio.sleep", sleep)
+        monkeypatch.setattr("guard.asgi.admitted.asyncio.sleep", sleep)
         model = FakeModel()
         app = guarded(model, ladder=AT_ONCE)
         await accuse(app, HIGH)

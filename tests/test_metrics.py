@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ EVENT = Event(
     output_tokens=0,
     store_error=None,
 )
-THROTTLED = EVENT._replace(action=Action.LIMITED, reason=Reason.QUOTA, status=429)
+THROTTLED = replace(EVENT, action=Action.LIMITED, reason=Reason.QUOTA, status=429)
 
 
 def counted(*events: Event) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -50,8 +51,8 @@ def named(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
 
 
 def test_every_request_is_counted_by_what_was_decided() -> None:
-    shadowed = THROTTLED._replace(mode=Mode.SHADOW, status=200)
-    counts = counted(EVENT, EVENT, THROTTLED, shadowed, EVENT._replace(tier="paid"))
+    shadowed = replace(THROTTLED, mode=Mode.SHADOW, status=200)
+    counts = counted(EVENT, EVENT, THROTTLED, shadowed, replace(EVENT, tier="paid"))
     decisions = {key: value for key, value in counts.items() if key[0] == "guard_decisions_total"}
     assert decisions == {
         named("decisions", tier="default", mode="enforce", action="allow", reason="none"): 2,
@@ -63,7 +64,7 @@ def test_every_request_is_counted_by_what_was_decided() -> None:
 
 def test_refusals_are_told_apart_by_whether_their_body_was_read_and_what_is_shadowed_is_none() -> None:
     counts = counted(
-        EVENT, THROTTLED, THROTTLED._replace(body_read=False), THROTTLED._replace(mode=Mode.SHADOW)
+        EVENT, THROTTLED, replace(THROTTLED, body_read=False), replace(THROTTLED, mode=Mode.SHADOW)
     )
     assert {key: value for key, value in counts.items() if key[0] == "guard_refusals_total"} == {
         named("refusals", tier="default", reason="quota", body="read"): 1,
@@ -73,14 +74,14 @@ def test_refusals_are_told_apart_by_whether_their_body_was_read_and_what_is_shad
 
 @pytest.mark.parametrize("action", [Action.RESHAPE, Action.SLOW])
 def test_what_is_narrowed_or_slowed_is_no_refusal(action: Action) -> None:
-    counts = counted(EVENT._replace(action=action, reason=Reason.RISK))
+    counts = counted(replace(EVENT, action=action, reason=Reason.RISK))
     assert counts[named("decisions", tier="default", mode="enforce", action=action.value, reason="risk")] == 1
     assert not [name for name, _ in counts if name == "guard_refusals_total"]
 
 
 def test_requests_are_counted_by_the_band_of_whom_they_speak_for() -> None:
-    denied = THROTTLED._replace(action=Action.DENY, reason=Reason.RISK, risk=55.0, band=Band.CRITICAL)
-    counts = counted(EVENT, EVENT, denied, EVENT._replace(band=Band.HIGH, mode=Mode.SHADOW))
+    denied = replace(THROTTLED, action=Action.DENY, reason=Reason.RISK, risk=55.0, band=Band.CRITICAL)
+    counts = counted(EVENT, EVENT, denied, replace(EVENT, band=Band.HIGH, mode=Mode.SHADOW))
     assert {key: value for key, value in counts.items() if key[0] == "guard_bands_total"} == {
         named("bands", tier="default", band="low"): 2,
         named("bands", tier="default", band="high"): 1,
@@ -90,14 +91,14 @@ def test_requests_are_counted_by_the_band_of_whom_they_speak_for() -> None:
 
 @pytest.mark.parametrize("instead", OnStoreError)
 def test_an_outage_is_counted_by_its_kind_and_by_what_was_done(instead: OnStoreError) -> None:
-    counts = counted(EVENT._replace(store_error="timeout", on_store_error=instead))
+    counts = counted(replace(EVENT, store_error="timeout", on_store_error=instead))
     assert counts[named("store_errors", kind="timeout")] == 1
     assert counts[named("store_fallbacks", tier="default", on_store_error=instead.value)] == 1
 
 
 def test_tokens_cost_and_reservations_given_back_add_up() -> None:
     used: dict[str, Any] = {"input_tokens": 100, "output_tokens": 7, "cost": 1_250_000}
-    counts = counted(EVENT._replace(**used), EVENT._replace(**used, expired_reservations=3))
+    counts = counted(replace(EVENT, **used), replace(EVENT, **used, expired_reservations=3))
     assert counts[named("tokens", tier="default", direction="input")] == 200
     assert counts[named("tokens", tier="default", direction="output")] == 14
     assert counts[named("cost_dollars", tier="default")] == 2.5
@@ -105,7 +106,7 @@ def test_tokens_cost_and_reservations_given_back_add_up() -> None:
 
 
 def test_w19_requests_of_a_store_that_forgets_are_counted() -> None:
-    counts = counted(EVENT, EVENT._replace(store_forgets=True))
+    counts = counted(EVENT, replace(EVENT, store_forgets=True))
     assert counts[named("store_forgetful")] == 1
 
 
@@ -119,7 +120,8 @@ def test_ten_thousand_identities_make_no_series_of_their_own() -> None:
             name = f"{rng.getrandbits(64):x}"
             event = rng.choice([EVENT, THROTTLED])
             hook(
-                event._replace(
+                replace(
+                    event,
                     request_id=name,
                     identity=f"key:{name}",
                     route=f"/{name}",

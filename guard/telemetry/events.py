@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 from guard.core.decision import FORWARDED, Action
 from guard.core.evidence import Band
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from guard.core.signals import Group
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One request that was decided on, when it is over.
 
     It has been settled by then, or could not be at the first try.
@@ -70,7 +72,8 @@ class Event(NamedTuple):
         return self.action not in FORWARDED
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """One request that ended in an error: it could not be judged, or the backend failed.
 
     `reason` is one of guard's own words, such as `unknown_path`, `token_expired` or `backend_timeout`, and

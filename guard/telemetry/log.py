@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from guard.core.decision import Action
@@ -43,7 +44,7 @@ class EventLog:
         suppressed = self._limit.take(f"{kind} {reason}") if level > logging.DEBUG else 0
         if suppressed is None:
             return
-        line = {"kind": kind, **about._asdict(), **({"suppressed": suppressed} if suppressed else {})}
+        line = {"kind": kind, **asdict(about), **({"suppressed": suppressed} if suppressed else {})}
         logger.log(level, "%s", json.dumps(line))
 
 

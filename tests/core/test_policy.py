@@ -201,7 +201,7 @@ def test_every_limit_of_the_tier_is_charged_to_its_holder() -> None:
 def test_a_request_asks_for_all_its_answers_at_its_models_price(
     asked: Query, output_tokens: int, price: Price
 ) -> None:
-    assert POLICY.demand(PRO, asked) == Demand(asked, output_tokens, price, {})
+    assert POLICY.demand(PRO, asked) == Demand(asked, output_tokens, price, {}, prices=POLICY.prices)
 
 
 def test_the_operators_own_amounts_are_asked_for_with_and_without_a_query() -> None:
