@@ -100,9 +100,7 @@ async def guarded(
     make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Callable[..., Guarded]]:
     """Apps behind guard: `guarded(app, limits…, hooks=…, **sections)`; they are closed after the test."""
-    # On a busy machine a query may be looked at later than a settle would wait for, and Redis may answer
-    # later than an operator would wait for.
-    monkeypatch.setattr("guard.engine.learning.SIGHT_SECONDS", PATIENCE_SECONDS)
+    # On a busy machine Redis may answer later than an operator would wait for.
     monkeypatch.setattr("guard.store.redis.client.OPERATOR_SECONDS", PATIENCE_SECONDS)
     made: list[Guarded] = []
 

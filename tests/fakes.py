@@ -197,6 +197,9 @@ class TimedStore:
     async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._store.settle(*arguments, now_us=self._now_us, **named)
 
+    async def pay(self, *arguments: Any, **named: Any) -> int | None:
+        return await self._store.pay(*arguments, now_us=self._now_us, **named)
+
     async def release(self, *arguments: Any, **named: Any) -> bool:
         return await self._store.release(*arguments, now_us=self._now_us, **named)
 
@@ -234,6 +237,9 @@ class FlakyStore:
 
     async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._working().settle(*arguments, **named)
+
+    async def pay(self, *arguments: Any, **named: Any) -> int | None:
+        return await self._working().pay(*arguments, **named)
 
     async def release(self, *arguments: Any, **named: Any) -> bool:
         return await self._working().release(*arguments, **named)

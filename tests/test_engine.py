@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +14,13 @@ from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.modes import Mode, Rollout
+from guard.core.novelty import Ground
 from guard.core.policy import Caller, OnStoreError, Policy, RouteAction, Tier
 from guard.core.prices import PriceTable
 from guard.core.query import Query, Turn, Usage
 from guard.engine.engine import Engine
 from guard.engine.outage.breaker import Breaker
+from guard.errors import StoreError
 
 if TYPE_CHECKING:
     from guard.store.port import Verdict
@@ -73,6 +76,7 @@ async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(sto
     asked = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
     for name in ("a", "b"):
         await engine.settle(await engine.admit(name, ALICE, asked, "/"), Usage(12, 512), 200)
+        await engine.quiet()
     assert [event.novelty for event in events] == [1.0, 0.0]
     flaky = FlakyStore(store, "timeout")
     unknown = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=[events.append])
@@ -80,6 +84,108 @@ async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(sto
     assert events[-1].novelty is None
     flaky.broken = False
     await unknown.drain()
+
+
+class SlowAnalyst:
+    """Reads queries when it is told to, and learns nothing."""
+
+    def __init__(self) -> None:
+        self.readings: list[asyncio.Future[Any]] = []
+
+    def look(self, *_: object) -> asyncio.Future[Any]:
+        self.readings.append(asyncio.get_running_loop().create_future())
+        return self.readings[-1]
+
+    async def learn(self, *_: object) -> None:
+        return None
+
+
+BUDGET = Limit(
+    "diversity", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9_000, 3600, 9_000),)
+)
+ASKED = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
+KNOWN = SimpleNamespace(ground=Ground((1, 2), (3, 4, 5, 6)))
+
+
+class TestPayouts:
+    """What an answer costs a diversity budget is known later than it is settled."""
+
+    @pytest.fixture
+    def analyst(self) -> SlowAnalyst:
+        return SlowAnalyst()
+
+    @pytest.fixture
+    def events(self) -> list[Event]:
+        return []
+
+    @pytest.fixture
+    def engine(self, store: OperatorStore, analyst: Any, events: list[Event]) -> Engine:
+        tiers = {"default": Tier("default", (*LIMITS, BUDGET), OnStoreError.DENY)}
+        return Engine(
+            replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append], analyst=analyst
+        )
+
+    async def ask(self, engine: Engine, name: str) -> None:
+        await engine.settle(await engine.admit(name, ALICE, ASKED, "/"), Usage(12, 512), 200)
+
+    async def used(self, store: OperatorStore) -> int:
+        verdict = await store.look(ALICE, [Charge(BUDGET, ALICE.principal, 0)])
+        return 9_000 - verdict.readings[0].remaining
+
+    async def test_an_answer_is_settled_at_once_and_the_event_waits_for_its_payout(
+        self, engine: Engine, store: OperatorStore, analyst: SlowAnalyst, events: list[Event]
+    ) -> None:
+        for name in ("a", "b"):
+            await self.ask(engine, name)
+        assert (await self.used(store), events) == (2_000, [])
+        for reading in analyst.readings:
+            reading.set_result(KNOWN)
+        await engine.quiet()
+        assert [event.novelty for event in events] == [1.0, 0.0]
+        assert await self.used(store) == 1_000
+
+    async def test_what_the_settle_charged_stands_where_a_query_is_not_looked_at(
+        self, engine: Engine, store: OperatorStore, analyst: SlowAnalyst, events: list[Event]
+    ) -> None:
+        for name in ("lost", "failed"):
+            await self.ask(engine, name)
+        analyst.readings[0].cancel()
+        analyst.readings[1].set_exception(ValueError("odd"))
+        await engine.quiet()
+        assert [event.novelty for event in events] == [1.0, 1.0]
+        assert await self.used(store) == 2_000
+
+    async def test_a_worker_that_stops_first_has_charged_and_told_all(
+        self, engine: Engine, store: OperatorStore, events: list[Event]
+    ) -> None:
+        await self.ask(engine, "a")
+        await engine.drain(seconds=0)
+        await engine.quiet()
+        assert [event.novelty for event in events] == [1.0]
+        assert await self.used(store) == 1_000
+
+    async def test_a_payout_that_the_store_cannot_hear_is_charged_when_it_can(
+        self,
+        engine: Engine,
+        store: OperatorStore,
+        analyst: SlowAnalyst,
+        events: list[Event],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        pay, failures = store.pay, [StoreError("gone", kind="connection")]
+
+        async def failing(*arguments: Any, **named: Any) -> int | None:
+            if failures:
+                raise failures.pop()
+            return await pay(*arguments, **named)
+
+        monkeypatch.setattr(store, "pay", failing)
+        for name in ("a", "b"):
+            await self.ask(engine, name)
+            analyst.readings[-1].set_result(KNOWN)
+        await engine.quiet()
+        assert sorted(event.novelty or 0.0 for event in events) == [1.0, 1.0]
+        assert await self.used(store) == 1_000
 
 
 async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: OperatorStore) -> None:

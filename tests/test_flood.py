@@ -78,7 +78,6 @@ async def test_w20_each_query_that_goes_unseen_is_counted(
         do(self, batch)
 
     monkeypatch.setattr(BackgroundWorker, "_do", held)
-    monkeypatch.setattr("guard.engine.learning.SIGHT_SECONDS", 0)  # no settle waits for what is held here
     events: list[Event] = []
     app = guarded(FakeModel(), hooks=[events.append], detection={"max_waiting": 4})
     headers = {"authorization": "Bearer sk-thief"}

@@ -41,7 +41,7 @@ def client_of(redis_url: str) -> Redis:
 def lives(redis_url: str) -> dict[str, int]:
     """How long each key of guard lives on, in ms."""
     with client_of(redis_url) as client:
-        names = cast("list[bytes]", client.keys("guard:3:{*"))
+        names = cast("list[bytes]", client.keys("guard:4:{*"))
         return {name.decode(): cast("int", client.pttl(name)) for name in names}
 
 
@@ -54,7 +54,7 @@ async def test_w19_what_is_kept_of_a_made_up_key_lives_a_day(guarded: MakeGuarde
     await service.engine.quiet()
     left = {name: ms for name, ms in lives(redis_url).items() if name not in before}
     nouns = {name.rsplit("}:")[-1] for name in left}
-    assert {"record", "evidence", "cells:novel", "counts"} <= nouns
+    assert {"record", "evidence", "coverage:novel", "counts"} <= nouns
     for name, ms in left.items():
         # A limit of 5/day is needed for two days, and kept for a quarter more; all else is gone after one.
         assert 0 < ms <= (2.5 * DAY_MS + 75_000 if "counts" in name else DAY_MS), name

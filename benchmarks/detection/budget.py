@@ -11,7 +11,7 @@ from hashlib import sha1
 from math import ceil
 from typing import TYPE_CHECKING
 
-from guard.core.novelty import BITMAP_BYTES, CELL_BITS
+from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOTHING_RECENT, Recent
 
 if TYPE_CHECKING:
     from guard.core.novelty import Ground
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a query costs in thousandths, were it wholly novel: at `least` and at `most` before its answer is
-    known, and what it `drew` once it is.
+    """What `answers` to a query cost in thousandths, were it wholly novel: at `least` and at `most` before
+    they are known, and what they `drew` once they are.
     """
 
+    answers: int
     least: int
     most: int
     drew: int
@@ -39,22 +40,23 @@ class Budget:
     _start: int | None = None
     _current: float = 0.0
     _previous: float = 0.0
+    _recent: Recent = NOTHING_RECENT
     _visited: bytearray = field(default_factory=lambda: bytearray(8 * BITMAP_BYTES))
 
     def draw(
-        self, request_id: str, wording: Ground, ground: Ground, price: Price, now_us: int, share: float = 1.0
+        self, request_id: str, ground: Ground, price: Price, now_us: int, share: float = 1.0
     ) -> int | None:
         """Charge one request; what it cost, or `None` where there was no room for it.
 
-        `wording` is what is known of its ground before it is forwarded, `share` what is left of the budget.
+        `share` is what is left of the budget.
         """
         self._roll(now_us)
         count = max(1, int(self.count * share))
-        novel = self._novelty(wording)
-        reserved = max(ceil(price.least * novel), min(ceil(price.most * novel), count))
+        reserved = max(price.least, min(self._recent.reserve(price.least, price.most), count))
         if self._used(now_us) + reserved > count:
             return None
         cost = ceil(price.drew * self._novelty(ground))
+        self._recent = self._recent.after(price.answers, cost, price.drew)
         self._current += cost
         self.peak = max(self.peak, self._used(now_us) / self.count)
         self._visit(request_id, ground)

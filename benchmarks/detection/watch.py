@@ -16,7 +16,6 @@ from benchmarks.detection.budget import Budget, Price
 from guard.core.evidence import merge, risk
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Unit
-from guard.core.novelty import Ground
 from guard.core.query import Usage
 from guard.core.uses import Declared
 from guard.detection.learner import Learner
@@ -151,6 +150,5 @@ def default_budget() -> Budget:
 
 def _draw(budget: Budget, request_id: str, demand: Demand, look: Look, rung: Rung) -> int | None:
     most, spare = demand.reserve(Unit.NOVELTY)
-    price = Price(most - spare, most, demand.settle(Unit.NOVELTY, look.usage))
-    wording = Ground(look.sight.fingerprint.cells)
-    return budget.draw(request_id, wording, look.sight.ground, price, look.now_us, rung.throttle)
+    price = Price(look.query.n, most - spare, most, demand.settle(Unit.NOVELTY, look.usage))
+    return budget.draw(request_id, look.sight.ground, price, look.now_us, rung.throttle)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.limits import ESTIMATED, Unit
-from guard.core.novelty import NOWHERE, draw, least_draw
+from guard.core.novelty import draw, least_draw
 from guard.core.prices import FREE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from guard.core.novelty import Ground
     from guard.core.prices import Price, PriceTable
     from guard.core.query import Query, Usage
 
@@ -27,14 +26,13 @@ class Demand(NamedTuple):
     """What one request asks for, as far as it is known before: nothing, where its query is not read.
 
     `output_tokens` is the most that all its answers together may have. `amounts` are those of the
-    operator's own units. `ground` is where the query falls by its wording. `prices` are those of all models.
+    operator's own units. `prices` are those of all models.
     """
 
     query: Query | None = None
     output_tokens: int = 0
     price: Price = FREE
     amounts: Mapping[str, int] | None = None
-    ground: Ground = NOWHERE
     prices: PriceTable | None = None
 
     @classmethod
@@ -45,11 +43,10 @@ class Demand(NamedTuple):
         price: Price,
         prices: PriceTable,
         amounts: Mapping[str, int],
-        ground: Ground = NOWHERE,
     ) -> Demand:
         """What a query asks for; `cap` is that of one answer where it names none itself."""
         named = query.max_output_tokens
-        return cls(query, query.n * (cap if named is None else named), price, amounts, ground, prices)
+        return cls(query, query.n * (cap if named is None else named), price, amounts, prices)
 
     def cost(self, usage: Usage) -> int:
         """What a finished request costs in micro-dollars: by the model that answered, where that is dearer

@@ -72,7 +72,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
 from guard.core.identity import SHOWN_TO_THE_CLIENT, Attribute
 from guard.core.modes import ENFORCED
-from guard.core.novelty import NOWHERE, UNIT
+from guard.core.novelty import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,6 @@ if TYPE_CHECKING:
     from guard.core.calendars import Span
     from guard.core.identity import Holder
     from guard.core.modes import Rollout
-    from guard.core.novelty import Ground
 
 
 class Unit(StrEnum):
@@ -233,7 +232,6 @@ class Charge(NamedTuple):
     amount: int
     spare: int = 0
     enforced: bool = True
-    ground: Ground = NOWHERE
     left: float = 1.0
 
 

@@ -17,14 +17,25 @@ length between a quarter (a label) and four (an essay), where 512 tokens are one
     a distiller's 300th query    novelty 5/6, one answer of 512 tokens (1)   833 × 1 =   833
     the same, n = 8              novelty 5/6, eight of 512 tokens (8)        833 × 8 = 6,667
 
-Before the answer is known only the wording is, and what the caller's own cap allows; that is reserved, and
-trued up afterwards. A diversity budget is a limit whose unit is novelty. It caps what a holder can carry
-off; it is no verdict on the holder, since a curious person pays like a distiller.
+That is its *payout*. It is known some time after the answer, when the query was looked at. Until then a
+holder is charged what is usual of it, by two means over its latest answers: what one has paid out, and what
+it would have, had all been new (its *draw*). Nobody waits for the analysis, and where it never comes, what
+was charged stands. Of a holder of whom nothing is known all is taken for new, and each answer for a standard
+one.
+
+    a classifier, whose answers have paid out 84 of 250 lately, asks for one of up to 512 tokens
+    reserved     one mean payout, but the least draw at least and what the cap allows at most     250
+    settled      it had 6 tokens, and drew 250; 84/250 of that                                     84
+    paid out     one cell of six was new                                                           42
+
+A diversity budget is a limit whose unit is novelty. It caps what a holder can carry off; it is no verdict on
+the holder, since a curious person pays like a distiller.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 CELL_BITS = 11
 """Bits of a cell's number."""
@@ -43,6 +54,9 @@ UNIT = 1_000
 
 STANDARD_TOKENS = 512
 SMALLEST, LARGEST = 1 / 4, 4
+
+RECENT_ANSWERS = 16
+"""A mean over the latest answers forgets a seventeenth of itself with each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +80,36 @@ class Ground:
 NOWHERE = Ground()
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What one of a holder's latest answers has `paid` out on average, and what it would have, had all of it
+    been new: what it `drew`. In thousandths.
+    """
+
+    paid: float = UNIT
+    drew: float = UNIT
+
+    def reserve(self, least: int, most: int) -> int:
+        """What to charge before answers are known that draw so much: their mean payouts, within these."""
+        return min(most, max(least, ceil(least / least_draw(1) * self.paid)))
+
+    def settle(self, drawn: int) -> int:
+        """What to charge for answers that drew so much, until it is known what they pay out."""
+        return min(drawn, ceil(drawn * self.paid / self.drew))
+
+    def after(self, answers: int, paid: int, drawn: int) -> Recent:
+        """The means with these answers."""
+        weight = RECENT_ANSWERS + answers
+        return Recent(
+            (RECENT_ANSWERS * self.paid + paid) / weight, (RECENT_ANSWERS * self.drew + drawn) / weight
+        )
+
+
+NOTHING_RECENT = Recent()
+
+
 def draw(n: int, output_tokens: int) -> int:
-    """What `n` answers of `output_tokens` in all are worth, in thousandths, were the query wholly novel."""
+    """What `n` answers of `output_tokens` in all pay out, in thousandths, where the query is wholly novel."""
     if n < 1:
         return 0
     size = output_tokens / n / STANDARD_TOKENS
@@ -75,7 +117,7 @@ def draw(n: int, output_tokens: int) -> int:
 
 
 def least_draw(n: int) -> int:
-    """What `n` answers are worth at least."""
+    """What `n` answers draw at least."""
     return round(max(0, n) * UNIT * SMALLEST)
 
 

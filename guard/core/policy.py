@@ -13,7 +13,6 @@ from guard.core.identity import CUT_BY_THE_LADDER, Attribute
 from guard.core.ladder import NO_LADDER, Ladder
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
-from guard.core.novelty import NOWHERE
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from guard.core.globs import GlobTable
     from guard.core.identity import Holder, Identity
-    from guard.core.novelty import Ground
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
     from guard.core.uses import Declared
@@ -223,13 +221,13 @@ class Policy:
         holder = identity.holder(Attribute.END_USER) if per_end_user else identity.principal
         return Suspect(holder, excused)
 
-    def demand(self, identity: Identity, query: Query | None, ground: Ground = NOWHERE) -> Demand:
-        """What a request asks for; `ground` is where its query falls by its wording."""
+    def demand(self, identity: Identity, query: Query | None) -> Demand:
+        """What a request asks for."""
         if query is None:
             return Demand(amounts=identity.amounts)
         models = (query.model, *query.alternatives)
         price = self.prices.dearest_of(models)
-        return Demand.of(query, self.output_cap(*models), price, self.prices, identity.amounts, ground)
+        return Demand.of(query, self.output_cap(*models), price, self.prices, identity.amounts)
 
     def reserve(
         self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0
@@ -346,29 +344,20 @@ def estimated_charges(due: Iterable[Due], demand: Demand, left: float = 1.0) -> 
         if unit not in asked:
             asked[unit] = demand.reserve(unit)
         amount, spare = asked[unit]
-        ground = demand.ground if unit == Unit.NOVELTY else NOWHERE
         share = left if each.own else 1.0
-        charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, ground, share))
+        charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, share))
     return tuple(charges)
 
 
-def actual_charges(
-    charges: Sequence[Charge], demand: Demand, usage: Usage, ground: Ground = NOWHERE
-) -> tuple[Charge, ...]:
-    """What the same limits are owed now that the usage is known.
-
-    `ground` is all that is known by now of where the query falls. A query without an answer has been
-    nowhere.
-    """
+def actual_charges(charges: Sequence[Charge], demand: Demand, usage: Usage) -> tuple[Charge, ...]:
+    """What the same limits are owed now that the usage is known; diversity budgets, were all of it new."""
     used: dict[str, int] = {}
     settled = []
     for charge in charges:
         unit = charge.limit.unit
         if unit not in used:
             used[unit] = demand.settle(unit, usage)
-        amount = used[unit]
-        visited = ground if unit == Unit.NOVELTY and amount else NOWHERE
-        settled.append(Charge(charge.limit, charge.holder, amount, 0, charge.enforced, visited, charge.left))
+        settled.append(Charge(charge.limit, charge.holder, used[unit], 0, charge.enforced, charge.left))
     return tuple(settled)
 
 

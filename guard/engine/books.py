@@ -1,5 +1,8 @@
 """The books of one engine: what is reserved while a request runs, and what it used when it is over.
 
+What an answer pays out to diversity budgets is known only when its query was looked at. So it is settled at
+once by what is usual of its holders, and paid for and learnt from in the background.
+
 A settle that fails is tried again in the background, since it is idempotent, and an outage must not make
 answers free. What cannot be settled in time is left to the reservation's expiry.
 """
@@ -8,10 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from guard.core.decision import FORWARDED
+from guard.core.limits import Unit
 from guard.core.modes import Mode
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from guard.engine.learning import Learning
     from guard.engine.outage.alone import Alone
     from guard.engine.tally import Count
-    from guard.store.port import Store
+    from guard.store.port import Settled, Store
 
     Over = Callable[[Outcome, int | None], None]
 
@@ -46,6 +51,24 @@ LARGEST_BACKLOG = 10_000
 
 REPORTED_AT_ONCE = 50
 """Maximum number of identities whose refusals are reported in one go."""
+
+
+@dataclass(slots=True)
+class Ending:
+    """An answer that is over: what it owes, how far the reading of its query is, whether the hooks have been
+    told, and what its settle has charged, if that is done.
+    """
+
+    outcome: Outcome
+    owed: tuple[Charge, ...]
+    reading: asyncio.Future[Sight] | None
+    told: bool
+    settled: Settled | None = None
+
+    @property
+    def receipts(self) -> Sequence[Any]:
+        """What diversity budgets were charged for the time being."""
+        return () if self.settled is None else self.settled.receipts
 
 
 class Books:
@@ -72,7 +95,7 @@ class Books:
         self._over = over
         self._renew_seconds = reservation_seconds / 3
         self._running: dict[str, Running] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
 
     def open(self, admission: Admission) -> None:
         """A request has been admitted: keep its reservation alive from now on."""
@@ -82,7 +105,8 @@ class Books:
         """The answer is over: charge what it used.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
-        background. A cancelled caller does not cancel the settling.
+        background. A cancelled caller does not cancel the settling. `over` is told when the diversity budgets
+        are paid too, which may be later.
         """
         admission = outcome.admission
         self._running.pop(admission.request_id, None)
@@ -95,16 +119,10 @@ class Books:
             self._alone.settle(admission, outcome.usage)
             self._over(outcome, None)
             if admission.store_error not in NEVER_ASKED:
-                self._spawn(self._finish(outcome, lambda _: None))
+                self._spawn(self._finish(self._ending(outcome, told=True)))
             return
-        tried = asyncio.get_running_loop().create_future()
-
-        def over(novelty: int | None) -> None:
-            self._over(outcome, novelty)
-            if not tried.done():
-                tried.set_result(None)
-
-        self._spawn(self._finish(outcome, over))
+        tried: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spawn(self._finish(self._ending(outcome), tried))
         await tried
 
     async def release(self, admission: Admission, status: int | None) -> None:
@@ -116,35 +134,25 @@ class Books:
         if admission.store_error is not None:
             self._alone.release(admission.request_id)
         if admission.store_error not in NEVER_ASKED:
-            released = asyncio.Event()
-            self.take_back(
-                admission.request_id, admission.identity, admission.charges, lambda _: released.set()
-            )
+            taken = self.take_back(admission.request_id, admission.identity, admission.charges)
             if admission.store_error is None:
-                await released.wait()
+                await asyncio.shield(taken)
 
     async def conclude(self, outcome: Outcome) -> None:
-        """As `settle`, and learn before it returns: for who does not wait for a store or a backend."""
+        """As `settle`, and all that follows before it returns: for who waits for no store or backend."""
         self._running.pop(outcome.admission.request_id, None)
         if outcome.admission.decision.mode is Mode.OFF:
             self._over(outcome, None)
             return
-        reading = self._learning.begin(outcome)
-        sight = None if reading is None else await self._learning.seen(reading)
-        await self._true_up(outcome, sight, partial(self._over, outcome))
-        if reading is not None:
-            await self._learning.learn(outcome, reading)
+        ending = self._ending(outcome)
+        await self._true_up(ending)
+        await self._follow(ending)
 
     def take_back(
-        self,
-        request_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
-        tried: Callable[[bool | None], None] | None = None,
-    ) -> None:
+        self, request_id: str, identity: Identity, charges: Sequence[Charge]
+    ) -> asyncio.Task[bool | None]:
         """Take back in the background what the store has charged, or may have."""
-        work = partial(self._store.release, request_id, identity, charges)
-        self._spawn(self._insist(work, tried))
+        return self._spawn(self._insist(partial(self._store.release, request_id, identity, charges)))
 
     async def renew(self) -> None:
         """Renew the reservations of the requests that have been running for long."""
@@ -173,36 +181,73 @@ class Books:
                 task.cancel()
         await self.report()
 
-    async def _finish(self, outcome: Outcome, tried: Callable[[int | None], None]) -> None:
-        """Settle an answer that is over, and learn from it beside that."""
-        reading = sight = None
-        if outcome.admission.sketch is not None:
-            reading = self._learning.begin(outcome)
-        if reading is not None:
-            sight = await self._learning.seen(reading)
-            self._spawn(self._learning.learn(outcome, reading))
-        await self._true_up(outcome, sight, tried)
+    def _ending(self, outcome: Outcome, *, told: bool = False) -> Ending:
+        """What an answer that is over owes; its query begins to be read, if it is to be."""
+        admission = outcome.admission
+        owed = actual_charges(admission.charges, admission.demand, outcome.usage)
+        return Ending(outcome, owed, self._learning.begin(outcome), told)
 
-    def _true_up(
-        self, outcome: Outcome, sight: Sight | None, tried: Callable[[int | None], None]
-    ) -> Awaitable[None]:
-        """Settle an answer that is over.
+    async def _finish(self, ending: Ending, tried: asyncio.Future[None] | None = None) -> None:
+        """Settle an answer, and go on with it beside that; `tried` has a result when that was tried once."""
+        try:
+            await self._true_up(ending)
+        finally:
+            if tried is not None and not tried.done():
+                tried.set_result(None)
+        if ending.reading is not None or ending.receipts:
+            self._spawn(self._follow(ending))
 
-        `tried` is told, after the first try, what the diversity budgets were charged, if that is known.
-        """
-        admission, usage = outcome.admission, outcome.usage
-        ground = admission.demand.ground if sight is None else sight.ground
+    async def _true_up(self, ending: Ending) -> None:
+        """Settle an answer."""
+        outcome, admission = ending.outcome, ending.outcome.admission
         work = partial(
             self._store.settle,
             admission.request_id,
             admission.identity,
-            actual_charges(admission.charges, admission.demand, usage, ground),
-            usage,
+            ending.owed,
+            outcome.usage,
             cost=outcome.cost,
             requests=int(admission.decision.action in FORWARDED),
             accepted=outcome.answered,
         )
-        return self._insist(work, lambda settled: tried(None if settled is None else settled.novelty))
+        try:
+            ending.settled = await self._insist(work)
+        finally:
+            if not ending.told and not ending.receipts:
+                self._over(outcome, None)
+
+    async def _follow(self, ending: Ending) -> None:
+        """Charge what a settled answer has paid out, and learn from it."""
+        if ending.settled is not None and ending.receipts:
+            novelty = ending.settled.novelty
+            try:
+                novelty = await self._pay(ending, ending.settled)
+            finally:
+                if not ending.told:
+                    self._over(ending.outcome, novelty)
+        if ending.reading is not None:
+            await self._learning.learn(ending.outcome, ending.reading)
+
+    async def _pay(self, ending: Ending, settled: Settled) -> int | None:
+        """Charge the diversity budgets what an answer has paid out, if that is to be known; returns what they
+        were charged in all. Else what the settle has charged stands.
+        """
+        admission, query = ending.outcome.admission, ending.outcome.admission.demand.query
+        drawn = [charge for charge in ending.owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
+        ground = await self._learning.ground(ending.outcome, ending.reading) if drawn else None
+        if query is None or ground is None:
+            return settled.novelty
+        work = partial(
+            self._store.pay,
+            admission.request_id,
+            admission.identity,
+            drawn,
+            settled.receipts,
+            answers=query.n,
+            places=ground.places,
+        )
+        paid = await self._insist(work)
+        return settled.novelty if paid is None else paid
 
     async def _renew_one(self, admission: Admission) -> None:
         if admission.store_error is not None:
@@ -227,29 +272,31 @@ class Books:
             return False
         return True
 
-    async def _insist(
-        self, work: Callable[[], Awaitable[T]], tried: Callable[[T | None], None] | None = None
-    ) -> None:
-        """Do what is idempotent until it is done, or there is no use; `tried` is called after the first
-        try, with the outcome if there is one.
-        """
-        for delay in (*SETTLE_RETRY_SECONDS, None):
-            outcome: T | None = None
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do what is idempotent. Where the store fails it is `None`, and tried again in the background."""
+        try:
+            with self._alone.asking():
+                return await work()
+        except StoreError as error:
+            self._spawn(self._try_again(work, error))
+            return None
+
+    async def _try_again(self, work: Callable[[], Awaitable[T]], error: StoreError) -> None:
+        """Do it until it is done, or there is no use."""
+        for delay in SETTLE_RETRY_SECONDS:
+            if len(self._background) > LARGEST_BACKLOG:
+                break
+            await asyncio.sleep(delay)
             try:
                 with self._alone.asking():
-                    outcome = await work()
+                    await work()
                 return
-            except StoreError as error:
-                if delay is None or len(self._background) > LARGEST_BACKLOG:
-                    limited.log(logging.ERROR, "settle", "not settled (%s): %s", error.kind, error)
-                    return
-            finally:
-                if tried is not None:
-                    tried(outcome)
-                    tried = None
-            await asyncio.sleep(delay)
+            except StoreError as again:
+                error = again
+        limited.log(logging.ERROR, "settle", "not settled (%s): %s", error.kind, error)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task

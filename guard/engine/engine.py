@@ -15,7 +15,6 @@ from guard.core.decision import Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
-from guard.core.novelty import NOWHERE, Ground
 from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
@@ -150,15 +149,14 @@ class Engine:
             found = self._remembered(request_id, plan, plan.demand(query, identity.amounts))
             if found is not None:
                 return found
-        sketch, ground = None, NOWHERE
+        sketch = None
         if query is not None:
             watches = self.analyst is not None and self.policy.detection.rollout.mode is not Mode.OFF
             if plan.mode is not Mode.OFF and (watches or plan.counts_novelty):
                 sketch = self.fingerprinter.sketch(query)
-                ground = Ground(sketch.cells)
             # An answer may take minutes; who still has to look at the texts holds them himself.
             query = query.without_texts()
-        demand = plan.demand(query, identity.amounts, ground)
+        demand = plan.demand(query, identity.amounts)
         if plan.mode is Mode.OFF:
             return Admission.of(plan, request_id, demand, Decision(Action.ALLOW, mode=plan.mode))
         admission = await self._ask(plan, request_id, demand, sketch, now_us)

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute
+from guard.core.novelty import Ground
 from guard.errors import StoreError
 
 if TYPE_CHECKING:
@@ -14,9 +15,6 @@ if TYPE_CHECKING:
     from guard.detection.sight import Sight
     from guard.engine.admission import Outcome
     from guard.engine.outage.alone import Alone
-
-SIGHT_SECONDS = 0.02
-"""How long a settle waits for its query to be read; then it is settled by its wording, and learnt later."""
 
 
 class Learning:
@@ -48,12 +46,19 @@ class Learning:
         self.unseen += reading is None
         return reading
 
-    async def seen(self, reading: asyncio.Future[Sight]) -> Sight | None:
-        """What was seen of a query, if that is known by now or in a moment."""
-        if not reading.done():
-            await asyncio.wait({reading}, timeout=SIGHT_SECONDS)
-        # What failed is logged where it did; the books are kept without it.
-        return reading.result() if _succeeded(reading) else None
+    async def ground(self, outcome: Outcome, reading: asyncio.Future[Sight] | None) -> Ground | None:
+        """Where a query falls that was answered; `None` where it is not read.
+
+        With no analyst, the sketch that was made when it was admitted says as much as is ever known.
+        """
+        if reading is not None:
+            await asyncio.wait({reading})
+            # What failed is logged where it did; the books are kept without it.
+            return reading.result().ground if _succeeded(reading) else None
+        sketch = outcome.admission.sketch
+        if self.analyst is not None or sketch is None or not outcome.answered:
+            return None
+        return Ground(sketch.cells)
 
     async def learn(self, outcome: Outcome, reading: asyncio.Future[Sight]) -> None:
         """Let the analyst learn from an answer; what cannot be kept is counted, and not worth an error."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
-from guard.core.novelty import NOWHERE
 from guard.core.policy import Caller
 from guard.core.prices import FREE
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from guard.core.detection import Suspect
     from guard.core.identity import Holder, Identity
-    from guard.core.novelty import Ground
     from guard.core.policy import Due, Policy, Tier
     from guard.core.prices import Price, PriceTable
     from guard.core.pseudonyms import Pseudonyms
@@ -65,11 +63,11 @@ class Plan:
     price: Price
     prices: PriceTable
 
-    def demand(self, query: Query | None, amounts: Mapping[str, int], ground: Ground = NOWHERE) -> Demand:
-        """What a request asks for; `ground` is where its query falls by its wording."""
+    def demand(self, query: Query | None, amounts: Mapping[str, int]) -> Demand:
+        """What a request asks for."""
         if query is None:
             return Demand(amounts=amounts)
-        return Demand.of(query, self.output_cap, self.price, self.prices, amounts, ground)
+        return Demand.of(query, self.output_cap, self.price, self.prices, amounts)
 
     def refusing(self, demand: Demand, untold: frozenset[Attribute]) -> Iterable[tuple[str, Holder]]:
         """The names and holders of the limits that may refuse this request, but those per what is untold."""

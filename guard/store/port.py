@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from guard.core.modes import Mode
 
@@ -49,12 +49,14 @@ class Verdict(NamedTuple):
 class Settled:
     """Whether a settle counted, which is how true it is; a second one does not.
 
-    `novelty` is what the diversity budgets were charged, in thousandths: the most that any of them was;
-    `None` where there is none.
+    `novelty` is what the diversity budgets were charged until it is known what the answers pay out, in
+    thousandths: the most that any of them was; `None` where there is none. `receipts` say where, one for
+    each in the order of the charges; only the store that wrote them can read them.
     """
 
     counted: bool
     novelty: int | None = None
+    receipts: tuple[Any, ...] = ()
 
     def __bool__(self) -> bool:
         return self.counted
@@ -114,6 +116,23 @@ class Store(Protocol):
         accepted: bool = True,
     ) -> Settled:
         """True a reservation up to these charges; idempotent by id."""
+
+    async def pay(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        receipts: Sequence[Any],
+        *,
+        answers: int,
+        places: Sequence[int],
+    ) -> int | None:
+        """Charge diversity budgets what answers have paid out, in place of what their settle has charged.
+
+        `charges` are what `answers` draw, and `receipts` those of the settle. `places` are the bits of a
+        coverage that the query touches; none where all of it is new. Idempotent by id: comes back `None`
+        where this was paid before, else the most that any of the budgets was charged in all.
+        """
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
         """Take a reservation back; idempotent by id."""

@@ -122,21 +122,20 @@ def test_what_a_declared_use_is_excused_from_is_left_out_of_a_reference() -> Non
 
 
 def test_a_query_that_was_answered_before_costs_nothing() -> None:
-    budget, ground, price = Budget(10_000, DAY_US), Ground((1, 2), (3, 4, 5, 6)), Price(250, 1_000, 1_000)
-    wording = Ground(ground.lexical)
-    assert budget.draw("a", wording, ground, price, 0) == 1_000
-    assert budget.draw("b", wording, ground, price, 1) == 0
-    half_new = Ground((1, 7), (3, 8, 5, 9))
-    assert budget.draw("c", Ground(half_new.lexical), half_new, price, 2) == 500
+    budget, ground = Budget(10_000, DAY_US), Ground((1, 2), (3, 4, 5, 6))
+    price = Price(1, 250, 1_000, 1_000)
+    assert budget.draw("a", ground, price, 0) == 1_000
+    assert budget.draw("b", ground, price, 1) == 0
+    assert budget.draw("c", Ground((1, 7), (3, 8, 5, 9)), price, 2) == 500
     assert budget.peak == pytest.approx(0.15)
 
 
 def test_a_budget_that_is_used_up_refuses_until_its_window_has_moved_on() -> None:
-    budget, price = Budget(2_000, DAY_US), Price(250, 1_000, 1_000)
+    budget, price = Budget(2_000, DAY_US), Price(1, 250, 1_000, 1_000)
 
     def ask(number: int, now_us: int, share: float = 1.0) -> int | None:
         ground = Ground((number, number), (number,) * 4)
-        return budget.draw(str(number), Ground(ground.lexical), ground, price, now_us, share)
+        return budget.draw(str(number), ground, price, now_us, share)
 
     assert [ask(1, 0), ask(2, 0), ask(3, 0)] == [1_000, 1_000, None]
     assert ask(3, DAY_US) is None
@@ -159,14 +158,23 @@ async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> 
     for number in range(300):
         now_us += rng.randrange(DAY_US // 20)
         ground = Ground(*(tuple(rng.randrange(30) for _ in range(tables)) for tables in (2, 4)))
-        wording, price = Ground(ground.lexical), Price(250, 4_000, rng.randrange(250, 4_000))
-        charge = Charge(limit, identity.principal, price.most, price.most - price.least, True, wording)
+        price = Price(1, 250, 4_000, rng.randrange(250, 4_000))
+        charge = Charge(limit, identity.principal, price.most, price.most - price.least)
         verdict = await store.admit(str(number), identity, [charge], now_us=now_us)
         if verdict.admitted:
-            owed = charge._replace(amount=price.drew, spare=0, ground=ground)
-            await store.settle(str(number), identity, [owed], Usage(1, 1), now_us=now_us)
+            owed = [charge._replace(amount=price.drew, spare=0)]
+            settled = await store.settle(str(number), identity, owed, Usage(1, 1), now_us=now_us)
+            await store.pay(
+                str(number),
+                identity,
+                owed,
+                settled.receipts,
+                answers=1,
+                places=ground.places,
+                now_us=now_us,
+            )
         admitted.append(verdict.admitted)
-        cost = budget.draw(str(number), wording, ground, price, now_us)
+        cost = budget.draw(str(number), ground, price, now_us)
         assert (cost is not None) == verdict.admitted, number
     assert 50 < sum(admitted) < 250
 

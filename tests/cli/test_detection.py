@@ -78,12 +78,15 @@ async def happen(settings: Settings) -> None:
     installation = Installation.of(settings)
     await installation.store.start()
     for identity in (ALICE, BOB, NIGHTLY, ROUTER):
-        demand = Demand(QUERY, 512, ground=NOWHERE_NEAR)
+        demand = Demand(QUERY, 512)
         charges = settings.policy().reserve(identity, demand, Caller())
         await installation.store.admit(str(identity.principal), identity, charges)
         usage = Usage(10, 640)
-        settled = actual_charges(charges, demand, usage, NOWHERE_NEAR)
-        await installation.store.settle(str(identity.principal), identity, settled, usage)
+        owed, name = actual_charges(charges, demand, usage), str(identity.principal)
+        settled = await installation.store.settle(name, identity, owed, usage)
+        await installation.store.pay(
+            name, identity, owed, settled.receipts, answers=1, places=NOWHERE_NEAR.places
+        )
     for holder, identity, marks in (
         (ALICE.principal, ALICE, enumerating | grading),
         (NIGHTLY.principal, NIGHTLY, enumerating),

@@ -11,7 +11,7 @@ from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
-from guard.core.limits import Algorithm
+from guard.core.limits import Algorithm, Unit
 from guard.core.novelty import CELL_BITS, LEXICAL_TABLES, SEMANTIC_TABLES, Ground
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Sliding:
     def mark(self) -> object:
         return self.start
 
-    def refund(self, amount: int, mark: object) -> None:
+    def refund(self, amount: int, mark: object) -> object:
         if mark == self.start:
             self.current = max(self.carried, self.current - amount)
         elif mark == self.start - self.window.period_us:
@@ -117,6 +117,7 @@ class Sliding:
             self.carried -= owed
             self.current -= owed
             self.previous = max(0, self.previous - (amount - owed))
+        return mark
 
     @property
     def remaining(self) -> int:
@@ -157,10 +158,13 @@ class Gcra:
     def mark(self) -> object:
         return self.now, self.backlog
 
-    def refund(self, amount: int, mark: object) -> None:
+    def refund(self, amount: int, mark: object) -> object:
+        """What is given back is no longer part of the backlog that the charge has left."""
         assert isinstance(mark, tuple)
         at, backlog = mark
-        self.backlog = max(0.0, self.backlog - min(amount * self.unit, max(0.0, backlog - (self.now - at))))
+        back = min(amount * self.unit, max(0.0, backlog - (self.now - at)))
+        self.backlog = max(0.0, self.backlog - back)
+        return at, backlog - back
 
     @property
     def remaining(self) -> int:
@@ -227,13 +231,14 @@ class Calendar:
     def mark(self) -> object:
         return self.period
 
-    def refund(self, amount: int, mark: object) -> None:
+    def refund(self, amount: int, mark: object) -> object:
         if mark == self.period:
             self.used = max(self.carried, self.used - amount)
         elif mark == self.before:
             owed = min(self.carried, amount)
             self.carried -= owed
             self.used -= owed
+        return mark
 
     @property
     def remaining(self) -> int:
@@ -265,8 +270,9 @@ class Leases:
     def mark(self) -> object:
         return None
 
-    def refund(self, amount: int, mark: object) -> None:
+    def refund(self, amount: int, mark: object) -> object:
         self.held -= amount
+        return mark
 
     @property
     def remaining(self) -> int:
@@ -280,7 +286,7 @@ State = Sliding | Gcra | Calendar | Leases
 class Ticket:
     amount: int
     marks: list[object]
-    expires: int
+    expires: int = 0
 
 
 @dataclass
@@ -292,6 +298,9 @@ class Held:
     pending: dict[str, Ticket] = field(default_factory=dict)
     lapsed: dict[str, Ticket] = field(default_factory=dict)
     visited: set[int] = field(default_factory=set)
+    receipts: dict[str, list[Ticket]] = field(default_factory=dict)
+    paid: float = 1_000.0
+    drew: float = 1_000.0
 
     def __post_init__(self) -> None:
         self.states = [self._new(window) for window in self.limit.windows]
@@ -321,15 +330,14 @@ class Held:
             if state.counted_under is not None:
                 state.window = state.counted_under
 
-    def cut(self, amount: int, ground: Ground) -> int:
-        """The amount by the share of these places that are new."""
-        if not ground.places:
-            return amount
-        return math.ceil(amount * Fraction(len({*ground.places} - self.visited), len(ground.places)))
+    @property
+    def is_budget(self) -> bool:
+        """Whether what it is owed is not known until the answer was looked at."""
+        return self.limit.unit == Unit.NOVELTY
 
-    def visit(self, name: str, ground: Ground) -> None:
-        self.visited -= forgetting(name, ground.places)
-        self.visited |= {*ground.places}
+    def expected(self, least: int, most: int) -> int:
+        """What to reserve: as many mean payouts as there are answers, of which each draws 250 at least."""
+        return min(most, max(least, math.ceil(least / 250 * self.paid))) if self.is_budget else most
 
     def heal(self, now: int) -> bool:
         """Whether anything was given back, which counts under the present numbers."""
@@ -371,16 +379,41 @@ class Held:
     def settle(self, name: str, amount: int) -> bool:
         """Whether anything is counted anew."""
         ticket = self.pending.pop(name, None)
-        over = amount - (ticket.amount if ticket else 0)
         if isinstance(self.states[0], Leases):
             if ticket is not None:
                 self._refund(ticket, ticket.amount)
-        elif over > 0:
+            return True
+        if self.is_budget:
+            amount = min(amount, math.ceil(amount * self.paid / self.drew))
+        changed, self.receipts[name] = self._true_up(amount, [ticket] if ticket else [])
+        return changed
+
+    def pay(self, name: str, draw: int, answers: int, places: Sequence[int]) -> tuple[int, bool]:
+        """What answers pay out that draw so much, and whether anything is counted anew."""
+        new = Fraction(len({*places} - self.visited), len(places)) if places else Fraction(1)
+        payout = math.ceil(draw * new)
+        self.visited -= forgetting(name, places)
+        self.visited |= {*places}
+        changed, _ = self._true_up(payout, self.receipts[name])
+        self.paid = (16 * self.paid + payout) / (16 + answers)
+        self.drew = (16 * self.drew + draw) / (16 + answers)
+        return payout, changed
+
+    def _true_up(self, owed: int, tickets: list[Ticket]) -> tuple[bool, list[Ticket]]:
+        """Whether anything is counted anew, and the charges that stand then."""
+        over = owed - sum(ticket.amount for ticket in tickets)
+        if over > 0:
             self.charge(over)
-        elif over < 0 and ticket is not None:
-            self._refund(ticket, -over)
+            return True, [*tickets, Ticket(over, [state.mark() for state in self.states])]
+        left, changed = list[Ticket](), over < 0
+        for ticket in reversed(tickets):
+            back = min(-over, ticket.amount)
+            over += back
+            marks = self._refund(ticket, back) if back else ticket.marks
+            left.insert(0, Ticket(ticket.amount - back, marks))
+        if changed:
             self.counted()
-        return over != 0 or isinstance(self.states[0], Leases)
+        return changed, left
 
     def renew(self, name: str, expires: int) -> None:
         """What has lapsed stays given back, but for a lease: its request is running."""
@@ -389,9 +422,10 @@ class Held:
         if name in self.pending:
             self.pending[name].expires = expires
 
-    def _refund(self, ticket: Ticket, amount: int) -> None:
-        for state, mark in zip(self.states, ticket.marks, strict=True):
-            state.refund(amount, mark)
+    def _refund(self, ticket: Ticket, amount: int) -> list[object]:
+        """Where what is left of the charge was put."""
+        marks = zip(self.states, ticket.marks, strict=True)
+        return [state.refund(amount, mark) for state, mark in marks]
 
 
 @dataclass(frozen=True)
@@ -410,6 +444,7 @@ class ModelStore:
         self._life_us = life_us
         self._held: dict[tuple[str, str], Held] = {}
         self._settled: set[str] = set()
+        self._paid: set[str] = set()
         self.blocked: set[str] = set()
         self.charged: dict[str, set[str]] = {}
         self.overrides: dict[tuple[str, str], dict[int, tuple[int, int]] | None] = {}
@@ -434,8 +469,8 @@ class ModelStore:
             if held.heal(now):
                 self._keep(charge, held)
             largest = min(window.burst for window in limit.windows)
-            least = held.cut(charge.amount - charge.spare, charge.ground)
-            amount = held.cut(charge.amount, charge.ground)
+            least = charge.amount - charge.spare
+            amount = held.expected(least, charge.amount)
             if amount > largest:
                 half = math.ceil(largest / 2)
                 amount = max(least, min(largest, max(half, min(state.remaining for state in held.states))))
@@ -474,10 +509,28 @@ class ModelStore:
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            if not held.settle(name, held.cut(charge.amount, charge.ground)):
+            if not held.settle(name, charge.amount):
                 held.states = before
-            held.visit(name, charge.ground)
         return True
+
+    def pay(
+        self, name: str, charges: Sequence[Charge], answers: int, places: Sequence[int], now: int
+    ) -> int | None:
+        """What the dearest budget was charged; `None` where it was paid before."""
+        if name in self._paid:
+            return None
+        self._paid.add(name)
+        payouts = []
+        for charge in charges:
+            held = self._stored(charge)
+            before = copy.deepcopy(held.states)
+            held.judge_as_counted()
+            held.bring_to(now)
+            payout, changed = held.pay(name, charge.amount, answers, places)
+            if not changed:
+                held.states = before
+            payouts.append(payout)
+        return max(payouts)
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:

@@ -18,7 +18,6 @@ from guard.admin.replay import LogClock
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Charge, Limit, Unit
-from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
 from guard.store.memory.store import MemoryStore
@@ -32,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_reference import GROUNDS, IDENTITIES, limits
 
 if TYPE_CHECKING:
+    from guard.core.novelty import Ground
     from guard.store.embedded.server import EmbeddedServer
 
 T0 = 1_800_000_000_000_000
@@ -47,7 +47,9 @@ class Step:
     amount: int
     spare: int
     used: int | None
+    answers: int
     ground: Ground
+    until_paid: float
     tried: int
     left: float
     numbers: float
@@ -61,7 +63,9 @@ STEPS = st.lists(
         st.integers(0, 45),
         st.integers(0, 45),
         st.none() | st.integers(0, 90),
+        st.integers(1, 9),
         GROUNDS,
+        st.sampled_from([0.0, 0.0, 0.3, 1.1]),
         st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
         st.sampled_from([1.0, 1.0, 0.5, 0.123]),
         st.sampled_from([1.0, 1.0, 1.0, 0.5, 2.0]),
@@ -89,7 +93,6 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
                 1 if one else step.amount * scale,
                 min(step.spare, step.amount) * scale if limit.estimated else 0,
                 enforced=not step.tried >> place & 1,
-                ground=Ground(step.ground.lexical) if limit.unit == Unit.NOVELTY else NOWHERE,
                 left=step.left,
             )
         )
@@ -99,11 +102,7 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
 def owed(charged: tuple[Charge, ...], step: Step, scale: int) -> list[Charge]:
     used = (step.used or 0) * scale
     return [
-        charge._replace(
-            amount=used if charge.limit.estimated else charge.amount,
-            spare=0,
-            ground=step.ground if charge.limit.unit == Unit.NOVELTY and used else NOWHERE,
-        )
+        charge._replace(amount=used if charge.limit.estimated else charge.amount, spare=0)
         for charge in charged
     ]
 
@@ -131,7 +130,24 @@ def test_it_counts_as_the_scripts_do(
             elif verdict.admitted:
                 bill = owed(verdict.charged, step, scale)
                 settled = await memory.settle(name, step.identity, bill, NO_USAGE)
-                assert settled == await redis.settle(name, step.identity, bill, NO_USAGE, now_us=now_us)
+                there = await redis.settle(name, step.identity, bill, NO_USAGE, now_us=now_us)
+                assert (settled.counted, settled.novelty) == (there.counted, there.novelty)
+                clock.now_us += int(longest * step.until_paid)
+                due, n, places = (
+                    [each for each in bill if each.limit.unit == Unit.NOVELTY],
+                    step.answers,
+                    step.ground.places,
+                )
+                paid = await memory.pay(name, step.identity, due, settled.receipts, answers=n, places=places)
+                assert paid == await redis.pay(
+                    name,
+                    step.identity,
+                    due,
+                    there.receipts,
+                    answers=n,
+                    places=places,
+                    now_us=clock.now_us,
+                )
         await redis.aclose()
 
     asyncio.run(run())

@@ -14,7 +14,15 @@ from guard.core.calendars import Span
 from guard.core.demand import Demand
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.novelty import BITMAP_BYTES, CELL_BITS, LEXICAL_TABLES, NOWHERE, SEMANTIC_TABLES, Ground
+from guard.core.novelty import (
+    BITMAP_BYTES,
+    CELL_BITS,
+    LEXICAL_TABLES,
+    NOWHERE,
+    SEMANTIC_TABLES,
+    Ground,
+    least_draw,
+)
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE, Query, Usage
 from guard.store.port import Debt
@@ -64,13 +72,12 @@ BUDGET = budget()
 def charge(
     limit: Limit,
     amount: int = 1_000,
-    ground: Ground = NOWHERE,
     *,
     spare: int = 0,
     enforced: bool = True,
     identity: Identity = ALICE,
 ) -> Charge:
-    return Charge(limit, identity.holder(*limit.per), amount, spare, enforced, ground)
+    return Charge(limit, identity.holder(*limit.per), amount, spare, enforced)
 
 
 class Asker:
@@ -78,6 +85,7 @@ class Asker:
 
     def __init__(self, store: OperatorStore) -> None:
         self.store = store
+        self.now_us = T0
         self._ids = 0
 
     async def ask(
@@ -88,21 +96,36 @@ class Asker:
         before = [await self.used(limit, identity) for limit in limits]
         self._ids += 1
         id_ = f"q{self._ids}"
-        wording = [charge(each, amount, Ground(ground.lexical), identity=identity) for each in limits]
-        assert (await self.admit(id_, *wording, identity=identity)).admitted
-        await self.settle(id_, *(each._replace(ground=ground) for each in wording), identity=identity)
+        owed = [charge(each, amount, identity=identity) for each in limits]
+        assert (await self.admit(id_, *owed, identity=identity)).admitted
+        settled = await self.settle(id_, *owed, identity=identity)
+        await self.pay(id_, settled, ground, amount, *limits, identity=identity)
         after = [await self.used(limit, identity) for limit in limits]
         return [now - then for then, now in zip(before, after, strict=True)]
 
     async def admit(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Verdict:
-        return await self.store.admit(id_, identity, charges, now_us=T0)
+        return await self.store.admit(id_, identity, charges, now_us=self.now_us)
 
     async def settle(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Settled:
-        return await self.store.settle(id_, identity, charges, Usage(5, 5), now_us=T0)
+        return await self.store.settle(id_, identity, charges, Usage(5, 5), now_us=self.now_us)
+
+    async def pay(
+        self,
+        id_: str,
+        settled: Settled,
+        ground: Ground,
+        drawn: int,
+        *limits: Limit,
+        identity: Identity = ALICE,
+    ) -> int | None:
+        charges = [charge(each, drawn, identity=identity) for each in limits or (BUDGET,)]
+        return await self.store.pay(
+            id_, identity, charges, settled.receipts, answers=1, places=ground.places, now_us=self.now_us
+        )
 
     async def used(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> int:
         look = [charge(limit, 0, identity=identity)]
-        verdict = await self.store.admit("", identity, look, now_us=T0)
+        verdict = await self.store.admit("", identity, look, now_us=self.now_us)
         return limit.windows[0].burst - verdict.readings[0].remaining
 
     async def draw_all(self, grounds: Iterable[Ground], amount: int = 6) -> int:
@@ -110,10 +133,12 @@ class Asker:
         before = await self.used()
         for some in _batches([*grounds], 1_000):
             # On one connection they are done in the order in which they are asked for.
+            names = [f"w{self._ids + place}" for place, _ in some]
+            settled = await asyncio.gather(*(self.settle(name, charge(BUDGET, amount)) for name in names))
             await asyncio.gather(
                 *(
-                    self.settle(f"w{self._ids + place}", charge(BUDGET, amount, ground))
-                    for place, ground in some
+                    self.pay(name, each, ground, amount)
+                    for name, each, (_, ground) in zip(names, settled, some, strict=True)
                 )
             )
         self._ids += len([*grounds])
@@ -128,7 +153,7 @@ class Asker:
             return int(await client.ttl(self._cells(limit, ALICE)))
 
     def _cells(self, limit: Limit, identity: Identity) -> str:
-        return self.store.keys.cells(limit, identity.holder(*limit.per), identity)
+        return self.store.keys.coverage(limit, identity.holder(*limit.per), identity)
 
 
 def _batches(grounds: list[Ground], size: int) -> Iterable[list[tuple[int, Ground]]]:
@@ -216,104 +241,155 @@ class TestPaying:
         assert sum(used[1:]) < 0.1 * 6 * 30 * 19
 
 
+async def make_narrow(asker: Asker) -> None:
+    """Have a holder pay out next to nothing lately."""
+    for _ in range(300):
+        await asker.ask(HERE, amount=500)
+
+
 class TestReserving:
     @pytest.mark.parametrize(
-        ("ground", "reserved", "settled"),
-        [(HERE, 0, 0), (THERE, 3_000, 3_000), (REWORDED, 3_000, 1_000), (TWISTED, 0, 2_000)],
+        ("answers", "most", "reserved"),
+        [(1, 4_000, 1_000), (1, 700, 700), (1, 250, 250), (4, 16_000, 4_000), (4, 1_200, 1_200), (0, 0, 0)],
     )
-    async def test_the_wording_is_reserved_and_trued_up_by_the_meaning(
-        self, asker: Asker, ground: Ground, reserved: int, settled: int
+    async def test_of_a_new_holder_standard_answers_are_reserved_that_are_all_new(
+        self, asker: Asker, answers: int, most: int, reserved: int
     ) -> None:
-        await asker.settle("first", charge(BUDGET, 0, HERE))
-        await asker.admit("a", charge(BUDGET, 3_000, Ground(ground.lexical)))
+        await asker.admit("a", charge(BUDGET, most, spare=most - least_draw(answers)))
         assert await asker.used() == reserved
-        await asker.settle("a", charge(BUDGET, 3_000, ground))
-        assert await asker.used() == settled
 
-    async def test_the_answer_is_trued_up_with_the_ground(self, asker: Asker) -> None:
-        await asker.settle("first", charge(BUDGET, 0, HERE))
-        await asker.admit("a", charge(BUDGET, 4_000, Ground(REWORDED.lexical), spare=3_750))
-        await asker.settle("a", charge(BUDGET, 750, REWORDED))
-        assert await asker.used() == 250
+    async def test_of_one_that_pays_out_little_the_least_is_reserved(self, asker: Asker) -> None:
+        await make_narrow(asker)
+        before = await asker.used()
+        await asker.admit("a", charge(BUDGET, 8_000, spare=8_000 - least_draw(2)))
+        assert await asker.used() - before == least_draw(2)
+
+    async def test_of_one_that_draws_long_answers_more_is_reserved(self, asker: Asker) -> None:
+        for ground in anywhere(seed=1, count=300):
+            await asker.ask(ground, amount=4_000)
+        before = await asker.used()
+        await asker.admit("a", charge(BUDGET, 4_000, spare=4_000 - least_draw(1)))
+        assert 3_000 < await asker.used() - before < 4_000
 
     @pytest.mark.parametrize(
-        ("limit", "visited", "admitted", "reserved"),
-        [
-            (5_000, NOWHERE, True, 4_000),
-            (600, NOWHERE, True, 600),
-            (250, NOWHERE, True, 250),
-            (249, NOWHERE, False, 0),
-            (5_000, Ground((11, 2)), True, 2_000),
-            (600, Ground((11, 2)), True, 600),
-            (249, Ground((11, 2)), True, 249),
-            (125, Ground((11, 2)), True, 125),
-            (124, Ground((11, 2)), False, 0),
-            (1, Ground((11, 12)), True, 0),
-        ],
+        ("limit", "admitted", "reserved"),
+        [(5_000, True, 1_000), (600, True, 600), (250, True, 250), (249, False, 0)],
     )
-    async def test_what_only_the_cap_asks_for_is_cut_too(
-        self, asker: Asker, limit: int, visited: Ground, reserved: int, *, admitted: bool
+    async def test_what_only_the_cap_asks_for_is_cut_to_the_limit(
+        self, asker: Asker, limit: int, reserved: int, *, admitted: bool
     ) -> None:
-        await asker.settle("first", charge(BUDGET, 0, visited))
         held = budget(limit)
-        verdict = await asker.admit("a", charge(held, 4_000, Ground(THERE.lexical), spare=3_750))
+        verdict = await asker.admit("a", charge(held, 4_000, spare=3_750))
         assert verdict.admitted is admitted
         assert verdict.readings[0].wait_us == (0 if admitted else None)
         assert await asker.used(held) == reserved
 
-    async def test_known_ground_is_open_when_the_budget_is_used_up(self, asker: Asker) -> None:
-        held = budget(1_000)
-        await asker.ask(HERE, held)
-        assert not (await asker.admit("a", charge(held, 1_000, Ground(THERE.lexical)))).admitted
-        assert (await asker.admit("b", charge(held, 1_000, Ground(HERE.lexical)))).admitted
 
-    async def test_the_same_query_many_times_at_once_pays_once(self, asker: Asker) -> None:
-        owed = charge(BUDGET, 1_000, HERE)
-        await asyncio.gather(*(asker.admit(f"r{n}", owed._replace(ground=Ground((1, 2)))) for n in range(20)))
-        assert await asker.used() == 20_000
-        await asyncio.gather(*(asker.settle(f"r{n}", owed) for n in range(20)))
-        assert await asker.used() == 1_000
+class TestSettling:
+    async def test_an_answer_of_a_new_holder_is_charged_as_all_new_until_it_is_paid_for(
+        self, asker: Asker
+    ) -> None:
+        await asker.admit("a", charge(BUDGET, 4_000, spare=3_750))
+        settled = await asker.settle("a", charge(BUDGET, 750))
+        assert (await asker.used(), settled.novelty) == (750, 750)
+
+    async def test_an_answer_of_a_known_one_is_charged_what_is_usual(self, asker: Asker) -> None:
+        await make_narrow(asker)
+        before = await asker.used()
+        settled = await asker.settle("a", charge(BUDGET, 4_000))
+        assert settled.novelty is not None
+        assert 0 < settled.novelty == await asker.used() - before < 10
+
+    async def test_what_was_charged_stands_where_nobody_looks(self, asker: Asker) -> None:
+        for number in range(5):
+            await asker.settle(f"r{number}", charge(BUDGET, 750))
+        assert await asker.used() == 5 * 750
 
     async def test_a_settle_counts_once(self, asker: Asker) -> None:
-        assert await asker.settle("a", charge(BUDGET, 1_000, HERE))
-        assert not await asker.settle("a", charge(BUDGET, 1_000, THERE))
+        assert await asker.settle("a", charge(BUDGET, 1_000))
+        again = await asker.settle("a", charge(BUDGET, 1_000))
+        assert (again.counted, again.receipts) == (False, ())
+        assert await asker.used() == 1_000
+
+    @pytest.mark.parametrize("usual", [1_000, 6_000])
+    async def test_a_payout_takes_the_place_of_what_was_charged(self, asker: Asker, usual: int) -> None:
+        await asker.pay("first", await asker.settle("first", charge(BUDGET, usual)), HERE, 0)
+        before = await asker.used()
+        owed = charge(BUDGET, 3_000)
+        await asker.admit("a", charge(BUDGET, 1_000))
+        settled = await asker.settle("a", owed)
+        assert await asker.pay("a", settled, REWORDED, 3_000) == 1_000
+        assert await asker.used() - before == 1_000
+
+    async def test_an_answer_is_paid_for_once(self, asker: Asker) -> None:
+        settled = await asker.settle("a", charge(BUDGET, 1_000))
+        assert await asker.pay("a", settled, HERE, 1_000) == 1_000
+        assert await asker.pay("a", settled, THERE, 1_000) is None
         assert await asker.used() == 1_000
         assert await asker.ask(THERE) == [1_000]
 
+    async def test_the_same_query_many_times_at_once_pays_once(self, asker: Asker) -> None:
+        owed = charge(BUDGET, 1_000)
+        await asyncio.gather(*(asker.admit(f"r{n}", owed) for n in range(20)))
+        assert await asker.used() == 20_000
+        settled = await asyncio.gather(*(asker.settle(f"r{n}", owed) for n in range(20)))
+        await asyncio.gather(*(asker.pay(f"r{n}", each, HERE, 1_000) for n, each in enumerate(settled)))
+        assert await asker.used() == 1_000
+
+    @pytest.mark.parametrize("algorithm", [Algorithm.SLIDING_WINDOW, Algorithm.CALENDAR])
+    async def test_nothing_is_given_back_of_a_window_that_is_over(
+        self, asker: Asker, algorithm: Algorithm
+    ) -> None:
+        held = budget(10**6, algorithm=algorithm)
+        await asker.ask(HERE, held)
+        settled = await asker.settle("a", charge(held, 1_000))
+        asker.now_us += 3 * DAY * 1_000_000
+        await asker.settle("other", charge(held, 700))
+        assert await asker.pay("a", settled, HERE, 1_000, held) == 0
+        assert await asker.used(held) == 700
+
+    async def test_a_backlog_is_given_back_only_as_far_as_it_is_the_answers_own(self, asker: Asker) -> None:
+        held = budget(DAY, algorithm=Algorithm.GCRA)
+        await asker.pay("first", await asker.settle("first", charge(held, 0)), HERE, 0, held)
+        await asker.admit("a", charge(held, 1_000))
+        asker.now_us += 600 * 1_000_000
+        settled = await asker.settle("a", charge(held, 500))
+        await asker.settle("other", charge(held, 300))
+        await asker.pay("a", settled, HERE, 500, held)
+        assert await asker.used(held) == 300
+
 
 class TestWhatDoesNotHappen:
-    async def test_a_request_without_an_answer_neither_pays_nor_visits(self, asker: Asker) -> None:
+    async def test_a_request_without_an_answer_pays_nothing(self, asker: Asker) -> None:
         query = Query("m", (), stream=False, max_output_tokens=512, n=1, input_bytes=0, other_tokens=5)
-        demand = Demand(query, 512, ground=Ground(HERE.lexical))
-        owed = charge(BUDGET, demand.reserve(Unit.NOVELTY)[0], demand.ground)
+        demand = Demand(query, 512)
+        owed = charge(BUDGET, demand.reserve(Unit.NOVELTY)[0])
         assert (await asker.admit("a", owed)).admitted
         assert await asker.used() == 1_000
-        await asker.settle("a", *actual_charges([owed], demand, NO_USAGE, HERE))
+        await asker.settle("a", *actual_charges([owed], demand, NO_USAGE))
         assert await asker.used() == 0
-        assert await asker.ask(HERE) == [1_000]
 
-    async def test_a_request_that_is_taken_back_neither_pays_nor_visits(self, asker: Asker) -> None:
-        owed = charge(BUDGET, 1_000, HERE)
+    async def test_a_request_that_is_taken_back_pays_nothing(self, asker: Asker) -> None:
+        owed = charge(BUDGET, 1_000)
         await asker.admit("a", owed)
         assert await asker.store.release("a", ALICE, [owed], now_us=T0)
         assert await asker.used() == 0
-        assert await asker.ask(HERE) == [1_000]
 
-    async def test_a_refusal_neither_pays_nor_visits(self, asker: Asker) -> None:
+    async def test_a_refusal_pays_nothing(self, asker: Asker) -> None:
         narrow = Limit("rpm", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(1, DAY, 1),))
-        assert not (await asker.admit("a", charge(narrow, 2), charge(BUDGET, 1_000, HERE))).admitted
-        assert not (await asker.admit("b", charge(budget(999), 1_000, HERE))).admitted
-        assert await asker.bitmap() == b""
-        assert await asker.ask(HERE) == [1_000]
+        assert not (await asker.admit("a", charge(narrow, 2), charge(BUDGET, 1_000))).admitted
+        assert not (await asker.admit("b", charge(budget(999), 1_000))).admitted
+        assert await asker.used() == 0
 
-    async def test_admitting_and_looking_visit_nothing(self, asker: Asker) -> None:
-        await asker.store.look(ALICE, [charge(BUDGET, 1_000, HERE)])
-        await asker.admit("a", charge(BUDGET, 1_000, HERE))
+    async def test_only_a_payout_visits_anything(self, asker: Asker) -> None:
+        await asker.store.look(ALICE, [charge(BUDGET, 1_000)])
+        await asker.admit("a", charge(BUDGET, 1_000))
+        await asker.settle("a", charge(BUDGET, 1_000))
         assert await asker.bitmap() == b""
 
     async def test_an_exempt_holder_is_not_charged(self, asker: Asker) -> None:
         await asker.store.override(ALICE.principal, BUDGET.name, None, None)
-        verdict = await asker.admit("a", charge(BUDGET, 1_000, HERE))
+        verdict = await asker.admit("a", charge(BUDGET, 1_000))
         assert (verdict.admitted, verdict.charged, verdict.readings) == (True, (), ())
 
 
@@ -359,27 +435,24 @@ class TestHolders:
         )
         slots = Limit("slots", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(9, 0, 9),))
         one, two = budget(name="one"), budget(name="two", per=(Attribute.ORG,))
-        owed = [charge(requests, 1), charge(one, ground=HERE), charge(slots, 1), charge(two, ground=HERE)]
+        owed = [charge(requests, 1), charge(one), charge(slots, 1), charge(two)]
         assert (await asker.admit("a", *owed)).admitted
         assert [await asker.used(each) for each in (requests, one, slots, two)] == [1, 1_000, 1, 1_000]
-        await asker.settle("a", *owed)
-        assert (await asker.admit("b", *owed)).admitted
-        assert [await asker.used(each) for each in (requests, one, slots, two)] == [2, 1_000, 1, 1_000]
+        settled = await asker.settle("a", *owed)
+        assert await asker.pay("a", settled, HERE, 600, one, two) == 600
+        assert [await asker.used(each) for each in (requests, one, slots, two)] == [1, 600, 0, 600]
 
 
 class TestInTheShadow:
-    async def test_a_budget_that_is_tried_out_counts_and_remembers_what_it_has_room_for(
-        self, asker: Asker
-    ) -> None:
+    async def test_a_budget_that_is_tried_out_counts_what_it_has_room_for(self, asker: Asker) -> None:
         held = budget(1_500)
-        owed = charge(held, 1_000, HERE, enforced=False)
+        owed = charge(held, 1_000, enforced=False)
         verdict = await asker.admit("a", owed)
         assert verdict.charged == (owed,)
         await asker.settle("a", *verdict.charged)
         assert await asker.used(held) == 1_000
-        verdict = await asker.admit("b", owed._replace(ground=THERE))
+        verdict = await asker.admit("b", owed)
         assert (verdict.admitted, verdict.charged) == (True, ())
-        assert (await asker.admit("c", owed)).charged == (owed,)
         assert await asker.used(held) == 1_000
 
 
@@ -424,11 +497,17 @@ class TestMemory:
         await asker.ask(HERE)
         assert await asker.ask(HERE, budget(5_000)) == [0]
 
+    async def test_what_is_usual_of_a_holder_is_kept_as_long(self, asker: Asker) -> None:
+        await asker.ask(HERE, budget(5_000))
+        async with asker.store.asking() as client:
+            key = asker.store.keys.counts(ALICE.principal, ALICE)
+            assert int(await client.ttl(key)) > 30 * DAY
+
 
 class TestLater:
     async def test_a_budget_is_renewed_like_any_reservation(self, asker: Asker) -> None:
         requests = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(9, DAY, 9),))
-        owed = [charge(BUDGET, ground=Ground(HERE.lexical)), charge(requests, 1)]
+        owed = [charge(BUDGET), charge(requests, 1)]
         await asker.admit("long", *owed)
         assert await asker.store.renew("long", ALICE, owed, now_us=T0 + 40_000_000) == 1
         look = [charge(BUDGET, 0)]
@@ -466,7 +545,7 @@ async def test_on_a_cluster_too_every_holder_remembers_where_it_has_been(spread:
     assert await spread.ask(HERE, *limits) == [0] * 4
     assert await spread.ask(HERE, *limits, identity=bob) == [1_000, 0, 1_000, 0]
     assert await spread.ask(TWISTED, *limits, amount=6_000) == [4_000] * 4
-    owed = [charge(each, ground=Ground(THERE.lexical)) for each in limits]
+    owed = [charge(each) for each in limits]
     await spread.admit("long", *owed)
     assert await spread.store.renew("long", ALICE, owed, now_us=T0) == 4
     debt = Debt("d", limits[1], ALICE.holder(Attribute.ORG), (700,))

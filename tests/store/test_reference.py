@@ -30,6 +30,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reference import ModelStore, Seen, forgotten_by
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Verdict
 
@@ -134,6 +136,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.now = 1_800_000_000 * MICROSECONDS
         self.names = 0
         self.open: dict[str, tuple[Identity, list[Charge]]] = {}
+        self.settled: dict[str, tuple[Identity, list[Charge], Sequence[bytes]]] = {}
 
     @initialize(made=limits(), life_seconds=st.sampled_from([40, 100_000]))
     def start(self, made: list[Limit], life_seconds: int) -> None:
@@ -147,10 +150,8 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.model = ModelStore(life_seconds * MICROSECONDS)
 
-    def charges(
-        self, identity: Identity, amount: int, spare: int, tried: int, ground: Ground = NOWHERE
-    ) -> list[Charge]:
-        """`tried` has a bit for each limit that is only tried out. Only the wording of a query is known."""
+    def charges(self, identity: Identity, amount: int, spare: int, tried: int) -> list[Charge]:
+        """`tried` has a bit for each limit that is only tried out."""
         return [
             Charge(
                 limit,
@@ -158,7 +159,6 @@ class StoreMachine(RuleBasedStateMachine):
                 1 if limit.unit in (Unit.REQUESTS, Unit.CONCURRENCY) else amount,
                 spare if limit.estimated else 0,
                 enforced=not tried >> place & 1,
-                ground=Ground(ground.lexical) if limit.unit == Unit.NOVELTY else NOWHERE,
             )
             for place, limit in enumerate(self.limits)
         ]
@@ -172,12 +172,11 @@ class StoreMachine(RuleBasedStateMachine):
         amount=st.integers(0, 45),
         spare=st.integers(0, 45),
         tried=st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
-        ground=GROUNDS,
     )
-    def admit(self, identity: Identity, amount: int, spare: int, tried: int, ground: Ground) -> None:
+    def admit(self, identity: Identity, amount: int, spare: int, tried: int) -> None:
         self.names += 1
         name = f"r{self.names}"
-        charges = self.charges(identity, amount, min(spare, amount), tried, ground)
+        charges = self.charges(identity, amount, min(spare, amount), tried)
         if self.ask([name], identity, charges)[0]:
             self.open[name] = (identity, charges)
 
@@ -185,13 +184,12 @@ class StoreMachine(RuleBasedStateMachine):
         identity=st.sampled_from(IDENTITIES),
         amount=st.integers(0, 9),
         number=st.integers(2, 6),
-        ground=GROUNDS,
     )
-    def admit_at_once(self, identity: Identity, amount: int, number: int, ground: Ground) -> None:
+    def admit_at_once(self, identity: Identity, amount: int, number: int) -> None:
         """Several at the same moment, as on one connection: in the order in which they were called."""
         names = [f"r{self.names + each}" for each in range(1, number + 1)]
         self.names += number
-        charges = self.charges(identity, amount, 0, 0, ground)
+        charges = self.charges(identity, amount, 0, 0)
         for name, admitted in zip(names, self.ask(names, identity, charges), strict=True):
             if admitted:
                 self.open[name] = (identity, charges)
@@ -228,29 +226,40 @@ class StoreMachine(RuleBasedStateMachine):
                 rounding_us = CALENDAR_US.get(window.span, ROUNDING_US) if later else ROUNDING_US
                 assert abs(reading.wait_us - wait_us) <= rounding_us
 
-    @rule(data=st.data(), amount=st.integers(0, 90), ground=GROUNDS)
-    def settle(self, data: st.DataObject, amount: int, ground: Ground) -> None:
+    @rule(data=st.data(), amount=st.integers(0, 90))
+    def settle(self, data: st.DataObject, amount: int) -> None:
         """Also for the second time, after the expiry, and of what was never admitted."""
         name = data.draw(st.sampled_from([*sorted(self.open), *NEVER]))
         identity, charges = self.open.get(name, (IDENTITIES[0], self.charges(IDENTITIES[0], 0, 0, 0)))
         owed = [
-            charge._replace(
-                amount=amount if charge.limit.estimated else charge.amount,
-                spare=0,
-                ground=ground if charge.limit.unit == Unit.NOVELTY else NOWHERE,
-            )
+            charge._replace(amount=amount if charge.limit.estimated else charge.amount, spare=0)
             for charge in charges
             if name in NEVER or charge.limit.name in self.charged(name)
         ]
         counted = self.runner.run(self.store.settle(name, identity, owed, Usage(0, 0), now_us=self.now))
         assert bool(counted) == self.model.settle(name, owed, self.now)
-        for charge in owed:
-            if charge.limit.unit == Unit.NOVELTY:
-                assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
+        budgets = [charge for charge in owed if charge.limit.unit == Unit.NOVELTY]
+        if counted and budgets:
+            self.settled[name] = (identity, budgets, counted.receipts)
+
+    @rule(data=st.data(), amount=st.integers(0, 90), answers=st.integers(1, 9), ground=GROUNDS)
+    def pay(self, data: st.DataObject, amount: int, answers: int, ground: Ground) -> None:
+        """Also for the second time, and after the request's charges are of windows that are over."""
+        if not self.settled:
+            return
+        name = data.draw(st.sampled_from(sorted(self.settled)))
+        identity, budgets, receipts = self.settled[name]
+        drawn, places = [charge._replace(amount=amount) for charge in budgets], ground.places
+        paid = self.runner.run(
+            self.store.pay(name, identity, drawn, receipts, answers=answers, places=places, now_us=self.now)
+        )
+        assert paid == self.model.pay(name, drawn, answers, places, self.now)
+        for charge in drawn:
+            assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
 
     async def visited(self, charge: Charge, identity: Identity) -> set[int]:
         """The bits of the bitmap that are set."""
-        key = self.store.keys.cells(charge.limit, charge.holder, identity)
+        key = self.store.keys.coverage(charge.limit, charge.holder, identity)
         async with self.store.asking() as client:
             bitmap = cast("bytes", await client.get(key) or b"")
         return {8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte << bit & 128}

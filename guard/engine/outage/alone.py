@@ -94,7 +94,7 @@ class Alone:
 
     def settle(self, admission: Admission, usage: Usage) -> None:
         """True up what was admitted alone, and owe it where the store was not even asked."""
-        charges = actual_charges(admission.charges, admission.demand, usage, admission.demand.ground)
+        charges = actual_charges(admission.charges, admission.demand, usage)
         self._local.settle(admission.request_id, admission.charges, charges, self._share, self._now_seconds)
         if admission.store_error in NEVER_ASKED:
             self._owe(admission.identity, charges)

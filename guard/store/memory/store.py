@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOWHERE
+from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOTHING_RECENT, Recent
 from guard.store.marks import read_marks, write_marks
 from guard.store.memory.windows import Stand, cut, stand_of
 from guard.store.port import LARGEST_AMOUNT, Control, Settled, Verdict
@@ -67,9 +67,7 @@ class MemoryStore:
         without = [hold for hold, each in zip(holds, waits, strict=True) if any(wait != 0 for wait in each)]
         admitted = not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
-        for hold in charged:
-            hold.add(hold.amount)
-        self._reserved[reservation_id] = {hold.account: hold.ticket for hold in charged}
+        self._reserved[reservation_id] = {hold.account: hold.add(hold.amount) for hold in charged}
         return Verdict(
             admitted,
             tuple(hold.charge for hold in charged),
@@ -94,21 +92,49 @@ class MemoryStore:
     ) -> Settled:
         """True a reservation up to these charges."""
         tickets = self._reserved.pop(reservation_id, {})
-        novelty = []
+        novelty, receipts = [], []
         for charge in charges:
             hold = self._hold(charge, as_counted=True)
-            hold.true_up(tickets.get(hold.account))
-            if charge.limit.unit == Unit.NOVELTY:
-                novelty.append(hold.most)
-                hold.account.visit(hold.places, reservation_id)
-        return Settled(True, max(novelty, default=None))
+            budget = charge.limit.unit == Unit.NOVELTY
+            owed = hold.account.recent.settle(hold.most) if budget else hold.most
+            ticket = tickets.get(hold.account)
+            receipt = hold.true_up(owed, [] if ticket is None else [ticket])
+            if budget:
+                novelty.append(owed)
+                receipts.append(receipt)
+        return Settled(True, max(novelty, default=None), tuple(receipts))
+
+    async def pay(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        receipts: Sequence[list[Ticket]],
+        *,
+        answers: int,
+        places: Sequence[int],
+    ) -> int | None:
+        """Charge diversity budgets what answers have paid out, in place of what `settle` charged."""
+        paid = []
+        for charge, receipt in zip(charges, receipts, strict=True):
+            hold = self._hold(charge, as_counted=True)
+            payout = hold.most
+            if places:
+                new = hold.account.visit(places, reservation_id)
+                # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
+                payout = ceil(hold.most * new / len(places))
+            hold.true_up(payout, receipt)
+            hold.account.recent = hold.account.recent.after(answers, payout, hold.most)
+            paid.append(payout)
+        return max(paid, default=None)
 
     async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
         """Take a reservation back."""
         tickets = self._reserved.pop(reservation_id, {})
         for charge in charges:
-            hold = self._hold(charge._replace(amount=0, spare=0, ground=NOWHERE), as_counted=True)
-            hold.true_up(tickets.get(hold.account))
+            hold = self._hold(charge, as_counted=True)
+            ticket = tickets.get(hold.account)
+            hold.true_up(0, [] if ticket is None else [ticket])
         return True
 
     async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
@@ -146,11 +172,6 @@ class MemoryStore:
         if account is None:
             account = self._accounts[place] = Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
-        places = charge.ground.places if limit.unit == Unit.NOVELTY else ()
-        if places:
-            new = account.new(places)
-            # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
-            least, most = ceil(least * new / len(places)), ceil(most * new / len(places))
         left = round(1000 * charge.left)
         cuts = limit.algorithm is Algorithm.GCRA and left < 1000 and not as_counted
         stands = [
@@ -165,28 +186,26 @@ class MemoryStore:
             )
             for window in limit.windows
         ]
-        return Hold(charge, account, places, stands, least, most, most)
+        return Hold(charge, account, stands, least, most, most)
 
 
 @dataclass(slots=True, eq=False)
 class Account:
     """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
-    was last counted, and the cells that were visited, a bit each.
+    was last counted, the cells that were visited, a bit each, and what its latest answers have paid out.
     """
 
     stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
     visited: bytearray = field(default_factory=bytearray)
+    recent: Recent = NOTHING_RECENT
 
-    def new(self, places: tuple[int, ...]) -> int:
-        """How many of these places were not visited."""
-        visited = self.visited
-        if not visited:
-            return len(places)
-        return len(places) - sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
+    def visit(self, places: Sequence[int], reservation_id: str) -> int:
+        """Remember that a holder has been at these places, and forget one cell of each of their tables.
 
-    def visit(self, places: tuple[int, ...], reservation_id: str) -> None:
-        """Remember that a holder has been at these places, and forget one cell of each of their tables."""
+        Returns how many of the places are new.
+        """
         visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
+        known = sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
         chance = sha1(reservation_id.encode(), usedforsecurity=False).hexdigest()
         for number, bit in enumerate(places):
             cell = int(chance[HEX_DIGITS * number : HEX_DIGITS * (number + 1)], 16) % (1 << CELL_BITS)
@@ -194,6 +213,7 @@ class Account:
             visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
         for bit in places:
             visited[bit >> 3] |= 1 << (bit & 7)
+        return len(places) - known
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,21 +229,15 @@ class Hold:
     """One limit of one holder at this moment, and what a request owes to it.
 
     `amount` is `most`, or where that is more than the whole limit holds, what is left of it, but half of it
-    and `least` at least. `places` are the bits of the holder's bitmap that the request touches.
+    and `least` at least.
     """
 
     charge: Charge
     account: Account
-    places: tuple[int, ...]
     stands: list[Stand]
     least: int
     most: int
     amount: int
-
-    @property
-    def ticket(self) -> Ticket:
-        """What it says of the charge to give it back."""
-        return Ticket(self.amount, [stand.mark for stand in self.stands])
 
     def throttle(self) -> None:
         """Let the limit hold a part of what it held, for this request only."""
@@ -235,26 +249,39 @@ class Hold:
 
     def ask(self) -> None:
         """Find the amount."""
+        if self.charge.limit.unit == Unit.NOVELTY:
+            self.most = self.account.recent.reserve(self.least, self.most)
+        self.amount = self.most
         largest = min(stand.burst for stand in self.stands)
         if self.most > largest:
             left = min(stand.remaining for stand in self.stands)
             self.amount = max(self.least, min(largest, max(left, ceil(largest / 2))))
 
-    def add(self, amount: int) -> None:
+    def add(self, amount: int) -> Ticket:
         """Charge so much to every window."""
         for stand in self.stands:
             stand.add(amount)
         self._keep()
+        return Ticket(amount, [stand.mark for stand in self.stands])
 
-    def true_up(self, ticket: Ticket | None) -> None:
-        """Charge `most`, of which a part has been charged already, or too much."""
-        over = self.most - (ticket.amount if ticket is not None else 0)
+    def true_up(self, owed: int, tickets: list[Ticket]) -> list[Ticket]:
+        """Charge what is owed, of which these have charged a part already, or too much; returns those that
+        hold then.
+        """
+        over = owed - sum(ticket.amount for ticket in tickets)
         if over > 0:
-            self.add(over)
-        elif ticket is not None and over < 0:
-            for stand, mark in zip(self.stands, ticket.marks, strict=True):
-                stand.refund(-over, mark)
-            self._keep()
+            return [*tickets, self.add(over)]
+        left = list(tickets)
+        for place, ticket in reversed(list(enumerate(tickets))):
+            back = min(-over, ticket.amount)
+            over += back
+            if back > 0:
+                marks = zip(self.stands, ticket.marks, strict=True)
+                left[place] = Ticket(
+                    ticket.amount - back, [stand.refund(back, mark) for stand, mark in marks]
+                )
+                self._keep()
+        return left
 
     def _keep(self) -> None:
         algorithm = self.charge.limit.algorithm

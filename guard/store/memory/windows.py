@@ -70,8 +70,8 @@ class Stand(ABC):
         """Charge so much."""
 
     @abstractmethod
-    def refund(self, amount: int, mark: Mark) -> None:
-        """Give so much back of what was put there, as far as it still weighs."""
+    def refund(self, amount: int, mark: Mark) -> Mark:
+        """Give so much back of what was put there, as far as it still weighs; returns where the rest is."""
 
     @property
     @abstractmethod
@@ -166,7 +166,7 @@ class _Sliding(Stand):
     def mark(self) -> Mark:
         return self.start_us, 0.0
 
-    def refund(self, amount: int, mark: Mark) -> None:
+    def refund(self, amount: int, mark: Mark) -> Mark:
         if mark[0] == self.start_us:
             self.current = max(self.carried, self.current - amount)
         elif mark[0] == self.start_us - self.period_us:
@@ -174,6 +174,7 @@ class _Sliding(Stand):
             self.carried -= owed
             self.current -= owed
             self.previous = max(0, self.previous - (amount - owed))
+        return mark
 
     @property
     def remaining(self) -> int:
@@ -229,9 +230,11 @@ class _Gcra(Stand):
     def mark(self) -> Mark:
         return self.at_us, self.backlog_us
 
-    def refund(self, amount: int, mark: Mark) -> None:
-        undrained = max(0.0, mark[1] - (self.at_us - mark[0]))
-        self.backlog_us = max(0.0, self.backlog_us - min(amount * self.unit_us, undrained))
+    def refund(self, amount: int, mark: Mark) -> Mark:
+        at_us, backlog_us = mark
+        back_us = min(amount * self.unit_us, max(0.0, backlog_us - (self.at_us - at_us)))
+        self.backlog_us = max(0.0, self.backlog_us - back_us)
+        return at_us, backlog_us - back_us
 
     @property
     def remaining(self) -> int:
@@ -292,13 +295,14 @@ class _Calendar(Stand):
     def mark(self) -> Mark:
         return self.start_us, 0.0
 
-    def refund(self, amount: int, mark: Mark) -> None:
+    def refund(self, amount: int, mark: Mark) -> Mark:
         if mark[0] == self.start_us:
             self.used = max(self.carried, self.used - amount)
         elif mark[0] == self.before_us:
             owed = min(amount, self.carried)
             self.carried -= owed
             self.used -= owed
+        return mark
 
     @property
     def remaining(self) -> int:
@@ -330,8 +334,8 @@ class _Leases(Stand):
     def mark(self) -> Mark:
         return 0, 0.0
 
-    def refund(self, amount: int, mark: Mark) -> None:
-        pass
+    def refund(self, amount: int, mark: Mark) -> Mark:
+        return mark
 
     @property
     def remaining(self) -> int:

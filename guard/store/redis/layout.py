@@ -28,8 +28,9 @@ class Part:
     """What one script can touch: the charges whose keys live in one slot, under one reservation key.
 
     `places` says which of the request's charges these are. `keys` are those of their holders, each once, and
-    then of the bitmaps. `record` and `index` are empty where this script cannot touch them, and `terms` are
-    the fields of the operator's terms: the first `blockable` of them may block.
+    `coverages` those of the coverage of each diversity budget. `record` and `index` are empty where this
+    script cannot touch them, and `terms` are the fields of the operator's terms: the first `blockable` of
+    them may block.
     """
 
     near: str
@@ -37,6 +38,7 @@ class Part:
     limits: tuple[tuple[Limit, int], ...]
     holders: int
     keys: tuple[str, ...]
+    coverages: tuple[str, ...]
     record: str
     index: str
     terms: tuple[str, ...]
@@ -120,11 +122,6 @@ class Layouts:
             counts_of = {place: keys.counts(charges[place].holder, identity) for place in held}
             numbers = {counts: number for number, counts in enumerate(dict.fromkeys(counts_of.values()), 1)}
             limits = tuple((charges[place].limit, numbers[counts_of[place]]) for place in held)
-            cells = [
-                keys.cells(charges[place].limit, charges[place].holder, identity)
-                for place in held
-                if charges[place].limit.unit == Unit.NOVELTY
-            ]
             blockable = identity.holders if not parts else ()
             parts.append(
                 Part(
@@ -132,7 +129,12 @@ class Layouts:
                     tuple(held),
                     limits,
                     len(numbers),
-                    (*(name for counts in numbers for name in (counts, f"{counts}:pending")), *cells),
+                    tuple(name for counts in numbers for name in (counts, f"{counts}:pending")),
+                    tuple(
+                        keys.coverage(charges[place].limit, charges[place].holder, identity)
+                        for place in held
+                        if charges[place].limit.unit == Unit.NOVELTY
+                    ),
                     record if not parts and slot_of(record) == slot else "",
                     IDENTITIES if not parts and slot_of(IDENTITIES) == slot else "",
                     self._terms(blockable, [charges[place] for place in held]),

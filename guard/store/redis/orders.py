@@ -137,7 +137,7 @@ class OperatorStore(RedisStore):
         """Forget what a holder has used of these limits; returns how many had been used."""
         used = 0
         for limit in limits:
-            keys = [self.keys.counts(holder, identity), self.keys.cells(limit, holder, identity)]
+            keys = [self.keys.counts(holder, identity), self.keys.coverage(limit, holder, identity)]
             used += (await self._run(RESET, keys, [limit.name]))[0]
         return used
 
@@ -161,10 +161,10 @@ class OperatorStore(RedisStore):
         return [read_marks(marks or b"") for marks in found]
 
     async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
-        """The bitmap of where a holder has been, of a diversity budget; empty where it has been nowhere."""
-        cells = self.keys.cells(limit, holder, identity)
+        """The coverage of a holder, of a diversity budget; empty where it has been nowhere."""
+        coverage = self.keys.coverage(limit, holder, identity)
         async with self.asking() as client:
-            return cast("bytes | None", await client.get(cells)) or b""
+            return cast("bytes | None", await client.get(coverage)) or b""
 
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""

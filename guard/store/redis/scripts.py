@@ -26,6 +26,7 @@ class Script:
 
 ADMIT = Script.load("admit", "windows", "holders", "records", "terms")
 SETTLE = Script.load("settle", "windows", "holders", "records")
+PAY = Script.load("pay", "windows", "holders")
 RENEW = Script.load("renew", "windows", "holders")
 REPAY = Script.load("repay", "windows", "holders")
 NOTE = Script.load("note", "records")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
@@ -14,8 +14,8 @@ from guard.store.marks import read_marks, write_marks
 from guard.store.port import Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
-from guard.store.redis.scripts import ADMIT, LEARN, RENEW, REPAY, SETTLE
-from guard.store.redis.wire import nothing_of, pack_amounts, pack_shapes, verdict_of
+from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
+from guard.store.redis.wire import nothing_of, pack_amounts, pack_places, pack_shapes, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -123,6 +123,42 @@ class RedisStore(Slotted):
             )
         return await self._settle_apart(asked, usage, cost, requests, create=create)
 
+    async def pay(
+        self,
+        reservation_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        receipts: Sequence[bytes],
+        *,
+        answers: int,
+        places: Sequence[int],
+        now_us: int = 0,
+    ) -> int | None:
+        """Charge diversity budgets what answers have paid out, in place of what `settle` has charged."""
+        layout = self._layout(identity, charges)
+        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        paid = await _all(
+            [
+                self._run(
+                    PAY,
+                    [part.reservation(reservation_id), *part.keys, *part.coverages],
+                    [
+                        now_us,
+                        reservation_id,
+                        self._settled_ms,
+                        self._life_ms(identity),
+                        answers,
+                        pack_places(places),
+                        *asked.held_to(part),
+                        *(receipts[place] for place in part.places),
+                    ],
+                )
+                for part in layout.parts
+                if part.places
+            ]
+        )
+        return max((amount for _, *amounts in paid for amount in amounts), default=None)
+
     async def release(
         self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
     ) -> bool:
@@ -156,11 +192,9 @@ class RedisStore(Slotted):
     async def repay(self, debt: Debt, identity: Identity, *, now_us: int = 0) -> bool:
         """Charge what was used while the store could not be asked; `False` where it was charged before."""
         counts = self.keys.counts(debt.holder, identity)
-        novel = debt.limit.unit == Unit.NOVELTY
-        cells = [self.keys.cells(debt.limit, debt.holder, identity)] if novel else []
         reply = await self._run(
             REPAY,
-            [self.keys.debt(counts, debt.id), counts, f"{counts}:pending", *cells],
+            [self.keys.debt(counts, debt.id), counts, f"{counts}:pending"],
             [
                 now_us,
                 DEBT_SECONDS * 1000,
@@ -304,8 +338,7 @@ class RedisStore(Slotted):
                 "cost": cost,
             }
             await self._count(asked.identity, totals, create, asked.now_us)
-        charged = [each.novelty for each in settled if each.novelty is not None]
-        return Settled(settled[0].counted, max(charged, default=None))
+        return _all_of(settled, asked.layout, asked.charges)
 
     async def _settle(
         self,
@@ -345,8 +378,8 @@ class RedisStore(Slotted):
         )
         if record and not part.index and create:
             await self._index(asked.identity)
-        counted, *novelty = reply
-        return Settled(bool(counted), max(novelty, default=None))
+        counted, *budgets = reply
+        return Settled(bool(counted), max(budgets[::2], default=None), tuple(budgets[1::2]))
 
 
 class Asked(NamedTuple):
@@ -365,6 +398,19 @@ class Asked(NamedTuple):
     def held_to(self, part: Part) -> tuple[int, bytes, bytes]:
         """The limits of one part and what they are charged, as scripts read them."""
         return part.held_to(self.of(part), self.now_us)
+
+
+def _all_of(settled: Sequence[Settled], layout: Layout, charges: Sequence[Charge]) -> Settled:
+    """What the parts of one settle come to."""
+    receipts: dict[int, Any] = {}
+    for part, each in zip(layout.parts, settled, strict=True):
+        budgets = [place for place in part.places if charges[place].limit.unit == Unit.NOVELTY]
+        receipts.update(zip(budgets, each.receipts, strict=each.counted))
+    return Settled(
+        settled[0].counted,
+        max((each.novelty for each in settled if each.novelty is not None), default=None),
+        tuple(receipts[place] for place in sorted(receipts)) if all(settled) else (),
+    )
 
 
 async def _all(works: list[Coroutine[None, None, T]]) -> list[T]:

@@ -10,13 +10,12 @@ import json
 import time
 from dataclasses import replace
 from functools import lru_cache
-from struct import Struct, iter_unpack
+from struct import Struct, iter_unpack, pack
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import NOWHERE
 from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
 
@@ -34,7 +33,6 @@ _NUMBERS = {
 _ARRAY, _TEXT, _NUMBER = Struct(">BI"), Struct(">BI"), Struct(">Bd")
 _AMOUNT = Struct("<BHdd")
 _ENFORCED, _PENDING, _DIVERSITY = 1, 2, 4
-_PLACES = [Struct(f"<B{count}H") for count in range(256)]
 _VERDICT = Struct("<BBdd")
 _READING = "<dddddd"
 _RECORD = Struct("<dddddddddI")
@@ -42,7 +40,7 @@ _RECORD = Struct("<dddddddddI")
 
 def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
     """The same charges with nothing in them: what takes a reservation back."""
-    return tuple(charge._replace(amount=0, spare=0, ground=NOWHERE) for charge in charges)
+    return tuple(charge._replace(amount=0, spare=0) for charge in charges)
 
 
 def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
@@ -60,6 +58,11 @@ def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
 def pack_amounts(charges: Iterable[Charge]) -> bytes:
     """What each limit is charged."""
     return b"".join([_amount(charge) for charge in charges])
+
+
+def pack_places(places: Sequence[int]) -> bytes:
+    """The bits of a coverage that a query touches."""
+    return pack(f"<{len(places)}H", *places)
 
 
 def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
@@ -133,12 +136,6 @@ def _packed(values: Sequence[str | int]) -> bytes:
 
 def _amount(charge: Charge) -> bytes:
     limit, amount = charge.limit, charge.amount
-    flags = _ENFORCED * charge.enforced + _PENDING * limit.pending
+    flags = _ENFORCED * charge.enforced + _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
     least, most = min(amount - charge.spare, LARGEST_AMOUNT), min(amount, LARGEST_AMOUNT)
-    left = round(1000 * charge.left)
-    if limit.unit != Unit.NOVELTY:
-        return _AMOUNT.pack(flags, left, least, most)
-    places = charge.ground.places
-    return _AMOUNT.pack(flags | _DIVERSITY, left, least, most) + _PLACES[len(places)].pack(
-        len(places), *places
-    )
+    return _AMOUNT.pack(flags, round(1000 * charge.left), least, most)

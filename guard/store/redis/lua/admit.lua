@@ -3,7 +3,7 @@
 --
 -- KEYS  1 reservation  2 record of the identity  3 index of identities  4 the operator's terms  5 evidence
 --       (2 to 5 are the reservation's own where they live on another node, and 5 where nobody asks for it),
---       then { counts, pending } for each holder of a limit, then the bitmap of each diversity budget
+--       then { counts, pending } for each holder of a limit
 -- ARGV  1 now (µs; 0: the server's clock)  2 reservation id ('': only look)  3 life of a reservation (µs)
 --       4 label of the identity  5 its attributes (JSON)  6 life of its record (ms)  7 create the record 0|1
 --       8 refusals of this identity that the store has not heard of  9 number of holders of limits
@@ -35,6 +35,12 @@ for i = 1, #ARGV - 12 do
   end
 end
 
+-- Of a diversity budget, as many answers are asked for as `least` stands for, at what one has paid out lately.
+local function expect(limit, state)
+  local paid = recent(state, limit.name)
+  limit.most = min(limit.most, max(limit.least, ceil(limit.least / LEAST_DRAW * paid)))
+end
+
 local again = not look and call('EXISTS', KEYS[1]) == 1
 local fits, room, healed = blocked < 0, blocked < 0, 0
 for _, h in ipairs(holders) do
@@ -43,16 +49,18 @@ for _, h in ipairs(holders) do
   load_limits(h, now)
   healed = healed + heal(h, now, life, not look)
 end
-for _, limit in ipairs(limits) do
-  if not limit.exempt then
-    weigh(limit)
-    throttle(limit)
-    ask(limit)
-    for _, w in ipairs(limit.windows) do
-      w.wait = again and 0 or wait(w, limit.amount)
-      if w.wait ~= 0 then
-        room = false
-        if limit.enforced then fits = false end
+for _, h in ipairs(holders) do
+  for _, limit in ipairs(h.limits) do
+    if not limit.exempt then
+      if limit.novel then expect(limit, h.state) end
+      throttle(limit)
+      ask(limit)
+      for _, w in ipairs(limit.windows) do
+        w.wait = again and 0 or wait(w, limit.amount)
+        if w.wait ~= 0 then
+          room = false
+          if limit.enforced then fits = false end
+        end
       end
     end
   end
@@ -65,7 +73,7 @@ if not look then
       if fits and not again and not limit.exempt and (limit.enforced or room) then
         for _, w in ipairs(limit.windows) do charge(w, limit.amount) end
         limit.changed = true
-        add_to_ticket(ticket, limit)
+        add_to_ticket(ticket, limit, limit.amount)
         pending = pending or limit.pending
       end
     end

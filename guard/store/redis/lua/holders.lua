@@ -1,7 +1,8 @@
 -- What a request is charged, by the holders of its limits; put in front of the scripts that count, behind windows.lua.
 
--- The bits of one table of a holder's bitmap, and how many tables: CELL_BITS and TABLES of guard/core/novelty.py.
-local CELLS, TABLES = 2048, 6
+-- What an answer is worth at least and, of a holder of whom nothing is known, draws on average: SMALLEST × UNIT and UNIT of
+-- guard/core/novelty.py.
+local LEAST_DRAW, UNIT = 250, 1000
 
 -- At most so many tickets that have expired are given back in one call, so that no call is slow.
 local HEALED_AT_ONCE = 100
@@ -14,15 +15,13 @@ local NEVER = 9007199254740992
 -- `amounts` has what is not:
 --   'B' flags: 1 enforced, 2 pending (given back when its request dies), 4 a diversity budget
 --   'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
---   of a diversity budget also 'B' places, each 'H': the bits that the query touches
--- KEYS from `key` on are { counts, pending } of each holder, then the bitmap of each diversity budget.
+-- KEYS from `key` on are { counts, pending } of each holder.
 -- Returns the limits in their order, and the holders.
 local function read_limits(shapes, amounts, holders, key)
   local limits, found, at, now_at = {}, {}, 1, 1
   for i = 1, holders do
     found[i] = { counts = KEYS[key + 2 * i - 2], pending = KEYS[key + 2 * i - 1], limits = {} }
   end
-  local cells = key + 2 * holders
   shapes = cmsgpack.unpack(shapes)
   while at < #shapes do
     local windows, flags, left, least, most, n = {}, nil, nil, nil, nil, nil
@@ -30,7 +29,7 @@ local function read_limits(shapes, amounts, holders, key)
     local h = found[shapes[at + 1]]
     local limit = {
       name = shapes[at], windows = windows, enforced = flags % 2 == 1, pending = flags % 4 >= 2,
-      left = left, least = least, most = most,
+      novel = flags >= 4, left = left, least = least, most = most,
     }
     n, at = shapes[at + 2], at + 3
     for i = 1, n do
@@ -40,12 +39,6 @@ local function read_limits(shapes, amounts, holders, key)
         windows[i].boundaries = { shapes[at], shapes[at + 1], shapes[at + 2], shapes[at + 3] }
         at = at + 4
       end
-    end
-    if flags >= 4 then
-      local places = {}
-      n, now_at = unpacked('<B', amounts, now_at)
-      for i = 1, n do places[i], now_at = unpacked('<H', amounts, now_at) end
-      limit.places, limit.cells, cells = places, KEYS[cells], cells + 1
     end
     limits[#limits + 1] = limit
     h.limits[#h.limits + 1] = limit
@@ -131,44 +124,21 @@ local function ask(limit)
   end
 end
 
--- Cuts the amounts of a diversity budget to the share of the query's places that its holder has not visited.
-local function weigh(limit)
-  local places = limit.places
-  if not places or #places == 0 then return end
-  local reads = {}
-  for i, place in ipairs(places) do reads[3 * i - 2], reads[3 * i - 1], reads[3 * i] = 'GET', 'u1', place end
-  local new = #places
-  for _, visited in ipairs(call('BITFIELD_RO', limit.cells, unpack(reads))) do new = new - visited end
-  -- Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
-  limit.least, limit.most = ceil(limit.least * new / #places), ceil(limit.most * new / #places)
-end
-
--- Remembers that a holder has been at these places, and forgets one cell of each of their tables: which, the request's id
--- says, so that a replay forgets the same ones. `life` (ms) is that of the visitor's record.
-local function visit(limit, id, life)
-  local chance, writes = redis.sha1hex(id), {}
-  for i, place in ipairs(limit.places) do
-    local forgotten = tonumber(string.sub(chance, 3 * i - 2, 3 * i), 16) % CELLS
-    for _, word in ipairs({ 'SET', 'u1', place - place % CELLS + forgotten, 0 }) do writes[#writes + 1] = word end
-  end
-  for _, place in ipairs(limit.places) do
-    for _, word in ipairs({ 'SET', 'u1', place, 1 }) do writes[#writes + 1] = word end
-  end
-  -- Made whole at once: a string that grows bit by bit takes twice what it needs.
-  call('SET', limit.cells, string.rep('\0', TABLES * CELLS / 8), 'NX')
-  call('BITFIELD', limit.cells, unpack(writes))
-  -- Never shortened: what many share is remembered as long as for any of them.
-  call('PEXPIRE', limit.cells, life, 'NX')
-  call('PEXPIRE', limit.cells, life, 'GT')
+-- What a holder's answers have paid out to a diversity budget lately, and what they would have, had all of them been new:
+-- means of one answer, and where they stand in its state, if anything is known.
+local function recent(state, name)
+  local at = find_state(state, FIRST, name, RECENT, 0)
+  if at then return state[at + 4], state[at + 5], at end
+  return UNIT, UNIT
 end
 
 -- A ticket says what was charged and where, limit after limit, as one list (cmsgpack): name, how, amount, number of windows,
 -- and of each window algorithm, period, start and backlog at the time of the charge. How is one of these:
 local FOR_GOOD, PENDING, LAPSED = 0, 1, 2 -- the last is a lease that was given back when the ticket expired
 
-local function add_to_ticket(ticket, limit)
+local function add_to_ticket(ticket, limit, amount)
   local at, windows = #ticket, limit.windows
-  ticket[at + 1], ticket[at + 2], ticket[at + 3] = limit.name, limit.pending and PENDING or FOR_GOOD, limit.amount
+  ticket[at + 1], ticket[at + 2], ticket[at + 3] = limit.name, limit.pending and PENDING or FOR_GOOD, amount
   ticket[at + 4], at = #windows, at + 4
   for _, w in ipairs(windows) do
     ticket[at + 1], ticket[at + 2], ticket[at + 3], ticket[at + 4] = w.algorithm, w.period, w.start or 0, w.backlog or 0
@@ -189,11 +159,12 @@ local function read_ticket(text)
   return charges, ticket
 end
 
+-- Gives back a part of a charge; of the backlog that stands in the ticket, what is left is written there.
 local function give_back(windows, amount, charge, ticket)
   local i = 1
   for at = charge.from + 4, charge.to, 4 do
     local w = find_window(windows, i, ticket[at], ticket[at + 1])
-    if w then refund(w, amount, ticket[at + 2], ticket[at + 3]) end
+    if w then ticket[at + 3] = refund(w, amount, ticket[at + 2], ticket[at + 3]) end
     i = i + 1
   end
 end
@@ -265,6 +236,7 @@ local function weighs(state, at, now)
   local algorithm, period, count, p, q = state[at + 1], state[at + 2], state[at + 3], state[at + 5], state[at + 6]
   if algorithm == LEASES then return q > 0 end
   if algorithm == GCRA then return p + q > now end
+  if algorithm == RECENT then return true end
   return q > count or p + 3 * period > now
 end
 
@@ -272,12 +244,12 @@ end
 -- (µs), or after two where nothing in it is pending.
 local function save(h, now, id, ticket, life, pending)
   local alive = ticket and now + (pending and life or 2 * life) or now
-  local state, keep = h.state, alive
+  local state, keep, touched = h.state, max(alive, h.lasts or 0), {}
   for _, limits in ipairs({ h.limits, h.others }) do
     for _, limit in ipairs(limits) do
       for _, w in ipairs(limit.changed and limit.windows or {}) do
         local at = w.at or #state + 1
-        w.at = at
+        w.at, touched[at] = at, true
         state[at], state[at + 1], state[at + 2] = limit.name, w.algorithm, w.period
         dump(w, state, at)
         if limits == h.limits then
@@ -294,7 +266,7 @@ local function save(h, now, id, ticket, life, pending)
     h.expires = floor(keep + (keep - now) / 4)
     local kept = { 0, 0 }
     for at = FIRST, #state, WINDOW do
-      if weighs(state, at, now) then
+      if touched[at] or weighs(state, at, now) then
         for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
       end
     end

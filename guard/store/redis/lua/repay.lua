@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Charges what was used while the store could not be asked.
 --
--- KEYS  1 debt  2 counts  3 pending  4 the bitmap of a diversity budget
+-- KEYS  1 debt  2 counts  3 pending
 -- ARGV  1 now (µs; 0: the server's clock)  2 how long the debt's id is remembered (ms)
 --       3 an amount for each window ("12 40")  4 shape  5 amounts of the limit, as read_limits (holders.lua) says
 -- Returns { charged 0|1 }; a debt is charged once, however often it is tried.

@@ -1,7 +1,7 @@
 #!lua
 -- Forgets what a holder has used of one limit.
 --
--- KEYS  1 counts  2 the bitmap of a diversity budget
+-- KEYS  1 counts  2 the coverage of a diversity budget
 -- ARGV  1 name of the limit
 -- Returns { whether there was anything 0|1 }
 -- What is under way is settled as if its reservation had been made in a window that is over.

@@ -2,14 +2,15 @@
 -- Trues a reservation up to what the request really cost. Mirrors guard.core.policy.settle.
 --
 -- KEYS  1 reservation  2 record of the identity  3 index of identities (2 and 3 as in admit.lua),
---       then { counts, pending } for each holder of a limit, then the bitmap of each diversity budget
+--       then { counts, pending } for each holder of a limit
 -- ARGV  1 now (µs; 0: the server's clock)  2 reservation id  3 how long a settled id is remembered (ms)
 --       4 label  5 attributes (JSON)  6 life of the record (ms)  7 create the record 0|1
 --       8 requests that were answered (0: this one is taken back)  9 input tokens  10 output tokens  11 cost (micro-dollars)
---       12 number of holders of limits  13 shapes  14 true amounts, as read_limits (holders.lua) says; places are visited
--- Returns { settled 0|1, then what each diversity budget among the limits was charged }
+--       12 number of holders of limits  13 shapes  14 true amounts, as read_limits (holders.lua) says
+-- Returns { settled 0|1, then of each diversity budget what it was charged, and a receipt: where, as a ticket says it }
 -- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made
--- because the store could not be asked, is charged in full. It may run out of memory's way (allow-oom): else a full
+-- because the store could not be asked, is charged in full. What a diversity budget is owed is not known until the answer was
+-- looked at (pay.lua): until then, and if that never happens, it is charged what is usual of the holder. It may run out of memory's way (allow-oom): else a full
 -- Redis would make answers free.
 
 local now, id = clock(ARGV[1]), ARGV[2]
@@ -21,14 +22,25 @@ for _, h in ipairs(holders) do
   load_limits(h, now, true)
   local charges, ticket = read_ticket(h.ticket)
   for _, limit in ipairs(h.limits) do
-    weigh(limit)
-    local charged, leases = charges[limit.name], limit.windows[1].algorithm == LEASES
+    local charged, owed = charges[limit.name], limit.most
     if charged and charged.how == LAPSED then charged = nil end
-    local over = (leases and 0 or limit.most) - (charged and charged.amount or 0)
+    if limit.windows[1].algorithm == LEASES then
+      owed = 0
+    elseif limit.novel then
+      local paid, drawn = recent(h.state, limit.name)
+      owed = min(owed, ceil(owed * paid / drawn))
+    end
+    local over = owed - (charged and charged.amount or 0)
     if over < 0 then
       give_back(limit.windows, -over, charged, ticket)
+      ticket[charged.from + 2] = owed
     elseif over > 0 then
       for _, w in ipairs(limit.windows) do charge(w, over) end
+    end
+    if limit.novel then
+      local receipt = charged and { unpack(ticket, charged.from, charged.to) } or {}
+      if over > 0 then add_to_ticket(receipt, limit, over) end
+      limit.owed, limit.receipt = owed, receipt
     end
     limit.changed = over ~= 0
     h.changed = h.changed or limit.changed
@@ -41,10 +53,7 @@ for _, h in ipairs(holders) do
 end
 local reply = { 1 }
 for _, limit in ipairs(limits) do
-  if limit.places then
-    reply[#reply + 1] = limit.most
-    if #limit.places > 0 then visit(limit, id, ARGV[6]) end
-  end
+  if limit.novel then reply[#reply + 1], reply[#reply + 2] = limit.owed, cmsgpack.pack(limit.receipt) end
 end
 
 note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, ARGV[8], 0, 0, ARGV[9], ARGV[10], ARGV[11])

@@ -11,12 +11,15 @@
 --   sliding window  carried, start, current, previous      calendar  carried, start, used
 --   gcra            burst, at, backlog                     leases    0, 0, held
 --
+-- Beside the windows of a diversity budget stands what was recent of it (guard/core/novelty.py), as one more window, of the
+-- period 0 and without a count: the mean payout and the mean draw of an answer.
+--
 -- So a limit can change its numbers, or gain and lose windows, without forgetting what was used.
 -- backlog is the time by which the theoretical arrival time is ahead of `at`. What was used beyond the count is debt: each
 -- later window starts with what is left of it. `carried` is the part of the present window that it started with.
 -- Amounts are whole units, times are µs.
 
-local SLIDING, GCRA, CALENDAR, LEASES = 1, 2, 3, 4
+local SLIDING, GCRA, CALENDAR, LEASES, RECENT = 1, 2, 3, 4, 5
 
 -- Rounding must not refuse the last unit: this share of a limit is forgiven. Doubles err by 1e-16 of it a call.
 local SLACK = 1e-11
@@ -147,12 +150,13 @@ local function charge(w, amount)
   end
 end
 
--- Gives back an amount that was charged when the window began at `start`, with that backlog.
+-- Gives back an amount that was charged when the window began at `start`, with that backlog; returns the backlog without it.
 local function refund(w, amount, start, backlog)
   local algorithm = w.algorithm
   if algorithm == GCRA then
-    local undrained = max(0, backlog - (w.start - start))
-    w.backlog = max(0, w.backlog - min(amount * (w.period / w.count), undrained))
+    local back = min(amount * (w.period / w.count), max(0, backlog - (w.start - start)))
+    w.backlog = max(0, w.backlog - back)
+    return backlog - back
   elseif algorithm == LEASES then
     w.used = max(0, w.used - amount)
   elseif start == w.start then
@@ -163,6 +167,7 @@ local function refund(w, amount, start, backlog)
     w.carried, w.used = w.carried - owed, w.used - owed
     if algorithm == SLIDING then w.previous = max(0, w.previous - (amount - owed)) end
   end
+  return backlog
 end
 
 local function remaining(w)
