@@ -14,7 +14,7 @@ from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.evidence import risk
-from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, NAMES, SHARED, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
 from guard.core.signals import Signal
@@ -128,7 +128,7 @@ class Operator:
 
     async def members(self, holder: Holder) -> list[Record]:
         """The records of the identities that belong to a holder, without its own; most tokens first."""
-        if holder.and_ or holder.attribute not in _HELD_IN_COMMON:
+        if holder.and_ or holder.attribute not in SHARED:
             return []
         name = self._keys.label(holder)
         records = [
@@ -263,7 +263,7 @@ class Operator:
         Addresses are often blocked before they come, and have no such note; nor have holders of several
         parts.
         """
-        if holder.and_ or holder.attribute not in _NAMES:
+        if holder.and_ or holder.attribute not in NAMES:
             return None
         identifier = Identifier(self._settings.identity, self._keys)
         names = {each.value for each in identifier.holders if each.attribute is holder.attribute}
@@ -423,11 +423,3 @@ class Operator:
             if holder in each.identity.holders:
                 return each.identity
         return Identity(holder)
-
-
-_NAMES = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG})
-
-_HELD_IN_COMMON = frozenset(
-    {Attribute.USER, Attribute.ORG, Attribute.TIER, Attribute.IP, Attribute.NETWORK, Attribute.POOL}
-)
-"""What several identities may have in common."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.identity import Attribute
+from guard.core.identity import CHOSEN, Attribute
 from guard.core.query import Usage
 from guard.dialects.strict import LARGEST_INTEGER, has_surrogates, read_object
 from guard.errors import ConfigError, QueryError
@@ -258,10 +258,8 @@ _COUNTED = (
     "cache_write_1h_tokens",
 )
 
-_NOT_VOUCHED = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.EVERYTHING})
-"""What follows from the request; for the rest somebody can vouch."""
-
-_VOUCHED = {each.value: each for each in Attribute if each not in _NOT_VOUCHED}
+_VOUCHED = {each.value: each for each in Attribute if each not in CHOSEN | {Attribute.EVERYTHING}}
+"""What somebody can vouch for: the rest follows from the request."""
 
 _LABELS = {each.value: each for each in Label}
 

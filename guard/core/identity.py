@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guard.core.globs import same_name
 
@@ -13,56 +13,93 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+class Trait(Enum):
+    """What holds of some attributes: each is a question that some room asks of all."""
+
+    OF_A_REQUEST = auto()
+    """It belongs to one request, not to who makes it."""
+
+    TOLD_BY_A_QUERY = auto()
+    """It is not known before the body has been read."""
+
+    CHOSEN = auto()
+    """Each request may have another one, of which there are only so many."""
+
+    ADDRESS = auto()
+    """It says where somebody is: it is kept and shown as a digest only."""
+
+    NAME = auto()
+    """It is a name that an operator knows somebody by."""
+
+    SHARED = auto()
+    """Several identities may have it in common."""
+
+    CUT_BY_THE_LADDER = auto()
+    """A limit per it is the caller's alone; what it has in common with others is not cut for its sake."""
+
+    SHOWN_TO_THE_CLIENT = auto()
+    """A limit per it counts what the caller or its own people do."""
+
+    IN_THE_ORGS_SLOT = auto()
+    """It belongs to one organisation, or to one caller, and is kept with it on a cluster."""
+
+    OF_ONE_TIER = auto()
+    """Identities of several tiers are never held to the same count of a limit per it."""
+
+
+_ONES_OWN = (
+    *(Trait.CUT_BY_THE_LADDER, Trait.SHOWN_TO_THE_CLIENT),
+    *(Trait.IN_THE_ORGS_SLOT, Trait.OF_ONE_TIER),
+)
+
+
 class Attribute(StrEnum):
-    """One kind of fact about a request; `EVERYTHING` is the one holder that all requests share.
+    """One kind of fact about a request, with what holds of it; `EVERYTHING` is the one holder that all
+    requests share.
 
     `POOL` is one holder for all of a network that nobody vouches for: whoever is verified has none, and is
     held by its principal. So a limit per pool gives a verified caller a budget of its own, and a hundred
     made-up ones a single budget between them.
-
-    `MODEL`, `ROUTE` and `END_USER` belong to one request, the others to who makes it.
     """
 
-    KEY = "key"
-    USER = "user"
-    ORG = "org"
-    TIER = "tier"
-    IP = "ip"
-    NETWORK = "network"
-    POOL = "pool"
-    MODEL = "model"
-    ROUTE = "route"
-    END_USER = "end_user"
+    traits: frozenset[Trait]
+
+    # With a default, so that a type checker takes `Attribute(name)` for the look-up that it is.
+    def __new__(cls, name: str, *traits: Trait) -> Self:
+        """One row."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.traits = frozenset(traits)
+        return row
+
+    KEY = "key", Trait.NAME, *_ONES_OWN
+    USER = "user", Trait.NAME, Trait.SHARED, *_ONES_OWN
+    ORG = "org", Trait.NAME, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT, Trait.IN_THE_ORGS_SLOT
+    TIER = "tier", Trait.SHARED, Trait.OF_ONE_TIER
+    IP = "ip", Trait.ADDRESS, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT
+    NETWORK = "network", Trait.ADDRESS, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT
+    POOL = "pool", Trait.ADDRESS, Trait.SHARED
+    MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
+    ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
+    END_USER = "end_user", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, *_ONES_OWN
     EVERYTHING = "everything"
 
 
-OF_A_REQUEST = frozenset({Attribute.MODEL, Attribute.ROUTE, Attribute.END_USER})
-"""What an identity has for one request only."""
+def attributes_with(trait: Trait) -> frozenset[Attribute]:
+    """All attributes of which this holds."""
+    return frozenset(each for each in Attribute if trait in each.traits)
 
-ADDRESSES = frozenset({Attribute.IP, Attribute.NETWORK, Attribute.POOL})
-"""What says where somebody is: it is kept and shown as a digest only."""
 
-CUT_BY_THE_LADDER = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER})
-"""A limit per one of these is the caller's alone; what it has in common with others is not cut for its
-sake."""
-
-SHOWN_TO_THE_CLIENT = frozenset(
-    {
-        Attribute.KEY,
-        Attribute.USER,
-        Attribute.ORG,
-        Attribute.IP,
-        Attribute.NETWORK,
-        Attribute.END_USER,
-    }
-)
-"""A limit per one of these counts what the caller or its own people do."""
-
-IN_THE_ORGS_SLOT = frozenset({Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.END_USER})
-"""What belongs to one organisation, or to one caller, and is kept with it on a cluster."""
-
-OF_ONE_TIER = frozenset({Attribute.KEY, Attribute.USER, Attribute.END_USER, Attribute.TIER})
-"""Identities of several tiers are never held to the same count of a limit per one of these."""
+OF_A_REQUEST = attributes_with(Trait.OF_A_REQUEST)
+TOLD_BY_A_QUERY = attributes_with(Trait.TOLD_BY_A_QUERY)
+CHOSEN = attributes_with(Trait.CHOSEN)
+ADDRESSES = attributes_with(Trait.ADDRESS)
+NAMES = attributes_with(Trait.NAME)
+SHARED = attributes_with(Trait.SHARED)
+CUT_BY_THE_LADDER = attributes_with(Trait.CUT_BY_THE_LADDER)
+SHOWN_TO_THE_CLIENT = attributes_with(Trait.SHOWN_TO_THE_CLIENT)
+IN_THE_ORGS_SLOT = attributes_with(Trait.IN_THE_ORGS_SLOT)
+OF_ONE_TIER = attributes_with(Trait.OF_ONE_TIER)
 
 # What could be read as the start of another part, and what stands for it.
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?:[:+]|\Z))")

@@ -12,7 +12,7 @@ share is told from fewer than twenty.
 from __future__ import annotations
 
 from math import log2, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from guard.core.signals import Signal
 from guard.detection.layout import Sum
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from guard.detection.profile import Profile
 
@@ -31,7 +31,25 @@ LEAST_QUERIES = 50
 
 _Z = 1.96
 
+Statistic: TypeAlias = "Callable[[Profile], float | None]"
 
+STATISTICS: dict[Signal, Statistic] = {}
+"""What each signal reads, but for those that hold a profile against others: enumeration and mixture
+(guard/detection/likeness.py) and distance (guard/detection/reference.py).
+"""
+
+
+def _of(signal: Signal) -> Callable[[Statistic], Statistic]:
+    """Puts a function into the table."""
+
+    def put(statistic: Statistic) -> Statistic:
+        STATISTICS[signal] = statistic
+        return statistic
+
+    return put
+
+
+@_of(Signal.DISGUISE)
 def disguise(profile: Profile) -> float | None:
     """In how many queries folding had to undo something (unseen characters, look-alikes, encodings), as a
     logarithm: 1 for one, 3 for seven. Honest queries have nothing to undo, so their number says more than
@@ -42,6 +60,7 @@ def disguise(profile: Profile) -> float | None:
     return log2(1 + float(profile.sums[Sum.DISGUISED]))
 
 
+@_of(Signal.REASONING)
 def reasoning_coercion(profile: Profile) -> float | None:
     """The share of queries that make the model write out its hidden reasoning.
 
@@ -51,26 +70,31 @@ def reasoning_coercion(profile: Profile) -> float | None:
     return _at_least(profile, Sum.REASONING)
 
 
+@_of(Signal.GRADING)
 def grading(profile: Profile) -> float | None:
     """The share of queries that have answers graded, as for a reward model (Anthropic, February 2026)."""
     return _at_least(profile, Sum.GRADING)
 
 
+@_of(Signal.HAZARD)
 def hazard(profile: Profile) -> float | None:
     """The share of queries about hazardous fields."""
     return _at_least(profile, Sum.HAZARD)
 
 
+@_of(Signal.EXTRACTION)
 def extraction(profile: Profile) -> float | None:
     """The share of queries that inject instructions, or probe for a system prompt or secrets."""
     return _at_least(profile, Sum.EXTRACTION)
 
 
+@_of(Signal.GENERATION)
 def generation(profile: Profile) -> float | None:
     """The share of queries that have training data written."""
     return _at_least(profile, Sum.GENERATION)
 
 
+@_of(Signal.PROBING)
 def probing(profile: Profile) -> float | None:
     """How many different techniques of coercion were tried lately.
 
@@ -80,6 +104,7 @@ def probing(profile: Profile) -> float | None:
     return float(np.count_nonzero(profile.sums[Sum.FAMILY :] >= 0.5))
 
 
+@_of(Signal.LOGITS)
 def logits(profile: Profile) -> float | None:
     """The share of queries that ask for probabilities or bias tokens; half where only one of the two.
 
@@ -88,6 +113,7 @@ def logits(profile: Profile) -> float | None:
     return _at_least(profile, Sum.LOGITS)
 
 
+@_of(Signal.RESAMPLING)
 def resampling(profile: Profile) -> float | None:
     """The share of queries that repeat a recent one, or want five answers or more at once.
 
@@ -97,11 +123,13 @@ def resampling(profile: Profile) -> float | None:
     return _at_least(profile, Sum.REPEATED, Sum.MANY)
 
 
+@_of(Signal.SWEEP)
 def sweep(profile: Profile) -> float | None:
     """The share of queries that repeat a recent one under another temperature or seed."""
     return _at_least(profile, Sum.VARIED)
 
 
+@_of(Signal.YIELD)
 def harvest_yield(profile: Profile) -> float | None:
     """Tokens of answer to a token of what the user said last, as a logarithm to the base 2.
 
@@ -110,6 +138,7 @@ def harvest_yield(profile: Profile) -> float | None:
     return profile.share(Sum.YIELD) if profile.sums[Sum.QUERIES] >= LEAST_QUERIES else None
 
 
+@_of(Signal.NO_RAMP)
 def no_ramp(profile: Profile) -> float | None:
     """Queries on the first day, as a logarithm: new accounts that begin at full use (CISA AA26-251A).
 
@@ -118,6 +147,7 @@ def no_ramp(profile: Profile) -> float | None:
     return log2(1 + profile.first_day)
 
 
+@_of(Signal.ROUND_THE_CLOCK)
 def round_the_clock(profile: Profile) -> float | None:
     """The hours of the week in which it has asked lately, of 168; where there are queries enough to tell.
 
@@ -126,6 +156,7 @@ def round_the_clock(profile: Profile) -> float | None:
     return float(profile.busy_hours) if profile.sums[Sum.QUERIES] >= LEAST_QUERIES else None
 
 
+@_of(Signal.SHIFT)
 def shift(profile: Profile) -> float | None:
     """How far the holder has left its own ways: unrelated queries beyond what was usual for it, added up.
 
@@ -133,27 +164,6 @@ def shift(profile: Profile) -> float | None:
     evaluation. It also sees a stolen key. Evasion: being bad from the start.
     """
     return profile.drift
-
-
-STATISTICS: Mapping[Signal, Callable[[Profile], float | None]] = {
-    Signal.DISGUISE: disguise,
-    Signal.REASONING: reasoning_coercion,
-    Signal.GRADING: grading,
-    Signal.HAZARD: hazard,
-    Signal.EXTRACTION: extraction,
-    Signal.GENERATION: generation,
-    Signal.PROBING: probing,
-    Signal.LOGITS: logits,
-    Signal.RESAMPLING: resampling,
-    Signal.SWEEP: sweep,
-    Signal.YIELD: harvest_yield,
-    Signal.NO_RAMP: no_ramp,
-    Signal.ROUND_THE_CLOCK: round_the_clock,
-    Signal.SHIFT: shift,
-}
-"""What each signal reads, but for those that hold a profile against others: enumeration and mixture
-(guard/detection/likeness.py) and distance (guard/detection/reference.py).
-"""
 
 
 def _at_least(profile: Profile, *what: Sum) -> float | None:

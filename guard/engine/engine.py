@@ -13,7 +13,7 @@ from guard.core.caps import answer_cap
 from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.decision import Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
-from guard.core.identity import Attribute
+from guard.core.identity import TOLD_BY_A_QUERY
 from guard.core.modes import Mode, mildest
 from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from guard.clock import Clock
     from guard.core.evidence import Mark
-    from guard.core.identity import Identity
+    from guard.core.identity import Attribute, Identity
     from guard.core.limits import Charge
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
@@ -135,7 +135,7 @@ class Engine:
             return None
         plan = self._plan(identity, None, route, method, self._clock.date_us())
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
-        untold = _TOLD_BY_QUERIES - identity.attributes.keys() if read else frozenset()
+        untold = TOLD_BY_A_QUERY - identity.attributes.keys() if read else frozenset()
         found = self._remembered(request_id, plan, demand, untold)
         return None if found is None else found._replace(body_read=False)
 
@@ -402,5 +402,3 @@ _UNREAD = Query("", (), stream=False, max_output_tokens=1, n=1, input_bytes=1, o
 """Stands for a query that has not been read: it will be charged something in every unit."""
 
 _ANY_PRICE = Price(PER_TOKENS, PER_TOKENS, PER_TOKENS, PER_TOKENS)
-
-_TOLD_BY_QUERIES = frozenset({Attribute.MODEL, Attribute.END_USER})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guard.core.identity import ADDRESSES, Attribute
+from guard.core.identity import ADDRESSES, CHOSEN
 from guard.core.limits import Algorithm, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
@@ -30,9 +30,6 @@ API_OF_SEVERAL = "/openai"
 
 WIDEST = {4: 8, 6: 19}
 """Public networks with a prefix as short as this, by IP version, are too wide to be somebody's proxies."""
-
-CHOICES = frozenset({Attribute.MODEL, Attribute.ROUTE})
-"""What a limit may be kept per beside a place: of these there are only so many."""
 
 
 class Content(NamedTuple):
@@ -63,7 +60,7 @@ def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
     limits = policy.tiers[policy.default_tier].limits
     bounds = (each for each in limits if each.rollout.mode is Mode.ENFORCE and not each.match.free)
     if settings.identity.unknown_keys == "accept" and not any(
-        ADDRESSES & set(each.per) and set(each.per) <= ADDRESSES | CHOICES for each in bounds
+        ADDRESSES & set(each.per) and set(each.per) <= ADDRESSES | CHOSEN for each in bounds
     ):
         yield (
             f"unknown keys are accepted, and no limit of tier `{policy.default_tier}` is kept per network, "
