@@ -66,7 +66,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
@@ -84,25 +84,38 @@ if TYPE_CHECKING:
 
 
 class Unit(StrEnum):
-    """What a limit counts, where it is not a unit of the operator's own.
+    """What a limit counts, where it is not a unit of the operator's own: one row for each.
 
-    `COST` is in micro-dollars. `NOVELTY` is counted in thousandths (see guard/core/novelty.py), and written
-    and shown in whole ones; `scale_of` is between them.
+    Of an `estimated` one a request knows only an estimate until it is over. `scale` is how many of what the
+    store counts are one of what an operator writes and reads. `said` is how one of them is called to clients,
+    empty where they are not told of it. `COST` is in micro-dollars, and `NOVELTY` in thousandths (see
+    guard/core/novelty.py).
     """
 
-    REQUESTS = "requests"
-    INPUT_TOKENS = "input_tokens"
-    OUTPUT_TOKENS = "output_tokens"
-    TOKENS = "tokens"
-    COST = "cost"
-    CONCURRENCY = "concurrency"
-    NOVELTY = "novelty"
+    estimated: bool
+    scale: int
+    said: str
+
+    # With defaults, so that a type checker takes `Unit(name)` for the look-up that it is.
+    def __new__(cls, name: str, estimated: bool = False, scale: int = 1, said: str = "") -> Self:
+        """One row."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.estimated, row.scale, row.said = estimated, scale, said
+        return row
+
+    REQUESTS = "requests", False, 1, "request"
+    INPUT_TOKENS = "input_tokens", True, 1, "input token"
+    OUTPUT_TOKENS = "output_tokens", True, 1, "output token"
+    TOKENS = "tokens", True, 1, "token"
+    COST = "cost", True
+    CONCURRENCY = "concurrency", False, 1, "request"
+    NOVELTY = "novelty", True, UNIT
 
 
-ESTIMATED = frozenset({Unit.INPUT_TOKENS, Unit.OUTPUT_TOKENS, Unit.TOKENS, Unit.COST, Unit.NOVELTY})
-"""Units of which a request knows only an estimate until it is over."""
+ESTIMATED = frozenset(unit for unit in Unit if unit.estimated)
 
-_SCALES: dict[str, int] = {Unit.NOVELTY: UNIT}
+_SCALES: dict[str, int] = {unit: unit.scale for unit in Unit if unit.scale != 1}
 
 
 def scale_of(unit: str) -> int:

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 PERIODS = {604_800: "week", 86_400: "day", 3_600: "hour", 60: "minute", 1: "second"}
 """The words for lengths of windows, in seconds."""
 
-_UNITS = {
-    Unit.REQUESTS: "request",
-    Unit.TOKENS: "token",
-    Unit.INPUT_TOKENS: "input token",
-    Unit.OUTPUT_TOKENS: "output token",
-    Unit.CONCURRENCY: "request",
-}
+_UNITS = {unit: unit.said for unit in Unit if unit.said}
 """What a client is told of: not of money, nor of units of the operator's own (see ratelimit.py)."""
 
 
