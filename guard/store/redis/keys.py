@@ -75,10 +75,9 @@ class Keys(Pseudonyms):
         """The field of `TERMS` that blocks a holder."""
         return self.digest(holder)
 
-    def override_fields(self, holder: Holder, limit: str) -> tuple[str, str]:
-        """The fields of `TERMS` that change all limits of a holder, and this one."""
-        digest = self.digest(holder)
-        return f"{digest}/*", f"{digest}/{limit}"
+    def override_field(self, holder: Holder, limit: str) -> str:
+        """The field of `TERMS` that changes this limit of a holder, or all of them (`*`)."""
+        return f"{self.digest(holder)}/{limit}"
 
     def _home(self, holder: Holder, identity: Identity) -> Holder:
         """Whose braces a holder's keys stand in."""

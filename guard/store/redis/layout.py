@@ -14,7 +14,7 @@ from guard.store.redis.keys import IDENTITIES, TERMS, beside
 from guard.store.redis.wire import pack_amounts, pack_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge, Limit
@@ -120,7 +120,8 @@ class Layouts:
         parts: list[Part] = []
         for slot, (near, held) in places.items():
             counts_of = {place: keys.counts(charges[place].holder, identity) for place in held}
-            numbers = {counts: number for number, counts in enumerate(dict.fromkeys(counts_of.values()), 1)}
+            holders = {counts: charges[place].holder for place, counts in counts_of.items()}
+            numbers = {counts: number for number, counts in enumerate(holders, 1)}
             limits = tuple((charges[place].limit, numbers[counts_of[place]]) for place in held)
             blockable = identity.holders if not parts else ()
             parts.append(
@@ -137,7 +138,7 @@ class Layouts:
                     ),
                     record if not parts and slot_of(record) == slot else "",
                     IDENTITIES if not parts and slot_of(IDENTITIES) == slot else "",
-                    self._terms(blockable, [charges[place] for place in held]),
+                    self._terms(blockable, holders.values(), [charges[place] for place in held]),
                     len(blockable),
                     None if any(limit.zone for limit, _ in limits) else pack_shapes(limits, 0),
                 )
@@ -152,8 +153,12 @@ class Layouts:
             tuple((charge.limit, charge.holder) for charge in charges),
         )
 
-    def _terms(self, holders: Sequence[Holder], charges: Sequence[Charge]) -> tuple[str, ...]:
-        fields = [self._keys.block_field(holder) for holder in holders]
-        for charge in charges:
-            fields += self._keys.override_fields(charge.holder, charge.limit.name)
-        return tuple(fields)
+    def _terms(
+        self, blockable: Iterable[Holder], holders: Iterable[Holder], charges: Iterable[Charge]
+    ) -> tuple[str, ...]:
+        keys = self._keys
+        return (
+            *(keys.block_field(holder) for holder in blockable),
+            *(keys.override_field(holder, "*") for holder in holders),
+            *(keys.override_field(charge.holder, charge.limit.name) for charge in charges),
+        )

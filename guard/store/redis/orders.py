@@ -110,16 +110,16 @@ class OperatorStore(RedisStore):
                 f"{period * MICROSECONDS}:{count}:{burst}" for period, (count, burst) in counts.items()
             )
         )
-        await self._set_term(self._override_field(holder, limit), seconds, text)
+        await self._set_term(self.keys.override_field(holder, limit), seconds, text)
 
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again; `False` where they did."""
-        return await self._drop_term(self._override_field(holder, limit))
+        return await self._drop_term(self.keys.override_field(holder, limit))
 
     async def overrides(self, holder: Holder, limits: Sequence[str]) -> list[Term]:
         """The overrides of a holder in these limits, and in all (`*`)."""
         names = ["*", *limits]
-        found = await self._read_terms([self._override_field(holder, name) for name in names])
+        found = await self._read_terms([self.keys.override_field(holder, name) for name in names])
         return [
             Term(name, _counts(term[1]), term[0])
             for name, term in zip(names, found, strict=True)
@@ -128,7 +128,7 @@ class OperatorStore(RedisStore):
 
     async def overridden(self, holder: Holder) -> list[str]:
         """The limits in which a holder has an override, `*` for all, also those that the settings lack."""
-        start = self._override_field(holder, "")
+        start = self.keys.override_field(holder, "")
         async with self.asking() as client:
             found = [name.decode() async for name, _ in client.hscan_iter(TERMS, match=f"{start}*")]
         return sorted(name.removeprefix(start) for name in found)
@@ -237,9 +237,6 @@ class OperatorStore(RedisStore):
             await client.hincrby(CONTROL, "generation", 1)
             await client.expire(CONTROL, FOR_GOOD_SECONDS)
             return int(await client.zcard(WORKERS))
-
-    def _override_field(self, holder: Holder, limit: str) -> str:
-        return self.keys.override_fields(holder, limit)[1]
 
     async def _set_term(self, field: str, seconds: float | None, text: str) -> None:
         life_us = 0 if seconds is None else max(1, int(seconds * MICROSECONDS))

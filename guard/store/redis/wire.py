@@ -10,7 +10,7 @@ import json
 import time
 from dataclasses import replace
 from functools import lru_cache
-from struct import Struct, iter_unpack, pack
+from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
@@ -30,11 +30,9 @@ _NUMBERS = {
     Algorithm.CALENDAR: 3,
     Algorithm.LEASES: 4,
 }
-_ARRAY, _TEXT, _NUMBER = Struct(">BI"), Struct(">BI"), Struct(">Bd")
-_AMOUNT = Struct("<BHdd")
-_ENFORCED, _PENDING, _DIVERSITY = 1, 2, 4
+_PENDING, _DIVERSITY = 1, 2
 _VERDICT = Struct("<BBdd")
-_READING = "<dddddd"
+_OVERRIDDEN, _EXEMPT = 1, 2
 _RECORD = Struct("<dddddddddI")
 
 
@@ -46,18 +44,20 @@ def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
 def pack_shapes(limits: Iterable[tuple[Limit, int]], now_us: int) -> bytes:
     """Each limit and the number of its holder, from 1; a calendar window with the boundaries round now."""
     now_us = now_us or time.time_ns() // 1000
-    return _packed(
-        [
-            value
-            for limit, number in limits
-            for value in (_shape(limit, number) if limit.zone is None else _values(limit, number, now_us))
-        ]
+    return b"".join(
+        _shape(limit, number) if limit.zone is None else _packed_shape(limit, number, now_us)
+        for limit, number in limits
     )
 
 
-def pack_amounts(charges: Iterable[Charge]) -> bytes:
+def pack_amounts(charges: Sequence[Charge]) -> bytes:
     """What each limit is charged."""
-    return b"".join([_amount(charge) for charge in charges])
+    values: list[int] = []
+    for charge in charges:
+        amount = charge.amount
+        least, most = min(amount - charge.spare, LARGEST_AMOUNT), min(amount, LARGEST_AMOUNT)
+        values += (charge.enforced, round(1000 * charge.left), least, most)
+    return _amounts(len(charges)).pack(*values)
 
 
 def pack_places(places: Sequence[int]) -> bytes:
@@ -69,24 +69,24 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     """What the script that admits has answered to these charges."""
     packed, marks = reply
     admitted, room, blocked_us, expired = _VERDICT.unpack_from(packed)
-    rows = iter_unpack(_READING, memoryview(packed)[_VERDICT.size :])
+    numbers = map(int, unpack_from(f"<{(len(packed) - _VERDICT.size) // 8}d", packed, _VERDICT.size))
     readings, held = [], []
     for charge in charges:
-        count = 0
+        kind, amount = next(numbers), next(numbers)
+        if kind == _EXEMPT:
+            continue
+        if room or charge.enforced:
+            held.append(charge)
         for window in charge.limit.windows:
-            count, burst, remaining, reset_us, wait_us, amount = map(int, next(rows))
-            if count < 0:
-                continue
-            if count != window.count or burst != window.burst:
-                window = replace(window, count=count, burst=burst)
+            if kind == _OVERRIDDEN:
+                window = replace(window, count=next(numbers), burst=next(numbers))
+            remaining, reset_us, wait_us = next(numbers), next(numbers), next(numbers)
             wait = None if wait_us < 0 else wait_us
             readings.append(
                 Reading(
                     charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced, amount
                 )
             )
-        if count >= 0 and (room or charge.enforced):
-            held.append(charge)
     return Verdict(
         admitted=bool(admitted),
         charged=tuple(held) if admitted else (),
@@ -109,33 +109,38 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
 
 
 @lru_cache(maxsize=4096)
-def _shape(limit: Limit, number: int) -> tuple[str | int, ...]:
-    """The values of a limit whose windows are the same at every moment."""
-    return tuple(_values(limit, number, 0))
+def _shape(limit: Limit, number: int) -> bytes:
+    """What is said of a limit whose windows are the same at every moment."""
+    return _packed_shape(limit, number, 0)
+
+
+def _packed_shape(limit: Limit, number: int, now_us: int) -> bytes:
+    return b"".join(map(_packed, _values(limit, number, now_us)))
 
 
 def _values(limit: Limit, number: int, now_us: int) -> Iterator[str | int]:
-    yield from (limit.name, number, len(limit.windows))
+    flags = _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
+    yield from (limit.name, number, flags, len(limit.windows))
     for window in limit.windows:
         yield from (_NUMBERS[limit.algorithm], window.period_us, window.count, window.burst)
         if window.span is not None and limit.zone is not None:
             yield from boundaries(window.span, limit.zone, now_us)
 
 
-def _packed(values: Sequence[str | int]) -> bytes:
-    """A list in MessagePack, which Lua reads in one call (https://msgpack.org, `array 32`)."""
-    parts = [_ARRAY.pack(0xDD, len(values))]
-    for value in values:
-        if isinstance(value, str):
-            text = value.encode()
-            parts.append(_TEXT.pack(0xDB, len(text)) + text)
-        else:
-            parts.append(_NUMBER.pack(0xCB, value))
-    return b"".join(parts)
+@lru_cache(maxsize=256)
+def _amounts(limits: int) -> Struct:
+    return Struct("<" + "BHdd" * limits)
 
 
-def _amount(charge: Charge) -> bytes:
-    limit, amount = charge.limit, charge.amount
-    flags = _ENFORCED * charge.enforced + _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
-    least, most = min(amount - charge.spare, LARGEST_AMOUNT), min(amount, LARGEST_AMOUNT)
-    return _AMOUNT.pack(flags, round(1000 * charge.left), least, most)
+def _packed(value: str | int) -> bytes:
+    """A value in MessagePack, as short as it gets (https://msgpack.org)."""
+    if isinstance(value, str):
+        text = value.encode()
+        return (bytes([0xA0 | len(text)]) if len(text) < 32 else pack(">BI", 0xDB, len(text))) + text
+    if 0 <= value < 1 << 7:
+        return bytes([value])
+    if 0 <= value < 1 << 16:
+        return pack(">BH", 0xCD, value)
+    if 0 <= value < 1 << 32:
+        return pack(">BI", 0xCE, value)
+    return pack(">Bq", 0xD3, value)

@@ -8,12 +8,13 @@
 --       4 label of the identity  5 its attributes (JSON)  6 life of its record (ms)  7 create the record 0|1
 --       8 refusals of this identity that the store has not heard of  9 number of holders of limits
 --       10 shapes  11 amounts of the limits, as read_limits (holders.lua) says  12 number of holders that may be blocked
---       then a field of the terms for each of these, and two for each limit: for all limits of its holder, and for this one
+--       then a field of the terms for each of these, one for all limits of each holder, and one for each limit
 --       (the terms themselves, where they live on another node)
 -- Returns { packed, marks of the evidence ('' for none) }; packed is
 --       'BB' admitted 0|1, room in every limit 0|1  'd' blocked for (µs; -1: not blocked, 0: for good)
---       'd' reservations given back, then for each window of each limit 'dddddd' count, burst, remaining, reset µs,
---       wait µs (-1: never), amount; the count is -1 where the holder is exempt, and a throttle is not to be seen in it
+--       'd' reservations given back, then of each limit 'dd' kind, amount, and of each of its windows 'ddd' remaining,
+--       reset µs, wait µs (-1: never). Of a limit whose numbers the operator has changed (kind 1) each window begins with
+--       'dd' count, burst; of one from which its holder is exempt (kind 2) there are none. No throttle is to be seen in them.
 -- Admitted is what has room in every enforced limit, and is charged to these. To the others, which are only tried out, it
 -- is charged where it has room in all: as if they were enforced too.
 -- What was admitted once stays admitted: the same id is not charged again.
@@ -21,24 +22,22 @@
 local now, id, life = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local limits, holders = read_limits(ARGV[10], ARGV[11], tonumber(ARGV[9]), 6)
 local look, blockable = id == '', tonumber(ARGV[12])
+local OVERRIDDEN, EXEMPT = 1, 2
 
 local blocked, terms = -1, { unpack(ARGV, 13) }
 if KEYS[4] ~= KEYS[1] and #terms > 0 then terms = call('HMGET', KEYS[4], unpack(terms)) end
 for i = 1, #ARGV - 12 do
   local text = terms[i]
   if text and text ~= '' then
+    local h, limit = holders[i - blockable], limits[i - blockable - #holders]
     if i <= blockable then
       blocked = blocked_longer(blocked, text, now)
+    elseif h then
+      for _, each in ipairs(h.limits) do override(each, text, now) end
     else
-      override(limits[ceil((i - blockable) / 2)], text, now)
+      override(limit, text, now)
     end
   end
-end
-
--- Of a diversity budget, as many answers are asked for as `least` stands for, at what one has paid out lately.
-local function expect(limit, state)
-  local paid = recent(state, limit.name)
-  limit.most = min(limit.most, max(limit.least, ceil(limit.least / LEAST_DRAW * paid)))
 end
 
 local again = not look and call('EXISTS', KEYS[1]) == 1
@@ -46,17 +45,23 @@ local fits, room, healed = blocked < 0, blocked < 0, 0
 for _, h in ipairs(holders) do
   read_holder(h, id)
   again = again or h.ticket and true
+  for i = 1, #h.limits do
+    if h.limits[i].left < 1000 then throttle_rates(h.limits[i]) end
+  end
   load_limits(h, now)
   healed = healed + heal(h, now, life, not look)
 end
 for _, h in ipairs(holders) do
-  for _, limit in ipairs(h.limits) do
+  for k = 1, #h.limits do
+    local limit = h.limits[k]
     if not limit.exempt then
       if limit.novel then expect(limit, h.state) end
-      throttle(limit)
-      ask(limit)
-      for _, w in ipairs(limit.windows) do
-        w.wait = again and 0 or wait(w, limit.amount)
+      if limit.left < 1000 then throttle(limit) end
+      local amount, windows = ask(limit), limit.windows
+      limit.amount = amount
+      for i = 1, again and 0 or #windows do
+        local w = windows[i]
+        w.wait = wait(w, amount)
         if w.wait ~= 0 then
           room = false
           if limit.enforced then fits = false end
@@ -69,11 +74,10 @@ end
 if not look then
   for _, h in ipairs(holders) do
     local ticket, pending = {}, false
-    for _, limit in ipairs(h.limits) do
+    for k = 1, #h.limits do
+      local limit = h.limits[k]
       if fits and not again and not limit.exempt and (limit.enforced or room) then
-        for _, w in ipairs(limit.windows) do charge(w, limit.amount) end
-        limit.changed = true
-        add_to_ticket(ticket, limit, limit.amount)
+        charge_limit(limit, limit.amount, ticket)
         pending = pending or limit.pending
       end
     end
@@ -90,18 +94,19 @@ if not look then
 end
 
 local reply, at = {}, 0
-for _, limit in ipairs(limits) do
-  for _, w in ipairs(limit.windows) do
-    if limit.exempt then
-      reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4], reply[at + 5], reply[at + 6] = -1, 0, 0, 0, 0, 0
-    else
-      reply[at + 1], reply[at + 2] = w.shown_count or w.count, w.shown_burst or w.burst
-      reply[at + 3], reply[at + 4] = max(0, remaining(w)), w.reset or reset(w)
-      reply[at + 5], reply[at + 6] = w.wait, limit.amount
+for k = 1, #limits do
+  local limit = limits[k]
+  local windows, kind = limit.windows, limit.exempt and EXEMPT or limit.overridden and OVERRIDDEN or 0
+  reply[at + 1], reply[at + 2], at = kind, limit.amount, at + 2
+  for i = 1, kind == EXEMPT and 0 or #windows do
+    local w = windows[i]
+    if kind == OVERRIDDEN then
+      reply[at + 1], reply[at + 2], at = w.shown_count or w.count, w.shown_burst or w.burst, at + 2
     end
-    at = at + 6
+    local left = remaining(w)
+    reply[at + 1], reply[at + 2], reply[at + 3] = left > 0 and left or 0, w.reset or reset(w), w.wait
+    at = at + 3
   end
 end
-reply = packed('<BBdd', fits and 1 or 0, room and 1 or 0, blocked, healed)
-  .. packed('<' .. string.rep('d', at), unpack(reply))
+reply = packed('<BBdd' .. string.rep('d', at), fits and 1 or 0, room and 1 or 0, blocked, healed, unpack(reply))
 return { reply, KEYS[5] ~= KEYS[1] and call('HGET', KEYS[5], 'marks') or '' }

@@ -9,39 +9,49 @@ local HEALED_AT_ONCE = 100
 
 local NEVER = 9007199254740992
 
--- Reads the limits of a request. `shapes` has what is the same for every such request, as one list (cmsgpack): limit after
--- limit its name, the number of its holder (from 1) and of its windows, and of each window algorithm, period, count and
--- burst; of a calendar window also the begin of the last period, of this one, of the next one, and of the one after.
--- `amounts` has what is not:
---   'B' flags: 1 enforced, 2 pending (given back when its request dies), 4 a diversity budget
---   'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
+-- The bytes of one limit in `amounts`.
+local AMOUNT = 19
+
+-- Reads the limits of a request. `shapes` has what is the same for every such request, value after value (cmsgpack): of each
+-- limit its name, the number of its holder (from 1), flags (1 pending: given back when its request dies, 2 a diversity
+-- budget) and the number of its windows, and of each window algorithm, period, count and burst; of a calendar window also
+-- the begin of the last period, of this one, of the next one, and of the one after. `amounts` has what is not:
+--   'B' enforced 0|1  'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
 -- KEYS from `key` on are { counts, pending } of each holder.
--- Returns the limits in their order, and the holders.
+-- Returns the limits in their order, and the holders. Tables have all their fields from the start: to grow costs more than
+-- all that is done with them.
 local function read_limits(shapes, amounts, holders, key)
-  local limits, found, at, now_at = {}, {}, 1, 1
-  for i = 1, holders do
-    found[i] = { counts = KEYS[key + 2 * i - 2], pending = KEYS[key + 2 * i - 1], limits = {} }
-  end
-  shapes = cmsgpack.unpack(shapes)
-  while at < #shapes do
-    local windows, flags, left, least, most, n = {}, nil, nil, nil, nil, nil
-    flags, left, least, most, now_at = unpacked('<BHdd', amounts, now_at)
-    local h = found[shapes[at + 1]]
-    local limit = {
-      name = shapes[at], windows = windows, enforced = flags % 2 == 1, pending = flags % 4 >= 2,
-      novel = flags >= 4, left = left, least = least, most = most,
+  local limits, found, at = {}, {}, 1
+  amounts = { unpacked('<' .. string.rep('BHdd', #amounts / AMOUNT), amounts) }
+  shapes = { cmsgpack.unpack(shapes) }
+  for n = 1, holders do
+    found[n] = {
+      counts = KEYS[key + 2 * n - 2], pending = KEYS[key + 2 * n - 1], limits = {}, state = false, expires = 0, heal = 0,
+      ticket = false, changed = false,
     }
-    n, at = shapes[at + 2], at + 3
-    for i = 1, n do
-      windows[i] = { algorithm = shapes[at], period = shapes[at + 1], count = shapes[at + 2], burst = shapes[at + 3] }
-      at = at + 4
-      if windows[i].algorithm == CALENDAR then
-        windows[i].boundaries = { shapes[at], shapes[at + 1], shapes[at + 2], shapes[at + 3] }
+  end
+  for i = 1, #amounts - 1, 4 do
+    local windows, h, flags = {}, found[shapes[at + 1]], shapes[at + 2]
+    local limit = {
+      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags >= 2,
+      left = amounts[i + 1], least = amounts[i + 2], most = amounts[i + 3], amount = 0, changed = false, exempt = false,
+      overridden = false,
+    }
+    local n = shapes[at + 3]
+    at = at + 4
+    for k = 1, n do
+      local algorithm = shapes[at]
+      local w = {
+        algorithm = algorithm, period = shapes[at + 1], count = shapes[at + 2], burst = shapes[at + 3], at = false,
+        carried = 0, start = 0, used = 0, previous = 0, elapsed = 0, backlog = 0, wait = 0, reset = false,
+      }
+      windows[k], at = w, at + 4
+      if algorithm == CALENDAR then
+        w.boundaries = { shapes[at], shapes[at + 1], shapes[at + 2], shapes[at + 3] }
         at = at + 4
       end
     end
-    limits[#limits + 1] = limit
-    h.limits[#h.limits + 1] = limit
+    limits[#limits + 1], h.limits[#h.limits + 1] = limit, limit
   end
   return limits, found
 end
@@ -49,7 +59,7 @@ end
 -- Reads a holder's hash. `id` names the request; its ticket is `h.ticket`, if it has one.
 local function read_holder(h, id)
   local texts = call('HMGET', h.counts, '*', '@' .. id)
-  h.state = texts[1] and cmsgpack.unpack(texts[1]) or { 0, NEVER }
+  h.state = texts[1] and { cmsgpack.unpack(texts[1]) } or { 0, NEVER }
   h.expires, h.heal, h.ticket = h.state[1], h.state[2], texts[2]
 end
 
@@ -69,20 +79,14 @@ local function find_window(windows, i, algorithm, period)
   end
 end
 
-local function cut(number, left)
-  return min(number, max(1, floor(number * left / 1000)))
-end
-
 -- Brings the limits of a holder to `now`, as `load` does.
 local function load_limits(h, now, as_counted)
-  local state, at = h.state, FIRST
-  for _, limit in ipairs(h.limits) do
-    for _, w in ipairs(limit.windows) do
-      -- GCRA's backlog says nothing without the rate, so that one is cut before it is loaded.
-      if limit.left < 1000 and w.algorithm == GCRA and not as_counted then
-        w.shown_count, w.shown_burst = w.count, w.burst
-        w.count, w.burst = cut(w.count, limit.left), cut(w.burst, limit.left)
-      end
+  local state, limits, at = h.state, h.limits, FIRST
+  for k = 1, #limits do
+    local limit = limits[k]
+    local windows = limit.windows
+    for i = 1, #windows do
+      local w = windows[i]
       local found = find_state(state, at, limit.name, w.algorithm, w.period)
       if found then
         at = found
@@ -95,35 +99,6 @@ local function load_limits(h, now, as_counted)
   end
 end
 
--- Lets a limit that was loaded hold `left` thousandths of what it held, for this request only: what is counted stays, and is
--- written down as under the whole limit. A request that is larger than that, but not than the whole, waits until all of it is
--- free: a caller that is told that its request is too large would learn of the throttle.
-local function throttle(limit)
-  if limit.left == 1000 then return end
-  for _, w in ipairs(limit.windows) do
-    w.whole, w.whole_burst = w.count, w.burst
-    if w.algorithm ~= GCRA then
-      w.shown_count, w.shown_burst = w.count, w.burst
-      w.count, w.burst = cut(w.count, limit.left), cut(w.burst, limit.left)
-      w.count = max(w.count, min(limit.least, w.shown_count))
-    end
-    w.burst = max(w.burst, min(limit.least, w.shown_burst))
-  end
-end
-
--- The amount that a request is charged: `most`, or where that is more than the whole limit holds, what is left of it, but
--- half of it and `least` at least.
-local function ask(limit)
-  local most, largest = limit.most, NEVER
-  for _, w in ipairs(limit.windows) do largest = min(largest, w.burst) end
-  limit.amount = most
-  if most > largest then
-    local left = NEVER
-    for _, w in ipairs(limit.windows) do left = min(left, remaining(w)) end
-    limit.amount = max(limit.least, min(largest, max(left, ceil(largest / 2))))
-  end
-end
-
 -- What a holder's answers have paid out to a diversity budget lately, and what they would have, had all of them been new:
 -- means of one answer, and where they stand in its state, if anything is known.
 local function recent(state, name)
@@ -132,16 +107,22 @@ local function recent(state, name)
   return UNIT, UNIT
 end
 
--- A ticket says what was charged and where, limit after limit, as one list (cmsgpack): name, how, amount, number of windows,
--- and of each window algorithm, period, start and backlog at the time of the charge. How is one of these:
+-- A ticket says what was charged and where, limit after limit, value after value (cmsgpack): name, how, amount, number of
+-- windows, and of each window algorithm, period, start and backlog at the time of the charge. How is one of these:
 local FOR_GOOD, PENDING, LAPSED = 0, 1, 2 -- the last is a lease that was given back when the ticket expired
 
-local function add_to_ticket(ticket, limit, amount)
-  local at, windows = #ticket, limit.windows
+-- Charges an amount to all windows of a limit, and says so in a ticket, if there is one.
+local function charge_limit(limit, amount, ticket)
+  local windows = limit.windows
+  for i = 1, #windows do charge(windows[i], amount) end
+  limit.changed = true
+  if not ticket then return end
+  local at = #ticket
   ticket[at + 1], ticket[at + 2], ticket[at + 3] = limit.name, limit.pending and PENDING or FOR_GOOD, amount
   ticket[at + 4], at = #windows, at + 4
-  for _, w in ipairs(windows) do
-    ticket[at + 1], ticket[at + 2], ticket[at + 3], ticket[at + 4] = w.algorithm, w.period, w.start or 0, w.backlog or 0
+  for i = 1, #windows do
+    local w = windows[i]
+    ticket[at + 1], ticket[at + 2], ticket[at + 3], ticket[at + 4] = w.algorithm, w.period, w.start, w.backlog
     at = at + 4
   end
 end
@@ -149,20 +130,21 @@ end
 -- The charges of a ticket, by name and in order: { name, how, amount, from, to: where it stands in the ticket }.
 local function read_ticket(text)
   if not text then return {}, {} end
-  local ticket, charges, at = cmsgpack.unpack(text), {}, 1
-  while at < #ticket do
-    local name, how, amount, count = unpack(ticket, at, at + 3)
-    local charge = { name = name, how = how, amount = amount, from = at, to = at + 3 + 4 * count }
-    charges[name], charges[#charges + 1] = charge, charge
-    at = charge.to + 1
+  local ticket, charges, at = { cmsgpack.unpack(text) }, {}, 1
+  local last = #ticket
+  while at < last do
+    local to = at + 3 + 4 * ticket[at + 3]
+    local charged = { name = ticket[at], how = ticket[at + 1], amount = ticket[at + 2], from = at, to = to }
+    charges[ticket[at]], charges[#charges + 1] = charged, charged
+    at = to + 1
   end
   return charges, ticket
 end
 
 -- Gives back a part of a charge; of the backlog that stands in the ticket, what is left is written there.
-local function give_back(windows, amount, charge, ticket)
+local function give_back(windows, amount, charged, ticket)
   local i = 1
-  for at = charge.from + 4, charge.to, 4 do
+  for at = charged.from + 4, charged.to, 4 do
     local w = find_window(windows, i, ticket[at], ticket[at + 1])
     if w then ticket[at + 3] = refund(w, amount, ticket[at + 2], ticket[at + 3]) end
     i = i + 1
@@ -216,7 +198,7 @@ local function heal(h, now, life, write)
     end
     healed = healed + lapsed
     if write and lapsed > 0 and #lasting > 0 and lasts > now then
-      call('HSET', h.counts, fields[i], cmsgpack.pack(lasting))
+      call('HSET', h.counts, fields[i], cmsgpack.pack(unpack(lasting)))
       call('ZADD', h.pending, lasts, id)
     elseif write then
       call('HDEL', h.counts, fields[i])
@@ -231,56 +213,69 @@ local function heal(h, now, life, write)
   return healed
 end
 
--- Whether a window that no request has touched for some time still counts for anything.
+-- Whether a window that no request has touched for some time still counts for anything. How long the backlog of GCRA is to
+-- drain goes by the numbers that will hold then, so that one is kept as long as the hash.
 local function weighs(state, at, now)
   local algorithm, period, count, p, q = state[at + 1], state[at + 2], state[at + 3], state[at + 5], state[at + 6]
+  if algorithm == GCRA or algorithm == RECENT then return true end
   if algorithm == LEASES then return q > 0 end
-  if algorithm == GCRA then return p + q > now end
-  if algorithm == RECENT then return true end
   return q > count or p + 3 * period > now
+end
+
+-- Writes the windows of some limits into a state; returns until when (µs) it has to be kept for them.
+local function write(state, limits, now)
+  local longest = 0
+  for k = 1, #limits do
+    local limit = limits[k]
+    local windows = limit.windows
+    for i = 1, limit.changed and #windows or 0 do
+      local w = windows[i]
+      local at, as_new = w.at or #state + 1, reset(w)
+      w.at, w.reset = at, as_new
+      state[at], state[at + 1], state[at + 2] = limit.name, w.algorithm, w.period
+      dump(w, state, at)
+      if as_new > longest then longest = as_new end
+    end
+  end
+  return now + longest
+end
+
+-- A state without the windows that weigh nothing, but for those that were just written.
+local function without_weightless(h, now)
+  local kept, written, state = { 0, 0 }, {}, h.state
+  for _, limit in ipairs(h.limits) do
+    for _, w in ipairs(limit.changed and limit.windows or {}) do written[w.at] = true end
+  end
+  for at = FIRST, #state, WINDOW do
+    if written[at] or weighs(state, at, now) then
+      for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
+    end
+  end
+  return kept
 end
 
 -- Writes down what has changed of a holder, and the ticket of this request, if it has one. A ticket expires after `life`
 -- (µs), or after two where nothing in it is pending.
 local function save(h, now, id, ticket, life, pending)
   local alive = ticket and now + (pending and life or 2 * life) or now
-  local state, keep, touched = h.state, max(alive, h.lasts or 0), {}
-  for _, limits in ipairs({ h.limits, h.others }) do
-    for _, limit in ipairs(limits) do
-      for _, w in ipairs(limit.changed and limit.windows or {}) do
-        local at = w.at or #state + 1
-        w.at, touched[at] = at, true
-        state[at], state[at + 1], state[at + 2] = limit.name, w.algorithm, w.period
-        dump(w, state, at)
-        if limits == h.limits then
-          w.reset = reset(w)
-          keep = max(keep, now + w.reset)
-        end
-      end
-    end
-  end
-  keep = keep + GRACE
+  local keep = max(alive, h.lasts or 0, write(h.state, h.limits, now)) + GRACE
+  if h.others then write(h.state, h.others, now) end
   -- A quarter longer than it weighs, so that not every call has to set it.
   local longer = keep > h.expires
   if longer then
     h.expires = floor(keep + (keep - now) / 4)
-    local kept = { 0, 0 }
-    for at = FIRST, #state, WINDOW do
-      if touched[at] or weighs(state, at, now) then
-        for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
-      end
-    end
-    state = kept
+    h.state = without_weightless(h, now)
   end
   if ticket then
     call('ZADD', h.pending, alive, id)
     h.heal = min(h.heal, alive)
   end
-  state[1], state[2] = h.expires, h.heal
+  h.state[1], h.state[2] = h.expires, h.heal
+  local packed_state = cmsgpack.pack(unpack(h.state))
   if ticket then
-    call('HSET', h.counts, '*', cmsgpack.pack(state), '@' .. id, cmsgpack.pack(ticket))
+    call('HSET', h.counts, '*', packed_state, '@' .. id, cmsgpack.pack(unpack(ticket)))
   else
-    call('HSET', h.counts, '*', cmsgpack.pack(state))
+    call('HSET', h.counts, '*', packed_state)
   end
   if longer then call('PEXPIRE', h.counts, ceil((h.expires - now) / 1000)) end
   if ticket or longer then call('PEXPIRE', h.pending, ceil((h.expires - now) / 1000)) end

@@ -62,9 +62,7 @@ for _, h in ipairs(holders) do
     local over = limit.payout
     for _, charged in ipairs(charges) do over = over - charged.amount end
     limit.changed = over ~= 0
-    if over > 0 then
-      for _, w in ipairs(limit.windows) do charge(w, over) end
-    end
+    if over > 0 then charge_limit(limit, over) end
     for i = #charges, 1, -1 do
       local back = min(-over, charges[i].amount)
       if back > 0 then

@@ -7,7 +7,7 @@
 -- What is under way is settled as if its reservation had been made in a window that is over.
 
 local used, text = call('DEL', KEYS[2]), call('HGET', KEYS[1], '*')
-local state = text and cmsgpack.unpack(text) or {}
+local state = text and { cmsgpack.unpack(text) } or {}
 local kept = { state[1], state[2] }
 for at = FIRST, #state, WINDOW do
   if state[at] == ARGV[1] then
@@ -16,5 +16,5 @@ for at = FIRST, #state, WINDOW do
     for i = at, at + WINDOW - 1 do kept[#kept + 1] = state[i] end
   end
 end
-if #kept < #state then call('HSET', KEYS[1], '*', cmsgpack.pack(kept)) end
+if #kept < #state then call('HSET', KEYS[1], '*', cmsgpack.pack(unpack(kept))) end
 return { used }

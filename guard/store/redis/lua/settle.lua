@@ -30,19 +30,16 @@ for _, h in ipairs(holders) do
       local paid, drawn = recent(h.state, limit.name)
       owed = min(owed, ceil(owed * paid / drawn))
     end
-    local over = owed - (charged and charged.amount or 0)
+    local over, receipt = owed - (charged and charged.amount or 0), nil
     if over < 0 then
       give_back(limit.windows, -over, charged, ticket)
-      ticket[charged.from + 2] = owed
-    elseif over > 0 then
-      for _, w in ipairs(limit.windows) do charge(w, over) end
+      ticket[charged.from + 2], limit.changed = owed, true
     end
     if limit.novel then
-      local receipt = charged and { unpack(ticket, charged.from, charged.to) } or {}
-      if over > 0 then add_to_ticket(receipt, limit, over) end
+      receipt = charged and { unpack(ticket, charged.from, charged.to) } or {}
       limit.owed, limit.receipt = owed, receipt
     end
-    limit.changed = over ~= 0
+    if over > 0 then charge_limit(limit, over, receipt) end
     h.changed = h.changed or limit.changed
   end
   if h.changed then save(h, now) end
@@ -53,7 +50,10 @@ for _, h in ipairs(holders) do
 end
 local reply = { 1 }
 for _, limit in ipairs(limits) do
-  if limit.novel then reply[#reply + 1], reply[#reply + 2] = limit.owed, cmsgpack.pack(limit.receipt) end
+  if limit.novel then
+    reply[#reply + 1] = limit.owed
+    reply[#reply + 1] = #limit.receipt > 0 and cmsgpack.pack(unpack(limit.receipt)) or ''
+  end
 end
 
 note(KEYS[2], KEYS[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7] == '1', now, ARGV[8], 0, 0, ARGV[9], ARGV[10], ARGV[11])

@@ -21,7 +21,7 @@ end
 local function override(limit, text, now)
   local till, rest = term(text, now)
   if not till then return end
-  limit.exempt = rest == 'exempt'
+  limit.exempt, limit.overridden = rest == 'exempt', true
   for period, count, burst in string.gmatch(rest, '(%d+):(%d+):(%d+)') do
     for _, w in ipairs(limit.windows) do
       if w.period == tonumber(period) then

@@ -2,7 +2,7 @@
 --
 -- A holder has one hash, `counts`, and one sorted set, `pending`:
 --
---   counts   *       one list (cmsgpack): when the hash expires and when the first ticket does (µs), then all windows
+--   counts   *       value after value (cmsgpack): when the hash expires and when the first ticket does (µs), then all windows
 --            @ID     the ticket of a request that is not settled: what it was charged, and where
 --   pending  ID → when its ticket expires (µs)
 --
@@ -56,8 +56,9 @@ local function load(w, now, as_counted, count, x, p, q, r)
     if count and count ~= w.count then
       current, previous = recount(current, carried, count, w.count), min(previous, w.count)
     end
-    local age = floor((now - start) / period)
-    if age >= 1 then
+    local elapsed = now - start
+    if elapsed >= period then
+      local age = floor(elapsed / period)
       local before = max(0, current - (age - 1) * w.count)
       previous = min(before, w.count)
       carried = before - previous
@@ -66,7 +67,8 @@ local function load(w, now, as_counted, count, x, p, q, r)
     -- A window that holds nothing starts anew, whether or not its key has expired yet.
     if current == 0 and previous == 0 then start = now end
     -- A clock that was set back counts as standing still.
-    w.start, w.used, w.previous, w.carried, w.elapsed = start, current, previous, carried, max(0, now - start)
+    w.elapsed = now > start and now - start or 0
+    w.start, w.used, w.previous, w.carried = start, current, previous, carried
   elseif algorithm == GCRA then
     local at, backlog = p or now, q or 0
     if count and as_counted then
@@ -98,8 +100,8 @@ end
 local function dump(w, state, at)
   local gcra = w.algorithm == GCRA
   state[at + 3] = w.whole or w.count
-  state[at + 4] = gcra and (w.whole_burst or w.burst) or w.carried or 0
-  state[at + 5], state[at + 6], state[at + 7] = w.start or 0, gcra and w.backlog or w.used, w.previous or 0
+  state[at + 4] = gcra and (w.whole_burst or w.burst) or w.carried
+  state[at + 5], state[at + 6], state[at + 7] = w.start, gcra and w.backlog or w.used, w.previous
 end
 
 local function used_now(w)
@@ -116,30 +118,6 @@ end
 local function calendar_ahead(w, room)
   local ahead = windows_until(w, room)
   return min(LONGEST, ceil(ahead < 2 and w.ends or w.ends + w.next + (ahead - 2) * mean(w.period)))
-end
-
--- How long (µs) until an amount has room: 0 now, -1 never.
-local function wait(w, amount)
-  local algorithm, count = w.algorithm, w.count
-  if amount > (algorithm == GCRA and w.burst or count) then return -1 end
-  if algorithm == SLIDING then
-    if used_now(w) + amount <= count * (1 + SLACK) then return 0 end
-    local room, current, previous = count - amount, w.used, w.previous
-    local ahead = windows_until(w, room)
-    if ahead > 0 then
-      local whole = max(1, w.whole or count)
-      local before = current - (ahead - 1) * whole
-      previous = min(before, whole)
-      current = before - previous
-    end
-    return min(LONGEST, ceil(w.period * (ahead + 1 - min(1, (room - current) / previous)) - w.elapsed))
-  elseif algorithm == GCRA then
-    local over = w.backlog + (amount - w.burst) * (w.period / count)
-    return over <= SLACK * w.period and 0 or min(LONGEST, ceil(over))
-  elseif algorithm == CALENDAR then
-    return w.used + amount <= count and 0 or calendar_ahead(w, count - amount)
-  end
-  return w.used + amount <= count and 0 or LEASE_WAIT
 end
 
 local function charge(w, amount)
@@ -170,19 +148,13 @@ local function refund(w, amount, start, backlog)
   return backlog
 end
 
-local function remaining(w)
-  local algorithm = w.algorithm
-  if algorithm == SLIDING then return floor(w.count * (1 + SLACK) - used_now(w)) end
-  if algorithm == GCRA then return floor(w.burst + SLACK * w.count - w.backlog / (w.period / w.count)) end
-  return w.count - w.used
-end
-
 -- How long (µs) until the window is as good as new.
 local function reset(w)
   local algorithm = w.algorithm
   if algorithm == SLIDING then
-    if w.used > 0 then return min(LONGEST, (windows_until(w, 0) + 1) * w.period - w.elapsed) end
-    return w.previous > 0 and w.period - w.elapsed or 0
+    if w.used == 0 then return w.previous > 0 and w.period - w.elapsed or 0 end
+    local ahead = w.used <= (w.whole or w.count) and 1 or windows_until(w, 0)
+    return min(LONGEST, (ahead + 1) * w.period - w.elapsed)
   elseif algorithm == GCRA then
     return min(LONGEST, ceil(w.backlog))
   elseif w.used <= 0 then
