@@ -46,9 +46,10 @@ for _, h in ipairs(holders) do
   read_holder(h, id)
   again = again or h.ticket and true
   for i = 1, #h.limits do
-    if h.limits[i].left < 1000 then throttle_rates(h.limits[i]) end
+    local limit = h.limits[i]
+    if limit.left < 1000 then throttle_rates(limit) end
+    load_limit(h, limit, now)
   end
-  load_limits(h, now)
   healed = healed + heal(h, now, life, not look)
 end
 for _, h in ipairs(holders) do

@@ -27,7 +27,7 @@ local function read_limits(shapes, amounts, holders, key)
   for n = 1, holders do
     found[n] = {
       counts = KEYS[key + 2 * n - 2], pending = KEYS[key + 2 * n - 1], limits = {}, state = false, expires = 0, heal = 0,
-      ticket = false, changed = false,
+      next = FIRST, ticket = false, changed = false,
     }
   end
   for i = 1, #amounts - 1, 4 do
@@ -79,22 +79,17 @@ local function find_window(windows, i, algorithm, period)
   end
 end
 
--- Brings the limits of a holder to `now`, as `load` does.
-local function load_limits(h, now, as_counted)
-  local state, limits, at = h.state, h.limits, FIRST
-  for k = 1, #limits do
-    local limit = limits[k]
-    local windows = limit.windows
-    for i = 1, #windows do
-      local w = windows[i]
-      local found = find_state(state, at, limit.name, w.algorithm, w.period)
-      if found then
-        at = found
-        load(w, now, as_counted, state[at + 3], state[at + 4], state[at + 5], state[at + 6], state[at + 7])
-        w.at, at = at, at + WINDOW
-      else
-        load(w, now, as_counted)
-      end
+-- Brings a limit of a holder to `now`, as `load` does. Limits mostly stand in a state in the order in which requests name them.
+local function load_limit(h, limit, now, as_counted)
+  local state, windows = h.state, limit.windows
+  for i = 1, #windows do
+    local w = windows[i]
+    local at = find_state(state, h.next, limit.name, w.algorithm, w.period)
+    if at then
+      load(w, now, as_counted, state[at + 3], state[at + 4], state[at + 5], state[at + 6], state[at + 7])
+      w.at, h.next = at, at + WINDOW
+    else
+      load(w, now, as_counted)
     end
   end
 end

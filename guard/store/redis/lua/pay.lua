@@ -56,12 +56,12 @@ end
 local reply = { 1 }
 for _, h in ipairs(holders) do
   read_holder(h, '')
-  load_limits(h, now, true)
   for _, limit in ipairs(h.limits) do
     local charges, ticket = read_ticket(limit.receipt)
     local over = limit.payout
     for _, charged in ipairs(charges) do over = over - charged.amount end
     limit.changed = over ~= 0
+    if limit.changed then load_limit(h, limit, now, true) end
     if over > 0 then charge_limit(limit, over) end
     for i = #charges, 1, -1 do
       local back = min(-over, charges[i].amount)

@@ -15,12 +15,12 @@ local kept = 0
 local _, holders = read_limits(ARGV[5], ARGV[6], tonumber(ARGV[4]), 2)
 for _, h in ipairs(holders) do
   read_holder(h, id)
-  load_limits(h, now, true)
   local charges, ticket = read_ticket(h.ticket)
   local pending = false
   for _, limit in ipairs(h.limits) do
     local charged = charges[limit.name]
     if charged and charged.how == LAPSED then
+      load_limit(h, limit, now, true)
       limit.changed = true
       charge(limit.windows[1], charged.amount)
       ticket[charged.from + 1] = PENDING

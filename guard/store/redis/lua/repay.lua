@@ -11,7 +11,7 @@ if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[2]) then return { 0 } end
 local limits, holders = read_limits(ARGV[4], ARGV[5], 1, 2)
 local limit, i = limits[1], 0
 read_holder(holders[1], '')
-load_limits(holders[1], now, true)
+load_limit(holders[1], limit, now, true)
 for amount in string.gmatch(ARGV[3], '%d+') do
   i = i + 1
   charge(limit.windows[i], tonumber(amount))

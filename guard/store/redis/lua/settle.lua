@@ -8,10 +8,10 @@
 --       8 requests that were answered (0: this one is taken back)  9 input tokens  10 output tokens  11 cost (micro-dollars)
 --       12 number of holders of limits  13 shapes  14 true amounts, as read_limits (holders.lua) says
 -- Returns { settled 0|1, then of each diversity budget what it was charged, and a receipt: where, as a ticket says it }
--- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made
--- because the store could not be asked, is charged in full. What a diversity budget is owed is not known until the answer was
--- looked at (pay.lua): until then, and if that never happens, it is charged what is usual of the holder. It may run out of memory's way (allow-oom): else a full
--- Redis would make answers free.
+-- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made because the
+-- store could not be asked, is charged in full. What a diversity budget is owed is not known until the answer was looked at
+-- (pay.lua): until then, and if that never happens, it is charged what is usual of the holder. It may run out of memory's way
+-- (allow-oom): else a full Redis would make answers free.
 
 local now, id = clock(ARGV[1]), ARGV[2]
 if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[3]) then return { 0 } end
@@ -19,7 +19,6 @@ if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[3]) then return { 0 } end
 local limits, holders = read_limits(ARGV[13], ARGV[14], tonumber(ARGV[12]), 4)
 for _, h in ipairs(holders) do
   read_holder(h, id)
-  load_limits(h, now, true)
   local charges, ticket = read_ticket(h.ticket)
   for _, limit in ipairs(h.limits) do
     local charged, owed = charges[limit.name], limit.most
@@ -31,6 +30,7 @@ for _, h in ipairs(holders) do
       owed = min(owed, ceil(owed * paid / drawn))
     end
     local over, receipt = owed - (charged and charged.amount or 0), nil
+    if over ~= 0 then load_limit(h, limit, now, true) end
     if over < 0 then
       give_back(limit.windows, -over, charged, ticket)
       ticket[charged.from + 2], limit.changed = owed, true
