@@ -15,6 +15,7 @@ from guard.store.port import Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
+from guard.store.redis.settles import Settles
 from guard.store.redis.wire import nothing_of, pack_amounts, pack_places, pack_shapes, verdict_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class RedisStore(Slotted):
         )
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
         self._settled_ms = int(settled_seconds * 1000)
+        self._settles = Settles(self._settle_now)
 
     async def admit(
         self,
@@ -353,33 +355,38 @@ class RedisStore(Slotted):
     ) -> Settled:
         reservation = part.reservation(asked.reservation_id)
         record = part.record if noted else ""
-        reply = await self._run(
-            SETTLE,
-            [
-                reservation,
-                record or reservation,
-                part.index if noted and part.index else reservation,
-                *part.keys,
-            ],
-            [
-                asked.now_us,
-                asked.reservation_id,
-                self._settled_ms,
-                asked.layout.label,
-                asked.layout.attributes,
-                self._life_ms(asked.identity),
-                int(create),
-                requests,
-                usage.input_tokens,
-                usage.output_tokens,
-                cost,
-                *asked.held_to(part),
-            ],
-        )
+        keys = [
+            reservation,
+            record or reservation,
+            part.index if noted and part.index else reservation,
+            *part.keys,
+        ]
+        arguments: list[str | int | bytes] = [
+            asked.reservation_id,
+            asked.layout.label,
+            asked.layout.attributes,
+            self._life_ms(asked.identity),
+            int(create),
+            requests,
+            usage.input_tokens,
+            usage.output_tokens,
+            cost,
+            *asked.held_to(part),
+        ]
+        if asked.layout.whole and not asked.now_us:
+            reply = await self._settles.add(keys, arguments)
+        else:
+            (reply,) = await self._settle_now(keys, arguments, asked.now_us)
         if record and not part.index and create:
             await self._index(asked.identity)
         counted, *budgets = reply
         return Settled(bool(counted), max(budgets[::2], default=None), tuple(budgets[1::2]))
+
+    async def _settle_now(
+        self, keys: list[str], arguments: list[str | int | bytes], now_us: int = 0
+    ) -> list[list[Any]]:
+        """The replies to one settle, or to several."""
+        return await self._run(SETTLE, keys, [now_us, self._settled_ms, *arguments])
 
 
 class Asked(NamedTuple):

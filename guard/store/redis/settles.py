@@ -1,0 +1,73 @@
+"""Settles that come in the same turn of the event loop share a call of their script.
+
+Nobody waits for a settle but the books, and under load many come at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from guard.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Send = Callable[[list[str], list[str | int | bytes]], Awaitable[list[Any]]]
+
+MOST_AT_ONCE = 16
+"""No more settles than this share a call: while a script runs, Redis does nothing else."""
+
+
+class Settle(NamedTuple):
+    """The keys and the arguments of one settle, and where its reply goes."""
+
+    keys: list[str]
+    arguments: list[str | int | bytes]
+    reply: asyncio.Future[Any]
+
+
+class Settles:
+    """The settles of this turn of the loop; `send` calls the script for several, and gives a reply for each.
+
+    An error that Redis answers with is that of one of them, so then each is sent by itself: what one holder
+    has left behind fails the settles of nobody else. They are idempotent.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._waiting: list[Settle] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def add(self, keys: list[str], arguments: list[str | int | bytes]) -> asyncio.Future[Any]:
+        """The reply to one settle."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._flush)
+        settle = Settle(keys, arguments, loop.create_future())
+        self._waiting.append(settle)
+        return settle.reply
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), MOST_AT_ONCE):
+            task = asyncio.create_task(self._send_all(waiting[start : start + MOST_AT_ONCE]))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send_all(self, settles: list[Settle]) -> None:
+        keys = [key for settle in settles for key in settle.keys]
+        arguments = [argument for settle in settles for argument in settle.arguments]
+        try:
+            replies = await self._send(keys, arguments)
+        except StoreError as error:
+            if error.kind == "response" and len(settles) > 1:
+                await asyncio.gather(*(self._send_all([settle]) for settle in settles))
+                return
+            for settle in settles:
+                if not settle.reply.done():
+                    settle.reply.set_exception(StoreError(str(error), kind=error.kind))
+            return
+        for settle, reply in zip(settles, replies, strict=True):
+            if not settle.reply.done():
+                settle.reply.set_result(reply)
