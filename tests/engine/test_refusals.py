@@ -84,7 +84,7 @@ def unit(name: str) -> Limit:
         (reading(unit(Unit.TOKENS), remaining=3), False),
         (reading(unit(Unit.COST), remaining=3), False),
         (reading(unit(Unit.NOVELTY), remaining=3), False),
-        (reading(unit(Unit.NOVELTY), remaining=0), False),
+        (reading(unit(Unit.NOVELTY), remaining=0), True),
         (reading(unit("pages"), remaining=3), False),
         (reading(unit("pages"), remaining=0), True),
         (reading(wait_us=0), False),

@@ -147,8 +147,6 @@ def _lasts(reading: Reading) -> bool:
     limit = reading.limit
     if not reading.enforced or reading.wait_us is None or limit.algorithm is Algorithm.LEASES:
         return False
-    if limit.unit == Unit.NOVELTY:
-        return False  # what breaks no new ground is free, however little is left
     return limit.unit == Unit.REQUESTS or reading.remaining == 0
 
 
