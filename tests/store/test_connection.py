@@ -179,6 +179,16 @@ async def test_calls_that_wait_for_a_connection_that_is_retired_go_over_the_next
         assert wire.connections == 2
 
 
+async def test_calls_go_over_the_next_connection_where_one_is_retired_before_it_begins_to_open(
+    redis_server: EmbeddedServer, tmp_path: Path
+) -> None:
+    async with wired(redis_server, tmp_path, PATIENT_SECONDS) as (connection, _):
+        waiting = asyncio.ensure_future(connection.call("ECHO", 1))
+        await asyncio.sleep(0)
+        connection.retire()
+        assert await waiting == b"1"
+
+
 @pytest.mark.parametrize("ending", ["end", "aclose"])
 async def test_calls_that_wait_for_a_connection_that_is_ended_fail(
     redis_server: EmbeddedServer, tmp_path: Path, ending: str

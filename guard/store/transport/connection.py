@@ -89,8 +89,7 @@ class ScriptConnection:
                     raise exceptions.ConnectionError("closed")
                 if self._connecting is None:
                     self._connecting = asyncio.create_task(self._open())
-                    # Those who asked may have given up before it failed.
-                    self._connecting.add_done_callback(lambda task: task.cancelled() or task.exception())
+                    self._connecting.add_done_callback(self._connecting_ended)
                 task = self._connecting
                 await asyncio.wait({task})
                 if not task.cancelled():
@@ -119,11 +118,14 @@ class ScriptConnection:
             await self._link.aclose()
 
     async def _open(self) -> None:
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                self._link = Link(await self._new_open_connection(), self._deadline_seconds)
-        finally:
-            self._connecting = None
+        async with asyncio.timeout(OPEN_SECONDS):
+            self._link = Link(await self._new_open_connection(), self._deadline_seconds)
+
+    def _connecting_ended(self, task: asyncio.Task[None]) -> None:
+        """Let the next one begin: also after one that was cancelled before its first step."""
+        self._connecting = None
+        if not task.cancelled():
+            task.exception()  # those who asked may have given up before it failed
 
     async def _new_open_connection(self) -> AbstractConnection:
         new = self._new_connection()
