@@ -221,7 +221,7 @@ class TestCluster:
         async with opened(cluster_url(three_masters)) as nodes:
             for round_ in range(10):
                 names = [f"{round_}-{number}" for number in range(60)]
-                tasks = [asyncio.create_task(nodes.call(name, "ECHO", name)) for name in names]
+                tasks = [asyncio.ensure_future(nodes.call(name, "ECHO", name)) for name in names]
                 for _ in range(round_ % 5):
                     await asyncio.sleep(0)
                 for task in tasks[round_ % 3 :: 3]:
@@ -258,8 +258,8 @@ class TestCluster:
                 await nodes.call(stays, "SET", stays, "here")
                 servers.migrate(slot_of(stays), source, target)
                 assert await nodes.call(stays, "GET", stays) == b"here"
-                tasks = [asyncio.create_task(nodes.call(key, "SET", key, key)) for key in goes]
-                others = [asyncio.create_task(nodes.call(stays, "ECHO", n)) for n in range(30)]
+                tasks = [asyncio.ensure_future(nodes.call(key, "SET", key, key)) for key in goes]
+                others = [asyncio.ensure_future(nodes.call(stays, "ECHO", n)) for n in range(30)]
                 assert await gathered(*tasks) == [b"OK"] * 30
                 assert await gathered(*others) == [str(n).encode() for n in range(30)]
                 assert target.client.cluster("COUNTKEYSINSLOT", slot_of(stays)) == 30
@@ -296,7 +296,7 @@ class TestCluster:
             with hanging.paused():
                 for _ in range(3):
                     # It ends though the node does not answer; without a deadline it would not.
-                    call = asyncio.create_task(nodes.call(three_masters.key_on(hanging), "ECHO", 1))
+                    call = asyncio.ensure_future(nodes.call(three_masters.key_on(hanging), "ECHO", 1))
                     for other in others:
                         key = three_masters.key_on(other)
                         assert await eventually(lambda key=key: nodes.call(key, "ECHO", 1)) == b"1"  # type: ignore[misc]

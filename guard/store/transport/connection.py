@@ -4,10 +4,14 @@ Redis runs one script at a time whatever the number of connections, while a clie
 call. So all calls of an event loop go over one connection: those made in the same turn of the loop are
 written at once, and replies come back in the order of the calls.
 
+redis-py opens it: the address, TLS, authentication, the protocol. Then it is taken over, since all that is
+left to do is done when bytes come in, with no task, lock or timer for each call.
+
 The deadline is Redis's, not ours. It runs from the moment a call is written, and a timer that fires late,
 because the loop was busy elsewhere, is set again, so that a reply which lies unread in the socket is read
-first. A call that has waited in vain on a connection from which nothing came since gives that connection
-up, for all: it is frozen or gone.
+first. A connection from which nothing has come in the time of a call is given up, for all: it is frozen or
+gone. While the server takes no more, calls wait unwritten; where it takes none for `LONGEST` deadlines, it is
+given up likewise.
 
 A server that says READONLY was a master once. No new call goes to it; the connection is kept until the
 calls that wait on it have their replies, and the next one is opened anew, by name or by whoever knows.
@@ -21,10 +25,13 @@ import math
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 from redis import exceptions
+from redis._parsers import BaseParser
 
 from guard.store.transport.trouble import in_greeting
 
@@ -46,6 +53,9 @@ YOUNG_SECONDS = 0.1
 """A connection younger than this is kept although it is READONLY: asking again gives the same server."""
 
 ASKING = bytes(hiredis.pack_command(("ASKING",)))
+CLOSED_BY_SERVER = "Connection closed by server."
+
+_INCOMPLETE = object()
 
 
 class ScriptConnection:
@@ -65,18 +75,12 @@ class ScriptConnection:
         self._connecting: asyncio.Task[None] | None = None
         self._ended = False
 
-    async def call(self, *arguments: str | int | bytes, asking: bool = False) -> Any:
+    def call(self, *arguments: str | int | bytes, asking: bool = False) -> Awaitable[Any]:
         """The reply to one command; with `asking`, ASKING is sent right before it."""
+        packed = hiredis.pack_command(arguments)  # type: ignore[arg-type]
         if self._link is None or self._link.closed:
-            await self.connect(self._deadline_seconds)
-        link = cast("Link", self._link)
-        try:
-            packed = hiredis.pack_command(cast("tuple[str | int | bytes]", arguments))
-            return await link.call(packed, asking=asking)
-        except exceptions.ReadOnlyError:
-            if link.age_seconds > YOUNG_SECONDS:
-                link.retire()
-            raise
+            return self._call_once_open(packed, asking)
+        return self._link.call(packed, asking)
 
     async def connect(self, seconds: float) -> None:
         """Open the connection; those who ask at the same time wait for the same one.
@@ -115,11 +119,15 @@ class ScriptConnection:
             with suppress(asyncio.CancelledError, exceptions.RedisError, OSError):
                 await self._connecting
         if self._link is not None:
-            await self._link.aclose()
+            self._link.close(exceptions.ConnectionError("closed"))
+
+    async def _call_once_open(self, packed: bytes, asking: bool) -> Any:
+        await self.connect(self._deadline_seconds)
+        return await cast("Link", self._link).call(packed, asking)
 
     async def _open(self) -> None:
         async with asyncio.timeout(OPEN_SECONDS):
-            self._link = Link(await self._new_open_connection(), self._deadline_seconds)
+            self._link = await self._new_link()
 
     def _connecting_ended(self, task: asyncio.Task[None]) -> None:
         """Let the next one begin: also after one that was cancelled before its first step."""
@@ -127,170 +135,207 @@ class ScriptConnection:
         if not task.cancelled():
             task.exception()  # those who asked may have given up before it failed
 
-    async def _new_open_connection(self) -> AbstractConnection:
+    async def _new_link(self) -> Link:
+        """What redis-py has opened, taken over."""
         new = self._new_connection()
         connection = await new if inspect.isawaitable(new) else new
         try:
             await cast("Awaitable[None]", connection.connect())  # type: ignore[no-untyped-call]
+            return await Link.over(connection, self._deadline_seconds)
         except exceptions.ConnectionError as error:
-            await _drop(connection, connection._writer)
+            await _drop(connection)
             raise in_greeting(error) from None
         except BaseException:
-            await _drop(connection, connection._writer)
+            await _drop(connection)
             raise
-        return connection
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A command that has been made: where its reply goes, and when it was written, in the loop's time.
+    """A command that has been made: where its reply goes, and when it was made and written.
 
-    `ahead` counts the replies that come before its own, to what was packed ahead of it.
+    `ahead` counts the replies that come before its own, to what was packed ahead of it. The times are those
+    of `monotonic`, since the loop's own time may be that of the beginning of its turn.
     """
 
     packed: bytes
     ahead: int
     reply: asyncio.Future[Any]
-    give_up: float
-    written_at: float | None = None
-    timer: asyncio.TimerHandle | None = None
+    made_at: float
+    written_at: float = math.inf
 
 
-class Link:
-    """One open connection and the calls that wait on it."""
+class Link(asyncio.Protocol):
+    """Sends commands over one open connection, until it is `closed`: then it takes no more."""
 
-    def __init__(self, connection: AbstractConnection, deadline_seconds: float) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, deadline_seconds: float) -> None:
         self.closed = False
-        self._connection = connection
-        # redis-py lets go of it where a call is cancelled, and does not wait for what is not sent.
-        self._writer = connection._writer
+        self._writer = writer  # one that nobody holds closes its transport
+        self._transport = writer.transport
         self._deadline_seconds = deadline_seconds
+        self._longest_seconds = deadline_seconds * LONGEST
         self._loop = asyncio.get_running_loop()
-        self._opened_at = self._loop.time()
+        self._parser = hiredis.Reader(
+            protocolError=exceptions.InvalidResponse,
+            replyError=BaseParser.parse_error,
+            notEnoughData=_INCOMPLETE,
+        )
+        self._opened_at = monotonic()
         self._heard_at = -math.inf
         self._unwritten: list[Call] = []
         self._waiting: deque[Call] = deque()
-        self._wake = asyncio.Event()
-        self._tasks = (asyncio.create_task(self._write()), asyncio.create_task(self._read()))
+        self._paused = False
+        self._timer: asyncio.TimerHandle | None = None
 
-    @property
-    def age_seconds(self) -> float:
-        """How long ago it was opened."""
-        return self._loop.time() - self._opened_at
+    @classmethod
+    async def over(cls, connection: AbstractConnection, deadline_seconds: float) -> Link:
+        """Take an open connection out of redis-py's hands, with what has come over it and was not read."""
+        reader, writer = connection._reader, connection._writer
+        if reader is None or writer is None or reader.at_eof():
+            raise exceptions.ConnectionError(CLOSED_BY_SERVER)
+        link = cls(writer, deadline_seconds)
+        link._transport.set_protocol(link)
+        reader.feed_eof()  # nothing more comes there
+        link.data_received(await reader.read())
+        connection._reader = connection._writer = None
+        return link
 
-    async def call(self, packed: bytes, *, asking: bool) -> Any:
-        """The reply to one command."""
-        now = self._loop.time()
+    def call(self, packed: bytes, asking: bool) -> asyncio.Future[Any]:
+        """The reply to one command; with `asking`, ASKING is sent right before it."""
+        now = monotonic()
         # One call, so that a neighbour who is cancelled cannot come between the two.
         packed, ahead = (ASKING + packed, 1) if asking else (packed, 0)
-        call = Call(packed, ahead, self._loop.create_future(), now + self._deadline_seconds * LONGEST)
-        self._set_timer(call, now + self._deadline_seconds)
+        call = Call(packed, ahead, self._loop.create_future(), now)
+        if not self._unwritten:
+            self._loop.call_soon(self._write)
         self._unwritten.append(call)
-        self._wake.set()
-        try:
-            return await call.reply
-        finally:
-            if call.timer is not None:
-                call.timer.cancel()
+        if self._timer is None:
+            self._set_timer(now + self._deadline_seconds, now)
+        return call.reply
 
     def retire(self) -> None:
         """Take no new calls, and close when those that wait have their replies."""
         self.closed = True
-        self._closed_if_done()
+        self._close_if_done()
 
-    async def aclose(self) -> None:
-        """Close the connection; calls that are waiting fail."""
-        self._close(exceptions.ConnectionError("closed"))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def close(self, error: Exception) -> None:
+        """Close the connection now; calls that wait fail with this error.
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            calls = [call for call in self._unwritten if not call.reply.done()]
-            self._unwritten.clear()
-            now = self._loop.time()
-            for call in calls:
-                call.written_at = now
-            self._waiting.extend(calls)
-            try:
-                await self._connection.send_packed_command(
-                    b"".join(call.packed for call in calls), check_health=False
-                )
-            except (exceptions.RedisError, OSError) as error:
-                self._close(error)
-                return
-            if self._closed_if_done():
-                return
-
-    async def _read(self) -> None:
-        try:
-            while True:
-                reply, error = None, None
-                try:
-                    reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
-                except exceptions.ResponseError as failure:
-                    error = failure
-                self._heard_at = self._loop.time()
-                call = self._waiting[0]
-                if call.ahead:
-                    call.ahead -= 1
-                    continue
-                self._waiting.popleft()
-                if call.reply.done():
-                    pass
-                elif error is None:
-                    call.reply.set_result(reply)
-                else:
-                    call.reply.set_exception(error)
-                if self._closed_if_done():
-                    return
-        except (exceptions.RedisError, OSError) as failure:
-            self._close(failure)
-        finally:
-            await _drop(self._connection, self._writer)
-
-    def _set_timer(self, call: Call, due: float) -> None:
-        call.timer = self._loop.call_at(due, self._check, call, due)
-
-    def _check(self, call: Call, due: float) -> None:
-        """A call's time may be up."""
-        if call.reply.done():
-            return
-        now = self._loop.time()
-        written_at = now if call.written_at is None else call.written_at
-        due = max(
-            written_at + self._deadline_seconds, now + LATE_SECONDS if now - due > LATE_SECONDS else now
-        )
-        if now < due and now < call.give_up:
-            self._set_timer(call, due)
-            return
-        call.reply.set_exception(TimeoutError())
-        if self._heard_at < written_at:
-            self._close(TimeoutError())
-
-    def _closed_if_done(self) -> bool:
-        """Close a retired connection on which nobody waits any more."""
-        done = self.closed and not self._waiting and not self._unwritten
-        if done:
-            self._close(exceptions.ConnectionError("closed"))
-        return done
-
-    def _close(self, error: Exception) -> None:
-        """Fail whatever waits, and end both tasks."""
+        A server that reads nothing would hold it open for what is not sent yet.
+        """
         self.closed = True
-        for call in (*self._waiting, *self._unwritten):
-            if not call.reply.done():
-                call.reply.set_exception(error)
+        calls = [*self._waiting, *self._unwritten]
         self._waiting.clear()
         self._unwritten.clear()
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
+        for call in calls:
+            if not call.reply.done():
+                call.reply.set_exception(error)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Give the calls that wait their replies."""
+        self._heard_at = monotonic()
+        self._parser.feed(data)
+        try:
+            while (reply := self._parser.gets()) is not _INCOMPLETE:
+                self._answer(reply)
+        except exceptions.RedisError as error:
+            self.close(error)
+        if self.closed:
+            self._close_if_done()
+
+    def pause_writing(self) -> None:
+        """Keep calls unwritten: the server takes no more."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Write what was kept."""
+        self._paused = False
+        self._write()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail the calls that wait."""
+        self.close(exceptions.ConnectionError(CLOSED_BY_SERVER if exc is None else str(exc)))
+
+    def _write(self) -> None:
+        """Write what was called for in this turn of the loop."""
+        if self._paused:
+            return
+        packed = []
+        now = monotonic()
+        for call in self._unwritten:
+            if not call.reply.done():
+                call.written_at = now
+                self._waiting.append(call)
+                packed.append(call.packed)
+        self._unwritten.clear()
+        if packed:
+            self._transport.write(b"".join(packed))
+        if self.closed:
+            self._close_if_done()
+
+    def _answer(self, reply: Any) -> None:
+        """Give the next call its reply; an error that is the connection's is raised."""
+        if isinstance(reply, hiredis.PushNotification):
+            return
+        failed = isinstance(reply, Exception)
+        if failed:
+            self._heed(reply)
+        if not self._waiting:
+            raise exceptions.InvalidResponse("a reply to no command")
+        call = self._waiting[0]
+        if call.ahead:
+            call.ahead -= 1
+            return
+        self._waiting.popleft()
+        if call.reply.done():
+            return
+        if failed:
+            call.reply.set_exception(reply)
+        else:
+            call.reply.set_result(reply)
+
+    def _heed(self, error: Exception) -> None:
+        """Do what an error says of the connection."""
+        if isinstance(error, exceptions.ConnectionError):
+            raise error
+        if isinstance(error, exceptions.ReadOnlyError) and monotonic() - self._opened_at > YOUNG_SECONDS:
+            self.closed = True
+
+    def _set_timer(self, due: float, now: float) -> None:
+        self._timer = self._loop.call_later(due - now, self._check, due)
+
+    def _check(self, due: float) -> None:
+        """Time out the calls whose time is up, and look again when that of the next one is."""
+        now = max(monotonic(), due)  # uvloop counts milliseconds, and may be early
+        late = now - due > LATE_SECONDS
+        self._timer = None
+        for call in chain(self._waiting, self._unwritten):
+            give_up = call.made_at + self._longest_seconds
+            due = min(call.written_at + self._deadline_seconds, give_up)
+            if due <= now < give_up and late:
+                due = now + LATE_SECONDS
+            if now < due:
+                self._set_timer(due, now)
+                return
+            if not call.reply.done():
+                call.reply.set_exception(TimeoutError())
+            if self._heard_at < call.written_at:
+                self.close(TimeoutError())
+                return
+        if self.closed:
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        """Close a retired connection when nobody waits on it any more."""
+        if all(call.reply.done() for call in chain(self._waiting, self._unwritten)):
+            self.close(exceptions.ConnectionError("closed"))
 
 
-async def _drop(connection: AbstractConnection, writer: asyncio.StreamWriter | None) -> None:
+async def _drop(connection: AbstractConnection) -> None:
     """Close a connection now: a server that reads nothing would hold it open for what is not sent yet."""
-    if writer is not None:
-        writer.transport.abort()
+    if connection._writer is not None:
+        connection._writer.transport.abort()
     await connection.disconnect(nowait=True)

@@ -20,6 +20,8 @@ from guard.store.transport.connection import ScriptConnection
 from guard.store.transport.url import Kind, RedisURL
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from redis.asyncio import RedisCluster
     from redis.asyncio.connection import AbstractConnection
 
@@ -40,7 +42,7 @@ class Nodes(Protocol):
     def group(self, key: str) -> int:
         """Keys of equal group may be touched by one script."""
 
-    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
+    def call(self, key: str, *arguments: str | int | bytes) -> Awaitable[Any]:
         """The reply to one command, sent to where this key lives."""
 
     async def connect(self, seconds: float) -> None:
@@ -75,9 +77,9 @@ class SingleNode:
         """All keys live together."""
         return 0
 
-    async def call(self, key: str, *arguments: str | int | bytes) -> Any:
+    def call(self, key: str, *arguments: str | int | bytes) -> Awaitable[Any]:
         """The reply to one command."""
-        return await self._scripts.call(*arguments)
+        return self._scripts.call(*arguments)
 
     async def connect(self, seconds: float) -> None:
         """Connect to the server."""
