@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from guard.core.calendars import MICROSECONDS
 from guard.core.modes import Mode
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 LARGEST_AMOUNT = 10**15
 """A double holds this and every integer below exactly."""
+
+UNKNOWN_WAIT_US = MICROSECONDS
+"""Come again in a second: for when nobody knows how long it takes."""
+
+SETTLED_SECONDS = 60
+"""How long a settled reservation's id is remembered, against a second settle."""
 
 
 @dataclass(frozen=True, slots=True)

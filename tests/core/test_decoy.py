@@ -15,6 +15,7 @@ from guard.core.evidence import Band, Risk
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Charge, Limit, Reading, Unit, Window
+from guard.core.query import NO_USAGE
 from guard.core.signals import Group
 from guard.store.memory.store import MemoryStore
 
@@ -49,7 +50,7 @@ def asked(limit: Limit, now_us: int, amount: int, *used: tuple[int, int]) -> Rea
         store = MemoryStore(clock.date_us)
         for number, (at_us, spent) in enumerate(used):
             clock.now_us = at_us
-            await store.admit(f"r{number}", ALICE, [Charge(limit, ALICE.principal, spent)])
+            await store.settle(f"r{number}", ALICE, [Charge(limit, ALICE.principal, spent)], NO_USAGE)
         clock.now_us = now_us
         return (await store.admit("now", ALICE, [Charge(limit, ALICE.principal, amount)])).readings[0]
 

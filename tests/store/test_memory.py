@@ -8,19 +8,21 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.admin.replay import LogClock
+from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import Charge, Limit, Unit
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
 from guard.store.memory.store import MemoryStore
+from guard.store.port import UNKNOWN_WAIT_US
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
@@ -31,8 +33,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_reference import GROUNDS, IDENTITIES, limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from guard.core.novelty import Ground
     from guard.store.embedded.server import EmbeddedServer
+    from guard.store.port import Verdict
 
 T0 = 1_800_000_000_000_000
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"})
@@ -55,23 +60,19 @@ class Step:
     numbers: float
 
 
-STEPS = st.lists(
-    st.builds(
-        Step,
-        st.floats(0, 1.3) | st.just(0),
-        st.sampled_from(IDENTITIES),
-        st.integers(0, 45),
-        st.integers(0, 45),
-        st.none() | st.integers(0, 90),
-        st.integers(1, 9),
-        GROUNDS,
-        st.sampled_from([0.0, 0.0, 0.3, 1.1]),
-        st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
-        st.sampled_from([1.0, 1.0, 0.5, 0.123]),
-        st.sampled_from([1.0, 1.0, 1.0, 0.5, 2.0]),
-    ),
-    min_size=1,
-    max_size=30,
+STEP = st.builds(
+    Step,
+    st.floats(0, 1.3) | st.just(0),
+    st.sampled_from(IDENTITIES),
+    st.integers(0, 45),
+    st.integers(0, 45),
+    st.none() | st.integers(0, 90),
+    st.integers(1, 9),
+    GROUNDS,
+    st.sampled_from([0.0, 0.0, 0.3, 1.1]),
+    st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
+    st.sampled_from([1.0, 1.0, 0.5, 0.123]),
+    st.sampled_from([1.0, 1.0, 1.0, 0.5, 2.0]),
 )
 
 
@@ -108,7 +109,11 @@ def owed(charged: tuple[Charge, ...], step: Step, scale: int) -> list[Charge]:
 
 
 @pytest.mark.timeout(300)
-@given(made=limits(), steps=STEPS, scale=st.sampled_from([1, 1_000, 77_777_777]))
+@given(
+    made=limits(),
+    steps=st.lists(STEP, min_size=1, max_size=30),
+    scale=st.sampled_from([1, 1_000, 77_777_777]),
+)
 def test_it_counts_as_the_scripts_do(
     redis_server: EmbeddedServer, made: list[Limit], steps: list[Step], scale: int
 ) -> None:
@@ -153,6 +158,96 @@ def test_it_counts_as_the_scripts_do(
     asyncio.run(run())
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What comes next: a request, or something of one that is under way, `which` of them.
+
+    It comes after a share of one of the windows, or of 40 seconds.
+    """
+
+    step: Step
+    act: str
+    which: int
+
+
+TURNS = st.lists(
+    st.builds(
+        Turn,
+        # A script also gives back what has expired of a holder's other limits, which is seen in its count.
+        st.builds(
+            replace,
+            STEP,
+            identity=st.sampled_from(IDENTITIES[:2]),
+            left=st.just(1.0),
+            numbers=st.just(1.0),
+        ),
+        st.sampled_from(["admit", "admit", "admit", "settle", "settle", "release", "renew", "repeat", "die"]),
+        st.integers(0, 9),
+    ),
+    min_size=30,
+    max_size=60,
+)
+
+
+@pytest.mark.timeout(300)
+@given(made=limits(), turns=TURNS, life_seconds=st.sampled_from([40, 100_000]))
+def test_requests_overlap_as_in_the_scripts(
+    redis_server: EmbeddedServer, made: list[Limit], turns: list[Turn], life_seconds: int
+) -> None:
+    async def run() -> None:
+        clock = LogClock()
+        clock.now_us = T0
+        memory = MemoryStore(clock.date_us, reservation_seconds=life_seconds)
+        nodes = partial(nodes_at, RedisURL.of_socket(redis_server.socket), 20)
+        redis = OperatorStore(
+            Keys(secrets.token_bytes(16)), nodes, deadline_seconds=20, reservation_seconds=life_seconds
+        )
+        spans = [40 * MICROSECONDS, *(window.period_us for limit in made for window in limit.windows)]
+        under_way: list[tuple[str, Identity, list[Charge], tuple[Charge, ...]]] = []
+
+        async def same(method: str, *arguments: Any) -> Any:
+            found = await getattr(memory, method)(*arguments)
+            assert found == await getattr(redis, method)(*arguments, now_us=clock.now_us)
+            return found
+
+        for number, turn in enumerate(turns):
+            step, act = turn.step, turn.act
+            clock.now_us += int(spans[turn.which % len(spans)] * step.share)
+            if act == "admit" or not under_way:
+                name, asked = f"r{number}", charges(made, step, 1)
+                verdict = await same("admit", name, step.identity, asked)
+                if verdict.admitted:
+                    under_way.append((name, step.identity, asked, verdict.charged))
+                continue
+            place = turn.which % len(under_way)
+            name, identity, asked, charged = under_way[place]
+            match act:
+                case "repeat":
+                    # Where its tickets have expired, it is admitted anew.
+                    verdict = await same("admit", name, identity, asked)
+                    if verdict.admitted:
+                        under_way[place] = (name, identity, asked, verdict.charged)
+                case "renew":
+                    await same("renew", name, identity, charged)
+                case "release":
+                    assert await same("release", name, identity, charged)
+                case "settle":
+                    bill = owed(charged, step, 1)
+                    settled = await memory.settle(name, identity, bill, NO_USAGE)
+                    there = await redis.settle(name, identity, bill, NO_USAGE, now_us=clock.now_us)
+                    assert (settled.counted, settled.novelty) == (there.counted, there.novelty)
+            if act in ("settle", "release", "die"):
+                del under_way[place]
+            if act in ("settle", "release"):
+                await same("settle", name, identity, owed(charged, step, 1), NO_USAGE)
+                assert not await same("release", name, identity, charged)
+                assert not await same("renew", name, identity, charged)
+                await same("admit", name, identity, asked)
+        await redis.aclose()
+
+    asyncio.run(run())
+
+
 async def test_it_keeps_evidence_as_the_script_does(store: OperatorStore) -> None:
     clock = LogClock()
     clock.now_us = T0
@@ -174,3 +269,57 @@ async def test_it_keeps_evidence_as_the_script_does(store: OperatorStore) -> Non
     assert (await learnt(second)).evidence.version == T0 + 1
     clock.now_us += 5
     assert (await learnt(replace(second, version=T0 + 1))).evidence.version == T0 + 5
+
+
+REQUESTS = Limit("requests", Unit.REQUESTS, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9, 60, 9),))
+PAGES = replace(REQUESTS, name="pages", unit="pages")
+PLACES = Limit("places", Unit.CONCURRENCY, (Attribute.KEY,), Algorithm.LEASES, (Window(9, 0, 9),))
+
+
+class Crowd:
+    """A store for fifty accounts, and many who come to it."""
+
+    def __init__(self) -> None:
+        self.clock = LogClock()
+        self.clock.now_us = T0
+        self.store = MemoryStore(self.clock.date_us, most_accounts=50)
+        self._requests = 0
+
+    async def ask(self, name: str, *limits: Limit) -> Verdict:
+        self._requests += 1
+        holder = Holder(Attribute.KEY, name)
+        asked = [Charge(limit, holder, 1) for limit in limits or (REQUESTS,)]
+        return await self.store.admit(f"r{self._requests}", ALICE, asked)
+
+    async def admitted_of(self, names: Iterable[str], *limits: Limit) -> int:
+        return sum([(await self.ask(name, *limits)).admitted for name in names])
+
+
+async def test_a_flood_of_holders_is_turned_away_and_pushes_nobody_out() -> None:
+    crowd = Crowd()
+    assert await crowd.admitted_of(["alice"] * 10) == 9
+    assert await crowd.admitted_of(f"flood-{number}" for number in range(1_000)) == 49
+    (reading,) = (await crowd.ask("one more")).readings
+    assert reading.wait_us == UNKNOWN_WAIT_US
+    assert await crowd.admitted_of(["alice", *["flood-0"] * 10]) == 8
+    crowd.clock.now_us += 119 * MICROSECONDS
+    assert await crowd.admitted_of(["flood-0"] * 10) == 8
+
+
+async def test_a_flood_of_leases_is_turned_away() -> None:
+    crowd = Crowd()
+    assert await crowd.admitted_of((f"flood-{number}" for number in range(100)), PLACES) == 50
+
+
+async def test_a_request_opens_all_its_accounts_or_none() -> None:
+    crowd = Crowd()
+    assert await crowd.admitted_of(f"flood-{number}" for number in range(49)) == 49
+    assert not (await crowd.ask("alice", REQUESTS, PAGES)).admitted
+    assert (await crowd.ask("flood-0", REQUESTS, PAGES)).admitted
+
+
+async def test_expired_counts_free_capacity() -> None:
+    crowd = Crowd()
+    assert await crowd.admitted_of(f"first-{number}" for number in range(51)) == 50
+    crowd.clock.now_us += 121 * MICROSECONDS
+    assert await crowd.admitted_of(f"other-{number}" for number in range(51)) == 50

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from guard.core.calendars import LONGEST_US, MICROSECONDS, boundaries
 from guard.core.limits import Algorithm
+from guard.store.port import UNKNOWN_WAIT_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +28,6 @@ MEAN_US = {
     365 * 86_400 * MICROSECONDS: 365.2425 * 86_400 * MICROSECONDS,
 }
 """The mean length of calendar periods that are not all of one length, by their length in the settings."""
-
-LEASE_WAIT_US = MICROSECONDS
-"""Nobody knows when a lease will be given back: ask again in so long."""
 
 Mark: TypeAlias = tuple[int, float]
 """Where a charge was put, so that it can be given back."""
@@ -314,7 +312,7 @@ class _Calendar(Stand):
 
 
 class _Leases(Stand):
-    """How many hold: nobody but the request that is being admitted."""
+    """How many hold."""
 
     __slots__ = ("held",)
 
@@ -322,10 +320,12 @@ class _Leases(Stand):
         self, limit: Limit, window: Window, now_us: int, before: Stand | None, *, as_counted: bool
     ) -> None:
         super().__init__(window)
-        self.held = 0
+        self.held: int = before.held if isinstance(before, _Leases) else 0
 
     def wait(self, amount: int) -> int:
-        return -1 if amount > self.count else 0
+        if amount > self.count:
+            return -1
+        return 0 if self.held + amount <= self.count else UNKNOWN_WAIT_US
 
     def add(self, amount: int) -> None:
         self.held += amount
@@ -335,6 +335,7 @@ class _Leases(Stand):
         return 0, 0.0
 
     def refund(self, amount: int, mark: Mark) -> Mark:
+        self.held = max(0, self.held - amount)
         return mark
 
     @property
@@ -343,7 +344,7 @@ class _Leases(Stand):
 
     @property
     def reset_us(self) -> int:
-        return LEASE_WAIT_US if self.held > 0 else 0
+        return UNKNOWN_WAIT_US if self.held > 0 else 0
 
 
 _STANDS: Mapping[Algorithm, type[_Sliding | _Gcra | _Calendar | _Leases]] = {

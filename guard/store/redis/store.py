@@ -11,7 +11,7 @@ from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
 from guard.store.marks import read_marks, write_marks
-from guard.store.port import Settled, Verdict
+from guard.store.port import SETTLED_SECONDS, Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-
-SETTLED_SECONDS = 60
-"""How long a settled reservation's id is remembered, against a second settle."""
 
 DEBT_SECONDS = 3_600
 """How long a debt's id is remembered, against a second charge."""
@@ -59,7 +56,6 @@ class RedisStore(Slotted):
         server: EmbeddedServer | None = None,
         deadline_seconds: float = 0.05,
         reservation_seconds: float = 60.0,
-        settled_seconds: float = SETTLED_SECONDS,
         unverified_seconds: float = UNVERIFIED_SECONDS,
     ) -> None:
         super().__init__(
@@ -70,7 +66,6 @@ class RedisStore(Slotted):
             unverified_seconds=unverified_seconds,
         )
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
-        self._settled_ms = int(settled_seconds * 1000)
         self._settles = Settles(self._settle_now)
 
     async def admit(
@@ -147,7 +142,7 @@ class RedisStore(Slotted):
                     [
                         now_us,
                         reservation_id,
-                        self._settled_ms,
+                        SETTLED_SECONDS * 1000,
                         self._life_ms(identity),
                         answers,
                         pack_places(places),
@@ -386,7 +381,7 @@ class RedisStore(Slotted):
         self, keys: list[str], arguments: list[str | int | bytes], now_us: int = 0
     ) -> list[list[Any]]:
         """The replies to one settle, or to several."""
-        return await self._run(SETTLE, keys, [now_us, self._settled_ms, *arguments])
+        return await self._run(SETTLE, keys, [now_us, SETTLED_SECONDS * 1000, *arguments])
 
 
 class Asked(NamedTuple):
