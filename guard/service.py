@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.asgi.health import Health
+from guard.clock import SystemClock
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.detection.background import in_background
@@ -32,6 +33,7 @@ from guard.settings import cautions
 from guard.settings.cautions import Content
 from guard.settings.load import find, load, read_toml
 from guard.settings.root import Settings
+from guard.store.memory.store import MOST_ACCOUNTS, MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,6 +83,11 @@ class Service:
             self._installation.store,
             self._installation.keys,
             hooks,
+            local=MemoryStore(
+                SystemClock().date_us,
+                reservation_seconds=self.settings.store.reservation_seconds,
+                most_accounts=MOST_ACCOUNTS,
+            ),
             local_share=self.settings.store.local_share,
             reservation_seconds=self.settings.store.reservation_seconds,
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),

@@ -19,6 +19,7 @@ import pytest
 from starlette.responses import JSONResponse
 
 from guard import GuardMiddleware
+from guard.clock import SystemClock
 from guard.core.decision import Action, Reason
 from guard.core.limits import Charge
 from guard.core.policy import OnStoreError
@@ -26,6 +27,7 @@ from guard.core.query import Usage
 from guard.engine.engine import Engine
 from guard.installation import Installation
 from guard.settings.root import Settings
+from guard.store.memory.store import MemoryStore
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
 from guard.store.transport.url import RedisURL
@@ -113,6 +115,7 @@ def engine_of(installation: Installation, *hooks: Callable[[Event], None]) -> En
         installation.store,
         installation.keys,
         hooks,
+        local=MemoryStore(SystemClock().date_us),
         local_share=settings.store.local_share,
         reservation_seconds=settings.store.reservation_seconds,
     )

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import FlakyStore, Guarded, call
+from fakes import Clock, FlakyStore, Guarded, call
 
 from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Evidence, Mark
@@ -301,6 +301,19 @@ class TestModes:
         assert (await call(app, body=chat("hello"), headers={"x-api-key": "sk-else"})).status == 200
         await asyncio.sleep(1.05)  # a refusal is remembered for a second
         assert (await call(app, body=chat("hello"), headers=KEY)).status == 429
+
+    async def test_whom_it_refuses_without_the_store_takes_no_place(
+        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, clock: Clock
+    ) -> None:
+        place = {"name": "place", "unit": "concurrency", "count": 1, "per": "everything"}
+        app = guarded(FakeModel(), place, ladder=AT_ONCE, store={"local_share": 1})
+        await accuse(app, CRITICAL)
+        assert (await call(app, body=chat("hello"), headers=KEY)).status == 429
+        service = await app.middleware._opened()
+        monkeypatch.setattr(service.engine, "_store", FlakyStore(service._installation.store))
+        clock.ahead_seconds = 2  # a refusal is remembered for a second
+        assert (await call(app, body=chat("hello"), headers=KEY)).status == 429
+        assert (await call(app, body=chat("hello"), headers={"x-api-key": "sk-else"})).status == 200
 
 
 class TestLearning:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from fakes import Clock, FlakyStore, TimedStore
 
+from guard.clock import SystemClock
 from guard.core.decision import Action, Reason
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
@@ -21,6 +22,7 @@ from guard.core.query import Query, Turn, Usage
 from guard.engine.engine import Engine
 from guard.engine.outage.breaker import Breaker
 from guard.errors import StoreError
+from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:
     from guard.store.port import Verdict
@@ -260,6 +262,12 @@ def holding(*limits: Limit, on_store_error: OnStoreError = OnStoreError.DENY) ->
     return replace(policy(), tiers={"default": Tier("default", limits, on_store_error)})
 
 
+def alone(policy: Policy, store: OperatorStore, share: float = 1.0) -> Engine:
+    """An engine whose store is away."""
+    local = MemoryStore(SystemClock().date_us)
+    return Engine(policy, FlakyStore(store), store.keys, hooks=(), local=local, local_share=share)
+
+
 class TestRenewal:
     async def test_a_slot_is_kept_as_long_as_its_request_runs(
         self, store: OperatorStore, clock: Clock
@@ -483,9 +491,42 @@ class TestWithoutTheStore:
         assert await left(store) == [2, 1000 - 46]
 
     async def test_a_process_admits_its_share_and_no_more(self, store: OperatorStore) -> None:
-        engine = Engine(
-            policy(OnStoreError.LOCAL), FlakyStore(store), store.keys, hooks=(), local_share=2 / 3
-        )
+        engine = alone(policy(OnStoreError.LOCAL), store, share=2 / 3)
         admissions = [await engine.admit(f"r{number}", ALICE, QUERY, "/") for number in range(4)]
         assert [each.refused for each in admissions] == [False, False, True, True]
         assert all(each.decision.readings == () for each in admissions)
+
+    async def test_a_request_holds_its_place_as_long_as_it_runs(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = alone(holding(SLOT, on_store_error=OnStoreError.LOCAL), store)
+        long = await engine.admit("long", ALICE, QUERY, "/")
+        for _ in range(5):
+            clock.ahead_seconds += 25
+            assert await engine.watch() is None
+        assert (await engine.admit("next", ALICE, QUERY, "/")).refused
+        await engine.settle(long, Usage(1, 1), 200)
+        assert not (await engine.admit("after", ALICE, QUERY, "/")).refused
+
+    async def test_the_place_of_a_request_that_nobody_renews_is_free_after_a_minute(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        engine = alone(holding(SLOT, on_store_error=OnStoreError.LOCAL), store)
+        await engine.admit("long", ALICE, QUERY, "/")
+        clock.ahead_seconds = 59
+        assert (await engine.admit("early", ALICE, QUERY, "/")).refused
+        clock.ahead_seconds = 61
+        assert not (await engine.admit("late", ALICE, QUERY, "/")).refused
+
+    async def test_what_was_not_used_is_given_back(self, store: OperatorStore) -> None:
+        engine = alone(holding(LIMITS[1], on_store_error=OnStoreError.LOCAL), store)
+        big = QUERY._replace(max_output_tokens=900)
+        first = await engine.admit("first", ALICE, big, "/")
+        assert (await engine.admit("second", ALICE, big, "/")).refused
+        await engine.settle(first, Usage(10, 20), 200)
+        assert not (await engine.admit("third", ALICE, big, "/")).refused
+
+    async def test_without_a_store_of_its_own_a_process_denies(self, store: OperatorStore) -> None:
+        engine = Engine(policy(OnStoreError.LOCAL), FlakyStore(store), store.keys, hooks=())
+        admission = await engine.admit("r", ALICE, QUERY, "/")
+        assert (admission.decision.action, admission.decision.reason) == (Action.DENY, Reason.STORE)

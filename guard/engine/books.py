@@ -116,7 +116,7 @@ class Books:
         if admission.decision.action not in FORWARDED and not admission.counted:
             self.tally.add(admission.identity, shadowed=1)
         if admission.store_error is not None:
-            self._alone.settle(admission, outcome.usage)
+            await self._alone.settle(admission, outcome.usage)
             self._over(outcome, None)
             if admission.store_error not in NEVER_ASKED:
                 self._spawn(self._finish(self._ending(outcome, told=True)))
@@ -132,7 +132,7 @@ class Books:
         if admission.decision.mode is Mode.OFF:
             return
         if admission.store_error is not None:
-            self._alone.release(admission.request_id)
+            await self._alone.release(admission.request_id, admission.identity)
         if admission.store_error not in NEVER_ASKED:
             taken = self.take_back(admission.request_id, admission.identity, admission.charges)
             if admission.store_error is None:
@@ -158,9 +158,7 @@ class Books:
         """Renew the reservations of the requests that have been running for long."""
         now = self._clock.seconds()
         due = [each for each in self._running.values() if now - each.renewed_at > self._renew_seconds]
-        for each in due:
-            each.renewed_at = now
-        await asyncio.gather(*(self._renew_one(each.admission) for each in due))
+        await asyncio.gather(*(self._renew_one(each, now) for each in due))
 
     async def report(self) -> None:
         """Report the refusals that the store has not counted, until all are or it fails."""
@@ -249,17 +247,18 @@ class Books:
         paid = await self._insist(work)
         return settled.novelty if paid is None else paid
 
-    async def _renew_one(self, admission: Admission) -> None:
-        if admission.store_error is not None:
-            self._alone.renew(admission.request_id)
-            return
-        if not any(charge.limit.pending for charge in admission.charges):
-            return
+    async def _renew_one(self, running: Running, now: float) -> None:
+        admission = running.admission
         try:
-            with self._alone.asking():
-                await self._store.renew(admission.request_id, admission.identity, admission.charges)
+            if admission.store_error is not None:
+                await self._alone.renew(admission.request_id, admission.identity)
+            elif any(charge.limit.pending for charge in admission.charges):
+                with self._alone.asking():
+                    await self._store.renew(admission.request_id, admission.identity, admission.charges)
         except StoreError as error:
             self._alone.outage.failed(error)
+        else:
+            running.renewed_at = now
 
     async def _report_one(self, count: Count) -> bool:
         try:

@@ -57,7 +57,8 @@ class Engine:
     """Decides on requests and keeps their books.
 
     `policy` may be replaced between requests. `control` is what the operator has ordered for all, as `watch`
-    last heard it.
+    last heard it. `local` counts what this process admits by itself while `store` fails; without it, tiers
+    whose `on_store_error` is `local` deny.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Engine:
         keys: Pseudonyms,
         hooks: Iterable[Hook] = (),
         *,
+        local: Store | None = None,
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
         crowds: Crowds | None = None,
@@ -82,7 +84,7 @@ class Engine:
         self._plans = Plans(policy, keys)
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
-        self._alone = Alone(self._clock, self._instead, share=local_share, lease_seconds=reservation_seconds)
+        self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
         self._learning = Learning(self._alone, self._clock, analyst)
         self._books = Books(
             store,
@@ -207,19 +209,16 @@ class Engine:
 
         Returns `None` where the store is not to be heard; what it said last still holds.
         """
-        try:
-            # Also the probe that finds the store well again where there are no requests.
-            with self._alone.asking():
-                self.control = await self._store.control(self._worker)
-        except StoreError as error:
-            self._alone.outage.failed(error)
-            return None
-        self._alone.workers = self.control.workers
+        heard = await self._hear()
         await self._books.renew()
+        if heard is None:
+            return None
+        self.control = heard
+        self._alone.workers = heard.workers
         await self._alone.repay(self._store)
         await self._books.report()
         self._alone.outage.heard()
-        return self.control
+        return heard
 
     @property
     def debts(self) -> int:
@@ -242,6 +241,15 @@ class Engine:
         except StoreError:
             return
         await self._alone.repay(self._store)
+
+    async def _hear(self) -> Control | None:
+        """Ask the store, also as the probe that finds it well again where there are no requests."""
+        try:
+            with self._alone.asking():
+                return await self._store.control(self._worker)
+        except StoreError as error:
+            self._alone.outage.failed(error)
+            return None
 
     def _plan(self, identity: Identity, query: Query | None, route: str, method: str, now_us: int) -> Plan:
         """How a request is judged, of a caller as it is held to account: where there is a crowd, by that."""
@@ -286,11 +294,14 @@ class Engine:
         except StoreError as error:
             self._alone.outage.failed(error, requests=1)
             self._books.tally.add(identity, refused=unreported)
-            decision = self._without_store(plan, request_id, demand, charges)
+            decision = await self._without_store(plan, request_id, demand, charges)
             decision = _climbed(decision, heard, plan, now_us)
-            if decision.refused and error.kind not in NEVER_ASKED:
-                # The store may have charged and only answered too late.
-                self._books.take_back(request_id, identity, charges)
+            if decision.refused:
+                # There may have been room for what the ladder refuses.
+                await self._alone.release(request_id, identity)
+                if error.kind not in NEVER_ASKED:
+                    # The store may have charged and only answered too late.
+                    self._books.take_back(request_id, identity, charges)
             return Admission.of(
                 plan,
                 request_id,
@@ -370,13 +381,15 @@ class Engine:
             return None
         return None if chance(request_id, "sample") >= self.policy.detection.sample else sketch
 
-    def _without_store(
+    async def _without_store(
         self, plan: Plan, request_id: str, demand: Demand, charges: Sequence[Charge]
     ) -> Decision:
         """The decision without the store."""
         if self._blocks.blocked(plan.identity.principal, self._clock.seconds()):
             return Decision(Action.DENY, Reason.BLOCKED, mode=self.mode)
-        return self._alone.decide(request_id, charges, demand, plan.tier.on_store_error, plan.mode)
+        return await self._alone.decide(
+            request_id, plan.identity, charges, demand, plan.tier.on_store_error, plan.mode
+        )
 
     def _instead(self) -> str:
         """What is done without the store, in all tiers."""

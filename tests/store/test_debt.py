@@ -14,7 +14,6 @@ from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
-from guard.engine.outage.local import LocalLimiter
 from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Redis:
 
 
 class Memory(Redis):
-    """The store of a replay."""
+    """The store of one process."""
 
     def __init__(self) -> None:
         self.clock = LogClock()
@@ -77,29 +76,12 @@ class Memory(Redis):
         await self.memory.settle(name, ALICE, [Charge(held, ALICE.principal, amount)], NO_USAGE)
 
 
-class Local(Redis):
-    """What a process counts alone while the store is down."""
-
-    def __init__(self) -> None:
-        self.limiter = LocalLimiter()
-        self.reserved: dict[str, Charge] = {}
-
-    async def admit(self, name: str, held: Limit, amount: int, at: float, spare: int = 0) -> Reading:
-        charge = self.reserved[name] = Charge(held, ALICE.principal, amount, spare)
-        (reading,) = self.limiter.admit(name, [charge], 1.0, T0 / MICROSECONDS + at)
-        return reading
-
-    async def settle(self, name: str, held: Limit, amount: int, at: float) -> None:
-        owed = Charge(held, ALICE.principal, amount)
-        self.limiter.settle(name, [self.reserved[name]], [owed], 1.0, T0 / MICROSECONDS + at)
-
-
-STORES = ["redis", "memory", "local"]
+STORES = ["redis", "memory"]
 
 
 @pytest.fixture
 def kept(request: pytest.FixtureRequest, store: OperatorStore) -> Redis:
-    return {"redis": lambda: Redis(store), "memory": Memory, "local": Local}[request.param]()
+    return Redis(store) if request.param == "redis" else Memory()
 
 
 async def used_in(windows: int, kept: Redis, held: Limit, ask: int, use: int) -> int:
@@ -137,9 +119,7 @@ async def test_w10_the_wait_is_until_the_debt_is_paid(kept: Redis, algorithm: Al
     await kept.settle("a", held, 7_500, 0)
     told = await kept.admit("b", held, 400, 15)
     # After seven minutes 500 of 7,500 are left. A sliding window weighs the 1,000 before them, 100 at 7:54.
-    # A process alone counts in sliding windows where the store has GCRA.
-    alone = algorithm is GCRA and isinstance(kept, Local)
-    last = {SLIDING: 7 * 60 + 54, GCRA: 6.9 * 60, CALENDAR: 7 * 60}[SLIDING if alone else algorithm]
+    last = {SLIDING: 7 * 60 + 54, GCRA: 6.9 * 60, CALENDAR: 7 * 60}[algorithm]
     assert told.wait_us is not None
     assert told.wait_us / MICROSECONDS + 15 == pytest.approx(last, abs=0.01)
     assert not (await kept.admit("c", held, 400, 15 + (told.wait_us - 2_000) / MICROSECONDS)).fits
@@ -172,7 +152,7 @@ async def test_w10_other_numbers_keep_a_debt_and_make_none(kept: Redis, algorith
     assert (await kept.admit("", wide, 500, 2 * 60)).fits
 
 
-@pytest.mark.parametrize("kept", STORES[:2], indirect=True)
+@pytest.mark.parametrize("kept", STORES, indirect=True)
 @pytest.mark.parametrize("algorithm", [SLIDING, CALENDAR])
 async def test_what_a_reservation_did_not_use_is_taken_off_a_debt(kept: Redis, algorithm: Algorithm) -> None:
     held = limit(algorithm)

@@ -1,6 +1,10 @@
 """What one process does without the store: it decides alone, and owes what it let through.
 
-Whether the store is asked at all, a breaker says. What is used meanwhile is charged when the store is back.
+Whether the store is asked at all, a breaker says. Under `local` the process admits its share of every limit
+(guard/core/shares.py), counted in a store of its own; what is only tried out is not counted. What the store
+had counted before the outage comes on top, and so does what a process had admitted before it was started
+anew: of a budget of a month, an outage gives away up to one whole budget more, however much was used. What
+was used meanwhile is charged when the store is back (guard/engine/outage/debts.py).
 """
 
 from __future__ import annotations
@@ -14,11 +18,12 @@ from guard.core.caps import answer_cap
 from guard.core.decision import Action, Decision, Reason, decide
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, actual_charges
+from guard.core.shares import share_of
 from guard.engine.outage.breaker import OPEN, Breaker, Call
 from guard.engine.outage.debts import Debts
-from guard.engine.outage.local import LocalLimiter
 from guard.engine.outage.log import Outage
 from guard.errors import StoreError
+from guard.store.port import UNKNOWN_WAIT_US
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,19 +54,22 @@ NEVER_ASKED = frozenset({OPEN, "pepper"})
 class Alone:
     """Does without one store, for one engine.
 
-    `share` is that of each quota; without it, it follows from `workers`, the number of processes that serve.
+    `local` is the store of this process alone; where there is none, `on_store_error = local` denies. `share`
+    is that of each quota; without it, it follows from `workers`, the number of processes that serve.
     `instead` says what becomes of requests, such as `local`.
     """
 
     def __init__(
-        self, clock: Clock, instead: Callable[[], str], *, share: float | None, lease_seconds: float
+        self, clock: Clock, instead: Callable[[], str], *, local: Store | None, share: float | None
     ) -> None:
         self.breaker = Breaker()
         self.outage = Outage(clock.seconds, instead)
         self.workers = 0
         self._clock = clock
         self._given_share = share
-        self._local = LocalLimiter(lease_seconds=lease_seconds)
+        self._local = local
+        # By the share that they were admitted by, which may be another when they are settled.
+        self._admitted: dict[str, tuple[Charge, ...]] = {}
         self._debts = Debts()
         self._owners: dict[tuple[str, Holder], Identity] = {}
 
@@ -69,9 +77,10 @@ class Alone:
         """Ask the store within this; it raises `StoreError` at once where the store is not to be asked."""
         return Call(self.breaker)
 
-    def decide(
+    async def decide(
         self,
         request_id: str,
+        identity: Identity,
         charges: Sequence[Charge],
         demand: Demand,
         on_store_error: OnStoreError,
@@ -80,32 +89,31 @@ class Alone:
         """The decision on a request, without the store."""
         if on_store_error is OnStoreError.ALLOW or mode is not Mode.ENFORCE:
             return Decision(Action.ALLOW, Reason.STORE, mode=mode)
-        if on_store_error is OnStoreError.LOCAL:
-            readings = self._local.admit(request_id, charges, self._share, self._now_seconds)
-            decision = decide(readings, mode)
-            # What one process has left of its share is nobody's business.
-            return decision._replace(
-                reason=decision.reason or Reason.STORE,
-                readings=(),
-                answer_cap=answer_cap(readings, charges, demand),
-            )
+        if on_store_error is OnStoreError.LOCAL and self._local is not None:
+            return await self._decide_by_share(self._local, request_id, identity, charges, demand)
         wait_seconds = random.uniform(*STORE_RETRY_SECONDS)  # noqa: S311 - spreads clients, guards nothing
         return Decision(Action.DENY, Reason.STORE, (), int(wait_seconds * MICROSECONDS), mode)
 
-    def settle(self, admission: Admission, usage: Usage) -> None:
-        """True up what was admitted alone, and owe it where the store was not even asked."""
-        charges = actual_charges(admission.charges, admission.demand, usage)
-        self._local.settle(admission.request_id, admission.charges, charges, self._share, self._now_seconds)
+    async def settle(self, admission: Admission, usage: Usage) -> None:
+        """True up what was admitted by its share, and owe what the store was not even asked about."""
+        charges = self._admitted.pop(admission.request_id, ())
+        if self._local is not None and charges:
+            owed = actual_charges(charges, admission.demand, usage)
+            await self._local.settle(admission.request_id, admission.identity, owed, usage)
         if admission.store_error in NEVER_ASKED:
-            self._owe(admission.identity, charges)
+            self._owe(admission.identity, actual_charges(admission.charges, admission.demand, usage))
 
-    def release(self, request_id: str) -> None:
-        """Take back what was admitted alone."""
-        self._local.release(request_id)
+    async def release(self, request_id: str, identity: Identity) -> None:
+        """Take back what was admitted by its share, if anything was."""
+        charges = self._admitted.pop(request_id, ())
+        if self._local is not None and charges:
+            await self._local.release(request_id, identity, charges)
 
-    def renew(self, request_id: str) -> None:
-        """Keep a lease of a request that was admitted alone."""
-        self._local.renew(request_id, self._now_seconds)
+    async def renew(self, request_id: str, identity: Identity) -> None:
+        """Keep what was admitted by its share reserved, if anything was."""
+        charges = self._admitted.get(request_id, ())
+        if self._local is not None and charges:
+            await self._local.renew(request_id, identity, charges)
 
     @property
     def debts(self) -> int:
@@ -131,6 +139,37 @@ class Alone:
         self.outage.charged()
         return True
 
+    async def _decide_by_share(
+        self,
+        local: Store,
+        request_id: str,
+        identity: Identity,
+        charges: Sequence[Charge],
+        demand: Demand,
+    ) -> Decision:
+        enforced = [charge for charge in charges if charge.enforced]
+        share = self._share
+        shares = [
+            charge._replace(limit=part) for charge in enforced for part in share_of(charge.limit, share)
+        ]
+        verdict = await local.admit(request_id, identity, shares)
+        if verdict.admitted:
+            self._admitted[request_id] = verdict.charged
+        readings = verdict.readings
+        if all(_has_room_for(charge) for charge in enforced):
+            # What is larger than a share, but not than the limit, waits for the store.
+            readings = tuple(
+                reading._replace(wait_us=UNKNOWN_WAIT_US) if reading.wait_us is None else reading
+                for reading in readings
+            )
+        decision = decide(readings)
+        # What one process has left of its share is nobody's business.
+        return decision._replace(
+            reason=decision.reason or Reason.STORE,
+            readings=(),
+            answer_cap=answer_cap(readings, charges, demand),
+        )
+
     def _owe(self, identity: Identity, charges: Sequence[Charge]) -> None:
         """Keep for later what was used while the store was not asked."""
         now_us = self._clock.date_us()
@@ -145,6 +184,7 @@ class Alone:
         """The share of each quota that this process may admit alone."""
         return self._given_share or (1 / self.workers if self.workers else UNKNOWN_SHARE)
 
-    @property
-    def _now_seconds(self) -> float:
-        return self._clock.date_us() / MICROSECONDS
+
+def _has_room_for(charge: Charge) -> bool:
+    """Whether the whole limit, while nothing of it is used, has room for what is insisted on."""
+    return charge.amount - charge.spare <= min(window.burst for window in charge.limit.windows)
