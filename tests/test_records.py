@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,26 @@ async def test_u19_and_when_the_process_ends(guarded: MakeGuarded) -> None:
     app = guarded(FakeModel(), ONCE, **FROM_A_GATEWAY)
     await ask(app, 36)
     await app.middleware.aclose()
+    assert (await record_of(app)).refused == 35
+
+
+async def test_u19_also_where_it_ends_while_they_are_reported(guarded: MakeGuarded) -> None:
+    app = guarded(FakeModel(), ONCE, **FROM_A_GATEWAY)
+    await ask(app, 36)
+    engine: Engine = (await app.middleware._opened()).engine
+    note, reporting, go_on = engine._store.note, asyncio.Event(), asyncio.Event()
+
+    async def slow(identity: Identity, **counts: int) -> None:
+        reporting.set()
+        await go_on.wait()
+        await note(identity, **counts)
+
+    engine._store.note = slow  # type: ignore[method-assign]
+    await reporting.wait()  # by the beat that comes each second
+    closing = asyncio.ensure_future(app.middleware.aclose())
+    await asyncio.sleep(0)
+    go_on.set()
+    await closing
     assert (await record_of(app)).refused == 35
 
 

@@ -161,10 +161,10 @@ class Books:
         await asyncio.gather(*(self._renew_one(each, now) for each in due))
 
     async def report(self) -> None:
-        """Report the refusals that the store has not counted, until all are or it fails."""
-        while counts := self.tally.take(REPORTED_AT_ONCE):
-            if not all(await asyncio.gather(*map(self._report_one, counts))):
-                return
+        """Report the refusals that the store has not counted, until all are or it fails. A cancelled caller
+        does not cancel that: what is under way may have been counted.
+        """
+        await asyncio.shield(self._spawn(self._report_all()))
 
     async def quiet(self) -> None:
         """Wait until nothing is under way in the background."""
@@ -259,6 +259,11 @@ class Books:
             self._alone.outage.failed(error)
         else:
             running.renewed_at = now
+
+    async def _report_all(self) -> None:
+        while counts := self.tally.take(REPORTED_AT_ONCE):
+            if not all(await asyncio.gather(*map(self._report_one, counts))):
+                return
 
     async def _report_one(self, count: Count) -> bool:
         try:
