@@ -292,6 +292,20 @@ class TestRenewal:
         clock.ahead_seconds = 61
         assert not (await living.admit("late", ALICE, QUERY, "/")).refused
 
+    async def test_a_request_that_runs_for_long_is_counted_once(
+        self, store: OperatorStore, clock: Clock
+    ) -> None:
+        many = replace(LIMITS[0], windows=(Window(100, 3600, 100),))
+        engine = Engine(holding(many), TimedStore(store, clock), store.keys, hooks=())
+        long = await engine.admit("long", ALICE, QUERY, "/")
+        for place in range(10):
+            clock.ahead_seconds += 25
+            await engine.watch()
+            await engine.settle(await engine.admit(f"other{place}", ALICE, QUERY, "/"), Usage(1, 1), 200)
+        await engine.settle(long, Usage(1, 1), 200)
+        last = await engine.admit("last", ALICE, QUERY, "/")
+        assert last.decision.readings[0].remaining == 100 - (1 + 10 + 1)
+
     async def test_tokens_stay_reserved_as_long_as_the_request_runs(
         self, store: OperatorStore, clock: Clock
     ) -> None:

@@ -252,7 +252,7 @@ class Books:
         try:
             if admission.store_error is not None:
                 await self._alone.renew(admission.request_id, admission.identity)
-            elif any(charge.limit.pending for charge in admission.charges):
+            else:
                 with self._alone.asking():
                     await self._store.renew(admission.request_id, admission.identity, admission.charges)
         except StoreError as error:
