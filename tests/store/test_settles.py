@@ -13,11 +13,11 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Window
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
+from guard.store.port import Settled
 from guard.store.redis.scripts import SETTLE
 from guard.store.redis.settles import MOST_AT_ONCE
 
 if TYPE_CHECKING:
-    from guard.store.port import Settled
     from guard.store.redis.keys import Keys
     from guard.store.redis.orders import OperatorStore
 
@@ -78,18 +78,30 @@ async def test_they_share_a_call_up_to_a_number(store: OperatorStore, sent: list
     assert await used(store, 0) == 10
 
 
-async def test_what_one_holder_has_left_behind_fails_the_settles_of_nobody_else(
-    store: OperatorStore, keys: Keys, redis_url: str
+async def test_what_one_holder_has_left_behind_fails_its_own_settle_until_it_is_mended(
+    store: OperatorStore, keys: Keys, redis_url: str, sent: list[int]
 ) -> None:
     await admit(store, 1, 2, 3)
+    counts = keys.counts(caller(2).principal, caller(2))
     with Redis.from_url(redis_url) as redis:
-        redis.set(keys.counts(caller(2).principal, caller(2)), "not a hash")
-    settled = await settle(store, 1, 2, 3)
-    assert not isinstance(settled[0], BaseException)
-    assert settled[2]
-    assert (await used(store, 1), await used(store, 3)) == (11, 13)
-    (alone,) = await settle(store, 4)
-    assert alone
+        redis.rename(counts, "aside")
+        redis.set(counts, "not a hash")
+        before, failed, after = await settle(store, 1, 2, 3)
+        assert len(sent) == 1
+        assert before
+        assert after
+        assert isinstance(failed, StoreError)
+        assert failed.kind == "response"
+        assert (await used(store, 1), await used(store, 3)) == (11, 13)
+        redis.rename("aside", counts)
+    assert await settle(store, 2) == [Settled(True)]
+    assert await used(store, 2) == 12
+
+
+async def test_a_fault_of_ours_leaves_nobody_waiting(store: OperatorStore) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_run", AsyncMock(side_effect=TypeError("odd")))
+        assert [type(each) for each in await settle(store, 1, 2)] == [TypeError, TypeError]
 
 
 async def test_a_store_that_is_away_fails_all_and_forgets_none(store: OperatorStore) -> None:

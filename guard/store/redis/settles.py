@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guard.errors import StoreError
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -30,8 +28,7 @@ class Settle(NamedTuple):
 class Settles:
     """The settles of this turn of the loop; `send` calls the script for several, and gives a reply for each.
 
-    An error that Redis answers with is that of one of them, so then each is sent by itself: what one holder
-    has left behind fails the settles of nobody else. They are idempotent.
+    Any of these may be an error: what one holder has left behind fails the settles of nobody else.
     """
 
     def __init__(self, send: Send) -> None:
@@ -58,16 +55,15 @@ class Settles:
     async def _send_all(self, settles: list[Settle]) -> None:
         keys = [key for settle in settles for key in settle.keys]
         arguments = [argument for settle in settles for argument in settle.arguments]
+        replies: list[Any]
         try:
             replies = await self._send(keys, arguments)
-        except StoreError as error:
-            if error.kind == "response" and len(settles) > 1:
-                await asyncio.gather(*(self._send_all([settle]) for settle in settles))
-                return
-            for settle in settles:
-                if not settle.reply.done():
-                    settle.reply.set_exception(StoreError(str(error), kind=error.kind))
-            return
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody is left waiting
+            replies = [error] * len(settles)
         for settle, reply in zip(settles, replies, strict=True):
-            if not settle.reply.done():
+            if settle.reply.done():
+                continue
+            if isinstance(reply, Exception):
+                settle.reply.set_exception(reply)
+            else:
                 settle.reply.set_result(reply)

@@ -10,6 +10,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
+from guard.errors import StoreError
 from guard.store.marks import read_marks, write_marks
 from guard.store.port import SETTLED_SECONDS, Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
@@ -372,6 +373,8 @@ class RedisStore(Slotted):
             reply = await self._settles.add(keys, arguments)
         else:
             (reply,) = await self._settle_now(keys, arguments, asked.now_us)
+            if isinstance(reply, StoreError):
+                raise reply
         if record and not part.index and create:
             await self._index(asked.identity)
         counted, *budgets = reply
@@ -379,9 +382,13 @@ class RedisStore(Slotted):
 
     async def _settle_now(
         self, keys: list[str], arguments: list[str | int | bytes], now_us: int = 0
-    ) -> list[list[Any]]:
-        """The replies to one settle, or to several."""
-        return await self._run(SETTLE, keys, [now_us, SETTLED_SECONDS * 1000, *arguments])
+    ) -> list[Any]:
+        """The replies to one settle, or to several; an error where one has failed."""
+        replies = await self._run(SETTLE, keys, [now_us, SETTLED_SECONDS * 1000, *arguments])
+        return [
+            self._trouble(reply, self._deadline_seconds) if isinstance(reply, Exception) else reply
+            for reply in replies
+        ]
 
 
 class Asked(NamedTuple):

@@ -7,10 +7,11 @@
 -- Returns { charged 0|1 }; a debt is charged once, however often it is tried.
 
 local now = clock(ARGV[1])
-if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[2]) then return { 0 } end
 local limits, holders = read_limits(ARGV[4], ARGV[5], 1, 2)
 local limit, i = limits[1], 0
+-- What cannot be read fails here, before the id is remembered as charged.
 read_holder(holders[1], '')
+if not call('SET', KEYS[1], 1, 'NX', 'PX', ARGV[2]) then return { 0 } end
 load_limit(holders[1], limit, now, true)
 for amount in string.gmatch(ARGV[3], '%d+') do
   i = i + 1

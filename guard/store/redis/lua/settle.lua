@@ -8,7 +8,7 @@
 --       0|1, requests that were answered (0: this one is taken back), input tokens, output tokens, cost (micro-dollars), number
 --       of holders of limits, shapes, true amounts as read_limits (holders.lua) says
 -- Returns of each reservation { settled 0|1, then of each diversity budget what it was charged, and a receipt: where, as a
--- ticket says it }
+-- ticket says it }, or an error, which concerns no other
 -- The first settle of an id counts, later ones change nothing. A reservation that has expired, or was never made because the
 -- store could not be asked, is charged in full. What a diversity budget is owed is not known until the answer was looked at
 -- (pay.lua): until then, and if that never happens, it is charged what is usual of the holder. This may run out of memory's way
@@ -16,15 +16,15 @@
 
 local now, remembered = clock(ARGV[1]), ARGV[2]
 
--- Settles the reservation whose keys and arguments begin here; returns its reply, and its number of keys.
+-- Settles the reservation whose keys and arguments begin here; returns its reply.
 local function settle(key, arg)
-  local id, count = ARGV[arg], tonumber(ARGV[arg + 9])
-  local keys = 3 + 2 * count
-  if not call('SET', KEYS[key], 1, 'NX', 'PX', remembered) then return { 0 }, keys end
+  local id = ARGV[arg]
+  local limits, holders = read_limits(ARGV[arg + 10], ARGV[arg + 11], tonumber(ARGV[arg + 9]), key + 3)
+  -- What cannot be read fails here, before the id is remembered as settled.
+  for _, h in ipairs(holders) do read_holder(h, id) end
+  if not call('SET', KEYS[key], 1, 'NX', 'PX', remembered) then return { 0 } end
 
-  local limits, holders = read_limits(ARGV[arg + 10], ARGV[arg + 11], count, key + 3)
   for _, h in ipairs(holders) do
-    read_holder(h, id)
     local charges, ticket = read_ticket(h.ticket)
     for _, limit in ipairs(h.limits) do
       local charged, owed = charges[limit.name], limit.most
@@ -64,12 +64,13 @@ local function settle(key, arg)
 
   note(KEYS[key + 1], KEYS[key + 2], ARGV[arg + 1], ARGV[arg + 2], ARGV[arg + 3], ARGV[arg + 4] == '1', now, ARGV[arg + 5], 0, 0,
     ARGV[arg + 6], ARGV[arg + 7], ARGV[arg + 8])
-  return reply, keys
+  return reply
 end
 
 local replies, key = {}, 1
 for arg = 3, #ARGV, 12 do
-  local reply, keys = settle(key, arg)
-  replies[#replies + 1], key = reply, key + keys
+  local done, reply = pcall(settle, key, arg)
+  if not done then reply = { err = type(reply) == 'table' and reply.err or reply } end
+  replies[#replies + 1], key = reply, key + 3 + 2 * ARGV[arg + 9]
 end
 return replies
