@@ -20,7 +20,7 @@ from guard.core.policy import Caller, OnStoreError, Policy, RouteAction, Tier
 from guard.core.prices import PriceTable
 from guard.core.query import Query, Turn, Usage
 from guard.engine.engine import Engine
-from guard.engine.outage.breaker import Breaker
+from guard.engine.outage.breaker import OPEN, Breaker
 from guard.errors import StoreError
 from guard.store.memory.store import MemoryStore
 
@@ -198,6 +198,33 @@ async def test_what_was_waved_through_is_charged_when_the_store_is_back(store: O
     await engine.settle(admission, Usage(12, 34), 200)
     flaky.broken = False
     await engine.drain()
+    assert await left(store) == [2, 1000 - 46]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_repayment_that_is_cut_short_is_still_owed_and_charged_once(
+    store: OperatorStore, begun: bool
+) -> None:
+    flaky = FlakyStore(store, OPEN)
+    engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
+    await engine.settle(await engine.admit("r", ALICE, QUERY, "/"), Usage(12, 34), 200)
+    flaky.broken = False
+    answered = asyncio.Event()
+
+    async def late(*arguments: Any, **named: Any) -> bool:
+        await store.repay(*arguments, **named)
+        answered.set()
+        return await asyncio.Future()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flaky, "repay", late)
+        repaying = asyncio.create_task(engine._alone.repay(flaky))
+        await (answered.wait() if begun else asyncio.sleep(0))
+        repaying.cancel()
+        await asyncio.wait({repaying})
+    assert engine.debts == 2
+    await engine.drain()
+    assert engine.debts == 0
     assert await left(store) == [2, 1000 - 46]
 
 

@@ -121,9 +121,16 @@ class Alone:
         return len(self._debts)
 
     async def repay(self, store: Store) -> None:
-        """Charge what is owed, a few debts at a time, until all are charged or the store fails again."""
+        """Charge what is owed, a few debts at a time, until all are charged or the store fails again. What a
+        cancelled caller leaves open is still owed.
+        """
         while debts := self._debts.take(REPAID_AT_ONCE, self._clock.date_us()):
-            if not all(await asyncio.gather(*(self._repay_one(store, debt) for debt in debts))):
+            try:
+                charged = await asyncio.gather(*(self._repay_one(store, debt) for debt in debts))
+            finally:
+                for debt in debts:
+                    self._debts.put_back(debt.id)
+            if not all(charged):
                 return
         self._owners.clear()
 
@@ -133,7 +140,6 @@ class Alone:
                 await store.repay(debt, self._owners[debt.limit.name, debt.holder])
         except StoreError as error:
             self.outage.failed(error)
-            self._debts.put_back(debt.id)
             return False
         self._debts.done(debt.id)
         self.outage.charged()

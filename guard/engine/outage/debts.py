@@ -123,7 +123,7 @@ class Debts:
         self._taken.pop(debt_id, None)
 
     def put_back(self, debt_id: str) -> None:
-        """The store has not charged it, or nobody knows: hand it out again."""
+        """Unless it is done, the store has not charged it, or nobody knows: hand it out again."""
         account = self._taken.pop(debt_id, None)
         if account is not None:
             self._put_back.append(account)
