@@ -470,6 +470,26 @@ class TestCountedRoutes:
         await guarded_app(http_scope("/counted", headers=KEY), never, send)
         assert sent[0]["status"] == 408
 
+    async def test_w17_a_client_that_leaves_before_it_is_told_so_is_settled(
+        self, guarded: MakeGuarded
+    ) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+
+        concurrent = {"name": "at_once", "unit": "concurrency", "count": 1}
+        guarded_app = guarded(app, concurrent, routes=COUNTED, body={"timeout_seconds": 0.01})
+
+        async def never() -> Message:
+            return await asyncio.Future()
+
+        async def send(_: Message) -> None:
+            raise OSError("the client has left")
+
+        with pytest.raises(OSError, match="has left"):
+            await guarded_app(http_scope("/counted", headers=KEY), never, send)
+        await guarded_app.settled()
+        assert await guarded_app.left("sk-test") == {"at_once": 1}
+
     async def test_w17_a_body_within_bounds_passes_and_the_client_may_be_waited_for(
         self, guarded: MakeGuarded
     ) -> None:

@@ -82,10 +82,12 @@ class Admitted:
             if body.error is None or tap.started:
                 raise
         finally:
-            if body.error is not None and not tap.started:
-                self._fail(body.error, scope)
-                await exchange.answer.error(body.error)(scope, self.receive, tap.send)
-            await tap.close(self._unanswered)
+            try:
+                if body.error is not None and not tap.started:
+                    self._fail(body.error, scope)
+                    await exchange.answer.error(body.error)(scope, self.receive, tap.send)
+            finally:
+                await tap.close(self._unanswered)
 
     async def receive(self) -> Message:
         """What the app gets: the body that was judged, and then what comes from the client."""
