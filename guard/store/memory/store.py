@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 HEX_DIGITS = 3
 """How many digits of a request's digest choose the cell of a table that it forgets."""
 
-MOST_ACCOUNTS = 100_000
+MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
 
 CLEARED_AT_ONCE = 16
@@ -255,19 +255,22 @@ class MemoryStore:
 class Account:
     """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
     was last counted, the tickets of requests that are not settled, the cells that were visited, a bit each,
-    and what its latest answers have paid out. At `until_us` nothing is counted any more, and all tickets have
-    expired.
+    and what its latest answers have paid out. It was counted last at `counted_us`, and at `until_us` all
+    tickets have expired.
     """
 
     stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
     tickets: Tickets = field(default_factory=Tickets)
+    counted_us: int = 0
     until_us: int = 0
     visited: bytearray = field(default_factory=bytearray)
     recent: Recent = NOTHING_RECENT
 
     def over(self, now_us: int) -> bool:
         """Whether it is as good as a new one."""
-        return self.until_us <= now_us and not self.visited and self.recent is NOTHING_RECENT
+        if self.until_us > now_us or self.visited or self.recent is not NOTHING_RECENT:
+            return False
+        return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
 
     def visit(self, places: Sequence[int], reservation_id: str) -> int:
         """Remember that a holder has been at these places, and forget one cell of each of their tables.
@@ -399,13 +402,13 @@ class Hold:
     def _prolong(self, reservation_id: str, ticket: Ticket, life_us: int) -> None:
         ticket.until_us = self.now_us + (life_us if ticket.how is How.PENDING else 2 * life_us)
         self.account.tickets.keep(reservation_id, ticket)
-        self.account.until_us = max(self.account.until_us, self.now_us + 2 * life_us)
+        self.account.until_us = self.now_us + 2 * life_us
 
     def _keep(self) -> None:
         algorithm, account = self.charge.limit.algorithm, self.account
         for stand in self.stands:
             account.stands[algorithm, stand.period_us] = stand
-            account.until_us = max(account.until_us, self.now_us + stand.reset_us)
+        account.counted_us = self.now_us
 
     def readings(self, waits: Sequence[int]) -> list[Reading]:
         """How each window stands; a wait below 0 is for ever."""
