@@ -102,7 +102,7 @@ async def look(settings: Settings) -> None:
             paid = shown(reading.limit.unit, reading.window.count - reading.remaining)
             risk = sheet.suspicion.risk if sheet.suspicion else NO_RISK
             print(
-                f"{caller:8} paid {paid:6.2f} of the budget, covered {terrain.covered:4.1%} of the ground; "
+                f"{caller:10} paid {paid:6.2f} of the budget, covered {terrain.covered:4.1%} of the ground; "
                 f"risk {risk.decibans:.0f} dB, {risk.band}"
             )
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from guard.cli.app import Config
-from guard.cli.output import complain
+from guard.cli.output import complain, counted
 from guard.errors import ConfigError
 from guard.server.listening import ANY, listen, port_of
 from guard.server.run import log_config, run
@@ -77,7 +77,7 @@ def serve(
     ):
         complain(
             f"http://{f'[{host}]' if ':' in host else host}:{port} -> {settings.backend.url}, "
-            f"mode {settings.mode}, {workers} worker(s)"
+            f"mode {settings.mode}, {counted(workers, 'worker')}"
         )
         run(
             uvicorn.Config(

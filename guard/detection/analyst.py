@@ -1,8 +1,8 @@
-"""Looks at queries while the backend answers them, and learns how their holders behave.
+"""Looks at queries that were answered, and learns how their holders behave.
 
-A query is looked at off the event loop, as soon as it is admitted. When its answer is over, it is taken
-into its holder's profile, what that says is turned into evidence, and both are kept in the store. Nothing
-waits for that: where the analysis cannot keep up, queries go unseen, which `shed` counts.
+A query is looked at off the event loop, when its answer is over. Then it is taken into its holder's profile,
+what that says is turned into evidence, and both are kept in the store. No request waits for that: where the
+analysis cannot keep up, queries go unseen.
 
 What was learnt last is remembered here too, so that the store need not be asked for it. Where another process
 has learnt of the same holder since, the store says so, and it is learnt again from what that process knows.
