@@ -23,6 +23,7 @@ from guard.engine.engine import Engine
 from guard.engine.outage.breaker import OPEN, Breaker
 from guard.errors import StoreError
 from guard.store.memory.store import MemoryStore
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from guard.store.port import Verdict
@@ -231,7 +232,7 @@ async def test_a_repayment_that_is_cut_short_is_still_owed_and_charged_once(
 async def test_what_timed_out_but_was_charged_is_given_back_when_it_is_denied(store: OperatorStore) -> None:
     flaky = FlakyStore(store, "timeout")
     engine = Engine(policy(), flaky, store.keys, hooks=())
-    await store.admit("r", ALICE, owed(ALICE, QUERY))  # the script ran, only its answer was late
+    await store.admit(Reservation("r", ALICE, owed(ALICE, QUERY)))  # the script ran, only its answer was late
     admission = await engine.admit("r", ALICE, QUERY, "/")
     assert admission.refused
     assert admission.decision.retry_after_us is not None
@@ -246,7 +247,7 @@ async def test_what_timed_out_but_was_charged_is_not_charged_twice_when_it_is_al
 ) -> None:
     flaky = FlakyStore(store, "timeout")
     engine = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=())
-    await store.admit("r", ALICE, owed(ALICE, QUERY))
+    await store.admit(Reservation("r", ALICE, owed(ALICE, QUERY)))
     admission = await engine.admit("r", ALICE, QUERY, "/")
     flaky.broken = False
     await engine.settle(admission, Usage(12, 34), 200)
@@ -370,7 +371,7 @@ class TestCancelling:
             await asking
         await engine.drain()
         assert await left(store) == [3, 1000]
-        assert (await store.admit("next", ALICE, [Charge(SLOT, ALICE.principal, 1)])).admitted
+        assert (await store.admit(Reservation("next", ALICE, [Charge(SLOT, ALICE.principal, 1)]))).admitted
 
     async def test_a_caller_who_is_cancelled_while_its_answer_is_settled_is_charged(
         self, store: OperatorStore

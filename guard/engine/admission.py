@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.core.query import NO_USAGE
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,11 @@ class Admission(NamedTuple):
     def refused(self) -> bool:
         """Whether the request must not be forwarded."""
         return self.decision.refused
+
+    @property
+    def reservation(self) -> Reservation:
+        """What was charged, as the store knows it."""
+        return Reservation(self.request_id, self.identity, self.charges)
 
 
 class Outcome(NamedTuple):

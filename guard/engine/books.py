@@ -30,14 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from guard.clock import Clock
-    from guard.core.identity import Identity
     from guard.core.limits import Charge
     from guard.detection.sight import Sight
     from guard.engine.admission import Admission
     from guard.engine.learning import Learning
     from guard.engine.outage.alone import Alone
     from guard.engine.tally import Count
-    from guard.store.port import Settled, Store
+    from guard.store.port import Reservation, Settled, Store
 
     Over = Callable[[Outcome, int | None], None]
 
@@ -132,9 +131,9 @@ class Books:
         if admission.decision.mode is Mode.OFF:
             return
         if admission.store_error is not None:
-            await self._alone.release(admission.request_id, admission.identity)
+            await self._alone.release(admission.request_id)
         if admission.store_error not in NEVER_ASKED:
-            taken = self.take_back(admission.request_id, admission.identity, admission.charges)
+            taken = self.take_back(admission.reservation)
             if admission.store_error is None:
                 await asyncio.shield(taken)
 
@@ -148,11 +147,9 @@ class Books:
         await self._true_up(ending)
         await self._follow(ending)
 
-    def take_back(
-        self, request_id: str, identity: Identity, charges: Sequence[Charge]
-    ) -> asyncio.Task[bool | None]:
+    def take_back(self, reservation: Reservation) -> asyncio.Task[bool | None]:
         """Take back in the background what the store has charged, or may have."""
-        return self._spawn(self._insist(partial(self._store.release, request_id, identity, charges)))
+        return self._spawn(self._insist(partial(self._store.release, reservation)))
 
     async def renew(self) -> None:
         """Renew the reservations of the requests that have been running for long."""
@@ -200,9 +197,7 @@ class Books:
         outcome, admission = ending.outcome, ending.outcome.admission
         work = partial(
             self._store.settle,
-            admission.request_id,
-            admission.identity,
-            ending.owed,
+            admission.reservation._replace(charges=ending.owed),
             outcome.usage,
             cost=outcome.cost,
             requests=int(admission.decision.action in FORWARDED),
@@ -237,9 +232,7 @@ class Books:
             return settled.novelty
         work = partial(
             self._store.pay,
-            admission.request_id,
-            admission.identity,
-            drawn,
+            admission.reservation._replace(charges=drawn),
             settled.receipts,
             answers=query.n,
             places=ground.places,
@@ -251,10 +244,10 @@ class Books:
         admission = running.admission
         try:
             if admission.store_error is not None:
-                await self._alone.renew(admission.request_id, admission.identity)
+                await self._alone.renew(admission.request_id)
             else:
                 with self._alone.asking():
-                    await self._store.renew(admission.request_id, admission.identity, admission.charges)
+                    await self._store.renew(admission.reservation)
         except StoreError as error:
             self._alone.outage.failed(error)
         else:

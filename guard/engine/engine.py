@@ -28,7 +28,7 @@ from guard.engine.remembered.blocks import Blocks
 from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
 from guard.engine.remembered.suspicions import Suspicions
 from guard.errors import StoreError
-from guard.store.port import Control, Store
+from guard.store.port import Control, Reservation, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -280,16 +280,15 @@ class Engine:
             heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
         left = heard.rung.throttle if plan.detection is Mode.ENFORCE else 1.0
         charges = estimated_charges(plan.due, demand, left)
+        asked = Reservation(request_id, identity, charges)
         suspect = plan.suspect.holder if plan.suspect is not None else None
         unreported = self._books.tally.take_refused(identity.principal)
         try:
             with self._alone.asking():
-                verdict = await self._store.admit(
-                    request_id, identity, charges, unreported=unreported, suspect=suspect
-                )
+                verdict = await self._store.admit(asked, unreported=unreported, suspect=suspect)
         except asyncio.CancelledError:
             # Nobody is left who would settle what the store may have charged.
-            self._books.take_back(request_id, identity, charges)
+            self._books.take_back(asked)
             raise
         except StoreError as error:
             self._alone.outage.failed(error, requests=1)
@@ -298,10 +297,10 @@ class Engine:
             decision = _climbed(decision, heard, plan, now_us)
             if decision.refused:
                 # There may have been room for what the ladder refuses.
-                await self._alone.release(request_id, identity)
+                await self._alone.release(request_id)
                 if error.kind not in NEVER_ASKED:
                     # The store may have charged and only answered too late.
-                    self._books.take_back(request_id, identity, charges)
+                    self._books.take_back(asked)
             return Admission.of(
                 plan,
                 request_id,
@@ -325,7 +324,7 @@ class Engine:
                 self._refusals.remember(decision, identity.holders, self._clock.seconds())
             if charged:
                 # The store had room for what the ladder refuses.
-                self._books.take_back(request_id, identity, charged)
+                self._books.take_back(asked._replace(charges=charged))
                 charged = ()
         slowed = decision.action is Action.SLOW and decision.mode is Mode.ENFORCE
         return Admission.of(

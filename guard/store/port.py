@@ -36,6 +36,17 @@ class Block:
     reason: str = ""
 
 
+class Reservation(NamedTuple):
+    """What one request is charged, under its id, which is of letters, digits and `_`.
+
+    `charges` are what it asks for when it is admitted, and what it owes when it is settled.
+    """
+
+    id: str
+    identity: Identity
+    charges: Sequence[Charge]
+
+
 class Verdict(NamedTuple):
     """What the store read, and what it charged.
 
@@ -102,9 +113,7 @@ class Store(Protocol):
 
     async def admit(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
@@ -113,9 +122,7 @@ class Store(Protocol):
 
     async def settle(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         usage: Usage,
         *,
         cost: int = 0,
@@ -126,9 +133,7 @@ class Store(Protocol):
 
     async def pay(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         receipts: Sequence[Any],
         *,
         answers: int,
@@ -141,10 +146,10 @@ class Store(Protocol):
         where this was paid before, else the most that any of the budgets was charged in all.
         """
 
-    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
+    async def release(self, reservation: Reservation) -> bool:
         """Take a reservation back; idempotent by id."""
 
-    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
+    async def renew(self, reservation: Reservation) -> int:
         """Keep a reservation from expiring."""
 
     async def repay(self, debt: Debt, identity: Identity) -> bool:

@@ -22,6 +22,7 @@ from guard.core.novelty import Ground
 from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,14 +161,12 @@ async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> 
         ground = Ground(*(tuple(rng.randrange(30) for _ in range(tables)) for tables in (2, 4)))
         price = Price(1, 250, 4_000, rng.randrange(250, 4_000))
         charge = Charge(limit, identity.principal, price.most, price.most - price.least)
-        verdict = await store.admit(str(number), identity, [charge], now_us=now_us)
+        verdict = await store.admit(Reservation(str(number), identity, [charge]), now_us=now_us)
         if verdict.admitted:
             owed = [charge._replace(amount=price.drew, spare=0)]
-            settled = await store.settle(str(number), identity, owed, Usage(1, 1), now_us=now_us)
+            settled = await store.settle(Reservation(str(number), identity, owed), Usage(1, 1), now_us=now_us)
             await store.pay(
-                str(number),
-                identity,
-                owed,
+                Reservation(str(number), identity, owed),
                 settled.receipts,
                 answers=1,
                 places=ground.places,

@@ -23,6 +23,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Usage
 from guard.installation import Installation
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,9 +87,9 @@ async def use(settings: Settings, *identities: Identity) -> None:
     for identity in identities:
         charges = settings.policy().reserve(identity, Demand(), Caller())
         for number in range(2):
-            await installation.store.admit(f"r{number}", identity, charges)
+            await installation.store.admit(Reservation(f"r{number}", identity, charges))
         settled = actual_charges(charges, Demand(), Usage(10, 30))
-        await installation.store.settle("r0", identity, settled, Usage(10, 30))
+        await installation.store.settle(Reservation("r0", identity, settled), Usage(10, 30))
     await installation.store.aclose()
 
 

@@ -22,6 +22,7 @@ from guard.core.signals import Signal
 from guard.detection.layout import LAYOUT, VERSION, Sum
 from guard.detection.reference import Reference
 from guard.installation import Installation
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,12 +81,12 @@ async def happen(settings: Settings) -> None:
     for identity in (ALICE, BOB, NIGHTLY, ROUTER):
         demand = Demand(QUERY, 512)
         charges = settings.policy().reserve(identity, demand, Caller())
-        await installation.store.admit(str(identity.principal), identity, charges)
+        await installation.store.admit(Reservation(str(identity.principal), identity, charges))
         usage = Usage(10, 640)
         owed, name = actual_charges(charges, demand, usage), str(identity.principal)
-        settled = await installation.store.settle(name, identity, owed, usage)
+        settled = await installation.store.settle(Reservation(name, identity, owed), usage)
         await installation.store.pay(
-            name, identity, owed, settled.receipts, answers=1, places=NOWHERE_NEAR.places
+            Reservation(name, identity, owed), settled.receipts, answers=1, places=NOWHERE_NEAR.places
         )
     for holder, identity, marks in (
         (ALICE.principal, ALICE, enumerating | grading),

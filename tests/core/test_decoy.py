@@ -18,6 +18,7 @@ from guard.core.limits import Algorithm, Charge, Limit, Reading, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.core.signals import Group
 from guard.store.memory.store import MemoryStore
+from guard.store.port import Reservation
 
 ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"})
 RISK = Risk(60.0, {Group.CONTENT: 30.0, Group.INTENT: 30.0}, Band.CRITICAL)
@@ -50,9 +51,13 @@ def asked(limit: Limit, now_us: int, amount: int, *used: tuple[int, int]) -> Rea
         store = MemoryStore(clock.date_us)
         for number, (at_us, spent) in enumerate(used):
             clock.now_us = at_us
-            await store.settle(f"r{number}", ALICE, [Charge(limit, ALICE.principal, spent)], NO_USAGE)
+            await store.settle(
+                Reservation(f"r{number}", ALICE, [Charge(limit, ALICE.principal, spent)]), NO_USAGE
+            )
         clock.now_us = now_us
-        return (await store.admit("now", ALICE, [Charge(limit, ALICE.principal, amount)])).readings[0]
+        return (
+            await store.admit(Reservation("now", ALICE, [Charge(limit, ALICE.principal, amount)]))
+        ).readings[0]
 
     return asyncio.run(ask())
 

@@ -87,7 +87,7 @@ class Process:
         await self.alone.settle(self._under_way.pop(name), Usage(0, used))
 
     async def release(self, name: str) -> None:
-        await self.alone.release(name, ALICE)
+        await self.alone.release(name)
 
 
 @pytest.mark.parametrize(

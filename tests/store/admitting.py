@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.core.query import NO_USAGE
+from guard.store.port import Reservation
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
@@ -70,8 +71,8 @@ async def _work(url: str, pepper: bytes, tasks: list[Task]) -> list[str]:
 
 
 async def _do(store: OperatorStore, task: Task) -> bool:
-    verdict = await store.admit(task.name, task.identity, task.charges)
+    verdict = await store.admit(Reservation(task.name, task.identity, task.charges))
     if verdict.admitted and task.used is not None:
         owed = [charge._replace(amount=task.used, spare=0) for charge in verdict.charged]
-        await store.settle(task.name, task.identity, owed, NO_USAGE)
+        await store.settle(Reservation(task.name, task.identity, owed), NO_USAGE)
     return verdict.admitted

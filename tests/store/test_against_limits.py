@@ -29,6 +29,7 @@ from limits.strategies import (
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Window
+from guard.store.port import Reservation
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import SingleNode
@@ -81,9 +82,7 @@ def ours(server: EmbeddedServer, limit: Limit, arrivals: Sequence[Arrival]) -> l
         )
         admits = [
             store.admit(
-                f"r{number}",
-                ALICE,
-                [Charge(limit, ALICE.principal, cost)],
+                Reservation(f"r{number}", ALICE, [Charge(limit, ALICE.principal, cost)]),
                 now_us=int(moment(step, limit.windows[0].period_seconds) * MICROSECONDS),
             )
             for number, (step, cost) in enumerate(arrivals)

@@ -15,6 +15,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.store.memory.store import MemoryStore
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from guard.core.limits import Reading
@@ -51,12 +52,16 @@ class Redis:
 
     async def admit(self, name: str, held: Limit, amount: int, at: float, spare: int = 0) -> Reading:
         charge = Charge(held, ALICE.principal, amount, spare)
-        verdict = await self.store.admit(name, ALICE, [charge], now_us=T0 + round(at * MICROSECONDS))
+        verdict = await self.store.admit(
+            Reservation(name, ALICE, [charge]), now_us=T0 + round(at * MICROSECONDS)
+        )
         return verdict.readings[0]
 
     async def settle(self, name: str, held: Limit, amount: int, at: float) -> None:
         charge = Charge(held, ALICE.principal, amount)
-        await self.store.settle(name, ALICE, [charge], NO_USAGE, now_us=T0 + round(at * MICROSECONDS))
+        await self.store.settle(
+            Reservation(name, ALICE, [charge]), NO_USAGE, now_us=T0 + round(at * MICROSECONDS)
+        )
 
 
 class Memory(Redis):
@@ -68,12 +73,14 @@ class Memory(Redis):
 
     async def admit(self, name: str, held: Limit, amount: int, at: float, spare: int = 0) -> Reading:
         self.clock.now_us = T0 + round(at * MICROSECONDS)
-        verdict = await self.memory.admit(name, ALICE, [Charge(held, ALICE.principal, amount, spare)])
+        verdict = await self.memory.admit(
+            Reservation(name, ALICE, [Charge(held, ALICE.principal, amount, spare)])
+        )
         return verdict.readings[0]
 
     async def settle(self, name: str, held: Limit, amount: int, at: float) -> None:
         self.clock.now_us = T0 + round(at * MICROSECONDS)
-        await self.memory.settle(name, ALICE, [Charge(held, ALICE.principal, amount)], NO_USAGE)
+        await self.memory.settle(Reservation(name, ALICE, [Charge(held, ALICE.principal, amount)]), NO_USAGE)
 
 
 STORES = ["redis", "memory"]

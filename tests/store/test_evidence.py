@@ -17,6 +17,7 @@ from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
 from guard.store.marks import read_marks, write_marks
+from guard.store.port import Reservation
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -181,7 +182,7 @@ class TestForgiving:
         assert await store.forgive(ALICE.principal, ALICE)
         assert not await store.forgive(ALICE.principal, ALICE)
         assert await store.evidence(ALICE.principal, ALICE) == NO_EVIDENCE
-        assert (await store.admit("", ALICE, (), suspect=ALICE.principal)).marks == {}
+        assert (await store.admit(Reservation("", ALICE, ()), suspect=ALICE.principal)).marks == {}
 
     async def test_others_are_not_forgiven(self, store: OperatorStore) -> None:
         learnt = await store.learn(BOB.principal, BOB, Evidence(0, b"p", MARKS))
@@ -206,28 +207,28 @@ class TestAdmitting:
         self, store: OperatorStore, suspect: Holder | None, marks: dict[Signal, Mark]
     ) -> None:
         await store.learn(ALICE.principal, ALICE, Evidence(0, b"p", MARKS))
-        verdict = await store.admit("a", ANN, charges(), suspect=suspect)
+        verdict = await store.admit(Reservation("a", ANN, charges()), suspect=suspect)
         assert verdict.admitted
         assert verdict.marks == marks
 
     async def test_it_reads_them_also_where_it_refuses(self, store: OperatorStore) -> None:
         await store.learn(ALICE.principal, ALICE, Evidence(0, b"p", MARKS))
-        await store.admit("a", ALICE, charges(), suspect=ALICE.principal)
-        verdict = await store.admit("b", ALICE, charges(), suspect=ALICE.principal)
+        await store.admit(Reservation("a", ALICE, charges()), suspect=ALICE.principal)
+        verdict = await store.admit(Reservation("b", ALICE, charges()), suspect=ALICE.principal)
         assert not verdict.admitted
         assert verdict.marks == MARKS
 
     async def test_it_reads_them_where_nothing_was_learnt_or_no_marks_are_left(
         self, store: OperatorStore
     ) -> None:
-        assert (await store.admit("a", ALICE, (), suspect=ALICE.principal)).marks == {}
+        assert (await store.admit(Reservation("a", ALICE, ()), suspect=ALICE.principal)).marks == {}
         await store.learn(ALICE.principal, ALICE, Evidence(0, b"p"))
-        assert (await store.admit("b", ALICE, (), suspect=ALICE.principal)).marks == {}
+        assert (await store.admit(Reservation("b", ALICE, ()), suspect=ALICE.principal)).marks == {}
 
     async def test_asking_for_them_charges_and_learns_nothing(self, store: OperatorStore) -> None:
         learnt = await store.learn(ALICE.principal, ALICE, Evidence(0, b"p", MARKS))
-        await store.admit("a", ALICE, charges(), suspect=ALICE.principal)
-        await store.settle("a", ALICE, charges(), NO_USAGE)
+        await store.admit(Reservation("a", ALICE, charges()), suspect=ALICE.principal)
+        await store.settle(Reservation("a", ALICE, charges()), NO_USAGE)
         assert await store.evidence(ALICE.principal, ALICE) == learnt.evidence
 
 
@@ -253,6 +254,6 @@ async def test_on_a_cluster_too_the_suspects_marks_come_with_the_verdict(spread:
             learnt = await spread.learn(holder, identity, Evidence(0, b"p", MARKS))
             assert await spread.evidence(holder, identity) == learnt.evidence
             owed = (*charges(identity), Charge(everyone, identity.holder(Attribute.EVERYTHING), 0))
-            verdict = await spread.admit(secrets.token_hex(8), identity, owed, suspect=holder)
+            verdict = await spread.admit(Reservation(secrets.token_hex(8), identity, owed), suspect=holder)
             assert verdict.marks == MARKS
             assert await spread.forgive(holder, identity)

@@ -18,6 +18,7 @@ from guard.core.calendars import Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
+from guard.store.port import Reservation
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -193,7 +194,7 @@ async def test_a_request_is_charged_to_all_limits_above_it_or_to_none(
         if "cluster" in url:
             for task in [each for each in tasks if each.name not in admitted]:
                 again = Task(f"{task.name}-again", task.identity, task.charges)
-                if (await store.admit(again.name, again.identity, again.charges)).admitted:
+                if (await store.admit(Reservation(again.name, again.identity, again.charges))).admitted:
                     tasks.append(again)
                     admitted.add(again.name)
             await books_balance()
@@ -213,7 +214,7 @@ async def test_where_one_limit_refuses_the_others_are_taken_back(
     ]
     async with deployment.store() as store:
         admitted = [
-            (await store.admit(f"r{number}", ALICE, charges(ALICE, limits, amount))).admitted
+            (await store.admit(Reservation(f"r{number}", ALICE, charges(ALICE, limits, amount)))).admitted
             for number in range(5)
         ]
         assert admitted == [True] * 3 + [False] * 2
@@ -228,8 +229,8 @@ async def test_who_has_used_what_is_on_record_wherever_the_limits_are_kept(deplo
     async with deployment.store() as store:
         for name in ("r1", "r1", "r2"):
             owed = charges(ALICE, limits, 9)
-            await store.admit(name, ALICE, owed)
-            await store.settle(name, ALICE, owed, Usage(4, 5), cost=6)
+            await store.admit(Reservation(name, ALICE, owed))
+            await store.settle(Reservation(name, ALICE, owed), Usage(4, 5), cost=6)
         record = await store.record(ALICE.principal)
         assert record is not None
         assert (record.admitted, record.input_tokens, record.output_tokens, record.cost) == (2, 8, 10, 12)

@@ -22,7 +22,7 @@ from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
 from guard.store.memory.store import MemoryStore
-from guard.store.port import UNKNOWN_WAIT_US
+from guard.store.port import UNKNOWN_WAIT_US, Reservation
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
@@ -33,9 +33,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_reference import GROUNDS, IDENTITIES, limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from guard.core.novelty import Ground
+    from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Verdict
 
@@ -127,15 +128,15 @@ def test_it_counts_as_the_scripts_do(
         for number, step in enumerate(steps):
             clock.now_us += int(longest * step.share)
             name, now_us, asked = f"r{number}", clock.now_us, charges(made, step, scale)
-            verdict = await memory.admit(name, step.identity, asked)
-            assert verdict == await redis.admit(name, step.identity, asked, now_us=now_us)
+            verdict = await memory.admit(Reservation(name, step.identity, asked))
+            assert verdict == await redis.admit(Reservation(name, step.identity, asked), now_us=now_us)
             if verdict.admitted and step.used is None:
-                await memory.release(name, step.identity, verdict.charged)
-                await redis.release(name, step.identity, verdict.charged, now_us=now_us)
+                await memory.release(Reservation(name, step.identity, verdict.charged))
+                await redis.release(Reservation(name, step.identity, verdict.charged), now_us=now_us)
             elif verdict.admitted:
                 bill = owed(verdict.charged, step, scale)
-                settled = await memory.settle(name, step.identity, bill, NO_USAGE)
-                there = await redis.settle(name, step.identity, bill, NO_USAGE, now_us=now_us)
+                settled = await memory.settle(Reservation(name, step.identity, bill), NO_USAGE)
+                there = await redis.settle(Reservation(name, step.identity, bill), NO_USAGE, now_us=now_us)
                 assert (settled.counted, settled.novelty) == (there.counted, there.novelty)
                 clock.now_us += int(longest * step.until_paid)
                 due, n, places = (
@@ -143,11 +144,11 @@ def test_it_counts_as_the_scripts_do(
                     step.answers,
                     step.ground.places,
                 )
-                paid = await memory.pay(name, step.identity, due, settled.receipts, answers=n, places=places)
+                paid = await memory.pay(
+                    Reservation(name, step.identity, due), settled.receipts, answers=n, places=places
+                )
                 assert paid == await redis.pay(
-                    name,
-                    step.identity,
-                    due,
+                    Reservation(name, step.identity, due),
                     there.receipts,
                     answers=n,
                     places=places,
@@ -205,9 +206,12 @@ def test_requests_overlap_as_in_the_scripts(
         spans = [40 * MICROSECONDS, *(window.period_us for limit in made for window in limit.windows)]
         under_way: list[tuple[str, Identity, list[Charge], tuple[Charge, ...]]] = []
 
-        async def same(method: str, *arguments: Any) -> Any:
-            found = await getattr(memory, method)(*arguments)
-            assert found == await getattr(redis, method)(*arguments, now_us=clock.now_us)
+        async def same(
+            method: str, name: str, identity: Identity, charges: Sequence[Charge], *more: Usage
+        ) -> Any:
+            reservation = Reservation(name, identity, charges)
+            found = await getattr(memory, method)(reservation, *more)
+            assert found == await getattr(redis, method)(reservation, *more, now_us=clock.now_us)
             return found
 
         for number, turn in enumerate(turns):
@@ -233,8 +237,10 @@ def test_requests_overlap_as_in_the_scripts(
                     assert await same("release", name, identity, charged)
                 case "settle":
                     bill = owed(charged, step, 1)
-                    settled = await memory.settle(name, identity, bill, NO_USAGE)
-                    there = await redis.settle(name, identity, bill, NO_USAGE, now_us=clock.now_us)
+                    settled = await memory.settle(Reservation(name, identity, bill), NO_USAGE)
+                    there = await redis.settle(
+                        Reservation(name, identity, bill), NO_USAGE, now_us=clock.now_us
+                    )
                     assert (settled.counted, settled.novelty) == (there.counted, there.novelty)
             if act in ("settle", "release", "die"):
                 del under_way[place]
@@ -258,8 +264,8 @@ async def test_it_keeps_evidence_as_the_script_does(store: OperatorStore) -> Non
     async def learnt(evidence: Evidence) -> Learnt:
         found = await memory.learn(ALICE.principal, ALICE, evidence)
         assert found == await store.learn(ALICE.principal, ALICE, evidence, now_us=clock.now_us)
-        verdict = await memory.admit("look", ALICE, [], suspect=ALICE.principal)
-        there = await store.admit("", ALICE, [], suspect=ALICE.principal, now_us=clock.now_us)
+        verdict = await memory.admit(Reservation("look", ALICE, []), suspect=ALICE.principal)
+        there = await store.admit(Reservation("", ALICE, []), suspect=ALICE.principal, now_us=clock.now_us)
         assert verdict.marks == there.marks
         return found
 
@@ -289,7 +295,7 @@ class Crowd:
         self._requests += 1
         holder = Holder(Attribute.KEY, name)
         asked = [Charge(limit, holder, 1) for limit in limits or (REQUESTS,)]
-        return await self.store.admit(f"r{self._requests}", ALICE, asked)
+        return await self.store.admit(Reservation(f"r{self._requests}", ALICE, asked))
 
     async def admitted_of(self, names: Iterable[str], *limits: Limit) -> int:
         return sum([(await self.ask(name, *limits)).admitted for name in names])

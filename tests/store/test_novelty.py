@@ -25,7 +25,7 @@ from guard.core.novelty import (
 )
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE, Query, Usage
-from guard.store.port import Debt
+from guard.store.port import Debt, Reservation
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -104,10 +104,10 @@ class Asker:
         return [now - then for then, now in zip(before, after, strict=True)]
 
     async def admit(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Verdict:
-        return await self.store.admit(id_, identity, charges, now_us=self.now_us)
+        return await self.store.admit(Reservation(id_, identity, charges), now_us=self.now_us)
 
     async def settle(self, id_: str, *charges: Charge, identity: Identity = ALICE) -> Settled:
-        return await self.store.settle(id_, identity, charges, Usage(5, 5), now_us=self.now_us)
+        return await self.store.settle(Reservation(id_, identity, charges), Usage(5, 5), now_us=self.now_us)
 
     async def pay(
         self,
@@ -120,12 +120,16 @@ class Asker:
     ) -> int | None:
         charges = [charge(each, drawn, identity=identity) for each in limits or (BUDGET,)]
         return await self.store.pay(
-            id_, identity, charges, settled.receipts, answers=1, places=ground.places, now_us=self.now_us
+            Reservation(id_, identity, charges),
+            settled.receipts,
+            answers=1,
+            places=ground.places,
+            now_us=self.now_us,
         )
 
     async def used(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> int:
         look = [charge(limit, 0, identity=identity)]
-        verdict = await self.store.admit("", identity, look, now_us=self.now_us)
+        verdict = await self.store.admit(Reservation("", identity, look), now_us=self.now_us)
         return limit.windows[0].burst - verdict.readings[0].remaining
 
     async def draw_all(self, grounds: Iterable[Ground], amount: int = 6) -> int:
@@ -372,7 +376,7 @@ class TestWhatDoesNotHappen:
     async def test_a_request_that_is_taken_back_pays_nothing(self, asker: Asker) -> None:
         owed = charge(BUDGET, 1_000)
         await asker.admit("a", owed)
-        assert await asker.store.release("a", ALICE, [owed], now_us=T0)
+        assert await asker.store.release(Reservation("a", ALICE, [owed]), now_us=T0)
         assert await asker.used() == 0
 
     async def test_a_refusal_pays_nothing(self, asker: Asker) -> None:
@@ -509,10 +513,10 @@ class TestLater:
         requests = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(9, DAY, 9),))
         owed = [charge(BUDGET), charge(requests, 1)]
         await asker.admit("long", *owed)
-        assert await asker.store.renew("long", ALICE, owed, now_us=T0 + 40_000_000) == 1
+        assert await asker.store.renew(Reservation("long", ALICE, owed), now_us=T0 + 40_000_000) == 1
         look = [charge(BUDGET, 0)]
         for seconds, used in ((99, 1_000), (100, 0)):
-            verdict = await asker.store.admit("", ALICE, look, now_us=T0 + seconds * 1_000_000)
+            verdict = await asker.store.admit(Reservation("", ALICE, look), now_us=T0 + seconds * 1_000_000)
             assert BUDGET.windows[0].burst - verdict.readings[0].remaining == used
 
     async def test_a_debt_is_charged_as_it_is_and_visits_nothing(self, asker: Asker) -> None:
@@ -547,6 +551,6 @@ async def test_on_a_cluster_too_every_holder_remembers_where_it_has_been(spread:
     assert await spread.ask(TWISTED, *limits, amount=6_000) == [4_000] * 4
     owed = [charge(each) for each in limits]
     await spread.admit("long", *owed)
-    assert await spread.store.renew("long", ALICE, owed, now_us=T0) == 4
+    assert await spread.store.renew(Reservation("long", ALICE, owed), now_us=T0) == 4
     debt = Debt("d", limits[1], ALICE.holder(Attribute.ORG), (700,))
     assert await spread.store.repay(debt, ALICE, now_us=T0)

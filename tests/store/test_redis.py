@@ -17,6 +17,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.errors import StoreError
+from guard.store.port import Reservation
 from guard.store.redis.store import RedisStore
 from guard.store.transport.nodes import nodes_at
 from guard.store.transport.url import RedisURL
@@ -81,7 +82,9 @@ class Clock:
     ) -> Verdict:
         self._ids += 1
         name = id or f"r{self._ids}"
-        return await self._store.admit(name, identity, charges(identity, *owed), now_us=moment(at))
+        return await self._store.admit(
+            Reservation(name, identity, charges(identity, *owed)), now_us=moment(at)
+        )
 
     async def settle(
         self,
@@ -90,10 +93,14 @@ class Clock:
         *owed: tuple[Limit, int],
         identity: Identity = ALICE,
     ) -> Settled:
-        return await self._store.settle(id, identity, charges(identity, *owed), NOTHING, now_us=moment(at))
+        return await self._store.settle(
+            Reservation(id, identity, charges(identity, *owed)), NOTHING, now_us=moment(at)
+        )
 
     async def left(self, at: float, limit: Limit, identity: Identity = ALICE) -> int:
-        verdict = await self._store.admit("", identity, charges(identity, (limit, 0)), now_us=moment(at))
+        verdict = await self._store.admit(
+            Reservation("", identity, charges(identity, (limit, 0))), now_us=moment(at)
+        )
         return verdict.readings[0].remaining
 
 
@@ -238,9 +245,9 @@ class TestEveryRate:
     ) -> None:
         held = limit(5, algorithm=algorithm)
         await clock.admit(0, (held, 1), id="a")
-        assert await store.release("a", ALICE, charges(ALICE, (held, 1)), now_us=moment(0))
+        assert await store.release(Reservation("a", ALICE, charges(ALICE, (held, 1))), now_us=moment(0))
         assert await clock.left(0, held) == 5
-        assert not await store.release("a", ALICE, charges(ALICE, (held, 1)), now_us=moment(0))
+        assert not await store.release(Reservation("a", ALICE, charges(ALICE, (held, 1))), now_us=moment(0))
 
     async def test_an_expired_reservation_comes_back_at_its_expiry_and_not_before(
         self, clock: Clock, algorithm: Algorithm
@@ -274,7 +281,7 @@ class TestEveryRate:
     ) -> None:
         held = limit(5, 86_400, algorithm=algorithm)
         verdicts = await asyncio.gather(
-            *(store.admit(f"r{n}", ALICE, charges(ALICE, (held, 1))) for n in range(100))
+            *(store.admit(Reservation(f"r{n}", ALICE, charges(ALICE, (held, 1)))) for n in range(100))
         )
         assert sum(verdict.admitted for verdict in verdicts) == 5
 
@@ -305,8 +312,8 @@ class TestLeases:
 
     async def test_a_renewed_slot_does_not_lapse(self, clock: Clock, store: OperatorStore) -> None:
         owed = charges(ALICE, (slots(1), 1), (limit(9), 1))
-        await store.admit("long", ALICE, owed, now_us=moment(0))
-        assert await store.renew("long", ALICE, owed, now_us=moment(40)) == 1
+        await store.admit(Reservation("long", ALICE, owed), now_us=moment(0))
+        assert await store.renew(Reservation("long", ALICE, owed), now_us=moment(40)) == 1
         assert not (await clock.admit(99, (slots(1), 1))).admitted
         assert (await clock.admit(100, (slots(1), 1))).admitted
 
@@ -314,15 +321,15 @@ class TestLeases:
         self, clock: Clock, store: OperatorStore
     ) -> None:
         owed = charges(ALICE, (slots(1), 1))
-        await store.admit("late", ALICE, owed, now_us=moment(0))
+        await store.admit(Reservation("late", ALICE, owed), now_us=moment(0))
         assert (await clock.admit(61, (slots(1), 1), id="next")).admitted
-        assert await store.renew("late", ALICE, owed, now_us=moment(62)) == 1
+        assert await store.renew(Reservation("late", ALICE, owed), now_us=moment(62)) == 1
         assert await clock.settle(63, "next", (slots(1), 1))
         assert not (await clock.admit(64, (slots(1), 1))).admitted
 
     async def test_a_hundred_tasks_on_five_slots_let_five_through(self, store: OperatorStore) -> None:
         owed = charges(ALICE, (slots(5), 1))
-        verdicts = await asyncio.gather(*(store.admit(f"r{n}", ALICE, owed) for n in range(100)))
+        verdicts = await asyncio.gather(*(store.admit(Reservation(f"r{n}", ALICE, owed)) for n in range(100)))
         assert sum(verdict.admitted for verdict in verdicts) == 5
 
 
@@ -384,17 +391,19 @@ class TestBlocks:
     ) -> None:
         held = limit(5)
         await store.block(holder, 60, "because")
-        verdict = await store.admit("a", ALICE, charges(ALICE, (held, 1)))
+        verdict = await store.admit(Reservation("a", ALICE, charges(ALICE, (held, 1))))
         assert not verdict.admitted
         assert verdict.block is not None
         assert verdict.block.remaining_us is not None
         assert 50_000_000 < verdict.block.remaining_us <= 60_000_000
         assert await store.unblock(holder)
-        assert (await store.admit("b", ALICE, charges(ALICE, (held, 1)))).readings[0].remaining == 4
+        assert (await store.admit(Reservation("b", ALICE, charges(ALICE, (held, 1))))).readings[
+            0
+        ].remaining == 4
 
     async def test_a_block_for_good_has_no_end(self, store: OperatorStore) -> None:
         await store.block(ALICE.principal, None, "for ever")
-        verdict = await store.admit("a", ALICE, ())
+        verdict = await store.admit(Reservation("a", ALICE, ()))
         assert verdict.block is not None
         assert verdict.block.remaining_us is None
         block = await store.blocked(ALICE.principal)
@@ -414,9 +423,9 @@ class TestRecords:
     async def test_they_add_up_what_an_identity_used(self, store: OperatorStore) -> None:
         held = limit(2)
         for n in range(3):
-            await store.admit(f"r{n}", ALICE, charges(ALICE, (held, 1)))
-        await store.settle("r0", ALICE, charges(ALICE, (held, 1)), Usage(30, 400))
-        await store.release("r1", ALICE, charges(ALICE, (held, 1)))
+            await store.admit(Reservation(f"r{n}", ALICE, charges(ALICE, (held, 1))))
+        await store.settle(Reservation("r0", ALICE, charges(ALICE, (held, 1))), Usage(30, 400))
+        await store.release(Reservation("r1", ALICE, charges(ALICE, (held, 1))))
         record = await store.record(ALICE.principal)
         assert record is not None
         assert (record.admitted, record.refused) == (1, 1)
@@ -429,11 +438,11 @@ class TestRecords:
     ) -> None:
         stranger = Identity(Holder(Attribute.KEY, "x"), {Attribute.KEY: "x"})
         owed = charges(stranger, (limit(9), 1))
-        await store.admit("a", stranger, owed)
-        await store.settle("a", stranger, owed, NOTHING, accepted=False)
+        await store.admit(Reservation("a", stranger, owed))
+        await store.settle(Reservation("a", stranger, owed), NOTHING, accepted=False)
         assert await store.record(stranger.principal) is None
-        await store.admit("b", stranger, owed)
-        await store.settle("b", stranger, owed, NOTHING, accepted=True)
+        await store.admit(Reservation("b", stranger, owed))
+        await store.settle(Reservation("b", stranger, owed), NOTHING, accepted=True)
         record = await store.record(stranger.principal)
         assert record is not None
         assert record.admitted == 1
@@ -457,8 +466,8 @@ class TestKeys:
         held, held_tokens = limit(9), limit(900, unit=Unit.TOKENS, name="t", per=Attribute.NETWORK)
         owed = charges(address, (held, 1), (held_tokens, 100))
         for n in range(3):
-            await store.admit(f"r{n}", address, owed)
-        await store.settle("r0", address, owed, Usage(5, 5))
+            await store.admit(Reservation(f"r{n}", address, owed))
+        await store.settle(Reservation("r0", address, owed), Usage(5, 5))
         await store.block(address.principal, None, "x")
         names = [name async for name in raw.scan_iter()]
         assert len(names) >= 8
@@ -473,8 +482,8 @@ class TestKeys:
         await raw.flushdb()
         owed = charges(ALICE, (limit(10**6, unit=Unit.TOKENS), 100))
         for n in range(200):
-            await store.admit(f"r{n}", ALICE, owed)
-            await store.settle(f"r{n}", ALICE, owed, Usage(5, 5))
+            await store.admit(Reservation(f"r{n}", ALICE, owed))
+            await store.settle(Reservation(f"r{n}", ALICE, owed), Usage(5, 5))
         pending = [name async for name in raw.scan_iter("*pending")]
         assert pending == []
 
@@ -494,7 +503,7 @@ class TestTrouble:
     async def test_forgotten_scripts_are_loaded_again(self, store: OperatorStore, raw: Redis) -> None:
         for n in range(3):
             await raw.script_flush()
-            assert (await store.admit(f"r{n}", ALICE, charges(ALICE, (limit(9), 1)))).admitted
+            assert (await store.admit(Reservation(f"r{n}", ALICE, charges(ALICE, (limit(9), 1))))).admitted
 
     async def test_a_frozen_server_is_given_up_in_time_and_charges_once(self, keys: Keys) -> None:
         """U23: also on a busy machine."""
@@ -505,20 +514,20 @@ class TestTrouble:
                 RedisStore(keys, partial(nodes_at, url, seconds), deadline_seconds=seconds)
                 for seconds in (PATIENCE_SECONDS, 0.5)
             )
-            await patient.admit("warm", ALICE, owed)
+            await patient.admit(Reservation("warm", ALICE, owed))
             with suppress(StoreError):  # a busy machine may miss this deadline; its connection is open then
-                await hasty.admit("warm", ALICE, owed)
+                await hasty.admit(Reservation("warm", ALICE, owed))
             with server.paused(), pytest.raises(StoreError) as error:
-                await hasty.admit("a", ALICE, owed)
+                await hasty.admit(Reservation("a", ALICE, owed))
             assert error.value.kind == "timeout"
-            assert (await patient.admit("a", ALICE, owed)).readings[0].remaining == 7
+            assert (await patient.admit(Reservation("a", ALICE, owed))).readings[0].remaining == 7
             await hasty.aclose()
             await patient.aclose()
 
     async def test_a_closed_port_is_an_error_of_ours(self, keys: Keys) -> None:
         nowhere = RedisStore(keys, partial(nodes_at, RedisURL.parse("redis://127.0.0.1:1/0"), 0.05))
         with pytest.raises(StoreError) as error:
-            await nowhere.admit("a", ALICE, ())
+            await nowhere.admit(Reservation("a", ALICE, ()))
         assert error.value.kind == "connection"
         await nowhere.aclose()
 
@@ -528,21 +537,21 @@ class TestTrouble:
         held = limit(9)
         await raw.set(keys.counts(ALICE.principal, ALICE), "garbage")
         with pytest.raises(StoreError):
-            await store.admit("a", ALICE, charges(ALICE, (held, 1)))
-        assert (await store.admit("b", BOB, charges(BOB, (held, 1)))).admitted
+            await store.admit(Reservation("a", ALICE, charges(ALICE, (held, 1))))
+        assert (await store.admit(Reservation("b", BOB, charges(BOB, (held, 1))))).admitted
 
     async def test_a_full_server_refuses_to_reserve_but_still_settles(
         self, store: OperatorStore, raw: Redis
     ) -> None:
         held = limit(1000, unit=Unit.TOKENS)
         owed = charges(ALICE, (held, 500))
-        await store.admit("a", ALICE, owed)
+        await store.admit(Reservation("a", ALICE, owed))
         await raw.config_set("maxmemory", "1")
         try:
             with pytest.raises(StoreError) as error:
-                await store.admit("b", ALICE, owed)
+                await store.admit(Reservation("b", ALICE, owed))
             assert error.value.kind == "memory"
-            assert await store.settle("a", ALICE, charges(ALICE, (held, 20)), NOTHING)
+            assert await store.settle(Reservation("a", ALICE, charges(ALICE, (held, 20))), NOTHING)
         finally:
             await raw.config_set("maxmemory", "0")
         assert (await store.look(ALICE, charges(ALICE, (held, 0)))).readings[0].remaining == 980
@@ -553,7 +562,9 @@ class TestTrouble:
             for n in range(40)
         ]
         tasks = [
-            asyncio.create_task(store.admit(f"x{n}", who, charges(who, (limit(1000 + n, name=f"n{n}"), 1))))
+            asyncio.create_task(
+                store.admit(Reservation(f"x{n}", who, charges(who, (limit(1000 + n, name=f"n{n}"), 1))))
+            )
             for n, who in enumerate(many)
         ]
         await asyncio.sleep(0)

@@ -20,6 +20,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import NOWHERE, Ground
 from guard.core.query import Usage
+from guard.store.port import Reservation
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
@@ -202,7 +203,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def ask(self, names: list[str], identity: Identity, charges: list[Charge]) -> list[bool]:
         async def ask() -> list[Verdict]:
-            admits = (self.store.admit(name, identity, charges, now_us=self.now) for name in names)
+            admits = (
+                self.store.admit(Reservation(name, identity, charges), now_us=self.now) for name in names
+            )
             return list(await asyncio.gather(*admits))
 
         verdicts = self.runner.run(ask())
@@ -236,7 +239,9 @@ class StoreMachine(RuleBasedStateMachine):
             for charge in charges
             if name in NEVER or charge.limit.name in self.charged(name)
         ]
-        counted = self.runner.run(self.store.settle(name, identity, owed, Usage(0, 0), now_us=self.now))
+        counted = self.runner.run(
+            self.store.settle(Reservation(name, identity, owed), Usage(0, 0), now_us=self.now)
+        )
         assert bool(counted) == self.model.settle(name, owed, self.now)
         budgets = [charge for charge in owed if charge.limit.unit == Unit.NOVELTY]
         if counted and budgets:
@@ -251,7 +256,9 @@ class StoreMachine(RuleBasedStateMachine):
         identity, budgets, receipts = self.settled[name]
         drawn, places = [charge._replace(amount=amount) for charge in budgets], ground.places
         paid = self.runner.run(
-            self.store.pay(name, identity, drawn, receipts, answers=answers, places=places, now_us=self.now)
+            self.store.pay(
+                Reservation(name, identity, drawn), receipts, answers=answers, places=places, now_us=self.now
+            )
         )
         assert paid == self.model.pay(name, drawn, answers, places, self.now)
         for charge in drawn:
@@ -273,7 +280,7 @@ class StoreMachine(RuleBasedStateMachine):
         if self.open:
             name = data.draw(st.sampled_from(sorted(self.open)))
             identity, charges = self.open[name]
-            self.runner.run(self.store.renew(name, identity, charges, now_us=self.now))
+            self.runner.run(self.store.renew(Reservation(name, identity, charges), now_us=self.now))
             self.model.renew(name, charges, self.now)
 
     @rule(data=st.data())
@@ -313,7 +320,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         for identity in IDENTITIES:
             verdict = self.runner.run(
-                self.store.admit("", identity, self.charges(identity, 0, 0, 0), now_us=self.now)
+                self.store.admit(Reservation("", identity, self.charges(identity, 0, 0, 0)), now_us=self.now)
             )
             assert all(0 <= reading.remaining <= reading.window.burst for reading in verdict.readings)
 

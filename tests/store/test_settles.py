@@ -13,7 +13,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Window
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
-from guard.store.port import Settled
+from guard.store.port import Reservation, Settled
 from guard.store.redis.scripts import SETTLE
 from guard.store.redis.settles import MOST_AT_ONCE
 
@@ -34,13 +34,16 @@ def charge(number: int, amount: int) -> Charge:
 
 async def admit(store: OperatorStore, *numbers: int) -> None:
     for number in numbers:
-        assert (await store.admit(f"r{number}", caller(number), [charge(number, 100)])).admitted
+        assert (await store.admit(Reservation(f"r{number}", caller(number), [charge(number, 100)]))).admitted
 
 
 async def settle(store: OperatorStore, *numbers: int) -> list[Settled | BaseException]:
     """Settle all in the same turn of the loop."""
     return await asyncio.gather(
-        *(store.settle(f"r{each}", caller(each), [charge(each, 10 + each)], NO_USAGE) for each in numbers),
+        *(
+            store.settle(Reservation(f"r{each}", caller(each), [charge(each, 10 + each)]), NO_USAGE)
+            for each in numbers
+        ),
         return_exceptions=True,
     )
 
@@ -115,8 +118,8 @@ async def test_a_store_that_is_away_fails_all_and_forgets_none(store: OperatorSt
 
 async def test_one_that_is_given_up_does_not_hold_up_the_others(store: OperatorStore) -> None:
     await admit(store, 1, 2)
-    given_up = asyncio.ensure_future(store.settle("r1", caller(1), [charge(1, 11)], NO_USAGE))
-    other = asyncio.ensure_future(store.settle("r2", caller(2), [charge(2, 12)], NO_USAGE))
+    given_up = asyncio.ensure_future(store.settle(Reservation("r1", caller(1), [charge(1, 11)]), NO_USAGE))
+    other = asyncio.ensure_future(store.settle(Reservation("r2", caller(2), [charge(2, 12)]), NO_USAGE))
     await asyncio.sleep(0)
     given_up.cancel()
     assert await other

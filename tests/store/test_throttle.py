@@ -11,6 +11,7 @@ import pytest
 from guard.core.calendars import Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.store.port import Reservation
 
 if TYPE_CHECKING:
     from guard.store.port import Verdict
@@ -33,7 +34,7 @@ async def ask(
     store: OperatorStore, name: str, held: Limit, left: float, amount: int = 1, at: float = 0, spare: int = 0
 ) -> Verdict:
     charge = Charge(held, ALICE.principal, amount, spare, left=left)
-    return await store.admit(name, ALICE, [charge], now_us=T0 + int(at * 1e6))
+    return await store.admit(Reservation(name, ALICE, [charge]), now_us=T0 + int(at * 1e6))
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.SLIDING_WINDOW, Algorithm.CALENDAR, Algorithm.LEASES])

@@ -23,7 +23,7 @@ from guard.engine.outage.breaker import OPEN, Breaker, Call
 from guard.engine.outage.debts import Debts
 from guard.engine.outage.log import Outage
 from guard.errors import StoreError
-from guard.store.port import UNKNOWN_WAIT_US
+from guard.store.port import UNKNOWN_WAIT_US, Reservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class Alone:
         self._given_share = share
         self._local = local
         # By the share that they were admitted by, which may be another when they are settled.
-        self._admitted: dict[str, tuple[Charge, ...]] = {}
+        self._admitted: dict[str, Reservation] = {}
         self._debts = Debts()
         self._owners: dict[tuple[str, Holder], Identity] = {}
 
@@ -96,24 +96,24 @@ class Alone:
 
     async def settle(self, admission: Admission, usage: Usage) -> None:
         """True up what was admitted by its share, and owe what the store was not even asked about."""
-        charges = self._admitted.pop(admission.request_id, ())
-        if self._local is not None and charges:
-            owed = actual_charges(charges, admission.demand, usage)
-            await self._local.settle(admission.request_id, admission.identity, owed, usage)
+        reserved = self._admitted.pop(admission.request_id, None)
+        if self._local is not None and reserved is not None:
+            owed = actual_charges(reserved.charges, admission.demand, usage)
+            await self._local.settle(reserved._replace(charges=owed), usage)
         if admission.store_error in NEVER_ASKED:
             self._owe(admission.identity, actual_charges(admission.charges, admission.demand, usage))
 
-    async def release(self, request_id: str, identity: Identity) -> None:
+    async def release(self, request_id: str) -> None:
         """Take back what was admitted by its share, if anything was."""
-        charges = self._admitted.pop(request_id, ())
-        if self._local is not None and charges:
-            await self._local.release(request_id, identity, charges)
+        reserved = self._admitted.pop(request_id, None)
+        if self._local is not None and reserved is not None:
+            await self._local.release(reserved)
 
-    async def renew(self, request_id: str, identity: Identity) -> None:
+    async def renew(self, request_id: str) -> None:
         """Keep what was admitted by its share reserved, if anything was."""
-        charges = self._admitted.get(request_id, ())
-        if self._local is not None and charges:
-            await self._local.renew(request_id, identity, charges)
+        reserved = self._admitted.get(request_id)
+        if self._local is not None and reserved is not None:
+            await self._local.renew(reserved)
 
     @property
     def debts(self) -> int:
@@ -158,9 +158,9 @@ class Alone:
         shares = [
             charge._replace(limit=part) for charge in enforced for part in share_of(charge.limit, share)
         ]
-        verdict = await local.admit(request_id, identity, shares)
-        if verdict.admitted:
-            self._admitted[request_id] = verdict.charged
+        verdict = await local.admit(Reservation(request_id, identity, shares))
+        if verdict.admitted and verdict.charged:
+            self._admitted[request_id] = Reservation(request_id, identity, verdict.charged)
         readings = verdict.readings
         if all(_has_room_for(charge) for charge in enforced):
             # What is larger than a share, but not than the limit, waits for the store.

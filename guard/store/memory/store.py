@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.core.query import Usage
     from guard.core.signals import Signal
-    from guard.store.port import Debt
+    from guard.store.port import Debt, Reservation
 
 HEX_DIGITS = 3
 """How many digits of a request's digest choose the cell of a table that it forgets."""
@@ -72,18 +72,16 @@ class MemoryStore:
 
     async def admit(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
     ) -> Verdict:
         """Charge every limit or none, and read the evidence against the suspect."""
         self._forget_settled()
-        holds = [self._hold(charge) for charge in charges]
-        again = reservation_id in self._settled or any(
-            hold.account.tickets.find(reservation_id) for hold in holds
+        holds = [self._hold(charge) for charge in reservation.charges]
+        again = reservation.id in self._settled or any(
+            hold.account.tickets.find(reservation.id) for hold in holds
         )
         expired = sum([hold.heal(self._life_us) for hold in holds])
         turned_away = self._turned_away(holds)
@@ -96,7 +94,7 @@ class MemoryStore:
         admitted = not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
         for hold in charged if not again else ():
-            hold.reserve(reservation_id, self._life_us)
+            hold.reserve(reservation.id, self._life_us)
             self._accounts[hold.place] = hold.account
         return Verdict(
             admitted,
@@ -111,9 +109,7 @@ class MemoryStore:
 
     async def settle(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         usage: Usage,
         *,
         cost: int = 0,
@@ -121,14 +117,14 @@ class MemoryStore:
         accepted: bool = True,
     ) -> Settled:
         """True a reservation up to these charges."""
-        if not self._settle(reservation_id):
+        if not self._settle(reservation.id):
             return Settled(False)
         novelty, receipts = [], []
-        for charge in charges:
+        for charge in reservation.charges:
             hold = self._hold(charge, as_counted=True)
             budget = charge.limit.unit == Unit.NOVELTY
             owed = hold.account.recent.settle(hold.most) if budget else hold.most
-            receipt = hold.settle(reservation_id, owed)
+            receipt = hold.settle(reservation.id, owed)
             self._accounts[hold.place] = hold.account
             if budget:
                 novelty.append(owed)
@@ -137,9 +133,7 @@ class MemoryStore:
 
     async def pay(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         receipts: Sequence[list[Entry]],
         *,
         answers: int,
@@ -147,11 +141,11 @@ class MemoryStore:
     ) -> int | None:
         """Charge diversity budgets what answers have paid out, in place of what `settle` charged."""
         paid = []
-        for charge, receipt in zip(charges, receipts, strict=True):
+        for charge, receipt in zip(reservation.charges, receipts, strict=True):
             hold = self._hold(charge, as_counted=True)
             payout = hold.most
             if places:
-                new = hold.account.visit(places, reservation_id)
+                new = hold.account.visit(places, reservation.id)
                 # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
                 payout = ceil(hold.most * new / len(places))
             hold.true_up(payout, receipt)
@@ -160,19 +154,19 @@ class MemoryStore:
             paid.append(payout)
         return max(paid, default=None)
 
-    async def release(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> bool:
+    async def release(self, reservation: Reservation) -> bool:
         """Take a reservation back."""
-        if not self._settle(reservation_id):
+        if not self._settle(reservation.id):
             return False
-        for charge in charges:
+        for charge in reservation.charges:
             hold = self._hold(charge, as_counted=True)
-            hold.settle(reservation_id, 0)
+            hold.settle(reservation.id, 0)
         return True
 
-    async def renew(self, reservation_id: str, identity: Identity, charges: Sequence[Charge]) -> int:
+    async def renew(self, reservation: Reservation) -> int:
         """Keep a reservation from expiring; returns how many limits it is still reserved in."""
-        holds = [self._hold(charge, as_counted=True) for charge in charges]
-        return sum([hold.renew(reservation_id, self._life_us) for hold in holds])
+        holds = [self._hold(charge, as_counted=True) for charge in reservation.charges]
+        return sum([hold.renew(reservation.id, self._life_us) for hold in holds])
 
     async def repay(self, debt: Debt, identity: Identity) -> bool:
         """Nothing is owed to a store that does not fail."""

@@ -12,7 +12,7 @@ from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.marks import read_marks, write_marks
-from guard.store.port import SETTLED_SECONDS, Settled, Verdict
+from guard.store.port import SETTLED_SECONDS, Reservation, Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
@@ -71,9 +71,7 @@ class RedisStore(Slotted):
 
     async def admit(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
@@ -81,24 +79,22 @@ class RedisStore(Slotted):
     ) -> Verdict:
         """Charge every limit or none, and read the evidence against the suspect, where one is named.
 
-        `reservation_id` is of letters, digits and `_`. `unreported` counts refusals of this identity that the
-        store has not heard of. `now_us` replaces the clock of the server; 0 takes that.
+        `unreported` counts refusals of this identity that the store has not heard of. `now_us` replaces the
+        clock of the server; 0 takes that.
         """
-        layout = self._layout(identity, charges)
+        layout = self._layout(reservation.identity, reservation.charges)
+        asked = Asked(reservation, layout, now_us)
         if layout.whole:
-            asked = Asked(reservation_id, identity, layout, charges, now_us)
             return await self._admit(layout.parts[0], asked, unreported, None, suspect)
-        return await self._admit_apart(reservation_id, identity, layout, charges, unreported, suspect, now_us)
+        return await self._admit_apart(asked, unreported, suspect)
 
     async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
         """What `admit` would say to these charges; nothing is charged or written."""
-        return await self.admit("", identity, charges)
+        return await self.admit(Reservation("", identity, charges))
 
     async def settle(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         usage: Usage,
         *,
         cost: int = 0,
@@ -106,14 +102,14 @@ class RedisStore(Slotted):
         accepted: bool = True,
         now_us: int = 0,
     ) -> Settled:
-        """True the reservation up to `charges`; what comes back is false where it was settled before.
+        """True a reservation up to its charges; what comes back is false where it was settled before.
 
         `cost` is in micro-dollars, for the record. `requests` is 0 for one that counts as refused.
         `accepted` says that the backend took the credential, which is when an unverified one earns a record.
         """
-        create = identity.verified or accepted
-        layout = self._layout(identity, charges)
-        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        create = reservation.identity.verified or accepted
+        layout = self._layout(reservation.identity, reservation.charges)
+        asked = Asked(reservation, layout, now_us)
         if layout.whole:
             part = layout.parts[0]
             return await self._settle(
@@ -123,9 +119,7 @@ class RedisStore(Slotted):
 
     async def pay(
         self,
-        reservation_id: str,
-        identity: Identity,
-        charges: Sequence[Charge],
+        reservation: Reservation,
         receipts: Sequence[bytes],
         *,
         answers: int,
@@ -133,18 +127,18 @@ class RedisStore(Slotted):
         now_us: int = 0,
     ) -> int | None:
         """Charge diversity budgets what answers have paid out, in place of what `settle` has charged."""
-        layout = self._layout(identity, charges)
-        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        layout = self._layout(reservation.identity, reservation.charges)
+        asked = Asked(reservation, layout, now_us)
         paid = await _all(
             [
                 self._run(
                     PAY,
-                    [part.reservation(reservation_id), *part.keys, *part.coverages],
+                    [part.reservation(reservation.id), *part.keys, *part.coverages],
                     [
                         now_us,
-                        reservation_id,
+                        reservation.id,
                         SETTLED_SECONDS * 1000,
-                        self._life_ms(identity),
+                        self._life_ms(reservation.identity),
                         answers,
                         pack_places(places),
                         *asked.held_to(part),
@@ -157,30 +151,26 @@ class RedisStore(Slotted):
         )
         return max((amount for _, *amounts in paid for amount in amounts), default=None)
 
-    async def release(
-        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
-    ) -> bool:
+    async def release(self, reservation: Reservation, *, now_us: int = 0) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
-        layout = self._layout(identity, charges)
-        asked = Asked(reservation_id, identity, layout, nothing_of(charges), now_us)
+        layout = self._layout(reservation.identity, reservation.charges)
+        asked = Asked(reservation, layout, now_us).taking_back()
         works = [
             self._settle(part, asked, NO_USAGE, noted=place == 0) for place, part in enumerate(layout.parts)
         ]
         settled = await _all(works)
         return settled[0].counted
 
-    async def renew(
-        self, reservation_id: str, identity: Identity, charges: Sequence[Charge], *, now_us: int = 0
-    ) -> int:
+    async def renew(self, reservation: Reservation, *, now_us: int = 0) -> int:
         """Keep what a request has reserved from expiring; returns how many limits it is still reserved in."""
-        layout = self._layout(identity, charges)
-        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        layout = self._layout(reservation.identity, reservation.charges)
+        asked = Asked(reservation, layout, now_us)
         kept = await _all(
             [
                 self._run(
                     RENEW,
-                    [part.reservation(reservation_id), *part.keys],
-                    [now_us, reservation_id, self._reservation_us, *asked.held_to(part)],
+                    [part.reservation(reservation.id), *part.keys],
+                    [now_us, reservation.id, self._reservation_us, *asked.held_to(part)],
                 )
                 for part in layout.parts
             ]
@@ -232,18 +222,10 @@ class RedisStore(Slotted):
         profile, marks = known
         return Learnt(False, Evidence(version, profile, read_marks(marks)))
 
-    async def _admit_apart(
-        self,
-        reservation_id: str,
-        identity: Identity,
-        layout: Layout,
-        charges: Sequence[Charge],
-        unreported: int,
-        suspect: Holder | None,
-        now_us: int,
-    ) -> Verdict:
+    async def _admit_apart(self, asked: Asked, unreported: int, suspect: Holder | None) -> Verdict:
         """Likewise, where one script cannot touch all that it needs."""
-        asked = Asked(reservation_id, identity, layout, charges, now_us)
+        reservation, layout, now_us = asked
+        identity = reservation.identity
         terms = await self._terms_elsewhere(layout) if layout.terms_apart else None
         works = [
             self._admit(part, asked, unreported, terms, suspect if place == 0 else None)
@@ -253,7 +235,7 @@ class RedisStore(Slotted):
         if len(verdicts) == 1 and not layout.record_apart:
             return verdicts[0]
         admitted = all(verdict.admitted for verdict in verdicts)
-        if reservation_id:
+        if reservation.id:
             room = all(reading.fits for verdict in verdicts for reading in verdict.readings)
             totals = {"refused": int(not admitted), "shadowed": int(admitted and not room)}
             if layout.record_apart:
@@ -263,7 +245,7 @@ class RedisStore(Slotted):
                 first = verdicts[0]
                 found = not first.admitted or not all(reading.fits for reading in first.readings)
                 totals = {} if found else totals
-            back = asked._replace(charges=nothing_of(charges))
+            back = asked.taking_back()
             undone = [
                 self._settle(part, back, NO_USAGE, noted=False)
                 for part, verdict in zip(layout.parts, verdicts, strict=True)
@@ -288,21 +270,21 @@ class RedisStore(Slotted):
         terms: Mapping[str, str] | None,
         suspect: Holder | None,
     ) -> Verdict:
-        reservation = part.reservation(asked.reservation_id)
-        identity, layout = asked.identity, asked.layout
+        key = part.reservation(asked.reservation.id)
+        identity, layout = asked.reservation.identity, asked.layout
         reply = await self._run(
             ADMIT,
             [
-                reservation,
-                part.record or reservation,
-                part.index or reservation,
-                TERMS if terms is None else reservation,
-                self.keys.evidence(suspect, identity) if suspect is not None else reservation,
+                key,
+                part.record or key,
+                part.index or key,
+                TERMS if terms is None else key,
+                self.keys.evidence(suspect, identity) if suspect is not None else key,
                 *part.keys,
             ],
             [
                 asked.now_us,
-                asked.reservation_id,
+                asked.reservation.id,
                 self._reservation_us,
                 layout.label,
                 layout.attributes,
@@ -335,8 +317,8 @@ class RedisStore(Slotted):
                 "output_tokens": usage.output_tokens,
                 "cost": cost,
             }
-            await self._count(asked.identity, totals, create, asked.now_us)
-        return _all_of(settled, asked.layout, asked.charges)
+            await self._count(asked.reservation.identity, totals, create, asked.now_us)
+        return _all_of(settled, asked.layout, asked.reservation.charges)
 
     async def _settle(
         self,
@@ -349,19 +331,19 @@ class RedisStore(Slotted):
         requests: int = 0,
         create: bool = False,
     ) -> Settled:
-        reservation = part.reservation(asked.reservation_id)
+        key = part.reservation(asked.reservation.id)
         record = part.record if noted else ""
         keys = [
-            reservation,
-            record or reservation,
-            part.index if noted and part.index else reservation,
+            key,
+            record or key,
+            part.index if noted and part.index else key,
             *part.keys,
         ]
         arguments: list[str | int | bytes] = [
-            asked.reservation_id,
+            asked.reservation.id,
             asked.layout.label,
             asked.layout.attributes,
-            self._life_ms(asked.identity),
+            self._life_ms(asked.reservation.identity),
             int(create),
             requests,
             usage.input_tokens,
@@ -376,7 +358,7 @@ class RedisStore(Slotted):
             if isinstance(reply, StoreError):
                 raise reply
         if record and not part.index and create:
-            await self._index(asked.identity)
+            await self._index(asked.reservation.identity)
         counted, *budgets = reply
         return Settled(bool(counted), max(budgets[::2], default=None), tuple(budgets[1::2]))
 
@@ -392,17 +374,21 @@ class RedisStore(Slotted):
 
 
 class Asked(NamedTuple):
-    """One call: about which reservation, whose, and what its limits are charged; `now_us` as in `admit`."""
+    """One call: about which reservation, and where it is kept; `now_us` as in `admit`."""
 
-    reservation_id: str
-    identity: Identity
+    reservation: Reservation
     layout: Layout
-    charges: Sequence[Charge]
     now_us: int
+
+    def taking_back(self) -> Asked:
+        """Likewise, with nothing in its charges."""
+        nothing = nothing_of(self.reservation.charges)
+        return self._replace(reservation=self.reservation._replace(charges=nothing))
 
     def of(self, part: Part) -> Sequence[Charge]:
         """The charges of one part."""
-        return self.charges if len(self.layout.parts) == 1 else [self.charges[place] for place in part.places]
+        charges = self.reservation.charges
+        return charges if len(self.layout.parts) == 1 else [charges[place] for place in part.places]
 
     def held_to(self, part: Part) -> tuple[int, bytes, bytes]:
         """The limits of one part and what they are charged, as scripts read them."""
