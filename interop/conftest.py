@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import time
 import sys
+import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
