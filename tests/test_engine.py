@@ -229,6 +229,27 @@ async def test_a_repayment_that_is_cut_short_is_still_owed_and_charged_once(
     assert await left(store) == [2, 1000 - 46]
 
 
+async def test_answers_without_the_store_are_charged_to_a_diversity_budget_what_is_usual(
+    store: OperatorStore,
+) -> None:
+    flaky = FlakyStore(store, OPEN)
+    tiers = {"default": Tier("default", (BUDGET,), OnStoreError.ALLOW)}
+    engine = Engine(replace(policy(), tiers=tiers), flaky, store.keys, hooks=())
+
+    async def used_after(*names: str) -> int:
+        for name in names:
+            await engine.settle(await engine.admit(name, ALICE, ASKED, "/"), Usage(12, 512), 200)
+            await engine.quiet()
+        flaky.broken = False
+        await engine.drain()
+        return 9_000 - (await store.look(ALICE, [Charge(BUDGET, ALICE.principal, 0)])).readings[0].remaining
+
+    flaky.broken = False
+    assert await used_after(*(f"a{number}" for number in range(100))) == 1_000
+    flaky.broken = True
+    assert await used_after("b1", "b2") - 1_000 == pytest.approx(2_000 * (16 / 17) ** 99, abs=2)
+
+
 async def test_what_timed_out_but_was_charged_is_given_back_when_it_is_denied(store: OperatorStore) -> None:
     flaky = FlakyStore(store, "timeout")
     engine = Engine(policy(), flaky, store.keys, hooks=())
