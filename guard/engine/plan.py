@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from guard.core.query import Query
 
 MOST_PLANS = 2_048
-"""Maximum number of plans that a process keeps, of about 3 KB each; the least recently used goes first."""
+"""Maximum number of plans that a process keeps, of about 7 KB each with what the store works out beside them;
+the least recently used goes first."""
 
 LONGEST_KEPT = 1_024
 """Plans for longer names than this, in characters, are not kept: clients choose models, end users and
