@@ -24,7 +24,7 @@ was charged stands. Of a holder of whom nothing is known all is taken for new, a
 one.
 
     a classifier, whose answers have paid out 84 of 250 lately, asks for one of up to 512 tokens
-    reserved     one mean payout, but the least draw at least and what the cap allows at most     250
+    reserved     one mean payout, but a quarter at least of what the cap allows, and all at most  250
     settled      it had 6 tokens, and drew 250; 84/250 of that                                     84
     paid out     one cell of six was new                                                           42
 
@@ -58,6 +58,10 @@ SMALLEST, LARGEST = 1 / 4, 4
 RECENT_ANSWERS = 16
 """A mean over the latest answers forgets a seventeenth of itself with each."""
 
+RESERVED = 4
+"""One part of so many of what answers may draw is reserved, however little the latest ones have paid out: who
+asks one thing until that is nothing, and then many others at once, takes so many times a budget at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ground:
@@ -90,8 +94,10 @@ class Recent:
     drew: float = UNIT
 
     def reserve(self, least: int, most: int) -> int:
-        """What to charge before answers are known that draw so much: their mean payouts, within these."""
-        return min(most, max(least, ceil(least / least_draw(1) * self.paid)))
+        """What to charge before answers are known that draw so much: their mean payouts, within these, and a
+        part of the most at least.
+        """
+        return min(most, max(least, ceil(most / RESERVED), ceil(least / least_draw(1) * self.paid)))
 
     def settle(self, drawn: int) -> int:
         """What to charge for answers that drew so much, until it is known what they pay out."""

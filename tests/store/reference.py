@@ -336,8 +336,11 @@ class Held:
         return self.limit.unit == Unit.NOVELTY
 
     def expected(self, least: int, most: int) -> int:
-        """What to reserve: as many mean payouts as there are answers, of which each draws 250 at least."""
-        return min(most, max(least, math.ceil(least / 250 * self.paid))) if self.is_budget else most
+        """What to reserve: as many mean payouts as there are answers, of which each draws 250 at least; and a
+        quarter of the most.
+        """
+        expected = max(least, math.ceil(most / 4), math.ceil(least / 250 * self.paid))
+        return min(most, expected) if self.is_budget else most
 
     def heal(self, now: int) -> bool:
         """Whether anything was given back, which counts under the present numbers."""

@@ -262,11 +262,11 @@ class TestReserving:
         await asker.admit("a", charge(BUDGET, most, spare=most - least_draw(answers)))
         assert await asker.used() == reserved
 
-    async def test_of_one_that_pays_out_little_the_least_is_reserved(self, asker: Asker) -> None:
+    async def test_of_one_that_pays_out_little_a_quarter_of_the_most_is_reserved(self, asker: Asker) -> None:
         await make_narrow(asker)
         before = await asker.used()
         await asker.admit("a", charge(BUDGET, 8_000, spare=8_000 - least_draw(2)))
-        assert await asker.used() - before == least_draw(2)
+        assert await asker.used() - before == 8_000 / 4
 
     async def test_of_one_that_draws_long_answers_more_is_reserved(self, asker: Asker) -> None:
         for ground in anywhere(seed=1, count=300):
@@ -509,6 +509,18 @@ class TestMemory:
 
 
 class TestLater:
+    async def test_a_mean_that_was_driven_down_lets_a_burst_take_four_times_a_budget_at_most(
+        self, asker: Asker
+    ) -> None:
+        (ground,) = anywhere(1, 1)
+        limit = budget(100_000)
+        for _ in range(120):
+            await asker.ask(ground, limit)
+        room = 100_000 - await asker.used(limit)
+        capped = charge(limit, 4_000, spare=3_750)
+        admitted = [(await asker.admit(f"burst{place}", capped)).admitted for place in range(500)]
+        assert room // 4_000 <= sum(admitted) <= room // 1_000
+
     async def test_a_budget_is_renewed_like_any_reservation(self, asker: Asker) -> None:
         requests = Limit("r", Unit.REQUESTS, (Attribute.KEY,), Algorithm.GCRA, (Window(9, DAY, 9),))
         owed = [charge(BUDGET), charge(requests, 1)]
