@@ -26,7 +26,7 @@ from guard.store.memory.store import MemoryStore
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
-    from guard.store.port import Verdict
+    from guard.store.port import Settled, Verdict
     from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event
 
@@ -165,6 +165,27 @@ class TestPayouts:
         await engine.drain(seconds=0)
         await engine.quiet()
         assert [event.novelty for event in events] == [1.0]
+        assert await self.used(store) == 1_000
+
+    async def test_a_settle_that_the_store_hears_late_is_paid_out_too(
+        self,
+        engine: Engine,
+        store: OperatorStore,
+        analyst: SlowAnalyst,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        settle, failures = store.settle, [StoreError("gone", kind="connection")]
+
+        async def failing(*arguments: Any, **named: Any) -> Settled:
+            if failures:
+                raise failures.pop()
+            return await settle(*arguments, **named)
+
+        monkeypatch.setattr(store, "settle", failing)
+        for name in ("a", "b"):
+            await self.ask(engine, name)
+            analyst.readings[-1].set_result(KNOWN)
+        await engine.quiet()
         assert await self.used(store) == 1_000
 
     async def test_a_payout_that_the_store_cannot_hear_is_charged_when_it_can(

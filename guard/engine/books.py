@@ -203,8 +203,13 @@ class Books:
             requests=int(admission.decision.action in FORWARDED),
             accepted=outcome.answered,
         )
+
+        def late(settled: Settled) -> None:
+            if settled.receipts:
+                self._spawn(self._pay(ending, settled))
+
         try:
-            ending.settled = await self._insist(work)
+            ending.settled = await self._insist(work, late)
         finally:
             if not ending.told and not ending.receipts:
                 self._over(outcome, None)
@@ -269,16 +274,22 @@ class Books:
             return False
         return True
 
-    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Do what is idempotent. Where the store fails it is `None`, and tried again in the background."""
+    async def _insist(
+        self, work: Callable[[], Awaitable[T]], late: Callable[[T], None] | None = None
+    ) -> T | None:
+        """Do what is idempotent. Where the store fails it is `None`, and tried again in the background; then
+        `late` is told the outcome.
+        """
         try:
             with self._alone.asking():
                 return await work()
         except StoreError as error:
-            self._spawn(self._try_again(work, error))
+            self._spawn(self._try_again(work, error, late))
             return None
 
-    async def _try_again(self, work: Callable[[], Awaitable[T]], error: StoreError) -> None:
+    async def _try_again(
+        self, work: Callable[[], Awaitable[T]], error: StoreError, late: Callable[[T], None] | None
+    ) -> None:
         """Do it until it is done, or there is no use."""
         for delay in SETTLE_RETRY_SECONDS:
             if len(self._background) > LARGEST_BACKLOG:
@@ -286,7 +297,9 @@ class Books:
             await asyncio.sleep(delay)
             try:
                 with self._alone.asking():
-                    await work()
+                    outcome = await work()
+                if late is not None:
+                    late(outcome)
                 return
             except StoreError as again:
                 error = again
