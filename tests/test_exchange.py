@@ -97,8 +97,9 @@ class TestCheapRefusals:
     def test_a_websocket_is_refused_from_memory_as_well(self, guarded: MakeGuarded) -> None:
         events: list[Event] = []
         with TestClient(guarded(ECHO, REQUESTS, routes=_ROUTES, hooks=[events.append])) as client:
-            with client.websocket_connect("/realtime", headers=KEY):
-                pass
+            with client.websocket_connect("/realtime", headers=KEY) as socket:
+                socket.send_text("hello")
+                assert socket.receive_text() == "hello"
             for _ in range(2):
                 with pytest.raises(WebSocketDisconnect), client.websocket_connect("/realtime", headers=KEY):
                     pass
