@@ -24,7 +24,7 @@ from benchmarks.speed.load import quantile
 from guard import GuardMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from redis import Redis
@@ -99,10 +99,10 @@ async def _measure(folder: Path, redis: Redis, limits: str) -> dict[str, object]
         watched = await _watched(app, redis)
     async with _guarded(bare(), folder, redis, limits) as app:
         await inprocess.ask_all(app, _users(WARM), BODIES, 8)
-        times = await _timed(app, redis)
+        times = await _timed(app, redis, {script: keys for script, (_, _, keys) in watched.items()})
         sent = {f"at_once_{at_once}": await _sent(app, redis, at_once) for at_once in (1, 64)}
     scripts: dict[str, list[dict[str, float]]] = {BEFORE: [], AFTER: []}
-    for script, (phase, calls) in watched.items():
+    for script, (phase, calls, _) in watched.items():
         took = times[script]
         scripts[phase].append(
             {
@@ -115,8 +115,10 @@ async def _measure(folder: Path, redis: Redis, limits: str) -> dict[str, object]
     return {**scripts, **sent}
 
 
-async def _watched(app: ASGIApp, redis: Redis) -> dict[str, tuple[str, float]]:
-    """Each script by its name: when it runs, and how many calls it makes inside, on average."""
+async def _watched(app: ASGIApp, redis: Redis) -> dict[str, tuple[str, float, int]]:
+    """Each script by its name: when it runs, how many calls it makes inside, on average, and how many keys it
+    is given for one request.
+    """
     commands: list[tuple[str, bool]] = []
     with redis.monitor() as monitor:  # type: ignore[no-untyped-call]
         for user in _users(WATCHED):
@@ -130,6 +132,7 @@ async def _watched(app: ASGIApp, redis: Redis) -> dict[str, tuple[str, float]]:
             commands.append((each["command"], each["client_type"] == "lua"))
     phases: dict[str, Counter[str]] = defaultdict(Counter)
     calls: Counter[str] = Counter()
+    keys: dict[str, int] = {}
     phase, script = BEFORE, ""
     for command, inside in commands:
         name, _, rest = command.partition(" ")
@@ -138,18 +141,19 @@ async def _watched(app: ASGIApp, redis: Redis) -> dict[str, tuple[str, float]]:
         elif name.upper() == "ECHO":
             phase = AFTER if rest == IN_APP else BEFORE
         elif name.upper() in SCRIPTS:
-            script = rest.partition(" ")[0]
+            script, count = rest.split(" ", 2)[:2]
             phases[script][phase] += 1
+            keys[script] = min(int(count), keys.get(script, int(count)))
     # One that was late for once ran before the next request.
     return {
-        script: (when.most_common(1)[0][0], round(calls[script] / when.total(), 1))
+        script: (when.most_common(1)[0][0], round(calls[script] / when.total(), 1), keys[script])
         for script, when in phases.items()
     }
 
 
-async def _timed(app: ASGIApp, redis: Redis) -> dict[str, list[float]]:
+async def _timed(app: ASGIApp, redis: Redis, of_one: Mapping[str, int]) -> dict[str, list[float]]:
     """The microseconds that each script takes of a server that is kept busy, by its own clock. Where several
-    requests share a call, it is the share of one: a call has so many times the keys.
+    requests share a call, it is the share of one, by the keys that it has for `of_one`.
     """
     redis.config_set("slowlog-max-len", LONGEST_SLOWLOG)
     redis.config_set("slowlog-log-slower-than", 0)
@@ -157,16 +161,12 @@ async def _timed(app: ASGIApp, redis: Redis) -> dict[str, list[float]]:
     await inprocess.ask_all(app, _users(TIMED), BODIES, 8)
     await _quiet(redis)
     redis.config_set("slowlog-log-slower-than", -1)
-    calls: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    times: dict[str, list[float]] = defaultdict(list)
     for entry in redis.slowlog_get(LONGEST_SLOWLOG):
         name, _, rest = bytes(entry["command"]).decode(errors="replace").partition(" ")
         if name.upper() in SCRIPTS:
             script, keys = rest.split(" ", 2)[:2]
-            calls[script].append((float(entry["duration"]), int(keys)))
-    times = {}
-    for script, took in calls.items():
-        of_one = min(keys for _, keys in took)
-        times[script] = [duration * of_one / keys for duration, keys in took]
+            times[script].append(entry["duration"] * of_one.get(script, int(keys)) / int(keys))
     return times
 
 
