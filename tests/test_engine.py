@@ -26,7 +26,7 @@ from guard.store.memory.store import MemoryStore
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
-    from guard.store.port import Settled, Verdict
+    from guard.store.port import Verdict
     from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event
 
@@ -110,6 +110,18 @@ ASKED = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
 KNOWN = SimpleNamespace(ground=Ground((1, 2), (3, 4, 5, 6)))
 
 
+def fail_once(monkeypatch: pytest.MonkeyPatch, store: OperatorStore, method: str) -> None:
+    """Have the first call of a method of the store fail."""
+    call, failures = getattr(store, method), [StoreError("gone", kind="connection")]
+
+    async def failing(*arguments: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await call(*arguments, **named)
+
+    monkeypatch.setattr(store, method, failing)
+
+
 class TestPayouts:
     """What an answer costs a diversity budget is known later than it is settled."""
 
@@ -174,14 +186,7 @@ class TestPayouts:
         analyst: SlowAnalyst,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        settle, failures = store.settle, [StoreError("gone", kind="connection")]
-
-        async def failing(*arguments: Any, **named: Any) -> Settled:
-            if failures:
-                raise failures.pop()
-            return await settle(*arguments, **named)
-
-        monkeypatch.setattr(store, "settle", failing)
+        fail_once(monkeypatch, store, "settle")
         for name in ("a", "b"):
             await self.ask(engine, name)
             analyst.readings[-1].set_result(KNOWN)
@@ -196,14 +201,7 @@ class TestPayouts:
         events: list[Event],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        pay, failures = store.pay, [StoreError("gone", kind="connection")]
-
-        async def failing(*arguments: Any, **named: Any) -> int | None:
-            if failures:
-                raise failures.pop()
-            return await pay(*arguments, **named)
-
-        monkeypatch.setattr(store, "pay", failing)
+        fail_once(monkeypatch, store, "pay")
         for name in ("a", "b"):
             await self.ask(engine, name)
             analyst.readings[-1].set_result(KNOWN)

@@ -160,7 +160,7 @@ def _add_object(fields: Json, level: Level, weight: Weight) -> None:
             if isinstance(shape, Level):
                 shape = shape.text
             if shape is Kind.TEXT:
-                weight.text_bytes += len(value) if value.isascii() else text_bytes(value)
+                weight.text_bytes += text_bytes(value)
             elif shape is Kind.MARK or shape is Kind.SETTING:
                 free = FREE_MARK_BYTES if shape is Kind.MARK else FREE_SETTING_BYTES
                 if len(value) * _LONGEST_CHARACTER > free:

@@ -109,6 +109,16 @@ def owed(charged: tuple[Charge, ...], step: Step, scale: int) -> list[Charge]:
     ]
 
 
+def both(server: EmbeddedServer, life_seconds: float = 60.0) -> tuple[LogClock, MemoryStore, OperatorStore]:
+    """A clock, a store in memory that goes by it, and one in Redis that knows nothing yet."""
+    clock = LogClock()
+    clock.now_us = T0
+    memory = MemoryStore(clock.date_us, reservation_seconds=life_seconds)
+    nodes = partial(nodes_at, RedisURL.of_socket(server.socket), 20)
+    keys = Keys(secrets.token_bytes(16))
+    return clock, memory, OperatorStore(keys, nodes, deadline_seconds=20, reservation_seconds=life_seconds)
+
+
 @pytest.mark.timeout(300)
 @given(
     made=limits(),
@@ -119,11 +129,7 @@ def test_it_counts_as_the_scripts_do(
     redis_server: EmbeddedServer, made: list[Limit], steps: list[Step], scale: int
 ) -> None:
     async def run() -> None:
-        clock = LogClock()
-        clock.now_us = T0
-        memory = MemoryStore(clock.date_us)
-        nodes = partial(nodes_at, RedisURL.of_socket(redis_server.socket), 20)
-        redis = OperatorStore(Keys(secrets.token_bytes(16)), nodes, deadline_seconds=20)
+        clock, memory, redis = both(redis_server)
         longest = max([window.period_us for limit in made for window in limit.windows])
         for number, step in enumerate(steps):
             clock.now_us += int(longest * step.share)
@@ -196,13 +202,7 @@ def test_requests_overlap_as_in_the_scripts(
     redis_server: EmbeddedServer, made: list[Limit], turns: list[Turn], life_seconds: int
 ) -> None:
     async def run() -> None:
-        clock = LogClock()
-        clock.now_us = T0
-        memory = MemoryStore(clock.date_us, reservation_seconds=life_seconds)
-        nodes = partial(nodes_at, RedisURL.of_socket(redis_server.socket), 20)
-        redis = OperatorStore(
-            Keys(secrets.token_bytes(16)), nodes, deadline_seconds=20, reservation_seconds=life_seconds
-        )
+        clock, memory, redis = both(redis_server, life_seconds)
         spans = [40 * MICROSECONDS, *(window.period_us for limit in made for window in limit.windows)]
         under_way: list[tuple[str, Identity, list[Charge], tuple[Charge, ...]]] = []
 
