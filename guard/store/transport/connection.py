@@ -314,7 +314,8 @@ class Link(asyncio.Protocol):
         self._timer = None
         for call in chain(self._waiting, self._unwritten):
             give_up = call.made_at + self._longest_seconds
-            due = min(call.written_at + self._deadline_seconds, give_up)
+            # One that is not written yet may be so in this turn: those behind it go by its timer.
+            due = min(min(call.written_at, now) + self._deadline_seconds, give_up)
             if due <= now < give_up and late:
                 due = now + LATE_SECONDS
             if now < due:
