@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from patience import PATIENCE_SECONDS
 from redis import exceptions
 
-from guard.store.transport.connection import ScriptConnection
+from guard.store.transport.connection import LONGEST, ScriptConnection
 from guard.store.transport.nodes import nodes_at
 from guard.store.transport.url import RedisURL
 
@@ -167,6 +167,32 @@ async def test_a_reply_that_lies_unread_when_the_deadline_is_over_is_read(tmp_pa
         # In the next turn: after sockets were looked at, and before the call's own timer.
         asyncio.get_running_loop().call_at(before, server.say_now, b"$4\r\nlate\r\n")
         assert await waiting == b"late"
+
+
+def test_a_call_made_as_the_timer_goes_off_has_the_deadline_of_any_other(play: Play, tmp_path: Path) -> None:
+    """The timer of the connection looks at it before it is written."""
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        async with puppet(tmp_path, echo, DEADLINE_SECONDS) as (connection, server):
+            await connected(connection)
+            await asyncio.sleep(DEADLINE_SECONDS * 2)  # no timer is left
+            start = loop.time()
+            assert await connection.call("ECHO", "sets the timer") == b"sets the timer"
+            server.answer = lambda _: b""
+            silent = loop.create_future()
+            # The loop is busy until both are due: they go off in one turn, in the order of their times.
+            loop.call_at(start + DEADLINE_SECONDS * 0.8, time.sleep, DEADLINE_SECONDS * 0.4)
+            loop.call_at(
+                start + DEADLINE_SECONDS * 0.9,
+                lambda: silent.set_result(asyncio.ensure_future(connection.call("ECHO", "silence"))),
+            )
+            reply = await silent
+            ended, _ = await asyncio.wait({reply}, timeout=DEADLINE_SECONDS * LONGEST * 0.9)
+            assert ended
+            assert isinstance(reply.exception(), TimeoutError)
+
+    play(scene())
 
 
 def test_a_push_is_nobodys_reply(play: Play, tmp_path: Path) -> None:
