@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from itertools import product
+from itertools import cycle, islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -71,10 +71,11 @@ def questions(caller: str) -> Iterator[str]:
 
 
 async def answer(request: Request) -> JSONResponse:
-    """A model that always writes as much as it may."""
+    """A model that always writes as much as it may, and only ever turns the question over."""
     asked = await request.json()
     written = asked["max_tokens"]
-    message = {"role": "assistant", "content": "…"}
+    words = asked["messages"][-1]["content"].split()
+    message = {"role": "assistant", "content": " ".join(islice(cycle(words), written))}
     usage = {"prompt_tokens": 30, "completion_tokens": written, "total_tokens": 30 + written}
     choice = {"index": 0, "message": message, "finish_reason": "length"}
     return JSONResponse({"object": "chat.completion", "choices": [choice], "usage": usage})

@@ -82,7 +82,8 @@ class Budget:
 
     def _visit(self, request_id: str, ground: Ground) -> None:
         """Remember the places, and forget one cell of each of their tables."""
-        chance, places = sha1(request_id.encode(), usedforsecurity=False).hexdigest(), ground.places
+        chance = sha1(f"{request_id}:1".encode(), usedforsecurity=False).hexdigest()
+        places = ground.places
         for number, place in enumerate(places):
             cell = int(chance[3 * number : 3 * number + 3], 16) % (1 << CELL_BITS)
             self._visited[place >> CELL_BITS << CELL_BITS | cell] = 0

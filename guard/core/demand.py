@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.limits import ESTIMATED, Unit
-from guard.core.novelty import draw, least_draw
+from guard.core.novelty import draw, reserved
 from guard.core.prices import FREE
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Demand(NamedTuple):
                 most = self.price.cost_at_most(given, capped)
                 return most, most - sure
             case Unit.NOVELTY:
-                most = draw(self.query.n, capped)
-                return most, most - least_draw(self.query.n)
+                sure, most = reserved(self.query.n, capped)
+                return most, most - sure
         return given + capped, given - sure_input + capped - least
 
     @property
@@ -119,6 +119,5 @@ class Demand(NamedTuple):
             case Unit.COST:
                 return self.cost(usage)
             case Unit.NOVELTY:
-                answered = usage.input_tokens > 0 or usage.output_tokens > 0
-                return draw(self.query.n, usage.output_tokens) if self.query and answered else 0
+                return draw(usage.output_tokens - usage.hidden_tokens) if self.query else 0
         return self.reserve(unit)[0]

@@ -1,32 +1,36 @@
-"""Novelty: how much new ground a query breaks for its holder, and what that costs.
+"""Novelty: how much new ground an answer breaks for its holder, and what that costs.
 
-Every query falls into one cell of each of several tables (locality-sensitive hashing: what is alike tends to
-fall into the same cell; Indyk and Motwani, STOC 1998). Two tables are over its wording and four over its
-meaning. A holder's bitmap remembers which cells it has visited, and the novelty of a query is the share of
-its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
+What leaves is what can be stolen, so a diversity budget is charged on answers. An answer is cut into pieces
+of about 512 tokens. Each piece falls into one cell of each of several tables (locality-sensitive hashing:
+what is alike tends to fall into the same cell; Indyk and Motwani, STOC 1998). A holder's coverage, a bitmap,
+remembers which cells its answers have visited, and the novelty of a piece is the share of its cells that are
+new. The tables are keyed, so that nobody can aim at cells that were visited.
 
 Long memory is the point. An app that does one thing has soon been everywhere it goes, and runs almost free;
 whoever goes through a data set pays in full at every step. A bitmap that only fills up would at last let
 everybody go free, so each visit also forgets one cell of its table, anywhere (a stable Bloom filter, Deng and
-Rafiei, SIGMOD 2006): memory is of the last one or two thousand queries, not of all time.
+Rafiei, SIGMOD 2006): memory is of the last one or two thousand pieces, not of all time.
 
-What is charged is novelty times what the query may draw out of the model: `n` answers, each counted by its
-length between a quarter (a label) and four (an essay), where 512 tokens are one. Amounts are in thousandths.
+A piece draws its tokens, where 512 tokens are one unit. It pays its draw times its novelty, or `least`, where
+that is more: half of its draw where the same question was asked before, since who draws one answer many times
+over is training on all of them. The pieces of an answer visit the coverage one after the other, so that one
+that repeats another is not new. What all of them pay together is the *payout* of the answers, or `floor`,
+where that is more: what the question itself is worth, so that labels drawn for ever new items are not free.
+Amounts are in thousandths of a unit.
 
-    a classifier's 300th query   novelty 2/6, one answer of 6 tokens (¼)     333 × ¼ =    84 thousandths
-    a distiller's 300th query    novelty 5/6, one answer of 512 tokens (1)   833 × 1 =   833
-    the same, n = 8              novelty 5/6, eight of 512 tokens (8)        833 × 8 = 6,667
+    10:00:00  an answer of 768 tokens ends: it draws 1,500. Of this holder's answers one has paid out 500 of
+              1,000 lately, so its settle charges                                                        750
+    10:00:01  it was read. The first piece, of 512 tokens, finds 4 of 6 cells new     1,000 × 4/6 =  667
+              the second, of 256 tokens, 1 of 6                                         500 × 1/6 =   84
+              that is its payout, which takes the place of the 750                                       751
 
-That is its *payout*. It is known some time after the answer, when the query was looked at. Until then a
-holder is charged what is usual of it, by two means over its latest answers: what one has paid out, and what
-it would have, had all been new (its *draw*). Nobody waits for the analysis, and where it never comes, what
-was charged stands. Of a holder of whom nothing is known all is taken for new, and each answer for a standard
-one.
+So an answer is charged twice: when it is over, by what is usual of its holder, and when it was read, by what
+it says. What is usual are two means over the latest answers: what one has paid out, and what it has drawn.
+Nobody waits for the reading, and where it never comes, what was charged stands. Of a holder of whom nothing
+is known all is taken for new, and each answer for a standard one.
 
-    a classifier, whose answers have paid out 84 of 250 lately, asks for one of up to 512 tokens
-    reserved     one mean payout, but a quarter at least of what the cap allows, and all at most  250
-    settled      it had 6 tokens, and drew 250; 84/250 of that                                     84
-    paid out     one cell of six was new                                                           42
+Before the answer is known, the mean payout is reserved for each that is asked for, but a quarter at least of
+what the caller's cap allows, which is taken for no less than 1/4 and no more than 4 units.
 
 A diversity budget is a limit whose unit is novelty. It caps what a holder can carry off; it is no verdict on
 the holder, since a curious person pays like a distiller.
@@ -36,6 +40,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CELL_BITS = 11
 """Bits of a cell's number."""
@@ -49,23 +57,28 @@ TABLE_BYTES = (1 << CELL_BITS) // 8
 BITMAP_BYTES = TABLES * TABLE_BYTES
 """What a holder's memory of one diversity budget takes: 1,536 bytes."""
 
+MOST_PIECES = 16
+"""Maximum number of pieces of one payout: those of longer answers are longer."""
+
 UNIT = 1_000
-"""What one answer of `STANDARD_TOKENS` to a wholly novel query costs: amounts are in thousandths."""
+"""What one piece of `STANDARD_TOKENS` costs that is all new: amounts are in thousandths."""
 
 STANDARD_TOKENS = 512
-SMALLEST, LARGEST = 1 / 4, 4
 
 RECENT_ANSWERS = 16
 """A mean over the latest answers forgets a seventeenth of itself with each."""
 
+LEAST_RESERVED, MOST_RESERVED = UNIT // 4, 4 * UNIT
+"""What a cap is taken for that allows one answer less, or more: who names none reserves no more than that."""
+
 RESERVED = 4
-"""One part of so many of what answers may draw is reserved, however little the latest ones have paid out: who
+"""One part of so many of what a cap allows is reserved, however little the latest answers have paid out: who
 asks one thing until that is nothing, and then many others at once, takes so many times a budget at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where a query falls: its cells in the lexical and in the semantic tables, as far as they are known.
+    """Where a text falls: its cells in the lexical and in the semantic tables, as far as they are known.
 
     One without any cells, such as a query in pictures only, is all new.
     """
@@ -84,6 +97,37 @@ class Ground:
 NOWHERE = Ground()
 
 
+class Piece(NamedTuple):
+    """One piece of an answer: what it would pay, were it all new, and what it pays at least, in thousandths;
+    and the bits of a coverage that it visits. Without any it is all new.
+    """
+
+    draw: int
+    least: int
+    places: tuple[int, ...]
+
+    def charge(self, new: int) -> int:
+        """What it pays where so many of its places are new."""
+        # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
+        paid = ceil(self.draw * new / len(self.places)) if self.places else self.draw
+        return max(self.least, paid)
+
+
+class Payout(NamedTuple):
+    """What so many `answers` to one query say, `MOST_PIECES` of them at most in all, and the least that they
+    are charged together.
+    """
+
+    pieces: tuple[Piece, ...]
+    floor: int
+    answers: int
+
+    def charge(self, new: Sequence[int]) -> int:
+        """What is charged where so many places of each piece are new."""
+        paid = [piece.charge(places) for piece, places in zip(self.pieces, new, strict=True)]
+        return max(self.floor, sum(paid))
+
+
 @dataclass(frozen=True, slots=True)
 class Recent:
     """What one of a holder's latest answers has `paid` out on average, and what it would have, had all of it
@@ -94,10 +138,11 @@ class Recent:
     drew: float = UNIT
 
     def reserve(self, least: int, most: int) -> int:
-        """What to charge before answers are known that draw so much: their mean payouts, within these, and a
-        part of the most at least.
+        """What to charge before answers are known that may draw so much: their mean payouts, within these,
+        and a part of the most at least.
         """
-        return min(most, max(least, ceil(most / RESERVED), ceil(least / least_draw(1) * self.paid)))
+        answers = least / LEAST_RESERVED
+        return min(most, max(least, ceil(most / RESERVED), ceil(answers * self.paid)))
 
     def settle(self, drawn: int) -> int:
         """What to charge for answers that drew so much, until it is known what they pay out."""
@@ -107,30 +152,31 @@ class Recent:
         """The means with these answers."""
         weight = RECENT_ANSWERS + answers
         return Recent(
-            (RECENT_ANSWERS * self.paid + paid) / weight, (RECENT_ANSWERS * self.drew + drawn) / weight
+            (RECENT_ANSWERS * self.paid + paid) / weight,
+            max(1.0, (RECENT_ANSWERS * self.drew + drawn) / weight),
         )
 
 
 NOTHING_RECENT = Recent()
 
 
-def draw(n: int, output_tokens: int) -> int:
-    """What `n` answers of `output_tokens` in all pay out, in thousandths, where the query is wholly novel."""
+def draw(output_tokens: int) -> int:
+    """What answers of so many tokens in all pay, in thousandths, where all of them is new."""
+    return round(UNIT * max(0, output_tokens) / STANDARD_TOKENS)
+
+
+def reserved(n: int, output_tokens: int) -> tuple[int, int]:
+    """What is reserved at least, and at most, for `n` answers that may have so many tokens in all."""
     if n < 1:
-        return 0
-    size = output_tokens / n / STANDARD_TOKENS
-    return round(n * UNIT * min(LARGEST, max(SMALLEST, size)))
-
-
-def least_draw(n: int) -> int:
-    """What `n` answers draw at least."""
-    return round(max(0, n) * UNIT * SMALLEST)
+        return 0, 0
+    most = min(n * MOST_RESERVED, max(n * LEAST_RESERVED, draw(output_tokens)))
+    return n * LEAST_RESERVED, most
 
 
 def covered(bitmap: bytes) -> tuple[float, ...]:
     """The share of the cells of each table that a holder has visited, lexical tables first.
 
-    A query that has nothing to do with any before falls into a cell that was visited by that chance.
+    A piece that has nothing to do with any before falls into a cell that was visited by that chance.
     """
     whole = bitmap.ljust(BITMAP_BYTES, b"\0")
     tables = (whole[start : start + TABLE_BYTES] for start in range(0, BITMAP_BYTES, TABLE_BYTES))

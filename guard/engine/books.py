@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guard.core.decision import FORWARDED
 from guard.core.limits import Unit
 from guard.core.modes import Mode
+from guard.core.novelty import Payout, Piece
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
 from guard.engine.admission import Outcome, Running
@@ -239,8 +240,7 @@ class Books:
             self._store.pay,
             admission.reservation._replace(charges=drawn),
             settled.receipts,
-            answers=query.n,
-            places=ground.places,
+            Payout((Piece(drawn[0].amount, 0, ground.places),), 0, query.n),
         )
         paid = await self._insist(work)
         return settled.novelty if paid is None else paid

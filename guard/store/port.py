@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from guard.core.evidence import Mark
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge, Limit, Reading
+    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.core.signals import Signal
 
@@ -135,15 +136,13 @@ class Store(Protocol):
         self,
         reservation: Reservation,
         receipts: Sequence[Any],
-        *,
-        answers: int,
-        places: Sequence[int],
+        payout: Payout,
     ) -> int | None:
-        """Charge diversity budgets what answers have paid out, in place of what their settle has charged.
+        """Charge diversity budgets what answers pay out, in place of what their settle has charged.
 
-        `charges` are what `answers` draw, and `receipts` those of the settle. `places` are the bits of a
-        coverage that the query touches; none where all of it is new. Idempotent by id: comes back `None`
-        where this was paid before, else the most that any of the budgets was charged in all.
+        The reservation's charges are what the settle was told that they draw, and `receipts` its own.
+        Idempotent by id: comes back `None` where this was paid before, else the most that any of the budgets
+        was charged in all.
         """
 
     async def release(self, reservation: Reservation) -> bool:

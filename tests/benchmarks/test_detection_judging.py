@@ -18,7 +18,7 @@ from benchmarks.detection.trial import Case, Trial
 from guard.core.evidence import Band
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.novelty import Ground
+from guard.core.novelty import Ground, Payout, Piece
 from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -168,8 +168,7 @@ async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> 
             await store.pay(
                 Reservation(str(number), identity, owed),
                 settled.receipts,
-                answers=1,
-                places=ground.places,
+                Payout((Piece(price.drew, 0, ground.places),), 0, 1),
                 now_us=now_us,
             )
         admitted.append(verdict.admitted)

@@ -15,7 +15,7 @@ from guard import load
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.novelty import BITMAP_BYTES, Ground, covered
+from guard.core.novelty import BITMAP_BYTES, Ground, Payout, Piece, covered
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
@@ -86,7 +86,9 @@ async def happen(settings: Settings) -> None:
         owed, name = actual_charges(charges, demand, usage), str(identity.principal)
         settled = await installation.store.settle(Reservation(name, identity, owed), usage)
         await installation.store.pay(
-            Reservation(name, identity, owed), settled.receipts, answers=1, places=NOWHERE_NEAR.places
+            Reservation(name, identity, owed),
+            settled.receipts,
+            Payout((Piece(1_250, 0, NOWHERE_NEAR.places),), 0, 1),
         )
     for holder, identity, marks in (
         (ALICE.principal, ALICE, enumerating | grading),

@@ -7,17 +7,18 @@ from hypothesis import strategies as st
 from guard.core.novelty import (
     BITMAP_BYTES,
     CELL_BITS,
-    LARGEST,
     LEXICAL_TABLES,
     NOWHERE,
     SEMANTIC_TABLES,
-    SMALLEST,
-    STANDARD_TOKENS,
-    UNIT,
     Ground,
+    Payout,
+    Piece,
+    Recent,
     draw,
-    least_draw,
+    reserved,
 )
+
+SIX = (0, 1, 2, 3, 4, 5)
 
 CELLS = st.integers(0, 2**CELL_BITS - 1)
 GROUNDS = st.builds(
@@ -28,46 +29,57 @@ GROUNDS = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("n", "output_tokens", "thousandths"),
+    ("output_tokens", "thousandths"),
+    [(512, 1_000), (6, 12), (1, 2), (0, 0), (-5, 0), (128, 250), (1_024, 2_000), (10**9, 1_953_125_000)],
+)
+def test_answers_draw_what_their_tokens_are(output_tokens: int, thousandths: int) -> None:
+    assert draw(output_tokens) == thousandths
+
+
+@pytest.mark.parametrize(
+    ("n", "output_tokens", "least", "most"),
     [
-        (1, 512, 1_000),
-        (1, 6, 250),
-        (1, 0, 250),
-        (1, 128, 250),
-        (1, 129, 252),
-        (1, 1_024, 2_000),
-        (1, 2_048, 4_000),
-        (1, 10**9, 4_000),
-        (8, 8 * 512, 8_000),
-        (8, 512, 2_000),
-        (2, 3 * 512, 3_000),
-        (0, 512, 0),
-        (-1, 512, 0),
+        (1, 512, 250, 1_000),
+        (1, 6, 250, 250),
+        (1, 10**9, 250, 4_000),
+        (8, 8 * 512, 2_000, 8_000),
+        (8, 512, 2_000, 2_000),
+        (2, 3 * 512, 500, 3_000),
+        (0, 512, 0, 0),
+        (-1, 512, 0, 0),
     ],
 )
-def test_each_answer_counts_by_its_length_between_a_label_and_an_essay(
-    n: int, output_tokens: int, thousandths: int
+def test_a_cap_on_an_answer_is_reserved_between_a_quarter_and_four(
+    n: int, output_tokens: int, least: int, most: int
 ) -> None:
-    assert draw(n, output_tokens) == thousandths
+    assert reserved(n, output_tokens) == (least, most)
 
 
-@given(n=st.integers(0, 128), output_tokens=st.integers(0, 10**7))
-def test_a_draw_stays_between_the_least_and_the_most_of_so_many_answers(n: int, output_tokens: int) -> None:
-    assert least_draw(n) <= draw(n, output_tokens) <= n * UNIT * LARGEST
-    assert least_draw(n) == n * UNIT * SMALLEST
-
-
-@given(n=st.integers(0, 128), one=st.integers(0, 10**7), other=st.integers(0, 10**7))
-def test_longer_answers_never_draw_less(n: int, one: int, other: int) -> None:
-    shorter, longer = sorted((one, other))
-    assert draw(n, shorter) <= draw(n, longer)
-
-
-@given(n=st.integers(1, 64), each=st.integers(0, 8 * STANDARD_TOKENS))
-def test_asking_for_several_answers_at_once_is_as_dear_as_asking_for_one_after_the_other(
-    n: int, each: int
+@pytest.mark.parametrize(
+    ("pieces", "floor", "new", "charged"),
+    [
+        ([Piece(1_000, 0, SIX), Piece(500, 0, SIX)], 0, [4, 1], 667 + 84),
+        ([Piece(1_000, 0, SIX)], 0, [0], 0),
+        ([Piece(1_000, 0, SIX)], 62, [0], 62),
+        ([Piece(1_000, 0, SIX)], 62, [1], 167),
+        ([Piece(1_000, 500, SIX)], 62, [1], 500),
+        ([Piece(1_000, 500, SIX), Piece(1_000, 500, SIX)], 0, [0, 6], 1_500),
+        ([Piece(700, 0, ())], 0, [0], 700),
+        ([Piece(10**15, 0, SIX)], 0, [2], -(-(10**15) // 3)),
+        ([], 62, [], 62),
+    ],
+)
+def test_a_payout_is_the_sum_of_its_pieces_novelty_or_its_floor(
+    pieces: list[Piece], floor: int, new: list[int], charged: int
 ) -> None:
-    assert abs(draw(n, n * each) - n * draw(1, each)) <= n
+    assert Payout(tuple(pieces), floor, 1).charge(new) == charged
+
+
+def test_a_holder_whose_answers_are_empty_is_known_by_its_means_all_the_same() -> None:
+    recent = Recent()
+    for _ in range(20_000):
+        recent = recent.after(1, 0, 0)
+    assert recent.settle(1_000) <= 1
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from guard.core.limits import Charge, Limit, Window
+    from guard.core.novelty import Payout
 
 SLACK = 1e-11
 
@@ -27,7 +28,7 @@ HEX_DIGITS = 3
 
 
 def forgotten_by(name: str) -> Ground:
-    """The cells that a request of this name forgets: one of each table."""
+    """The cells that a piece of this name forgets: one of each table."""
     digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
     cells = [
         int(digest[HEX_DIGITS * table :][:HEX_DIGITS], 16) % 2**CELL_BITS
@@ -336,7 +337,7 @@ class Held:
         return self.limit.unit == Unit.NOVELTY
 
     def expected(self, least: int, most: int) -> int:
-        """What to reserve: as many mean payouts as there are answers, of which each draws 250 at least; and a
+        """What to reserve: as many mean payouts as there are answers, of which `least` has 250 each; and a
         quarter of the most.
         """
         expected = max(least, math.ceil(most / 4), math.ceil(least / 250 * self.paid))
@@ -391,16 +392,24 @@ class Held:
         changed, self.receipts[name] = self._true_up(amount, [ticket] if ticket else [])
         return changed
 
-    def pay(self, name: str, draw: int, answers: int, places: Sequence[int]) -> tuple[int, bool]:
-        """What answers pay out that draw so much, and whether anything is counted anew."""
+    def pay(self, name: str, draw: int, payout: Payout) -> tuple[int, bool]:
+        """What answers pay out whose settle was told that they draw so much, and whether anything is counted
+        anew.
+        """
+        paid = max(
+            payout.floor, sum(self._visit(f"{name}:{n}", *each) for n, each in enumerate(payout.pieces, 1))
+        )
+        changed, _ = self._true_up(paid, self.receipts[name])
+        self.paid = (16 * self.paid + paid) / (16 + payout.answers)
+        self.drew = max(1.0, (16 * self.drew + draw) / (16 + payout.answers))
+        return paid, changed
+
+    def _visit(self, name: str, draw: int, least: int, places: tuple[int, ...]) -> int:
+        """What a piece pays."""
         new = Fraction(len({*places} - self.visited), len(places)) if places else Fraction(1)
-        payout = math.ceil(draw * new)
         self.visited -= forgetting(name, places)
         self.visited |= {*places}
-        changed, _ = self._true_up(payout, self.receipts[name])
-        self.paid = (16 * self.paid + payout) / (16 + answers)
-        self.drew = (16 * self.drew + draw) / (16 + answers)
-        return payout, changed
+        return max(least, math.ceil(draw * new))
 
     def _true_up(self, owed: int, tickets: list[Ticket]) -> tuple[bool, list[Ticket]]:
         """Whether anything is counted anew, and the charges that stand then."""
@@ -516,24 +525,22 @@ class ModelStore:
                 held.states = before
         return True
 
-    def pay(
-        self, name: str, charges: Sequence[Charge], answers: int, places: Sequence[int], now: int
-    ) -> int | None:
+    def pay(self, name: str, charges: Sequence[Charge], payout: Payout, now: int) -> int | None:
         """What the dearest budget was charged; `None` where it was paid before."""
         if name in self._paid:
             return None
         self._paid.add(name)
-        payouts = []
+        paid = []
         for charge in charges:
             held = self._stored(charge)
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            payout, changed = held.pay(name, charge.amount, answers, places)
+            owed, changed = held.pay(name, charge.amount, payout)
             if not changed:
                 held.states = before
-            payouts.append(payout)
-        return max(payouts)
+            paid.append(owed)
+        return max(paid)
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:

@@ -30,12 +30,12 @@ from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_reference import GROUNDS, IDENTITIES, limits
+from test_reference import IDENTITIES, PAYOUTS, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guard.core.novelty import Ground
+    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Verdict
@@ -53,8 +53,7 @@ class Step:
     amount: int
     spare: int
     used: int | None
-    answers: int
-    ground: Ground
+    payout: Payout
     until_paid: float
     tried: int
     left: float
@@ -68,8 +67,7 @@ STEP = st.builds(
     st.integers(0, 45),
     st.integers(0, 45),
     st.none() | st.integers(0, 90),
-    st.integers(1, 9),
-    GROUNDS,
+    PAYOUTS,
     st.sampled_from([0.0, 0.0, 0.3, 1.1]),
     st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
     st.sampled_from([1.0, 1.0, 0.5, 0.123]),
@@ -145,21 +143,10 @@ def test_it_counts_as_the_scripts_do(
                 there = await redis.settle(Reservation(name, step.identity, bill), NO_USAGE, now_us=now_us)
                 assert (settled.counted, settled.novelty) == (there.counted, there.novelty)
                 clock.now_us += int(longest * step.until_paid)
-                due, n, places = (
-                    [each for each in bill if each.limit.unit == Unit.NOVELTY],
-                    step.answers,
-                    step.ground.places,
-                )
-                paid = await memory.pay(
-                    Reservation(name, step.identity, due), settled.receipts, answers=n, places=places
-                )
-                assert paid == await redis.pay(
-                    Reservation(name, step.identity, due),
-                    there.receipts,
-                    answers=n,
-                    places=places,
-                    now_us=clock.now_us,
-                )
+                due = [each for each in bill if each.limit.unit == Unit.NOVELTY]
+                reservation = Reservation(name, step.identity, due)
+                paid = await memory.pay(reservation, settled.receipts, step.payout)
+                assert paid == await redis.pay(reservation, there.receipts, step.payout, now_us=clock.now_us)
         await redis.aclose()
 
     asyncio.run(run())

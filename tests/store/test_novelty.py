@@ -21,7 +21,8 @@ from guard.core.novelty import (
     NOWHERE,
     SEMANTIC_TABLES,
     Ground,
-    least_draw,
+    Payout,
+    Piece,
 )
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE, Query, Usage
@@ -122,8 +123,7 @@ class Asker:
         return await self.store.pay(
             Reservation(id_, identity, charges),
             settled.receipts,
-            answers=1,
-            places=ground.places,
+            Payout((Piece(drawn, 0, ground.places),), 0, 1),
             now_us=self.now_us,
         )
 
@@ -259,20 +259,20 @@ class TestReserving:
     async def test_of_a_new_holder_standard_answers_are_reserved_that_are_all_new(
         self, asker: Asker, answers: int, most: int, reserved: int
     ) -> None:
-        await asker.admit("a", charge(BUDGET, most, spare=most - least_draw(answers)))
+        await asker.admit("a", charge(BUDGET, most, spare=most - 250 * answers))
         assert await asker.used() == reserved
 
     async def test_of_one_that_pays_out_little_a_quarter_of_the_most_is_reserved(self, asker: Asker) -> None:
         await make_narrow(asker)
         before = await asker.used()
-        await asker.admit("a", charge(BUDGET, 8_000, spare=8_000 - least_draw(2)))
+        await asker.admit("a", charge(BUDGET, 8_000, spare=8_000 - 500))
         assert await asker.used() - before == 8_000 / 4
 
     async def test_of_one_that_draws_long_answers_more_is_reserved(self, asker: Asker) -> None:
         for ground in anywhere(seed=1, count=300):
             await asker.ask(ground, amount=4_000)
         before = await asker.used()
-        await asker.admit("a", charge(BUDGET, 4_000, spare=4_000 - least_draw(1)))
+        await asker.admit("a", charge(BUDGET, 4_000, spare=4_000 - 250))
         assert 3_000 < await asker.used() - before < 4_000
 
     @pytest.mark.parametrize(

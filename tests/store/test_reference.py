@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.novelty import NOWHERE, Ground
+from guard.core.novelty import NOWHERE, Ground, Payout, Piece
 from guard.core.query import Usage
 from guard.store.port import Reservation
 from guard.store.redis.keys import Keys
@@ -116,14 +116,26 @@ def limits(draw: st.DrawFn) -> list[Limit]:
 NEVER = ("never", "nor", "neither")
 """Requests that are settled and were never admitted."""
 
-FORGOTTEN = [forgotten_by(name) for name in NEVER]
+FORGOTTEN = [forgotten_by(f"{name}:1") for name in NEVER]
 GROUNDS = st.just(NOWHERE) | st.builds(
     Ground,
     st.tuples(*(st.sampled_from(cells) for cells in zip(*(each.lexical for each in FORGOTTEN), strict=True))),
     st.tuples(*(st.sampled_from(cells) for cells in zip(*(each.semantic for each in FORGOTTEN), strict=True)))
     | st.just(()),
 )
-"""Where queries fall: in few cells, which requests of the same run forget."""
+"""Where pieces fall: in few cells, which pieces of the same run forget."""
+
+PAYOUTS = st.builds(
+    Payout,
+    st.lists(
+        st.builds(
+            Piece, st.integers(0, 90), st.sampled_from([0, 0, 20]), GROUNDS.map(lambda each: each.places)
+        ),
+        max_size=3,
+    ).map(tuple),
+    st.sampled_from([0, 0, 5]),
+    st.integers(1, 9),
+)
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -247,20 +259,18 @@ class StoreMachine(RuleBasedStateMachine):
         if counted and budgets:
             self.settled[name] = (identity, budgets, counted.receipts)
 
-    @rule(data=st.data(), amount=st.integers(0, 90), answers=st.integers(1, 9), ground=GROUNDS)
-    def pay(self, data: st.DataObject, amount: int, answers: int, ground: Ground) -> None:
+    @rule(data=st.data(), amount=st.integers(0, 90), payout=PAYOUTS)
+    def pay(self, data: st.DataObject, amount: int, payout: Payout) -> None:
         """Also for the second time, and after the request's charges are of windows that are over."""
         if not self.settled:
             return
         name = data.draw(st.sampled_from(sorted(self.settled)))
         identity, budgets, receipts = self.settled[name]
-        drawn, places = [charge._replace(amount=amount) for charge in budgets], ground.places
+        drawn = [charge._replace(amount=amount) for charge in budgets]
         paid = self.runner.run(
-            self.store.pay(
-                Reservation(name, identity, drawn), receipts, answers=answers, places=places, now_us=self.now
-            )
+            self.store.pay(Reservation(name, identity, drawn), receipts, payout, now_us=self.now)
         )
-        assert paid == self.model.pay(name, drawn, answers, places, self.now)
+        assert paid == self.model.pay(name, drawn, payout, self.now)
         for charge in drawn:
             assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
 

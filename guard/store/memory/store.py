@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from guard.core.evidence import Mark
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
+    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.core.signals import Signal
     from guard.store.port import Debt, Reservation
 
 HEX_DIGITS = 3
-"""How many digits of a request's digest choose the cell of a table that it forgets."""
+"""How many digits of a digest choose the cell of a table that is forgotten."""
 
 MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
@@ -135,23 +136,22 @@ class MemoryStore:
         self,
         reservation: Reservation,
         receipts: Sequence[list[Entry]],
-        *,
-        answers: int,
-        places: Sequence[int],
+        payout: Payout,
     ) -> int | None:
-        """Charge diversity budgets what answers have paid out, in place of what `settle` charged."""
+        """Charge diversity budgets what answers pay out, in place of what `settle` charged."""
         paid = []
         for charge, receipt in zip(reservation.charges, receipts, strict=True):
             hold = self._hold(charge, as_counted=True)
-            payout = hold.most
-            if places:
-                new = hold.account.visit(places, reservation.id)
-                # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
-                payout = ceil(hold.most * new / len(places))
-            hold.true_up(payout, receipt)
-            hold.account.recent = hold.account.recent.after(answers, payout, hold.most)
+            owed = payout.charge(
+                [
+                    hold.account.visit(piece.places, f"{reservation.id}:{number}")
+                    for number, piece in enumerate(payout.pieces, 1)
+                ]
+            )
+            hold.true_up(owed, receipt)
+            hold.account.recent = hold.account.recent.after(payout.answers, owed, hold.most)
             self._accounts[hold.place] = hold.account
-            paid.append(payout)
+            paid.append(owed)
         return max(paid, default=None)
 
     async def release(self, reservation: Reservation) -> bool:
@@ -266,14 +266,17 @@ class Account:
             return False
         return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
 
-    def visit(self, places: Sequence[int], reservation_id: str) -> int:
-        """Remember that a holder has been at these places, and forget one cell of each of their tables.
+    def visit(self, places: Sequence[int], name: str) -> int:
+        """Remember that a holder has been at these places, and forget a cell of each of their tables, which
+        the name of the piece says.
 
         Returns how many of the places are new.
         """
+        if not places:
+            return 0
         visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
         known = sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
-        chance = sha1(reservation_id.encode(), usedforsecurity=False).hexdigest()
+        chance = sha1(name.encode(), usedforsecurity=False).hexdigest()
         for number, bit in enumerate(places):
             cell = int(chance[HEX_DIGITS * number : HEX_DIGITS * (number + 1)], 16) % (1 << CELL_BITS)
             forgotten = bit >> CELL_BITS << CELL_BITS | cell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from guard.core.calendars import MICROSECONDS
@@ -16,17 +17,19 @@ from guard.store.port import SETTLED_SECONDS, Reservation, Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
-from guard.store.redis.settles import Settles
-from guard.store.redis.wire import nothing_of, pack_amounts, pack_places, pack_shapes, verdict_of
+from guard.store.redis.sharing import Shared
+from guard.store.redis.wire import nothing_of, pack_amounts, pack_payout, pack_shapes, verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from guard.core.identity import Holder, Identity
+    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Debt
     from guard.store.redis.layout import Layout, Part
+    from guard.store.redis.scripts import Script
     from guard.store.transport.nodes import Nodes
 
 
@@ -67,7 +70,8 @@ class RedisStore(Slotted):
             unverified_seconds=unverified_seconds,
         )
         self._reservation_us = int(reservation_seconds * MICROSECONDS)
-        self._settles = Settles(self._settle_now)
+        self._settles = Shared(partial(self._run_all, SETTLE))
+        self._pays = Shared(partial(self._run_all, PAY))
 
     async def admit(
         self,
@@ -121,34 +125,14 @@ class RedisStore(Slotted):
         self,
         reservation: Reservation,
         receipts: Sequence[bytes],
+        payout: Payout,
         *,
-        answers: int,
-        places: Sequence[int],
         now_us: int = 0,
     ) -> int | None:
-        """Charge diversity budgets what answers have paid out, in place of what `settle` has charged."""
+        """Charge diversity budgets what answers pay out, in place of what `settle` has charged."""
         layout = self._layout(reservation.identity, reservation.charges)
-        asked = Asked(reservation, layout, now_us)
-        paid = await _all(
-            [
-                self._run(
-                    PAY,
-                    [part.reservation(reservation.id), *part.keys, *part.coverages],
-                    [
-                        now_us,
-                        reservation.id,
-                        SETTLED_SECONDS * 1000,
-                        self._life_ms(reservation.identity),
-                        answers,
-                        pack_places(places),
-                        *asked.held_to(part),
-                        *(receipts[place] for place in part.places),
-                    ],
-                )
-                for part in layout.parts
-                if part.places
-            ]
-        )
+        asked, packed = Asked(reservation, layout, now_us), pack_payout(payout)
+        paid = await _all([self._pay(part, asked, receipts, packed) for part in layout.parts if part.places])
         return max((amount for _, *amounts in paid for amount in amounts), default=None)
 
     async def release(self, reservation: Reservation, *, now_us: int = 0) -> bool:
@@ -351,22 +335,52 @@ class RedisStore(Slotted):
             cost,
             *asked.held_to(part),
         ]
-        if asked.layout.whole and not asked.now_us:
-            reply = await self._settles.add(keys, arguments)
-        else:
-            (reply,) = await self._settle_now(keys, arguments, asked.now_us)
-            if isinstance(reply, StoreError):
-                raise reply
+        reply = await self._share(SETTLE, self._settles, asked, keys, arguments)
         if record and not part.index and create:
             await self._index(asked.reservation.identity)
         counted, *budgets = reply
         return Settled(bool(counted), max(budgets[::2], default=None), tuple(budgets[1::2]))
 
-    async def _settle_now(
-        self, keys: list[str], arguments: list[str | int | bytes], now_us: int = 0
+    async def _pay(self, part: Part, asked: Asked, receipts: Sequence[bytes], payout: bytes) -> Any:
+        holders, shapes, amounts = asked.held_to(part)
+        return await self._share(
+            PAY,
+            self._pays,
+            asked,
+            [part.reservation(asked.reservation.id), *part.keys, *part.coverages],
+            [
+                asked.reservation.id,
+                self._life_ms(asked.reservation.identity),
+                payout,
+                holders,
+                len(part.places),
+                shapes,
+                amounts,
+                *(receipts[place] for place in part.places),
+            ],
+        )
+
+    async def _share(
+        self,
+        script: Script,
+        shared: Shared,
+        asked: Asked,
+        keys: list[str],
+        arguments: list[str | int | bytes],
+    ) -> Any:
+        """The reply of a script that several may share a call of, where one can touch the keys of all."""
+        if asked.layout.whole and not asked.now_us:
+            return await shared.add(keys, arguments)
+        (reply,) = await self._run_all(script, keys, arguments, asked.now_us)
+        if isinstance(reply, StoreError):
+            raise reply
+        return reply
+
+    async def _run_all(
+        self, script: Script, keys: list[str], arguments: list[str | int | bytes], now_us: int = 0
     ) -> list[Any]:
-        """The replies to one settle, or to several; an error where one has failed."""
-        replies = await self._run(SETTLE, keys, [now_us, SETTLED_SECONDS * 1000, *arguments])
+        """The replies to one such call, or to several; an error where one has failed."""
+        replies = await self._run(script, keys, [now_us, SETTLED_SECONDS * 1000, *arguments])
         return [
             self._trouble(reply, self._deadline_seconds) if isinstance(reply, Exception) else reply
             for reply in replies

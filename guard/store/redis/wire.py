@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from guard.core.limits import Charge, Limit
+    from guard.core.novelty import Payout
 
 _NUMBERS = {
     Algorithm.SLIDING_WINDOW: 1,
@@ -60,9 +61,13 @@ def pack_amounts(charges: Sequence[Charge]) -> bytes:
     return _amounts(len(charges)).pack(*values)
 
 
-def pack_places(places: Sequence[int]) -> bytes:
-    """The bits of a coverage that a query touches."""
-    return pack(f"<{len(places)}H", *places)
+def pack_payout(payout: Payout) -> bytes:
+    """What answers pay out, as the script that pays reads it."""
+    pieces = [
+        pack(f"<ddB{len(places)}H", draw, least, len(places), *places)
+        for draw, least, places in payout.pieces
+    ]
+    return b"".join((pack("<dd", payout.floor, payout.answers), *pieces))
 
 
 def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:

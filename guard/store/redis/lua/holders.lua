@@ -1,8 +1,7 @@
 -- What a request is charged, by the holders of its limits; put in front of the scripts that count, behind windows.lua.
 
--- What an answer is worth at least and, of a holder of whom nothing is known, draws on average: SMALLEST × UNIT and UNIT of
--- guard/core/novelty.py.
-local LEAST_DRAW, UNIT = 250, 1000
+-- What an answer draws on average of a holder of whom nothing is known: UNIT of guard/core/novelty.py.
+local UNIT = 1000
 
 -- At most so many tickets that have expired are given back in one call, so that no call is slow.
 local HEALED_AT_ONCE = 100

@@ -59,14 +59,15 @@ local function throttle(limit)
   end
 end
 
--- RESERVED of guard/core/novelty.py.
-local RESERVED = 4
+-- What is reserved for one answer at least, and of the most one part of so many: LEAST_RESERVED and RESERVED of
+-- guard/core/novelty.py.
+local LEAST_RESERVED, RESERVED = 250, 4
 
 -- Of a diversity budget, as many answers are asked for as `least` stands for, at what one has paid out lately, and at least
--- 1/RESERVED of what they may draw.
+-- 1/RESERVED of the most.
 local function expect(limit, state)
   local paid = recent(state, limit.name)
-  limit.most = min(limit.most, max(limit.least, ceil(limit.most / RESERVED), ceil(limit.least / LEAST_DRAW * paid)))
+  limit.most = min(limit.most, max(limit.least, ceil(limit.most / RESERVED), ceil(limit.least / LEAST_RESERVED * paid)))
 end
 
 -- The amount that a request is charged: `most`, or where that is more than the whole limit holds, what is left of it, but

@@ -1,14 +1,13 @@
 #!lua flags=allow-oom
--- Charges the diversity budgets of a request what its answers have paid out, once it is known where the query falls, in
--- place of what settle.lua has charged them. Mirrors guard/core/novelty.py.
+-- Charges the diversity budgets of requests what their answers pay out, once these were read, in place of what settle.lua has
+-- charged. Mirrors guard/core/novelty.py.
 --
--- KEYS  1 reservation, then { counts, pending } for each holder of a budget, then the coverage of each budget
--- ARGV  1 now (µs; 0: the server's clock)  2 reservation id  3 how long the id is remembered (ms)
---       4 how long what is learnt of the holders is remembered (ms)  5 number of answers
---       6 places: of each table the bit of the coverage that the query touches, one 'H' each; none where all of it is new
---       7 number of holders  8 shapes  9 what the answers draw, as read_limits (holders.lua) says
---       then the receipt of settle.lua for each budget
--- Returns { paid 0|1, then what each budget was charged in all }
+-- KEYS  of each request: its reservation, then { counts, pending } for each holder of a budget, then the coverage of each budget
+-- ARGV  1 now (µs; 0: the server's clock)  2 how long an id that was paid for is remembered (ms)
+--       then of each request: reservation id, how long what is learnt of the holders is remembered (ms), its payout as
+--       read_payout says, number of holders, number of budgets, shapes, what the answers draw as read_limits (holders.lua) says,
+--       and the receipt of settle.lua for each budget
+-- Returns of each request { paid 0|1, then what each budget was charged in all }, or an error, which concerns no other
 -- An id is paid for once. If this never runs, what settle.lua has charged stands.
 
 -- The bits of one table of a coverage, and how many tables: CELL_BITS and TABLES of guard/core/novelty.py.
@@ -17,67 +16,117 @@ local CELLS, TABLES = 2048, 6
 -- So many answers are recent: RECENT_ANSWERS of guard/core/novelty.py.
 local RECENT_ANSWERS = 16
 
-local now, id, life, answers = clock(ARGV[1]), ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
-if call('SET', KEYS[1], 2, 'GET', 'PX', ARGV[3]) == '2' then return { 0 } end
+local now, remembered = clock(ARGV[1]), ARGV[2]
 
-local places = { unpacked('<' .. string.rep('H', #ARGV[6] / 2), ARGV[6]) }
-places[#places] = nil
-
--- What to write into a coverage: the places, and one cell of each of their tables that is forgotten. Which, the request's id
--- says, so that a replay forgets the same ones.
-local writes, chance = {}, redis.sha1hex(id)
-for _, place in ipairs(places) do
-  for _, word in ipairs({ 'SET', 'u1', place, 1 }) do writes[#writes + 1] = word end
-end
-for i, place in ipairs(places) do
-  local forgotten = place - place % CELLS + tonumber(string.sub(chance, 3 * i - 2, 3 * i), 16) % CELLS
-  if forgotten ~= place then
-    for _, word in ipairs({ 'SET', 'u1', forgotten, 0 }) do writes[#writes + 1] = word end
+-- A payout is 'd' its floor, 'd' number of answers, and of each piece 'd' draw, 'd' least, 'B' number of places, and for each of
+-- these the bit of the coverage, 'H'. Without any the piece is all new.
+local function read_payout(text)
+  local floor, answers, at = unpacked('<dd', text)
+  local pieces = {}
+  while at <= #text do
+    local draw, least, n, places
+    draw, least, n, at = unpacked('<ddB', text, at)
+    places = { unpacked('<' .. string.rep('H', n), text, at) }
+    at = table.remove(places)
+    pieces[#pieces + 1] = { draw = draw, least = least, places = places }
   end
+  return { floor = floor, answers = answers, pieces = pieces }
 end
 
--- Visits the places; returns how many of them are new.
-local function visit(coverage)
-  -- Made whole at once: a string that grows bit by bit takes twice what it needs.
-  call('SET', coverage, string.rep('\0', TABLES * CELLS / 8), 'NX', 'PX', life)
-  local new, before = #places, call('BITFIELD', coverage, unpack(writes))
-  for i = 1, #places do new = new - before[i] end
-  -- Never shortened: what many share is remembered as long as for any of them.
-  call('PEXPIRE', coverage, life, 'GT')
-  return new
-end
-
-local limits, holders = read_limits(ARGV[8], ARGV[9], tonumber(ARGV[7]), 2)
-for i, limit in ipairs(limits) do
-  local draw = limit.most
-  limit.receipt = ARGV[9 + i]
-  limit.payout = #places == 0 and draw or ceil(draw * visit(KEYS[1 + 2 * #holders + i]) / #places)
-end
-local reply = { 1 }
-for _, h in ipairs(holders) do
-  read_holder(h, '')
-  for _, limit in ipairs(h.limits) do
-    local charges, ticket = read_ticket(limit.receipt)
-    local over = limit.payout
-    for _, charged in ipairs(charges) do over = over - charged.amount end
-    limit.changed = over ~= 0
-    if limit.changed then load_limit(h, limit, now, true) end
-    if over > 0 then charge_limit(limit, over) end
-    for i = #charges, 1, -1 do
-      local back = min(-over, charges[i].amount)
-      if back > 0 then
-        give_back(limit.windows, back, charges[i], ticket)
-        over = over + back
-      end
+-- What to write into a coverage: piece after piece its places, and one cell of each of their tables that is forgotten. Which, the
+-- request's id says, so that a replay forgets the same ones. A piece's places stand behind `first` among these writes.
+local function writes_of(pieces, id)
+  local writes, n = {}, 0
+  local function write(place, bit)
+    local at = 4 * n
+    writes[at + 1], writes[at + 2], writes[at + 3], writes[at + 4], n = 'SET', 'u1', place, bit, n + 1
+  end
+  for number, piece in ipairs(pieces) do
+    local chance = redis.sha1hex(id .. ':' .. number)
+    piece.first = n
+    for _, place in ipairs(piece.places) do write(place, 1) end
+    for i, place in ipairs(piece.places) do
+      local forgotten = place - place % CELLS + tonumber(string.sub(chance, 3 * i - 2, 3 * i), 16) % CELLS
+      if forgotten ~= place then write(forgotten, 0) end
     end
-    local paid, drawn, at = recent(h.state, limit.name)
-    at = at or #h.state + 1
-    paid = (RECENT_ANSWERS * paid + limit.payout) / (RECENT_ANSWERS + answers)
-    drawn = (RECENT_ANSWERS * drawn + limit.most) / (RECENT_ANSWERS + answers)
-    for i, value in ipairs({ limit.name, RECENT, 0, 0, paid, drawn, 0, 0 }) do h.state[at + i - 1] = value end
   end
-  h.lasts = now + life * 1000
-  save(h, now)
+  return writes
 end
-for _, limit in ipairs(limits) do reply[#reply + 1] = limit.payout end
-return reply
+
+-- Visits the places of all pieces; returns what they are charged.
+local function visit(coverage, payout, writes, life)
+  local before, sum = {}, 0
+  if #writes > 0 then
+    -- Made whole at once: a string that grows bit by bit takes twice what it needs.
+    call('SET', coverage, string.rep('\0', TABLES * CELLS / 8), 'NX', 'PX', life)
+    before = call('BITFIELD', coverage, unpack(writes))
+    -- Never shortened: what many share is remembered as long as for any of them.
+    call('PEXPIRE', coverage, life, 'GT')
+  end
+  for _, piece in ipairs(payout.pieces) do
+    local places, new = #piece.places, 0
+    for i = piece.first + 1, piece.first + places do new = new + 1 - before[i] end
+    sum = sum + max(piece.least, places == 0 and piece.draw or ceil(piece.draw * new / places))
+  end
+  return max(payout.floor, sum)
+end
+
+-- Charges what a budget's receipt lacks, or gives back what it has too much.
+local function true_up(h, limit)
+  local charges, ticket = limit.charges, limit.ticket
+  local over = limit.payout
+  for _, charged in ipairs(charges) do over = over - charged.amount end
+  limit.changed = over ~= 0
+  if limit.changed then load_limit(h, limit, now, true) end
+  if over > 0 then charge_limit(limit, over) end
+  for i = #charges, 1, -1 do
+    local back = min(-over, charges[i].amount)
+    if back > 0 then
+      give_back(limit.windows, back, charges[i], ticket)
+      over = over + back
+    end
+  end
+end
+
+-- Takes a payout into what is recent of a budget.
+local function remember(state, limit, answers)
+  local paid, drawn, at = recent(state, limit.name)
+  at = at or #state + 1
+  paid = (RECENT_ANSWERS * paid + limit.payout) / (RECENT_ANSWERS + answers)
+  drawn = max(1, (RECENT_ANSWERS * drawn + limit.most) / (RECENT_ANSWERS + answers))
+  for i, value in ipairs({ limit.name, RECENT, 0, 0, paid, drawn, 0, 0 }) do state[at + i - 1] = value end
+end
+
+-- Pays for the request whose keys and arguments begin here; returns its reply.
+local function pay(key, arg)
+  local id, life, payout, count = ARGV[arg], tonumber(ARGV[arg + 1]), read_payout(ARGV[arg + 2]), tonumber(ARGV[arg + 3])
+  local limits, holders = read_limits(ARGV[arg + 5], ARGV[arg + 6], count, key + 1)
+  -- What cannot be read fails here, before the id is remembered as paid for.
+  for _, h in ipairs(holders) do read_holder(h, '') end
+  for i, limit in ipairs(limits) do limit.charges, limit.ticket = read_ticket(ARGV[arg + 6 + i]) end
+  if call('SET', KEYS[key], 2, 'GET', 'PX', remembered) == '2' then return { 0 } end
+
+  local reply, writes = { 1 }, writes_of(payout.pieces, id)
+  for i, limit in ipairs(limits) do
+    limit.payout = visit(KEYS[key + 2 * count + i], payout, writes, life)
+    reply[1 + i] = limit.payout
+  end
+  for _, h in ipairs(holders) do
+    for _, limit in ipairs(h.limits) do
+      true_up(h, limit)
+      remember(h.state, limit, payout.answers)
+    end
+    h.lasts = now + life * 1000
+    save(h, now)
+  end
+  return reply
+end
+
+local replies, key, arg = {}, 1, 3
+while arg <= #ARGV do
+  local done, reply = pcall(pay, key, arg)
+  if not done then reply = { err = type(reply) == 'table' and reply.err or reply } end
+  replies[#replies + 1] = reply
+  key, arg = key + 1 + 2 * ARGV[arg + 3] + ARGV[arg + 4], arg + 7 + ARGV[arg + 4]
+end
+return replies

@@ -1,4 +1,4 @@
-"""Settles that come in the same turn of the loop share a call, and nothing else."""
+"""Settles, and payouts, that come in the same turn of the loop share a call, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from redis import Redis
 
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.limits import Algorithm, Charge, Limit, Window
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.novelty import Payout, Piece
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.port import Reservation, Settled
-from guard.store.redis.scripts import SETTLE
-from guard.store.redis.settles import MOST_AT_ONCE
+from guard.store.redis.scripts import PAY, SETTLE
+from guard.store.redis.sharing import MOST_AT_ONCE
 
 if TYPE_CHECKING:
     from guard.store.redis.keys import Keys
@@ -60,7 +61,7 @@ def sent(store: OperatorStore, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     run = store._run
 
     async def counted(script: Any, keys: list[str], arguments: list[str | int | bytes]) -> list[Any]:
-        if script is SETTLE:
+        if script in (SETTLE, PAY):
             calls.append(len(keys))
         return await run(script, keys, arguments)
 
@@ -124,3 +125,34 @@ async def test_one_that_is_given_up_does_not_hold_up_the_others(store: OperatorS
     given_up.cancel()
     assert await other
     assert await used(store, 2) == 12
+
+
+BUDGET = Limit(
+    "novel", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9_000, 3600, 9_000),)
+)
+
+
+async def test_so_do_payouts(store: OperatorStore, keys: Keys, redis_url: str, sent: list[int]) -> None:
+    numbers = range(4)
+    asked = [
+        Reservation(f"r{each}", caller(each), [Charge(BUDGET, caller(each).principal, 1_000)])
+        for each in numbers
+    ]
+    settled = await asyncio.gather(*(store.settle(each, NO_USAGE) for each in asked))
+    del sent[:]
+
+    async def pay(payout: Payout) -> list[int | BaseException | None]:
+        works = [store.pay(each, done.receipts, payout) for each, done in zip(asked, settled, strict=True)]
+        return await asyncio.gather(*works, return_exceptions=True)
+
+    with Redis.from_url(redis_url) as redis:
+        counts = keys.counts(caller(2).principal, caller(2))
+        redis.rename(counts, "aside")
+        redis.set(counts, "not a hash")
+        first, second, failed, last = await pay(Payout((Piece(600, 0, (7,)), Piece(500, 0, (7,))), 0, 1))
+        assert sent == [4 * 4]
+        assert (first, second, last) == (600, 600, 600)
+        assert isinstance(failed, StoreError)
+        redis.rename("aside", counts)
+    # What has failed is paid for when it is tried again, and nothing else is.
+    assert await pay(Payout((), 300, 1)) == [None, None, 300, None]
