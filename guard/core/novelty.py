@@ -1,10 +1,10 @@
 """Novelty: how much new ground an answer breaks for its holder, and what that costs.
 
 What leaves is what can be stolen, so a diversity budget is charged on answers. An answer is cut into pieces
-of about 512 tokens. Each piece falls into one cell of each of several tables (locality-sensitive hashing:
-what is alike tends to fall into the same cell; Indyk and Motwani, STOC 1998). A holder's coverage, a bitmap,
-remembers which cells its answers have visited, and the novelty of a piece is the share of its cells that are
-new. The tables are keyed, so that nobody can aim at cells that were visited.
+of about 64 tokens (guard/detection/payout.py). Each piece falls into one cell of each of several tables
+(locality-sensitive hashing: what is alike tends to fall into the same cell; Indyk and Motwani, STOC 1998). A
+holder's coverage, a bitmap, remembers which cells its answers have visited, and the novelty of a piece is the
+share of its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
 
 Long memory is the point. An app that does one thing has soon been everywhere it goes, and runs almost free;
 whoever goes through a data set pays in full at every step. A bitmap that only fills up would at last let
@@ -12,17 +12,18 @@ everybody go free, so each visit also forgets one cell of its table, anywhere (a
 Rafiei, SIGMOD 2006): memory is of the last one or two thousand pieces, not of all time.
 
 A piece draws its tokens, where 512 tokens are one unit. It pays its draw times its novelty, or `least`, where
-that is more: half of its draw where the same question was asked before, since who draws one answer many times
-over is training on all of them. The pieces of an answer visit the coverage one after the other, so that one
-that repeats another is not new. What all of them pay together is the *payout* of the answers, or `floor`,
-where that is more: what the question itself is worth, so that labels drawn for ever new items are not free.
-Amounts are in thousandths of a unit.
+that is more: half of its draw in an answer that was drawn once more to the same question, since who draws one
+many times over is training on all of them. The pieces of an answer visit the coverage one after the other, so
+that one that repeats another is not new. What all of them pay together is the *payout* of the answers, or
+`floor`, where that is more: what the question itself is worth, so that labels drawn for ever new items are
+not free. Amounts are in thousandths of a unit.
 
-    10:00:00  an answer of 768 tokens ends: it draws 1,500. Of this holder's answers one has paid out 500 of
-              1,000 lately, so its settle charges                                                        750
-    10:00:01  it was read. The first piece, of 512 tokens, finds 4 of 6 cells new     1,000 × 4/6 =  667
-              the second, of 256 tokens, 1 of 6                                         500 × 1/6 =   84
-              that is its payout, which takes the place of the 750                                       751
+    10:00:00  an answer of 192 tokens ends: it draws 375. Of this holder's answers one has paid out 500 of
+              1,000 lately, so its settle charges                                                        188
+    10:00:01  it was read. Its first piece, of 72 tokens, is what all answers begin with   140 × 0/6 =     0
+              the second, of 64 tokens, finds 4 of 6 cells new                             125 × 4/6 =    84
+              the third, of 56 tokens, 6 of 6                                              110 × 6/6 =   110
+              that is its payout, which takes the place of the 188                                       194
 
 So an answer is charged twice: when it is over, by what is usual of its holder, and when it was read, by what
 it says. What is usual are two means over the latest answers: what one has paid out, and what it has drawn.
@@ -56,9 +57,6 @@ TABLE_BYTES = (1 << CELL_BITS) // 8
 
 BITMAP_BYTES = TABLES * TABLE_BYTES
 """What a holder's memory of one diversity budget takes: 1,536 bytes."""
-
-MOST_PIECES = 16
-"""Maximum number of pieces of one payout: those of longer answers are longer."""
 
 UNIT = 1_000
 """What one piece of `STANDARD_TOKENS` costs that is all new: amounts are in thousandths."""
@@ -114,8 +112,8 @@ class Piece(NamedTuple):
 
 
 class Payout(NamedTuple):
-    """What so many `answers` to one query say, `MOST_PIECES` of them at most in all, and the least that they
-    are charged together.
+    """What so many `answers` to one query say, a few dozen pieces at most, and the least that they are
+    charged together.
     """
 
     pieces: tuple[Piece, ...]

@@ -1,0 +1,141 @@
+"""What the answers to a query pay out: their texts as pieces, each of which falls into a cell of each table.
+
+A piece is about 64 tokens of one answer, up to the end of a sentence. So what an answer always begins with,
+however long, is in pieces of its own, which were visited before: it neither hides what follows nor is charged
+again. The bits of a cell say on which side of a plane through the origin a piece lies (see cells.py), whose
+coordinates are its n-grams of letters and digits: 1 for each that it has. Two pieces are as near as their
+n-grams are in common.
+
+    "Your order 4711 of two lamps has shipped."   next time, of three chairs: 72 % in common, cos .72
+                                                  each of 12 bits differs with probability .24
+    two answers to unlike questions               2 to 8 % in common: as good as at right angles
+
+That is wording, and not meaning, on purpose. Who wants answers that look alike to a measure of meaning need
+only ask for them in a cipher: spelt backwards, in Morse, in leetspeak, with a word of filler behind each
+word. Word vectors then see one language of noise, and charged a tenth and less. To a measure of wording any
+such text is new, unless it was said before; and an app's answers, which have few meanings, have few wordings.
+So nothing is decoded here, and no language or script is a case of its own.
+
+White space and punctuation do not count, unless there is little else. An n-gram is of four characters, or of
+eight and so on where fewer than most of a piece's would differ: what is spelt in few signs, such as Morse, is
+told apart by longer runs of them. The planes come from a secret, so that nobody can aim at visited cells.
+
+What is drawn are the tokens that were shown, by the backend's own count, spread over the texts by their size
+in UTF-8. Of tokens without a text that can be read, such as those of a picture, all is new.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b, shake_256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from guard.core.novelty import CELL_BITS, TABLES, Payout, Piece, draw
+from guard.core.query import text_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from guard.core.query import Usage
+
+PIECE_BYTES = 256
+"""Size of a piece at least, but for an answer's last. It ends with a sentence, or at twice that."""
+
+MOST_PIECES = 32
+"""Maximum number of pieces of a payout, and one more for each answer: of longer answers they are longer."""
+
+MOST_ANSWERS = 32
+"""Those beyond are taken for one."""
+
+SHORTEST, LONGEST = 4, 64
+"""Least and greatest length of an n-gram."""
+
+DISTINCT = 0.7
+"""The n-grams of a piece are so long that this share of them differ."""
+
+BUCKETS = 8_192
+"""Number of n-grams that are told apart."""
+
+_SHIFT = np.uint32(32 - BUCKETS.bit_length() + 1)
+_END = re.compile(r"[.!?;:]\s+|[\n。！？；]+")
+_NO_LETTER = re.compile(r"[\W_]+")
+
+
+class Payouts:
+    """Makes payouts of answers; the same secret gives the same places."""
+
+    def __init__(self, secret: bytes) -> None:
+        key = blake2b(secret, person=b"payout").digest()
+        signs = shake_256(key).digest(BUCKETS * TABLES * CELL_BITS // 8)
+        planes = np.unpackbits(np.frombuffer(signs, np.uint8)).reshape(BUCKETS, TABLES * CELL_BITS)
+        self._planes = planes.astype(np.int8) * 2 - 1
+        self._factor = np.uint32(int.from_bytes(key[:4]) | 1)
+
+    def of(self, answers: Sequence[str], opaque_tokens: int, usage: Usage, floor: int = 0) -> Payout:
+        """What `answers` to one query pay out, of which each but the first was drawn once more.
+
+        `usage` is that of all together, `opaque_tokens` of it were shown as something else than text, and
+        `floor` is what they pay at least.
+        """
+        texts = [*answers[: MOST_ANSWERS - 1], "".join(answers[MOST_ANSWERS - 1 :])]
+        sizes = [text_bytes(text) for text in texts]
+        # What was shown as no text is hidden to who counts by the text.
+        tokens = min(usage.output_tokens, usage.output_tokens - usage.hidden_tokens + opaque_tokens)
+        shown, size = draw(tokens), sum(sizes)
+        opaque = min(shown, draw(opaque_tokens)) if size else shown
+        pieces = [Piece(opaque, 0, ())] if opaque else []
+        done = 0
+        for number, (text, length) in enumerate(zip(texts, sizes, strict=True)):
+            for piece in _cut(text, length, max(PIECE_BYTES, -(-size // MOST_PIECES))):
+                before, done = done, done + text_bytes(piece)
+                drawn = (shown - opaque) * done // size - (shown - opaque) * before // size
+                pieces.append(Piece(drawn, drawn // 2 if number else 0, self._places(piece)))
+        return Payout(tuple(pieces), floor, max(1, len(answers)))
+
+    def _places(self, text: str) -> tuple[int, ...]:
+        """The bits of a coverage that a piece visits."""
+        sides = self._planes[self._grams(_letters(text))].sum(axis=0, dtype=np.int32) > 0
+        number = int.from_bytes(np.packbits(sides, bitorder="little").tobytes(), "little")
+        cells = (number >> CELL_BITS * table & (1 << CELL_BITS) - 1 for table in range(TABLES))
+        return tuple(table << CELL_BITS | cell for table, cell in enumerate(cells))
+
+    def _grams(self, letters: str) -> NDArray[np.intp]:
+        """The buckets of the n-grams of a text, each once."""
+        codes = np.frombuffer(letters.ljust(SHORTEST, "\0").encode("utf-32-le", "surrogatepass"), np.uint32)
+        hashes, length = (codes + np.uint32(1)) * self._factor, 1
+        while True:
+            # From the hashes of its halves, that of each n-gram of twice the length.
+            hashes = (hashes[:-length] ^ hashes[:-length] >> np.uint32(15)) * self._factor + hashes[length:]
+            length *= 2
+            if length < SHORTEST:
+                continue
+            found = np.zeros(BUCKETS, np.bool_)
+            found[hashes * self._factor >> _SHIFT] = True
+            grams = np.flatnonzero(found)
+            if len(grams) >= DISTINCT * len(hashes) or length == LONGEST or len(hashes) <= 2 * length:
+                return grams
+
+
+def _cut(text: str, length: int, size: int) -> Iterator[str]:
+    """The pieces of a text of so many bytes."""
+    start, step = 0, max(1, size * len(text) // max(1, length))
+    while start < len(text):
+        end = _END.search(text, start + step, start + 2 * step)
+        start, before = end.end() if end else start + 2 * step, start
+        yield text[before:start]
+
+
+def _letters(text: str) -> str:
+    """What counts of a text: its letters and digits, or all but the spaces where that is more than twice as
+    much.
+    """
+    text = text.casefold()
+    letters = _NO_LETTER.sub("", text)
+    if 2 * len(letters) >= len(text):
+        return letters
+    signs = "".join(text.split())
+    return letters if 2 * len(letters) >= len(signs) else signs
