@@ -6,33 +6,17 @@ import zlib
 from typing import TYPE_CHECKING
 
 from guard.errors import BackendError
+from guard.http.codings import Stage, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from guard.core.query import Usage
     from guard.dialects.base import Meter
 
-LARGEST_PIECE = 1 << 16
-"""Never more bytes than this are decoded at once."""
-
 MOST_DECODED = 64 << 20
 MOST_TIMES = 200
 """What becomes larger than the first, and more than this many times what came, is not decoded on."""
-
-_GZIP = frozenset({"gzip", "x-gzip"})
-_DECODABLE = _GZIP | {"deflate"}
-
-
-def codings(values: Iterable[bytes]) -> list[str]:
-    """The codings that `Content-Encoding` names, in the order in which they were applied."""
-    names = (name.strip().lower() for value in values for name in value.decode("latin-1").split(","))
-    return [name for name in names if name not in ("", "identity")]
-
-
-def decodable(names: Sequence[str]) -> bool:
-    """Whether all of these codings can be undone here."""
-    return set(names) <= _DECODABLE and len(names) <= 2
 
 
 class DecodingMeter:
@@ -43,7 +27,7 @@ class DecodingMeter:
 
     def __init__(self, meter: Meter, names: Sequence[str]) -> None:
         self._meter = meter
-        self._stages = [_Stage(name) for name in reversed(names)]
+        self._stages = [Stage(name) for name in reversed(names)]
         self._came = 0
         self._decoded = 0
         self._failed = False
@@ -65,7 +49,7 @@ class DecodingMeter:
         try:
             if self._failed:
                 raise zlib.error
-            for piece in self._pieces(chunk, 0):
+            for piece in pieces(self._stages, chunk):
                 self._decoded += len(piece)
                 if self._decoded > max(MOST_DECODED, MOST_TIMES * self._came):
                     raise zlib.error
@@ -94,45 +78,3 @@ class DecodingMeter:
     def usage(self) -> Usage:
         """What has been used so far."""
         return self._meter.usage
-
-    def _pieces(self, chunk: bytes, stage: int) -> Iterator[bytes]:
-        if stage == len(self._stages):
-            yield chunk
-            return
-        for piece in self._stages[stage].decode(chunk):
-            yield from self._pieces(piece, stage + 1)
-
-
-class _Stage:
-    """Undoes one coding."""
-
-    def __init__(self, name: str) -> None:
-        self._gzip = name in _GZIP
-        self._head = b""
-        self._object: zlib._Decompress | None = None
-
-    def decode(self, chunk: bytes) -> Iterator[bytes]:
-        """What these bytes hold, in pieces; raises `zlib.error`."""
-        chunk = self._head + chunk
-        self._head = b""
-        while chunk:
-            if self._object is None:
-                if len(chunk) < 2:
-                    self._head = chunk
-                    return
-                self._object = zlib.decompressobj(self._format(chunk))
-            piece = self._object.decompress(chunk, LARGEST_PIECE)
-            if piece:
-                yield piece
-            chunk = self._object.unconsumed_tail
-            if self._object.eof:
-                # Of gzip's format there may be several behind each other.
-                chunk = self._object.unused_data if self._gzip else b""
-                self._object = None if self._gzip else self._object
-
-    def _format(self, head: bytes) -> int:
-        """What zlib is to expect: "deflate" means its own format, and many send what stands inside it."""
-        if self._gzip:
-            return zlib.MAX_WBITS | 16
-        own = head[0] & 15 == zlib.DEFLATED and int.from_bytes(head[:2], "big") % 31 == 0
-        return zlib.MAX_WBITS if own else -zlib.MAX_WBITS

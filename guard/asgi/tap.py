@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from guard.asgi.answer_copy import AnswerCopy
-from guard.asgi.decoding import DecodingMeter, codings, decodable
+from guard.asgi.decoding import DecodingMeter
 from guard.core.query import NO_USAGE
 from guard.dialects.metering import ENCODED, STREAMS, media_type
 from guard.errors import BackendError
+from guard.http.codings import codings, decodable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
