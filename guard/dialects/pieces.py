@@ -31,7 +31,8 @@ CONTROL = frozenset(
 )
 """Names of what is no text of the model: kinds, reasons, and what describes the answer."""
 
-_SEALS = frozenset({"signature", "encrypted_content", "thoughtSignature", "thought_signature"})
+SEAL = "signature"
+_SEALS = frozenset({SEAL, "encrypted_content", "thoughtSignature", "thought_signature"})
 _MEDIA = frozenset({"data", "b64_json", "result", "partial_image_b64", "url", "image_url", "images"})
 """Names under which base64 is no text; what is not base64 there is text."""
 
@@ -58,26 +59,40 @@ def pieces(value: object) -> Pieces:
     left: list[tuple[str, object]] = [("", value)]
     for name, each in left:  # which grows
         if isinstance(each, str):
-            if (name in _SEALS or name in _MEDIA) and _BASE64.fullmatch(each):
-                opaque += blob_tokens(each, sealed=name in _SEALS)
-            else:
+            tokens = opaque_tokens(name, each)
+            if tokens is None:
                 texts.append(each)
+            else:
+                opaque += tokens
         elif isinstance(each, dict):
             for key, item in each.items():
-                if key in CONTROL or (key[-1:] in _ID_ENDS and _ID.fullmatch(key)):
+                if key in CONTROL or is_id(key):
                     continue
-                left.append(("signature" if key == "data" and _hides(each) else key, item))
+                left.append((SEAL if key == "data" and hides(each) else key, item))
         elif isinstance(each, list):
             left += ((name, item) for item in each)
     return Pieces(tuple(texts), opaque)
 
 
+def is_id(name: str) -> bool:
+    """Whether what stands under this name is an id, or ids."""
+    return name[-1:] in _ID_ENDS and _ID.fullmatch(name) is not None
+
+
 def may_be_opaque(name: str) -> bool:
     """Whether a string under this name may count otherwise than by its text."""
-    return name in _SEALS or name in _MEDIA or _ID.fullmatch(name) is not None
+    return name in _SEALS or name in _MEDIA or is_id(name)
 
 
-def _hides(fields: dict[str, object]) -> bool:
+def opaque_tokens(name: str, text: str) -> int | None:
+    """About how many tokens stand behind a string of this name, `None` where it is text."""
+    if (name in _SEALS or name in _MEDIA) and _BASE64.fullmatch(text):
+        return blob_tokens(text, sealed=name in _SEALS)
+    return None
+
+
+def hides(fields: dict[str, object]) -> bool:
+    """Whether what an object has as `data` is a seal."""
     kind = str(fields.get("type"))
     return any(word in kind for word in _HIDES)
 
@@ -86,4 +101,9 @@ def blob_tokens(blob: str, *, sealed: bool = False) -> int:
     """About how many tokens a model has made for what comes as base64: a seal is text that is hidden."""
     if sealed:
         return -(-len(blob) // _SEAL_BYTES)
-    return min(-(-len(blob) // _MEDIA_BYTES), _MOST_MEDIA)
+    return media_tokens(len(blob))
+
+
+def media_tokens(size: int) -> int:
+    """Likewise, for so many bytes of base64 that are no text."""
+    return min(-(-size // _MEDIA_BYTES), _MOST_MEDIA)

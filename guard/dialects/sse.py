@@ -23,7 +23,7 @@ _EVENT_END = re.compile(_LINE_END + _LINE_END)
 _LF, _CRLF = b"\n", b"\r\n"
 _NAME = re.compile(rb"event(?::|$)")
 _FIELD = re.compile(rb"(?:data|event|id|retry)(?::|$)|:")
-_DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
+DATA = re.compile(rb"^data(?:: ?|$)(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Event:
     @property
     def data(self) -> bytes:
         """The `data` lines joined by LF; empty for a comment."""
-        return b"\n".join(_DATA.findall(self._lines))
+        return b"\n".join(DATA.findall(self._lines))
 
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Events with these values and all else that this one says; one that names its type names theirs."""
         return b"".join(self._carrying(value) for value in values)
 
     def _carrying(self, value: Json) -> bytes:
-        kept = [line for line in self._lines.split(b"\n") if line and not _DATA.match(line)]
+        kept = [line for line in self._lines.split(b"\n") if line and not DATA.match(line)]
         if "type" in value:
             named = b"event: " + str(value["type"]).encode()
             kept = [named if _NAME.match(line) else line for line in kept]

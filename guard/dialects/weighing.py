@@ -11,11 +11,6 @@ names without regard to case and take the last.
 
 from __future__ import annotations
 
-import base64
-import binascii
-import random
-import string
-import zlib
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from guard.core.query import text_bytes
 from guard.dialects import strict
 from guard.dialects.base import OPAQUE_TOKENS
+from guard.dialects.blobs import LEAST_BLOB, is_binary, is_dense, says_text
 from guard.errors import QueryError
 
 if TYPE_CHECKING:
@@ -54,16 +50,7 @@ class Kind(Enum):
 
 FREE_SETTING_BYTES = 4_096
 FREE_MARK_BYTES = 64
-FREE_ADDRESS_BYTES = 2_048
-"""Beyond these, what is called a setting or an address counts as text."""
-
-LEAST_BLOB = 1_024
-"""A shorter string in an unknown place is never taken for an image."""
-
-LEAST_DENSITY = 0.72
-"""How far zlib shrinks base64 of what is compressed already, as images are, is 0.75; text shrinks further."""
-
-SAMPLES, SAMPLE_BYTES = 16, 1_024
+"""Beyond these, what is called a setting counts as text."""
 
 _LONGEST_CHARACTER = 4
 """Bytes."""
@@ -133,11 +120,11 @@ def _add(value: Any, shape: Shape, weight: Weight, holder: Json) -> None:
         case Kind.TOKENS:
             _add_tokens(value, weight)
         case Kind.SETTING:
-            weight.text_bytes += _beyond(value, FREE_SETTING_BYTES)
+            weight.text_bytes += beyond(value, FREE_SETTING_BYTES)
         case Kind.UNSENT:
             pass
         case Kind.MARK:
-            weight.text_bytes += _beyond(value, FREE_MARK_BYTES)
+            weight.text_bytes += beyond(value, FREE_MARK_BYTES)
         case _:
             _add_blobs(value, shape, weight, holder)
 
@@ -189,7 +176,7 @@ def _add_unknown(name: str, value: Any, weight: Weight) -> None:
         return
     size = _written_size(value)
     if size >= LEAST_BLOB:
-        blobs = [text for text in _long_strings(value) if _is_dense(text)]
+        blobs = [text for text in _long_strings(value) if is_dense(text)]
         size -= sum(map(len, blobs))
         weight.tokens += len(blobs) * OPAQUE_TOKENS
     weight.text_bytes += text_bytes(name) + size
@@ -200,11 +187,11 @@ def _add_blobs(value: Any, shape: Kind, weight: Weight, holder: Json) -> None:
     others = [item for item in items if not isinstance(item, str)]
     if others:
         weight.text_bytes += _written_size(others)
-    says_text = any(_is_text_type(holder.get(name)) for name in _TYPE_NAMES)
+    is_text = says_text(holder)
     for item in items:
         if not isinstance(item, str):
             continue
-        if says_text or not _is_binary(item, sealed=shape is Kind.SEALED):
+        if is_text or not is_binary(item, sealed=shape is Kind.SEALED):
             weight.text_bytes += text_bytes(item)
         elif shape is Kind.MASK:
             weight.tokens += OPAQUE_TOKENS
@@ -246,8 +233,8 @@ def _written_size(value: Any) -> int:
     return text_bytes(strict.written(value))
 
 
-def _beyond(value: Any, free: int) -> int:
-    """The size of a setting that is larger than a setting is; numbers are no text."""
+def beyond(value: Any, free: int) -> int:
+    """The size of a setting that is larger than a setting is, and so counts as text; numbers are no text."""
     if isinstance(value, int | float) and abs(value) <= strict.LARGEST_INTEGER:
         return 0
     if isinstance(value, dict | list) and _are_numbers(value):
@@ -277,67 +264,3 @@ def _long_strings(value: Any) -> Iterator[str]:
             left += item.values()
         elif isinstance(item, list):
             left += item
-
-
-_TYPE_NAMES = ("type", "media_type", "mime_type", "mimeType")
-_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/javascript")
-_BASE64 = (string.ascii_letters + string.digits + "+/-_=").encode()
-_ALSO_BASE64 = b"\r\n"
-_HEAD_CHARACTERS = 1_024
-
-
-def _is_text_type(value: Any) -> bool:
-    return isinstance(value, str) and (value == "text" or value.lower().startswith(_TEXT_TYPES))
-
-
-def _is_binary(text: str, *, sealed: bool = False) -> bool:
-    """Whether what stands where a dialect has an image or a file is one, or its address."""
-    if len(text) <= FREE_ADDRESS_BYTES:
-        return True
-    data = _data(text)
-    if data is None or not _is_base64(data):
-        return False
-    return sealed or not _reads_as_text(data[:_HEAD_CHARACTERS])
-
-
-def _is_dense(text: str) -> bool:
-    """Whether a string in an unknown place is base64 of what cannot be shrunk further, as an image is."""
-    data = _data(text)
-    if data is None or not _is_base64(data):
-        return False
-    stretch = len(data) // SAMPLES
-    if stretch > SAMPLE_BYTES:
-        # A piece of each stretch, where it cannot be foreseen, so that text cannot be put between them.
-        offsets = (random.randint(0, stretch - SAMPLE_BYTES) for _ in range(SAMPLES))  # noqa: S311
-        starts = (place * stretch + offset for place, offset in enumerate(offsets))
-        data = "".join(data[start : start + SAMPLE_BYTES] for start in starts)
-    sample = data.encode()
-    return len(zlib.compress(sample, 6)) >= LEAST_DENSITY * len(sample)
-
-
-def _data(text: str) -> str | None:
-    """The data of a `data:` URL, or the string; `None` where the URL says that it is text."""
-    if text[:5].lower() != "data:":
-        return text
-    about, comma, _ = text[:_HEAD_CHARACTERS].partition(",")
-    return None if not comma or _is_text_type(about[5:]) else text[len(about) + 1 :]
-
-
-def _is_base64(data: str) -> bool:
-    return data.isascii() and not data.encode().translate(None, _BASE64 + _ALSO_BASE64)
-
-
-def _reads_as_text(head: str) -> bool:
-    """Whether base64 begins with what is text when it is decoded."""
-    plain = head.translate(_URL_SAFE)
-    try:
-        found = base64.b64decode(plain[: len(plain) // 4 * 4])
-    except binascii.Error:
-        return False
-    if found.startswith(b"%PDF"):
-        return False
-    text = found.decode("utf-8", "ignore")
-    return len(text.encode()) >= len(found) - 3 and all(sign.isprintable() or sign.isspace() for sign in text)
-
-
-_URL_SAFE = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None})

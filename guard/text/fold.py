@@ -264,11 +264,11 @@ def _latin(match: re.Match[str]) -> str:
 _SPACES = bytes(ord(" ") if chr(code).isspace() else code for code in range(256))
 _APART = bytes(ord(" ") if chr(code) in "!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~" else code for code in range(256))
 # Scripts without spaces between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan.
-_UNSPACED = (
+UNSPACED = (
     "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 )
-_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+_UNSPACED_LETTER = re.compile(f"[{UNSPACED}]")
+_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
 _SIGN = re.compile(r"\W")
 _FEW_SIGNS = 16
 _NO_WORD = bytes(code if code > 127 or _WORD.match(chr(code)) else ord(" ") for code in range(256))
