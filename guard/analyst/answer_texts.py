@@ -1,0 +1,265 @@
+"""What an answer says, from the bytes that a client got: one text for each choice or candidate.
+
+Whatever the API, the objects of an answer are read one after another, and strings that stand in the same
+place are pieces of one text.
+
+    data: {"choices": [{"index": 0, "delta": {"content": "Hel"}}]}
+    data: {"choices": [{"index": 0, "delta": {"content": "lo"}}]}
+    data: {"choices": [{"index": 1, "delta": {"content": "Bye"}}]}        "Hello" and "Bye"
+
+What repeats counts once: texts of one answer that are the same (`response.output_text.done` and
+`response.completed` say again what the deltas have said), and pieces each of which begins with the one before
+(some servers send all that there is so far).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from guard.analyst.mending import mended
+from guard.dialects.blobs import LEAST_BLOB, is_dense
+from guard.dialects.json_array import ItemSplitter
+from guard.dialects.metering import STREAMS, media_type
+from guard.dialects.ndjson import LineSplitter
+from guard.dialects.pieces import CONTROL, SEAL, hides, is_id, media_tokens, opaque_tokens
+from guard.dialects.sse import DATA, Event, EventSplitter
+from guard.dialects.strict import written
+from guard.http.codings import decoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guard.dialects.strict import Json
+
+
+class AnswerTexts(NamedTuple):
+    """The text of each answer that has any, and how many tokens about stand behind what is no text."""
+
+    answers: tuple[str, ...]
+    opaque_tokens: int
+
+
+LARGEST_ANSWER = 1 << 20
+"""No more bytes than about this are read of an answer that was encoded."""
+
+MOST_ANSWERS = 128
+"""What further answers say is read as part of the last."""
+
+
+def answer_texts(data: bytes, content_type: str, codings: tuple[str, ...]) -> AnswerTexts:
+    """What these bytes say, which may be cut off at their end. Never raises.
+
+    `codings` are those of the bytes, in the order in which they were applied; what cannot be decoded says
+    nothing.
+    """
+    plain = decoded(data, codings, LARGEST_ANSWER)
+    if not plain:
+        return AnswerTexts((), 0)
+    kind = media_type(content_type)
+    if kind.startswith(_MEDIA_TYPES):
+        return AnswerTexts((), media_tokens(len(plain) * 4 // 3))
+    reading = _Reading()
+    for value in _values(plain, kind):
+        with suppress(RecursionError):
+            reading.take(value)
+    return reading.texts()
+
+
+class _Reading:
+    """One answer on its way to be read: the pieces of each of its texts, by the answer and the place."""
+
+    def __init__(self) -> None:
+        self._pieces: dict[tuple[Any, ...], list[str]] = {}
+        self._blobs: dict[str, int] = {}
+
+    def texts(self) -> AnswerTexts:
+        """What has been said."""
+        answers: dict[int, list[str]] = {}
+        for place, pieces in self._pieces.items():
+            answers.setdefault(place[0], []).append(_joined(pieces))
+        texts = tuple("\n".join(_once(answers[index])) for index in sorted(answers))
+        return AnswerTexts(texts, sum(self._blobs.values()))
+
+    def take(self, value: Any) -> None:
+        """Take in an answer, or a part of one."""
+        if type(value) is dict:
+            self._take_object(value)
+        elif type(value) is list:
+            # A stream of Gemini's comes as a list of its parts; else each is an answer.
+            parts = any("candidates" in item for item in value if isinstance(item, dict))
+            for index, item in enumerate(value):
+                if parts and type(item) is dict:
+                    self._take_object(item)
+                else:
+                    self._take_each([item], min(index, MOST_ANSWERS - 1), ())
+        elif type(value) is str:
+            self._say(value, (0,))
+
+    def _take_object(self, fields: Json) -> None:
+        response = fields.get("response")
+        if fields.get("object") == "response":
+            fields = {"output": fields.get("output")}
+        elif type(response) is dict:
+            # All else in it is what was asked.
+            fields = {"output": response.get("output")}
+        place: tuple[Any, ...] = ()
+        kind = fields.get("type")
+        if type(kind) is str:
+            place = (kind, *map(fields.get, _PLACES))
+            if kind.endswith("audio.delta"):
+                fields = {"data": fields.get("delta")}
+        self._take_fields(fields, 0, place)
+
+    def _take_answers(self, answers: list[Any], place: tuple[Any, ...]) -> None:
+        for position, answer in enumerate(answers):
+            if type(answer) is dict:
+                index = answer.get("index")
+                index = index if type(index) is int and index >= 0 else position
+                self._take_fields(answer, min(index, MOST_ANSWERS - 1), place)
+            else:
+                self._take_each([answer], min(position, MOST_ANSWERS - 1), place)
+
+    def _take_fields(self, fields: Json, answer: int, place: tuple[Any, ...]) -> None:
+        if fields.get("thought") is True:
+            place = (*place, "thought")
+        for name, value in fields.items():
+            kind = type(value)
+            if kind in _NO_TEXT or name in _SILENT:
+                continue
+            if kind is str:
+                if not value or is_id(name):
+                    continue
+                called = SEAL if name == "data" and hides(fields) else name
+                if called in _WHOLE:
+                    self._pieces[answer, *place, name, value] = [value]
+                elif not self._hides(called, value):
+                    self._say(value, (answer, *place, name))
+            elif kind is dict:
+                if name in _WRITTEN and value:
+                    self._say(written(value), (answer, *place, name, len(self._pieces)))
+                else:
+                    self._take_fields(value, answer, (*place, name))
+            elif name in _ANSWERS:
+                self._take_answers(value, place)
+            elif not is_id(name):
+                self._take_each(value, answer, (*place, name))
+
+    def _take_each(self, values: list[Any], answer: int, place: tuple[Any, ...]) -> None:
+        for position, value in enumerate(values):
+            kind = type(value)
+            if kind is dict:
+                index = value.get("index")
+                self._take_fields(value, answer, (*place, index if type(index) is int else position))
+            elif kind is list:
+                self._take_each(value, answer, (*place, position))
+            elif kind is str and not self._hides(place[-1] if place else "", value):
+                self._say(value, (answer, *place, position))
+
+    def _say(self, text: str, place: tuple[Any, ...]) -> None:
+        pieces = self._pieces.get(place)
+        if pieces is None:
+            self._pieces[place] = [text]
+        else:
+            pieces.append(text)
+
+    def _hides(self, name: Any, text: str) -> bool:
+        """Whether a string is no text; what stands behind it has been counted then."""
+        tokens = opaque_tokens(name, text) if type(name) is str else None
+        if tokens is None and len(text) >= LEAST_BLOB and " " not in text[:LEAST_BLOB] and is_dense(text):
+            tokens = media_tokens(len(text))
+        if tokens is None:
+            return False
+        self._blobs[text] = tokens
+        return True
+
+
+def _joined(pieces: list[str]) -> str:
+    """One text of its pieces, of which each may also be all that there was so far."""
+    last = pieces[-1]
+    if len(last) >= _LEAST_TOTAL and all(map(str.startswith, pieces[1:], pieces)):
+        return last
+    return "".join(pieces)
+
+
+def _once(texts: list[str]) -> Iterator[str]:
+    """The texts of one answer, without those that say again what another one says."""
+    longest = max(texts, key=len)
+    for text in dict.fromkeys(texts):
+        if text is longest or text == longest or text not in longest:
+            yield text
+
+
+def _values(data: bytes, kind: str) -> Iterator[Any]:
+    """The JSON values in an answer of this type, or the text that it is."""
+    data = data.removeprefix(_BYTE_ORDER_MARK).lstrip()
+    start = data[:1]
+    if data.startswith(_FIELDS) or (STREAMS.get(kind) is EventSplitter and start not in _JSON_STARTS):
+        yield from _parsed(_event_data(data))
+    elif STREAMS.get(kind) is LineSplitter:
+        yield from _parsed([line for line in data.splitlines() if line])
+    elif start in _JSON_STARTS or start == b'"':
+        try:
+            yield json.loads(data)
+        except (ValueError, RecursionError):
+            items = ItemSplitter()
+            yield from _parsed([*(item.data for item in items.feed(data)), items.rest()])
+    elif not kind or kind.startswith("text/"):
+        yield data.decode("utf-8", "ignore")
+
+
+def _event_data(data: bytes) -> list[bytes]:
+    """The data of each event, without those that hold no JSON."""
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if _SEVERAL_LINES.search(data):
+        found = [Event(raw).data for raw in data.split(b"\n\n")]
+    else:
+        found = DATA.findall(data)
+    return [each for each in found if each[:1] in _JSON_STARTS and each != b"[DONE]"]
+
+
+def _parsed(parts: list[bytes]) -> list[Any]:
+    """The values of these texts, of which the last may be cut off; what is no JSON is left out."""
+    if not parts:
+        return []
+    try:
+        values = json.loads(b"[" + b",".join(parts[:-1]) + b"]")
+    except (ValueError, RecursionError):
+        values = [value for part in parts[:-1] if (value := _read(part)) is not None]
+    last = mended(parts[-1])
+    return values if last is None else [*values, last]
+
+
+def _read(part: bytes) -> Any:
+    try:
+        return json.loads(part)
+    except (ValueError, RecursionError):
+        return None
+
+
+_MEDIA_TYPES = ("image/", "audio/", "video/")
+_ANSWERS = frozenset({"choices", "candidates", "generations"})
+"""Lists with an item for each answer."""
+
+_PLACES = ("index", "output_index", "content_index", "summary_index")
+_WHOLE = frozenset({"name", "title", "filename", "call_type"})
+_WRITTEN = frozenset({"args", "arguments", "input"})
+_SILENT = CONTROL.union(
+    ("embedding", "embeddings", "prompt_logprobs", "prompt_token_ids", "token_ids"),
+    ("citationMetadata", "citation_metadata", "groundingMetadata", "grounding_metadata"),
+    ("promptFeedback", "prompt_feedback", "safetyRatings", "safety_ratings"),
+    ("urlContextMetadata", "url_context_metadata", "usageMetadata", "usage_metadata"),
+    ("finishMessage", "finish_message", "content_filter_results", "prompt_filter_results"),
+    ("details", "meta_info"),
+)
+"""Names of what the model has not said in so many words."""
+
+_NO_TEXT = frozenset({int, float, bool, type(None)})
+_LEAST_TOTAL = 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
+_JSON_STARTS = (b"{", b"[")
+_SEVERAL_LINES = re.compile(rb"\ndata:[^\n]*\ndata:")
