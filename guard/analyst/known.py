@@ -1,0 +1,251 @@
+"""What a holder has sent or been sent before, and what of a request is new.
+
+A text is cut into chunks of about a dozen words, each of which is remembered by a keyed hash. Where a chunk
+ends depends on the word there alone: a keyed hash says which words, one in `_WORDS_PER_CUT`, end chunks. So
+whatever is put in front of a text, taken out of it or moved about, the chunks elsewhere stay what they were,
+and are known again.
+
+    10:00  "… of our shop. | The customer asks how to return a pair of | red shoes without the box."
+           all of it is new
+    10:01  "… of our shop. | The customer asks how to return a pair of | blue socks after a month."
+           new is "blue socks after a month."
+
+Numbers, dates and ids are all alike where they are not most of a chunk, so that a template is known again
+whatever its date says. A text that is known whole costs one hash. Turns too short to tell by themselves count
+with the short turns before them: or single letters, each known, could spell anything.
+
+Memory: a hash takes about 100 bytes, so `MOST_HASHES` take 20 MB at most, whoever they belong to. Each holder
+has `MOST_OF_ONE` at most, in two generations: when the younger has half of them, the older is forgotten, but
+for what has been met since. Beyond `MOST_HASHES` or `MOST_HOLDERS`, all of the holder that has been silent
+longest is forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from guard.analyst.request_texts import ASSISTANT, Said
+from guard.text.fold import UNSPACED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from guard.core.identity import Holder
+
+MOST_HOLDERS = 4_096
+MOST_HASHES = 180_000
+MOST_OF_ONE = 19_200
+"""Maximum numbers of holders, of hashes, and of hashes of one holder."""
+
+LEAST_WORDS, MOST_WORDS = 4, 64
+"""A chunk has so many words at least, where its text has, and so many at most."""
+
+SHORT = 24
+"""A turn of no more characters than this is known only behind the same short turns."""
+
+_WORDS_PER_CUT = 8
+_LONGEST_ID = 48
+_MOST_REMEMBERED = 16_384
+_LONGEST_REMEMBERED = 32
+
+
+class Known:
+    """Remembers what holders have sent and been sent, under one secret."""
+
+    def __init__(
+        self,
+        secret: bytes,
+        *,
+        most_holders: int = MOST_HOLDERS,
+        most_hashes: int = MOST_HASHES,
+        most_of_one: int = MOST_OF_ONE,
+    ) -> None:
+        self._chunker = _Chunker(secret)
+        self._most_holders = most_holders
+        self._most_hashes = most_hashes
+        self._most_of_one = most_of_one
+        self._memories: OrderedDict[Holder, _Memory] = OrderedDict()
+        self._count = 0
+
+    def new(self, holder: Holder, said: Sequence[Said]) -> tuple[Said, ...]:
+        """What of this the holder has not sent or been sent before; it is remembered from now on.
+
+        Of a turn that is known in part, the new passages are given as they stand, with line ends between.
+        """
+        memory = self._memory(holder)
+        found = []
+        before = 0
+        for turn in said:
+            if len(turn.text) <= SHORT:
+                key = self._chunker.key(turn.text)
+                before = hash((before, key))
+                given = turn.role == ASSISTANT and memory.has(hash((_GIVEN, key)))
+                if not memory.meet(before) and not given:
+                    found.append(turn)
+                continue
+            before = 0
+            if text := self._new_in(turn.text, memory):
+                found.append(Said(turn.role, text))
+        self._bound(holder, memory)
+        return tuple(found)
+
+    def add(self, holder: Holder, texts: Iterable[str]) -> None:
+        """Remember what the holder was given: who sends it back says nothing new."""
+        memory = self._memory(holder)
+        for text in texts:
+            if len(text) <= SHORT:
+                memory.meet(hash((_GIVEN, self._chunker.key(text))))
+            else:
+                self._new_in(text, memory)
+        self._bound(holder, memory)
+
+    def _new_in(self, text: str, memory: _Memory) -> str:
+        if memory.meet(self._chunker.digest(text)):
+            return ""
+        passages: list[list[str]] = [[]]
+        for chunk, key in self._chunker.chunks(text):
+            if not memory.meet(key):
+                passages[-1].append(chunk)
+            elif passages[-1]:
+                passages.append([])
+        return "\n".join("".join(each).strip() for each in passages if each)
+
+    def _memory(self, holder: Holder) -> _Memory:
+        memory = self._memories.get(holder)
+        if memory is None:
+            memory = self._memories[holder] = _Memory(self._most_of_one // 2)
+        else:
+            self._memories.move_to_end(holder)
+            self._count -= len(memory)
+        return memory
+
+    def _bound(self, holder: Holder, memory: _Memory) -> None:
+        self._count += len(memory)
+        while len(self._memories) > 1 and (
+            self._count > self._most_hashes or len(self._memories) > self._most_holders
+        ):
+            _, forgotten = self._memories.popitem(last=False)
+            self._count -= len(forgotten)
+
+
+class _Memory:
+    """The hashes that one holder has met, in two generations of at most `most` each."""
+
+    __slots__ = ("_most", "_old", "_young")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def has(self, key: int) -> bool:
+        """Whether this has been met."""
+        return key in self._young or key in self._old
+
+    def meet(self, key: int) -> bool:
+        """Likewise; it has been from now on."""
+        if key in self._young:
+            return True
+        if len(self._young) >= self._most:
+            self._old, self._young = self._young, set()
+        self._young.add(key)
+        if key in self._old:
+            self._old.discard(key)
+            return True
+        return False
+
+
+class _Chunker:
+    """Cuts texts into chunks, and hashes them, under one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._keyed = blake2b(key=blake2b(secret, person=b"known").digest(), digest_size=8)
+        self._hashes = _Hashes(self.digest)
+
+    def digest(self, text: str) -> int:
+        """The hash of a whole text, whatever white space is round it."""
+        copy = self._keyed.copy()
+        copy.update(text.strip().encode("utf-8", "surrogatepass"))
+        return int.from_bytes(copy.digest())
+
+    def key(self, text: str) -> int:
+        """The hash of a text as of one chunk."""
+        return _key([self._hashes[piece] for piece in _pieces(text)])
+
+    def chunks(self, text: str) -> Iterator[tuple[str, int]]:
+        """The chunks of a text, which are all of it, each with its hash."""
+        pieces = _pieces(text)
+        hashes = list(map(self._hashes.__getitem__, pieces))
+        cuts = self._hashes.cuts
+        start = 0
+        ends = [end for end, piece in enumerate(pieces, 1) if piece in cuts]
+        for end in _spaced(ends, len(pieces)):
+            yield "".join(pieces[start:end]), _key(hashes[start:end])
+            start = end
+
+
+class _Hashes(dict[str, int]):
+    """The hash of each word with what follows it, worked out when it is first asked for: negative for a
+    number, a date or an id. `cuts` are those that may end a chunk."""
+
+    def __init__(self, digest: Callable[[str], int]) -> None:
+        super().__init__()
+        self._digest = digest
+        self.cuts: set[str] = set()
+
+    def __missing__(self, piece: str) -> int:
+        found = self._digest(piece) >> 4
+        is_id = _ID.search(piece) is not None and len(piece) <= _LONGEST_ID
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+            self.cuts.clear()
+        if "\n" in piece or (not is_id and found % _WORDS_PER_CUT == 0):
+            self.cuts.add(piece)
+        found = -found if is_id else found
+        if len(piece) <= _LONGEST_REMEMBERED:
+            self[piece] = found
+        return found
+
+
+def _spaced(ends: list[int], last: int) -> Iterator[int]:
+    """The ends that leave room for a chunk before and behind them, and others where there is none for too
+    long."""
+    start = 0
+    for end in [*ends, last]:
+        while end - start > MOST_WORDS and last - start >= MOST_WORDS + LEAST_WORDS:
+            start += MOST_WORDS
+            yield start
+        if end - start >= LEAST_WORDS and last - end >= LEAST_WORDS:
+            start = end
+            yield end
+    if start < last:
+        yield last
+
+
+def _key(hashes: list[int]) -> int:
+    """The hash of a chunk with these words, in which ids are alike unless they are most of it."""
+    if min(hashes, default=0) < 0:
+        ids = sum(each < 0 for each in hashes)
+        if ids * 2 <= len(hashes):
+            return hash(tuple(max(each, 0) for each in hashes))
+    return hash(tuple(hashes))
+
+
+def _pieces(text: str) -> list[str]:
+    """The words of a text, each with what follows it up to the next."""
+    return (_PIECE_IN_ASCII if text.isascii() else _PIECE).findall(text)
+
+
+_ID = re.compile(r"\d")
+_PIECE_IN_ASCII = re.compile(r"(?:\w*\d\w*(?:[-:./+,]\w*\d\w*)*|\w+)\W*|\W+", re.ASCII)
+_PIECE = re.compile(
+    rf"[{UNSPACED}]\W*|(?:[^\W\d{UNSPACED}]*\d[^\W{UNSPACED}]*(?:[-:./+,][^\W\d{UNSPACED}]*\d[^\W{UNSPACED}]*)*"
+    rf"|[^\W{UNSPACED}]+)\W*|\W+"
+)
+_GIVEN = "given"
