@@ -116,7 +116,7 @@ async def guarded(
 LONG = (
     *("test_serve.py", "test_chaos.py", "test_nodes.py", "test_exact.py", "test_calibrate.py"),
     *("test_embedded.py", "test_sdks.py", "test_sdks_reshaped.py", "test_cli.py", "test_fold.py"),
-    *("test_model.py", "test_reference.py"),
+    *("test_model.py", "test_reference.py", "test_shared.py"),
 )
 """Files that take long, the longest first."""
 

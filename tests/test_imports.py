@@ -19,7 +19,7 @@ SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings
 
 ROOMS = {
     *("guard.admin", "guard.cli", "guard.demo", "guard.detection.analyst", "guard.server", "guard.text"),
-    "guard.store.embedded.server",
+    *("guard.children", "guard.store.embedded.server"),
 }
 """What an app does without that has detection off, and a Redis."""
 

@@ -1,0 +1,1 @@
+"""Child processes that the processes of a machine share: started, kept running and ended for their users."""
