@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory bench-fingerprint soak chaos fairness interop detection reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory bench-fingerprint soak chaos fairness interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -111,6 +111,10 @@ interop: $(VENV)/dev build/interop/ready interop/node_modules/ready
 # How well distillers are told from honest holders: 40 minutes, and a folder of prompts, which DETECTION_DATA names.
 detection: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
+
+# What answers pay out of a diversity budget, plain and disguised, from the same folder: a minute.
+payouts: $(VENV)/dev
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.payouts
 
 # The reference that guard ships, from the same folder: 10 minutes.
 reference: $(VENV)/dev

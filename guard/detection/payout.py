@@ -61,7 +61,7 @@ BUCKETS = 8_192
 """Number of n-grams that are told apart."""
 
 _SHIFT = np.uint32(32 - BUCKETS.bit_length() + 1)
-_END = re.compile(r"[.!?;:]\s+|[\n。！？；]+")
+_END = re.compile("[.!?;:]\\s+|[\n\u3002\uff01\uff1f\uff1b]+")  # the last four are Chinese
 _NO_LETTER = re.compile(r"[\W_]+")
 
 

@@ -97,7 +97,7 @@ def test_what_all_answers_begin_with_hides_nothing_and_is_not_charged_again() ->
 def test_an_app_with_a_template_is_soon_cheap() -> None:
     chance = random.Random(1)
     orders = [
-        f"Thank you. Order {chance.randrange(9)} of two {chance.choice(('lamps', 'chairs', 'mats'))} has shipped "
+        f"Order {chance.randrange(9)} of two {chance.choice(('lamps', 'chairs', 'mats'))} has shipped "
         f"and arrives on {chance.choice(('Monday', 'Tuesday'))}; answer this message if anything is amiss."
         for _ in range(200)
     ]

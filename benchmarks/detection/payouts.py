@@ -1,0 +1,342 @@
+"""What the answers of apps, persons and distillers pay out of a diversity budget, plain and disguised.
+
+    python -m benchmarks.detection.payouts --data DIR
+
+prints two tables in Markdown. `DETECTION_DATA` names the folder where `--data` does not: that of
+`benchmarks/detection/sources.py`, of which this reads the `answers`. A holder is given so many answers of one
+kind, and pays by the arithmetic of guard's store. Tokens are the quarter of a text's bytes.
+
+The lengths and sizes in guard/detection/payout.py were chosen on gpteacher, gpteacher-tools, gsm8k-train,
+huatuo-zh and dolly-3k, and on the disguises of `SEEN`. The other sources and disguises were left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.detection.spelling import LEFT_OUT, SEEN
+from benchmarks.detection.tables import Table
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.novelty import UNIT
+from guard.core.query import BYTES_PER_TOKEN, Usage, text_bytes
+from guard.detection.payout import Payouts
+from guard.store.memory.store import MemoryStore
+from guard.store.port import Reservation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from guard.core.novelty import Payout
+
+ANSWERS, SETTLED = 200, 150
+"""A holder's answers, and from which on they count."""
+
+LATER = 3_000
+"""Where a source has so many answers, the last of these are looked at too."""
+
+PREAMBLE_WORDS = 350
+HOLDERS = 3
+
+LIMIT = Limit(
+    "novel", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(10**12, 86_400, 10**12),)
+)
+ONE = Identity(Holder(Attribute.KEY, "one"), {Attribute.KEY: "one"})
+PAYOUTS = Payouts(b"a secret of the trial")
+
+DISTILLED = ("gpteacher", "gsm8k-train", "huatuo-zh", "instruct-demos", "seed-tasks")
+"""Instruction sets whose answers are disguised; the last two were left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """What one answer has drawn and paid, in units."""
+
+    drew: float
+    paid: float
+
+
+class Kind(NamedTuple):
+    """One kind of holder: where its answers come from, what our first trial says that one pays, and how it
+    gets them out of the sources.
+    """
+
+    name: str
+    source: str
+    trial: str
+    answers: Callable[[Sources], list[str]]
+
+
+class Sources:
+    """The answers of a folder's sources, in their order."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """All of one source."""
+        with gzip.open(self._folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+    def of(self, name: str) -> list[str]:
+        """All answers of one source."""
+        records = self.records(name)
+        answers = (record.get("answers") or [record.get("answer")] for record in records)
+        return [text for each in answers for text in each if text and text.strip()]
+
+    @cached_property
+    def retrieved(self) -> list[str]:
+        """Short answers to questions that come with a document."""
+        asked = ((record["prompt"], record["answers"][0]) for record in self.records("dolly-3k"))
+        return [answer for prompt, answer in asked if len(prompt) > 500 and len(answer) < 160]
+
+    @cached_property
+    def preamble(self) -> str:
+        """Words that may stand in front of any answer."""
+        words = (word for answer in self.of("dolly-3k") for word in answer.split())
+        return " ".join(islice(words, PREAMBLE_WORDS))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Words to fill templates with."""
+        found = {word for answer in self.of("instruct-demos") for word in answer.split() if word.isalpha()}
+        return sorted(word.lower() for word in found if 3 < len(word) < 10)
+
+
+def orders(sources: Sources) -> list[str]:
+    """What a shop's app says."""
+    chance = Random(0)
+    days = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
+    return [
+        f"Hello {chance.choice(sources.words).title()}, your order {chance.randrange(10**6)} of "
+        f"{chance.randrange(1, 9)} {chance.choice(sources.words)} has shipped and will arrive on "
+        f"{chance.choice(days)}. Reply to this message if anything is wrong."
+        for _ in range(LATER)
+    ]
+
+
+def extracted(sources: Sources) -> list[str]:
+    """What an app reads out of invoices."""
+    chance = Random(0)
+    return [
+        json.dumps(
+            {
+                "supplier": chance.choice(sources.words).title(),
+                "total": chance.randrange(5_000),
+                "currency": "EUR",
+                "due": f"2026-{chance.randrange(1, 13):02}-{chance.randrange(1, 29):02}",
+                "category": chance.choice(("travel", "food", "office", "other")),
+            }
+        )
+        for _ in range(LATER)
+    ]
+
+
+def labels(sources: Sources) -> list[str]:
+    """What a classifier says."""
+    return [str(record["group"]) for record in sources.records("banking77")]
+
+
+def joined(texts: Iterable[str], count: int, between: str = "\n\n") -> list[str]:
+    """So many texts in one, one after the other."""
+    left = [*texts]
+    return [between.join(left[start : start + count]) for start in range(0, len(left) - count + 1, count)]
+
+
+def framed(answer: str) -> str:
+    """As an app frames what it has found."""
+    return (
+        f"According to the documents you gave me: {answer} Source: document 1. Ask me for more details if you"
+        " need them."
+    )
+
+
+KINDS = (
+    Kind(
+        "instruction set, short answers", "gpteacher", ".08 to .22", lambda sources: sources.of("gpteacher")
+    ),
+    Kind("", "gsm8k-train", ".08 to .22", lambda sources: sources.of("gsm8k-train")),
+    Kind("", "seed-tasks", ".08 to .22", lambda sources: sources.of("seed-tasks")),
+    Kind("", "huatuo-zh, Chinese", ".08 to .22", lambda sources: sources.of("huatuo-zh")),
+    Kind("", "instruct-demos, a line each", "", lambda sources: sources.of("instruct-demos")),
+    Kind("", "gpteacher-tools, calls of tools", "", lambda sources: sources.of("gpteacher-tools")),
+    Kind(
+        "instruction set, long answers",
+        "gpteacher, six in one",
+        ".80",
+        lambda sources: joined(sources.of("gpteacher"), 6),
+    ),
+    Kind(
+        "person, long answers",
+        "dolly-3k, 900 characters and more",
+        ".45 to .55",
+        lambda sources: [each for each in sources.of("dolly-3k") if len(each) >= 900],
+    ),
+    Kind("classifier", "banking77, labels", ".001", labels),
+    Kind(
+        "batch of a classifier",
+        "banking77, ten labels in one",
+        "",
+        lambda sources: joined(labels(sources), 10, "\n"),
+    ),
+    Kind("batch", "dolly-3k", ".19", lambda sources: sources.of("dolly-3k")),
+    Kind("dialogue app", "taskmaster4", ".02", lambda sources: sources.of("taskmaster4")),
+    Kind("narrow app", "a template with five slots", ".02", orders),
+    Kind("", "JSON with five fields", ".02", extracted),
+    Kind(
+        "RAG, short answers",
+        "dolly-3k, each on a document of its own",
+        ".01 to .04",
+        lambda sources: sources.retrieved,
+    ),
+    Kind("", "the same, each asked three times", ".01 to .04", lambda sources: sources.retrieved[:70] * 3),
+    Kind(
+        "",
+        "the same in a template",
+        ".01 to .04",
+        lambda sources: [framed(each) for each in sources.retrieved],
+    ),
+)
+
+
+async def pay(payouts: Iterable[Payout]) -> list[Paid]:
+    """What a holder pays, answer after answer."""
+    store, paid = MemoryStore(lambda: 1_800_000_000_000_000), []
+    for number, payout in enumerate(payouts):
+        drew = sum(piece.draw for piece in payout.pieces)
+        reservation = Reservation(f"r{number}", ONE, [Charge(LIMIT, ONE.principal, drew)])
+        settled = await store.settle(reservation, Usage(1, 1))
+        charged = await store.pay(reservation, settled.receipts, payout)
+        paid.append(Paid(drew / UNIT, (charged or 0) / UNIT))
+    return paid
+
+
+def read(*answers: str) -> Payout:
+    """What the answers to one question pay out."""
+    size = sum(map(text_bytes, answers))
+    return PAYOUTS.of(answers, 0, Usage(1, -int(-size // BYTES_PER_TOKEN)))
+
+
+def mean(paid: Sequence[Paid]) -> Paid:
+    """That of one of them."""
+    return Paid(sum(each.drew for each in paid) / len(paid), sum(each.paid for each in paid) / len(paid))
+
+
+def trial(texts: Sequence[str], reads: Callable[[str], Payout] = read, last: int = ANSWERS) -> Paid:
+    """The mean of an answer from `SETTLED` on, or of the last quarter of fewer, over a few holders."""
+    found = []
+    for seed in range(HOLDERS):
+        mixed = Random(seed).sample(texts, min(last, len(texts)))
+        paid = asyncio.run(pay(map(reads, mixed)))
+        counted = len(paid) - ANSWERS + SETTLED if len(paid) >= ANSWERS else len(paid) * 3 // 4
+        found.append(mean(paid[counted:]))
+    return mean(found)
+
+
+def kinds(sources: Sources) -> Table:
+    """What each kind of holder pays for its answers."""
+    rows = []
+    for kind in KINDS:
+        texts = kind.answers(sources)
+        one = trial(texts)
+        later = trial(texts, last=LATER) if len(texts) >= LATER else None
+        rows.append(
+            (
+                kind.name,
+                kind.source,
+                f"{one.drew:.3f}",
+                f"{one.paid:.3f}",
+                f"{one.paid / one.drew:.0%}",
+                f"{later.paid / later.drew:.0%}" if later else "",
+                kind.trial,
+            )
+        )
+    columns = ("holder", "source", "draws", "pays", "novelty", f"after {LATER:,}", "first trial")
+    return Table(
+        "Payouts", f"Units an answer, answers {SETTLED} to {ANSWERS} of a holder.", columns, tuple(rows)
+    )
+
+
+def preambles(sources: Sources) -> dict[str, Callable[[str], str]]:
+    """Texts that are put round an answer and are no disguise of it."""
+    turn = iter(range(10**9))
+    ten = [" ".join(Random(seed).sample(sources.preamble.split(), PREAMBLE_WORDS)) for seed in range(10)]
+    filler = "As an assistant I am happy to help you with this and go on to the next part."
+    return {
+        f"{PREAMBLE_WORDS} constant words in front": lambda text: f"{sources.preamble} {text}",
+        f"{PREAMBLE_WORDS} constant words behind": lambda text: f"{text} {sources.preamble}",
+        "ten preambles in turn": lambda text: f"{ten[next(turn) % 10]} {text}",
+        "a constant sentence behind each": lambda text: text.replace(". ", f". {filler} "),
+    }
+
+
+def disguises(sources: Sources) -> Table:
+    """What the answers of instruction sets pay in a disguise, as parts of what they pay plain."""
+    texts = {name: sources.of(name) for name in DISTILLED}
+    plain = {name: trial(each) for name, each in texts.items()}
+
+    def row(name: str, disguise: Callable[[str], str], seen: str) -> tuple[object, ...]:
+        found = {source: trial(each, lambda text: read(disguise(text))) for source, each in texts.items()}
+        cells = (
+            f"{one.paid / one.drew / (plain[source].paid / plain[source].drew):.2f}"
+            f" ({one.paid / plain[source].paid:.1f})"
+            for source, one in found.items()
+        )
+        return (name, seen, *cells)
+
+    rows = [
+        *(row(name, each, "no") for name, each in preambles(sources).items()),
+        *(row(name, each, "yes") for name, each in SEEN.items()),
+        *(row(name, each, "no") for name, each in LEFT_OUT.items()),
+    ]
+    note = "By the token, and in brackets by the answer: a disguise mostly takes more tokens."
+    return Table(
+        "Disguised answers, as parts of what they pay plain",
+        note,
+        ("disguise", "chosen on", *DISTILLED),
+        tuple(rows),
+    )
+
+
+def several(sources: Sources) -> Table:
+    """What several answers in one response pay, beside as many responses."""
+    rows = []
+    for name in ("gpteacher", "gsm8k-train", "huatuo-zh"):
+        texts = sources.of(name)
+        plain = trial(texts)
+        ten = trial(joined(texts, 10))
+        eight = trial(texts, lambda text: read(*[text] * 8))
+        rows.append((name, f"{ten.paid / plain.paid / 10:.2f}", f"{eight.paid / plain.paid / 8:.2f}"))
+    columns = ("source", "ten questions in one request", "one answer drawn eight times, the same each time")
+    return Table(
+        "Several answers at once", "An answer, as a part of what it pays alone.", columns, tuple(rows)
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("DETECTION_DATA"))
+    options = parser.parse_args(arguments)
+    if options.data is None:
+        print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
+        return 2
+    sources = Sources(Path(options.data))
+    for table in (kinds, several, disguises):
+        print(table(sources).markdown(), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
