@@ -22,11 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from guard.analyst.mending import mended
 from guard.dialects.blobs import LEAST_BLOB, is_dense
 from guard.dialects.json_array import ItemSplitter
-from guard.dialects.metering import STREAMS, media_type
+from guard.dialects.metering import STREAMS, VECTOR, media_type
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.pieces import CONTROL, SEAL, hides, is_id, media_tokens, opaque_tokens
 from guard.dialects.sse import DATA, Event, EventSplitter
 from guard.dialects.strict import written
+from guard.errors import QueryError
 from guard.http.codings import decoded
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def answer_texts(data: bytes, content_type: str, codings: tuple[str, ...]) -> An
         return AnswerTexts((), media_tokens(len(plain) * 4 // 3))
     reading = _Reading()
     for value in _values(plain, kind):
-        with suppress(RecursionError):
+        with suppress(RecursionError, QueryError):  # of what is nested too deeply
             reading.take(value)
     return reading.texts()
 
@@ -95,7 +96,7 @@ class _Reading:
                     self._take_object(item)
                 else:
                     self._take_each([item], min(index, MOST_ANSWERS - 1), ())
-        elif type(value) is str:
+        elif type(value) is str and value:
             self._say(value, (0,))
 
     def _take_object(self, fields: Json) -> None:
@@ -155,7 +156,7 @@ class _Reading:
                 self._take_fields(value, answer, (*place, index if type(index) is int else position))
             elif kind is list:
                 self._take_each(value, answer, (*place, position))
-            elif kind is str and not self._hides(place[-1] if place else "", value):
+            elif kind is str and value and not self._hides(place[-1] if place else "", value):
                 self._say(value, (answer, *place, position))
 
     def _say(self, text: str, place: tuple[Any, ...]) -> None:
@@ -192,52 +193,53 @@ def _once(texts: list[str]) -> Iterator[str]:
             yield text
 
 
-def _values(data: bytes, kind: str) -> Iterator[Any]:
+def _values(data: bytes, kind: str) -> list[Any]:
     """The JSON values in an answer of this type, or the text that it is."""
     data = data.removeprefix(_BYTE_ORDER_MARK).lstrip()
-    start = data[:1]
-    if data.startswith(_FIELDS) or (STREAMS.get(kind) is EventSplitter and start not in _JSON_STARTS):
-        yield from _parsed(_event_data(data))
-    elif STREAMS.get(kind) is LineSplitter:
-        yield from _parsed([line for line in data.splitlines() if line])
-    elif start in _JSON_STARTS or start == b'"':
+    is_json = data.startswith(_JSON_STARTS)
+    splitter = STREAMS.get(kind)
+    if data.startswith(_FIELDS) or (splitter is EventSplitter and not is_json):
+        return _parsed(_event_data(data))
+    if splitter is LineSplitter:
+        return _parsed(data.splitlines())
+    if is_json:
+        if _EMBEDDING in data:
+            data = VECTOR.sub(b"[]", data)
         try:
-            yield json.loads(data)
+            return [json.loads(data)]
         except (ValueError, RecursionError):
             items = ItemSplitter()
-            yield from _parsed([*(item.data for item in items.feed(data)), items.rest()])
-    elif not kind or kind.startswith("text/"):
-        yield data.decode("utf-8", "ignore")
+            return _parsed([*(item.data for item in items.feed(data)), items.rest()])
+    return [data.decode("utf-8", "ignore")] if not kind or kind.startswith("text/") else []
 
 
 def _event_data(data: bytes) -> list[bytes]:
-    """The data of each event, without those that hold no JSON."""
+    """The data of each event."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if _SEVERAL_LINES.search(data):
-        found = [Event(raw).data for raw in data.split(b"\n\n")]
-    else:
-        found = DATA.findall(data)
-    return [each for each in found if each[:1] in _JSON_STARTS and each != b"[DONE]"]
+        return [Event(raw).data for raw in data.split(b"\n\n")]
+    return DATA.findall(data)
 
 
 def _parsed(parts: list[bytes]) -> list[Any]:
-    """The values of these texts, of which the last may be cut off; what is no JSON is left out."""
+    """The values of these texts, of which the last may be cut off; what is no JSON is text."""
+    parts = [part for part in parts if len(part) > _LONGEST_SIGN or part.strip(_SIGNS) not in _NO_JSON]
     if not parts:
         return []
+    *whole, last = parts
     try:
-        values = json.loads(b"[" + b",".join(parts[:-1]) + b"]")
+        values = json.loads(b"[" + b",".join(whole) + b"]")
     except (ValueError, RecursionError):
-        values = [value for part in parts[:-1] if (value := _read(part)) is not None]
-    last = mended(parts[-1])
-    return values if last is None else [*values, last]
+        values = list(map(_read, whole))
+    return [*values, mended(last) if last.startswith(_JSON_STARTS) else _read(last)]
 
 
 def _read(part: bytes) -> Any:
     try:
         return json.loads(part)
     except (ValueError, RecursionError):
-        return None
+        return None if part.lstrip().startswith(_JSON_STARTS) else part.decode("utf-8", "ignore")
 
 
 _MEDIA_TYPES = ("image/", "audio/", "video/")
@@ -261,5 +263,9 @@ _NO_TEXT = frozenset({int, float, bool, type(None)})
 _LEAST_TOTAL = 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
-_JSON_STARTS = (b"{", b"[")
+_JSON_STARTS = (b"{", b"[", b'"')
+_EMBEDDING = b'"embedding'
+_SIGNS = b" \t\r\n[],"
+_NO_JSON = (b"", b"DONE")
+_LONGEST_SIGN = 16
 _SEVERAL_LINES = re.compile(rb"\ndata:[^\n]*\ndata:")

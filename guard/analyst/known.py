@@ -182,9 +182,10 @@ class _Chunker:
         """The chunks of a text, which are all of it, each with its hash."""
         pieces = _pieces(text)
         hashes = list(map(self._hashes.__getitem__, pieces))
-        cuts = self._hashes.cuts
+        ends = [end for end, each in enumerate(hashes, 1) if not each % _WORDS_PER_CUT]
+        if "\n" in text:
+            ends = sorted({*ends, *(end for end, piece in enumerate(pieces, 1) if "\n" in piece)})
         start = 0
-        ends = [end for end, piece in enumerate(pieces, 1) if piece in cuts]
         for end in _spaced(ends, len(pieces)):
             yield "".join(pieces[start:end]), _key(hashes[start:end])
             start = end
@@ -192,22 +193,18 @@ class _Chunker:
 
 class _Hashes(dict[str, int]):
     """The hash of each word with what follows it, worked out when it is first asked for: negative for a
-    number, a date or an id. `cuts` are those that may end a chunk."""
+    number, a date or an id, none of which ends a chunk."""
 
     def __init__(self, digest: Callable[[str], int]) -> None:
         super().__init__()
         self._digest = digest
-        self.cuts: set[str] = set()
 
     def __missing__(self, piece: str) -> int:
         found = self._digest(piece) >> 4
-        is_id = _ID.search(piece) is not None and len(piece) <= _LONGEST_ID
+        if len(piece) <= _LONGEST_ID and _ID.search(piece):
+            found = -(found | 1)
         if len(self) >= _MOST_REMEMBERED:
             self.clear()
-            self.cuts.clear()
-        if "\n" in piece or (not is_id and found % _WORDS_PER_CUT == 0):
-            self.cuts.add(piece)
-        found = -found if is_id else found
         if len(piece) <= _LONGEST_REMEMBERED:
             self[piece] = found
         return found
@@ -242,10 +239,10 @@ def _pieces(text: str) -> list[str]:
     return (_PIECE_IN_ASCII if text.isascii() else _PIECE).findall(text)
 
 
+_WITH_DIGIT = rf"[^\W\d{UNSPACED}]*+\d[^\W{UNSPACED}]*+"
 _ID = re.compile(r"\d")
-_PIECE_IN_ASCII = re.compile(r"(?:\w*\d\w*(?:[-:./+,]\w*\d\w*)*|\w+)\W*|\W+", re.ASCII)
+_PIECE_IN_ASCII = re.compile(r"(?:[A-Za-z_]++(?!\d)|\w*\d\w*(?:[-:./+,]\w*\d\w*)*)\W*+|\W++", re.ASCII)
 _PIECE = re.compile(
-    rf"[{UNSPACED}]\W*|(?:[^\W\d{UNSPACED}]*\d[^\W{UNSPACED}]*(?:[-:./+,][^\W\d{UNSPACED}]*\d[^\W{UNSPACED}]*)*"
-    rf"|[^\W{UNSPACED}]+)\W*|\W+"
+    rf"(?:[^\W\d{UNSPACED}]++(?!\d)|[{UNSPACED}]|{_WITH_DIGIT}(?:[-:./+,]{_WITH_DIGIT})*)\W*+|\W++"
 )
 _GIVEN = "given"

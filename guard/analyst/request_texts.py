@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guard.dialects.blobs import FREE_ADDRESS_BYTES, LEAST_BLOB, is_binary, is_dense, says_text, text_in
+from guard.dialects.blobs import FREE_ADDRESS_BYTES, LEAST_BLOB, is_binary, says_text, text_in, without_blobs
 from guard.dialects.fields.anything import ANYTHING
+from guard.dialects.strict import MOST_NAMES
 from guard.dialects.weighing import FREE_MARK_BYTES, FREE_SETTING_BYTES, Kind, Level, beyond
 from guard.errors import QueryError
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from guard.dialects.weighing import Shape
 
 MOST_LAYERS = 3
-"""How many times JSON in a string that stands in JSON is looked into."""
+"""How deep JSON is looked into that stands in a string of JSON. All of it together may have as many names,
+objects and lists as a body."""
 
 
 class Said(NamedTuple):
@@ -52,8 +54,8 @@ class _Reading:
 
     def __init__(self, payload: Json) -> None:
         self._turns: list[list[str]] = []
-        self._left: list[tuple[Any, Shape, list[str], int]] = []
-        self._open(payload, 0)
+        self._left: list[tuple[Any, Shape, list[str], int]] = [(payload, ANYTHING, [""], 0)]
+        self._room = MOST_NAMES
 
     def said(self) -> tuple[Said, ...]:
         """What each turn says."""
@@ -74,37 +76,13 @@ class _Reading:
             Said(turn[0], text) for turn in self._turns if not (text := "\n".join(turn[1:])).isspace()
         )
 
-    def _open(self, payload: Json, layer: int) -> None:
-        """Leave the fields of a body to be read, and each object of a list in one of them as a turn."""
-        left, start = self._left, len(self._left)
-        for name, value in payload.items():
-            kind = type(value)
-            if kind in _NO_TEXT:
-                continue
-            shape = ANYTHING.names.get(name)
-            if shape is Kind.SETTING and kind is str and len(value) <= FREE_MARK_BYTES:
-                continue
-            role = _FIELD_ROLES.get(name, "")
-            turn = [role]
-            if shape is None:
-                left.append((name, Kind.TEXT, turn, layer))
-                shape = Kind.TEXT
-            if kind is list and set(map(type, value)) == {dict} and shape is not Kind.SETTING:
-                left += [(item, shape, [role], layer) for item in value]
-            else:
-                left.append((value, shape, turn, layer))
-        left[start:] = reversed(left[start:])
-
     def _take_object(self, fields: Json, shape: Shape, turn: list[str], layer: int) -> None:
-        if shape is ANYTHING:
-            self._open(fields, layer)
-            return
         if shape is Kind.SETTING or shape is Kind.MARK:
             if not _is_more(fields, shape):
                 return
             shape = Kind.TEXT
         names = shape.names if isinstance(shape, Level) else _NO_NAMES
-        role = _role(fields)
+        is_body, role = shape is ANYTHING, _role(fields)
         if role is not None:
             turn = [role]
         elif "role" in names and "role" in fields:
@@ -113,21 +91,24 @@ class _Reading:
         for name, value in fields.items():
             kind = type(value)
             inside = names.get(name)
+            if is_body:
+                turn = [_FIELD_ROLES.get(name, "")]
             if inside is None:
-                if name == "role" and role is not None:
-                    continue
-                if value is None and len(name) <= FREE_MARK_BYTES:
+                if (name == "role" and role is not None) or (value is None and len(name) <= FREE_MARK_BYTES):
                     continue
                 left.append((name, Kind.TEXT, turn, layer))
                 inside = Kind.TEXT
             elif kind is str:
-                if inside is Kind.MARK and len(value) <= _SHORT and (name != "role" or role is not None):
+                if inside in _FREE and len(value) <= _SHORT and (name != "role" or role is not None):
                     continue
                 if inside in _BLOBS:
                     value, inside = _text_of(value, inside, fields), Kind.TEXT
                 elif name == "role":
                     inside = Kind.TEXT
-            if kind not in _NO_TEXT:
+            if is_body and kind is list and inside is not Kind.SETTING and dict in map(type, value):
+                # Each object in it is a turn by itself, whatever it says of its role.
+                left += [(item, inside, [turn[0]] if type(item) is dict else turn, layer) for item in value]
+            elif kind not in _NO_TEXT:
                 left.append((value, inside, [TOOL] if name in _RESULTS else turn, layer))
         left[start:] = reversed(left[start:])
 
@@ -150,15 +131,30 @@ class _Reading:
         self._say(text, turn, layer)
 
     def _say(self, text: str, turn: list[str], layer: int) -> None:
-        if text[:1] in _JSON_STARTS and layer < MOST_LAYERS and (found := _json_in(text)) is not None:
-            self._left.append((found, Kind.TEXT, turn, layer + 1))
-            return
-        if len(text) >= LEAST_BLOB and " " not in text[:LEAST_BLOB] and is_dense(text):
-            return
+        if text.lstrip()[:1] in _JSON_STARTS and layer < MOST_LAYERS:
+            found = self._json_in(text)
+            if found is not None:
+                self._left.append((found, Kind.TEXT, turn, layer + 1))
+                return
+        if len(text) >= LEAST_BLOB:
+            text = without_blobs(text)
         if text:
             if len(turn) == 1:
                 self._turns.append(turn)
             turn.append(text)
+
+    def _json_in(self, text: str) -> Any:
+        """What a string holds as JSON, objects as lists of pairs, so that no name hides another; `None` where
+        it is no JSON, or where there has been too much of it."""
+        if text.rstrip()[-1:] not in _JSON_ENDS:
+            return None
+        self._room -= sum(map(text.count, "{[:"))
+        if self._room < 0:
+            return None
+        try:
+            return json.loads(text, object_pairs_hook=list)
+        except (ValueError, RecursionError):
+            return None
 
 
 def _role(fields: Json) -> str | None:
@@ -191,17 +187,6 @@ def _text_of(blob: str, shape: Shape, holder: Json) -> str:
     if len(blob) <= FREE_ADDRESS_BYTES:
         return "" if blob.isascii() and " " not in blob else blob
     return "" if is_binary(blob) else blob
-
-
-def _json_in(text: str) -> Any:
-    """What a string holds as JSON, objects as lists of pairs, so that no name hides another; `None` where it
-    is no JSON."""
-    if text.rstrip()[-1:] not in _JSON_ENDS:
-        return None
-    try:
-        return json.loads(text, object_pairs_hook=list)
-    except (ValueError, RecursionError):
-        return None
 
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"

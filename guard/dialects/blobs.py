@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import random
+import re
 import string
 import zlib
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/java
 _BASE64 = (string.ascii_letters + string.digits + "+/-_=").encode()
 _ALSO_BASE64 = b"\r\n"
 _HEAD_CHARACTERS = 1_024
+_RUN = re.compile(rf"(?<=base64,)[A-Za-z0-9+/=_-]{{{LEAST_BLOB},}}")
 _URL_SAFE = str.maketrans({"-": "+", "_": "/", "\r": None, "\n": None})
 
 
@@ -59,6 +61,13 @@ def is_dense(text: str) -> bool:
         data = "".join(data[start : start + SAMPLE_BYTES] for start in starts)
     sample = data.encode()
     return len(zlib.compress(sample, 6)) >= LEAST_DENSITY * len(sample)
+
+
+def without_blobs(text: str) -> str:
+    """The text without what is such base64 in it; nothing of one that is all base64."""
+    if "base64," in text:
+        return _RUN.sub(lambda run: "" if is_dense(run[0]) else run[0], text)
+    return "" if " " not in text[:LEAST_BLOB] and is_dense(text) else text
 
 
 def text_in(blob: str, *, is_text: bool = False) -> str | None:

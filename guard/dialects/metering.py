@@ -48,7 +48,11 @@ STREAMS: Mapping[str, Callable[[], Splitter]] = {
 }
 """The media types in which an answer comes bit by bit, and what finds the bits."""
 
-_VECTOR = re.compile(rb"\[[-+.eE0-9,\s]++\]")
+VECTOR = re.compile(rb"\[[-+.eE0-9,\s]++\]")
+"""A list of numbers."""
+
+"""A list of numbers."""
+
 _REDUCED_BY = 1 << 12
 """Vectors are left out of what is kept when it has doubled, and grown by so many bytes."""
 
@@ -229,7 +233,7 @@ class WholeMeter:
                 raise BackendError(TOO_LARGE)
             return b""
         if self._vectors and len(self._body) > self._reduce_at:
-            self._body = bytearray(_VECTOR.sub(b"[]", self._body))
+            self._body = bytearray(VECTOR.sub(b"[]", self._body))
             self._reduce_at = 2 * len(self._body) + _REDUCED_BY
         if len(self._body) > LARGEST_EVENT:
             self._large = StreamMeter(self._tally, ItemSplitter(), self._watch)

@@ -5,13 +5,40 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from counting import calls
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guard.analyst.answer_texts import AnswerTexts, answer_texts
 
-SSE = "text/event-stream"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SSE, LINES = "text/event-stream", "application/x-ndjson"
+WORD = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=8, max_size=14)
+STEPS = st.lists(st.text(st.characters(categories=["Ll"]), min_size=1, max_size=6) | st.none(), max_size=6)
+CODINGS = st.sampled_from([(), ("gzip",), ("deflate",), ("deflate", "gzip"), ("br",)])
+NAMES = st.sampled_from(
+    [
+        *(
+            "choices",
+            "candidates",
+            "content",
+            "parts",
+            "message",
+            "delta",
+            "index",
+            "type",
+            "object",
+            "output",
+        ),
+        *("response", "data", "args", "arguments", "input", "name", "thought", "text", "audio", "role"),
+    ]
+)
 
 
 def _sse(*events: Any, end: str = "\n") -> bytes:
@@ -265,6 +292,82 @@ def test_a_bomb_is_decoded_no_further_than_an_answer_may_be_long() -> None:
     bomb = gzip.compress(json.dumps({"text": "word " * 4_000_000}).encode())
 
     assert len(answer_texts(bomb, "application/json", ("gzip",)).answers[0]) < 1_200_000
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=8), inner, max_size=4)
+    ),
+)
+
+
+@given(st.lists(JSON, max_size=4), st.sampled_from([SSE, LINES, "application/json", "", "text/plain"]))
+def test_no_answer_raises(values: list[Any], content_type: str) -> None:
+    data = _sse(*values) if content_type == SSE else "\n".join(map(json.dumps, values)).encode()
+
+    for answer in answer_texts(data, content_type, ()).answers:
+        assert answer
+
+
+@given(st.binary(max_size=200), st.sampled_from([SSE, LINES, "application/json", "", "image/png"]), CODINGS)
+def test_no_bytes_raise(data: bytes, content_type: str, codings: tuple[str, ...]) -> None:
+    for start in (b"", b"data: ", b'{"a":', b"[", b'"'):
+        answer_texts(start + data, content_type, codings)
+
+
+@given(WORD, STEPS)
+def test_a_text_is_found_at_any_place_that_no_api_knows(text: str, steps: list[str | None]) -> None:
+    value: Any = text
+    for step in steps:
+        value = [value] if step is None else {f"x{step}": value}
+
+    assert _whole({"xanswer": value}) == (text,)
+    assert _read({"xanswer": value}, {"xanswer": value}) == (text + text,)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.text(min_size=1, max_size=12)), min_size=1, max_size=12),
+    st.integers(0, 4_000),
+)
+def test_a_stream_of_several_answers_may_end_anywhere(pieces: list[tuple[int, str]], end: int) -> None:
+    pieces = [(index, f"{place}:{text}") for place, (index, text) in enumerate(pieces)]
+    said = ["".join(text for each, text in pieces if each == index) for index in range(3)]
+
+    answers = answer_texts(
+        _sse(*(_chunk(index, content=text) for index, text in pieces))[:end], SSE, ()
+    ).answers
+
+    begun = [text for text in said if text]
+    assert len(answers) <= len(begun)
+    for answer in answers:
+        assert any(text.startswith(answer) for text in begun)
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda size: _sse(*[_chunk(content="a")] * size),
+        lambda size: _sse(*[_chunk(content="a")] * size)[:-20],
+        lambda size: b'data: {"a"\n\n' * size,
+        lambda size: json.dumps([[]] * size).encode()[:-1],
+        lambda size: json.dumps({"a": [{"b": "c"}] * size}).encode()[:-3],
+        lambda size: json.dumps([{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}] * size).encode(),
+        lambda size: b'{"a": "b"}' * size,
+    ],
+)
+def test_the_work_grows_as_the_answer_does(grown: Callable[[int], bytes]) -> None:
+    small, large = (
+        calls(partial(answer_texts, data, SSE if data.startswith(b"data") else "", ()))
+        for data in map(grown, (500, 4_000))
+    )
+
+    assert large <= 10 * small
+
+
+def test_an_answer_nested_deeper_than_python_calls_says_nothing() -> None:
+    for deep in (b"[" * 5_000, b'{"a":' * 5_000, b"[" * 900 + b'"a"' + b"]" * 900):
+        answer_texts(deep, "", ())
 
 
 def test_plain_text_is_an_answer() -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.analyst.request_texts import Said, request_texts
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ITEM = "Which two metals make brass, and in which share of each?"
 ENCODED = base64.b64encode(ITEM.encode()).decode()
-IMAGE = base64.b64encode(bytes(range(256)) * 16).decode()
+IMAGE = base64.b64encode(Random(1).randbytes(4_096)).decode()
 
 
 def _with_tool(**fields: Any) -> dict[str, Any]:
@@ -188,6 +194,46 @@ def test_a_text_is_found_at_any_place_that_no_api_knows(text: str, steps: list[s
         value = [value] if step is None else {f"x{step}": value}
 
     assert any(text in said.text for said in request_texts({"model": "m", "xbody": value}))
+
+
+@given(st.lists(WORD, min_size=1, max_size=4), STEPS)
+def test_json_in_a_string_hides_nothing(texts: list[str], steps: list[str | None]) -> None:
+    value: Any = [{"a": texts[0]}, *texts[1:]]
+    for step in steps:
+        value = [value] if step is None else {f"x{step}": value}
+    written = json.dumps(value, ensure_ascii=True)
+
+    found = "\n".join(said.text for said in request_texts(_user(written)))
+
+    assert all(text in found for text in texts)
+
+
+def test_what_is_no_image_in_a_long_text_stays() -> None:
+    text = f"Describe ![](data:image/png;base64,{IMAGE}) and then: {ITEM}"
+
+    (said,) = request_texts(_user(text))
+
+    assert ITEM in said.text
+    assert len(said.text) < 200
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda size: _user("word " * size),
+        lambda size: {"messages": [{"role": "user", "content": "Hi."}] * size},
+        lambda size: _user([{"type": "text", "text": "Hi."}] * size),
+        lambda size: _user(json.dumps([[]] * size)),
+        lambda size: _user(json.dumps([{"a": {"b": "c"}}] * size)),
+        lambda size: {"input": [[1, 2, 3]] * size},
+        lambda size: {"xbody": [{"x": ["a"]}] * size},
+        lambda size: _with_tool(parameters={f"x{place}": {"type": "string"} for place in range(size)}),
+    ],
+)
+def test_the_work_grows_as_the_body_does(grown: Callable[[int], dict[str, Any]]) -> None:
+    small, large = (calls(partial(request_texts, grown(size))) for size in (1_000, 8_000))
+
+    assert large <= 10 * small
 
 
 def test_a_body_that_is_nested_deeper_than_python_calls_is_read() -> None:
