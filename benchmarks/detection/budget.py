@@ -11,7 +11,7 @@ from hashlib import sha1
 from math import ceil
 from typing import TYPE_CHECKING
 
-from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOTHING_RECENT, Recent
+from guard.core.novelty import CELLS, NOTHING_RECENT, Recent
 
 if TYPE_CHECKING:
     from guard.core.novelty import Ground
@@ -41,7 +41,7 @@ class Budget:
     _current: float = 0.0
     _previous: float = 0.0
     _recent: Recent = NOTHING_RECENT
-    _visited: bytearray = field(default_factory=lambda: bytearray(8 * BITMAP_BYTES))
+    _visited: bytearray = field(default_factory=lambda: bytearray(CELLS))
 
     def draw(
         self, request_id: str, ground: Ground, price: Price, now_us: int, share: float = 1.0
@@ -77,15 +77,11 @@ class Budget:
         return self._current + self._previous * (self.period_us - elapsed) / self.period_us
 
     def _novelty(self, ground: Ground) -> float:
-        places = ground.places
-        return 1 - sum(self._visited[place] for place in places) / len(places) if places else 1.0
+        return 1 - self._visited[ground.places[-1] % CELLS] if ground.places else 1.0
 
     def _visit(self, request_id: str, ground: Ground) -> None:
-        """Remember the places, and forget one cell of each of their tables."""
-        chance = sha1(f"{request_id}:1".encode(), usedforsecurity=False).hexdigest()
-        places = ground.places
-        for number, place in enumerate(places):
-            cell = int(chance[3 * number : 3 * number + 3], 16) % (1 << CELL_BITS)
-            self._visited[place >> CELL_BITS << CELL_BITS | cell] = 0
-        for place in places:
-            self._visited[place] = 1
+        """Remember the cell, and forget another."""
+        if ground.places:
+            chance = sha1(f"{request_id}:1".encode(), usedforsecurity=False).hexdigest()
+            self._visited[int(chance[:4], 16) % CELLS] = 0
+            self._visited[ground.places[-1] % CELLS] = 1

@@ -18,16 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Terrain:
-    """How much ground a holder of a diversity budget has visited: the share of the cells of each table."""
+    """How much ground a holder of a diversity budget has visited: the share of the cells."""
 
     limit: Limit
     holder: Holder
-    tables: tuple[float, ...]
-
-    @property
-    def covered(self) -> float:
-        """The share of all that guard can tell apart."""
-        return sum(self.tables) / len(self.tables)
+    covered: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,7 +191,6 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
                 "limit": terrain.limit.name,
                 "holder": str(terrain.holder),
                 "covered": terrain.covered,
-                "covered_by_table": list(terrain.tables),
                 "query_unlike_others_costs": _unlike(terrain),
             }
             for terrain in sheet.terrains

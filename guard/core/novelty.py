@@ -1,18 +1,20 @@
 """Novelty: how much new ground an answer breaks for its holder, and what that costs.
 
 What leaves is what can be stolen, so a diversity budget is charged on answers. An answer is cut into pieces
-of about 64 tokens (guard/detection/payout.py). Each piece falls into one cell of each of several tables
-(locality-sensitive hashing: what is alike tends to fall into the same cell; Indyk and Motwani, STOC 1998). A
-holder's coverage, a bitmap, remembers which cells its answers have visited, and the novelty of a piece is the
-share of its cells that are new. The tables are keyed, so that nobody can aim at cells that were visited.
+of about 64 tokens, and each of these falls into one of 8,192 cells (guard/detection/payout.py): what is alike
+tends to fall into the same one (locality-sensitive hashing; Indyk and Motwani, STOC 1998). A holder's
+coverage, a bitmap, remembers which cells its answers have visited. A piece is new whose cell is new, and the
+novelty of an answer is the share of it that is. What falls where is keyed, so that nobody can aim at cells
+that were visited.
 
 Long memory is the point. An app that does one thing has soon been everywhere it goes, and runs almost free;
 whoever goes through a data set pays in full at every step. A bitmap that only fills up would at last let
-everybody go free, so each visit also forgets one cell of its table, anywhere (a stable Bloom filter, Deng and
-Rafiei, SIGMOD 2006): memory is of the last one or two thousand pieces, not of all time.
+everybody go free, so each visit also forgets one cell, anywhere (a stable Bloom filter, Deng and Rafiei,
+SIGMOD 2006): memory is of the last several thousand pieces, not of all time, and half of the cells are
+visited at most, in the long run, by whoever goes everywhere.
 
-A piece draws its tokens, where 512 tokens are one unit. It pays its draw times its novelty, or `least`, where
-that is more: half of its draw in an answer that was drawn once more to the same question, since who draws one
+A piece draws its tokens, where 512 tokens are one unit. It pays what it draws where it is new, and `least`
+where it is not: half of that in an answer that was drawn once more to the same question, since who draws one
 many times over is training on all of them. The pieces of an answer visit the coverage one after the other, so
 that one that repeats another is not new. What all of them pay together is the *payout* of the answers, or
 `floor`, where that is more: what the question itself is worth, so that labels drawn for ever new items are
@@ -20,10 +22,9 @@ not free. Amounts are in thousandths of a unit.
 
     10:00:00  an answer of 192 tokens ends: it draws 375. Of this holder's answers one has paid out 500 of
               1,000 lately, so its settle charges                                                        188
-    10:00:01  it was read. Its first piece, of 72 tokens, is what all answers begin with   140 × 0/6 =     0
-              the second, of 64 tokens, finds 4 of 6 cells new                             125 × 4/6 =    84
-              the third, of 56 tokens, 6 of 6                                              110 × 6/6 =   110
-              that is its payout, which takes the place of the 188                                       194
+    10:00:01  it was read. Its first piece, of 72 tokens, is what all answers begin with                   0
+              the second and the third, of 64 and 56 tokens, are new                         125 + 110 = 235
+              that is its payout, which takes the place of the 188                                       235
 
 So an answer is charged twice: when it is over, by what is usual of its holder, and when it was read, by what
 it says. What is usual are two means over the latest answers: what one has paid out, and what it has drawn.
@@ -46,17 +47,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CELL_BITS = 11
-"""Bits of a cell's number."""
+CELLS = 8_192
 
-LEXICAL_TABLES = 2
-SEMANTIC_TABLES = 4
-
-TABLES = LEXICAL_TABLES + SEMANTIC_TABLES
-TABLE_BYTES = (1 << CELL_BITS) // 8
-
-BITMAP_BYTES = TABLES * TABLE_BYTES
-"""What a holder's memory of one diversity budget takes: 1,536 bytes."""
+BITMAP_BYTES = CELLS // 8
+"""What a holder's memory of one diversity budget takes: 1,024 bytes."""
 
 UNIT = 1_000
 """What one piece of `STANDARD_TOKENS` costs that is all new: amounts are in thousandths."""
@@ -74,41 +68,18 @@ RESERVED = 4
 asks one thing until that is nothing, and then many others at once, takes so many times a budget at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where a text falls: its cells in the lexical and in the semantic tables, as far as they are known.
-
-    One without any cells, such as a query in pictures only, is all new.
-    """
-
-    lexical: tuple[int, ...] = ()
-    semantic: tuple[int, ...] = ()
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The bits of a holder's bitmap that stand for these cells: table after table."""
-        lexical = (table << CELL_BITS | cell for table, cell in enumerate(self.lexical))
-        semantic = (table << CELL_BITS | cell for table, cell in enumerate(self.semantic, LEXICAL_TABLES))
-        return (*lexical, *semantic)
-
-
-NOWHERE = Ground()
-
-
 class Piece(NamedTuple):
-    """One piece of an answer: what it would pay, were it all new, and what it pays at least, in thousandths;
-    and the bits of a coverage that it visits. Without any it is all new.
+    """One piece of an answer: what it pays in thousandths where it is new, and what it pays where it is not;
+    and the cell that it falls into. Without one it is always new.
     """
 
     draw: int
     least: int
-    places: tuple[int, ...]
+    cell: int | None
 
-    def charge(self, new: int) -> int:
-        """What it pays where so many of its places are new."""
-        # Multiplied first: a share such as 2/6 is no double, and would be rounded up to one too many.
-        paid = ceil(self.draw * new / len(self.places)) if self.places else self.draw
-        return max(self.least, paid)
+    def charge(self, *, new: bool) -> int:
+        """What it pays."""
+        return self.draw if new else self.least
 
 
 class Payout(NamedTuple):
@@ -120,9 +91,9 @@ class Payout(NamedTuple):
     floor: int
     answers: int
 
-    def charge(self, new: Sequence[int]) -> int:
-        """What is charged where so many places of each piece are new."""
-        paid = [piece.charge(places) for piece, places in zip(self.pieces, new, strict=True)]
+    def charge(self, new: Sequence[bool]) -> int:
+        """What is charged where these of the pieces are new."""
+        paid = [piece.charge(new=each) for piece, each in zip(self.pieces, new, strict=True)]
         return max(self.floor, sum(paid))
 
 
@@ -171,11 +142,36 @@ def reserved(n: int, output_tokens: int) -> tuple[int, int]:
     return n * LEAST_RESERVED, most
 
 
-def covered(bitmap: bytes) -> tuple[float, ...]:
-    """The share of the cells of each table that a holder has visited, lexical tables first.
-
-    A piece that has nothing to do with any before falls into a cell that was visited by that chance.
+def covered(bitmap: bytes) -> float:
+    """The share of the cells that a holder has visited: the chance by which what has nothing to do with any
+    answer before is not new.
     """
-    whole = bitmap.ljust(BITMAP_BYTES, b"\0")
-    tables = (whole[start : start + TABLE_BYTES] for start in range(0, BITMAP_BYTES, TABLE_BYTES))
-    return tuple(int.from_bytes(table).bit_count() / (TABLE_BYTES * 8) for table in tables)
+    return int.from_bytes(bitmap).bit_count() / CELLS
+
+
+CELL_BITS = 11
+"""Bits of the number of a cell that a query falls into."""
+
+LEXICAL_TABLES = 2
+SEMANTIC_TABLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where a text falls: its cells in the lexical and in the semantic tables, as far as they are known.
+
+    One without any cells, such as a query in pictures only, is all new.
+    """
+
+    lexical: tuple[int, ...] = ()
+    semantic: tuple[int, ...] = ()
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The bits of a holder's bitmap that stand for these cells: table after table."""
+        lexical = (table << CELL_BITS | cell for table, cell in enumerate(self.lexical))
+        semantic = (table << CELL_BITS | cell for table, cell in enumerate(self.semantic, LEXICAL_TABLES))
+        return (*lexical, *semantic)
+
+
+NOWHERE = Ground()

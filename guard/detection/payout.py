@@ -1,4 +1,4 @@
-"""What the answers to a query pay out: their texts as pieces, each of which falls into a cell of each table.
+"""What the answers to a query pay out: their texts as pieces, each of which falls into a cell.
 
 A piece is about 64 tokens of one answer, up to the end of a sentence. So what an answer always begins with,
 however long, is in pieces of its own, which were visited before: it neither hides what follows nor is charged
@@ -7,7 +7,7 @@ coordinates are its n-grams of letters and digits: 1 for each that it has. Two p
 n-grams are in common.
 
     "Your order 4711 of two lamps has shipped."   next time, of three chairs: 72 % in common, cos .72
-                                                  each of 12 bits differs with probability .24
+                                                  each of 13 bits differs with probability .24
     two answers to unlike questions               2 to 8 % in common: as good as at right angles
 
 That is wording, and not meaning, on purpose. Who wants answers that look alike to a measure of meaning need
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.core.novelty import CELL_BITS, TABLES, Payout, Piece, draw
+from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.query import text_bytes
 
 if TYPE_CHECKING:
@@ -60,19 +60,19 @@ DISTINCT = 0.7
 BUCKETS = 8_192
 """Number of n-grams that are told apart."""
 
+_CELL_BITS = CELLS.bit_length() - 1
 _SHIFT = np.uint32(32 - BUCKETS.bit_length() + 1)
 _END = re.compile("[.!?;:]\\s+|[\n\u3002\uff01\uff1f\uff1b]+")  # the last four are Chinese
 _NO_LETTER = re.compile(r"[\W_]+")
 
 
 class Payouts:
-    """Makes payouts of answers; the same secret gives the same places."""
+    """Makes payouts of answers; the same secret gives the same cells."""
 
     def __init__(self, secret: bytes) -> None:
         key = blake2b(secret, person=b"payout").digest()
-        signs = shake_256(key).digest(BUCKETS * TABLES * CELL_BITS // 8)
-        planes = np.unpackbits(np.frombuffer(signs, np.uint8)).reshape(BUCKETS, TABLES * CELL_BITS)
-        self._planes = planes.astype(np.int8) * 2 - 1
+        signs = np.frombuffer(shake_256(key).digest(BUCKETS * _CELL_BITS // 8), np.uint8)
+        self._planes = np.unpackbits(signs).reshape(BUCKETS, _CELL_BITS).astype(np.int8) * 2 - 1
         self._factor = np.uint32(int.from_bytes(key[:4]) | 1)
 
     def of(self, answers: Sequence[str], opaque_tokens: int, usage: Usage, floor: int = 0) -> Payout:
@@ -87,21 +87,19 @@ class Payouts:
         tokens = min(usage.output_tokens, usage.output_tokens - usage.hidden_tokens + opaque_tokens)
         shown, size = draw(tokens), sum(sizes)
         opaque = min(shown, draw(opaque_tokens)) if size else shown
-        pieces = [Piece(opaque, 0, ())] if opaque else []
+        pieces = [Piece(opaque, 0, None)] if opaque else []
         done = 0
         for number, (text, length) in enumerate(zip(texts, sizes, strict=True)):
             for piece in _cut(text, length, max(PIECE_BYTES, -(-size // MOST_PIECES))):
                 before, done = done, done + text_bytes(piece)
                 drawn = (shown - opaque) * done // size - (shown - opaque) * before // size
-                pieces.append(Piece(drawn, drawn // 2 if number else 0, self._places(piece)))
+                pieces.append(Piece(drawn, drawn // 2 if number else 0, self._cell(piece)))
         return Payout(tuple(pieces), floor, max(1, len(answers)))
 
-    def _places(self, text: str) -> tuple[int, ...]:
-        """The bits of a coverage that a piece visits."""
+    def _cell(self, text: str) -> int:
+        """The cell of a coverage that a piece falls into."""
         sides = self._planes[self._grams(_letters(text))].sum(axis=0, dtype=np.int32) > 0
-        number = int.from_bytes(np.packbits(sides, bitorder="little").tobytes(), "little")
-        cells = (number >> CELL_BITS * table & (1 << CELL_BITS) - 1 for table in range(TABLES))
-        return tuple(table << CELL_BITS | cell for table, cell in enumerate(cells))
+        return int.from_bytes(np.packbits(sides, bitorder="little").tobytes(), "little")
 
     def _grams(self, letters: str) -> NDArray[np.intp]:
         """The buckets of the n-grams of a text, each once."""

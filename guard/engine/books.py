@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guard.core.decision import FORWARDED
 from guard.core.limits import Unit
 from guard.core.modes import Mode
-from guard.core.novelty import Payout, Piece
+from guard.core.novelty import CELLS, Payout, Piece
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
 from guard.engine.admission import Outcome, Running
@@ -236,11 +236,12 @@ class Books:
         ground = await self._learning.ground(ending.outcome, ending.reading) if drawn else None
         if query is None or ground is None:
             return settled.novelty
+        cell = ground.places[-1] % CELLS if ground.places else None
         work = partial(
             self._store.pay,
             admission.reservation._replace(charges=drawn),
             settled.receipts,
-            Payout((Piece(drawn[0].amount, 0, ground.places),), 0, query.n),
+            Payout((Piece(drawn[0].amount, 0, cell),), 0, query.n),
         )
         paid = await self._insist(work)
         return settled.novelty if paid is None else paid

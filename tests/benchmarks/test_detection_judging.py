@@ -18,7 +18,7 @@ from benchmarks.detection.trial import Case, Trial
 from guard.core.evidence import Band
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
-from guard.core.novelty import Ground, Payout, Piece
+from guard.core.novelty import CELLS, Ground, Payout, Piece
 from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -127,8 +127,8 @@ def test_a_query_that_was_answered_before_costs_nothing() -> None:
     price = Price(1, 250, 1_000, 1_000)
     assert budget.draw("a", ground, price, 0) == 1_000
     assert budget.draw("b", ground, price, 1) == 0
-    assert budget.draw("c", Ground((1, 7), (3, 8, 5, 9)), price, 2) == 500
-    assert budget.peak == pytest.approx(0.15)
+    assert budget.draw("c", Ground((1, 2), (3, 4, 5, 9)), price, 2) == 1_000
+    assert budget.peak == pytest.approx(0.2)
 
 
 def test_a_budget_that_is_used_up_refuses_until_its_window_has_moved_on() -> None:
@@ -168,7 +168,7 @@ async def test_a_budget_refuses_what_the_store_refuses(store: OperatorStore) -> 
             await store.pay(
                 Reservation(str(number), identity, owed),
                 settled.receipts,
-                Payout((Piece(price.drew, 0, ground.places),), 0, 1),
+                Payout((Piece(price.drew, 0, ground.places[-1] % CELLS),), 0, 1),
                 now_us=now_us,
             )
         admitted.append(verdict.admitted)

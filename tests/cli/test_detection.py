@@ -15,7 +15,7 @@ from guard import load
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.novelty import BITMAP_BYTES, Ground, Payout, Piece, covered
+from guard.core.novelty import CELLS, Payout, Piece
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
@@ -52,7 +52,6 @@ holder = "key:router"
 use = "router"
 """
 QUERY = Query("m", (), stream=False, max_output_tokens=512, n=1, input_bytes=40, other_tokens=0)
-NOWHERE_NEAR = Ground((1, 2), (3, 4, 5, 6))
 
 
 def key(name: str) -> Identity:
@@ -88,7 +87,7 @@ async def happen(settings: Settings) -> None:
         await installation.store.pay(
             Reservation(name, identity, owed),
             settled.receipts,
-            Payout((Piece(1_250, 0, NOWHERE_NEAR.places),), 0, 1),
+            Payout((Piece(1_250, 0, 7),), 0, 1),
         )
     for holder, identity, marks in (
         (ALICE.principal, ALICE, enumerating | grading),
@@ -167,7 +166,7 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
     sheet = shown(folder, "key:bob")
     assert [(each["count"], each["remaining"]) for each in sheet["limits"]] == [(20, 18.75), (300, 298.75)]
     (terrain,) = sheet["diversity"]
-    assert terrain["covered_by_table"] == [1 / 2048] * 6
+    assert terrain["covered"] == 1 / CELLS
     assert terrain["query_unlike_others_costs"] == 1
     told = guard("show", "key:bob", folder=folder).stdout
     assert "18.75" in told
@@ -258,13 +257,3 @@ def test_forgiving_forgets_what_was_known_and_says_what_but_gives_no_budget_back
     nightly = shown(tmp_path, "key:nightly")
     assert (nightly["limits"][0]["remaining"], nightly["diversity"][0]["covered"]) == (20, 0)
     assert nightly["evidence"] is not None
-
-
-def test_ground_is_counted_table_by_table() -> None:
-    bitmap = bytearray(BITMAP_BYTES)
-    bitmap[0] = bitmap[255] = 0xFF
-    bitmap[256] = 0x80
-    assert covered(bytes(bitmap)) == (16 / 2048, 1 / 2048, 0, 0, 0, 0)
-    # Redis keeps no bytes behind the last that was written.
-    assert covered(bytes(bitmap[:257])) == covered(bytes(bitmap))
-    assert covered(b"") == (0,) * 6

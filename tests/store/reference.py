@@ -6,13 +6,12 @@ import copy
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fractions import Fraction
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
 from guard.core.limits import Algorithm, Unit
-from guard.core.novelty import CELL_BITS, LEXICAL_TABLES, SEMANTIC_TABLES, Ground
+from guard.core.novelty import CELLS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,24 +22,13 @@ if TYPE_CHECKING:
 
 SLACK = 1e-11
 
-HEX_DIGITS = 3
-"""So many digits of a digest choose one of the cells of a table."""
+HEX_DIGITS = 4
+"""So many digits of a digest choose a cell."""
 
 
-def forgotten_by(name: str) -> Ground:
-    """The cells that a piece of this name forgets: one of each table."""
-    digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
-    cells = [
-        int(digest[HEX_DIGITS * table :][:HEX_DIGITS], 16) % 2**CELL_BITS
-        for table in range(LEXICAL_TABLES + SEMANTIC_TABLES)
-    ]
-    return Ground(tuple(cells[:LEXICAL_TABLES]), tuple(cells[LEXICAL_TABLES:]))
-
-
-def forgetting(name: str, places: Sequence[int]) -> set[int]:
-    """What is forgotten in the tables of these places."""
-    tables = {place >> CELL_BITS for place in places}
-    return {place for place in forgotten_by(name).places if place >> CELL_BITS in tables}
+def forgotten_by(name: str) -> int:
+    """The cell that a piece of this name forgets."""
+    return int(sha1(name.encode(), usedforsecurity=False).hexdigest()[:HEX_DIGITS], 16) % CELLS
 
 
 def judged(used: float, carried: float, was: int, now: int) -> float:
@@ -404,12 +392,14 @@ class Held:
         self.drew = max(1.0, (16 * self.drew + draw) / (16 + payout.answers))
         return paid, changed
 
-    def _visit(self, name: str, draw: int, least: int, places: tuple[int, ...]) -> int:
+    def _visit(self, name: str, draw: int, least: int, cell: int | None) -> int:
         """What a piece pays."""
-        new = Fraction(len({*places} - self.visited), len(places)) if places else Fraction(1)
-        self.visited -= forgetting(name, places)
-        self.visited |= {*places}
-        return max(least, math.ceil(draw * new))
+        if cell is None:
+            return draw
+        known = cell in self.visited
+        self.visited -= {forgotten_by(name)}
+        self.visited |= {cell}
+        return least if known else draw
 
     def _true_up(self, owed: int, tickets: list[Ticket]) -> tuple[bool, list[Ticket]]:
         """Whether anything is counted anew, and the charges that stand then."""

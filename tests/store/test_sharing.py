@@ -149,7 +149,7 @@ async def test_so_do_payouts(store: OperatorStore, keys: Keys, redis_url: str, s
         counts = keys.counts(caller(2).principal, caller(2))
         redis.rename(counts, "aside")
         redis.set(counts, "not a hash")
-        first, second, failed, last = await pay(Payout((Piece(600, 0, (7,)), Piece(500, 0, (7,))), 0, 1))
+        first, second, failed, last = await pay(Payout((Piece(600, 0, 7), Piece(500, 0, 7)), 0, 1))
         assert sent == [4 * 4]
         assert (first, second, last) == (600, 600, 600)
         assert isinstance(failed, StoreError)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, CELL_BITS, NOTHING_RECENT, Recent
+from guard.core.novelty import BITMAP_BYTES, CELLS, NOTHING_RECENT, Recent
 from guard.store.marks import read_marks, write_marks
 from guard.store.memory.tickets import Entry, How, Ticket, Tickets
 from guard.store.memory.windows import Stand, cut, stand_of
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from guard.core.signals import Signal
     from guard.store.port import Debt, Reservation
 
-HEX_DIGITS = 3
-"""How many digits of a digest choose the cell of a table that is forgotten."""
+HEX_DIGITS = 4
+"""How many digits of a digest choose the cell that is forgotten."""
 
 MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
@@ -144,7 +144,7 @@ class MemoryStore:
             hold = self._hold(charge, as_counted=True)
             owed = payout.charge(
                 [
-                    hold.account.visit(piece.places, f"{reservation.id}:{number}")
+                    hold.account.visit(piece.cell, f"{reservation.id}:{number}")
                     for number, piece in enumerate(payout.pieces, 1)
                 ]
             )
@@ -266,24 +266,19 @@ class Account:
             return False
         return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
 
-    def visit(self, places: Sequence[int], name: str) -> int:
-        """Remember that a holder has been at these places, and forget a cell of each of their tables, which
-        the name of the piece says.
-
-        Returns how many of the places are new.
+    def visit(self, cell: int | None, name: str) -> bool:
+        """Remember that a holder has been in a cell, and forget another, which the name of the piece says;
+        returns whether it is new.
         """
-        if not places:
-            return 0
+        if cell is None:
+            return True
         visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
-        known = sum([visited[bit >> 3] >> (bit & 7) & 1 for bit in places])
-        chance = sha1(name.encode(), usedforsecurity=False).hexdigest()
-        for number, bit in enumerate(places):
-            cell = int(chance[HEX_DIGITS * number : HEX_DIGITS * (number + 1)], 16) % (1 << CELL_BITS)
-            forgotten = bit >> CELL_BITS << CELL_BITS | cell
-            visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
-        for bit in places:
-            visited[bit >> 3] |= 1 << (bit & 7)
-        return len(places) - known
+        new = not visited[cell >> 3] >> (cell & 7) & 1
+        digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
+        forgotten = int(digest[:HEX_DIGITS], 16) % CELLS
+        visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
+        visited[cell >> 3] |= 1 << (cell & 7)
+        return new
 
 
 @dataclass(slots=True, eq=False)

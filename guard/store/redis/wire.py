@@ -34,6 +34,7 @@ _NUMBERS = {
 _PENDING, _DIVERSITY = 1, 2
 _VERDICT = Struct("<BBdd")
 _OVERRIDDEN, _EXEMPT = 1, 2
+_NOWHERE = -1
 _RECORD = Struct("<dddddddddI")
 
 
@@ -63,11 +64,10 @@ def pack_amounts(charges: Sequence[Charge]) -> bytes:
 
 def pack_payout(payout: Payout) -> bytes:
     """What answers pay out, as the script that pays reads it."""
-    pieces = [
-        pack(f"<ddB{len(places)}H", draw, least, len(places), *places)
-        for draw, least, places in payout.pieces
-    ]
-    return b"".join((pack("<dd", payout.floor, payout.answers), *pieces))
+    values: list[int] = []
+    for draw, least, cell in payout.pieces:
+        values += (draw, least, _NOWHERE if cell is None else cell)
+    return pack(f"<dd{'ddh' * len(payout.pieces)}", payout.floor, payout.answers, *values)
 
 
 def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:

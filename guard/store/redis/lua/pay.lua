@@ -10,63 +10,57 @@
 -- Returns of each request { paid 0|1, then what each budget was charged in all }, or an error, which concerns no other
 -- An id is paid for once. If this never runs, what settle.lua has charged stands.
 
--- The bits of one table of a coverage, and how many tables: CELL_BITS and TABLES of guard/core/novelty.py.
-local CELLS, TABLES = 2048, 6
+-- The bits of a coverage: CELLS of guard/core/novelty.py.
+local CELLS = 8192
 
 -- So many answers are recent: RECENT_ANSWERS of guard/core/novelty.py.
 local RECENT_ANSWERS = 16
 
 local now, remembered = clock(ARGV[1]), ARGV[2]
 
--- A payout is 'd' its floor, 'd' number of answers, and of each piece 'd' draw, 'd' least, 'B' number of places, and for each of
--- these the bit of the coverage, 'H'. Without any the piece is all new.
+-- A payout is 'd' its floor, 'd' number of answers, and of each piece 'd' draw, 'd' least, 'h' cell (-1: none, always new).
 local function read_payout(text)
   local floor, answers, at = unpacked('<dd', text)
   local pieces = {}
   while at <= #text do
-    local draw, least, n, places
-    draw, least, n, at = unpacked('<ddB', text, at)
-    places = { unpacked('<' .. string.rep('H', n), text, at) }
-    at = table.remove(places)
-    pieces[#pieces + 1] = { draw = draw, least = least, places = places }
+    local piece = {}
+    piece.draw, piece.least, piece.cell, at = unpacked('<ddh', text, at)
+    pieces[#pieces + 1] = piece
   end
   return { floor = floor, answers = answers, pieces = pieces }
 end
 
--- What to write into a coverage: piece after piece its places, and one cell of each of their tables that is forgotten. Which, the
--- request's id says, so that a replay forgets the same ones. A piece's places stand behind `first` among these writes.
+-- What to write into a coverage: the cell of each piece, and one that is forgotten. Which, the request's id says, so that a
+-- replay forgets the same ones. `at` is where among these writes the piece's own stands.
 local function writes_of(pieces, id)
   local writes, n = {}, 0
-  local function write(place, bit)
+  local function write(cell, bit)
     local at = 4 * n
-    writes[at + 1], writes[at + 2], writes[at + 3], writes[at + 4], n = 'SET', 'u1', place, bit, n + 1
+    writes[at + 1], writes[at + 2], writes[at + 3], writes[at + 4], n = 'SET', 'u1', cell, bit, n + 1
   end
   for number, piece in ipairs(pieces) do
-    local chance = redis.sha1hex(id .. ':' .. number)
-    piece.first = n
-    for _, place in ipairs(piece.places) do write(place, 1) end
-    for i, place in ipairs(piece.places) do
-      local forgotten = place - place % CELLS + tonumber(string.sub(chance, 3 * i - 2, 3 * i), 16) % CELLS
-      if forgotten ~= place then write(forgotten, 0) end
+    if piece.cell >= 0 then
+      write(piece.cell, 1)
+      piece.at = n
+      local forgotten = tonumber(string.sub(redis.sha1hex(id .. ':' .. number), 1, 4), 16) % CELLS
+      if forgotten ~= piece.cell then write(forgotten, 0) end
     end
   end
   return writes
 end
 
--- Visits the places of all pieces; returns what they are charged.
+-- Visits the cells of all pieces; returns what they are charged.
 local function visit(coverage, payout, writes, life)
   local before, sum = {}, 0
   if #writes > 0 then
     -- Made whole at once: a string that grows bit by bit takes twice what it needs.
-    call('SET', coverage, string.rep('\0', TABLES * CELLS / 8), 'NX', 'PX', life)
+    call('SET', coverage, string.rep('\0', CELLS / 8), 'NX', 'PX', life)
     before = call('BITFIELD', coverage, unpack(writes))
     -- Never shortened: what many share is remembered as long as for any of them.
     call('PEXPIRE', coverage, life, 'GT')
   end
   for _, piece in ipairs(payout.pieces) do
-    local places, new = #piece.places, 0
-    for i = piece.first + 1, piece.first + places do new = new + 1 - before[i] end
-    sum = sum + max(piece.least, places == 0 and piece.draw or ceil(piece.draw * new / places))
+    sum = sum + (before[piece.at] == 1 and piece.least or piece.draw)
   end
   return max(payout.floor, sum)
 end
