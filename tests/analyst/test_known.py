@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import random
+from functools import partial
+
+from counting import calls
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guard.analyst.known import Known
 from guard.analyst.request_texts import Said
@@ -52,6 +57,34 @@ def test_an_edit_brings_only_the_chunks_around_it() -> None:
             _new(known, text)
 
             assert len(_new(known, " ".join(edited)).split()) <= 48
+
+
+@given(st.integers(0, 10_000), st.integers(0, 590), st.integers(0, 8), st.lists(st.text(), max_size=4))
+def test_an_edit_is_local_wherever_it_is(seed: int, place: int, removed: int, added: list[str]) -> None:
+    known, words = Known(SECRET), _words(600, seed).split()
+    _new(known, " ".join(words))
+
+    new = _new(known, " ".join([*words[:place], *added, *words[place + removed :]]))
+
+    assert len(new.split()) <= len(" ".join(added).split()) + 250
+
+
+@given(st.lists(st.text(max_size=200), max_size=6), st.sampled_from(["", " ", "\n", "word "]))
+def test_no_text_raises_and_none_is_new_twice(texts: list[str], between: str) -> None:
+    known = Known(SECRET)
+    said = [Said("user", between.join([text] * times)) for text in texts for times in (1, 3)]
+
+    assert len(known.new(ANN, said)) <= len(said)
+    assert known.new(ANN, said) == ()
+
+
+def test_the_work_grows_as_the_text_does() -> None:
+    for text in ("lorem ipsum dolor ", "a\n", "1 2 3 ", "新", "x", "- "):
+        small, large = (
+            calls(partial(Known(SECRET).new, ANN, [Said("user", text * size)])) for size in (1_000, 8_000)
+        )
+
+        assert large <= 10 * small
 
 
 def test_passages_that_change_places_are_known() -> None:
