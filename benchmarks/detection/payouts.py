@@ -19,8 +19,8 @@ import json
 import os
 import sys
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
+from itertools import count, islice
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -102,10 +102,10 @@ class Sources:
         return [answer for prompt, answer in asked if len(prompt) > 500 and len(answer) < 160]
 
     @cached_property
-    def preamble(self) -> str:
+    def preambles(self) -> list[str]:
         """Words that may stand in front of any answer."""
         words = (word for answer in self.of("dolly-3k") for word in answer.split())
-        return " ".join(islice(words, PREAMBLE_WORDS))
+        return [" ".join(islice(words, PREAMBLE_WORDS)) for _ in range(10)]
 
     @cached_property
     def words(self) -> list[str]:
@@ -148,10 +148,10 @@ def labels(sources: Sources) -> list[str]:
     return [str(record["group"]) for record in sources.records("banking77")]
 
 
-def joined(texts: Iterable[str], count: int, between: str = "\n\n") -> list[str]:
+def joined(texts: Iterable[str], number: int, between: str = "\n\n") -> list[str]:
     """So many texts in one, one after the other."""
     left = [*texts]
-    return [between.join(left[start : start + count]) for start in range(0, len(left) - count + 1, count)]
+    return [between.join(left[start : start + number]) for start in range(0, len(left) - number + 1, number)]
 
 
 def framed(answer: str) -> str:
@@ -233,12 +233,19 @@ def mean(paid: Sequence[Paid]) -> Paid:
     return Paid(sum(each.drew for each in paid) / len(paid), sum(each.paid for each in paid) / len(paid))
 
 
-def trial(texts: Sequence[str], reads: Callable[[str], Payout] = read, last: int = ANSWERS) -> Paid:
-    """The mean of an answer from `SETTLED` on, or of the last quarter of fewer, over a few holders."""
+def trial(
+    texts: Sequence[str],
+    reads: Callable[[str, int], Payout] = lambda text, _: read(text),
+    last: int = ANSWERS,
+) -> Paid:
+    """The mean of an answer from `SETTLED` on, or of the last quarter of fewer, over a few holders.
+
+    `reads` an answer to a holder, who is given by number.
+    """
     found = []
-    for seed in range(HOLDERS):
-        mixed = Random(seed).sample(texts, min(last, len(texts)))
-        paid = asyncio.run(pay(map(reads, mixed)))
+    for holder in range(HOLDERS):
+        mixed = Random(holder).sample(texts, min(last, len(texts)))
+        paid = asyncio.run(pay(reads(text, holder) for text in mixed))
         counted = len(paid) - ANSWERS + SETTLED if len(paid) >= ANSWERS else len(paid) * 3 // 4
         found.append(mean(paid[counted:]))
     return mean(found)
@@ -268,16 +275,15 @@ def kinds(sources: Sources) -> Table:
     )
 
 
-def preambles(sources: Sources) -> dict[str, Callable[[str], str]]:
-    """Texts that are put round an answer and are no disguise of it."""
-    turn = iter(range(10**9))
-    ten = [" ".join(Random(seed).sample(sources.preamble.split(), PREAMBLE_WORDS)) for seed in range(10)]
+def preambles(sources: Sources) -> dict[str, Callable[[str, int], str]]:
+    """Texts that are put round the answers of a holder, and are no disguise of them."""
+    turn, texts = count(), sources.preambles
     filler = "As an assistant I am happy to help you with this and go on to the next part."
     return {
-        f"{PREAMBLE_WORDS} constant words in front": lambda text: f"{sources.preamble} {text}",
-        f"{PREAMBLE_WORDS} constant words behind": lambda text: f"{text} {sources.preamble}",
-        "ten preambles in turn": lambda text: f"{ten[next(turn) % 10]} {text}",
-        "a constant sentence behind each": lambda text: text.replace(". ", f". {filler} "),
+        f"{PREAMBLE_WORDS} constant words in front": lambda text, holder: f"{texts[holder]} {text}",
+        f"{PREAMBLE_WORDS} constant words behind": lambda text, holder: f"{text} {texts[holder]}",
+        "ten preambles in turn": lambda text, _: f"{texts[next(turn) % len(texts)]} {text}",
+        "a constant sentence behind each": lambda text, _: text.replace(". ", f". {filler} "),
     }
 
 
@@ -286,8 +292,11 @@ def disguises(sources: Sources) -> Table:
     texts = {name: sources.of(name) for name in DISTILLED}
     plain = {name: trial(each) for name, each in texts.items()}
 
-    def row(name: str, disguise: Callable[[str], str], seen: str) -> tuple[object, ...]:
-        found = {source: trial(each, lambda text: read(disguise(text))) for source, each in texts.items()}
+    def row(name: str, seen: str, disguise: Callable[[str, int], str]) -> tuple[object, ...]:
+        found = {
+            source: trial(each, lambda text, holder: read(disguise(text, holder)))
+            for source, each in texts.items()
+        }
         cells = (
             f"{one.paid / one.drew / (plain[source].paid / plain[source].drew):.2f}"
             f" ({one.paid / plain[source].paid:.1f})"
@@ -296,9 +305,9 @@ def disguises(sources: Sources) -> Table:
         return (name, seen, *cells)
 
     rows = [
-        *(row(name, each, "no") for name, each in preambles(sources).items()),
-        *(row(name, each, "yes") for name, each in SEEN.items()),
-        *(row(name, each, "no") for name, each in LEFT_OUT.items()),
+        *(row(name, "", around) for name, around in preambles(sources).items()),
+        *(row(name, "yes", partial(_spelt, spelling)) for name, spelling in SEEN.items()),
+        *(row(name, "no", partial(_spelt, spelling)) for name, spelling in LEFT_OUT.items()),
     ]
     note = "By the token, and in brackets by the answer: a disguise mostly takes more tokens."
     return Table(
@@ -309,14 +318,18 @@ def disguises(sources: Sources) -> Table:
     )
 
 
+def _spelt(spelling: Callable[[str], str], text: str, _: int) -> str:
+    return spelling(text)
+
+
 def several(sources: Sources) -> Table:
     """What several answers in one response pay, beside as many responses."""
     rows = []
     for name in ("gpteacher", "gsm8k-train", "huatuo-zh"):
         texts = sources.of(name)
         plain = trial(texts)
-        ten = trial(joined(texts, 10))
-        eight = trial(texts, lambda text: read(*[text] * 8))
+        ten = trial(joined(texts, 10), last=ANSWERS // 10)
+        eight = trial(texts, lambda text, _: read(*[text] * 8))
         rows.append((name, f"{ten.paid / plain.paid / 10:.2f}", f"{eight.paid / plain.paid / 8:.2f}"))
     columns = ("source", "ten questions in one request", "one answer drawn eight times, the same each time")
     return Table(

@@ -6,6 +6,7 @@ import base64
 import codecs
 import json
 import string
+from itertools import cycle
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,10 @@ def _substituted(letters: str) -> Callable[[str], str]:
     """A cipher that puts one letter for another."""
     table = str.maketrans(string.ascii_letters, letters + letters.upper())
     return lambda text: text.translate(table)
+
+
+def _bits(text: str) -> str:
+    return "".join(f"{byte:08b}" for byte in text.encode())
 
 
 def _rail_fence(text: str) -> str:
@@ -84,8 +89,12 @@ LEFT_OUT: Mapping[str, Callable[[str], str]] = {
     "octal": lambda text: " ".join(f"{byte:03o}" for byte in text.encode()),
     "base32": lambda text: base64.b32encode(text.encode()).decode(),
     "escapes of URLs": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
-    "two words for bits": lambda text: " ".join(
-        ("tick", "tock")[byte >> place & 1] for byte in text.encode() for place in range(7, -1, -1)
+    "case for bits": lambda text: "".join(
+        letter.upper() if bit == "1" else letter
+        for bit, letter in zip(_bits(text), cycle("thequickbrownfoxjumpsoverthelazydog"), strict=False)
     ),
+    "signs for bits": lambda text: "".join("a," if bit == "1" else "a." for bit in _bits(text)),
+    "spaces for bits": lambda text: "".join("a " if bit == "1" else "a  " for bit in _bits(text)),
+    "two words for bits": lambda text: "".join("tick " if bit == "1" else "tock " for bit in _bits(text)),
 }
 """Those that were written down afterwards."""

@@ -26,6 +26,13 @@ MORSE = {
     for number, letter in enumerate("abcdefghijklmnopqrstuvwxyz", 1)
 }
 CODES = dict(zip("abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm", strict=True))
+
+
+def bits(text: str, zero: str, one: str) -> str:
+    """A text as bits, which these stand for."""
+    return "".join(one if bit == "1" else zero for byte in text.encode() for bit in f"{byte:08b}")
+
+
 DISGUISES: dict[str, Callable[[str], str]] = {
     "none": str,
     "upper case": str.upper,
@@ -42,7 +49,10 @@ DISGUISES: dict[str, Callable[[str], str]] = {
     "hexadecimal": lambda text: text.encode().hex(),
     "json": lambda text: json.dumps({"status": "ok", "words": text.split()}),
     "morse": lambda text: " ".join(MORSE.get(letter, "/") for letter in text),
-    "bits": lambda text: " ".join(f"{byte:08b}" for byte in text.encode()),
+    "case for bits": lambda text: bits(text, "ot", "OT"),
+    "signs for bits": lambda text: bits(text, "a,", "a."),
+    "spaces for bits": lambda text: bits(text, "a ", "a  "),
+    "bits": lambda text: bits(text, "0", "1"),
 }
 
 
@@ -102,25 +112,6 @@ def test_an_app_with_a_template_is_soon_cheap() -> None:
         for _ in range(200)
     ]
     assert sum(novelty(orders)[150:]) / 50 < 0.1
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("A lamp, two chairs.", "a LAMP two\n chairs"),
-        ("to be", "t-o_b e"),
-        ("Straße 7", "STRASSE 7"),
-        ("", " \n"),
-    ],
-)
-def test_case_spaces_and_punctuation_do_not_count(one: str, other: str) -> None:
-    ((first,), (second,)) = (PAYOUTS.of([text], 0, Usage(1, 9)).pieces for text in (one or "\t", other))
-    assert first.cell == second.cell
-
-
-def test_where_there_is_little_else_punctuation_counts() -> None:
-    assert novelty(["-- ... --", "... -- ..."])[1] > 0
-    assert novelty(["🔥", "🎉"])[1] > 0
 
 
 def test_another_secret_has_other_cells() -> None:
