@@ -66,6 +66,11 @@ class Paid:
     drew: float
     paid: float
 
+    @property
+    def novelty(self) -> float:
+        """The share of what it drew that was new."""
+        return self.paid / self.drew
+
 
 class Kind(NamedTuple):
     """One kind of holder: where its answers come from, what our first trial says that one pays, and how it
@@ -264,8 +269,8 @@ def kinds(sources: Sources) -> Table:
                 kind.source,
                 f"{one.drew:.3f}",
                 f"{one.paid:.3f}",
-                f"{one.paid / one.drew:.0%}",
-                f"{later.paid / later.drew:.0%}" if later else "",
+                f"{one.novelty:.0%}",
+                f"{later.novelty:.0%}" if later else "",
                 kind.trial,
             )
         )
@@ -298,8 +303,7 @@ def disguises(sources: Sources) -> Table:
             for source, each in texts.items()
         }
         cells = (
-            f"{one.paid / one.drew / (plain[source].paid / plain[source].drew):.2f}"
-            f" ({one.paid / plain[source].paid:.1f})"
+            f"{one.novelty / plain[source].novelty:.2f} ({one.paid / plain[source].paid:.1f})"
             for source, one in found.items()
         )
         return (name, seen, *cells)
@@ -330,10 +334,13 @@ def several(sources: Sources) -> Table:
         plain = trial(texts)
         ten = trial(joined(texts, 10), last=ANSWERS // 10)
         eight = trial(texts, lambda text, _: read(*[text] * 8))
-        rows.append((name, f"{ten.paid / plain.paid / 10:.2f}", f"{eight.paid / plain.paid / 8:.2f}"))
+        rows.append((name, f"{ten.novelty / plain.novelty:.2f}", f"{eight.novelty / plain.novelty:.2f}"))
     columns = ("source", "ten questions in one request", "one answer drawn eight times, the same each time")
     return Table(
-        "Several answers at once", "An answer, as a part of what it pays alone.", columns, tuple(rows)
+        "Several answers at once",
+        "By the token, as parts of what an answer pays alone.",
+        columns,
+        tuple(rows),
     )
 
 
