@@ -31,8 +31,6 @@ from guard.errors import QueryError
 from guard.http.codings import decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from guard.dialects.strict import Json
 
 
@@ -103,13 +101,13 @@ class _Reading:
         response = fields.get("response")
         if fields.get("object") == "response":
             fields = {"output": fields.get("output")}
-        elif type(response) is dict:
+        elif type(response) is dict and "output" in response:
             # All else in it is what was asked.
             fields = {"output": response.get("output")}
         place: tuple[Any, ...] = ()
         kind = fields.get("type")
         if type(kind) is str:
-            place = (kind, *map(fields.get, _PLACES))
+            place = (kind, *(fields[name] for name in _PLACES if type(fields.get(name)) is int))
             if kind.endswith("audio.delta"):
                 fields = {"data": fields.get("delta")}
         self._take_fields(fields, 0, place)
@@ -185,12 +183,17 @@ def _joined(pieces: list[str]) -> str:
     return "".join(pieces)
 
 
-def _once(texts: list[str]) -> Iterator[str]:
+def _once(texts: list[str]) -> list[str]:
     """The texts of one answer, without those that say again what another one says."""
-    longest = max(texts, key=len)
-    for text in dict.fromkeys(texts):
-        if text is longest or text == longest or text not in longest:
-            yield text
+    texts = list(dict.fromkeys(texts))
+    if not 1 < len(texts) <= _MOST_COMPARED:
+        return texts
+    kept: list[str] = []
+    for text in sorted(texts, key=len, reverse=True):
+        said = text.strip()
+        if not any(said in other for other in kept):
+            kept.append(text)
+    return [text for text in texts if text in kept]
 
 
 def _values(data: bytes, kind: str) -> list[Any]:
@@ -208,9 +211,16 @@ def _values(data: bytes, kind: str) -> list[Any]:
         try:
             return [json.loads(data)]
         except (ValueError, RecursionError):
-            items = ItemSplitter()
-            return _parsed([*(item.data for item in items.feed(data)), items.rest()])
+            return _parsed(_objects(data) or [data])
     return [data.decode("utf-8", "ignore")] if not kind or kind.startswith("text/") else []
+
+
+def _objects(data: bytes) -> list[bytes]:
+    """The objects in what is no JSON value, of which the last may be cut off, where there are several."""
+    splitter = ItemSplitter()
+    found = [item.data for item in splitter.feed(data)]
+    _, begun, rest = splitter.rest().partition(b"{")
+    return [*found, begun + rest] if found else []
 
 
 def _event_data(data: bytes) -> list[bytes]:
@@ -255,12 +265,14 @@ _SILENT = CONTROL.union(
     ("promptFeedback", "prompt_feedback", "safetyRatings", "safety_ratings"),
     ("urlContextMetadata", "url_context_metadata", "usageMetadata", "usage_metadata"),
     ("finishMessage", "finish_message", "content_filter_results", "prompt_filter_results"),
-    ("details", "meta_info"),
+    ("citations", "details", "meta_info", "search_results"),
+    ("chat_history", "generation_settings", "prompt"),
 )
-"""Names of what the model has not said in so many words."""
+"""Names of what the model has not said in so many words, and of what it was asked."""
 
 _NO_TEXT = frozenset({int, float, bool, type(None)})
 _LEAST_TOTAL = 16
+_MOST_COMPARED = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"retry:", b"id:", b":")
 _JSON_STARTS = (b"{", b"[", b'"')

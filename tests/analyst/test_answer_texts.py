@@ -118,6 +118,9 @@ WHOLE: list[tuple[Any, tuple[str, ...]]] = [
     ({"text": ["A", "B"]}, ("A\nB",)),
     ({"result": {"choices": [{"text": "A"}, {"text": "B"}]}}, ("A", "B")),
     ({"answer": {"of": ["A", {"any": "B"}]}}, ("A\nB",)),
+    ({"response": {"candidates": [{"content": {"parts": [{"text": "A"}]}}]}}, ("A",)),
+    ({"text": "A", "chat_history": [{"role": "USER", "message": "Q"}]}, ("A",)),
+    ({"content": "A", "prompt": "Q", "generation_settings": {"grammar": "g"}}, ("A",)),
     ({"data": [{"object": "embedding", "embedding": [0.5, 0.25], "index": 0}]}, ()),
     ({"error": {"message": "no"}}, ()),
     ("A", ("A",)),
@@ -176,6 +179,15 @@ def test_a_response_that_ends_with_all_that_it_has_said_is_read_once() -> None:
     ) == ("Hello, world.",)
 
 
+def test_what_is_said_again_without_its_last_space_is_read_once() -> None:
+    assert _read(
+        {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "Let me "},
+        {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "see. "},
+        {"type": "response.output_text.delta", "output_index": 1, "delta": "So the answer is no."},
+        {"type": "response.reasoning_text.done", "output_index": 0, "text": "Let me see."},
+    ) == ("Let me see. \nSo the answer is no.",)
+
+
 def test_blocks_of_messages_are_texts_of_their_own() -> None:
     def block(index: int, **fields: Any) -> dict[str, Any]:
         return {"type": "content_block_start", "index": index, "content_block": fields}
@@ -212,6 +224,34 @@ def test_gemini_streams_as_events_or_as_one_list() -> None:
     ]
 
     assert _read(*parts) == _whole(parts) == ("Let me see.\nHello",)
+
+
+@pytest.mark.parametrize(("cut", "said"), [(1, "Hello"), (3, "Hello"), (25, "Hel"), (60, "Hel")])
+def test_a_list_of_parts_may_be_cut_off(cut: int, said: str) -> None:
+    parts = [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("Hel", "lo")]
+
+    assert answer_texts(json.dumps(parts).encode()[:-cut], "application/json", ()).answers == (said,)
+
+
+def test_json_that_is_called_events_is_read() -> None:
+    data = json.dumps({"choices": [{"text": "Hello"}]}).encode()
+
+    for end in (b"", b"\n\ndata: [DONE]\n\n", b"\n"):
+        assert answer_texts(data + end, SSE, ()).answers == ("Hello",)
+
+
+def test_events_that_are_called_json_are_read() -> None:
+    assert answer_texts(_sse(_chunk(content="Hello")), "application/json", ()).answers == ("Hello",)
+
+
+def test_events_of_plain_text_are_read() -> None:
+    assert _read("Hel", "lo", "[DONE]") == ("Hello",)
+
+
+def test_what_is_of_no_type_that_an_api_has_is_read_all_the_same() -> None:
+    event = {"type": "x", "index": [1], "output_index": {}, "choices": {"a": ["Hello"]}, "candidates": "you"}
+
+    assert _read(event) == ("Hello\nyou",)
 
 
 def test_lines_are_read_one_by_one() -> None:
@@ -354,6 +394,7 @@ def test_a_stream_of_several_answers_may_end_anywhere(pieces: list[tuple[int, st
         lambda size: json.dumps({"a": [{"b": "c"}] * size}).encode()[:-3],
         lambda size: json.dumps([{"candidates": [{"content": {"parts": [{"text": "a"}]}}]}] * size).encode(),
         lambda size: b'{"a": "b"}' * size,
+        lambda size: json.dumps({f"x{place}": f"y{place}" for place in range(size)}).encode(),
     ],
 )
 def test_the_work_grows_as_the_answer_does(grown: Callable[[int], bytes]) -> None:
