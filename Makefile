@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory bench-fingerprint soak chaos fairness interop detection payouts reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory soak chaos fairness interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -87,10 +87,6 @@ bench-litellm: $(VENV)/bench build/interop/ready
 # The memory of an identity in Redis, at 100,000 of them; 15 minutes.
 bench-memory: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed memory $(BENCH)
-
-# What it costs to read a query, and to recognise it.
-bench-fingerprint: $(VENV)/dev
-	$(BIN)/python benchmarks/fingerprint.py
 
 # A hundred thousand queries of one identity; prints what they leave in Redis.
 soak: $(VENV)/dev

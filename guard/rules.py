@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from guard.asgi.body import Bodies
-from guard.core.modes import Mode
 from guard.core.policy import RouteAction
 from guard.engine.token_estimate import Estimator
 from guard.identity.identifier import Identifier
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from guard.core.policy import Policy
     from guard.core.pseudonyms import Pseudonyms
-    from guard.detection.reference import Reference
     from guard.dialects.base import Dialect
     from guard.settings.root import Settings
 
@@ -30,7 +28,6 @@ class Rules:
     bodies: Bodies
     dialects: Mapping[str, Dialect]
     estimator: Estimator
-    reference: Reference | None
     read_on_seconds: float
 
     @classmethod
@@ -43,11 +40,6 @@ class Rules:
         only_listed_headers: bool = False,
     ) -> Self:
         """Read all that the settings name; raises `ConfigError`."""
-        reference = None
-        if settings.detection.mode is not Mode.OFF:
-            from guard.detection.reference import Reference  # and with it numpy: only where it is needed
-
-            reference = Reference.load(settings.detection.reference)
         return cls(
             settings.policy(unknown_paths),
             Identifier(
@@ -60,6 +52,5 @@ class Rules:
             Bodies(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
-            reference,
             settings.models.read_on_seconds,
         )

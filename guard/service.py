@@ -19,11 +19,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from guard.asgi.copies import Held
 from guard.asgi.health import Health
 from guard.clock import SystemClock
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
-from guard.detection.background import in_background
 from guard.engine.engine import Engine
 from guard.errors import GuardError
 from guard.identity.crowds import Crowds
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from guard.analyst.opened import OpenAnalyst
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
@@ -92,8 +93,10 @@ class Service:
             reservation_seconds=self.settings.store.reservation_seconds,
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
-        self._background = in_background(self.settings.detection.max_waiting)
+        self._analyst: OpenAnalyst | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._attend()
+        self.held = Held()
         self._asked = asyncio.Event()
         self._generation: int | None = None
         self._store_answers = False
@@ -127,7 +130,11 @@ class Service:
             with suppress(asyncio.CancelledError, GuardError):
                 await task
         await self.engine.drain()
-        await asyncio.to_thread(self._background.close)
+        if self._analyst is not None and self._opening is not None:
+            with suppress(GuardError):
+                await self._opening
+            await self._analyst.flush()
+            await self._analyst.aclose()
         await self._installation.store.aclose()
 
     async def _watch(self) -> None:
@@ -189,27 +196,17 @@ class Service:
         logger.info("settings reloaded")
 
     def _attend(self) -> None:
-        """Have queries looked at, by the present reference, or by nobody."""
-        reference, analyst, policy = self.rules.reference, self.engine.analyst, self.rules.policy
-        half_life_us = policy.detection.weights.half_life_us
-        if any(tier.counts_novelty for tier in policy.tiers.values()):
-            _ = self.engine.fingerprinter  # what it loads is not for the first request to wait for
-        if reference is None:
-            self.engine.analyst = None
-        elif analyst is not None:
-            analyst.reference, analyst.half_life_us = reference, half_life_us
+        """Have queries and answers read, by the present settings, or by nobody."""
+        if not self.rules.policy.reads_texts:
+            self.engine.reader = None
+        elif self._analyst is not None:
+            self._analyst.adopt(self.settings)
+            self.engine.reader = self._analyst
         else:
-            from guard.detection.analyst import Analyst
+            from guard.analyst.opened import OpenAnalyst  # and with it numpy: only where it is needed
 
-            installation = self._installation
-            self.engine.analyst = Analyst(
-                installation.keys.secret("analysis"),
-                self.engine.fingerprinter,
-                reference,
-                installation.store,
-                self._background,
-                half_life_us=half_life_us,
-            )
+            self.engine.reader = self._analyst = OpenAnalyst(self.settings)
+            self._opening = self.loop.create_task(self._analyst.start())
 
     def _read(self) -> tuple[Settings, Rules, Content]:
         settings = load(self._path)

@@ -11,15 +11,17 @@ from urllib.parse import unquote
 
 from guard import GuardMiddleware
 from guard.admin import Operator
+from guard.analyst.transcript import Outcome
 from guard.core.identity import Attribute, Holder
 from guard.errors import StoreError
 from guard.installation import Installation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from guard.analyst.transcript import Transcript
     from guard.core.identity import Identity
     from guard.settings.root import Settings
     from guard.store.port import Control, Settled, Verdict
@@ -157,14 +159,36 @@ class Guarded:
         return found
 
     async def settled(self) -> None:
-        """Wait for what is settled in the background."""
+        """Wait for what is settled in the background, read, and learnt."""
         service = await self.middleware._opened()
         await service.engine.drain()
+        if service._analyst is not None:
+            await service._analyst.flush()
 
     async def hear(self) -> None:
         """Hear what the operator has ordered for all, as happens by itself once a second or so."""
         service = await self.middleware._opened()
         await service.engine.watch()
+
+
+class Recorder:
+    """Reads nothing of what it is handed, and says that it has."""
+
+    def __init__(self) -> None:
+        self.taken: list[Transcript] = []
+
+    def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
+        """Keep a transcript."""
+        self.taken.append(transcript)
+        done(Outcome(seen=True))
+
+
+async def recorded(app: Guarded) -> Recorder:
+    """Who takes the transcripts of an app from now on."""
+    service = await app.middleware._opened()
+    recorder = Recorder()
+    service.engine.reader = recorder
+    return recorder
 
 
 class Clock:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import call
+from fakes import call, recorded
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -52,7 +52,7 @@ CASES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any]]] = {
     "everything": (EVERYTHING, {"models": {"prices": {"*": {"input": "0.1", "output": "0.4"}}}}),
 }
 
-BOUNDS = {"limits": (604, 61), "everything": (1_110, 74)}
+BOUNDS = {"limits": (604, 61), "everything": (680, 68)}
 """Calls beyond those of the bare app, and files of guard. The goal for both is 700 calls in 20 files.
 
 Lower them where a change makes fewer. The calls leave 1 or 2 % for turns of the loop and other versions of
@@ -89,6 +89,7 @@ async def test_an_admitted_request_makes_no_more_calls_than_it_did(guarded: Make
     app = guarded(
         Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])]), *limits, **sections
     )
+    await recorded(app)  # who reads does so elsewhere
     bare = await fewest(Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])]))
     profile = await fewest(app)
     most_calls, most_files = BOUNDS[case]
@@ -106,6 +107,7 @@ async def test_what_a_request_made_is_gone_when_it_is_over(guarded: MakeGuarded,
     app = guarded(
         Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])]), *limits, **sections
     )
+    await recorded(app)
     asked = 20
     await fewest(app)
     gc.collect()

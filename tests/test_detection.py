@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from guard.demo.model import FakeModel
 from guard.detection.profile import Profile
 from guard.errors import StoreError
 from guard.installation import Installation
+from guard.store.redis.orders import OperatorStore
 from guard.telemetry.events import Event
 
 if TYPE_CHECKING:
@@ -121,7 +123,7 @@ class TestLadder:
         async def sleep(seconds: float) -> None:
             waited.append(seconds)
 
-        monkeypatch.setattr("guard.asgi.admitted.asyncio.sleep", sleep)
+        monkeypatch.setattr("guard.asgi.admitted.asyncio", SimpleNamespace(sleep=sleep))
         model = FakeModel()
         app = guarded(model, ladder=AT_ONCE)
         await accuse(app, HIGH)
@@ -366,11 +368,10 @@ class TestLearning:
     ) -> None:
         events: list[Event] = []
         app = guarded(FakeModel(), hooks=[events.append])
-        service = await app.middleware._opened()
         await asyncio.gather(*(call(app, body=chat(f"hello {n}"), headers=KEY) for n in range(20)))
-        await service.engine.quiet()
+        await app.settled()
         await call(app, body=chat("one more"), headers=KEY)
-        await service.engine.quiet()
+        await app.settled()
         assert learnt(await known(app)) + sum(event.unseen for event in events) == 21
 
     async def test_two_processes_learn_of_the_same_caller(
@@ -386,13 +387,11 @@ class TestLearning:
         self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         app = guarded(FakeModel())
-        service = await app.middleware._opened()
-        assert service.engine.analyst is not None
 
         async def fail(*_: object) -> None:
             raise StoreError("full", kind="memory")
 
-        monkeypatch.setattr(service.engine.analyst, "_memory", type("Full", (), {"learn": fail})())
+        monkeypatch.setattr(OperatorStore, "learn", fail)
         with caplog.at_level(logging.WARNING):
             assert (await call(app, body=chat("hello"), headers=KEY)).status == 200
             await app.settled()

@@ -3,22 +3,23 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import Clock, FlakyStore, TimedStore
 
+from guard.analyst.transcript import UNSEEN, Copies
+from guard.analyst.transcript import Outcome as Read
 from guard.clock import SystemClock
 from guard.core.decision import Action, Reason
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.modes import Mode, Rollout
-from guard.core.novelty import Ground
+from guard.core.novelty import Payout, Piece
 from guard.core.policy import Caller, OnStoreError, Policy, RouteAction, Tier
 from guard.core.prices import PriceTable
-from guard.core.query import Query, Turn, Usage
+from guard.core.query import Query, Usage
 from guard.engine.engine import Engine
 from guard.engine.outage.breaker import OPEN, Breaker
 from guard.errors import StoreError
@@ -26,7 +27,10 @@ from guard.store.memory.store import MemoryStore
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
-    from guard.store.port import Verdict
+    from collections.abc import Callable
+
+    from guard.analyst.transcript import Transcript
+    from guard.store.port import Store, Verdict
     from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event
 
@@ -69,18 +73,10 @@ async def test_an_estimate_is_reserved_and_settled_to_the_usage(store: OperatorS
     assert await left(store) == [2, 1000 - 46]
 
 
-async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(store: OperatorStore) -> None:
-    budget = Limit(
-        "diversity", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9_000, 3600, 9_000),)
-    )
-    tiers = {"default": Tier("default", (*LIMITS, budget), OnStoreError.DENY)}
+async def test_a_hook_is_told_no_payout_where_the_store_has_not_said_what_it_charged(
+    store: OperatorStore,
+) -> None:
     events: list[Event] = []
-    engine = Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append])
-    asked = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
-    for name in ("a", "b"):
-        await engine.settle(await engine.admit(name, ALICE, asked, "/"), Usage(12, 512), 200)
-        await engine.quiet()
-    assert [event.novelty for event in events] == [1.0, 0.0]
     flaky = FlakyStore(store, "timeout")
     unknown = Engine(policy(OnStoreError.ALLOW), flaky, store.keys, hooks=[events.append])
     await unknown.settle(await unknown.admit("c", ALICE, QUERY, "/"), Usage(12, 34), 200)
@@ -89,25 +85,44 @@ async def test_a_hook_is_told_what_new_ground_was_charged_when_that_is_known(sto
     await unknown.drain()
 
 
-class SlowAnalyst:
-    """Reads queries when it is told to, and learns nothing."""
+class SlowReader:
+    """Takes transcripts, and says what comes of them when it is told to."""
 
     def __init__(self) -> None:
-        self.readings: list[asyncio.Future[Any]] = []
+        self.taken: list[tuple[Transcript, Callable[[Read], None]]] = []
 
-    def look(self, *_: object) -> asyncio.Future[Any]:
-        self.readings.append(asyncio.get_running_loop().create_future())
-        return self.readings[-1]
+    def hand_over(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
+        self.taken.append((transcript, done))
 
-    async def learn(self, *_: object) -> None:
-        return None
+    def finish(self, *outcomes: Read) -> None:
+        taken, self.taken = self.taken, []
+        for (_, done), outcome in zip(taken, outcomes, strict=True):
+            done(outcome)
+
+
+class PayingReader:
+    """Has every answer pay for the same place of a coverage."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.paying: set[asyncio.Task[None]] = set()
+
+    def hand_over(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
+        self.paying.add(asyncio.create_task(self.pay(transcript, done)))
+
+    async def pay(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
+        payout = Payout((Piece(transcript.reservation.charges[0].amount, 0, 1),), 0, 1)
+        done(Read(seen=True, paid=await self.store.pay(transcript.reservation, transcript.receipts, payout)))
+
+    async def quiet(self) -> None:
+        if self.paying:
+            await asyncio.wait(self.paying)
 
 
 BUDGET = Limit(
     "diversity", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(9_000, 3600, 9_000),)
 )
-ASKED = QUERY._replace(turns=(Turn("user", "why is the sea salt?"),))
-KNOWN = SimpleNamespace(ground=Ground((1, 2), (3, 4, 5, 6)))
+COPIES = Copies("openai.chat", "/v1/chat/completions", None, b"{}", b'{"choices":[]}', "application/json", ())
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, store: OperatorStore, method: str) -> None:
@@ -122,91 +137,100 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, store: OperatorStore, method: str
     monkeypatch.setattr(store, method, failing)
 
 
-class TestPayouts:
-    """What an answer costs a diversity budget is known later than it is settled."""
+class TestTranscripts:
+    """What an answer costs a diversity budget is known later than it is settled, and by somebody else."""
 
     @pytest.fixture
-    def analyst(self) -> SlowAnalyst:
-        return SlowAnalyst()
+    def reader(self) -> SlowReader:
+        return SlowReader()
 
     @pytest.fixture
     def events(self) -> list[Event]:
         return []
 
     @pytest.fixture
-    def engine(self, store: OperatorStore, analyst: Any, events: list[Event]) -> Engine:
+    def engine(self, store: OperatorStore, reader: SlowReader, events: list[Event]) -> Engine:
         tiers = {"default": Tier("default", (*LIMITS, BUDGET), OnStoreError.DENY)}
-        return Engine(
-            replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append], analyst=analyst
-        )
+        return Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append], reader=reader)
 
-    async def ask(self, engine: Engine, name: str) -> None:
-        await engine.settle(await engine.admit(name, ALICE, ASKED, "/"), Usage(12, 512), 200)
+    async def ask(
+        self, engine: Engine, name: str, copies: Copies | None = COPIES, status: int | None = 200
+    ) -> None:
+        await engine.settle(await engine.admit(name, ALICE, QUERY, "/"), Usage(12, 512), status, copies)
 
     async def used(self, store: OperatorStore) -> int:
         verdict = await store.look(ALICE, [Charge(BUDGET, ALICE.principal, 0)])
         return 9_000 - verdict.readings[0].remaining
 
     async def test_an_answer_is_settled_at_once_and_the_event_waits_for_its_payout(
-        self, engine: Engine, store: OperatorStore, analyst: SlowAnalyst, events: list[Event]
+        self, engine: Engine, store: OperatorStore, reader: SlowReader, events: list[Event]
     ) -> None:
         for name in ("a", "b"):
             await self.ask(engine, name)
         assert (await self.used(store), events) == (2_000, [])
-        for reading in analyst.readings:
-            reading.set_result(KNOWN)
-        await engine.quiet()
-        assert [event.novelty for event in events] == [1.0, 0.0]
-        assert await self.used(store) == 1_000
+        reader.finish(Read(seen=True, paid=1_500), Read(seen=True, paid=0))
+        assert [(event.novelty, event.unseen) for event in events] == [(1.5, 0), (0.0, 0)]
 
-    async def test_what_the_settle_charged_stands_where_a_query_is_not_looked_at(
-        self, engine: Engine, store: OperatorStore, analyst: SlowAnalyst, events: list[Event]
+    async def test_what_is_handed_over_is_enough_to_pay(
+        self, engine: Engine, store: OperatorStore, reader: SlowReader
     ) -> None:
-        for name in ("lost", "failed"):
-            await self.ask(engine, name)
-        analyst.readings[0].cancel()
-        analyst.readings[1].set_exception(ValueError("odd"))
-        await engine.quiet()
-        assert [event.novelty for event in events] == [1.0, 1.0]
+        await self.ask(engine, "a")
+        transcript, _ = reader.taken[0]
+        (drawn,) = transcript.reservation.charges
+        assert (drawn.limit, drawn.holder, drawn.amount) == (BUDGET, ALICE.principal, 1_000)
+        assert (transcript.body, transcript.answer, transcript.path) == (
+            COPIES.body,
+            COPIES.answer,
+            COPIES.path,
+        )
+        payout = Payout((Piece(1_000, 0, 1),), 0, 1)
+        assert await store.pay(transcript.reservation, transcript.receipts, payout) == 1_000
+        again = transcript.reservation._replace(id="again")
+        assert await store.pay(again, transcript.receipts, payout) == 0
+        assert await self.used(store) == 0
+
+    async def test_what_the_settle_charged_stands_where_a_query_is_not_read_and_that_is_counted(
+        self, engine: Engine, store: OperatorStore, reader: SlowReader, events: list[Event]
+    ) -> None:
+        await self.ask(engine, "lost")
+        reader.finish(UNSEEN)
+        await self.ask(engine, "not kept", copies=None)
+        assert [(event.novelty, event.unseen) for event in events] == [(1.0, 1), (1.0, 1)]
         assert await self.used(store) == 2_000
 
-    async def test_a_worker_that_stops_first_has_charged_and_told_all(
-        self, engine: Engine, store: OperatorStore, events: list[Event]
+    async def test_of_an_answer_that_nobody_knows_the_query_is_read_and_nothing_is_paid(
+        self, engine: Engine, reader: SlowReader
+    ) -> None:
+        await self.ask(engine, "a", COPIES._replace(answer=None))
+        assert reader.taken[0][0].reservation.charges == ()
+
+    @pytest.mark.parametrize("status", [400, 500, None])
+    async def test_what_the_backend_refused_is_not_read(
+        self, engine: Engine, reader: SlowReader, events: list[Event], status: int | None
+    ) -> None:
+        await self.ask(engine, "a", status=status)
+        assert reader.taken == []
+        assert [event.unseen for event in events] == [0]
+
+    async def test_a_worker_that_stops_first_has_charged_all(
+        self, engine: Engine, store: OperatorStore, reader: SlowReader
     ) -> None:
         await self.ask(engine, "a")
         await engine.drain(seconds=0)
-        await engine.quiet()
-        assert [event.novelty for event in events] == [1.0]
         assert await self.used(store) == 1_000
 
-    async def test_a_settle_that_the_store_hears_late_is_paid_out_too(
+    async def test_where_a_settle_is_heard_late_its_charge_stands_and_the_query_is_read(
         self,
         engine: Engine,
         store: OperatorStore,
-        analyst: SlowAnalyst,
+        reader: SlowReader,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         fail_once(monkeypatch, store, "settle")
-        for name in ("a", "b"):
-            await self.ask(engine, name)
-            analyst.readings[-1].set_result(KNOWN)
+        await self.ask(engine, "a")
+        assert [transcript.reservation.charges for transcript, _ in reader.taken] == [()]
+        reader.finish(Read(seen=True))
         await engine.quiet()
-        assert await self.used(store) == 1_000
-
-    async def test_a_payout_that_the_store_cannot_hear_is_charged_when_it_can(
-        self,
-        engine: Engine,
-        store: OperatorStore,
-        analyst: SlowAnalyst,
-        events: list[Event],
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
-        fail_once(monkeypatch, store, "pay")
-        for name in ("a", "b"):
-            await self.ask(engine, name)
-            analyst.readings[-1].set_result(KNOWN)
-        await engine.quiet()
-        assert sorted(event.novelty or 0.0 for event in events) == [1.0, 1.0]
         assert await self.used(store) == 1_000
 
 
@@ -253,12 +277,13 @@ async def test_answers_without_the_store_are_charged_to_a_diversity_budget_what_
 ) -> None:
     flaky = FlakyStore(store, OPEN)
     tiers = {"default": Tier("default", (BUDGET,), OnStoreError.ALLOW)}
-    engine = Engine(replace(policy(), tiers=tiers), flaky, store.keys, hooks=())
+    reader = PayingReader(store)
+    engine = Engine(replace(policy(), tiers=tiers), flaky, store.keys, hooks=(), reader=reader)
 
     async def used_after(*names: str) -> int:
         for name in names:
-            await engine.settle(await engine.admit(name, ALICE, ASKED, "/"), Usage(12, 512), 200)
-            await engine.quiet()
+            await engine.settle(await engine.admit(name, ALICE, QUERY, "/"), Usage(12, 512), 200, COPIES)
+            await reader.quiet()
         flaky.broken = False
         await engine.drain()
         return 9_000 - (await store.look(ALICE, [Charge(BUDGET, ALICE.principal, 0)])).readings[0].remaining

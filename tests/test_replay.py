@@ -138,16 +138,44 @@ async def test_limits_go_by_the_clock_of_the_log(tmp_path: Path) -> None:
     assert len({each.identity for each in found}) == 1
 
 
-async def test_what_a_query_pays_for_new_ground_is_reported_in_units(tmp_path: Path) -> None:
-    lines = [
-        line(0, "What is the tallest mountain of the island?"),
-        line(1, "What is the tallest mountain of the island?"),
-    ]
+SAID = "The tallest mountain of the island is an old volcano, and snow lies on it for half of the year."
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": SAID},
+        {"body": {"choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}}]}},
+        {"body": {"content": [{"type": "text", "text": SAID}], "role": "assistant"}},
+    ],
+)
+async def test_an_answer_pays_what_it_says_for_the_first_time(tmp_path: Path, answer: dict[str, Any]) -> None:
+    response = {"status": 200, "usage": {"input_tokens": 30, "output_tokens": 400}, **answer}
+    lines = [line(number, "What is the tallest mountain?", response=response) for number in range(2)]
     first, again = await replayed(log(tmp_path, lines), settings(DIVERSITY))
-    assert first.novelty == pytest.approx(400 / 512, abs=0.001)
+    assert first.novelty == pytest.approx(400 / 512, abs=0.01)
     assert again.novelty == 0
     (without, _) = await replayed(log(tmp_path, lines), settings(REQUESTS))
     assert without.novelty is None
+
+
+async def test_the_usage_that_an_answer_reports_counts_where_the_log_has_none(tmp_path: Path) -> None:
+    said = " ".join(exemplars_of(10))
+    tokens = len(said) // 4
+    body = {
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": said}}],
+        "usage": {"prompt_tokens": 30, "completion_tokens": tokens},
+    }
+    lines = [line(0, "What is the tallest mountain?", response={"status": 200, "body": body})]
+    (found,) = await replayed(log(tmp_path, lines), settings(DIVERSITY))
+    assert found.novelty == pytest.approx(tokens / 512, abs=0.02)
+
+
+async def test_an_answer_that_the_log_has_not_pays_for_its_tokens(tmp_path: Path) -> None:
+    found = await replayed(
+        log(tmp_path, [line(number, "Which?") for number in range(2)]), settings(DIVERSITY)
+    )
+    assert [each.novelty for each in found] == [pytest.approx(400 / 512, abs=0.001)] * 2
 
 
 async def test_a_refused_request_pays_and_teaches_nothing(tmp_path: Path) -> None:

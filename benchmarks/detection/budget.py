@@ -1,26 +1,21 @@
 """One holder's diversity budget, kept in this process as guard's store keeps it in Redis.
 
-It mirrors guard/store/redis/lua/windows.lua for a budget with one window: a sliding window, and the memory of
-guard/core/novelty.py. Requests come one by one: each is settled before the next is asked about.
+It mirrors guard/store/redis/lua/windows.lua for a budget with one window. Requests come one by one: each is
+settled before the next is asked about. What simulated answers say nobody knows, so all of it counts as new;
+what real answers pay is measured in payouts.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from hashlib import sha1
-from math import ceil
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from guard.core.novelty import CELLS, NOTHING_RECENT, Recent
-
-if TYPE_CHECKING:
-    from guard.core.novelty import Ground
+from guard.core.novelty import NOTHING_RECENT, Recent
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What `answers` to a query cost in thousandths, were it wholly novel: at `least` and at `most` before
-    they are known, and what they `drew` once they are.
+    """What `answers` to a query cost in thousandths: at `least` and at `most` before they are known, and what
+    they `drew` once they are.
     """
 
     answers: int
@@ -41,11 +36,8 @@ class Budget:
     _current: float = 0.0
     _previous: float = 0.0
     _recent: Recent = NOTHING_RECENT
-    _visited: bytearray = field(default_factory=lambda: bytearray(CELLS))
 
-    def draw(
-        self, request_id: str, ground: Ground, price: Price, now_us: int, share: float = 1.0
-    ) -> int | None:
+    def draw(self, price: Price, now_us: int, share: float = 1.0) -> int | None:
         """Charge one request; what it cost, or `None` where there was no room for it.
 
         `share` is what is left of the budget.
@@ -55,12 +47,10 @@ class Budget:
         reserved = max(price.least, min(self._recent.reserve(price.least, price.most), count))
         if self._used(now_us) + reserved > count:
             return None
-        cost = ceil(price.drew * self._novelty(ground))
-        self._recent = self._recent.after(price.answers, cost, price.drew)
-        self._current += cost
+        self._recent = self._recent.after(price.answers, price.drew, price.drew)
+        self._current += price.drew
         self.peak = max(self.peak, self._used(now_us) / self.count)
-        self._visit(request_id, ground)
-        return cost
+        return price.drew
 
     def _roll(self, now_us: int) -> None:
         start = now_us if self._start is None else self._start
@@ -75,13 +65,3 @@ class Budget:
     def _used(self, now_us: int) -> float:
         elapsed = now_us - (self._start or 0)
         return self._current + self._previous * (self.period_us - elapsed) / self.period_us
-
-    def _novelty(self, ground: Ground) -> float:
-        return 1 - self._visited[ground.places[-1] % CELLS] if ground.places else 1.0
-
-    def _visit(self, request_id: str, ground: Ground) -> None:
-        """Remember the cell, and forget another."""
-        if ground.places:
-            chance = sha1(f"{request_id}:1".encode(), usedforsecurity=False).hexdigest()
-            self._visited[int(chance[:4], 16) % CELLS] = 0
-            self._visited[ground.places[-1] % CELLS] = 1

@@ -231,8 +231,7 @@ class _Stand:
 
 def _unworded(look: Look, rng: Random) -> Look:
     """The same query under a wording that no other has."""
-    fingerprint = replace(look.sight.fingerprint, system=rng.getrandbits(64))
-    return replace(look, sight=replace(look.sight, fingerprint=fingerprint))
+    return replace(look, sight=replace(look.sight, template=rng.getrandbits(64)))
 
 
 def _answering(rng: Random, *, follows: bool) -> Answering:

@@ -98,7 +98,7 @@ class Court:
         trial, budget, carried = Trial(case), default_budget(), set()
         for seen in watch(tried, self._eyes, self._reference, use, budget):
             if trial.denied is None and seen.drawn is not None:
-                carried.add(seen.look.sight.fingerprint.folded.text)
+                carried.add(seen.look.query.turns)
             trial.note(seen)
             if case.stops and trial.denied is not None:
                 break

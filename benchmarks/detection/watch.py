@@ -113,20 +113,15 @@ def watch(
     identity, policy = Identity(principal), declaring(principal, use)
     weights, ladder = policy.detection.weights, policy.tier(identity).ladder
     known: dict[Holder, _Known] = {}
-    for number, line in enumerate(actor.lines):
+    for line in actor.lines:
         look = eyes.look(line)
         asking = identity.asking(end_user=look.query.end_user)
         suspect = policy.suspect(asking, look.now_us)
         about = known.setdefault(suspect.holder, _Known(Profile.new(), {}))
         weigh = partial(risk, now_us=look.now_us, weights=weights, excused=suspect.excused)
         before = weigh(about.marks, delay_us=ladder.delay_us)
-        drawn = _draw(
-            budget,
-            f"{actor.name}/{number}",
-            policy.demand(asking, look.query),
-            look,
-            ladder.rung(before.band, 0.0),
-        )
+        rung = ladder.rung(before.band, 0.0)
+        drawn = _draw(budget, policy.demand(asking, look.query), look, rung)
         if drawn is not None:
             eyes.learn(about.profile, look)
             fresh = reference.evidence(about.profile)
@@ -148,7 +143,7 @@ def default_budget() -> Budget:
     return Budget(window.count, window.period_seconds * MICROSECONDS)
 
 
-def _draw(budget: Budget, request_id: str, demand: Demand, look: Look, rung: Rung) -> int | None:
+def _draw(budget: Budget, demand: Demand, look: Look, rung: Rung) -> int | None:
     most, spare = demand.reserve(Unit.NOVELTY)
     price = Price(look.query.n, most - spare, most, demand.settle(Unit.NOVELTY, look.usage))
-    return budget.draw(request_id, look.sight.ground, price, look.now_us, rung.throttle)
+    return budget.draw(price, look.now_us, rung.throttle)

@@ -23,17 +23,16 @@ from guard.admin.intervals import bounds
 from guard.admin.reading import LineReader, pepper_of
 from guard.admin.trace import PLACED_IDENTITIES, SIGNALS, Trace, place_of
 from guard.admin.traffic import Label
+from guard.analyst.lessons import Lessons
 from guard.core.evidence import Band, merge, risk
 from guard.core.identity import Attribute
 from guard.core.policy import RouteAction
 from guard.core.pseudonyms import Pseudonyms
 from guard.core.signals import Signal
-from guard.detection.learner import Learner
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference, statistics, table
 from guard.detection.signals import LEAST_QUERIES
 from guard.errors import ConfigError, RequestError
-from guard.text.fingerprint import Fingerprinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -143,7 +142,7 @@ def survey(
     """
     keys = Pseudonyms(pepper_of(settings))
     reader = LineReader(settings, keys, declared)
-    learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
+    lessons = Lessons(keys, reader.rules.dialects)
     found = Survey()
     for line in lines:
         if line.label is Label.ATTACK:
@@ -155,9 +154,9 @@ def survey(
                 raise RequestError("not read")
             query = reader.query(line, route, path)
             identity = reader.identity(line, route)
+            usage, status = reader.answer(line, query, route)
         except RequestError:
             query = None
-        usage, status = reader.answer(line, query)
         if query is None or status >= 400:
             found.unread += 1
             continue
@@ -167,7 +166,8 @@ def survey(
         trace = found.traces.setdefault(keys.label(suspect.holder), Trace())
         profile = Profile.read(trace.profile)
         before = profile.mean
-        learner.learn(profile, learner.look(query), usage, line.now_us)
+        copies = reader.copies(line, route, path)
+        lessons.teach(profile, lessons.read(suspect.holder, copies, usage, line.now_us))
         trace.add(profile, statistics(profile, likenesses), before, line.now_us)
         trace.profile, trace.excused = profile.write(), trace.excused | suspect.excused
         found.queries += 1

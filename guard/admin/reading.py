@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from guard.analyst.transcript import Copies
 from guard.core.calendars import MICROSECONDS
 from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import NO_USAGE, Usage, text_bytes
@@ -100,11 +101,28 @@ class LineReader:
         body = with_model(dialect, line.body, route.model_in(path.judged))
         return self.estimator.prepare(elsewhere.read(dialect, body, path.judged))
 
-    def answer(self, line: Line, query: Query | None) -> tuple[Usage, int]:
+    def copies(self, line: Line, route: Route, path: Path) -> Copies:
+        """What was asked and answered, as an analyst reads it."""
+        response, answer = line.response, None
+        if response is not None and response.body is not None:
+            answer = serialize(response.body)
+        elif response is not None and response.text is not None:
+            answer = serialize({"text": response.text})
+        return Copies(
+            dialect=route.dialect or "",
+            path=path.judged,
+            model=route.model_in(path.judged),
+            body=serialize(line.body),
+            answer=answer,
+            content_type="application/json",
+            codings=(),
+        )
+
+    def answer(self, line: Line, query: Query | None, route: Route) -> tuple[Usage, int]:
         """What was used and the status, as the log has it or as it is to be supposed.
 
-        Without `usage` a `text` counts as all of the answer. Without either the answer has `UNKNOWN_TOKENS`,
-        or the query's own cap where that is less.
+        Without `usage` it is what a `body` reports, and a `text` counts as all of the answer. Without any of
+        them the answer has `UNKNOWN_TOKENS`, or the query's own cap where that is less.
         """
         response = line.response
         status = 200 if response is None else response.status
@@ -112,6 +130,8 @@ class LineReader:
             usage = response.usage
         elif query is None or status >= 400:
             return NO_USAGE, status
+        elif response is not None and response.body is not None:
+            usage = self._metered(query, serialize(response.body), route)
         elif response is not None and response.text is not None:
             settled = query.without_discount()
             usage = Usage(settled.input_tokens, settled.text_tokens(text_bytes(response.text)))
@@ -122,6 +142,13 @@ class LineReader:
         if query is not None:
             self.estimator.learn(query, usage)
         return usage, status
+
+    def _metered(self, query: Query, answer: bytes, route: Route) -> Usage:
+        """What an answer has used, as it is counted in live traffic."""
+        meter = self.rules.dialects[route.dialect or ""].meter(query, "application/json", hide_usage=False)
+        meter.feed(answer)
+        meter.finish()
+        return meter.usage
 
     def _identify(self, line: Line, keys: list[str]) -> Identity:
         return self.rules.identifier.identify(

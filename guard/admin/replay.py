@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guard.admin.reading import LineReader, pepper_of
+from guard.analyst.analyst import Analyst
+from guard.analyst.opened import reference_of
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_RISK, Band, Risk
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
 from guard.core.pseudonyms import Pseudonyms
-from guard.detection.analyst import Analyst, Inline
 from guard.engine.engine import Engine
 from guard.errors import QueryError, RequestError
 from guard.store.memory.store import MemoryStore
@@ -124,19 +125,15 @@ class Replay:
         store = MemoryStore(self._clock.date_us)
         self._event: Event | None = None
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
-        policy, reference = self._reader.policy, self._reader.rules.reference
+        policy, reference = self._reader.policy, reference_of(settings)
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
-        self._engine = Engine(policy, store, keys, (self._hear,), clock=self._clock)
-        if reference is not None:
-            self._engine.analyst = Analyst(
-                keys.secret("analysis"),
-                self._engine.fingerprinter,
-                reference,
-                store,
-                Inline(),
-                half_life_us=self._half_life_us,
+        self._analyst: Analyst | None = None
+        if policy.reads_texts:
+            self._analyst = Analyst(
+                keys, store, self._reader.rules.dialects, reference, half_life_us=self._half_life_us
             )
+        self._engine = Engine(policy, store, keys, (self._hear,), reader=self._analyst, clock=self._clock)
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
         """What comes of each line; raises what the lines raise."""
@@ -155,6 +152,8 @@ class Replay:
             result = self._failed(line, error)
         # What the ladder refused, the store has yet to take back.
         await self._engine.quiet()
+        if self._analyst is not None:
+            await self._analyst.quiet()
         return result
 
     async def _run(self, line: Line) -> Result:
@@ -182,8 +181,9 @@ class Replay:
         if admission.refused:
             self._engine.refuse(admission, 429)
         else:
-            usage, status = self._reader.answer(line, query)
-            await self._engine.conclude(admission, usage, status)
+            usage, status = self._reader.answer(line, query, route)
+            copies = self._reader.copies(line, route, path) if admission.read else None
+            await self._engine.conclude(admission, usage, status, copies)
         return self._decided(line, admission)
 
     def _decided(self, line: Line, admission: Admission) -> Result:

@@ -46,11 +46,12 @@ class Label(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What was answered, as far as the log knows: `text` is the answer or the beginning of it."""
+    """What was answered, as far as the log knows: `body` is the answer as JSON, `text` what it says."""
 
     status: int = 200
     usage: Usage | None = None
     text: str | None = None
+    body: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +230,8 @@ class _Reader:
         text = response.get("text")
         if text is not None and not isinstance(text, str):
             self.refuse(f"response.text = {_shown(text)}: must be a text")
-        return Response(status, self._usage(self._object(response, "usage", "response.")), text)
+        usage = self._usage(self._object(response, "usage", "response."))
+        return Response(status, usage, text, response.get("body"))
 
     def _usage(self, usage: Json | None) -> Usage | None:
         if usage is None:

@@ -1,1 +1,1 @@
-"""The analyst: reads what was asked and answered, beside the requests, and says what it pays out and shows."""
+"""The analyst: reads what was asked and answered, beside the requests; says what it pays out and shows."""

@@ -37,9 +37,21 @@ class Transcript(NamedTuple):
     codings: tuple[str, ...] = ()
 
 
+class Copies(NamedTuple):
+    """What was asked and answered, as bytes; see `Transcript`. `answer` is `None` where nobody knows it."""
+
+    dialect: str
+    path: str
+    model: str | None
+    body: bytes
+    answer: bytes | None
+    content_type: str
+    codings: tuple[str, ...]
+
+
 class Outcome(NamedTuple):
-    """Whether a query was `seen`, and what its answers have `paid` out in all, in thousandths: `None` where no
-    diversity budget was charged for it, or what its settle has charged stands.
+    """Whether a query was `seen`, and what its answers have `paid` out in all, in thousandths: `None` where
+    no diversity budget was charged for it, or what its settle has charged stands.
     """
 
     seen: bool

@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from guard.analyst.transcript import Copies
 from guard.asgi.body import HELD
+from guard.asgi.copies import MOST_COPIED
 from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
 from guard.core.query import NO_USAGE, Usage
@@ -58,7 +60,14 @@ class Admitted:
         self._given = prepared is None
         self._left = self._unreached = False
         headers = exchange.answer.limit_headers(admission.decision)
-        self._tap = Tap(send, self, headers, exchange.read_on_seconds)
+        self._kept: bytes | None = None
+        self._tap = Tap(
+            send,
+            self,
+            headers,
+            exchange.read_on_seconds,
+            most_copied=MOST_COPIED if admission.read else 0,
+        )
 
     async def run(self, scope: Scope) -> None:
         """Have the app answer; raises what it raises, but for a failure of the backend."""
@@ -94,6 +103,8 @@ class Admitted:
         if not self._given and self._prepared is not None:
             self._given = True
             content, self._prepared.body = self._prepared.body, b""
+            if self._admission.read:
+                self._kept = self._exchange.held.keep(content)
             self._body.handed_on()
             return {"type": "http.request", "body": content, "more_body": False}
         if not self._left:
@@ -116,7 +127,7 @@ class Admitted:
 
     async def settle(self, usage: Usage, status: int | None) -> None:
         """The answer is over: charge what it used, or give all back where no backend has got the request."""
-        exchange, prepared = self._exchange, self._prepared
+        exchange, prepared, copies = self._exchange, self._prepared, self._copies()
         if self._unreached:
             await exchange.engine.release(self._admission, status)
             return
@@ -129,7 +140,26 @@ class Admitted:
                 voice=exchange.pool,
                 reasons=prepared.reasons,
             )
-        await exchange.engine.settle(self._admission, usage, status)
+        await exchange.engine.settle(self._admission, usage, status, copies)
+
+    def _copies(self) -> Copies | None:
+        """What is to be read, now that the answer is over; the request is kept no longer."""
+        exchange, copy, kept = self._exchange, self._tap.copy, self._kept
+        if kept is None:
+            return None
+        self._kept = None
+        exchange.held.let_go(kept)
+        if copy is None or exchange.dialect is None:
+            return None
+        return Copies(
+            exchange.dialect.name,
+            exchange.path,
+            exchange.model,
+            kept,
+            copy.body,
+            copy.content_type,
+            copy.codings,
+        )
 
     @property
     def _unanswered(self) -> Usage:

@@ -70,10 +70,11 @@ class Exchange:
         self.identity = identity
         self.pool = identity.holder(Attribute.POOL)
         self.answer = answer
+        self.path = path
+        self.model = route.model_in(path)
+        self.held = service.held
         self._bodies = service.rules.bodies
         self._method = method
-        self._path = path
-        self._model = route.model_in(path)
 
     async def run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read, admit, and refuse or forward; raises `RequestError` where there is nothing to admit."""
@@ -99,7 +100,7 @@ class Exchange:
         """The request as it is forwarded where it is to be reshaped."""
         assert self.dialect is not None
         narrowed = await self._bodies.parsed(
-            len(prepared.body), self.pool, reshaped, self.dialect, prepared, self._path, reshape, self._model
+            len(prepared.body), self.pool, reshaped, self.dialect, prepared, self.path, reshape, self.model
         )
         if narrowed is not prepared:
             prepared.body = b""
@@ -122,7 +123,7 @@ class Exchange:
         if self.dialect is not None:
             try:
                 check_media_type(scope["headers"])
-                prepared = await self._prepared(self.dialect, body, self._path)
+                prepared = await self._prepared(self.dialect, body, self.path)
             except (QueryError, ClientGoneError) as error:
                 body.give_back()
                 status = error.status if isinstance(error, QueryError) else None
@@ -138,7 +139,7 @@ class Exchange:
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         chunks = await body.read()
         size = sum(map(len, chunks))
-        prepared = await self._bodies.parsed(size, self.pool, prepare, dialect, chunks, path, self._model)
+        prepared = await self._bodies.parsed(size, self.pool, prepare, dialect, chunks, path, self.model)
         prepared.query = self.estimator.prepare(prepared.query, self.identity.principal)
         return prepared
 

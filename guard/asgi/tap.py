@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from guard.asgi.answer_copy import AnswerCopy
+from guard.asgi.copies import AnswerCopy
 from guard.asgi.decoding import DecodingMeter
 from guard.core.query import NO_USAGE
 from guard.dialects.metering import ENCODED, STREAMS, media_type

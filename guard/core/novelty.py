@@ -147,31 +147,3 @@ def covered(bitmap: bytes) -> float:
     answer before is not new.
     """
     return int.from_bytes(bitmap).bit_count() / CELLS
-
-
-CELL_BITS = 11
-"""Bits of the number of a cell that a query falls into."""
-
-LEXICAL_TABLES = 2
-SEMANTIC_TABLES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where a text falls: its cells in the lexical and in the semantic tables, as far as they are known.
-
-    One without any cells, such as a query in pictures only, is all new.
-    """
-
-    lexical: tuple[int, ...] = ()
-    semantic: tuple[int, ...] = ()
-
-    @property
-    def places(self) -> tuple[int, ...]:
-        """The bits of a holder's bitmap that stand for these cells: table after table."""
-        lexical = (table << CELL_BITS | cell for table, cell in enumerate(self.lexical))
-        semantic = (table << CELL_BITS | cell for table, cell in enumerate(self.semantic, LEXICAL_TABLES))
-        return (*lexical, *semantic)
-
-
-NOWHERE = Ground()

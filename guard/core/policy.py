@@ -174,6 +174,12 @@ class Policy:
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
     detection: Detection = NO_DETECTION
 
+    @property
+    def reads_texts(self) -> bool:
+        """Whether anything goes by what queries and answers say."""
+        watches = self.detection.rollout.mode is not Mode.OFF
+        return watches or any(tier.counts_novelty for tier in self.tiers.values())
+
     def route(self, method: str, path: str) -> Route:
         """The first route that matches; for a path that none does, what `unknown_paths` says.
 

@@ -25,6 +25,7 @@ Where this differs from wordllama's `embed(norm=True)`:
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from array import array
@@ -34,8 +35,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from guard.errors import ConfigError
@@ -96,7 +95,7 @@ class Bag:
 class Embedder:
     """Texts to unit vectors. It may be used from several threads, each of which encodes on its own core."""
 
-    _pieces: NDArray[np.float32]
+    _pieces: NDArray[np.float16]
     _letters: NDArray[np.int8]
     _tokenizer: Tokenizer
     _begins: bytes
@@ -106,7 +105,7 @@ class Embedder:
 
     @classmethod
     def load(cls) -> Embedder:
-        """Read wordllama's files (60 ms, 33 MB); a `ConfigError` where they are missing or not as expected.
+        """Read wordllama's files (60 ms); a `ConfigError` where they are missing or not as expected.
 
         Unless the environment says otherwise, `TOKENIZERS_PARALLELISM` is turned off for the process: the
         threads of tokenizers' own take every core from the event loop, and do not survive a fork.
@@ -118,7 +117,7 @@ class Embedder:
         names = [tokenizer.id_to_token(piece) for piece in range(PIECES)]
         pieces[[piece for piece, name in enumerate(names) if name and _NOT_A_WORD.fullmatch(name)]] = 0
         begins = bytes(name is not None and name.startswith("▁") for name in names)
-        return cls(pieces.astype(np.float32), _letter_vectors(), tokenizer, begins)
+        return cls(pieces, _letter_vectors(), tokenizer, begins)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One row for each text, of unit length, shape (n, 256); zeros for nothing but white space."""
@@ -221,6 +220,8 @@ def _sum_of(
 
 _FIRST = np.zeros(1, np.intp)
 
+_LONGEST_HEADER = 1 << 20
+
 _NOTHING = np.zeros((0, DIMENSIONS), np.float32)
 
 
@@ -250,16 +251,24 @@ def _wordllama() -> Path:
 
 
 def _read_vectors(file: Path) -> NDArray[np.float16]:
+    """The vectors as they lie in the file: pages that nobody asks for take no memory, nor do those that
+    another process has read, and what is written stays here.
+
+    A file of safetensors is the length of its header in eight bytes, the header as JSON, and the data.
+    """
     try:
-        vectors = load_file(file)["embedding.weight"]
-    except (OSError, SafetensorError, KeyError) as error:
+        with file.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+            about = json.loads(content.read(min(length, _LONGEST_HEADER)))["embedding.weight"]
+        shape, dtype = tuple(about["shape"]), about["dtype"]
+        if shape != (PIECES, DIMENSIONS) or dtype != "F16":
+            raise ConfigError(
+                f"{file} holds {dtype} of shape {shape},"
+                f" not F16 of shape {(PIECES, DIMENSIONS)}; install wordllama>=0.4,<0.5"
+            )
+        return np.memmap(file, np.float16, "c", 8 + length + about["data_offsets"][0], shape)
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise _unreadable(file, error) from error
-    if vectors.shape != (PIECES, DIMENSIONS) or vectors.dtype != np.float16:
-        raise ConfigError(
-            f"{file} holds {vectors.dtype} of shape {vectors.shape},"
-            f" not float16 of shape {(PIECES, DIMENSIONS)}; install wordllama>=0.4,<0.5"
-        )
-    return vectors
 
 
 def _read_tokenizer(file: Path) -> Tokenizer:

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from guard.detection.lexicon import Hits, Lexicon, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -147,6 +147,12 @@ class Wants:
     scores: Mapping[Intent, float]
     families: frozenset[str] = frozenset()
 
+    def together(self, others: Iterable[Wants]) -> Wants:
+        """What these texts are after that are one query: what any of them is."""
+        every = (self, *others)
+        scores = {intent: max(each.scores[intent] for each in every) for intent in Intent}
+        return Wants(scores, frozenset[str]().union(*(each.families for each in every)))
+
 
 @dataclass(frozen=True, slots=True)
 class Intents:
@@ -180,7 +186,8 @@ class Intents:
                 said = grammar["examples"]
                 examples[intent] = Examples(embed(said["sentences"]), said["near"], said["score"])
         by_anchor = {anchor: tuple(each) for anchor, each in rules.items()}
-        return cls(Lexicon.of(concepts, verbs), by_anchor, examples)
+        together = [(rule.anchor, *rule.others) for each in rules.values() for rule in each]
+        return cls(Lexicon.of(concepts, verbs, together), by_anchor, examples)
 
     def read(self, text: str, vector: NDArray[np.float32] | None = None) -> Wants:
         """What a folded text is after; `vector` is its unit vector, from what was given to `load`."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from guard.detection.cells import SemanticCells
 from guard.detection.embedding import Embedder
 from guard.detection.intents import Intents
 from guard.detection.sight import Looker
+from guard.detection.sketches import Sketches
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from guard.core.query import Query, Usage
     from guard.detection.profile import Profile, Step
     from guard.detection.sight import Sight
-    from guard.text.fingerprint import Fingerprinter, Sketch
+    from guard.text.fingerprint import Fingerprinter
 
 
 class Learner:
@@ -25,17 +27,17 @@ class Learner:
     """
 
     def __init__(self, secret: bytes, fingerprinter: Fingerprinter) -> None:
-        self._cells = SemanticCells(secret)
+        self._sketches = Sketches(secret)
         self._embedder, intents = _shipped()
-        self._looker = Looker(fingerprinter, self._embedder, self._cells, intents, secret)
+        self._looker = Looker(fingerprinter, self._embedder, intents, secret)
 
-    def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
-        """What is seen of a query, which may have been sketched already."""
-        return self._looker.look(query, sketch)
+    def look(self, query: Query, text: str = "", beside: Iterable[str] = ()) -> Sight:
+        """What is seen of a query, of which this text is new to its holder; see `Looker.look`."""
+        return self._looker.look(query, text, beside)
 
     def learn(self, profile: Profile, sight: Sight, usage: Usage, now_us: int) -> Step:
         """Take a query with its answer into its holder's profile."""
-        return profile.see(sight, usage, now_us, self._embedder, self._cells)
+        return profile.see(sight, usage, now_us, self._embedder, self._sketches)
 
 
 @cache

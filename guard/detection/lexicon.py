@@ -51,12 +51,22 @@ class Lexicon:
 
     _automaton: AhoCorasick
     _terms: tuple[_Term, ...]
+    _bits: tuple[int, ...]
+    """Of each term, a bit for each of its concepts."""
+    _together: tuple[int, ...]
+    """Likewise of each group of concepts."""
 
     @classmethod
-    def of(cls, concepts: Mapping[str, Iterable[str]], verbs: Collection[str] = ()) -> Lexicon:
+    def of(
+        cls,
+        concepts: Mapping[str, Iterable[str]],
+        verbs: Collection[str] = (),
+        together: Iterable[Collection[str]] | None = None,
+    ) -> Lexicon:
         """The lexicon of these concepts and their terms; `verbs` are those that a negation undoes.
 
-        `ValueError` names a term that has nothing before its first `*`.
+        Where `together` is given, a text in which no such group of concepts can be whole is read no further:
+        that is most texts. `ValueError` names a term that has nothing before its first `*`.
         """
         of_spelling: dict[str, set[str]] = defaultdict(set)
         for concept, spellings in concepts.items():
@@ -65,12 +75,22 @@ class Lexicon:
                     of_spelling[spelling].add(concept)
         terms = tuple(_Term.of(spelling, found, verbs) for spelling, found in of_spelling.items())
         patterns = [spelling.partition("*")[0] for spelling in of_spelling]
-        return cls(AhoCorasick(patterns, implementation=Implementation.ContiguousNFA), terms)
+        bits = {concept: 1 << place for place, concept in enumerate(concepts)}
+        groups = [()] if together is None else together
+        return cls(
+            AhoCorasick(patterns, implementation=Implementation.ContiguousNFA),
+            terms,
+            tuple(sum(bits[concept] for concept in term.concepts) for term in terms),
+            tuple({sum(bits[concept] for concept in set(group)) for group in groups}),
+        )
 
     def find(self, text: str) -> Hits:
         """Every place of every concept in a folded text (lower case, NFKC, single spaces)."""
         matches = self._automaton.find_matches_as_indexes(text, overlapping=True)
-        if not matches:
+        there, bits = 0, self._bits
+        for index in {index for index, _, _ in matches}:
+            there |= bits[index]
+        if not matches or not any(there & group == group for group in self._together):
             return {}
         reading, terms = _Reading(text), self._terms
         for index, start, end in matches:

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.detection.cells import hamming
 from guard.detection.intents import STRONG, Intent
 from guard.detection.layout import BUCKETS, FAMILIES, LAYOUT, PLACES, RING, SKETCH, SUMS, VERSION, Sum
-from guard.detection.sight import HONEST_SHARE, WORD_BITS
+from guard.detection.sight import WORD_BITS
+from guard.detection.sketches import hamming
 
 if TYPE_CHECKING:
     from typing import Self
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from guard.core.query import Usage
-    from guard.detection.cells import SemanticCells
     from guard.detection.embedding import Bag, Embedder
     from guard.detection.sight import Sight
+    from guard.detection.sketches import Sketches
 
 HORIZON = 200
 
@@ -58,6 +58,9 @@ COMMON_FROM = 0.05
 
 COMMON_HALF = 0.1
 """Share of the queries above that at which a piece has half of its weight."""
+
+COMMON = 0.3
+"""Share of the queries from which on a piece weighs nothing: what is said so often tells nothing."""
 
 RELATED = 0.25
 """A query this similar to what the same conversation asked before goes on with it."""
@@ -189,12 +192,12 @@ class Profile:
         placed = self.sums.item(Sum.PLACED)
         return self.sums.item(what) / placed if placed else 0.0
 
-    def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, cells: SemanticCells) -> Step:
+    def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, sketches: Sketches) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
         sums, queries, buckets = self.sums, self.queries, _buckets(sight.bag)
         weights = self._weights(sight.bag, buckets)
         vector = embedder.vector(sight.bag, weights)
-        sketch = cells.sign_sketch(vector[None, :], SKETCH)[0] if vector.any() else None
+        sketch = sketches.sign_sketch(vector[None, :], SKETCH)[0] if vector.any() else None
         slot = float(np.dot(sight.bag.counts, weights))
         step = self._step(sight, usage, vector, sketch, slot, queries, embedder)
         sums *= FADE
@@ -203,7 +206,7 @@ class Profile:
         sums[Sum.YIELD] += step.answer - np.log2(float(sight.bag.counts.sum()) + 16)
         self._vote(sight, step)
         self._drift(step, queries)
-        self._remember(sight, buckets, vector, sketch, queries, cells)
+        self._remember(sight, buckets, vector, sketch, queries, sketches)
         self._date(now_us, queries)
         return step
 
@@ -247,6 +250,9 @@ class Profile:
         weights: NDArray[np.float32] = COMMON_HALF / (
             COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0)
         )
+        # Of long queries each bucket is hit by other pieces too: that is in all of them alike.
+        by_chance = float(np.add.reduce(self._row["common"], dtype=np.intp)) / (BUCKETS * heard)
+        weights[share > by_chance + COMMON * (1 - by_chance)] = 0
         return weights
 
     def _step(
@@ -299,13 +305,13 @@ class Profile:
         )
         added[Sum.MANY] = sight.n >= 5
         added[Sum.LOGITS] = 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
-        added[Sum.DISGUISED] = sight.fingerprint.folded.disguise.share > HONEST_SHARE
+        added[Sum.DISGUISED] = sight.disguised
         self._row["temperature"] = warmth
 
     def _vote(self, sight: Sight, step: Step) -> None:
         """Let the query vote for its template, and count it apart where it has another, and is unrelated."""
         row = self._row
-        template = np.uint64(sight.fingerprint.system or sight.fingerprint.head)
+        template = np.uint64(sight.template)
         row["votes"] *= FADE
         if row["template"] == template:
             row["votes"] += 1
@@ -332,7 +338,7 @@ class Profile:
         vector: NDArray[np.float32],
         sketch: NDArray[np.uint8] | None,
         queries: int,
-        cells: SemanticCells,
+        sketches: Sketches,
     ) -> None:
         row = self._row
         common, words = row["common"], row["words"]
@@ -353,9 +359,9 @@ class Profile:
             if queries >= RING:
                 self._keep_older(leaving, queries)
             row["recent"][queries % RING] = sketch
-        row["mean"] = (row["mean"].astype(np.float32) * FADE + cells.rotate(vector, PLACES) / HORIZON).astype(
-            np.float16
-        )
+        row["mean"] = (
+            row["mean"].astype(np.float32) * FADE + sketches.rotate(vector, PLACES) / HORIZON
+        ).astype(np.float16)
 
     def _keep_older(self, sketch: NDArray[np.uint8], queries: int) -> None:
         """Keep what leaves the recent ones: the first few, then one in eight in the place of any."""

@@ -1,8 +1,7 @@
 """What is seen of one query by itself: where it lies, of which words it is made, what it wants.
 
-This is all that the analysis needs of a query's text, and it is made while the backend answers, off the event
-loop. Nothing of it can be read as text, and none of it is stored; what a holder's profile keeps of it is in
-guard/detection/profile.py.
+This is all that the analysis needs of a query's text. Nothing of it can be read as text, and none of it is
+stored; what a holder's profile keeps of it is in guard/detection/profile.py.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.core.novelty import SEMANTIC_TABLES, Ground
-from guard.text.fold import bound, fold, words_of
+from guard.text.fold import bound, fold
 from guard.text.memo import WordMemo
 
 if TYPE_CHECKING:
@@ -27,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from guard.core.query import Query, Sampling, Turn
-    from guard.detection.cells import SemanticCells
     from guard.detection.embedding import Bag, Embedder
     from guard.detection.intents import Intents, Wants
-    from guard.text.fingerprint import Fingerprint, Fingerprinter, Sketch
+    from guard.text.fingerprint import Fingerprinter
+    from guard.text.fold import Folded
 
 EARLIER_TURNS = 3
 """Number of the user's turns before a query that it is compared with."""
@@ -53,18 +51,19 @@ _SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
 class Sight:
     """One query as the analysis sees it.
 
-    `bag` is what it is made of, `earlier` what the user's turns before it are made of, the latest last.
-    `words` are the hashes of its words, each once. `ground` is where it falls, by wording and by meaning, and
-    `wants` what it is after.
+    `template` stands for the wording round the part that varies, 0 where there is none; `disguised` says
+    whether more of the text is than honest texts have. `bag` is what it is made of, `earlier` what the user's
+    turns before it are made of, the latest last. `words` are the hashes of its words, each once, and `wants`
+    what it is after.
     """
 
-    fingerprint: Fingerprint
+    template: int
+    disguised: bool
     sampling: Sampling
     n: int
     bag: Bag
     earlier: tuple[Bag, ...]
     words: NDArray[np.uint16]
-    ground: Ground
     wants: Wants
 
 
@@ -74,7 +73,6 @@ class Seen:
 
     bag: Bag
     words: NDArray[np.uint16]
-    cells: tuple[int, ...]
     wants: Wants
 
 
@@ -82,12 +80,7 @@ class Looker:
     """Looks at queries. Pure but for caches; it may be used from several threads."""
 
     def __init__(
-        self,
-        fingerprinter: Fingerprinter,
-        embedder: Embedder,
-        cells: SemanticCells,
-        intents: Intents,
-        secret: bytes,
+        self, fingerprinter: Fingerprinter, embedder: Embedder, intents: Intents, secret: bytes
     ) -> None:
         self.embedder = embedder
         self._fingerprinter = fingerprinter
@@ -96,30 +89,39 @@ class Looker:
         self._read_turn = lru_cache(BAGS_KEPT)(lambda text: self._read(fold(text).text))
         # And what is asked once is asked again: by tests, by a program that failed, for another answer.
         self._see = lru_cache(TEXTS_KEPT)(self._seen)
-        self._cells = cells
+        # The same system prompt comes with every request.
+        self._want = lru_cache(TEXTS_KEPT)(intents.read)
         self._intents = intents
         self._words = _HashedWords(zlib.crc32(b"words", zlib.crc32(secret)))
 
-    def look(self, query: Query, sketch: Sketch | None = None) -> Sight:
-        """What is seen of a query, which may have been sketched already."""
-        fingerprint = self._fingerprinter.fingerprint(query, sketch)
-        seen = self._see(fingerprint.folded.text)
+    def look(self, query: Query, text: str = "", beside: Iterable[str] = ()) -> Sight:
+        """What is seen of a query: of this text, which is what of it is new to its holder, or where all of it
+        has been said before, of the query proper.
+
+        What it wants is also read in the query proper, and in what else is sent `beside` it: who wants the
+        same each time may say so in the same words.
+        """
+        fingerprint = self._fingerprinter.fingerprint(query)
+        folded = fold(text) if text else fingerprint.folded
+        seen = self._see(folded)
+        said = [self._want(fold(each).text) for each in beside]
+        if folded != fingerprint.folded:
+            said.append(self._want(fingerprint.folded.text))
         return Sight(
-            fingerprint,
+            fingerprint.template,
+            folded.disguise.share > HONEST_SHARE,
             query.sampling,
             query.n,
             seen.bag,
             tuple(self._read_turn(bound(turn)) for turn in _earlier(query.turns)),
             seen.words,
-            Ground(fingerprint.cells, seen.cells),
-            seen.wants,
+            seen.wants.together(said) if said else seen.wants,
         )
 
-    def _seen(self, text: str) -> Seen:
-        bag = self._read(text)
-        vector = self.embedder.vector(bag)
-        cells = self._cells.cells(vector)[:SEMANTIC_TABLES]
-        return Seen(bag, self._words.of(text), cells, self._intents.read(text, vector))
+    def _seen(self, folded: Folded) -> Seen:
+        bag = self._read(folded.text)
+        wants = self._intents.read(folded.text, self.embedder.vector(bag))
+        return Seen(bag, self._words.of(folded), wants)
 
 
 class _HashedWords:
@@ -129,12 +131,12 @@ class _HashedWords:
         self._seed = seed
         self._words = WordMemo(lambda word: self._packed(_RUN.findall(word)))
 
-    def of(self, text: str) -> NDArray[np.uint16]:
+    def of(self, folded: Folded) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        if text.isascii():
-            packed = b"".join(map(self._words.__getitem__, words_of(text)))
+        if folded.text.isascii():
+            packed = b"".join(map(self._words.__getitem__, folded.words))
         else:
-            packed = self._packed(_runs(text))
+            packed = self._packed(_runs(folded.text))
         hashes = np.sort(np.frombuffer(packed, np.uint16))
         first = np.ones(len(hashes), np.bool_)
         np.not_equal(hashes[1:], hashes[:-1], out=first[1:])

@@ -12,6 +12,7 @@ from guard.store.port import Reservation
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from guard.analyst.transcript import Copies
     from guard.core.decision import Decision
     from guard.core.demand import Demand
     from guard.core.detection import Suspect
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.core.signals import Signal
     from guard.engine.plan import Plan
-    from guard.text.fingerprint import Sketch
 
 LONGEST_METHOD = 16
 """A client chooses the method; events and log lines hold no more characters of it."""
@@ -32,9 +32,9 @@ class Admission(NamedTuple):
     """A request that has been decided on.
 
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
-    event at its end. `counted` says that the store has counted a refusal in the identity's record. `sketch`
-    is there where the query is looked at when it was answered, and `suspect` whom that speaks for or against,
-    with the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
+    event at its end. `counted` says that the store has counted a refusal in the identity's record. `read`
+    says that query and answer are read when that is over, and `suspect` whom they speak for or against, with
+    the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
     """
 
     request_id: str
@@ -53,7 +53,7 @@ class Admission(NamedTuple):
     counted: bool = False
     suspect: Suspect | None = None
     marks: Mapping[Signal, Mark] = MappingProxyType({})
-    sketch: Sketch | None = None
+    read: bool = False
     wait_seconds: float = 0.0
 
     @classmethod
@@ -87,7 +87,7 @@ class Outcome(NamedTuple):
     """How a request that was decided on has ended.
 
     `usage` is what it used, `cost` that in micro-dollars. `status` is what its client got, `None` where that
-    left first. `answered` says that the backend took the request.
+    left first. `answered` says that the backend took the request. `copies` are there where they are read.
     """
 
     admission: Admission
@@ -95,13 +95,16 @@ class Outcome(NamedTuple):
     status: int | None
     cost: int
     answered: bool
+    copies: Copies | None
 
     @classmethod
-    def of(cls, admission: Admission, usage: Usage, status: int | None) -> Outcome:
+    def of(
+        cls, admission: Admission, usage: Usage, status: int | None, copies: Copies | None = None
+    ) -> Outcome:
         """The outcome of a request that has used so much."""
         taken = status is not None and status < 400
         cost = admission.demand.cost(usage) if usage is not NO_USAGE else 0
-        return cls(admission, usage, status, cost, taken)
+        return cls(admission, usage, status, cost, taken, copies)
 
 
 @dataclass(slots=True)

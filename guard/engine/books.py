@@ -1,7 +1,7 @@
 """The books of one engine: what is reserved while a request runs, and what it used when it is over.
 
-What an answer pays out to diversity budgets is known only when its query was looked at. So it is settled at
-once by what is usual of its holders, and paid for and learnt from in the background.
+What an answer pays out to diversity budgets is known only when it has been read. So it is settled at once by
+what is usual of its holders, and whoever reads it charges the rest.
 
 A settle that fails is tried again in the background, since it is idempotent, and an outage must not make
 answers free. What cannot be settled in time is left to the reservation's expiry.
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guard.core.decision import FORWARDED
 from guard.core.limits import Unit
 from guard.core.modes import Mode
-from guard.core.novelty import CELLS, Payout, Piece
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
 from guard.engine.admission import Outcome, Running
@@ -28,16 +27,15 @@ from guard.errors import StoreError
 from guard.telemetry.lines import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from guard.clock import Clock
     from guard.core.limits import Charge
-    from guard.detection.sight import Sight
     from guard.engine.admission import Admission
-    from guard.engine.learning import Learning
     from guard.engine.outage.alone import Alone
     from guard.engine.tally import Count
-    from guard.store.port import Reservation, Settled, Store
+    from guard.engine.transcripts import Transcripts
+    from guard.store.port import Reservation, Store
 
     Over = Callable[[Outcome, int | None], None]
 
@@ -55,20 +53,11 @@ REPORTED_AT_ONCE = 50
 
 @dataclass(slots=True)
 class Ending:
-    """An answer that is over: what it owes, how far the reading of its query is, whether the hooks have been
-    told, and what its settle has charged, if that is done.
-    """
+    """An answer that is over: what it owes, and whether the hooks have been told."""
 
     outcome: Outcome
     owed: tuple[Charge, ...]
-    reading: asyncio.Future[Sight] | None
     told: bool
-    settled: Settled | None = None
-
-    @property
-    def receipts(self) -> Sequence[Any]:
-        """What diversity budgets were charged for the time being."""
-        return () if self.settled is None else self.settled.receipts
 
 
 class Books:
@@ -81,7 +70,7 @@ class Books:
         self,
         store: Store,
         alone: Alone,
-        learning: Learning,
+        transcripts: Transcripts,
         clock: Clock,
         over: Over,
         *,
@@ -90,7 +79,7 @@ class Books:
         self.tally = Tally()
         self._store = store
         self._alone = alone
-        self._learning = learning
+        self._transcripts = transcripts
         self._clock = clock
         self._over = over
         self._renew_seconds = reservation_seconds / 3
@@ -105,8 +94,8 @@ class Books:
         """The answer is over: charge what it used.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
-        background. A cancelled caller does not cancel the settling. `over` is told when the diversity budgets
-        are paid too, which may be later.
+        background. A cancelled caller does not cancel the settling. `over` is told when the answer was read
+        too, which may be later.
         """
         admission = outcome.admission
         self._running.pop(admission.request_id, None)
@@ -144,9 +133,9 @@ class Books:
         if outcome.admission.decision.mode is Mode.OFF:
             self._over(outcome, None)
             return
-        ending = self._ending(outcome)
-        await self._true_up(ending)
-        await self._follow(ending)
+        read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._true_up(self._ending(outcome), lambda: read.set_result(None))
+        await read
 
     def take_back(self, reservation: Reservation) -> asyncio.Task[bool | None]:
         """Take back in the background what the store has charged, or may have."""
@@ -178,23 +167,24 @@ class Books:
         await self.report()
 
     def _ending(self, outcome: Outcome, *, told: bool = False) -> Ending:
-        """What an answer that is over owes; its query begins to be read, if it is to be."""
+        """What an answer that is over owes."""
         admission = outcome.admission
-        owed = actual_charges(admission.charges, admission.demand, outcome.usage)
-        return Ending(outcome, owed, self._learning.begin(outcome), told)
+        return Ending(outcome, actual_charges(admission.charges, admission.demand, outcome.usage), told)
 
     async def _finish(self, ending: Ending, tried: asyncio.Future[None] | None = None) -> None:
-        """Settle an answer, and go on with it beside that; `tried` has a result when that was tried once."""
+        """Settle an answer; `tried` has a result when that was tried once."""
         try:
             await self._true_up(ending)
         finally:
             if tried is not None and not tried.done():
                 tried.set_result(None)
-        if ending.reading is not None or ending.receipts:
-            self._spawn(self._follow(ending))
 
-    async def _true_up(self, ending: Ending) -> None:
-        """Settle an answer."""
+    async def _true_up(self, ending: Ending, read: Callable[[], None] | None = None) -> None:
+        """Settle an answer, and have it read; the hooks are told, and `read` is called, when that is over.
+
+        Where it cannot be settled at once, nobody keeps its text until it is: what the settle charges then
+        stands, and is learnt from all the same.
+        """
         outcome, admission = ending.outcome, ending.outcome.admission
         work = partial(
             self._store.settle,
@@ -205,46 +195,18 @@ class Books:
             accepted=outcome.answered,
         )
 
-        def late(settled: Settled) -> None:
-            if settled.receipts:
-                self._spawn(self._pay(ending, settled))
+        def over(novelty: int | None) -> None:
+            if not ending.told:
+                self._over(outcome, novelty)
+            if read is not None:
+                read()
 
+        settled = None
         try:
-            ending.settled = await self._insist(work, late)
+            settled = await self._insist(work)
         finally:
-            if not ending.told and not ending.receipts:
-                self._over(outcome, None)
-
-    async def _follow(self, ending: Ending) -> None:
-        """Charge what a settled answer has paid out, and learn from it."""
-        if ending.settled is not None and ending.receipts:
-            novelty = ending.settled.novelty
-            try:
-                novelty = await self._pay(ending, ending.settled)
-            finally:
-                if not ending.told:
-                    self._over(ending.outcome, novelty)
-        if ending.reading is not None:
-            await self._learning.learn(ending.outcome, ending.reading)
-
-    async def _pay(self, ending: Ending, settled: Settled) -> int | None:
-        """Charge the diversity budgets what an answer has paid out, if that is to be known; returns what they
-        were charged in all. Else what the settle has charged stands.
-        """
-        admission, query = ending.outcome.admission, ending.outcome.admission.demand.query
-        drawn = [charge for charge in ending.owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
-        ground = await self._learning.ground(ending.outcome, ending.reading) if drawn else None
-        if query is None or ground is None:
-            return settled.novelty
-        cell = ground.places[-1] % CELLS if ground.places else None
-        work = partial(
-            self._store.pay,
-            admission.reservation._replace(charges=drawn),
-            settled.receipts,
-            Payout((Piece(drawn[0].amount, 0, cell),), 0, query.n),
-        )
-        paid = await self._insist(work)
-        return settled.novelty if paid is None else paid
+            drawn = [charge for charge in ending.owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
+            self._transcripts.hand_over(outcome, drawn, settled, over)
 
     async def _renew_one(self, running: Running, now: float) -> None:
         admission = running.admission
@@ -275,22 +237,16 @@ class Books:
             return False
         return True
 
-    async def _insist(
-        self, work: Callable[[], Awaitable[T]], late: Callable[[T], None] | None = None
-    ) -> T | None:
-        """Do what is idempotent. Where the store fails it is `None`, and tried again in the background; then
-        `late` is told the outcome.
-        """
+    async def _insist(self, work: Callable[[], Awaitable[T]]) -> T | None:
+        """Do what is idempotent. Where the store fails it is `None`, and tried again in the background."""
         try:
             with self._alone.asking():
                 return await work()
         except StoreError as error:
-            self._spawn(self._try_again(work, error, late))
+            self._spawn(self._try_again(work, error))
             return None
 
-    async def _try_again(
-        self, work: Callable[[], Awaitable[T]], error: StoreError, late: Callable[[T], None] | None
-    ) -> None:
+    async def _try_again(self, work: Callable[[], Awaitable[T]], error: StoreError) -> None:
         """Do it until it is done, or there is no use."""
         for delay in SETTLE_RETRY_SECONDS:
             if len(self._background) > LARGEST_BACKLOG:
@@ -298,9 +254,7 @@ class Books:
             await asyncio.sleep(delay)
             try:
                 with self._alone.asking():
-                    outcome = await work()
-                if late is not None:
-                    late(outcome)
+                    await work()
                 return
             except StoreError as again:
                 error = again

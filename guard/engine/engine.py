@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from guard.clock import SystemClock
@@ -21,12 +20,12 @@ from guard.core.query import NO_USAGE, Query
 from guard.engine.admission import Admission, Outcome
 from guard.engine.books import Books
 from guard.engine.events import Events
-from guard.engine.learning import Learning
 from guard.engine.outage.alone import NEVER_ASKED, Alone
 from guard.engine.plan import Plans
 from guard.engine.remembered.blocks import Blocks
 from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
 from guard.engine.remembered.suspicions import Suspicions
+from guard.engine.transcripts import Transcripts
 from guard.errors import StoreError
 from guard.store.port import Control, Reservation, Store
 
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+    from guard.analyst.transcript import Copies, Reader
     from guard.clock import Clock
     from guard.core.evidence import Mark
     from guard.core.identity import Attribute, Identity
@@ -42,13 +42,11 @@ if TYPE_CHECKING:
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
     from guard.core.signals import Signal
-    from guard.detection.analyst import Analyst
     from guard.engine.plan import Plan
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
     from guard.store.port import Verdict
     from guard.telemetry.events import Hook
-    from guard.text.fingerprint import Fingerprinter, Sketch
 
 logger = logging.getLogger("guard")
 
@@ -72,7 +70,7 @@ class Engine:
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
         crowds: Crowds | None = None,
-        analyst: Analyst | None = None,
+        reader: Reader | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.policy = policy
@@ -85,11 +83,11 @@ class Engine:
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
-        self._learning = Learning(self._alone, self._clock, analyst)
+        self._transcripts = Transcripts(self._clock, reader)
         self._books = Books(
             store,
             self._alone,
-            self._learning,
+            self._transcripts,
             self._clock,
             self._over,
             reservation_seconds=reservation_seconds,
@@ -99,21 +97,14 @@ class Engine:
         self._blocks = Blocks()
         self._suspicions = Suspicions()
 
-    @cached_property
-    def fingerprinter(self) -> Fingerprinter:
-        """Reduces queries to what they are compared by. Who compares none does without what it loads."""
-        from guard.text.fingerprint import Fingerprinter
-
-        return Fingerprinter(self._keys.secret("fingerprint"))
-
     @property
-    def analyst(self) -> Analyst | None:
-        """Who reads queries and learns from their answers, if anybody does."""
-        return self._learning.analyst
+    def reader(self) -> Reader | None:
+        """Who reads queries and their answers, if anybody does."""
+        return self._transcripts.reader
 
-    @analyst.setter
-    def analyst(self, analyst: Analyst | None) -> None:
-        self._learning.analyst = analyst
+    @reader.setter
+    def reader(self, reader: Reader | None) -> None:
+        self._transcripts.reader = reader
 
     @property
     def mode(self) -> Mode:
@@ -151,17 +142,12 @@ class Engine:
             found = self._remembered(request_id, plan, plan.demand(query, identity.amounts))
             if found is not None:
                 return found
-        sketch = None
         if query is not None:
-            watches = self.analyst is not None and self.policy.detection.rollout.mode is not Mode.OFF
-            if plan.mode is not Mode.OFF and (watches or plan.counts_novelty):
-                sketch = self.fingerprinter.sketch(query)
-            # An answer may take minutes; who still has to look at the texts holds them himself.
-            query = query.without_texts()
+            query = query.without_texts()  # an answer may take minutes
         demand = plan.demand(query, identity.amounts)
         if plan.mode is Mode.OFF:
             return Admission.of(plan, request_id, demand, Decision(Action.ALLOW, mode=plan.mode))
-        admission = await self._ask(plan, request_id, demand, sketch, now_us)
+        admission = await self._ask(plan, request_id, demand, now_us)
         if not admission.refused:
             self._books.open(admission)
         return admission
@@ -185,13 +171,15 @@ class Engine:
         tier = None if identity is None else self.policy.tier(identity).name
         self._events.failed(request_id, error, label, tier, route, scope)
 
-    async def settle(self, admission: Admission, usage: Usage, status: int | None) -> None:
-        """The answer is over: charge what it used.
+    async def settle(
+        self, admission: Admission, usage: Usage, status: int | None, copies: Copies | None = None
+    ) -> None:
+        """The answer is over: charge what it used. `copies` are of what is to be read.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
         background. A cancelled caller does not cancel the settling.
         """
-        outcome = Outcome.of(admission, usage, status)
+        outcome = Outcome.of(admission, usage, status, copies)
         if self._crowds is not None and outcome.answered:
             self._crowds.accept(admission.identity, self._clock.seconds())
         await self._books.settle(outcome)
@@ -200,9 +188,11 @@ class Engine:
         """No backend has got the request: give back all that was reserved for it."""
         await self._books.release(admission, status)
 
-    async def conclude(self, admission: Admission, usage: Usage, status: int | None) -> None:
-        """As `settle`, and learn before it returns: for who does not wait for a store or a backend."""
-        await self._books.conclude(Outcome.of(admission, usage, status))
+    async def conclude(
+        self, admission: Admission, usage: Usage, status: int | None, copies: Copies | None = None
+    ) -> None:
+        """As `settle`, and have it read before it returns: for who does not wait for a store or a backend."""
+        await self._books.conclude(Outcome.of(admission, usage, status, copies))
 
     async def watch(self) -> Control | None:
         """Once a second or so: hear what the operator has ordered, renew what runs long, and repay debts.
@@ -270,9 +260,7 @@ class Engine:
         decision = self._refusals.find(plan.identity.holders, keys, self._clock.seconds())
         return None if decision is None else Admission.of(plan, request_id, demand, decision)
 
-    async def _ask(
-        self, plan: Plan, request_id: str, demand: Demand, sketch: Sketch | None, now_us: int
-    ) -> Admission:
+    async def _ask(self, plan: Plan, request_id: str, demand: Demand, now_us: int) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity = plan.identity
         heard = NO_CLIMB
@@ -309,7 +297,7 @@ class Engine:
                 charges=tuple(charge for charge in charges if charge.enforced),
                 store_error=error.kind,
                 on_store_error=plan.tier.on_store_error,
-                sketch=self._to_look_at(request_id, sketch, decision),
+                read=self._is_read(plan, request_id, demand, decision),
             )
         if verdict.block is not None or self._blocks.some:
             self._blocks.hear(identity.principal, verdict.block, self._clock.seconds())
@@ -336,7 +324,7 @@ class Engine:
             expired=verdict.expired,
             counted=counted,
             marks=verdict.marks,
-            sketch=self._to_look_at(request_id, sketch, decision),
+            read=self._is_read(plan, request_id, demand, decision),
             wait_seconds=wait_seconds(decision.rung, request_id) if slowed else 0.0,
         )
 
@@ -374,11 +362,14 @@ class Engine:
             now_us=now_us,
         )
 
-    def _to_look_at(self, request_id: str, sketch: Sketch | None, decision: Decision) -> Sketch | None:
-        """The sketch of a query that is to be looked at when it was answered."""
-        if sketch is None or decision.refused:
-            return None
-        return None if chance(request_id, "sample") >= self.policy.detection.sample else sketch
+    def _is_read(self, plan: Plan, request_id: str, demand: Demand, decision: Decision) -> bool:
+        """Whether a query and its answer are to be read."""
+        if demand.query is None or self.reader is None or decision.refused:
+            return False
+        if plan.suspect is None and not plan.counts_novelty:
+            return False
+        sample = self.policy.detection.sample
+        return sample >= 1 or chance(request_id, "sample") < sample
 
     async def _without_store(
         self, plan: Plan, request_id: str, demand: Demand, charges: Sequence[Charge]
@@ -398,7 +389,7 @@ class Engine:
         self._events.over(
             outcome,
             novelty,
-            unseen=self._learning.take_unseen() if self._learning.unseen else 0,
+            unseen=self._transcripts.take_unseen() if self._transcripts.unseen else 0,
             store_forgets=self.control.forgets,
         )
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import disarm
 
@@ -89,8 +90,12 @@ def bound(text: str) -> str:
     return f"{text[: half - 1]} {text[-half:]}"
 
 
+@lru_cache(maxsize=64)
 def fold(text: str) -> Folded:
-    """The text as it is compared. Pure; takes any string, with half surrogate pairs too."""
+    """The text as it is compared. Pure; takes any string, with half surrogate pairs too.
+
+    What was folded last is remembered: the new text of a request is mostly also the query proper.
+    """
     text = bound(text)
     work = _Work()
     plain = _undisguised(text, work)

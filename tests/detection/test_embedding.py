@@ -174,6 +174,13 @@ def spoil_weights(package: Path, vectors: NDArray[np.generic], name: str = "embe
     save_file({name: vectors}, file)
 
 
+def cut_weights(package: Path, size: int) -> None:
+    file = package / "weights" / "l2_supercat_256.safetensors"
+    content = file.read_bytes()[:size]
+    file.unlink()
+    file.write_bytes(content)
+
+
 def spoil_tokenizer(package: Path, text: str) -> None:
     file = package / "tokenizers" / "l2_supercat_tokenizer_config.json"
     file.unlink()
@@ -186,6 +193,8 @@ SPOILED = {
     "other dimensions": lambda package: spoil_weights(package, np.zeros((32_000, 64), np.float16)),
     "other precision": lambda package: spoil_weights(package, np.zeros((32_000, 256), np.float32)),
     "another name": lambda package: spoil_weights(package, np.zeros((32_000, 256), np.float16), "weight"),
+    "a file cut short": lambda package: cut_weights(package, 10_000),
+    "a header cut short": lambda package: cut_weights(package, 40),
     "no weights": lambda package: (package / "weights" / "l2_supercat_256.safetensors").unlink(),
     "no tokenizer": lambda package: (package / "tokenizers" / "l2_supercat_tokenizer_config.json").unlink(),
     "no JSON": lambda package: spoil_tokenizer(package, "{"),

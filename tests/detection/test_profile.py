@@ -23,10 +23,10 @@ from lessons import (
 )
 
 from guard.core.query import Query, Sampling, Usage
-from guard.detection.cells import SemanticCells
 from guard.detection.embedding import Embedder
 from guard.detection.layout import FAMILIES, LAYOUT, RING, VERSION, Sum
 from guard.detection.profile import FADE, HORIZON, REPEATED, SETTLED, Profile
+from guard.detection.sketches import Sketches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,7 +201,7 @@ def nearness(pupil: Pupil, framed: list[tuple[str, str]]) -> list[float]:
 
     It is read from how it is placed: a frame pulls all that it stands round to one side.
     """
-    embedder, cells = Embedder.load(), SemanticCells(SECRET)
+    embedder, cells = Embedder.load(), Sketches(SECRET)
     found = []
     for text, slot in framed:
         before = pupil.profile.mean

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from random import Random
 
 import numpy as np
 import pytest
@@ -11,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lessons import NOUNS, SECRET, Pupil, asking, learner
 
-from guard.core.novelty import CELL_BITS, SEMANTIC_TABLES
 from guard.core.query import Query, Sampling, Turn, Usage
 from guard.detection.learner import Learner
 from guard.detection.profile import Profile
-from guard.detection.sight import EARLIER_TURNS, HONEST_SHARE, WORD_BITS, Sight
+from guard.detection.sight import EARLIER_TURNS, WORD_BITS, Sight
 from guard.text.fingerprint import Fingerprinter
 
 TIDES = "Explain how the tides of the Atlantic follow the moon and the sun through the year"
@@ -82,7 +80,7 @@ class TestTurns:
     @pytest.mark.parametrize("turns", [(), (Turn("user", ""),), (Turn("system", ""), Turn("user", "\t"))])
     def test_a_query_without_text_is_seen_as_nothing(self, turns: tuple[Turn, ...]) -> None:
         sight = learner().look(Query("m", turns, False, None, 1, 0, 200))
-        assert (sight.earlier, sight.ground.semantic, len(sight.words)) == ((), (), 0)
+        assert (sight.earlier, len(sight.words)) == ((), 0)
         assert not sight.bag.counts.any()
 
 
@@ -139,31 +137,6 @@ class TestWords:
         assert len(one & other) <= 1
 
 
-class TestGround:
-    def test_it_is_two_cells_by_wording_and_four_by_meaning(self) -> None:
-        ground = look(TIDES).ground
-        assert (len(ground.lexical), len(ground.semantic)) == (2, SEMANTIC_TABLES) == (2, 4)
-        assert all(0 <= cell < 1 << CELL_BITS for cell in (*ground.lexical, *ground.semantic))
-
-    @pytest.mark.parametrize("text", ["", "  \n"])
-    def test_a_text_without_words_lies_nowhere_by_meaning(self, text: str) -> None:
-        assert look(text).ground.semantic == ()
-
-    def test_texts_on_one_thing_meet_by_meaning_more_than_texts_on_two(self) -> None:
-        rng = Random(0)
-        near = far = 0
-        for number in range(60):
-            nouns = rng.sample(NOUNS, 12)
-            text = look(" ".join(nouns))
-            near += meets(text, look(" ".join([*nouns[:-1], NOUNS[number]])))
-            far += meets(text, look(" ".join(rng.sample(NOUNS, 12))))
-        assert near > 4 * far + 20
-
-
-def meets(one: Sight, other: Sight) -> int:
-    return sum(a == b for a, b in zip(one.ground.semantic, other.ground.semantic, strict=True))
-
-
 class TestDisguise:
     @pytest.mark.parametrize(
         "disguised",
@@ -177,26 +150,28 @@ class TestDisguise:
     )
     def test_a_disguised_text_is_seen_as_the_plain_one(self, disguised: str) -> None:
         plain, sight = look(TIDES), look(disguised)
-        assert sight.ground == plain.ground
         assert sight.words.tolist() == plain.words.tolist()
         assert cosine(sight, plain) > 0.99
-        assert sight.fingerprint.folded.disguise.share > 0
 
     def test_what_is_disguised_counts_as_a_disguise_and_what_is_plain_does_not(self) -> None:
-        assert look("\u200b".join(TIDES)).fingerprint.folded.disguise.share > HONEST_SHARE
+        assert look("\u200b".join(TIDES)).disguised
         for plain in (TIDES, "Où est la bibliothèque ?", "糖尿病患者应该如何控制饮食", "🐟 👍🏽 fish"):
-            assert look(plain).fingerprint.folded.disguise.share <= HONEST_SHARE
+            assert not look(plain).disguised
 
 
 class TestLearner:
     @given(st.lists(st.text(max_size=60), min_size=1, max_size=5))
-    def test_a_query_is_seen_alike_each_time_and_sketched_or_not(self, turns: list[str]) -> None:
+    def test_a_query_is_seen_alike_each_time(self, turns: list[str]) -> None:
         query = asking(*turns)
-        one = learner().look(query)
-        other = learner().look(query, Fingerprinter(SECRET).sketch(query))
-        assert one.ground == other.ground
+        one, other = learner().look(query), learner().look(query)
         assert one.words.tolist() == other.words.tolist()
-        assert one.fingerprint == other.fingerprint
+        assert (one.template, one.disguised, one.wants) == (other.template, other.disguised, other.wants)
+
+    def test_of_a_query_of_which_something_is_new_that_is_seen(self) -> None:
+        query = asking(f"{' '.join(NOUNS[:40])} {TIDES}", system=" ".join(NOUNS[40:60]))
+        sight = learner().look(query, TIDES)
+        assert sight.bag.kinds.tolist() == kinds(TIDES)
+        assert sight.template == learner().look(query).template != 0
 
     def test_with_another_secret_the_same_traffic_is_kept_as_other_bytes(self) -> None:
         other, pupil, profile = Learner(SECRET + b"?", Fingerprinter(SECRET)), Pupil(), Profile.new()

@@ -1,16 +1,13 @@
-# ruff: noqa: RUF001 - the signs of other scripts are meant
 from __future__ import annotations
 
 import random
 import time
 from dataclasses import replace
-from itertools import combinations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.novelty import CELL_BITS, LEXICAL_TABLES
 from guard.core.query import Query, Turn
 from guard.text.fingerprint import Fingerprint, Fingerprinter
 
@@ -40,10 +37,6 @@ def of(*turns: str | tuple[str, str]) -> Fingerprint:
     return FINGERPRINTER.fingerprint(asked(*turns))
 
 
-def met(first: tuple[int, ...], second: tuple[int, ...]) -> int:
-    return sum(one == other for one, other in zip(first, second, strict=True))
-
-
 def chatter(seed: int, words: int = 30) -> str:
     return " ".join(random.Random(seed).choices(VOCABULARY.split(), k=words))
 
@@ -51,8 +44,6 @@ def chatter(seed: int, words: int = 30) -> str:
 def test_it_has_so_many_numbers_of_such_a_size() -> None:
     turns = ("system", "Be brief."), chatter(0), ("assistant", "Well."), chatter(1)
     fingerprint = of(*turns)
-    assert len(fingerprint.cells) == LEXICAL_TABLES
-    assert all(0 <= cell < 2**CELL_BITS for cell in fingerprint.cells)
     assert all(0 < each < 2**64 for each in (fingerprint.head, fingerprint.system))
     assert fingerprint.head != fingerprint.system
 
@@ -60,74 +51,14 @@ def test_it_has_so_many_numbers_of_such_a_size() -> None:
 def test_it_is_the_same_in_every_process_and_release() -> None:
     turns = ("system", "Be brief."), "Why is the sky blue?", ("assistant", "Light."), THIRTY
     fingerprint = of(*turns)
-    assert fingerprint.cells == (1264, 209)
     assert fingerprint.head == 1606918665680514631
     assert fingerprint.system == 3504044809094447956
-
-
-def test_one_changed_word_of_thirty_leaves_most_cells() -> None:
-    words = THIRTY.split()
-    plain, texts = of(THIRTY), [" ".join([*words[:at], "blue", *words[at + 1 :]]) for at in range(30)]
-    changed = list(map(of, texts))
-    assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
-
-
-def test_unrelated_texts_meet_nowhere() -> None:
-    fingerprints = [of(chatter(seed)) for seed in range(60)]
-    pairs = list(combinations(fingerprints, 2))
-    assert sum(met(one.cells, other.cells) for one, other in pairs) < 0.02 * LEXICAL_TABLES * len(pairs)
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("Add 17 to 25 and explain each step.", "Add 3 to 40781 and explain each step."),
-        ("What is new?", "what  is\n\nNEW"),
-        ("Tell me how tо do it", "Tell me how to do it"),
-        ("Hello, world!", "hello world"),
-        ("日本の天気は12度です。", "日本の天気は７度です"),
-    ],
-)
-def test_what_says_the_same_has_the_same_cells(first: str, second: str) -> None:
-    assert of(first).cells == of(second).cells
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "请向新同事解释怎样用手磨快一把凿子，好让它每次都能在橡木上切出干净的接口。",
-        "ช่วยอธิบายวิธีลับสิ่วด้วยมือให้คมพอที่จะตัดไม้โอ๊คให้เพื่อนร่วมงานฟัง",
-        "新しい同僚に、のみを手で研ぐ方法を説明してください。樫の木もきれいに切れるように。",
-    ],
-)
-def test_texts_without_spaces_are_compared_by_characters(text: str) -> None:
-    texts = [text[:at] + "猫" + text[at + 1 :] for at in range(30)]
-    plain, changed = of(text), list(map(of, texts))
-    assert len(plain.folded.words) > 30
-    assert sum(met(plain.cells, each.cells) for each in changed) > 0.75 * LEXICAL_TABLES * 30
-
-
-def test_the_order_of_words_matters() -> None:
-    assert of("the dog bites the man").cells != of("man the bites dog the").cells
 
 
 def test_another_secret_gives_another_fingerprint() -> None:
     others = Fingerprinter(b"a secret of another")
     pairs = [(of(chatter(seed)), others.fingerprint(asked(chatter(seed)))) for seed in range(200)]
-    assert sum(met(one.cells, other.cells) for one, other in pairs) < 10
     assert all(one.head != other.head for one, other in pairs)
-
-
-def test_who_aims_with_another_secret_misses() -> None:
-    """A caller searches for texts that fall into one cell; under our secret they fall anywhere."""
-    others = Fingerprinter(b"a guess of the caller")
-    texts = [f"item{seed} value{seed}".translate(DIGITS) for seed in range(4000)]
-    table: dict[int, list[str]] = {}
-    for text in texts:
-        table.setdefault(others.fingerprint(asked(text)).cells[0] >> (CELL_BITS - 6), []).append(text)
-    aimed = max(table.values(), key=len)
-    assert len(aimed) > 60
-    assert len({of(text).cells[0] for text in aimed}) > 0.8 * len(aimed)
 
 
 def test_a_short_secret_is_no_secret() -> None:
@@ -189,7 +120,7 @@ def test_the_system_turns_are_apart() -> None:
     assert plain.system == 0
     assert len({plain.system, brief.system, long.system}) == 3
     assert plain.head == brief.head == long.head
-    assert plain.cells == brief.cells
+    assert plain.folded == brief.folded
     assert (
         of(("system", "Today is 2026-01-31."), text).system
         == of(("system", "Today is 2025-12-01."), text).system
@@ -220,14 +151,7 @@ def test_the_query_proper_is_what_the_user_said_last(turns: list[str | tuple[str
 @pytest.mark.parametrize("text", ["", " ", "\u200b"])
 def test_a_query_without_words_has_nothing_to_compare(text: str) -> None:
     fingerprint = of(text)
-    assert (fingerprint.cells, fingerprint.head, fingerprint.system) == ((), 0, 0)
-
-
-@pytest.mark.parametrize("text", ["?!", "🔥🔥", "🔥", "a", "7", "猫"])
-def test_a_sign_is_enough_to_compare(text: str) -> None:
-    assert len(of(text).cells) == LEXICAL_TABLES
-    assert of(text).cells == of(text + " ").cells
-    assert of(text).cells != of("other").cells
+    assert (fingerprint.head, fingerprint.system, fingerprint.template) == (0, 0, 0)
 
 
 @given(

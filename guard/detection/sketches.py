@@ -1,22 +1,17 @@
-"""Where a vector lies, in a few bits: cells to count ground by, and sketches to compare by.
+"""Where a vector lies, in a few bits to compare it by.
 
 The sign of a vector's projection on a random direction says on which side of a plane through the origin it
 lies. Two vectors at an angle of θ differ in that sign with probability θ/π (Charikar, STOC 2002). So the
-signs on `bits` directions name a cell, which near vectors often share, and the share of 256 signs that
-differ estimates the angle.
+share of 256 signs that differ estimates the angle.
 
-    cos .9 (26°)   same cell of 11 bits: (1 - 26/180)^11 = .18     a sketch differs in 37 of 256 bits
-    cos .0 (90°)                              (1/2)^11 = .0005                      in 128
+    cos .9 (26°)   a sketch differs in 37 of 256 bits
+    cos .0 (90°)                    in 128
 
-The directions come from a secret, so that nobody can aim at cells that were visited. They are the rows of
-H·D₁·H·D₂, where H is the Hadamard matrix and D₁, D₂ are random signs. That is a rotation, since directions
-at right angles estimate better than independent ones (error of the cosine on real queries .06 to .07, against
-.08 to .09); and it is made of whole numbers and of BLAKE2b's output alone, so that every machine and every
-release of numpy has the same. Of Gaussian draws numpy promises that for one release only.
-
-No mean is taken off. Each kind of text has a mean direction of its own (.2 to .7 long), none of which is that
-of the table of word pieces: the entropy of cells on sixteen sources was 8.61 bits on average as it is, and
-8.61, 8.54 and 8.62 less a tenth, two tenths, or all of the table's mean direction.
+The directions come from a secret. They are the rows of H·D₁·H·D₂, where H is the Hadamard matrix and D₁, D₂
+are random signs. That is a rotation, since directions at right angles estimate better than independent ones
+(error of the cosine on real queries .06 to .07, against .08 to .09); and it is made of whole numbers and of
+BLAKE2b's output alone, so that every machine and every release of numpy has the same. Of Gaussian draws numpy
+promises that for one release only.
 """
 
 from __future__ import annotations
@@ -32,31 +27,12 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 256
 
-MOST_BITS = 15
 
+class Sketches:
+    """Makes sketches of vectors of 256 dimensions; the same secret gives the same."""
 
-class SemanticCells:
-    """Cells and sketches of vectors of 256 dimensions; the same secret, `tables` and `bits` give the same."""
-
-    def __init__(self, secret: bytes, *, tables: int = 4, bits: int = 11) -> None:
-        if tables < 1:
-            raise ValueError(f"tables = {tables} is not at least 1")
-        if not 1 <= bits <= MOST_BITS:
-            raise ValueError(f"bits = {bits} is not 1 to {MOST_BITS}")
-        self.tables = tables
-        self.bits = bits
-        rotations = -(-tables * bits // DIMENSIONS)
-        planes = [_rotation(secret, f"cells {number}") for number in range(rotations)]
-        self._planes = np.concatenate(planes)[: tables * bits].T.copy()
+    def __init__(self, secret: bytes) -> None:
         self._sketching = _rotation(secret, "sketch").T.copy()
-
-    def cells(self, vector: NDArray[np.float32]) -> tuple[int, ...]:
-        """The cell of a vector in each table, 0 to 2^bits - 1; a zero vector lies nowhere, and has none."""
-        if not vector.any():
-            return ()
-        sides = np.packbits(vector[None, :] @ self._planes > 0, bitorder="little")
-        number, mask = int.from_bytes(sides.tobytes(), "little"), (1 << self.bits) - 1
-        return tuple(number >> first & mask for first in range(0, self.tables * self.bits, self.bits))
 
     @staticmethod
     def rotate(vectors: NDArray[np.float32], places: int = DIMENSIONS) -> NDArray[np.float32]:

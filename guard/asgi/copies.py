@@ -1,4 +1,4 @@
-"""A bounded copy of an answer, for whoever reads it when it is over."""
+"""Bounded copies of what was asked and answered, for whoever reads them when an answer is over."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 MOST_COPIED = 1 << 18
 """Maximum number of bytes of an answer that are kept."""
+
+MOST_HELD = 64 << 20
+"""Maximum number of bytes of all requests of a process that are kept while their answers come."""
 
 
 class AnswerCopy:
@@ -41,3 +44,21 @@ class AnswerCopy:
     def body(self) -> bytes:
         """What was kept."""
         return b"".join(self._chunks)
+
+
+class Held:
+    """The requests of a process that are kept while their answers come, `most` bytes of them at a time."""
+
+    def __init__(self, most: int = MOST_HELD) -> None:
+        self._left = most
+
+    def keep(self, body: bytes) -> bytes | None:
+        """The request, to be given back by `let_go`; `None` where there is no room for it."""
+        if len(body) > self._left:
+            return None
+        self._left -= len(body)
+        return body
+
+    def let_go(self, body: bytes) -> None:
+        """It is kept no longer."""
+        self._left += len(body)

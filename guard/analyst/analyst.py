@@ -1,0 +1,136 @@
+"""Reads what was asked and answered: charges what the answers pay out, and learns how their holders behave.
+
+A transcript is read at once, in the order in which transcripts come, and on the thread of its caller: a
+millisecond or less. What follows from it goes to the store beside that, much of it in one call: payouts are
+collected for a moment, and profiles are kept now and then (guard/analyst/profiles.py).
+
+Text stays here. What is remembered of it are keyed hashes, and what a profile keeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from guard.analyst.lessons import Lessons
+from guard.analyst.profiles import Memory, Profiles
+from guard.analyst.transcript import UNSEEN, Outcome
+from guard.errors import StoreError
+from guard.telemetry.lines import limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from guard.analyst.lessons import Lesson
+    from guard.analyst.transcript import Transcript
+    from guard.core.novelty import Payout
+    from guard.core.pseudonyms import Pseudonyms
+    from guard.detection.reference import Reference
+    from guard.dialects.base import Dialect
+    from guard.store.port import Reservation
+
+PAY_AGAIN_SECONDS = (0.1, 1.0, 5.0)
+"""When a payout that the store did not take is tried again."""
+
+
+class AnalystStore(Memory, Protocol):
+    """What the analyst needs of a store."""
+
+    async def pay(self, reservation: Reservation, receipts: Sequence[Any], payout: Payout) -> int | None:
+        """Charge what answers have paid out; raises `StoreError`."""
+
+
+class Paying(NamedTuple):
+    """A payout that is to be charged, and whom to tell."""
+
+    transcript: Transcript
+    payout: Payout
+    done: Callable[[Outcome], None]
+
+
+class Analyst:
+    """Reads transcripts, for one event loop; raises `ConfigError` where the word vectors cannot be read.
+
+    `dialects` are those that transcripts name. Payouts are collected for `collect_seconds`, 0 for the present
+    turn of the loop.
+    """
+
+    def __init__(
+        self,
+        keys: Pseudonyms,
+        store: AnalystStore,
+        dialects: Mapping[str, Dialect],
+        reference: Reference | None,
+        *,
+        half_life_us: int,
+        collect_seconds: float = 0.0,
+    ) -> None:
+        self.lessons = Lessons(keys, dialects)
+        self.profiles: Profiles[Lesson] = Profiles(
+            store, self.lessons.teach, reference, half_life_us=half_life_us
+        )
+        self._store = store
+        self._collect_seconds = collect_seconds
+        self._payouts: list[Paying] = []
+        self._paying: set[asyncio.Task[None]] = set()
+
+    def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
+        """Read a transcript now; `done` is told when its payout is charged, or cannot be."""
+        try:
+            payout = self._read(transcript)
+        except Exception as error:  # noqa: BLE001 - whatever a client has sent; the message may hold text
+            limited.log(logging.ERROR, "analyst", "a query could not be read: %s", type(error).__name__)
+            done(UNSEEN)
+            return
+        if not transcript.reservation.charges:
+            done(Outcome(seen=True))
+            return
+        if not self._payouts:
+            asyncio.get_running_loop().call_later(self._collect_seconds, self._pay)
+        self._payouts.append(Paying(transcript, payout, done))
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way."""
+        self._pay()
+        while self._paying:
+            await asyncio.wait(self._paying)
+        await self.profiles.quiet()
+
+    async def aclose(self, now_us: int) -> None:
+        """Bring to the store what is not there yet."""
+        await self.quiet()
+        await self.profiles.keep_all(now_us)
+
+    def _read(self, transcript: Transcript) -> Payout:
+        """Take a query and its answers in; returns what they pay out."""
+        identity = transcript.reservation.identity
+        holder = transcript.suspect or identity.principal
+        lesson = self.lessons.read(holder, transcript, transcript.usage, transcript.now_us)
+        profile = self.profiles.of(holder, identity)
+        self.lessons.teach(profile, lesson)
+        if transcript.suspect is not None:
+            self.profiles.learnt(holder, lesson, transcript.now_us)
+        return lesson.payout
+
+    def _pay(self) -> None:
+        """Begin to charge what was collected."""
+        for paying in self._payouts:
+            task = asyncio.get_running_loop().create_task(self._paid(paying))
+            self._paying.add(task)
+            task.add_done_callback(self._paying.discard)
+        self._payouts.clear()
+
+    async def _paid(self, paying: Paying) -> None:
+        """Charge one payout, and say so."""
+        transcript, paid = paying.transcript, None
+        for pause in (*PAY_AGAIN_SECONDS, None):
+            try:
+                paid = await self._store.pay(transcript.reservation, transcript.receipts, paying.payout)
+                break
+            except StoreError as error:
+                if pause is None:
+                    limited.log(logging.ERROR, "pay", "not paid out (%s): %s", error.kind, error)
+                else:
+                    await asyncio.sleep(pause)
+        paying.done(Outcome(seen=True, paid=paid))

@@ -1,0 +1,80 @@
+"""What there is to learn from one query and its answers, read out of their bytes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from guard.analyst.answer_texts import answer_texts
+from guard.analyst.known import Known
+from guard.analyst.request_texts import request_texts
+from guard.core.novelty import STANDARD_TOKENS, UNIT
+from guard.core.query import text_bytes
+from guard.detection.learner import Learner
+from guard.detection.payout import Payouts
+from guard.dialects import with_model
+from guard.text.fingerprint import Fingerprinter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.analyst.transcript import Copies, Transcript
+    from guard.core.identity import Holder
+    from guard.core.novelty import Payout
+    from guard.core.pseudonyms import Pseudonyms
+    from guard.core.query import Query, Usage
+    from guard.detection.profile import Profile, Step
+    from guard.detection.sight import Sight
+    from guard.dialects.base import Dialect
+
+PROMPT_SHARE = 16
+"""The answers to a prompt pay at least one part of so many of what its new text would, had it been an answer
+of `STANDARD_TOKENS` at most: else labels for ever new items were free."""
+
+
+class Lesson(NamedTuple):
+    """One query with its answers, and what these pay out."""
+
+    sight: Sight
+    usage: Usage
+    payout: Payout
+    now_us: int
+
+
+class Lessons:
+    """Reads queries of all dialects; raises `ConfigError` where the word vectors cannot be read.
+
+    `dialects` may be replaced. What is read depends on the secret behind `keys`.
+    """
+
+    def __init__(self, keys: Pseudonyms, dialects: Mapping[str, Dialect]) -> None:
+        self.dialects = dialects
+        self._learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
+        self._known = Known(keys.secret("chunks"))
+        self._payouts = Payouts(keys.secret("payout"))
+
+    def read(self, holder: Holder, copies: Copies | Transcript, usage: Usage, now_us: int) -> Lesson:
+        """Read a query of this holder; raises what the body and its dialect raise."""
+        dialect = self.dialects[copies.dialect]
+        payload = json.loads(copies.body)
+        query = dialect.read(with_model(dialect, payload, copies.model), copies.path)
+        sent = request_texts(payload)
+        new = "\n".join(each.text for each in self._known.new(holder, sent))
+        beside = (each.text for each in sent if each.role == "system")
+        said = answer_texts(copies.answer or b"", copies.content_type, copies.codings)
+        # Who sends back what it was told says nothing new.
+        self._known.add(holder, said.answers)
+        payout = self._payouts.of(said.answers, said.opaque_tokens, usage, _floor(query, new, usage))
+        return Lesson(self._learner.look(query, new, beside), usage, payout, now_us)
+
+    def teach(self, profile: Profile, lesson: Lesson) -> Step:
+        """Take it into its holder's profile."""
+        return self._learner.learn(profile, lesson.sight, lesson.usage, lesson.now_us)
+
+
+def _floor(query: Query, new: str, usage: Usage) -> int:
+    """The least that the answers to a query pay of which this text is new."""
+    if not query.input_bytes:
+        return 0
+    tokens = usage.input_tokens * min(1.0, text_bytes(new) / query.input_bytes)
+    return round(UNIT * min(1.0, tokens / STANDARD_TOKENS) / PROMPT_SHARE)

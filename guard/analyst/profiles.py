@@ -1,0 +1,181 @@
+"""The profiles of the holders that were heard of last, brought to the store now and then.
+
+A profile is 2 KB, and one query changes little of it. So it is kept here, and written after the first query,
+soon again, and then after every `KEPT_EVERY` queries or `KEPT_SECONDS`. What was learnt since goes with the
+process that learnt it.
+
+    query   1   2   3  4 … 8   10 … 64   80   96
+    kept    ×   ×   ×  ×   ×   ×     ×    ×    ×
+
+Other machines may learn of the same holder. Who keeps first wins; the other learns what it has learnt since
+then once more, from what the first one knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from guard.core.evidence import NO_EVIDENCE, Evidence, merge
+from guard.detection.profile import Profile
+from guard.errors import StoreError
+from guard.telemetry.lines import limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guard.core.evidence import Learnt
+    from guard.core.identity import Holder, Identity
+    from guard.detection.reference import Reference
+
+KEPT_EVERY = 16
+"""A profile is kept after so many queries, and of a new holder after every fourth part of those before."""
+
+KEPT_SECONDS = 5.0
+
+REMEMBERED = 4_096
+"""Maximum number of profiles, of about 4 KB each; the least recently used goes first, if it is kept."""
+
+TRIES = 3
+"""Compare-and-set attempts when several machines learn of one holder at the same time."""
+
+MOST_UNKEPT = 256
+"""Queries that are learnt once more where another machine was first; of more, the latest."""
+
+L = TypeVar("L")
+
+
+class Memory(Protocol):
+    """Where evidence is kept."""
+
+    async def learn(self, holder: Holder, identity: Identity, evidence: Evidence) -> Learnt:
+        """Keep it, unless there is newer; raises `StoreError`."""
+
+
+@dataclass(slots=True, eq=False)
+class Known(Generic[L]):
+    """What is known of one holder; `unkept` is what was learnt since the store was told, the oldest from
+    `since_us` on, and `identity` whose life its state has.
+    """
+
+    identity: Identity
+    profile: Profile
+    evidence: Evidence = NO_EVIDENCE
+    unkept: list[L] = field(default_factory=list)
+    since_us: int = 0
+    keeping: bool = False
+
+    def is_due(self, now_us: int) -> bool:
+        """Whether it is time to keep it."""
+        new = len(self.unkept)
+        if not new or self.keeping:
+            return False
+        often = min(KEPT_EVERY, max(1, (self.profile.queries - new) // 4))
+        return new >= often or now_us - self.since_us >= KEPT_SECONDS * 1e6
+
+
+class Profiles(Generic[L]):
+    """Profiles, each brought forward by lessons: `teach` takes one in.
+
+    `reference` says what a profile is worth as evidence, and may be replaced; without one, profiles are kept
+    and say nothing. `half_life_us` is that of evidence.
+    """
+
+    def __init__(
+        self,
+        memory: Memory,
+        teach: Callable[[Profile, L], object],
+        reference: Reference | None,
+        *,
+        half_life_us: int,
+    ) -> None:
+        self.reference = reference
+        self.half_life_us = half_life_us
+        self._memory = memory
+        self._teach = teach
+        self._known: OrderedDict[Holder, Known[L]] = OrderedDict()
+        self._keeping: set[asyncio.Task[None]] = set()
+
+    def of(self, holder: Holder, identity: Identity) -> Profile:
+        """The profile of a holder, as far as it is known here."""
+        known = self._known.get(holder)
+        if known is None:
+            known = self._known[holder] = Known(identity, Profile.new())
+            self._forget()
+        else:
+            self._known.move_to_end(holder)
+            known.identity = identity
+        return known.profile
+
+    def learnt(self, holder: Holder, lesson: L, now_us: int) -> None:
+        """A lesson has been taken in: keep the profile if it is time. `now_us` is when the query was over."""
+        known = self._known[holder]
+        if not known.unkept:
+            known.since_us = now_us
+        known.unkept.append(lesson)
+        if len(known.unkept) > MOST_UNKEPT:
+            del known.unkept[0]
+        if known.is_due(now_us):
+            self._keep(holder, known, now_us)
+
+    def keep_due(self, now_us: int) -> None:
+        """Begin to keep those for which it is time."""
+        for holder, known in self._known.items():
+            if known.is_due(now_us):
+                self._keep(holder, known, now_us)
+
+    async def keep_all(self, now_us: int) -> None:
+        """Keep all; return when that is done or has failed."""
+        await self.quiet()
+        for holder, known in list(self._known.items()):
+            if known.unkept:
+                self._keep(holder, known, now_us)
+        await self.quiet()
+
+    async def quiet(self) -> None:
+        """Wait until nothing is being kept."""
+        while self._keeping:
+            await asyncio.wait(self._keeping)
+
+    def _keep(self, holder: Holder, known: Known[L], now_us: int) -> None:
+        known.keeping = True
+        task = asyncio.get_running_loop().create_task(self._kept(holder, known, now_us))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    async def _kept(self, holder: Holder, known: Known[L], now_us: int) -> None:
+        """Bring one holder's evidence to the store, from which it may have been brought further meanwhile."""
+        try:
+            for _ in range(TRIES):
+                said = len(known.unkept)
+                learnt = await self._memory.learn(holder, known.identity, self._evidence(known, now_us))
+                known.evidence = learnt.evidence
+                if learnt.kept:
+                    del known.unkept[:said]
+                    known.since_us = now_us
+                    return
+                known.profile = Profile.read(learnt.evidence.profile)
+                for lesson in known.unkept:
+                    self._teach(known.profile, lesson)
+        except StoreError as error:
+            limited.log(logging.WARNING, "profile", "what was learnt is not kept (%s): %s", error.kind, error)
+        finally:
+            known.keeping = False
+
+    def _evidence(self, known: Known[L], now_us: int) -> Evidence:
+        """What is known of a holder now."""
+        marks = known.evidence.marks
+        if self.reference is not None:
+            fresh = self.reference.evidence(known.profile)
+            marks = merge(marks, fresh, now_us, self.half_life_us)
+        return Evidence(known.evidence.version, known.profile.write(), marks)
+
+    def _forget(self) -> None:
+        """Forget who was heard of least recently, and keep what was learnt of them."""
+        if len(self._known) > REMEMBERED:
+            holder, known = self._known.popitem(last=False)
+            if known.unkept and not known.keeping:
+                self._keep(holder, known, known.since_us)

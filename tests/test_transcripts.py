@@ -1,0 +1,109 @@
+"""What a worker hands over of a request that was answered: the bytes that went each way."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fakes import Guarded, call, recorded
+
+from guard.asgi.copies import MOST_COPIED, Held
+from guard.demo.model import FakeModel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guard.telemetry.events import Event
+
+    MakeGuarded = Callable[..., Guarded]
+
+KEY = {"authorization": "Bearer sk-test"}
+
+
+def chat(content: str, **more: Any) -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": content}], **more}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_is_what_the_model_got_and_what_the_client_got(
+    guarded: MakeGuarded, *, stream: bool
+) -> None:
+    model = FakeModel()
+    app = guarded(model)
+    recorder = await recorded(app)
+    answer = await call(app, body=chat("words=7", stream=stream), headers=KEY)
+    await app.settled()
+    (transcript,) = recorder.taken
+    assert transcript.body == model.requests[0].body
+    assert transcript.answer == answer.body
+    assert transcript.content_type == answer.headers["content-type"]
+    assert (transcript.dialect, transcript.path) == ("openai.chat", "/v1/chat/completions")
+    assert transcript.usage.output_tokens == 7
+    assert transcript.suspect is not None
+
+
+async def test_a_narrowed_request_is_handed_over_as_it_was_forwarded(guarded: MakeGuarded) -> None:
+    model = FakeModel()
+    app = guarded(model, {"name": "tokens", "unit": "output_tokens", "rate": "50/hour"})
+    recorder = await recorded(app)
+    await call(app, body=chat("words=3", max_tokens=400), headers=KEY)
+    await app.settled()
+    assert json.loads(recorder.taken[0].body)["max_tokens"] == 50
+    assert recorder.taken[0].body == model.requests[0].body
+
+
+async def test_what_is_refused_or_fails_or_is_not_read_is_not_handed_over(guarded: MakeGuarded) -> None:
+    app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "1/hour"})
+    recorder = await recorded(app)
+    for _ in range(3):
+        await call(app, body=chat("hello"), headers=KEY)
+    failing = guarded(FakeModel())
+    failed = await recorded(failing)
+    await call(failing, body={"model": "m", "messages": []}, headers=KEY)
+    off = guarded(FakeModel(), detection={"mode": "off"})
+    nobody = await recorded(off)
+    await call(off, body=chat("hello"), headers=KEY)
+    assert [len(each.taken) for each in (recorder, failed, nobody)] == [1, 0, 0]
+
+
+async def test_of_a_long_answer_the_first_of_it_is_handed_over(guarded: MakeGuarded) -> None:
+    app = guarded(FakeModel())
+    recorder = await recorded(app)
+    answer = await call(app, body=chat("words=60000"), headers=KEY)
+    await app.settled()
+    (transcript,) = recorder.taken
+    assert len(answer.body) > MOST_COPIED
+    assert transcript.answer == answer.body[:MOST_COPIED]
+
+
+async def test_where_there_is_no_room_for_requests_they_go_unseen_and_that_is_counted(
+    guarded: MakeGuarded,
+) -> None:
+    events: list[Event] = []
+    app = guarded(FakeModel(), hooks=[events.append])
+    recorder = await recorded(app)
+    service = await app.middleware._opened()
+    service.held = Held(400)
+    for content in ("a" * 500, "short"):
+        await call(app, body=chat(content), headers=KEY)
+    await app.settled()
+    assert [len(json.loads(each.body)["messages"][0]["content"]) for each in recorder.taken] == [5]
+    assert sum(event.unseen for event in events) == 1
+
+
+async def test_no_request_is_held_for_longer_than_its_answer_takes(guarded: MakeGuarded) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("broken")
+
+    app = guarded(broken)
+    await recorded(app)
+    service = await app.middleware._opened()
+    service.held = Held(1_000)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            await call(app, body=chat("a" * 600), headers=KEY)
+        await app.settled()
+        assert service.held.keep(b"a" * 1_000) is not None
+        service.held.let_go(b"a" * 1_000)
