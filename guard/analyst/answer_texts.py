@@ -20,17 +20,23 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.analyst.mending import mended
+from guard.core.by_name import ByName
+from guard.core.query import text_bytes
 from guard.dialects.blobs import LEAST_BLOB, is_dense
+from guard.dialects.frames import Frames
 from guard.dialects.json_array import ItemSplitter
 from guard.dialects.metering import STREAMS, VECTOR, media_type
 from guard.dialects.ndjson import LineSplitter
 from guard.dialects.pieces import CONTROL, SEAL, hides, is_id, media_tokens, opaque_tokens
 from guard.dialects.sse import DATA, Event, EventSplitter
 from guard.dialects.strict import written
+from guard.dialects.tally import Told
 from guard.errors import QueryError
 from guard.http.codings import decoded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guard.dialects.strict import Json
 
 
@@ -61,9 +67,11 @@ def answer_texts(data: bytes, content_type: str, codings: tuple[str, ...]) -> An
     if kind.startswith(_MEDIA_TYPES):
         return AnswerTexts((), media_tokens(len(plain) * 4 // 3))
     reading = _Reading()
-    for value in _values(plain, kind):
-        with suppress(RecursionError, QueryError):  # of what is nested too deeply
-            reading.take(value)
+    parts = _parts(plain, kind)
+    if len(parts) == 1:
+        reading.read(parts[0])
+    else:
+        Frames(reading).take(parts, reading.read)
     return reading.texts()
 
 
@@ -73,6 +81,8 @@ class _Reading:
     def __init__(self) -> None:
         self._pieces: dict[tuple[Any, ...], list[str]] = {}
         self._blobs: dict[str, int] = {}
+        self._count = 0
+        self._last: tuple[tuple[Any, ...], str] = ((), "")
 
     def texts(self) -> AnswerTexts:
         """What has been said."""
@@ -81,6 +91,28 @@ class _Reading:
             answers.setdefault(place[0], []).append(_joined(pieces))
         texts = tuple("\n".join(_once(answers[index])) for index in sorted(answers))
         return AnswerTexts(texts, sum(self._blobs.values()))
+
+    def mark(self) -> int:
+        """Where this is now."""
+        return self._count
+
+    def told_since(self, before: int) -> Told | None:
+        """What was taken in since, where that was one text that others may go on."""
+        place, text = self._last
+        return Told(text_bytes(text), place=place) if self._count == before + _ONE else None
+
+    def take_alike(self, told: Told, texts: Sequence[str]) -> None:
+        """Take in what goes on one text."""
+        self._pieces[told.place] += texts
+
+    def read(self, part: bytes) -> None:
+        """Take in an answer or a part of one as it came, which may be cut off; what is no JSON is text."""
+        with suppress(RecursionError, QueryError):  # for what is nested too deeply
+            try:
+                self.take(json.loads(part))
+            except ValueError:
+                for value in _values(part):
+                    self.take(value)
 
     def take(self, value: Any) -> None:
         """Take in an answer, or a part of one."""
@@ -126,24 +158,22 @@ class _Reading:
             place = (*place, "thought")
         for name, value in fields.items():
             kind = type(value)
-            if kind in _NO_TEXT or name in _SILENT:
+            if kind in _NO_TEXT or not value or _IS_SILENT[name]:
                 continue
             if kind is str:
-                if not value or is_id(name):
-                    continue
                 called = SEAL if name == "data" and hides(fields) else name
                 if called in _WHOLE:
-                    self._pieces[answer, *place, name, value] = [value]
+                    self._say(value, (answer, *place, name, value), whole=True)
                 elif not self._hides(called, value):
                     self._say(value, (answer, *place, name))
             elif kind is dict:
-                if name in _WRITTEN and value:
-                    self._say(written(value), (answer, *place, name, len(self._pieces)))
+                if name in _WRITTEN:
+                    self._say(written(value), (answer, *place, name, len(self._pieces)), whole=True)
                 else:
                     self._take_fields(value, answer, (*place, name))
             elif name in _ANSWERS:
                 self._take_answers(value, place)
-            elif not is_id(name):
+            else:
                 self._take_each(value, answer, (*place, name))
 
     def _take_each(self, values: list[Any], answer: int, place: tuple[Any, ...]) -> None:
@@ -157,12 +187,14 @@ class _Reading:
             elif kind is str and value and not self._hides(place[-1] if place else "", value):
                 self._say(value, (answer, *place, position))
 
-    def _say(self, text: str, place: tuple[Any, ...]) -> None:
+    def _say(self, text: str, place: tuple[Any, ...], *, whole: bool = False) -> None:
         pieces = self._pieces.get(place)
-        if pieces is None:
+        if pieces is None or whole:
             self._pieces[place] = [text]
         else:
             pieces.append(text)
+        self._count += _MORE if whole else _ONE
+        self._last = place, text
 
     def _hides(self, name: Any, text: str) -> bool:
         """Whether a string is no text; what stands behind it has been counted then."""
@@ -172,6 +204,7 @@ class _Reading:
         if tokens is None:
             return False
         self._blobs[text] = tokens
+        self._count += _MORE
         return True
 
 
@@ -196,60 +229,40 @@ def _once(texts: list[str]) -> list[str]:
     return [text for text in texts if text in kept]
 
 
-def _values(data: bytes, kind: str) -> list[Any]:
-    """The JSON values in an answer of this type, or the text that it is."""
+def _parts(data: bytes, kind: str) -> list[bytes]:
+    """The parts of an answer of this type, each of which is JSON or text."""
     data = data.removeprefix(_BYTE_ORDER_MARK).lstrip()
     is_json = data.startswith(_JSON_STARTS)
     splitter = STREAMS.get(kind)
     if data.startswith(_FIELDS) or (splitter is EventSplitter and not is_json):
-        return _parsed(_event_data(data))
+        return _event_data(data)
     if splitter is LineSplitter:
-        return _parsed(data.splitlines())
-    if is_json:
-        if _EMBEDDING in data:
-            data = VECTOR.sub(b"[]", data)
-        try:
-            return [json.loads(data)]
-        except (ValueError, RecursionError):
-            return _parsed(_objects(data) or [data])
-    return [data.decode("utf-8", "ignore")] if not kind or kind.startswith("text/") else []
+        return data.splitlines()
+    if is_json and _EMBEDDING in data:
+        return [VECTOR.sub(b"[]", data)]
+    return [data] if is_json or not kind or kind.startswith("text/") else []
 
 
-def _objects(data: bytes) -> list[bytes]:
-    """The objects in what is no JSON value, of which the last may be cut off, where there are several."""
-    splitter = ItemSplitter()
-    found = [item.data for item in splitter.feed(data)]
-    _, begun, rest = splitter.rest().partition(b"{")
-    return [*found, begun + rest] if found else []
+def _values(part: bytes) -> list[Any]:
+    """What there is in a part that is no JSON value: values without what should divide them, one that was cut
+    off, or text."""
+    if part.startswith(_JSON_STARTS):
+        splitter = ItemSplitter()
+        whole = [item.data for item in splitter.feed(part)]
+        _, begun, rest = splitter.rest().partition(b"{")
+        values = list(map(mended, [*whole, begun + rest] if whole else [part]))
+        if values[0] is not None:
+            return values
+    return [] if part.strip(_SIGNS) in _NO_JSON else [part.decode("utf-8", "ignore")]
 
 
 def _event_data(data: bytes) -> list[bytes]:
     """The data of each event."""
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    if _SEVERAL_LINES.search(data):
+    if data.count(b"\ndata:") > data.count(b"\n\ndata:") and _SEVERAL_LINES.search(data):
         return [Event(raw).data for raw in data.split(b"\n\n")]
     return DATA.findall(data)
-
-
-def _parsed(parts: list[bytes]) -> list[Any]:
-    """The values of these texts, of which the last may be cut off; what is no JSON is text."""
-    parts = [part for part in parts if len(part) > _LONGEST_SIGN or part.strip(_SIGNS) not in _NO_JSON]
-    if not parts:
-        return []
-    *whole, last = parts
-    try:
-        values = json.loads(b"[" + b",".join(whole) + b"]")
-    except (ValueError, RecursionError):
-        values = list(map(_read, whole))
-    return [*values, mended(last) if last.startswith(_JSON_STARTS) else _read(last)]
-
-
-def _read(part: bytes) -> Any:
-    try:
-        return json.loads(part)
-    except (ValueError, RecursionError):
-        return None if part.lstrip().startswith(_JSON_STARTS) else part.decode("utf-8", "ignore")
 
 
 _MEDIA_TYPES = ("image/", "audio/", "video/")
@@ -270,6 +283,7 @@ _SILENT = CONTROL.union(
 )
 """Names of what the model has not said in so many words, and of what it was asked."""
 
+_IS_SILENT: ByName[str, bool] = ByName(lambda name: name in _SILENT or is_id(name))
 _NO_TEXT = frozenset({int, float, bool, type(None)})
 _LEAST_TOTAL = 16
 _MOST_COMPARED = 64
@@ -279,5 +293,5 @@ _JSON_STARTS = (b"{", b"[", b'"')
 _EMBEDDING = b'"embedding'
 _SIGNS = b" \t\r\n[],"
 _NO_JSON = (b"", b"DONE")
-_LONGEST_SIGN = 16
+_ONE, _MORE = 1, 2  # what no other text can go on counts as more than one
 _SEVERAL_LINES = re.compile(rb"\ndata:[^\n]*\ndata:")

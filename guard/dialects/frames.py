@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from guard.core.query import text_bytes
 from guard.dialects.pieces import CONTROL, may_be_opaque
@@ -28,7 +28,7 @@ from guard.dialects.pieces import CONTROL, may_be_opaque
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from guard.dialects.tally import Tally
+    from guard.dialects.tally import Told
 
     Read: TypeAlias = Callable[[bytes], object]
 
@@ -62,23 +62,22 @@ class Frame:
     """What alike parts have in common.
 
     `before` stand between the holes before the text and behind each of them, `after` between the holes behind
-    the text and in front of each, the last first. `model` is the one that the part has named.
+    the text and in front of each, the last first. `told` is what the part has told that was parsed.
     """
 
     head: bytes
     before: tuple[bytes, ...]
     after: tuple[bytes, ...]
     tail: bytes
-    running: bool = False
-    model: str | None = None
+    told: Told
 
     @classmethod
-    def of(cls, raw: bytes, size: int, model: str | None, *, running: bool) -> Frame | None:
-        """The frame of a part whose only text has this size, `None` where it cannot be said which it is."""
+    def of(cls, raw: bytes, told: Told) -> Frame | None:
+        """The frame of a part that has told this, `None` where it cannot be said which text in it did."""
         start = _START.match(raw)
         if start is None or len(raw) > LARGEST_FRAME:
             return None
-        texts, others = _holes(raw, start.end(), size, totals=running)
+        texts, others = _holes(raw, start.end(), told.size, totals=told.running)
         if len(texts) != 1:
             return None
         (text,) = texts
@@ -90,8 +89,9 @@ class Frame:
             before=tuple(fixed[:place]),
             after=tuple(reversed(fixed[place:])),
             tail=raw[holes[-1][1] :],
-            running=running,
-            model=model if model is not None and model.encode("utf-8", "replace") in raw else None,
+            told=told
+            if told.model is None or told.model.encode("utf-8", "replace") in raw
+            else replace(told, model=None),
         )
 
     def texts(self, parts: Sequence[bytes], place: int) -> list[bytes]:
@@ -122,11 +122,24 @@ class Frame:
         return raw[start:end] if start <= end else None
 
 
-class Frames:
-    """The frames of one stream, and what counts its parts."""
+class Taker(Protocol):
+    """Whoever takes in what the parts of a stream tell."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def mark(self) -> Any:
+        """Where this is now."""
+
+    def told_since(self, before: Any) -> Told | None:
+        """What was taken in since, where that was one text."""
+
+    def take_alike(self, told: Told, texts: Sequence[str]) -> None:
+        """Take in parts that have told the same, each with another text, none of which is empty."""
+
+
+class Frames:
+    """The frames of one stream, and who takes in its parts."""
+
+    def __init__(self, taker: Taker) -> None:
+        self._taker = taker
         self._frames: list[Frame] = []
         self._tries = self._hits = 0
 
@@ -148,36 +161,35 @@ class Frames:
         if self._tries >= _FIRST_TRIES + self._hits // _HITS_PER_TRY:
             read(part)
             return
-        before = self._tally.mark()
+        before = self._taker.mark()
         read(part)
-        told = self._tally.told_since(before)
+        told = self._taker.told_since(before)
         if told is None:
             return
         self._tries += 1
-        frame = Frame.of(part, told.size, told.model, running=told.running)
+        frame = Frame.of(part, told)
         if frame is not None:
             self._frames.insert(0, frame)
             del self._frames[MOST_FRAMES:]
 
     def _count(self, frame: Frame, alike: Sequence[bytes], texts: Sequence[bytes], read: Read) -> None:
         self._hits += len(alike)
-        self._tally.note_model(frame.model)
         said = _strings(texts)
-        if said is not None and frame.running and _rise(alike):
-            self._tally.add_each(said[:-1])
+        if said is not None and frame.told.running and _rise(alike):
+            self._taker.take_alike(frame.told, said[:-1])
             read(alike[-1])
-        elif said is not None and not frame.running:
-            self._tally.add_each(said)
+        elif said is not None and not frame.told.running:
+            self._taker.take_alike(frame.told, said)
         else:
             for part, text in zip(alike, texts, strict=True):
                 self._count_one(frame, part, text, read)
 
     def _count_one(self, frame: Frame, part: bytes, text: bytes, read: Read) -> None:
-        said = None if frame.running else _strings([text])
+        said = None if frame.told.running else _strings([text])
         if said is None:
             read(part)
         else:
-            self._tally.add_each(said)
+            self._taker.take_alike(frame.told, said)
 
 
 def _holes(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.core.query import Query, Usage, text_bytes
 from guard.dialects.pieces import pieces
@@ -87,12 +87,13 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a part of a stream has told that tells one text: its size, the model that was named last, and
-    whether there was a running report as well."""
+    """What a part of a stream has told that tells one text: its size, the model that was named last, whether
+    there was a running report as well, and the place of the text, for who keeps texts apart."""
 
     size: int
-    model: str | None
-    running: bool
+    model: str | None = None
+    running: bool = False
+    place: tuple[Any, ...] = ()
 
 
 class Mark(NamedTuple):
@@ -181,6 +182,11 @@ class Tally:
         """Count several chunks of output, none of which is empty."""
         self._text.chunks += len(texts)
         self._text.size += text_bytes("".join(texts))
+
+    def take_alike(self, told: Told, texts: Sequence[str]) -> None:
+        """Count several parts that have told the same but for their texts, none of which is empty."""
+        self.note_model(told.model)
+        self.add_each(texts)
 
     def add_said(self, value: object) -> None:
         """Count what a JSON value holds as one chunk of output."""

@@ -411,6 +411,14 @@ def test_an_answer_nested_deeper_than_python_calls_says_nothing() -> None:
         answer_texts(deep, "", ())
 
 
+@pytest.mark.parametrize(
+    "text", ["[Music] Hello", "[1] says so", "{hello}", '"A" is first', "[ok]", '{"a": tru}', "12 apples"]
+)
+def test_text_that_begins_like_json_is_text(text: str) -> None:
+    assert answer_texts(text.encode(), "text/plain", ()).answers == (text,)
+    assert _read(text, "!") == (f"{text}!",)
+
+
 def test_plain_text_is_an_answer() -> None:
     assert answer_texts("Hel\u00f6".encode(), "text/plain; charset=utf-8", ()).answers == ("Helö",)
 
