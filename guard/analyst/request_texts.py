@@ -15,9 +15,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard.core.query import text_bytes
 from guard.dialects.blobs import FREE_ADDRESS_BYTES, LEAST_BLOB, is_binary, says_text, text_in, without_blobs
 from guard.dialects.fields.anything import ANYTHING
-from guard.dialects.strict import MOST_NAMES
+from guard.dialects.strict import LONGEST_LABEL, MOST_NAMES
 from guard.dialects.weighing import FREE_MARK_BYTES, FREE_SETTING_BYTES, Kind, Level, beyond
 from guard.errors import QueryError
 
@@ -126,7 +127,7 @@ class _Reading:
             shape = shape.text
         if shape in _BLOBS:
             text = _text_of(text, shape, {})
-        elif shape in _FREE and not _is_more(text, shape):
+        elif shape in _FREE_LABEL and text_bytes(text) <= _FREE_LABEL[shape]:
             return
         self._say(text, turn, layer)
 
@@ -178,15 +179,12 @@ def _is_more(value: Any, shape: Shape) -> bool:
 
 def _text_of(blob: str, shape: Shape, holder: Json) -> str:
     """The text in what stands where an image, a sound or a file may be; empty where that is none."""
-    is_text = says_text(holder)
-    if not is_text and shape is Kind.SEALED:
-        return "" if is_binary(blob, sealed=True) else blob
-    text = text_in(blob, is_text=is_text)
-    if text is not None:
+    is_text, sealed = says_text(holder), shape is Kind.SEALED
+    if (is_text or not sealed) and (text := text_in(blob, is_text=is_text)) is not None:
         return text
     if len(blob) <= FREE_ADDRESS_BYTES:
         return "" if blob.isascii() and " " not in blob else blob
-    return "" if is_binary(blob) else blob
+    return "" if is_binary(blob, sealed=sealed) else blob
 
 
 SYSTEM, USER, ASSISTANT, TOOL = "system", "user", "assistant", "tool"
@@ -216,6 +214,7 @@ _FIELD_ROLES = {
 _RESULTS = frozenset({"functionResponse", "function_response"})
 _BLOBS = frozenset({Kind.MEDIA, Kind.MASK, Kind.SEALED})
 _FREE: dict[Shape, int] = {Kind.MARK: FREE_MARK_BYTES, Kind.SETTING: FREE_SETTING_BYTES}
+_FREE_LABEL: dict[Shape, int] = {Kind.MARK: FREE_MARK_BYTES, Kind.SETTING: LONGEST_LABEL}
 _NO_TEXT = frozenset({int, float, bool, type(None)})
 _NO_NAMES: dict[str, Shape] = {}
 _SHORT = FREE_MARK_BYTES // 4
