@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 SHORT, LONG = 1_000, 100_000
 AT_ONCE = 100
 PATH = "/v1/chat/completions"
-MOST_BYTES = 4_096
-"""All that an identity has in the store with limits like the default ones: 3,850, and 11 for each signal that
-has spoken, of which there are 17."""
-MOST_MEMORY = 6_200
+MOST_BYTES = 3_400
+"""All that an identity has in the store with limits like the default ones; 11 of it for each signal that has
+spoken, of which there are 17, and of the profile what zlib makes of it."""
+MOST_MEMORY = 4_096
 """What that takes of the server's memory, with the overhead of keys and of allocation (jemalloc)."""
 
 LIMITS = (
@@ -103,7 +103,7 @@ async def test_a_hundred_thousand_queries_leave_a_few_kilobytes(
     await engine.drain(10)
     await analyst.aclose(SystemClock().date_us())
     known = await store.evidence(principal, identity)
-    assert len(known.profile) == LAYOUT.itemsize
+    assert 0 < len(known.profile) <= LAYOUT.itemsize
     async with Redis(unix_socket_path=str(redis_server.socket)) as client:
         sizes, memory = dict[str, int](), dict[str, int]()
         async for key in client.scan_iter(match=f"*{keys.digest(principal)}*", count=10_000):

@@ -41,7 +41,7 @@ def client_of(redis_url: str) -> Redis:
 def lives(redis_url: str) -> dict[str, int]:
     """How long each key of guard lives on, in ms."""
     with client_of(redis_url) as client:
-        names = cast("list[bytes]", client.keys("guard:4:{*"))
+        names = cast("list[bytes]", client.keys("guard:5:{*"))
         return {name.decode(): cast("int", client.pttl(name)) for name in names}
 
 

@@ -23,6 +23,7 @@ Four memories are behind the numbers:
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -130,13 +131,16 @@ class Profile:
     @classmethod
     def read(cls, data: bytes) -> Self:
         """From bytes; a new one where they are of another version, or none."""
+        if data[:1] == _PACKED:
+            data = _unpacked(data)
         if len(data) != LAYOUT.itemsize or data[0] != VERSION:
             return cls.new()
         return cls(np.frombuffer(bytearray(data), LAYOUT)[0])
 
     def write(self) -> bytes:
-        """As bytes, `LAYOUT.itemsize` of them."""
-        return self._row.tobytes()
+        """As bytes, `LAYOUT.itemsize` of them at most: while little is known, most of them are nought."""
+        data = self._row.tobytes()
+        return min(data, zlib.compress(data, 1), key=len)
 
     @property
     def queries(self) -> int:
@@ -388,7 +392,18 @@ class Profile:
         row["queries"] = queries + 1
 
 
+_PACKED = b"\x78"
+"""The first byte of what zlib has packed."""
+
 _FAMILIES = {family: Sum.FAMILY + number for number, family in enumerate(FAMILIES)}
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What was packed; nothing, where it cannot be."""
+    try:
+        return zlib.decompressobj().decompress(data, LAYOUT.itemsize + 1)
+    except zlib.error:
+        return b""
 
 
 def _set(bits: NDArray[np.uint8]) -> int:

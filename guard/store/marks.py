@@ -1,9 +1,10 @@
 """How the evidence against a holder is written down in the store.
 
-One hash for each holder: `profile`, the bytes of guard/detection/profile.py; `marks`, which is what the hot
-path reads; and `version`, by which two processes that learn at the same time do not lose each other's work.
-Marks are a byte for the format, and eleven for each signal: its number, hundredths of decibans, and the Unix
-seconds of when it said so and of since when it speaks.
+One string for each holder: the version as a double, by which two processes that learn at the same time do not
+lose each other's work; the length of the marks in one byte, and the marks, which is what the hot path reads;
+and behind them the profile, the bytes of guard/detection/profile.py. Marks are a byte for the format, and
+eleven for each signal: its number, hundredths of decibans, and the Unix seconds of when it said so and of
+since when it speaks.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from guard.core.evidence import Mark
+from guard.core.evidence import NO_EVIDENCE, Evidence, Mark
 from guard.core.signals import Signal
 
 if TYPE_CHECKING:
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 MARKS_KEPT = 4_096
 """Size of the cache of marks that were read: they are read at every request, and change rarely."""
 
+_HEAD = Struct("<dB")
 _FORMAT = b"\1"
 _MARK = Struct("<BHII")
 _MICROSECONDS = 1_000_000
 _MOST_HUNDREDTHS = 2**16 - 1
 _LAST_SECOND = 2**32 - 1
+
+BEGINNING = _HEAD.size + 1 + len(Signal) * _MARK.size
+"""Number of bytes that have all of the marks, and no more than need be of the profile."""
 
 _SIGNALS = {signal.number: signal for signal in Signal}
 
@@ -59,6 +64,20 @@ def read_marks(data: bytes) -> Mapping[Signal, Mark]:
             if number in _SIGNALS
         }
     )
+
+
+def read_evidence(data: bytes) -> Evidence:
+    """What is known of a holder; nothing, where there are no bytes."""
+    if not data:
+        return NO_EVIDENCE
+    version, length = _HEAD.unpack_from(data)
+    profile = _HEAD.size + length
+    return Evidence(int(version), data[profile:], read_marks(data[_HEAD.size : profile]))
+
+
+def marks_in(beginning: bytes) -> Mapping[Signal, Mark]:
+    """The marks in the first `BEGINNING` bytes of evidence."""
+    return read_evidence(beginning).marks
 
 
 def _seconds(moment_us: int) -> int:

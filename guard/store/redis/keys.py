@@ -1,11 +1,11 @@
 """What things are called in Redis.
 
-A key is `guard:4:{DIGEST}:NOUN…`: 4 is the version of this layout, and the digest is a keyed hash of the
+A key is `guard:5:{DIGEST}:NOUN…`: 5 is the version of this layout, and the digest is a keyed hash of the
 holder, so that Redis holds no credential and no address, and so that nothing a caller sends can end up
 between the braces that Redis Cluster reads.
 
 On a cluster, what one script touches must live in one slot. So what an organisation's members hold there
-stands in the organisation's braces, `guard:4:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
+stands in the organisation's braces, `guard:5:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
 caller without an organisation holds, in its principal's. What many share (networks, tiers, models, routes,
 everything) has its own.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Identity
     from guard.core.limits import Limit
 
-PREFIX = "guard:4:"
+PREFIX = "guard:5:"
 IDENTITIES = PREFIX + "identities"
 """The index of identities, by last use."""
 TERMS = PREFIX + "terms"

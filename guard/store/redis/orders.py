@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.evidence import NO_EVIDENCE, Evidence
 from guard.core.identity import Holder, Identity
 from guard.core.modes import Mode
-from guard.store.marks import read_marks
+from guard.store.marks import BEGINNING, marks_in, read_evidence
 from guard.store.port import Block, Control
 from guard.store.redis.keys import CONTROL, IDENTITIES, TERMS, WORKERS
 from guard.store.redis.scripts import Script
@@ -19,7 +18,7 @@ from guard.store.redis.wire import record_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from guard.core.evidence import Mark
+    from guard.core.evidence import Evidence, Mark
     from guard.core.limits import Limit
     from guard.core.signals import Signal
 
@@ -144,21 +143,17 @@ class OperatorStore(RedisStore):
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
         """What is known of how a holder behaves, and what speaks against it."""
         async with self.asking() as client:
-            key = self.keys.evidence(holder, identity)
-            found = cast("list[bytes | None]", await client.hmget(key, ["version", "profile", "marks"]))
-        version, profile, marks = found
-        if version is None:
-            return NO_EVIDENCE
-        return Evidence(int(version), profile or b"", read_marks(marks or b""))
+            found = cast("bytes | None", await client.get(self.keys.evidence(holder, identity)))
+        return read_evidence(found or b"")
 
     async def marks(self, identities: Sequence[Identity]) -> list[Mapping[Signal, Mark]]:
         """What speaks against the principal of each of these, in one round trip."""
         async with self.asking() as client:
             pipeline = client.pipeline(transaction=False)
             for identity in identities:
-                pipeline.hget(self.keys.evidence(identity.principal, identity), "marks")
-            found = cast("list[bytes | None]", await pipeline.execute() if identities else [])
-        return [read_marks(marks or b"") for marks in found]
+                pipeline.getrange(self.keys.evidence(identity.principal, identity), 0, BEGINNING - 1)
+            found = cast("list[bytes]", await pipeline.execute() if identities else [])
+        return [marks_in(beginning) for beginning in found]
 
     async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
         """The coverage of a holder, of a diversity budget; empty where it has been nowhere."""

@@ -12,7 +12,7 @@ from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Unit
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
-from guard.store.marks import read_marks, write_marks
+from guard.store.marks import read_evidence, write_marks
 from guard.store.port import SETTLED_SECONDS, Reservation, Settled, Verdict
 from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
 from guard.store.redis.keys import TERMS, Keys
@@ -190,7 +190,7 @@ class RedisStore(Slotted):
 
         Where another process has learnt something since, nothing is kept, and what it knows comes back.
         """
-        kept, version, _, *known = await self._run(
+        kept, version, *known = await self._run(
             LEARN,
             [self.keys.evidence(holder, identity)],
             [
@@ -203,8 +203,7 @@ class RedisStore(Slotted):
         )
         if kept:
             return Learnt(True, replace(evidence, version=version))
-        profile, marks = known
-        return Learnt(False, Evidence(version, profile, read_marks(marks)))
+        return Learnt(False, read_evidence(known[0]))
 
     async def _admit_apart(self, asked: Asked, unreported: int, suspect: Holder | None) -> Verdict:
         """Likewise, where one script cannot touch all that it needs."""
