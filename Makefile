@@ -70,7 +70,7 @@ define environment
 	rm -rf build/$(1) build/dist
 	$(UV) build --quiet --wheel --out-dir build/dist .
 	$(UV) venv --quiet --python $(2) build/$(1)/venv
-	$(UV) pip install --quiet --python build/$(1)/venv "$$(echo build/dist/*.whl)[serve,embedded,prometheus]" $(3)
+	$(UV) pip install --quiet --python build/$(1)/venv "$$(echo build/dist/*.whl)[all]" $(3)
 	git ls-files -z --cached --others --exclude-standard | grep -zv '^guard/' | \
 		xargs -0 cp --parents --target-directory build/$(1)
 endef
@@ -144,13 +144,13 @@ $(VENV)/bin/pip:
 	$(BIN)/pip install --quiet --upgrade pip
 
 $(VENV)/run: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --editable ".[serve,embedded]"
+	$(BIN)/pip install --quiet --editable ".[all]"
 	touch $@
 
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --quiet --editable ".[serve,embedded]" --group dev
+	$(BIN)/pip install --quiet --editable ".[all]" --group dev
 	touch $@ $(VENV)/run
 
 $(VENV)/bench: pyproject.toml | $(VENV)/dev
-	$(BIN)/pip install --quiet --editable ".[serve,embedded]" --group bench
+	$(BIN)/pip install --quiet --editable ".[all]" --group bench
 	touch $@

@@ -11,6 +11,7 @@ from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import normal
 from guard.admin.idle import Idle
 from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
+from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.evidence import risk
@@ -19,6 +20,7 @@ from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
 from guard.core.signals import Signal
 from guard.errors import ConfigError, GuardError, UnknownHolderError
+from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
 from guard.settings.rates import counts_by_limit
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
 
-    from guard.admin.suspicion import Suspicion
+    from guard.admin.habits import Habits
     from guard.clock import Clock
     from guard.core.limits import Reading
     from guard.core.modes import Mode
@@ -150,14 +152,17 @@ class Operator:
         evidence = await self._store.evidence(holder, identity)
         if not evidence.version:
             return None
-        # And with them numpy: only where there is a profile to read.
-        from guard.admin.suspicion import Suspicion
-        from guard.detection.reference import Reference
-
         now_us = self._clock.date_us()
         uses = self._policy.declared(identity, now_us)
-        likeness = Reference.load(self._reference_file).likenesses.get(Signal.ENUMERATION)
-        return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, likeness)
+        habits = self._habits(evidence.profile) if detection_installed() else None
+        return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, habits)
+
+    def _habits(self, profile: bytes) -> Habits | None:
+        # And with them numpy: only where there is a profile to read.
+        from guard.admin.habits import Habits
+        from guard.detection.reference import Reference
+
+        return Habits.of(profile, Reference.load(self._reference_file).likenesses.get(Signal.ENUMERATION))
 
     async def forgive(self, holder: Holder) -> Suspicion | None:
         """Forget how a holder behaved, and all that speaks against it; returns what that was, if anything."""

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guard.admin.reading import LineReader, pepper_of
-from guard.analyst.analyst import Analyst
-from guard.analyst.opened import reference_of
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_RISK, Band, Risk
 from guard.core.modes import Mode
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
+    from guard.analyst.analyst import Analyst
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Route
     from guard.core.signals import Signal
@@ -125,13 +124,20 @@ class Replay:
         store = MemoryStore(self._clock.date_us)
         self._event: Event | None = None
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
-        policy, reference = self._reader.policy, reference_of(settings)
+        policy = self._reader.policy
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
         self._analyst: Analyst | None = None
         if policy.reads_texts:
+            from guard.analyst.analyst import Analyst  # and with it numpy: only where it is needed
+            from guard.analyst.opened import reference_of
+
             self._analyst = Analyst(
-                keys, store, self._reader.rules.dialects, reference, half_life_us=self._half_life_us
+                keys,
+                store,
+                self._reader.rules.dialects,
+                reference_of(settings),
+                half_life_us=self._half_life_us,
             )
         self._engine = Engine(policy, store, keys, (self._hear,), reader=self._analyst, clock=self._clock)
 

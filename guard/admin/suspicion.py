@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Self
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Risk, risk
 from guard.core.signals import Group, Signal
-from guard.detection.layout import Sum
-from guard.detection.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from guard.admin.habits import Habits
     from guard.core.evidence import Weights
     from guard.core.identity import Holder
     from guard.core.uses import Declared
-    from guard.detection.likeness import Likeness
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,58 +40,11 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Habits:
-    """How a holder has asked: `queries` in all, `on_first_day` of them, over `days`; the rest is of the last
-    few hundred.
-
-    Shares are from 0 to 1: of the queries that go on with the conversation, that stand by themselves, that
-    come in the commonest wording, and that repeat a recent one. `busy_hours` are of the 168 of a week.
-    `new_words` and `varying_pieces` are to a query, `answer_tokens` to an answer, the last two as a geometric
-    mean. `like_use` and `like_theft` are the known honest use and the known theft that it is most like,
-    `None` where too little is known.
-    """
-
-    queries: int
-    on_first_day: int
-    days: float
-    busy_hours: int
-    continued: float
-    unrelated: float
-    templated: float
-    repeated: float
-    new_words: float
-    varying_pieces: float
-    answer_tokens: float
-    like_use: str | None
-    like_theft: str | None
-
-    @classmethod
-    def of(cls, profile: Profile, likeness: Likeness | None) -> Self:
-        """What a profile says."""
-        return cls(
-            queries=profile.queries,
-            on_first_day=profile.first_day,
-            days=profile.age_us / MICROSECONDS / 86_400,
-            busy_hours=profile.busy_hours,
-            continued=profile.share(Sum.CONTINUED),
-            unrelated=profile.share(Sum.UNRELATED),
-            templated=profile.templated,
-            repeated=profile.share(Sum.REPEATED),
-            new_words=profile.placed(Sum.NEW_WORDS),
-            # The profile adds up logarithms, of one piece and of sixteen tokens more.
-            varying_pieces=max(0.0, 2 ** profile.share(Sum.SLOT) - 1),
-            answer_tokens=max(0.0, 2 ** profile.share(Sum.ANSWER) - 16),
-            like_use=None if likeness is None else likeness.nearest(profile, theft=False),
-            like_theft=None if likeness is None else likeness.nearest(profile, theft=True),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Suspicion:
     """What is known of how a holder behaves.
 
     `uses` are what it is declared to be for, `risk` is that of now, and `findings` are what is behind it, the
-    strongest first. `habits` are `None` where there is no profile that this version can read.
+    strongest first. `habits` are `None` where there is no profile that this installation can read.
     """
 
     holder: Holder
@@ -110,12 +61,9 @@ class Suspicion:
         uses: Sequence[Declared],
         now_us: int,
         weights: Weights,
-        likeness: Likeness | None = None,
+        habits: Habits | None = None,
     ) -> Self:
-        """What the evidence against a holder amounts to at this moment, given what it is for.
-
-        `likeness` tells whom it is like.
-        """
+        """What the evidence against a holder amounts to at this moment, given what it is for."""
         excused = frozenset[Signal]().union(*(each.use.excused for each in uses))
         findings = [
             Finding(
@@ -128,11 +76,10 @@ class Suspicion:
             )
             for signal, mark in evidence.marks.items()
         ]
-        profile = Profile.read(evidence.profile)
         return cls(
             holder,
             tuple(uses),
             risk(evidence.marks, now_us, weights, excused=excused),
             tuple(sorted(findings, key=lambda finding: -finding.left)),
-            Habits.of(profile, likeness) if profile.queries else None,
+            habits,
         )

@@ -14,6 +14,7 @@ from guard.cli import output
 from guard.cli.durations import parse_duration
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
+from guard.extras import detection_installed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,11 +72,23 @@ def init(
     """Write a settings file in which every setting is explained."""
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
+    text = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
+    if not detection_installed():
+        text = _without_novelty(text)
     try:
-        path.write_text(files("guard.cli").joinpath("starter.toml").read_text("utf-8"), "utf-8")
+        path.write_text(text, "utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     print(f"{path} is written; look through it, then try `guard check`.")
+
+
+def _without_novelty(text: str) -> str:
+    """The file with the limits as comments that the extra `detection` is needed for."""
+    paragraphs = (
+        part.replace("\n", "\n# ").replace("[[", "# [[", 1) if '\nunit = "novelty"' in part else part
+        for part in text.split("\n\n")
+    )
+    return "\n\n".join(paragraphs)
 
 
 @app.command()

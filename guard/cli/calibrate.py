@@ -11,6 +11,7 @@ import typer
 from guard.cli import output
 from guard.cli.app import Config, Json
 from guard.cli.replay import Declare, LogFile
+from guard.extras import require_detection
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +37,7 @@ def calibrate_(
     Lines that are labelled attacks are left out. Name the file in the settings as `reference` under
     [detection]. What it will cost honest callers is said too, judged on others than it was made from.
     """
+    require_detection("guard calibrate")
     from guard.admin.calibrate import calibrate, survey
     from guard.admin.declared import read_declared
     from guard.admin.traffic import STDIN, read_log

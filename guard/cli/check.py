@@ -14,6 +14,7 @@ from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
+from guard.extras import NEEDS_DETECTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -96,7 +97,10 @@ def check(
     if watches:
         say(_ladders_lines(policy))
     say(_cut(list(_override_lines(policy)), "overrides", verbose))
-    say(_detection_lines(policy.detection, reference, verbose))
+    if reference is None:
+        say([f"\nDetection off{f': it {NEEDS_DETECTION}' if settings.detection.missing else ''}"])
+    else:
+        say(_detection_lines(policy.detection, reference, verbose))
     uses = [f"{holder}: {each.use}{_until(each.until_us)}" for holder, each in policy.detection.uses.items()]
     say(_cut(uses, "declared uses", verbose))
 
@@ -216,10 +220,7 @@ def _rung(rung: Rung) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _detection_lines(detection: Detection, reference: Reference | None, verbose: bool) -> Iterator[str]:
-    if reference is None:
-        yield "\nDetection off"
-        return
+def _detection_lines(detection: Detection, reference: Reference, verbose: bool) -> Iterator[str]:
     weights = detection.weights
     extent = "enforced" if detection.rollout == ENFORCED else output.rollout(detection.rollout)
     sampled = f", {detection.sample:.0%} of queries sampled" if detection.sample < 1 else ""

@@ -15,6 +15,7 @@ from guard.cli import output
 from guard.cli.app import Config
 from guard.core.evidence import Band
 from guard.errors import ConfigError
+from guard.extras import NEEDS_DETECTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -63,6 +64,8 @@ def replay(
     from guard.settings.load import load
 
     settings = load(config)
+    if settings.detection.missing:
+        output.complain(f"replayed without detection, which {NEEDS_DETECTION}")
     declared = read_declared(declare) if declare is not None else {}
     with _written(json) as file:
         summary = run(_replay(log, settings, declared, file))

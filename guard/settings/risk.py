@@ -13,6 +13,7 @@ from guard.core.ladder import Ladder, Rung
 from guard.core.modes import Mode
 from guard.core.reshape import Reshape
 from guard.core.uses import Declared, Use
+from guard.extras import NEEDS_DETECTION, detection_installed
 from guard.settings.fields import Decibans, FileName, Percent, Section
 
 
@@ -70,7 +71,7 @@ class LadderSettings(Section):
 class DetectionSettings(Section):
     """How queries are looked at, and how evidence adds up."""
 
-    mode: Mode = Mode.ENFORCE
+    mode: Mode = Field(default_factory=lambda: Mode.ENFORCE if detection_installed() else Mode.OFF)
     enforce_percent: Percent = 100
     sample_percent: Percent = 100
     half_life_hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)] = 72
@@ -80,14 +81,28 @@ class DetectionSettings(Section):
     reference: FileName | None = None
     max_waiting: PositiveInt = 256
 
+    @field_validator("mode")
+    @classmethod
+    def _possible(cls, mode: Mode) -> Mode:
+        if mode is not Mode.OFF and not detection_installed():
+            raise ValueError(NEEDS_DETECTION)
+        return mode
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.missing and self.reference is not None:
+            raise ValueError(f"`reference` {NEEDS_DETECTION}")
         if not self.elevated < self.high < self.critical:
             raise ValueError(
                 f"the bands must rise: elevated {self.elevated:g}, high {self.high:g}, "
                 f"critical {self.critical:g}"
             )
         return self
+
+    @property
+    def missing(self) -> bool:
+        """Whether it is off for no other reason than that the extra is not installed."""
+        return "mode" not in self.model_fields_set and not detection_installed()
 
     @property
     def weights(self) -> Weights:

@@ -14,6 +14,7 @@ from guard.core.limits import Limit, Unit
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, Policy, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
+from guard.extras import NEEDS_DETECTION, detection_installed
 from guard.settings.backend import BackendSettings
 from guard.settings.body import BodySettings
 from guard.settings.environment import ENVIRONMENT_PREFIX
@@ -163,6 +164,10 @@ def _check_limits(settings: Settings) -> None:
                 raise ValueError(
                     f"limit {limit.name!r} of tier {tier!r} is on cost, but nothing has a price: write "
                     "`models.prices`, or import a `models.prices_file` with `guard prices import`"
+                )
+            if limit.unit == Unit.NOVELTY and not detection_installed():
+                raise ValueError(
+                    f"limit {limit.name!r} of tier {tier!r} is on novelty, which {NEEDS_DETECTION}"
                 )
             if limit.name in names:
                 raise ValueError(

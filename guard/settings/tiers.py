@@ -6,6 +6,7 @@ from guard.core.identity import Attribute
 from guard.core.limits import Unit
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
+from guard.extras import detection_installed
 from guard.settings.fields import Percent, Section
 from guard.settings.limits import LimitSettings
 from guard.settings.risk import LadderSettings
@@ -32,4 +33,5 @@ def default_tiers() -> dict[str, TierSettings]:
             name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
         ),
     )
-    return {"default": TierSettings(limits=limits)}
+    possible = (each for each in limits if each.unit != Unit.NOVELTY or detection_installed())
+    return {"default": TierSettings(limits=tuple(possible))}

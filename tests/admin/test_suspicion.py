@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from guard.admin.habits import Habits
 from guard.admin.suspicion import Suspicion
 from guard.core.evidence import Band, Evidence, Mark, Weights
 from guard.core.identity import Attribute, Holder
@@ -59,11 +60,11 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
 def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
     likeness, profile = Reference.load().likenesses[Signal.ENUMERATION], Profile.new()
     profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
-    habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
+    habits = Habits.of(profile.write(), likeness)
     assert habits is not None
     assert (habits.like_use, habits.like_theft) == (None, None)
     profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
-    habits = Suspicion.of(ALICE, Evidence(1, profile.write()), (), MONDAY_US, WEIGHTS, likeness).habits
+    habits = Habits.of(profile.write(), likeness)
     assert habits is not None
     kinds = {kind.name: kind.theft for kind in likeness.kinds}
     assert (kinds[str(habits.like_use)], kinds[str(habits.like_theft)]) == (False, True)
@@ -71,4 +72,4 @@ def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
 
 def test_a_profile_that_cannot_be_read_has_no_habits() -> None:
     for profile in (b"", b"of another version", Profile.new().write()):
-        assert Suspicion.of(ALICE, Evidence(1, profile), (), MONDAY_US, WEIGHTS).habits is None
+        assert Habits.of(profile) is None

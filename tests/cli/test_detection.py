@@ -148,6 +148,12 @@ def test_evidence_alone_makes_a_holder_known(folder: Path) -> None:
     assert shown(folder, "key:carol")["evidence"]["band"] == "elevated"
 
 
+def test_without_the_extra_a_profile_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("guard.admin.operator.detection_installed", lambda: False)
+    evidence = shown(folder, "key:alice")["evidence"]
+    assert (evidence["band"], evidence["habits"]) == ("critical", None)
+
+
 def test_what_a_declared_use_excuses_is_shown_and_does_not_count(folder: Path) -> None:
     evidence = shown(folder, "key:nightly")["evidence"]
     assert (evidence["risk_decibans"], evidence["band"]) == (0, "low")

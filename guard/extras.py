@@ -1,0 +1,22 @@
+"""What is installed beside the core: the extra `detection`, which reads texts. A limiter does without."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+from guard.errors import ConfigError
+
+NEEDS_DETECTION = 'needs `pip install "asgi-guard[detection]"`'
+
+
+@cache
+def detection_installed() -> bool:
+    """Whether the extra is there. No other package brings wordllama, as some do numpy."""
+    return find_spec("wordllama") is not None
+
+
+def require_detection(what: str) -> None:
+    """Raise `ConfigError` where the extra is not there."""
+    if not detection_installed():
+        raise ConfigError(f"{what} {NEEDS_DETECTION}")
