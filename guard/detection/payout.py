@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b, shake_256
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +71,7 @@ class Payouts:
     def __init__(self, secret: bytes) -> None:
         key = blake2b(secret, person=b"payout").digest()
         signs = np.frombuffer(shake_256(key).digest(BUCKETS * _CELL_BITS // 8), np.uint8)
-        self._planes = np.unpackbits(signs).reshape(BUCKETS, _CELL_BITS).astype(np.int8) * 2 - 1
+        self._planes = np.unpackbits(signs).reshape(BUCKETS, _CELL_BITS).astype(np.int16) * 2 - 1
         self._factor = np.uint32(int.from_bytes(key[:4]) | 1)
 
     def of(self, answers: Sequence[str], opaque_tokens: int, usage: Usage, floor: int = 0) -> Payout:
@@ -85,35 +86,54 @@ class Payouts:
         tokens = min(usage.output_tokens, usage.output_tokens - usage.hidden_tokens + opaque_tokens)
         shown, size = draw(tokens), sum(sizes)
         opaque = min(shown, draw(opaque_tokens)) if size else shown
-        pieces = [Piece(opaque, 0, None)] if opaque else []
+        drawn: list[tuple[int, int]] = []
+        pieces: list[str] = []
         done = 0
         for number, (text, length) in enumerate(zip(texts, sizes, strict=True)):
             for piece in _cut(text, length, max(PIECE_BYTES, -(-size // MOST_PIECES))):
                 before, done = done, done + text_bytes(piece)
-                drawn = (shown - opaque) * done // size - (shown - opaque) * before // size
-                pieces.append(Piece(drawn, drawn // 2 if number else 0, self._cell(piece)))
-        return Payout(tuple(pieces), floor, max(1, len(answers)))
+                share = (shown - opaque) * done // size - (shown - opaque) * before // size
+                drawn.append((share, share // 2 if number else 0))
+                pieces.append(piece)
+        charged = [Piece(*each, cell) for each, cell in zip(drawn, self._cells(pieces), strict=True)]
+        if opaque:
+            charged.insert(0, Piece(opaque, 0, None))
+        return Payout(tuple(charged), floor, max(1, len(answers)))
 
-    def _cell(self, text: str) -> int:
-        """The cell of a coverage that a piece falls into."""
-        sides = self._planes[self._grams(text)].sum(axis=0, dtype=np.int32) > 0
-        return int.from_bytes(np.packbits(sides, bitorder="little").tobytes(), "little")
+    def _cells(self, pieces: Sequence[str]) -> list[int]:
+        """The cells of a coverage that pieces fall into."""
+        if not pieces:
+            return []
+        grams = self._grams(pieces)
+        starts = [0, *accumulate(map(len, grams[:-1]))]
+        sums = np.add.reduceat(self._planes[np.concatenate(grams)], starts, axis=0)
+        sides = np.packbits(sums > 0, axis=1, bitorder="little")
+        return [int.from_bytes(each.tobytes(), "little") for each in sides]
 
-    def _grams(self, text: str) -> NDArray[np.intp]:
-        """The buckets of the n-grams of a text, each once."""
-        codes = np.frombuffer(text.ljust(SHORTEST, "\0").encode("utf-32-le", "surrogatepass"), np.uint32)
+    def _grams(self, pieces: Sequence[str]) -> list[NDArray[np.intp]]:
+        """Of each piece the buckets of its n-grams, each once."""
+        padded = [piece.ljust(SHORTEST, "\0") for piece in pieces]
+        ends = list(accumulate(map(len, padded)))
+        codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
         hashes, length = (codes + np.uint32(1)) * self._factor, 1
-        while True:
+        grams: dict[int, NDArray[np.intp]] = {}
+        while len(grams) < len(pieces):
             # From the hashes of its halves, that of each n-gram of twice the length.
             hashes = (hashes[:-length] ^ hashes[:-length] >> np.uint32(15)) * self._factor + hashes[length:]
             length *= 2
             if length < SHORTEST:
                 continue
-            found = np.zeros(BUCKETS, np.bool_)
-            found[hashes * self._factor >> _SHIFT] = True
-            grams = np.flatnonzero(found)
-            if len(grams) >= DISTINCT * len(hashes) or length == LONGEST or len(hashes) <= 2 * length:
-                return grams
+            buckets = hashes * self._factor >> _SHIFT
+            for place, (piece, end) in enumerate(zip(padded, ends, strict=True)):
+                count = len(piece) - length + 1
+                if place in grams:
+                    continue
+                found = np.zeros(BUCKETS, np.bool_)
+                found[buckets[end - len(piece) : end - length + 1]] = True
+                distinct = np.flatnonzero(found)
+                if len(distinct) >= DISTINCT * count or length == LONGEST or count <= 2 * length:
+                    grams[place] = distinct
+        return [grams[place] for place in range(len(pieces))]
 
 
 def _cut(text: str, length: int, size: int) -> Iterator[str]:
