@@ -29,7 +29,8 @@ import json
 import os
 import re
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -61,6 +62,9 @@ WORDS_KEPT = 32_768
 LONGEST_KEPT = 32
 """A longer run of letters is hardly a word, and would be a long thing to remember."""
 
+LATEST_KEPT = 8
+"""Number of texts whose vectors are remembered piece by piece; they take 150 KB for a KB of text."""
+
 _NOT_A_WORD = re.compile(r"▁+|<0x[01][0-9A-F]>|<unk>|</?s>")
 _FAR_SCRIPTS = re.compile(
     "["
@@ -81,27 +85,31 @@ _KIND = np.dtype(np.uint16)
 """Holds the number of a piece, a letter or a pair."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bag:
     """What a text is made of: `kinds` are rows of the tables in rising order (a letter's or a pair's stand
-    behind the `PIECES`), `counts` how often each occurs.
+    behind the `PIECES`), `counts` how often each occurs. A bag equals itself alone.
     """
 
     kinds: NDArray[np.intp]
     counts: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
 class Embedder:
     """Texts to unit vectors. It may be used from several threads, each of which encodes on its own core."""
 
-    _pieces: NDArray[np.float16]
-    _letters: NDArray[np.int8]
-    _tokenizer: Tokenizer
-    _begins: bytes
-    """For each piece whether it begins a word."""
-    _words: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
-    """The pieces of words, packed as `_KIND`s: they are put together faster than numbers are."""
+    def __init__(
+        self, pieces: NDArray[np.float16], letters: NDArray[np.int8], tokenizer: Tokenizer, begins: bytes
+    ) -> None:
+        self._pieces = pieces
+        self._letters = letters
+        self._tokenizer = tokenizer
+        # For each piece whether it begins a word.
+        self._begins = begins
+        # The pieces of words, packed as `_KIND`s: they are put together faster than numbers are.
+        self._words: dict[str, bytes] = {}
+        # A query is placed by itself, and again with the weights of its holder.
+        self._latest = lru_cache(LATEST_KEPT)(self._rows)
 
     @classmethod
     def load(cls) -> Embedder:
@@ -174,12 +182,18 @@ class Embedder:
         `weights` are those of the bag's kinds; without them all count alike.
         """
         counts = bag.counts if weights is None else bag.counts * weights
-        pieces = int(np.searchsorted(bag.kinds, PIECES))
-        total = _sum_of(self._pieces, bag.kinds[:pieces], counts[:pieces])
-        if pieces < len(bag.kinds):
-            total += _sum_of(self._letters, bag.kinds[pieces:] - PIECES, counts[pieces:]) * LETTER_SCALE
+        # Not `@`, which is as fast, but on which a BLAS may set all its threads.
+        total: NDArray[np.float32] = np.einsum("i,ij->j", counts, self._latest(bag))
         length = np.sqrt(np.dot(total, total))
         return total / length if length > 0 else total
+
+    def _rows(self, bag: Bag) -> NDArray[np.float32]:
+        """The vector of each kind of a bag."""
+        pieces = int(np.searchsorted(bag.kinds, PIECES))
+        rows = self._pieces[bag.kinds[:pieces]].astype(np.float32)
+        if pieces == len(bag.kinds):
+            return rows
+        return np.concatenate((rows, self._letters[bag.kinds[pieces:] - PIECES] * LETTER_SCALE))
 
 
 def _packed(pieces: list[int]) -> bytes:
@@ -207,15 +221,6 @@ def _spelling(text: str) -> NDArray[np.uint16]:
     pairs = (spread[:-1] + letters[1:]) * _SPREAD
     keys = np.concatenate((spread[is_letter], pairs[is_letter[:-1] & is_letter[1:]]))
     return ((keys >> _SHIFT) + PIECES).astype(_KIND)
-
-
-def _sum_of(
-    table: NDArray[np.generic], rows: NDArray[np.intp], counts: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """The sum of some rows."""
-    # Not `@`, which is as fast, but on which a BLAS may set all its threads.
-    total: NDArray[np.float32] = np.einsum("i,ij->j", counts, table[rows].astype(np.float32, copy=False))
-    return total
 
 
 _FIRST = np.zeros(1, np.intp)
@@ -266,7 +271,7 @@ def _read_vectors(file: Path) -> NDArray[np.float16]:
                 f"{file} holds {dtype} of shape {shape},"
                 f" not F16 of shape {(PIECES, DIMENSIONS)}; install wordllama>=0.4,<0.5"
             )
-        return np.memmap(file, np.float16, "c", 8 + length + about["data_offsets"][0], shape)
+        return np.memmap(file, np.float16, "c", 8 + length + about["data_offsets"][0], shape).view(np.ndarray)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise _unreadable(file, error) from error
 
