@@ -14,7 +14,7 @@ Numbers, dates and ids are all alike where they are not most of a chunk, so that
 whatever its date says. A text that is known whole costs one hash. Turns too short to tell by themselves count
 with the short turns before them: or single letters, each known, could spell anything.
 
-Memory: a hash takes 55 to 90 bytes, so `MOST_HASHES` and the hashes of words take 18 MB at most, whoever they
+Memory: a hash takes 55 to 90 bytes, so `MOST_HASHES` and the hashes of words take 21 MB at most, whoever they
 belong to. Each holder has `MOST_OF_ONE` at most, in two generations: when the younger has half of them, the
 older is forgotten, but for what has been met since. Beyond `MOST_HASHES` or `MOST_HOLDERS`, all of the holder
 that has been silent longest is forgotten.
@@ -27,11 +27,15 @@ from collections import OrderedDict
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from guard.analyst.request_texts import ASSISTANT, Said
 from guard.text.fold import UNSPACED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from guard.core.identity import Holder
 
@@ -48,7 +52,7 @@ SHORT = 24
 
 _WINDOW, _WORDS_PER_CUT = 3, 8
 _LONGEST_ID = 48
-_MOST_REMEMBERED = 16_384
+_MOST_REMEMBERED = 32_768
 _LONGEST_REMEMBERED = 32
 
 
@@ -106,12 +110,15 @@ class Known:
         if memory.meet(self._chunker.digest(text)):
             return ""
         passages: list[list[str]] = [[]]
+        all_new = True
         for chunk, key in self._chunker.chunks(text):
             if not memory.meet(key):
                 passages[-1].append(chunk)
-            elif passages[-1]:
+                continue
+            all_new = False
+            if passages[-1]:
                 passages.append([])
-        return "\n".join("".join(each).strip() for each in passages if each)
+        return text if all_new else "\n".join("".join(each).strip() for each in passages if each)
 
     def _memory(self, holder: Holder) -> _Memory:
         memory = self._memories.get(holder)
@@ -180,10 +187,11 @@ class _Chunker:
         """The chunks of a text, which are all of it, each with its hash."""
         pieces = _pieces(text)
         hashes = list(map(self._hashes.__getitem__, pieces))
-        alike = _alike(hashes)
+        alike = np.array(_alike(hashes), np.int64)
         # Of the three words up to each place, but for the first two.
-        windows = list(map(hash, zip(alike, alike[1:], alike[2:], strict=False)))
-        ends = [end for end, each in enumerate(windows, _WINDOW) if not each % _WORDS_PER_CUT]
+        windows = alike[:-2] ^ alike[1:-1] * 3 ^ alike[2:] * 5
+        # Not where it is 0: three ids in a row end nothing.
+        ends = (np.flatnonzero(windows % _WORDS_PER_CUT == 1) + _WINDOW).tolist()
         if "\n" in text:
             ends = sorted({*ends, *(end for end, piece in enumerate(pieces, 1) if "\n" in piece)})
         start = 0
@@ -211,14 +219,14 @@ class _Hashes(dict[str, int]):
         return found
 
 
-def _spaced(ends: list[int], windows: list[int], last: int) -> Iterator[int]:
+def _spaced(ends: list[int], windows: NDArray[np.int64], last: int) -> Iterator[int]:
     """The ends that leave room for a chunk before and behind them, and those with the least hash where there
     is none for too long."""
     start = 0
     for end in [*ends, last]:
         while end - start > MOST_WORDS:
             among = windows[start + LEAST_WORDS - _WINDOW : start + MOST_WORDS - _WINDOW]
-            start += LEAST_WORDS + among.index(min(among))
+            start += LEAST_WORDS + int(among.argmin())
             yield start
         if end - start >= LEAST_WORDS and (end == last or last - end >= LEAST_WORDS):
             start = end

@@ -9,7 +9,7 @@ from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.analyst.known import Known
+from guard.analyst.known import MOST_WORDS, Known
 from guard.analyst.request_texts import Said
 from guard.core.identity import Attribute, Holder
 
@@ -56,7 +56,7 @@ def test_an_edit_brings_only_the_chunks_around_it() -> None:
             known = Known(SECRET)
             _new(known, text)
 
-            assert len(_new(known, " ".join(edited)).split()) <= 48
+            assert len(_new(known, " ".join(edited)).split()) <= 3 * MOST_WORDS
 
 
 @given(st.integers(0, 10_000), st.integers(0, 590), st.integers(0, 8), st.lists(st.text(), max_size=4))
@@ -113,7 +113,7 @@ def test_a_date_and_an_id_make_no_template_new() -> None:
 def test_what_is_spelt_in_numbers_is_new() -> None:
     known = Known(SECRET)
 
-    for text in ("how to bake a cake without an oven", "how to melt a pan within an hour"):
+    for text in ("how to bake a cake without an oven", "melt me a pan within an hour"):
         numbers = " ".join(str(ord(letter)) for letter in text)
         assert _new(known, numbers) == numbers
 
