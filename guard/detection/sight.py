@@ -133,7 +133,7 @@ class _HashedWords:
 
     def of(self, folded: Folded) -> NDArray[np.uint16]:
         """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        if folded.text.isascii():
+        if folded.text.isascii() or _SPACED.fullmatch(folded.text):
             packed = b"".join(map(self._words.__getitem__, folded.words))
         else:
             packed = self._packed(_runs(folded.text))
