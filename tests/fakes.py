@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from guard import GuardMiddleware
 from guard.admin import Operator
+from guard.analyst.opened import OpenAnalyst
 from guard.analyst.transcript import Outcome
 from guard.core.identity import Attribute, Holder
-from guard.errors import StoreError
+from guard.errors import GuardError, StoreError
 from guard.installation import Installation
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from guard.settings.root import Settings
     from guard.store.port import Control, Settled, Verdict
     from guard.store.redis.orders import OperatorStore
-    from guard.telemetry.events import Hook
+    from guard.telemetry.events import Event, Hook, Read
 
 
 @dataclass
@@ -162,13 +164,62 @@ class Guarded:
         """Wait for what is settled in the background, read, and learnt."""
         service = await self.middleware._opened()
         await service.engine.drain()
-        if service._analyst is not None:
-            await service._analyst.flush()
+        inline = cast("Inline | None", service._link)
+        if inline is not None:
+            await inline.flush()
 
     async def hear(self) -> None:
         """Hear what the operator has ordered for all, as happens by itself once a second or so."""
         service = await self.middleware._opened()
         await service.engine.watch()
+
+
+class Heard(list["Event"]):
+    """A hook that keeps the events, and what came of answers that were to be read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[Read] = []
+
+    def __call__(self, event: Event, /) -> None:
+        """Keep an event."""
+        self.append(event)
+
+    def read(self, read: Read) -> None:
+        """Keep what came of an answer."""
+        self.reads.append(read)
+
+    @property
+    def unseen(self) -> int:
+        """How many answers were not read that were to be."""
+        return sum(not read.seen for read in self.reads)
+
+
+class Inline:
+    """An analyst that reads on the event loop at once, in the place of one in a process or a thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._analyst = OpenAnalyst(settings)
+        self._starting = asyncio.create_task(self._analyst.start())
+
+    def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
+        """Read a transcript."""
+        self._analyst.hand_over(transcript, done)
+
+    def renew(self, settings: Settings) -> None:
+        """Go on by other settings."""
+        self._analyst.adopt(settings)
+
+    async def flush(self) -> None:
+        """Pay out and keep all."""
+        await self._analyst.flush()
+
+    async def aclose(self) -> None:
+        """Close the store."""
+        with suppress(GuardError):
+            await self._starting
+        await self._analyst.flush()
+        await self._analyst.aclose()
 
 
 class Recorder:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import Clock, FlakyStore, Guarded, call
+from fakes import Clock, FlakyStore, Guarded, Heard, call
 
 from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Evidence, Mark
@@ -366,13 +366,13 @@ class TestLearning:
     async def test_requests_at_the_same_time_are_all_learnt_from_or_left_out_and_counted(
         self, guarded: MakeGuarded
     ) -> None:
-        events: list[Event] = []
-        app = guarded(FakeModel(), hooks=[events.append])
+        heard = Heard()
+        app = guarded(FakeModel(), hooks=[heard])
         await asyncio.gather(*(call(app, body=chat(f"hello {n}"), headers=KEY) for n in range(20)))
         await app.settled()
         await call(app, body=chat("one more"), headers=KEY)
         await app.settled()
-        assert learnt(await known(app)) + sum(event.unseen for event in events) == 21
+        assert learnt(await known(app)) + heard.unseen == 21
 
     async def test_two_processes_learn_of_the_same_caller(
         self, guarded: MakeGuarded, make_settings: Callable[..., Any]

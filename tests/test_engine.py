@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import Clock, FlakyStore, TimedStore
+from fakes import Clock, FlakyStore, Heard, TimedStore
 
 from guard.analyst.transcript import UNSEEN, Copies
 from guard.analyst.transcript import Outcome as Read
@@ -145,13 +145,13 @@ class TestTranscripts:
         return SlowReader()
 
     @pytest.fixture
-    def events(self) -> list[Event]:
-        return []
+    def heard(self) -> Heard:
+        return Heard()
 
     @pytest.fixture
-    def engine(self, store: OperatorStore, reader: SlowReader, events: list[Event]) -> Engine:
+    def engine(self, store: OperatorStore, reader: SlowReader, heard: Heard) -> Engine:
         tiers = {"default": Tier("default", (*LIMITS, BUDGET), OnStoreError.DENY)}
-        return Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[events.append], reader=reader)
+        return Engine(replace(policy(), tiers=tiers), store, store.keys, hooks=[heard], reader=reader)
 
     async def ask(
         self, engine: Engine, name: str, copies: Copies | None = COPIES, status: int | None = 200
@@ -162,14 +162,18 @@ class TestTranscripts:
         verdict = await store.look(ALICE, [Charge(BUDGET, ALICE.principal, 0)])
         return 9_000 - verdict.readings[0].remaining
 
-    async def test_an_answer_is_settled_at_once_and_the_event_waits_for_its_payout(
-        self, engine: Engine, store: OperatorStore, reader: SlowReader, events: list[Event]
+    async def test_an_answer_is_settled_at_once_and_what_it_has_paid_out_is_told_later(
+        self, engine: Engine, store: OperatorStore, reader: SlowReader, heard: Heard
     ) -> None:
         for name in ("a", "b"):
             await self.ask(engine, name)
-        assert (await self.used(store), events) == (2_000, [])
+        assert await self.used(store) == 2_000
+        assert [event.novelty for event in heard] == [1.0, 1.0]
         reader.finish(Read(seen=True, paid=1_500), Read(seen=True, paid=0))
-        assert [(event.novelty, event.unseen) for event in events] == [(1.5, 0), (0.0, 0)]
+        assert [(read.request_id, read.novelty, read.seen) for read in heard.reads] == [
+            ("a", 1.5, True),
+            ("b", 0.0, True),
+        ]
 
     async def test_what_is_handed_over_is_enough_to_pay(
         self, engine: Engine, store: OperatorStore, reader: SlowReader
@@ -190,12 +194,13 @@ class TestTranscripts:
         assert await self.used(store) == 0
 
     async def test_what_the_settle_charged_stands_where_a_query_is_not_read_and_that_is_counted(
-        self, engine: Engine, store: OperatorStore, reader: SlowReader, events: list[Event]
+        self, engine: Engine, store: OperatorStore, reader: SlowReader, heard: Heard
     ) -> None:
         await self.ask(engine, "lost")
         reader.finish(UNSEEN)
         await self.ask(engine, "not kept", copies=None)
-        assert [(event.novelty, event.unseen) for event in events] == [(1.0, 1), (1.0, 1)]
+        assert [event.novelty for event in heard] == [1.0, 1.0]
+        assert [(read.novelty, read.seen) for read in heard.reads] == [(None, False)] * 2
         assert await self.used(store) == 2_000
 
     async def test_of_an_answer_that_nobody_knows_the_query_is_read_and_nothing_is_paid(
@@ -206,11 +211,11 @@ class TestTranscripts:
 
     @pytest.mark.parametrize("status", [400, 500, None])
     async def test_what_the_backend_refused_is_not_read(
-        self, engine: Engine, reader: SlowReader, events: list[Event], status: int | None
+        self, engine: Engine, reader: SlowReader, heard: Heard, status: int | None
     ) -> None:
         await self.ask(engine, "a", status=status)
         assert reader.taken == []
-        assert [event.unseen for event in events] == [0]
+        assert heard.reads == []
 
     async def test_a_worker_that_stops_first_has_charged_all(
         self, engine: Engine, store: OperatorStore, reader: SlowReader

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fakes import Guarded, call, recorded
+from fakes import Guarded, Heard, call, recorded
 from starlette.responses import JSONResponse
 
 from guard.demo.model import FakeModel
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from fakes import Recorder
     from starlette.types import Receive, Scope, Send
-
-    from guard import Event
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -41,8 +39,8 @@ class Picky:
 
 
 async def test_w20_what_the_backend_refuses_is_not_read(guarded: MakeGuarded) -> None:
-    events: list[Event] = []
-    app = guarded(Picky(), hooks=[events.append])
+    heard = Heard()
+    app = guarded(Picky(), hooks=[heard])
     recorder = await recorded(app)
     for number in range(20):
         answer = await call(app, body=chat("word " * 50), headers={"authorization": f"Bearer sk-{number}"})
@@ -53,7 +51,7 @@ async def test_w20_what_the_backend_refuses_is_not_read(guarded: MakeGuarded) ->
     assert answer.status == 200
     await app.settled()
     assert len(recorder.taken) == 1
-    assert sum(event.unseen for event in events) == 0
+    assert heard.unseen == 0
 
 
 def whose(recorder: Recorder) -> list[str]:

@@ -18,7 +18,7 @@ NEEDED = {"hiredis", "limits", "pydantic", "pydantic_settings", "redis", "starle
 SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings.root", "guard.engine.engine"}
 
 ROOMS = {
-    *("guard.admin", "guard.cli", "guard.demo", "guard.detection.analyst", "guard.server", "guard.text"),
+    *("guard.admin", "guard.cli", "guard.demo", "guard.analyst.opened", "guard.server", "guard.text"),
     *("guard.children", "guard.store.embedded.server"),
 }
 """What an app does without that has detection off, and a Redis."""
@@ -126,9 +126,16 @@ def test_u6_nor_does_an_app_that_has_detection_off_when_it_serves() -> None:
     assert loaded & ROOMS == set()
 
 
-@pytest.mark.parametrize("mode", ["off", "enforce"])
-def test_what_a_diversity_budget_needs_is_loaded_before_the_first_request(mode: str) -> None:
-    assert "guard.text.fold" in loaded_by(serving(detection={"mode": mode}))
+def test_u6_a_worker_reads_no_text_and_loads_nothing_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GUARD_DETECTION__ANALYST")
+    loaded = loaded_by(serving(detection={"analyst": "process"}))
+    assert loaded & dependencies() == NEEDED | {"msgpack"}
+    assert loaded & ROOMS == set()
+    assert "guard.analyst.opened" not in loaded
+
+
+def test_where_a_thread_reads_all_of_it_is_loaded_before_the_first_request() -> None:
+    assert {"guard.analyst.opened", "numpy"} <= loaded_by(serving(detection={"analyst": "thread"}))
 
 
 def test_u6_orders_of_the_operator_load_nothing_that_reads_profiles() -> None:

@@ -6,15 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import Guarded, call, recorded
+from fakes import Guarded, Heard, call, recorded
 
 from guard.asgi.copies import MOST_COPIED, Held
 from guard.demo.model import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from guard.telemetry.events import Event
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -80,8 +78,8 @@ async def test_of_a_long_answer_the_first_of_it_is_handed_over(guarded: MakeGuar
 async def test_where_there_is_no_room_for_requests_they_go_unseen_and_that_is_counted(
     guarded: MakeGuarded,
 ) -> None:
-    events: list[Event] = []
-    app = guarded(FakeModel(), hooks=[events.append])
+    heard = Heard()
+    app = guarded(FakeModel(), hooks=[heard])
     recorder = await recorded(app)
     service = await app.middleware._opened()
     service.held = Held(400)
@@ -89,7 +87,7 @@ async def test_where_there_is_no_room_for_requests_they_go_unseen_and_that_is_co
         await call(app, body=chat(content), headers=KEY)
     await app.settled()
     assert [len(json.loads(each.body)["messages"][0]["content"]) for each in recorder.taken] == [5]
-    assert sum(event.unseen for event in events) == 1
+    assert heard.unseen == 1
 
 
 async def test_no_request_is_held_for_longer_than_its_answer_takes(guarded: MakeGuarded) -> None:

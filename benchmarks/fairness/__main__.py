@@ -92,7 +92,7 @@ class Outcome:
 
 async def measure(name: str, guard: Process, url: str, rounds: int, seconds: float) -> Outcome:
     """Quiet and attack in turn."""
-    outcome = Outcome(before=guard.resident_bytes() / 1e6)
+    outcome = Outcome(before=processes.resident_bytes(guard.family) / 1e6)
     for _ in range(rounds):
         outcome.quiet.append(await ask_on(url, seconds))
         attack = (sys.executable, "-m", "benchmarks.fairness.attacks", name, url, str(seconds + WARM_SECONDS))
@@ -111,7 +111,8 @@ async def measure(name: str, guard: Process, url: str, rounds: int, seconds: flo
 
 async def _watch(guard: Process, outcome: Outcome) -> None:
     while True:
-        outcome.peak = max(outcome.peak, await asyncio.to_thread(guard.resident_bytes) / 1e6)
+        resident = await asyncio.to_thread(lambda: processes.resident_bytes(guard.family))
+        outcome.peak = max(outcome.peak, resident / 1e6)
         await asyncio.sleep(0.5)
 
 

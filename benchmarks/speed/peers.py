@@ -39,8 +39,10 @@ FACTORIES = {
 }
 PACED = (BARE, SCRIPT, LIMITS_3, GUARD_LIMITS, GUARD_EVERYTHING)
 """What is also asked at half of its full load."""
+OVERLOADED = (GUARD_LIMITS, GUARD_EVERYTHING)
+"""What is also asked more than it can do."""
 
-BASES = (SCRIPT, LIMITS_3, SLOWAPI)
+BASES = (SCRIPT, LIMITS_3, SLOWAPI, GUARD_LIMITS)
 WARM_SECONDS = 1.0
 
 
@@ -53,14 +55,16 @@ class Target:
     redis: Process
 
     def measure(self, ask: Callable[[], load.Sample]) -> Batch:
-        """One batch: its rate, latencies, the CPU time of a request in both processes, and how many cores the
+        """One batch: its rate, latencies, the CPU time of a request in each process, and how many cores the
         rest of the machine had, which is neither a server of ours nor the client."""
-        ours = processes.Process(os.getpid())
-        started, others = time.perf_counter(), processes.busy_seconds() - ours.cpu_seconds()
-        server, redis = self.server.cpu_seconds(), self.redis.cpu_seconds()
+        ours, spent = processes.Process(os.getpid()).family, processes.cpu_seconds
+        started, others = time.perf_counter(), processes.busy_seconds() - spent(ours)
+        serving, reading, counting = self.server.served_by, self.server.read_by, self.redis.family
+        server, analyst, redis = spent(serving), spent(reading), spent(counting)
         sample = ask()
-        server, redis = self.server.cpu_seconds() - server, self.redis.cpu_seconds() - redis
-        others = processes.busy_seconds() - ours.cpu_seconds() - others
+        server, redis = spent(serving) - server, spent(counting) - redis
+        analyst = spent(reading) - analyst
+        others = processes.busy_seconds() - spent(ours) - others
         count = len(sample.latencies)
         end = {"end_us": load.quantile(sample.ends, 0.5) * 1e6} if sample.ends else {}
         return {
@@ -70,6 +74,7 @@ class Target:
             "p99_us": sample.latency(0.99) * 1e6,
             "tail": sample.latency(0.99) / sample.latency(0.5),
             "app_cpu_us": server / count * 1e6,
+            "analyst_cpu_us": analyst / count * 1e6,
             "redis_cpu_us": redis / count * 1e6,
             "others": max(0.0, others) / (time.perf_counter() - started),
         }
@@ -77,10 +82,10 @@ class Target:
     def saturate(self, connections: int, seconds: float) -> Batch:
         return self.measure(partial(load.saturate, self.question, connections, seconds))
 
-    def half(self, connections: int, seconds: float) -> Batch:
-        """One batch at half of the rate that the server reached just before."""
+    def paced(self, share: float, connections: int, seconds: float) -> Batch:
+        """One batch at a share of the rate that the server reached just before."""
         full = load.saturate(self.question, connections, seconds).per_second
-        return self.measure(partial(load.pace, self.question, connections, seconds, full / 2))
+        return self.measure(partial(load.pace, self.question, connections, seconds, full * share))
 
 
 def targets(folder: Path, stack: ExitStack) -> Iterator[tuple[str, Target]]:
@@ -110,9 +115,12 @@ def run(
         for count in connections:
             cases = {name: partial(each.saturate, count, seconds) for name, each in servers.items()}
             saturated[count] = interleave(f"{count} connections", cases, rounds, tell)
-        halves = {name: partial(servers[name].half, max(connections), seconds) for name in PACED}
+        halves = {name: partial(servers[name].paced, 0.5, max(connections), seconds) for name in PACED}
         paced = interleave("half of full load", halves, rounds, tell)
+        over = {name: partial(servers[name].paced, 1.5, max(connections), seconds) for name in OVERLOADED}
+        overloaded = interleave("half more than full load", over, rounds, tell)
     return {
         **{str(count): summary(batches, BASES) for count, batches in saturated.items()},
         "half": summary(paced, BASES),
+        "over": summary(overloaded, BASES),
     }

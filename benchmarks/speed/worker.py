@@ -64,7 +64,10 @@ def run(tell: Callable[[str], None]) -> dict[str, object]:
             app = f"benchmarks.speed.apps:{'bare' if limits is None else 'guard'}"
             with processes.uvicorn(app, folder / "log", environment) as (process, port):
                 load.saturate(load.Question(port, prompts.requests(), ANSWER_BODY.__eq__), 16, ASKED_SECONDS)
-                told[name] = {"resident_bytes": process.resident_bytes(), "processes": len(process.family)}
+                told[name] = {
+                    "resident_bytes": processes.resident_bytes(process.served_by),
+                    "analyst_bytes": processes.resident_bytes(process.read_by),
+                }
             tell(f"{name}: {told[name]}")
     return told
 

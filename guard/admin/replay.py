@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from guard.engine.admission import Admission
     from guard.http.paths import Path
     from guard.settings.root import Settings
-    from guard.telemetry.events import Event
+    from guard.telemetry.events import Event, Read
 
 ERROR, PASS = "error", "pass"
 """The actions of lines that no decision was made on."""
@@ -122,7 +122,7 @@ class Replay:
         self._reader = LineReader(settings, keys, declared or {})
         self._clock = LogClock()
         store = MemoryStore(self._clock.date_us)
-        self._event: Event | None = None
+        self._heard = Heard()
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
         policy = self._reader.policy
         weights = policy.detection.weights
@@ -139,7 +139,7 @@ class Replay:
                 reference_of(settings),
                 half_life_us=self._half_life_us,
             )
-        self._engine = Engine(policy, store, keys, (self._hear,), reader=self._analyst, clock=self._clock)
+        self._engine = Engine(policy, store, keys, (self._heard,), reader=self._analyst, clock=self._clock)
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
         """What comes of each line; raises what the lines raise."""
@@ -151,7 +151,7 @@ class Replay:
     async def run(self, line: Line) -> Result:
         """What comes of the next line."""
         self._clock.now_us = line.now_us
-        self._event = None
+        self._heard.forget()
         try:
             result = await self._run(line)
         except RequestError as error:
@@ -193,7 +193,7 @@ class Replay:
         return self._decided(line, admission)
 
     def _decided(self, line: Line, admission: Admission) -> Result:
-        decision, event, label = admission.decision, self._event, admission.label
+        decision, event, label = admission.decision, self._heard.event, admission.label
         found: Risk = decision.risk
         signals: tuple[tuple[Signal, float], ...] = ()
         if admission.suspect is not None:
@@ -214,11 +214,10 @@ class Replay:
         )
 
     def _novelty(self, admission: Admission) -> float | None:
-        """What the diversity budgets were charged, as the event said; a refused request pays nothing."""
+        """What the diversity budgets were charged; a refused request pays nothing."""
         if admission.decision.refused:
             return 0.0 if self._engine.policy.tier(admission.identity).counts_novelty else None
-        paid = None if self._event is None else self._event.novelty
-        return None if paid is None else float(paid)
+        return self._heard.paid
 
     def _speaking(self, line: Line, admission: Admission) -> tuple[tuple[Signal, float], ...]:
         """What is left of each mark that counts against the caller, the strongest first."""
@@ -234,8 +233,26 @@ class Replay:
         label = None if identity is None else self._keys.label(identity.principal)
         return Result(line, label, ERROR, self._engine.mode, f"{error.status}: {error.message}")
 
-    def _hear(self, event: Event) -> None:
-        self._event = event
+
+class Heard:
+    """What the hooks have heard of one line: the end of its request, and what its answer has paid out."""
+
+    def __init__(self) -> None:
+        self.event: Event | None = None
+        self.paid: float | None = None
+
+    def __call__(self, event: Event, /) -> None:
+        """A request is over."""
+        self.event, self.paid = event, event.novelty
+
+    def read(self, read: Read) -> None:
+        """Its answer was read."""
+        if read.novelty is not None:
+            self.paid = read.novelty
+
+    def forget(self) -> None:
+        """Another line comes."""
+        self.event = self.paid = None
 
 
 def _request_id(line: Line) -> str:

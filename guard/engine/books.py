@@ -94,8 +94,7 @@ class Books:
         """The answer is over: charge what it used.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
-        background. A cancelled caller does not cancel the settling. `over` is told when the answer was read
-        too, which may be later.
+        background. A cancelled caller does not cancel the settling.
         """
         admission = outcome.admission
         self._running.pop(admission.request_id, None)
@@ -134,7 +133,7 @@ class Books:
             self._over(outcome, None)
             return
         read: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._true_up(self._ending(outcome), lambda: read.set_result(None))
+        await self._true_up(self._ending(outcome), read)
         await read
 
     def take_back(self, reservation: Reservation) -> asyncio.Task[bool | None]:
@@ -179,8 +178,8 @@ class Books:
             if tried is not None and not tried.done():
                 tried.set_result(None)
 
-    async def _true_up(self, ending: Ending, read: Callable[[], None] | None = None) -> None:
-        """Settle an answer, and have it read; the hooks are told, and `read` is called, when that is over.
+    async def _true_up(self, ending: Ending, read: asyncio.Future[None] | None = None) -> None:
+        """Settle an answer, tell the hooks, and have it read; `read` has a result when that is over.
 
         Where it cannot be settled at once, nobody keeps its text until it is: what the settle charges then
         stands, and is learnt from all the same.
@@ -194,19 +193,16 @@ class Books:
             requests=int(admission.decision.action in FORWARDED),
             accepted=outcome.answered,
         )
-
-        def over(novelty: int | None) -> None:
-            if not ending.told:
-                self._over(outcome, novelty)
-            if read is not None:
-                read()
-
         settled = None
         try:
             settled = await self._insist(work)
         finally:
+            if not ending.told:
+                self._over(outcome, None if settled is None else settled.novelty)
             drawn = [charge for charge in ending.owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
-            self._transcripts.hand_over(outcome, drawn, settled, over)
+            self._transcripts.hand_over(
+                outcome, drawn, settled, None if read is None else partial(read.set_result, None)
+            )
 
     async def _renew_one(self, running: Running, now: float) -> None:
         admission = running.admission

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
     from guard.analyst.transcript import Copies, Reader
+    from guard.analyst.transcript import Outcome as Read
     from guard.clock import Clock
     from guard.core.evidence import Mark
     from guard.core.identity import Attribute, Identity
@@ -83,7 +84,7 @@ class Engine:
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
-        self._transcripts = Transcripts(self._clock, reader)
+        self._transcripts = Transcripts(self._clock, reader, self._read)
         self._books = Books(
             store,
             self._alone,
@@ -389,9 +390,11 @@ class Engine:
         self._events.over(
             outcome,
             novelty,
-            unseen=self._transcripts.take_unseen() if self._transcripts.unseen else 0,
             store_forgets=self.control.forgets,
         )
+
+    def _read(self, admission: Admission, read: Read) -> None:
+        self._events.read(admission, read.paid, seen=read.seen)
 
 
 def _climbed(decision: Decision, told: Climb, plan: Plan, now_us: int) -> Decision:

@@ -11,7 +11,7 @@ from guard.core.identity import Attribute
 from guard.core.limits import Unit, shown
 from guard.core.policy import UNKNOWN_PATH, WEBSOCKET
 from guard.engine.admission import LONGEST_METHOD
-from guard.telemetry.events import Event, Failure, detail_of, tell, tell_failure
+from guard.telemetry.events import Event, Failure, Read, detail_of, tell, tell_failure, tell_read
 from guard.telemetry.lines import bounded
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ class Events:
         outcome: Outcome,
         novelty: int | None = None,
         *,
-        unseen: int = 0,
         store_forgets: bool = False,
     ) -> None:
         """A request that was decided on is over."""
@@ -70,13 +69,18 @@ class Events:
             band=decision.risk.band,
             groups=tuple(decision.risk.groups),
             novelty=None if novelty is None else shown(Unit.NOVELTY, novelty),
-            unseen=unseen,
             store_forgets=store_forgets,
             unknown_tier=self._unknown_tier(admission),
             method=admission.method,
             wait_seconds=_seconds(decision.retry_after_us),
         )
         tell(self._hooks, event)
+
+    def read(self, admission: Admission, novelty: int | None, *, seen: bool) -> None:
+        """An answer was read, or was to be."""
+        units = None if novelty is None else shown(Unit.NOVELTY, novelty)
+        read = Read(admission.request_id, admission.label, admission.tier, seen, units)
+        tell_read(self._hooks, read)
 
     def failed(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.analyst.transcript import Transcript
+from guard.analyst.transcript import UNSEEN, Transcript
 from guard.core.identity import Attribute
 
 if TYPE_CHECKING:
@@ -14,50 +14,44 @@ if TYPE_CHECKING:
     from guard.analyst.transcript import Reader
     from guard.clock import Clock
     from guard.core.limits import Charge
-    from guard.engine.admission import Outcome
+    from guard.engine.admission import Admission, Outcome
     from guard.store.port import Settled
 
 
 class Transcripts:
-    """Hands transcripts to a reader, if there is one. `unseen` counts the queries that it has not read."""
+    """Hands transcripts to a reader, if there is one; `told` hears of each answer that was to be read."""
 
-    def __init__(self, clock: Clock, reader: Reader | None) -> None:
+    def __init__(self, clock: Clock, reader: Reader | None, told: Callable[[Admission, Read], None]) -> None:
         self.reader = reader
-        self.unseen = 0
         self._clock = clock
-
-    def take_unseen(self) -> int:
-        """How many queries went unseen since this was asked last."""
-        unseen, self.unseen = self.unseen, 0
-        return unseen
+        self._told = told
 
     def hand_over(
         self,
         outcome: Outcome,
         drawn: Sequence[Charge],
         settled: Settled | None,
-        done: Callable[[int | None], None],
+        done: Callable[[], None] | None = None,
     ) -> None:
-        """Have an answer read, if it is to be; `done` is told what it was charged in all for what it has paid
-        out, where that is known then.
+        """Have an answer read, if it is to be; `done` is called when that is over.
 
         What the backend refuses is not worth the time. Callers whose credential guard has not checked share
         the time of their network, since one of them may be many.
         """
         admission, copies = outcome.admission, outcome.copies
-        novelty = None if settled is None else settled.novelty
+
+        def over(read: Read) -> None:
+            self._told(admission, read)
+            if done is not None:
+                done()
+
         if self.reader is None or not admission.read or not outcome.answered:
-            done(novelty)
+            if done is not None:
+                done()
             return
         if copies is None:
-            self.unseen += 1
-            done(novelty)
+            over(UNSEEN)
             return
-
-        def read(outcome: Read) -> None:
-            self.unseen += not outcome.seen
-            done(novelty if outcome.paid is None else outcome.paid)
-
         identity = admission.identity
         receipts = () if settled is None or copies.answer is None else settled.receipts
         self.reader.hand_over(
@@ -76,5 +70,5 @@ class Transcripts:
                 content_type=copies.content_type,
                 codings=copies.codings,
             ),
-            read,
+            over,
         )

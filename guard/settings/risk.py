@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, Field, PositiveInt, field_validator, model_validator
@@ -68,8 +69,18 @@ class LadderSettings(Section):
         return Ladder(rungs, self.request_percent / 100, int(self.delay_seconds * MICROSECONDS))
 
 
+class Where(StrEnum):
+    """Where queries and answers are read."""
+
+    PROCESS = "process"
+    """In one process of a machine, for all workers that have one store."""
+
+    THREAD = "thread"
+    """In a thread of each worker, which takes its time and its memory."""
+
+
 class DetectionSettings(Section):
-    """How queries are looked at, and how evidence adds up."""
+    """How queries and answers are read, and how evidence adds up."""
 
     mode: Mode = Field(default_factory=lambda: Mode.ENFORCE if detection_installed() else Mode.OFF)
     enforce_percent: Percent = 100
@@ -80,6 +91,7 @@ class DetectionSettings(Section):
     critical: Decibans = 40
     reference: FileName | None = None
     max_waiting: PositiveInt = 256
+    analyst: Where = Where.PROCESS
 
     @field_validator("mode")
     @classmethod

@@ -34,10 +34,10 @@ class Event:
     then. `body_read` is false where the request was refused before its body was read.
     `expired_reservations` are those of requests that died, which this one gave back. `cost` is in
     micro-dollars. `risk` is in decibans, and `groups` are those of the signals behind it. `novelty` is what
-    the diversity budgets were charged, in their unit; `None` where there is none, or the store has not said.
-    `unseen` counts the queries, since the event before, that the analysis had no time for. `unknown_tier` is
-    the tier that the caller's token or gateway names where the settings define none of that name; `tier`, the
-    default one, holds for it. `store_forgets` says that a full Redis drops counts (`maxmemory-policy`).
+    the diversity budgets were charged, in their unit, until the answer is read; `None` where there is none,
+    or the store has not said. `unknown_tier` is the tier that the caller's token or gateway names where the
+    settings define none of that name; `tier`, the default one, holds for it. `store_forgets` says that a full
+    Redis drops counts (`maxmemory-policy`).
     """
 
     request_id: str
@@ -60,7 +60,6 @@ class Event:
     band: Band = Band.LOW
     groups: tuple[Group, ...] = ()
     novelty: float | None = None
-    unseen: int = 0
     unknown_tier: str | None = None
     store_forgets: bool = False
     method: str = ""
@@ -93,11 +92,27 @@ class Failure:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One answer that was to be read, and whether it was `seen`.
+
+    It comes after the request's event, by a moment or by seconds. `novelty` is what the diversity budgets
+    were charged for it in all, in their unit, in place of what its event says; `None` where that stands.
+    """
+
+    request_id: str
+    identity: str
+    tier: str
+    seen: bool
+    novelty: float | None
+
+
 class Hook(Protocol):
     """Something that watches.
 
     A hook may also have a method `failed(failure: Failure) -> None`, which is called for each request that
-    ended in an error.
+    ended in an error, and a method `read(read: Read) -> None`, which is called for each answer that was to be
+    read.
     """
 
     def __call__(self, event: Event, /) -> None:
@@ -115,12 +130,21 @@ def tell(hooks: Iterable[Hook], event: Event) -> None:
 
 def tell_failure(hooks: Iterable[Hook], failure: Failure) -> None:
     """Hand a failure to every hook that takes one."""
+    _tell_method(hooks, "failed", failure)
+
+
+def tell_read(hooks: Iterable[Hook], read: Read) -> None:
+    """Likewise what came of reading an answer."""
+    _tell_method(hooks, "read", read)
+
+
+def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read) -> None:
     for hook in hooks:
-        failed = getattr(hook, "failed", None)
-        if failed is None:
+        method = getattr(hook, name, None)
+        if method is None:
             continue
         try:
-            failed(failure)
+            method(told)
         except Exception:  # noqa: BLE001 - likewise
             limited.exception("hook", "a telemetry hook failed")
 

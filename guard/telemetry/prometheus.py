@@ -18,7 +18,10 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
                                                           (`deny`), or decided by this process (`local`)
     guard_store_forgetful_total                           requests held against counts that Redis drops when
                                                           it is full
-    guard_queries_unseen_total                            answered queries that were not learnt from
+    guard_answers_read_total{tier}                        answers that were read
+    guard_queries_unseen_total                            answered queries that were to be read, and were not
+    guard_novelty_total{tier}                             what answers that were read have paid out to
+                                                          diversity budgets, in units
     guard_unknown_tiers_total                             requests whose token or gateway names a tier that
                                                           the settings do not define; the default one holds
     guard_reservations_expired_total                      reservations of requests that died, given back
@@ -38,7 +41,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guard.telemetry.events import Event, Failure
+    from guard.telemetry.events import Event, Failure, Read
 
 MICRODOLLARS = 1_000_000
 
@@ -88,9 +91,18 @@ class PrometheusHook:
             "Requests held against counts that Redis drops when it is full, by its maxmemory-policy.",
             registry=registry,
         )
+        self._read = Counter(
+            "guard_answers_read_total", "Answers that were read.", ("tier",), registry=registry
+        )
         self._unseen = Counter(
             "guard_queries_unseen_total",
-            "Admitted queries that the analysis had no time for.",
+            "Answered queries that were to be read, and were not.",
+            registry=registry,
+        )
+        self._novelty = Counter(
+            "guard_novelty_total",
+            "Units that answers which were read have paid out to diversity budgets.",
+            ("tier",),
             registry=registry,
         )
         self._unknown_tiers = Counter(
@@ -119,13 +131,21 @@ class PrometheusHook:
             self._fallbacks.labels(event.tier, event.on_store_error).inc()
         if event.store_forgets:
             self._forgetful.inc()
-        self._unseen.inc(event.unseen)
         if event.unknown_tier is not None:
             self._unknown_tiers.inc()
         self._expired.inc(event.expired_reservations)
         self._tokens.labels(event.tier, "input").inc(event.input_tokens)
         self._tokens.labels(event.tier, "output").inc(event.output_tokens)
         self._cost.labels(event.tier).inc(event.cost / MICRODOLLARS)
+
+    def read(self, read: Read, /) -> None:
+        """Count one answer that was to be read."""
+        if read.seen:
+            self._read.labels(read.tier).inc()
+        else:
+            self._unseen.inc()
+        if read.novelty is not None:
+            self._novelty.labels(read.tier).inc(read.novelty)
 
     def failed(self, failure: Failure, /) -> None:
         """Count one error."""
