@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,15 +40,16 @@ class Process:
                 pids += map(int, children.read_text().split())
         return pids
 
-    @property
-    def served_by(self) -> list[int]:
-        """Those of its family that serve: all but guard's analyst and who looks after that."""
-        return [pid for pid in self.family if not _is_analyst(pid)]
 
-    @property
-    def read_by(self) -> list[int]:
-        """The others."""
-        return [pid for pid in self.family if _is_analyst(pid)]
+def analysts() -> list[int]:
+    """guard's analysts on this machine: they are nobody's children."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdecimal() and b"guard.analyst\0" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    # Their supervisors name them too.
+    return [pid for pid in found if b"supervisor" not in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
@@ -61,10 +62,6 @@ def resident_bytes(pids: Iterable[int]) -> int:
     return sum(
         int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") for pid in pids
     )
-
-
-def _is_analyst(pid: int) -> bool:
-    return b"analyst" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def _cpu_seconds(pid: int) -> float:

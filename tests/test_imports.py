@@ -130,7 +130,7 @@ def test_u6_a_worker_reads_no_text_and_loads_nothing_that_does(monkeypatch: pyte
     monkeypatch.delenv("GUARD_DETECTION__ANALYST")
     loaded = loaded_by(serving(detection={"analyst": "process"}))
     assert loaded & dependencies() == NEEDED | {"msgpack"}
-    assert loaded & ROOMS == set()
+    assert loaded & ROOMS == {"guard.children"}
     assert "guard.analyst.opened" not in loaded
 
 

@@ -59,7 +59,7 @@ class Target:
         rest of the machine had, which is neither a server of ours nor the client."""
         ours, spent = processes.Process(os.getpid()).family, processes.cpu_seconds
         started, others = time.perf_counter(), processes.busy_seconds() - spent(ours)
-        serving, reading, counting = self.server.served_by, self.server.read_by, self.redis.family
+        serving, reading, counting = self.server.family, processes.analysts(), self.redis.family
         server, analyst, redis = spent(serving), spent(reading), spent(counting)
         sample = ask()
         server, redis = spent(serving) - server, spent(counting) - redis

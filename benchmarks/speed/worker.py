@@ -65,8 +65,8 @@ def run(tell: Callable[[str], None]) -> dict[str, object]:
             with processes.uvicorn(app, folder / "log", environment) as (process, port):
                 load.saturate(load.Question(port, prompts.requests(), ANSWER_BODY.__eq__), 16, ASKED_SECONDS)
                 told[name] = {
-                    "resident_bytes": processes.resident_bytes(process.served_by),
-                    "analyst_bytes": processes.resident_bytes(process.read_by),
+                    "resident_bytes": processes.resident_bytes(process.family),
+                    "analyst_bytes": processes.resident_bytes(processes.analysts()),
                 }
             tell(f"{name}: {told[name]}")
     return told
