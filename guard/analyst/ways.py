@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from hashlib import blake2b
+from hashlib import scrypt
 from importlib.metadata import version
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -94,16 +94,20 @@ def _child(settings: Settings) -> SharedChild:
 
 
 def _digest(settings: Settings) -> str:
-    """What tells the analyst of one store from another; everybody may see it, so that no secret is in it."""
-    url = settings.store.redis_url
-    if url is None:
-        store = str(settings.data_dir.absolute())
-    else:
+    """What tells the analyst of one store and pepper from another. Everybody may see it, so the pepper goes
+    through a hash that is slow to try, and nothing else in it is secret.
+    """
+    url, pepper = settings.store.redis_url, settings.identity.pepper
+    store = ""
+    if url is not None:
         parts = urlsplit(url.get_secret_value())
         database = parse_qs(parts.query).get("db", [""])[0]
         store = " ".join((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, database))
-    told = "\0".join((version("asgi-guard"), sys.executable, store))
-    return blake2b(told.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    if url is None or pepper is None:
+        store += f" {settings.data_dir.absolute()}"
+    told = f"{version('asgi-guard')} {sys.executable} {store}".encode("utf-8", "surrogateescape")
+    secret = b"" if pepper is None else pepper.get_secret_value().encode()
+    return scrypt(secret, salt=told, n=1 << 14, r=8, p=1, dklen=16).hex()
 
 
 def _answers(path: Path) -> bool:
