@@ -207,6 +207,19 @@ async def test_the_same_log_and_settings_give_the_same_results(tmp_path: Path) -
     assert runs[0] == runs[1]
 
 
+async def test_what_a_log_has_no_answer_of_is_estimated_and_counted(tmp_path: Path) -> None:
+    answered = {"status": 200, "text": "A loom weaves cloth from yarn."}
+    refused = {"status": 500}
+    file = log(tmp_path, [line(0, "a"), line(1, "b", response=answered), line(2, "c", response=refused)])
+    results, summary = await replayed(file), Summary()
+    for result in results:
+        summary.add(result)
+    assert [each.json()["estimated"] for each in results] == [True, False, False]
+    assert summary.json()["estimated"] == 1
+    told = guard("replay", str(file), folder=tmp_path)
+    assert "1 without an answer in the log" in told.stdout
+
+
 async def test_a_distiller_climbs_and_a_person_does_not(tmp_path: Path) -> None:
     lines = sorted(distiller(250) + person(250), key=lambda each: float(each["ts"]))
     summary = Summary()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from guard.admin.habits import Habits
     from guard.clock import Clock
-    from guard.core.limits import Reading
+    from guard.core.limits import Limit, Reading
     from guard.core.modes import Mode
     from guard.settings.root import Settings
     from guard.store.port import Block
@@ -217,13 +217,17 @@ class Operator:
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:
         """The ground of each diversity budget, once, however many windows it has."""
-        novel = (each for each in readings if each.limit.unit == Unit.NOVELTY)
-        budgets = dict.fromkeys((each.limit, each.holder) for each in novel)
-        visited = [await self._store.visited(limit, holder, identity) for limit, holder in budgets]
-        return tuple(
-            Terrain(limit, holder, covered(bitmap))
-            for (limit, holder), bitmap in zip(budgets, visited, strict=True)
-        )
+        left: dict[tuple[Limit, Holder], int] = {}
+        for each in readings:
+            if each.limit.unit == Unit.NOVELTY:
+                budget = each.limit, each.holder
+                left[budget] = min(each.remaining, left.get(budget, each.remaining))
+        terrains = []
+        for (limit, holder), rest in left.items():
+            bitmap = await self._store.visited(limit, holder, identity)
+            recent = await self._store.payouts(limit, holder, identity)
+            terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest))
+        return tuple(terrains)
 
     async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:
         """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen

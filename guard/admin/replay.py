@@ -64,6 +64,7 @@ class Result:
     novelty: float | None = None
     risk: Risk = NO_RISK
     signals: tuple[tuple[Signal, float], ...] = ()
+    estimated: bool = False
 
     @property
     def band(self) -> Band:
@@ -86,6 +87,7 @@ class Result:
             "reason": self.reason,
             "limits": list(self.limits),
             "novelty": self.novelty,
+            "estimated": self.estimated,
             "risk": round(float(self.risk.decibans), 2),
             "band": self.band,
             "campaign": None,
@@ -178,7 +180,7 @@ class Replay:
 
     async def _exchange(self, line: Line, route: Route, path: Path, identity: Identity) -> Result:
         """What guard.asgi.exchange does with a request and its answer."""
-        request_id, reads = _request_id(line), route.dialect is not None
+        request_id, reads, estimated = _request_id(line), route.dialect is not None, False
         admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
         query = None
         if admission is None:
@@ -190,9 +192,10 @@ class Replay:
             usage, status = self._reader.answer(line, query, route)
             copies = self._reader.copies(line, route, path) if admission.read else None
             await self._engine.conclude(admission, usage, status, copies)
-        return self._decided(line, admission)
+            estimated = status < 400 and copies is not None and copies.answer is None
+        return self._decided(line, admission, estimated=estimated)
 
-    def _decided(self, line: Line, admission: Admission) -> Result:
+    def _decided(self, line: Line, admission: Admission, *, estimated: bool) -> Result:
         decision, event, label = admission.decision, self._heard.event, admission.label
         found: Risk = decision.risk
         signals: tuple[tuple[Signal, float], ...] = ()
@@ -211,6 +214,7 @@ class Replay:
             novelty=self._novelty(admission),
             risk=found,
             signals=signals,
+            estimated=estimated,
         )
 
     def _novelty(self, admission: Admission) -> float | None:

@@ -12,17 +12,28 @@ if TYPE_CHECKING:
     from guard.core.evidence import Risk
     from guard.core.identity import Holder
     from guard.core.limits import Limit, Reading
+    from guard.core.novelty import Recent
     from guard.store.port import Block
     from guard.store.redis.orders import Record, Term
 
 
 @dataclass(frozen=True, slots=True)
 class Terrain:
-    """How much ground a holder of a diversity budget has visited: the share of the cells."""
+    """Why a diversity budget stands as it does: the share of the cells that the holder's answers have
+    visited, what one of the latest has paid out and drew, and what is `left` of the tightest window, in
+    thousandths.
+    """
 
     limit: Limit
     holder: Holder
     covered: float
+    recent: Recent
+    left: int
+
+    @property
+    def answers_left(self) -> int | None:
+        """How many answers more what is left pays for, if they go on so; `None` where they pay nothing."""
+        return int(self.left / self.recent.paid) if self.recent.paid >= 0.5 else None
 
 
 @dataclass(frozen=True, slots=True)

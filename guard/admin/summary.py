@@ -64,6 +64,7 @@ class Summary:
     """Adds up the results of a replay; its size goes by the number of identities, not of requests."""
 
     requests: int = 0
+    estimated: int = 0
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
     limits: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -72,6 +73,7 @@ class Summary:
     def add(self, result: Result) -> None:
         """Take in one result."""
         self.requests += 1
+        self.estimated += result.estimated
         self.actions[result.action, result.mode] += 1
         self.limits.update(result.limits)
         if result.identity is None:
@@ -107,6 +109,7 @@ class Summary:
         labels = [label for label in Label if self.known(label)]
         return {
             "requests": self.requests,
+            "estimated": self.estimated,
             "identities": len(self.courses),
             "actions": [
                 {"action": action, "mode": mode, "requests": count}

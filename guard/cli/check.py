@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 from guard.extras import NEEDS_DETECTION
+from guard.settings.risk import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -124,6 +126,20 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     actions = Counter(route.action for route in policy.routes)
     counts = ", ".join(f"{number} {action}" for action, number in actions.items())
     yield f"routes: {counts or 'none'}"
+    yield f"answers: {_read(settings, policy)}"
+
+
+def _read(settings: Settings, policy: Policy) -> str:
+    """Whether queries and answers are read, by what, and what is not read of them."""
+    if not policy.reads_texts:
+        return f"not read{f': that {NEEDS_DETECTION}' if settings.detection.missing else ''}"
+    whose = {Where.PROCESS: "one process of this machine", Where.THREAD: "a thread of each worker"}
+    sample = policy.detection.sample
+    skipped = f"{1 - sample:.0%} of them (sample_percent), " if sample < 1 else ""
+    return (
+        f"read by {whose[settings.detection.analyst]}; not read: {skipped}what is behind the first "
+        f"{MOST_COPIED >> 10} KB of an answer, the latest while {settings.detection.max_waiting} wait"
+    )
 
 
 def _routes_table(policy: Policy) -> Table:

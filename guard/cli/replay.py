@@ -110,7 +110,10 @@ def show(summary: Summary, console: Console) -> None:
 
     requests = output.counted(summary.requests, "request")
     identities = output.counted(len(summary.courses), "identity", "identities")
-    console.print(f"{requests} from {identities}\n", markup=False)
+    console.print(f"{requests} from {identities}", markup=False)
+    if summary.estimated:
+        console.print(f"{summary.estimated} without an answer in the log: payout estimated", markup=False)
+    console.print()
     actions = [(action, mode, count) for (action, mode), count in sorted(summary.actions.items())]
     console.print(output.table("", ("action", "mode", "requests"), actions, right=1))
     for title, counts in (("limits violated", summary.limits), ("no decision", summary.reasons)):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
-from guard.core.limits import shown
-from guard.core.novelty import STANDARD_TOKENS, UNIT
+from guard.core.novelty import NOTHING_RECENT, UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,15 +112,17 @@ def _members_table(sheet: Sheet) -> Table:
 
 
 def _terrain_line(terrain: Terrain) -> str:
+    """Why a diversity budget stands as it does, in a sentence or two."""
+    whose = f"{terrain.limit.name}: the answers of {terrain.holder} have visited"
+    if not terrain.covered and terrain.recent == NOTHING_RECENT:
+        return f"{whose} nothing yet; the next is taken for all new"
+    count = terrain.answers_left
+    lasts = "is not used up so" if count is None else f"lasts for {output.counted(count, 'answer')} like that"
     return (
-        f"{terrain.limit.name}: diversity coverage {terrain.covered:.1%} of {terrain.holder}; "
-        f"a novel {STANDARD_TOKENS}-token query costs about {_unlike(terrain)} units"
+        f"{whose} {terrain.covered:.1%} of its coverage; one pays {terrain.recent.paid / UNIT:.2g} "
+        f"units lately, of {terrain.recent.drew / UNIT:.2g} that it would if all were new. "
+        f"What is left {lasts}."
     )
-
-
-def _unlike(terrain: Terrain) -> int | float:
-    """What a query costs that has nothing to do with any before, but may fall where one was by chance."""
-    return shown(terrain.limit.unit, round((1 - terrain.covered) * UNIT))
 
 
 def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
@@ -191,7 +192,9 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
                 "limit": terrain.limit.name,
                 "holder": str(terrain.holder),
                 "covered": terrain.covered,
-                "query_unlike_others_costs": _unlike(terrain),
+                "answer_pays": round(terrain.recent.paid / UNIT, 6),
+                "answer_draws": round(terrain.recent.drew / UNIT, 6),
+                "answers_left": terrain.answers_left,
             }
             for terrain in sheet.terrains
         ],

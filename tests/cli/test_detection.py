@@ -173,10 +173,15 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
     assert [(each["count"], each["remaining"]) for each in sheet["limits"]] == [(20, 18.75), (300, 298.75)]
     (terrain,) = sheet["diversity"]
     assert terrain["covered"] == 1 / CELLS
-    assert terrain["query_unlike_others_costs"] == 1
+    # One answer of 1.25 units, all new, beside the sixteen of one unit that a newcomer is taken for.
+    assert terrain["answer_pays"] == terrain["answer_draws"] == pytest.approx(17.25 / 17)
+    assert terrain["answers_left"] == 18
     told = guard("show", "key:bob", folder=folder).stdout
     assert "18.75" in told
-    assert "diversity: diversity coverage 0.0% of key:bob" in told
+    assert "the answers of key:bob have visited 0.0% of its coverage; one pays 1 units lately" in told
+    assert "What is left lasts for 18 answers like that." in told
+    told = guard("show", "key:carol", folder=folder).stdout
+    assert "the answers of key:carol have visited nothing yet; the next is taken for all new" in told
 
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
@@ -238,6 +243,30 @@ def test_a_reference_that_cannot_be_read_is_one_line(tmp_path: Path, text: str |
     assert "ours.json" in told.stderr
     assert message in told.stderr
     assert len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "by", "told"),
+    [
+        (
+            'analyst = "process"\n',
+            "process",
+            "answers: read by one process of this machine; not read: what is behind",
+        ),
+        (
+            'analyst = "thread"\nsample_percent = 20\n',
+            "thread",
+            "answers: read by a thread of each worker; not read: 80% of them (sample_percent), what",
+        ),
+        ('mode = "off"\n[tiers.default]\nlimits = []\n', None, "answers: not read\n"),
+    ],
+)
+def test_check_says_by_what_answers_are_read_and_what_is_not(
+    tmp_path: Path, settings: str, by: str | None, told: str
+) -> None:
+    (tmp_path / "guard.toml").write_text(f"[detection]\n{settings}")
+    assert told in guard("check", folder=tmp_path).stdout
+    assert json.loads(guard("check", "--json", folder=tmp_path).stdout)["answers_read_by"] == by
 
 
 def test_detection_that_is_off_needs_no_reference(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import Holder, Identity
 from guard.core.modes import Mode
+from guard.core.novelty import Recent
 from guard.store.marks import BEGINNING, marks_in, read_evidence
 from guard.store.port import Block, Control
 from guard.store.redis.keys import CONTROL, IDENTITIES, TERMS, WORKERS
@@ -36,6 +37,7 @@ READ_AT_ONCE = 1_000
 
 TERM = Script.load("term", "terms")
 RESET = Script.load("reset")
+RECENT = Script.load("recent", "windows", "holders")
 
 EXEMPT = "exempt"
 
@@ -160,6 +162,11 @@ class OperatorStore(RedisStore):
         coverage = self.keys.coverage(limit, holder, identity)
         async with self.asking() as client:
             return cast("bytes | None", await client.get(coverage)) or b""
+
+    async def payouts(self, limit: Limit, holder: Holder, identity: Identity) -> Recent:
+        """What one of a holder's latest answers has paid out to a diversity budget, and drew."""
+        paid, drew = await self._run(RECENT, [self.keys.counts(holder, identity)], [limit.name])
+        return Recent(float(paid), float(drew))
 
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""
