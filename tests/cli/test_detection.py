@@ -262,8 +262,9 @@ def test_a_reference_that_cannot_be_read_is_one_line(tmp_path: Path, text: str |
     ],
 )
 def test_check_says_by_what_answers_are_read_and_what_is_not(
-    tmp_path: Path, settings: str, by: str | None, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, by: str | None, told: str
 ) -> None:
+    monkeypatch.delenv("GUARD_DETECTION__ANALYST")
     (tmp_path / "guard.toml").write_text(f"[detection]\n{settings}")
     assert told in guard("check", folder=tmp_path).stdout
     assert json.loads(guard("check", "--json", folder=tmp_path).stdout)["answers_read_by"] == by
