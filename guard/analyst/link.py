@@ -40,6 +40,9 @@ MOST_PENDING = 16_384
 OVERDUE_SECONDS = 10.0
 """After this no outcome is waited for."""
 
+PENDING_SECONDS = 1.0
+"""How long outcomes are waited for at the end."""
+
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -128,7 +131,12 @@ class Link:
                 self._connection.send(wire.pack_hello(told))
 
     async def aclose(self) -> None:
-        """End the connection, and the process where nobody else needs it. What is pending goes unseen."""
+        """End the connection, and the process where nobody else needs it.
+
+        What is pending has a moment to be read; then it goes unseen.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._pending.quiet(), PENDING_SECONDS)
         for task in (self._keeping, self._watching):
             task.cancel()
             with suppress(asyncio.CancelledError):

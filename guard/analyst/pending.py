@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ class Pending:
         self._seconds = seconds
         # By number, and so in the order in which they began to wait.
         self._waiting: dict[int, tuple[Done, float]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.added = 0
         self.unseen = 0
 
@@ -39,6 +42,7 @@ class Pending:
     def add(self, done: Done) -> int:
         """The number under which somebody waits; no number comes twice."""
         self.added += 1
+        self._idle.clear()
         self._waiting[self.added] = done, self._seconds()
         return self.added
 
@@ -47,6 +51,8 @@ class Pending:
         waiting = self._waiting.pop(number, None)
         if waiting is not None:
             self.unseen += not outcome.seen
+            if not self._waiting:
+                self._idle.set()
             waiting[0](outcome)
 
     def expire(self, seconds: float) -> int:
@@ -65,3 +71,7 @@ class Pending:
         """Nothing comes any more for anybody."""
         for number in list(self._waiting):
             self.finish(number, UNSEEN)
+
+    async def quiet(self) -> None:
+        """Return when nobody waits."""
+        await self._idle.wait()

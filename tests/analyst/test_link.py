@@ -292,7 +292,18 @@ def test_settings_are_renewed(play: Play, tmp_path: Path) -> None:
     play(scene())
 
 
-def test_what_is_pending_goes_unseen_when_it_is_closed(play: Play, tmp_path: Path) -> None:
+def test_what_is_pending_is_read_before_it_is_closed(play: Play, tmp_path: Path) -> None:
+    async def scene() -> None:
+        told = Told()
+        async with linked(InThread(Analysis), tmp_path) as link:
+            for _ in range(20):
+                link.hand_over(transcript(), told.append)
+        assert told == [Outcome(True, 2)] * 20
+
+    play(scene())
+
+
+def test_what_nothing_comes_of_goes_unseen_when_it_is_closed(play: Play, tmp_path: Path) -> None:
     async def scene() -> None:
         told = Told()
         async with linked(InThread(Analysis), tmp_path) as link:
