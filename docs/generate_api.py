@@ -19,6 +19,7 @@ PUBLIC = {
         "guard.Hook",
         "guard.Event",
         "guard.telemetry.events.Failure",
+        "guard.telemetry.events.Read",
         "guard.telemetry.prometheus.PrometheusHook",
     ),
     "Settings": ("guard.load", "guard.Settings"),

@@ -36,11 +36,6 @@ class AnswerCopy:
             self._chunks.append(chunk[:room])
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing was left out."""
-        return self._size <= self._most
-
-    @property
     def body(self) -> bytes:
         """What was kept."""
         return b"".join(self._chunks)
