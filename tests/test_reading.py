@@ -1,4 +1,4 @@
-"""An app, a Redis, and the real analyst in its process: when all is well, and when it is killed or stopped."""
+"""An app, a Redis, and the real analyst in its process, which is killed, and stopped."""
 
 from __future__ import annotations
 
