@@ -66,7 +66,9 @@ def resident_bytes(pids: Iterable[int]) -> int:
 
 def _cpu_seconds(pid: int) -> float:
     # Linux's name for the CPU clock of another process; /proc/PID/stat counts in hundredths of a second.
-    return time.clock_gettime((~pid << 3) | 2)
+    with suppress(OSError):
+        return time.clock_gettime((~pid << 3) | 2)
+    return 0.0  # it has ended
 
 
 def free_port() -> int:
