@@ -109,6 +109,7 @@ async def guarded(
     """Apps behind guard: `guarded(app, limits…, hooks=…, **sections)`; they are closed after the test."""
     # On a busy machine Redis may answer later than an operator would wait for.
     monkeypatch.setattr("guard.store.redis.client.OPERATOR_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr("guard.store.transport.connection.OPEN_SECONDS", PATIENCE_SECONDS)
     made: list[Guarded] = []
 
     def make(app: ASGIApp, *limits: dict[str, Any], hooks: Iterable[Hook] = (), **sections: Any) -> Guarded:
