@@ -62,7 +62,7 @@ newer-test-on:
 # Each dependency and each door once: settings, identity, the store, detection, the middleware, the proxy, the verbs.
 SMOKE := $(addprefix tests/,test_app.py test_config.py test_detection.py test_docs.py test_estimate.py test_identify.py \
 	test_imports.py test_metrics.py test_middleware.py test_packaging.py test_serve.py test_service.py \
-	children/test_shared.py detection/test_analyst.py detection/test_embedding.py cli/test_cli.py text/test_fold.py \
+	children/test_shared.py analyst/test_wire.py test_reading.py detection/test_embedding.py cli/test_cli.py text/test_fold.py \
 	text/test_fingerprint.py dialects/test_ratelimit.py store/test_connection.py store/test_embedded.py store/test_redis.py)
 
 # $(call environment,NAME,PYTHON,WHAT): build/NAME with the wheel and WHAT installed, and the project without `guard`.

@@ -11,7 +11,8 @@ elsewhere stay what they were, and are known again. A line that ends also ends a
            new is "blue socks after a month."
 
 Numbers, dates and ids are all alike where they are not most of a chunk, so that a template is known again
-whatever its date says. A text that is known whole costs one hash. Turns too short to tell by themselves count
+whatever its date says. A text that is known whole costs one hash. Answers are remembered whole and by their
+lines, since they are mostly sent back as they were. Turns too short to tell by themselves count
 with the short turns before them: or single letters, each known, could spell anything.
 
 Memory: a hash takes 55 to 90 bytes, so `MOST_HASHES` and the hashes of words take 21 MB at most, whoever they
@@ -97,18 +98,22 @@ class Known:
         return tuple(found)
 
     def add(self, holder: Holder, texts: Iterable[str]) -> None:
-        """Remember what the holder was given: who sends it back says nothing new."""
+        """Remember what the holder was given, line by line: who sends it back says nothing new."""
         memory = self._memory(holder)
         for text in texts:
             if len(text) <= SHORT:
                 memory.meet(hash((_GIVEN, self._chunker.key(text))))
-            else:
-                self._new_in(text, memory)
+                continue
+            memory.meet(self._chunker.digest(text))
+            for line in text.split("\n"):
+                if len(line) > SHORT:
+                    memory.meet(self._chunker.digest(line))
         self._bound(holder, memory)
 
     def _new_in(self, text: str, memory: _Memory) -> str:
         if memory.meet(self._chunker.digest(text)):
             return ""
+        text = self._without_given_lines(text, memory)
         passages: list[list[str]] = [[]]
         all_new = True
         for chunk, key in self._chunker.chunks(text):
@@ -119,6 +124,13 @@ class Known:
             if passages[-1]:
                 passages.append([])
         return text if all_new else "\n".join("".join(each).strip() for each in passages if each)
+
+    def _without_given_lines(self, text: str, memory: _Memory) -> str:
+        if "\n" not in text:
+            return text
+        lines = text.split("\n")
+        new = [line for line in lines if len(line) <= SHORT or not memory.has(self._chunker.digest(line))]
+        return text if len(new) == len(lines) else "\n".join(new)
 
     def _memory(self, holder: Holder) -> _Memory:
         memory = self._memories.get(holder)

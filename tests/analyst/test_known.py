@@ -140,6 +140,15 @@ def test_an_answer_that_comes_back_is_known() -> None:
     assert known.new(ANN, [Said("assistant", f"{answer}\n"), Said("assistant", "positive")]) == ()
 
 
+def test_of_an_answer_that_comes_back_with_something_else_that_is_new() -> None:
+    known, lines = Known(SECRET), [_words(30, seed) for seed in range(4)]
+    known.add(ANN, ["\n".join(lines)])
+    asked = "Why does the third of these say nothing of red shoes without a box?"
+
+    assert _new(known, "\n".join([lines[3], "", asked, lines[1]])).strip() == asked
+    assert _new(known, "\n".join(lines[::-1])) == ""
+
+
 def test_what_one_holder_says_makes_no_other_forget() -> None:
     known = Known(SECRET, most_hashes=100_000, most_of_one=200)
     _new(known, "The one question that Ben has ever asked, and no other.", BEN)
