@@ -42,7 +42,7 @@ class Process:
 
 
 def analysts() -> list[int]:
-    """guard's analysts on this machine: they are nobody's children."""
+    """The pids of guard's analysts on this machine, of which no process here is the parent."""
     found = []
     for process in Path("/proc").iterdir():
         with suppress(OSError):

@@ -44,7 +44,7 @@ ANSWERS, SETTLED = 200, 150
 """A holder's answers, and from which on they count."""
 
 LATER = 3_000
-"""Where a source has so many answers, the last of these are looked at too."""
+"""Of a source with so many answers, the last are measured too."""
 
 PREAMBLE_WORDS = 350
 HOLDERS = 3

@@ -56,7 +56,7 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Known(Generic[L]):
+class Entry(Generic[L]):
     """What is known of one holder; `unkept` is what was learnt since the store was told, the oldest from
     `since_us` on, and `identity` whose life its state has.
     """
@@ -96,14 +96,14 @@ class Profiles(Generic[L]):
         self.half_life_us = half_life_us
         self._memory = memory
         self._teach = teach
-        self._known: OrderedDict[Holder, Known[L]] = OrderedDict()
+        self._known: OrderedDict[Holder, Entry[L]] = OrderedDict()
         self._keeping: set[asyncio.Task[None]] = set()
 
     def of(self, holder: Holder, identity: Identity) -> Profile:
         """The profile of a holder, as far as it is known here."""
         known = self._known.get(holder)
         if known is None:
-            known = self._known[holder] = Known(identity, Profile.new())
+            known = self._known[holder] = Entry(identity, Profile.new())
             self._forget()
         else:
             self._known.move_to_end(holder)
@@ -140,13 +140,13 @@ class Profiles(Generic[L]):
         while self._keeping:
             await asyncio.wait(self._keeping)
 
-    def _keep(self, holder: Holder, known: Known[L], now_us: int) -> None:
+    def _keep(self, holder: Holder, known: Entry[L], now_us: int) -> None:
         known.keeping = True
         task = asyncio.get_running_loop().create_task(self._kept(holder, known, now_us))
         self._keeping.add(task)
         task.add_done_callback(self._keeping.discard)
 
-    async def _kept(self, holder: Holder, known: Known[L], now_us: int) -> None:
+    async def _kept(self, holder: Holder, known: Entry[L], now_us: int) -> None:
         """Bring one holder's evidence to the store, from which it may have been brought further meanwhile."""
         try:
             for _ in range(TRIES):
@@ -165,7 +165,7 @@ class Profiles(Generic[L]):
         finally:
             known.keeping = False
 
-    def _evidence(self, known: Known[L], now_us: int) -> Evidence:
+    def _evidence(self, known: Entry[L], now_us: int) -> Evidence:
         """What is known of a holder now."""
         marks = known.evidence.marks
         if self.reference is not None:

@@ -47,8 +47,8 @@ class Admitted:
         send: Send,
     ) -> None:
         if prepared is not None:
-            # The texts have been looked at, or are held by who will; an answer may take minutes. From here
-            # on the query is what the answer is settled by.
+            # The texts are let go, since an answer may take minutes. From here on the query is what the
+            # answer is settled by.
             asked = admission.demand.query or prepared.query
             prepared.query = asked.without_texts().without_discount()
         self._exchange = exchange

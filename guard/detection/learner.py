@@ -42,6 +42,6 @@ class Learner:
 
 @cache
 def _shipped() -> tuple[Embedder, Intents]:
-    """The word vectors and lexicons that come with guard: 40 MB and a quarter of a second, once a process."""
+    """The word vectors and lexicons that come with guard: a quarter of a second, once a process."""
     embedder = Embedder.load()
     return embedder, Intents.load(embedder.embed)

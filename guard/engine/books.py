@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guard.core.decision import FORWARDED
-from guard.core.limits import Unit
 from guard.core.modes import Mode
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE
@@ -199,9 +198,8 @@ class Books:
         finally:
             if not ending.told:
                 self._over(outcome, None if settled is None else settled.novelty)
-            drawn = [charge for charge in ending.owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
             self._transcripts.hand_over(
-                outcome, drawn, settled, None if read is None else partial(read.set_result, None)
+                outcome, ending.owed, settled, None if read is None else partial(read.set_result, None)
             )
 
     async def _renew_one(self, running: Running, now: float) -> None:

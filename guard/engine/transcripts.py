@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from guard.analyst.transcript import UNSEEN, Transcript
 from guard.core.identity import Attribute
+from guard.core.limits import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,30 +30,31 @@ class Transcripts:
     def hand_over(
         self,
         outcome: Outcome,
-        drawn: Sequence[Charge],
+        owed: Sequence[Charge],
         settled: Settled | None,
         done: Callable[[], None] | None = None,
     ) -> None:
-        """Have an answer read, if it is to be; `done` is called when that is over.
+        """Have an answer read that owes so much, if it is to be; `done` is called when that is over.
 
         What the backend refuses is not worth the time. Callers whose credential guard has not checked share
         the time of their network, since one of them may be many.
         """
         admission, copies = outcome.admission, outcome.copies
+        if self.reader is None or not admission.read or not outcome.answered:
+            if done is not None:
+                done()
+            return
 
         def over(read: Read) -> None:
             self._told(admission, read)
             if done is not None:
                 done()
 
-        if self.reader is None or not admission.read or not outcome.answered:
-            if done is not None:
-                done()
-            return
         if copies is None:
             over(UNSEEN)
             return
         identity = admission.identity
+        drawn = [charge for charge in owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
         receipts = () if settled is None or copies.answer is None else settled.receipts
         self.reader.hand_over(
             Transcript(
