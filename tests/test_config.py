@@ -422,6 +422,10 @@ class TestErrors:
                 "[ladder.high]\nthrottle_percent = 0",
                 "ladder.high.throttle_percent = 0: Input should be greater",
             ),
+            (
+                "[ladder.high]\nnovelty_price = 0.5",
+                "ladder.high.novelty_price = 0.5: Input should be greater than or equal to 1",
+            ),
             ("[ladder.high]\nslow_seconds = 61", "ladder.high.slow_seconds = 61: Input should be less"),
             ("[ladder.high]\nmax_n = 0", "ladder.high.max_n = 0: Input should be greater than 0"),
             ("[ladder.high]\nlogprob = false", "ladder.high.logprob = False: no such setting; did you mean"),

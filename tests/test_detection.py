@@ -144,6 +144,19 @@ class TestLadder:
         assert statuses == [200] * 5 + [429] * 2
         assert (await app.left("sk-test"))["shared"] == 95
 
+    async def test_what_a_high_one_draws_counts_ten_times_for_its_own_diversity_budget(
+        self, guarded: MakeGuarded
+    ) -> None:
+        own = {"name": "own", "unit": "novelty", "rate": "20/day"}
+        shared = {"name": "shared", "unit": "novelty", "rate": "200/day", "per": "everything"}
+        app = guarded(FakeModel(), own, shared, ladder={**AT_ONCE, "high": {"novelty_price": 10}})
+        await accuse(app, HIGH)
+        answers = [
+            await call(app, body=chat("words=512", max_tokens=512), headers=headers)
+            for headers in (KEY, KEY, KEY, {"x-api-key": "sk-honest"})
+        ]
+        assert [answer.status for answer in answers] == [200, 200, 429, 200]
+
     async def test_a_critical_one_is_denied_as_if_a_quota_were_used_up(self, guarded: MakeGuarded) -> None:
         limits = (
             {"name": "minutely", "unit": "requests", "rate": "50/minute"},

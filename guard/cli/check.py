@@ -69,8 +69,9 @@ def check(
     for caution in cautions.doubled(settings):
         output.complain(caution)
     policy = settings.policy()
-    for caution in (*cautions.coarse(policy), *cautions.unbounded(settings, policy)):
-        output.complain(caution)
+    for found in (cautions.coarse(policy), cautions.unbounded(settings, policy), cautions.unpriced(policy)):
+        for caution in found:
+            output.complain(caution)
     room = ask_store(config, lambda operator: operator.capacity()) if store else None
     if room is not None and room.forgets:
         output.complain(str(room))
@@ -232,6 +233,7 @@ def _rung(rung: Rung) -> str:
         "" if reshape.reasoning else "no reasoning shown",
         f"up to {rung.slow_seconds:g} s slower" if rung.slow_seconds else "",
         f"own limits at {rung.throttle:.0%}" if rung.throttle < 1 else "",
+        f"novelty counts {rung.novelty_price:g} times" if rung.novelty_price > 1 else "",
     )
     return ", ".join(part for part in parts if part)
 

@@ -3,7 +3,8 @@
     allow       nothing
     reshape     logprobs and logit bias taken out, `n` and the length capped, reasoning hidden
     slow        the answer waits a little before it is asked for
-    throttle    every limit holds a share of what it held
+    throttle    every limit of the caller's own holds a share of what it held
+    price       what a caller draws counts so many times for its own diversity budgets
     challenge   a refusal that names a way to be verified
     deny        a refusal that ends when the risk has faded
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from guard.core.limits import Unit
 from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
@@ -30,13 +32,15 @@ class Rung:
     """What is done in one band.
 
     `slow_seconds` is the longest wait, of which each request gets a share between a half and all. `throttle`
-    is the share of each of the caller's own limits that is left, above 0 and at most 1. `challenge` is what a
-    client is told that has to be verified; empty where it has not.
+    is the share of each of the caller's own limits that is left, above 0 and at most 1. `novelty_price`, 1 at
+    least, is how many times what it draws counts for its own diversity budgets. `challenge` is what a client
+    is told that has to be verified; empty where it has not.
     """
 
     reshape: Reshape = UNCHANGED
     slow_seconds: float = 0.0
     throttle: float = 1.0
+    novelty_price: float = 1.0
     challenge: str = ""
     deny: bool = False
 
@@ -44,6 +48,12 @@ class Rung:
     def bites(self) -> bool:
         """Whether it does anything."""
         return self != NO_ACTION
+
+    def left(self, unit: str) -> float:
+        """The share that is left of a limit of the caller's own on this unit. Who pays a price of 10 draws as
+        much as from a tenth of the budget.
+        """
+        return self.throttle / self.novelty_price if unit == Unit.NOVELTY else self.throttle
 
 
 NO_ACTION = Rung()

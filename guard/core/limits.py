@@ -70,7 +70,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import same_name
-from guard.core.identity import SHOWN_TO_THE_CLIENT, Attribute
+from guard.core.identity import CUT_BY_THE_LADDER, SHOWN_TO_THE_CLIENT, Attribute
 from guard.core.modes import ENFORCED
 from guard.core.novelty import UNIT
 
@@ -192,8 +192,8 @@ class Limit:
     at midnight; `None` for the other algorithms.
 
     What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
-    over, whether what was charged is kept apart as `pending` until then, and whether it is `for_one`, and so
-    counts what a caller or its own people do.
+    over, whether what was charged is kept apart as `pending` until then, whether it is `for_one`, and so
+    counts what a caller or its own people do, and whether it is the caller's `own`, which its risk may cut.
     """
 
     name: str
@@ -207,6 +207,7 @@ class Limit:
     estimated: bool = field(init=False, compare=False, repr=False)
     pending: bool = field(init=False, compare=False, repr=False)
     for_one: bool = field(init=False, compare=False, repr=False)
+    own: bool = field(init=False, compare=False, repr=False)
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -215,6 +216,7 @@ class Limit:
         object.__setattr__(self, "estimated", estimated)
         object.__setattr__(self, "pending", estimated or self.unit == Unit.CONCURRENCY)
         object.__setattr__(self, "for_one", not SHOWN_TO_THE_CLIENT.isdisjoint(self.per))
+        object.__setattr__(self, "own", not CUT_BY_THE_LADDER.isdisjoint(self.per))
         object.__setattr__(self, "_hash", hash(kept))
 
     def __hash__(self) -> int:
@@ -237,7 +239,7 @@ class Charge(NamedTuple):
     `spare` is the part of the amount that only the caller's own cap asks for. It is not insisted on: where
     the whole limit is smaller than the amount, the request takes what is left of it, but half of the whole
     at least, and its cap is lowered (guard/core/caps.py). `enforced` says that the request is refused where
-    there is no room. `left` is the share of the limit that a throttle leaves.
+    there is no room. `left` is the share of the limit that is left to this caller.
     """
 
     limit: Limit

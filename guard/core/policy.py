@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
-from guard.core.identity import CUT_BY_THE_LADDER, Attribute
-from guard.core.ladder import NO_LADDER, Ladder
+from guard.core.identity import Attribute
+from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
@@ -236,14 +236,14 @@ class Policy:
         return Demand.of(query, self.output_cap(*models), price, self.prices, identity.amounts)
 
     def reserve(
-        self, identity: Identity, demand: Demand, caller: Caller, throttle: float = 1.0
+        self, identity: Identity, demand: Demand, caller: Caller, rung: Rung = NO_ACTION
     ) -> tuple[Charge, ...]:
         """What to charge before the request is forwarded, and which of it may refuse the request.
 
-        `throttle` is the share that is left of the caller's own limits.
+        `rung` is what is done about the caller's risk, which cuts its own limits.
         """
         alternatives = demand.query.alternatives if demand.query else ()
-        return estimated_charges(self.due(identity, alternatives, caller), demand, throttle)
+        return estimated_charges(self.due(identity, alternatives, caller), demand, rung)
 
     def due(self, identity: Identity, alternatives: Iterable[str], caller: Caller) -> tuple[Due, ...]:
         """The limits of every model that may answer a request, and whom they hold; each once."""
@@ -256,9 +256,7 @@ class Policy:
             held = self.held(limit, holder, caller.now_us)
             if held is not None:
                 mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
-                due.append(
-                    Due(held, holder, mode is Mode.ENFORCE, own=not CUT_BY_THE_LADDER.isdisjoint(limit.per))
-                )
+                due.append(Due(held, holder, mode is Mode.ENFORCE))
         return tuple(due)
 
     def next_end_us(self, now_us: int) -> int | None:
@@ -332,17 +330,16 @@ class Caller:
 class Due:
     """A limit, with the numbers that hold for its holder, that a request is charged to.
 
-    `enforced` says that it may refuse the request, `own` that it is cut by what is left to its caller.
+    `enforced` says that it may refuse the request.
     """
 
     limit: Limit
     holder: Holder
     enforced: bool
-    own: bool
 
 
-def estimated_charges(due: Iterable[Due], demand: Demand, left: float = 1.0) -> tuple[Charge, ...]:
-    """What to charge before a request is forwarded; `left` is the share of its caller's own limits."""
+def estimated_charges(due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION) -> tuple[Charge, ...]:
+    """What to charge before a request is forwarded; `rung` cuts its caller's own limits."""
     asked: dict[str, tuple[int, int]] = {}
     charges = []
     for each in due:
@@ -350,7 +347,7 @@ def estimated_charges(due: Iterable[Due], demand: Demand, left: float = 1.0) -> 
         if unit not in asked:
             asked[unit] = demand.reserve(unit)
         amount, spare = asked[unit]
-        share = left if each.own else 1.0
+        share = rung.left(unit) if each.limit.own else 1.0
         charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, share))
     return tuple(charges)
 

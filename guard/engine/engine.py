@@ -13,6 +13,7 @@ from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.decision import Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
 from guard.core.identity import TOLD_BY_A_QUERY
+from guard.core.ladder import NO_ACTION
 from guard.core.modes import Mode, mildest
 from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
@@ -267,8 +268,8 @@ class Engine:
         heard = NO_CLIMB
         if plan.suspect is not None:
             heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
-        left = heard.rung.throttle if plan.detection is Mode.ENFORCE else 1.0
-        charges = estimated_charges(plan.due, demand, left)
+        rung = heard.rung if plan.detection is Mode.ENFORCE else NO_ACTION
+        charges = estimated_charges(plan.due, demand, rung)
         asked = Reservation(request_id, identity, charges)
         suspect = plan.suspect.holder if plan.suspect is not None else None
         unreported = self._books.tally.take_refused(identity.principal)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.core.identity import ADDRESSES, CHOSEN
-from guard.core.limits import Algorithm, scale_of
+from guard.core.limits import Algorithm, Unit, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
 from guard.errors import ConfigError
@@ -96,6 +96,25 @@ def coarse(policy: Policy) -> Iterator[str]:
                     f"limit `{limit.name}`: a sliding window of {count} admits fewer, since the one before "
                     f'still weighs; algorithm = "calendar" or "gcra" admits {count} in each period'
                 )
+
+
+def unpriced(policy: Policy) -> Iterator[str]:
+    """Where what is drawn is not counted, or not in a budget that the ladder's price applies to."""
+    if policy.detection.rollout.mode is Mode.OFF:
+        return
+    for tier in policy.tiers.values():
+        budgets = [limit for limit in tier.limits if limit.unit == Unit.NOVELTY]
+        price = max((rung.novelty_price for rung in tier.ladder.rungs.values()), default=1.0)
+        if not budgets:
+            yield (
+                f"tier `{tier.name}` has no diversity budget: nothing bounds how much new its callers draw, "
+                'whatever their risk; add a limit with `unit = "novelty"`'
+            )
+        elif price > 1 and not any(limit.own for limit in budgets):
+            yield (
+                f"tier `{tier.name}`: `novelty_price` raises nothing, since no diversity budget is the "
+                'caller\'s own; add a limit with `unit = "novelty"` per key, user or end_user'
+            )
 
 
 def refuse_emptied(old: Content, new: Content) -> None:

@@ -28,6 +28,7 @@ class RungSettings(Section):
     reasoning: bool = True
     slow_seconds: Annotated[float, Field(ge=0, le=60)] = 0
     throttle_percent: Annotated[float, Field(gt=0, le=100)] = 100
+    novelty_price: Annotated[float, Field(ge=1, le=1000)] = 1
     challenge: Annotated[str, Field(max_length=500)] = ""
     deny: bool = False
 
@@ -43,6 +44,7 @@ class RungSettings(Section):
             Reshape(self.logprobs, self.logit_bias, self.max_n, self.max_output_tokens, self.reasoning),
             self.slow_seconds,
             self.throttle_percent / 100,
+            self.novelty_price,
             self.challenge,
             self.deny,
         )
@@ -53,9 +55,15 @@ class LadderSettings(Section):
 
     request_percent: Percent = 100
     delay_seconds: Annotated[float, Field(ge=0, le=7 * 86_400)] = 300
-    elevated: RungSettings = RungSettings(logprobs=False, logit_bias=False)
+    elevated: RungSettings = RungSettings(logprobs=False, logit_bias=False, novelty_price=2)
     high: RungSettings = RungSettings(
-        logprobs=False, logit_bias=False, max_n=1, reasoning=False, slow_seconds=2, throttle_percent=50
+        logprobs=False,
+        logit_bias=False,
+        max_n=1,
+        reasoning=False,
+        slow_seconds=2,
+        throttle_percent=50,
+        novelty_price=10,
     )
     critical: RungSettings = RungSettings(deny=True)
 

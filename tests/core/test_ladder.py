@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from guard.core.evidence import Band
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
+from guard.core.limits import Unit
 from guard.core.reshape import Reshape
 
 DENY = Rung(deny=True)
@@ -23,12 +24,19 @@ LADDER = Ladder({Band.HIGH: SLOW, Band.CRITICAL: DENY})
         (Rung(Reshape(max_n=1)), True),
         (Rung(slow_seconds=0.1), True),
         (Rung(throttle=0.5), True),
+        (Rung(novelty_price=2), True),
         (Rung(challenge="Verify."), True),
         (DENY, True),
     ],
 )
 def test_a_rung_bites_where_it_does_anything(rung: Rung, *, bites: bool) -> None:
     assert rung.bites is bites
+
+
+def test_a_price_is_for_novelty_and_a_throttle_for_all() -> None:
+    assert (Rung(novelty_price=10).left(Unit.NOVELTY), Rung(novelty_price=10).left(Unit.TOKENS)) == (0.1, 1)
+    assert (Rung(throttle=0.5).left(Unit.NOVELTY), Rung(throttle=0.5).left(Unit.TOKENS)) == (0.5, 0.5)
+    assert Rung(throttle=0.5, novelty_price=2).left(Unit.NOVELTY) == 0.25
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from guard.core.demand import Demand
 from guard.core.detection import Detection, Suspect
 from guard.core.globs import GlobTable
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.ladder import NO_ACTION, Rung
 from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Window
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.policy import (
@@ -574,35 +575,42 @@ def test_a_diversity_budget_is_owed_what_was_answered(usage: Usage, amount: int)
 
 PER_IP = replace(REQUESTS, name="ip", per=(Attribute.IP,))
 PER_MODEL = replace(REQUESTS, name="model", per=(Attribute.MODEL,))
+OWN_NOVELTY = replace(NOVEL, per=(Attribute.KEY,))
+HALF, PRICED = Rung(throttle=0.5), Rung(novelty_price=10)
 
 
 @pytest.mark.parametrize(
-    ("limit", "throttle", "left"),
+    ("limit", "rung", "left"),
     [
-        (REQUESTS, 1.0, 1.0),
-        (REQUESTS, 0.5, 0.5),
-        (replace(REQUESTS, per=(Attribute.USER,)), 0.5, 0.5),
-        (PER_END_USER, 0.5, 0.5),
-        (replace(REQUESTS, per=(Attribute.KEY, Attribute.MODEL)), 0.5, 0.5),
-        (TOKENS, 0.5, 1.0),
-        (PER_BOTH, 0.5, 1.0),
-        (PER_IP, 0.5, 1.0),
-        (PER_MODEL, 0.5, 1.0),
-        (OF_ALL, 0.5, 1.0),
+        (REQUESTS, NO_ACTION, 1.0),
+        (REQUESTS, HALF, 0.5),
+        (REQUESTS, PRICED, 1.0),
+        (replace(REQUESTS, per=(Attribute.USER,)), HALF, 0.5),
+        (PER_END_USER, HALF, 0.5),
+        (replace(REQUESTS, per=(Attribute.KEY, Attribute.MODEL)), HALF, 0.5),
+        (TOKENS, HALF, 1.0),
+        (PER_BOTH, HALF, 1.0),
+        (PER_IP, HALF, 1.0),
+        (PER_MODEL, HALF, 1.0),
+        (OF_ALL, HALF, 1.0),
+        (OWN_NOVELTY, PRICED, 0.1),
+        (OWN_NOVELTY, Rung(throttle=0.5, novelty_price=10), 0.05),
+        (NOVEL, PRICED, 1.0),
     ],
 )
-def test_a_throttle_cuts_what_is_the_callers_own_and_nothing_that_others_share(
-    limit: Limit, throttle: float, left: float
+def test_risk_cuts_what_is_the_callers_own_and_nothing_that_others_share(
+    limit: Limit, rung: Rung, left: float
 ) -> None:
     policy = of_limits(limit)
     demand = policy.demand(PRO, query(cap=0, input_tokens=1))
-    (charge,) = policy.reserve(PRO, demand, CALLER, throttle)
-    assert (charge.limit, charge.left) == (limit, left)
+    (charge,) = policy.reserve(PRO, demand, CALLER, rung)
+    assert charge.limit == limit
+    assert charge.left == pytest.approx(left)
 
 
 def test_a_throttle_cuts_an_override() -> None:
     policy = of_limits(REQUESTS, key=(numbers(100),))
-    (charge,) = policy.reserve(PRO, policy.demand(PRO, None), CALLER, 0.5)
+    (charge,) = policy.reserve(PRO, policy.demand(PRO, None), CALLER, HALF)
     assert (charge.limit.windows[0].count, charge.left) == (100, 0.5)
 
 

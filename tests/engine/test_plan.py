@@ -7,6 +7,7 @@ import pytest
 
 from guard.core.globs import GlobTable
 from guard.core.identity import Attribute, Holder, Identity
+from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import (
@@ -117,8 +118,9 @@ def test_a_plan_charges_as_the_policy_does(facts: dict[str, Any]) -> None:
     mode = POLICY.mode(tier, place, facts.get("ceiling", Mode.ENFORCE))
     demand = POLICY.demand(asked, query)
     assert plan.demand(query, identity.amounts) == demand
-    assert estimated_charges(plan.due, demand, 0.5) == POLICY.reserve(
-        asked, demand, Caller(method, mode, place, now_us), 0.5
+    rung = Rung(throttle=0.5)
+    assert estimated_charges(plan.due, demand, rung) == POLICY.reserve(
+        asked, demand, Caller(method, mode, place, now_us), rung
     )
     assert (plan.tier, plan.mode, plan.place) == (tier, mode, place)
     assert plan.identity == replace(asked, amounts={})
