@@ -166,7 +166,7 @@ def survey(
         trace = found.traces.setdefault(keys.label(suspect.holder), Trace())
         profile = Profile.read(trace.profile)
         before = profile.mean
-        copies = reader.copies(line, route, path)
+        copies = reader.copies(line, query, route, path)
         lessons.teach(profile, lessons.read(suspect.holder, copies, usage, line.now_us))
         trace.add(profile, statistics(profile, likenesses), before, line.now_us)
         trace.profile, trace.excused = profile.write(), trace.excused | suspect.excused

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from guard.analyst.transcript import Copies
+from guard.analyst.transcript import Asked, Copies
 from guard.core.calendars import MICROSECONDS
 from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import NO_USAGE, Usage, text_bytes
@@ -42,6 +42,9 @@ UNKNOWN_TOKENS = STANDARD_TOKENS
 MOST_IDENTITIES = 10_000
 """Size of the cache of identities, in callers."""
 
+MOST_ROUTES = 1_000
+"""Size of the cache of routes, in methods with paths."""
+
 
 def pepper_of(settings: Settings) -> bytes:
     """The settings' pepper, or one that is always the same: names must not depend on the machine."""
@@ -68,6 +71,7 @@ class LineReader:
         self.estimator = Estimator(settings.models.tokenizers, rng=random.Random(0))  # noqa: S311
         self._dated = settings.identity.jwt is not None
         self._identities: dict[Hashable, Identity] = {}
+        self._routes: dict[tuple[str, str], tuple[Route, Path]] = {}
 
     def identity(self, line: Line, route: Route) -> Identity:
         """Who is calling, at the line's own time; raises `RequestError`."""
@@ -86,8 +90,15 @@ class LineReader:
 
     def route(self, line: Line) -> tuple[Route, Path]:
         """Where the request goes; raises `RequestError`. A log may have the path decoded."""
-        path = read_path(quote(line.path, safe=_AS_IT_IS, errors="replace").encode())
-        return route_of(self.policy, (line.method,), path), path
+        key = line.method, line.path
+        found = self._routes.get(key)
+        if found is None:
+            path = read_path(quote(line.path, safe=_AS_IT_IS, errors="replace").encode())
+            found = route_of(self.policy, (line.method,), path), path
+            if len(self._routes) >= MOST_ROUTES:
+                self._routes.clear()
+            self._routes[key] = found
+        return found
 
     def query(self, line: Line, route: Route, path: Path) -> Query | None:
         """What is asked, `None` where the route does not say how to read it; raises `QueryError`."""
@@ -101,7 +112,7 @@ class LineReader:
         body = with_model(dialect, line.body, route.model_in(path.judged))
         return self.estimator.prepare(elsewhere.read(dialect, body, path.judged))
 
-    def copies(self, line: Line, route: Route, path: Path) -> Copies:
+    def copies(self, line: Line, query: Query, route: Route, path: Path) -> Copies:
         """What was asked and answered, as an analyst reads it."""
         response, answer = line.response, None
         if response is not None and response.body is not None:
@@ -112,10 +123,11 @@ class LineReader:
             dialect=route.dialect or "",
             path=path.judged,
             model=route.model_in(path.judged),
-            body=serialize(line.body),
+            body=b"",
             answer=answer,
             content_type="application/json",
             codings=(),
+            asked=Asked(line.body, query),
         )
 
     def answer(self, line: Line, query: Query | None, route: Route) -> tuple[Usage, int]:

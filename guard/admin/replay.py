@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
-    from guard.analyst.analyst import Analyst
     from guard.core.identity import Holder, Identity
     from guard.core.policy import Route
     from guard.core.signals import Signal
@@ -129,19 +128,22 @@ class Replay:
         policy = self._reader.policy
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
-        self._analyst: Analyst | None = None
+        analyst = None
         if policy.reads_texts:
             from guard.analyst.analyst import Analyst  # and with it numpy: only where it is needed
+            from guard.analyst.background import Foreground
             from guard.analyst.opened import reference_of
 
-            self._analyst = Analyst(
+            analyst = Analyst(
                 keys,
                 store,
                 self._reader.rules.dialects,
                 reference_of(settings),
                 half_life_us=self._half_life_us,
+                collect_seconds=None,
+                background=Foreground(),
             )
-        self._engine = Engine(policy, store, keys, (self._heard,), reader=self._analyst, clock=self._clock)
+        self._engine = Engine(policy, store, keys, (self._heard,), reader=analyst, clock=self._clock)
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
         """What comes of each line; raises what the lines raise."""
@@ -160,8 +162,6 @@ class Replay:
             result = self._failed(line, error)
         # What the ladder refused, the store has yet to take back.
         await self._engine.quiet()
-        if self._analyst is not None:
-            await self._analyst.quiet()
         return result
 
     async def _run(self, line: Line) -> Result:
@@ -190,7 +190,9 @@ class Replay:
             self._engine.refuse(admission, 429)
         else:
             usage, status = self._reader.answer(line, query, route)
-            copies = self._reader.copies(line, route, path) if admission.read else None
+            copies = None
+            if query is not None and admission.read:
+                copies = self._reader.copies(line, query, route, path)
             await self._engine.conclude(admission, usage, status, copies)
             estimated = status < 400 and copies is not None and copies.answer is None
         return self._decided(line, admission, estimated=estimated)

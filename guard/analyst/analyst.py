@@ -13,6 +13,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from guard.analyst.background import Background
 from guard.analyst.lessons import Lessons
 from guard.analyst.profiles import Memory, Profiles
 from guard.analyst.transcript import UNSEEN, Outcome
@@ -53,7 +54,7 @@ class Analyst:
     """Reads transcripts, for one event loop; raises `ConfigError` where the word vectors cannot be read.
 
     `dialects` are those that transcripts name. Payouts are collected for `collect_seconds`, 0 for the present
-    turn of the loop.
+    turn of the loop; with `None` each is charged at once. The store is asked in the `background`.
     """
 
     def __init__(
@@ -64,16 +65,17 @@ class Analyst:
         reference: Reference | None,
         *,
         half_life_us: int,
-        collect_seconds: float = 0.0,
+        collect_seconds: float | None = 0.0,
+        background: Background | None = None,
     ) -> None:
         self.lessons = Lessons(keys, dialects)
+        self._background = background or Background()
         self.profiles: Profiles[Lesson] = Profiles(
-            store, self.lessons.teach, reference, half_life_us=half_life_us
+            store, self.lessons.teach, reference, half_life_us=half_life_us, background=self._background
         )
         self._store = store
         self._collect_seconds = collect_seconds
         self._payouts: list[Paying] = []
-        self._paying: set[asyncio.Task[None]] = set()
 
     def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
         """Read a transcript now; `done` is told when its payout is charged, or cannot be."""
@@ -86,16 +88,18 @@ class Analyst:
         if not transcript.reservation.charges:
             done(Outcome(seen=True))
             return
+        paying = Paying(transcript, payout, done)
+        if self._collect_seconds is None:
+            self._background.begin(self._paid(paying))
+            return
         if not self._payouts:
             asyncio.get_running_loop().call_later(self._collect_seconds, self._pay)
-        self._payouts.append(Paying(transcript, payout, done))
+        self._payouts.append(paying)
 
     async def quiet(self) -> None:
         """Wait until nothing is under way."""
         self._pay()
-        while self._paying:
-            await asyncio.wait(self._paying)
-        await self.profiles.quiet()
+        await self._background.quiet()
 
     async def aclose(self, now_us: int) -> None:
         """Bring to the store what is not there yet."""
@@ -116,9 +120,7 @@ class Analyst:
     def _pay(self) -> None:
         """Begin to charge what was collected."""
         for paying in self._payouts:
-            task = asyncio.get_running_loop().create_task(self._paid(paying))
-            self._paying.add(task)
-            task.add_done_callback(self._paying.discard)
+            self._background.begin(self._paid(paying))
         self._payouts.clear()
 
     async def _paid(self, paying: Paying) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from guard.analyst.answer_texts import answer_texts
 from guard.analyst.known import Known
 from guard.analyst.request_texts import request_texts
+from guard.analyst.transcript import Asked
 from guard.core.novelty import STANDARD_TOKENS, UNIT
 from guard.core.query import text_bytes
 from guard.detection.learner import Learner
@@ -55,9 +56,7 @@ class Lessons:
 
     def read(self, holder: Holder, copies: Copies | Transcript, usage: Usage, now_us: int) -> Lesson:
         """Read a query of this holder; raises what the body and its dialect raise."""
-        dialect = self.dialects[copies.dialect]
-        payload = json.loads(copies.body)
-        query = dialect.read(with_model(dialect, payload, copies.model), copies.path)
+        payload, query = copies.asked or self._asked(copies)
         sent = request_texts(payload)
         new = "\n".join(each.text for each in self._known.new(holder, sent))
         beside = (each.text for each in sent if each.role == "system")
@@ -66,6 +65,11 @@ class Lessons:
         self._known.add(holder, said.answers)
         payout = self._payouts.of(said.answers, said.opaque_tokens, usage, _floor(query, new, usage))
         return Lesson(self._learner.look(query, new, beside), usage, payout, now_us)
+
+    def _asked(self, copies: Copies | Transcript) -> Asked:
+        dialect = self.dialects[copies.dialect]
+        payload = json.loads(copies.body)
+        return Asked(payload, dialect.read(with_model(dialect, payload, copies.model), copies.path))
 
     def teach(self, profile: Profile, lesson: Lesson) -> Step:
         """Take it into its holder's profile."""

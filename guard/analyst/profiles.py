@@ -13,12 +13,12 @@ then once more, from what the first one knows.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from guard.analyst.background import Background
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 from guard.detection.profile import Profile
 from guard.errors import StoreError
@@ -81,7 +81,7 @@ class Profiles(Generic[L]):
     """Profiles, each brought forward by lessons: `teach` takes one in.
 
     `reference` says what a profile is worth as evidence, and may be replaced; without one, profiles are kept
-    and say nothing. `half_life_us` is that of evidence.
+    and say nothing. `half_life_us` is that of evidence. They are kept in the `background`.
     """
 
     def __init__(
@@ -91,13 +91,14 @@ class Profiles(Generic[L]):
         reference: Reference | None,
         *,
         half_life_us: int,
+        background: Background | None = None,
     ) -> None:
         self.reference = reference
         self.half_life_us = half_life_us
         self._memory = memory
         self._teach = teach
         self._known: OrderedDict[Holder, Entry[L]] = OrderedDict()
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._background = background or Background()
 
     def of(self, holder: Holder, identity: Identity) -> Profile:
         """The profile of a holder, as far as it is known here."""
@@ -137,14 +138,11 @@ class Profiles(Generic[L]):
 
     async def quiet(self) -> None:
         """Wait until nothing is being kept."""
-        while self._keeping:
-            await asyncio.wait(self._keeping)
+        await self._background.quiet()
 
     def _keep(self, holder: Holder, known: Entry[L], now_us: int) -> None:
         known.keeping = True
-        task = asyncio.get_running_loop().create_task(self._kept(holder, known, now_us))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        self._background.begin(self._kept(holder, known, now_us))
 
     async def _kept(self, holder: Holder, known: Entry[L], now_us: int) -> None:
         """Bring one holder's evidence to the store, from which it may have been brought further meanwhile."""

@@ -8,8 +8,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from guard.core.identity import Holder
-    from guard.core.query import Usage
+    from guard.core.query import Query, Usage
+    from guard.dialects.strict import Json
     from guard.store.port import Reservation
+
+
+class Asked(NamedTuple):
+    """What was asked, where that has been read before: the body as JSON, and the query in it."""
+
+    payload: Json
+    query: Query
 
 
 class Transcript(NamedTuple):
@@ -19,7 +27,8 @@ class Transcript(NamedTuple):
     `suspect` is whom the evidence is about, `None` where nothing is learnt. `whose` share of the analyst's
     time this takes. `dialect` is the name of the route's, `path` that of the request, and `model` the one
     that the path names. `now_us` is when the answer was over, in Unix microseconds. `body` is the request as
-    the backend got it, `answer` what its client got, or the first of it, in these `codings`.
+    the backend got it, `answer` what its client got, or the first of it, in these `codings`. Who has read
+    the body already says what it `asked` in its place.
     """
 
     reservation: Reservation
@@ -35,6 +44,7 @@ class Transcript(NamedTuple):
     answer: bytes
     content_type: str
     codings: tuple[str, ...] = ()
+    asked: Asked | None = None
 
 
 class Copies(NamedTuple):
@@ -47,6 +57,7 @@ class Copies(NamedTuple):
     answer: bytes | None
     content_type: str
     codings: tuple[str, ...]
+    asked: Asked | None = None
 
 
 class Outcome(NamedTuple):

@@ -71,6 +71,7 @@ class Transcripts:
                 answer=copies.answer or b"",
                 content_type=copies.content_type,
                 codings=copies.codings,
+                asked=copies.asked,
             ),
             over,
         )

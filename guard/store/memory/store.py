@@ -105,7 +105,7 @@ class MemoryStore:
                 reading for hold, each in zip(holds, waits, strict=True) for reading in hold.readings(each)
             ),
             expired,
-            _as_written(self._evidence.get(suspect, NO_EVIDENCE).marks) if suspect is not None else {},
+            self._evidence.get(suspect, NO_EVIDENCE).marks if suspect is not None else {},
         )
 
     async def settle(
@@ -176,10 +176,10 @@ class MemoryStore:
         """Keep evidence, unless it does not follow from what is known."""
         known = self._evidence.get(holder, NO_EVIDENCE)
         if known.version != evidence.version:
-            return Learnt(False, replace(known, marks=_as_written(known.marks)))
-        known = replace(evidence, version=max(evidence.version + 1, self._date_us()))
-        self._evidence[holder] = known
-        return Learnt(True, known)
+            return Learnt(False, known)
+        version = max(evidence.version + 1, self._date_us())
+        self._evidence[holder] = Evidence(version, evidence.profile, _as_written(evidence.marks))
+        return Learnt(True, replace(evidence, version=version))
 
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""
@@ -197,19 +197,21 @@ class MemoryStore:
         place = limit.name, charge.holder
         account = self._accounts.get(place) or Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
-        left = round(1000 * charge.left)
-        cuts = limit.algorithm is Algorithm.GCRA and left < 1000 and not as_counted
+        windows = limit.windows
+        if charge.left < 1 and limit.algorithm is Algorithm.GCRA and not as_counted:
+            left = round(1000 * charge.left)
+            windows = tuple(
+                replace(each, count=cut(each.count, left), burst=cut(each.burst, left)) for each in windows
+            )
         stands = [
             stand_of(
                 limit,
-                replace(window, count=cut(window.count, left), burst=cut(window.burst, left))
-                if cuts
-                else window,
+                window,
                 now_us,
                 account.stands.get((limit.algorithm, window.period_us)),
                 as_counted=as_counted,
             )
-            for window in limit.windows
+            for window in windows
         ]
         return Hold(charge, place, account, now_us, stands, least, most, most)
 
@@ -313,9 +315,9 @@ class Hold:
 
     def throttle(self) -> None:
         """Let the limit hold a part of what it held, for this request only."""
-        left = round(1000 * self.charge.left)
-        if left == 1000:
+        if self.charge.left == 1:
             return
+        left = round(1000 * self.charge.left)
         for stand, window in zip(self.stands, self.charge.limit.windows, strict=True):
             stand.throttle(left, self.least, window)
 
