@@ -207,6 +207,26 @@ async def test_the_same_log_and_settings_give_the_same_results(tmp_path: Path) -
     assert runs[0] == runs[1]
 
 
+async def test_what_comes_of_a_caller_goes_by_its_own_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guard.analyst.lessons.MOST_HASHES", 10)  # and so little is enough to fill a memory
+    lines = sorted(distiller(60) + person(60), key=lambda each: float(each["ts"]))
+    for each in lines:
+        each["response"]["text"] = "Yes."  # which pays for what is new in the question
+    tokens = {"name": "tokens", "unit": "tokens", "rate": "500/minute"}
+    (tmp_path / "alone").mkdir()
+    together = await replayed(log(tmp_path, lines), settings(tokens, DIVERSITY))
+    for who in "sk-distiller", "sk-person":
+        # A blank line in place of each of the other's, since what is drawn by chance goes by the line.
+        own = [each if who in each["headers"]["authorization"] else None for each in lines]
+        file = tmp_path / "alone" / "traffic.jsonl"
+        file.write_text("".join(json.dumps(each) + "\n" if each else "\n" for each in own))
+        alone = await replayed(file, settings(tokens, DIVERSITY))
+        same = [found for found, each in zip(together, own, strict=True) if each]
+        assert [each.json() for each in alone] == [each.json() for each in same]
+
+
 async def test_what_a_log_has_no_answer_of_is_estimated_and_counted(tmp_path: Path) -> None:
     answered = {"status": 200, "text": "A loom weaves cloth from yarn."}
     refused = {"status": 500}

@@ -152,9 +152,9 @@ def survey(
             route, path = reader.route(line)
             if route.action is not RouteAction.GUARD:
                 raise RequestError("not read")
-            query = reader.query(line, route, path)
             identity = reader.identity(line, route)
-            usage, status = reader.answer(line, query, route)
+            query = reader.query(line, route, path, identity)
+            usage, status = reader.answer(line, query, route, identity)
         except RequestError:
             query = None
         if query is None or status >= 400:

@@ -68,7 +68,9 @@ class LineReader:
         detection = replace(detection, uses={**detection.uses, **declared})
         self.policy: Policy = replace(self.rules.policy, detection=detection)
         # Where long texts are sampled is drawn by chance, which must be the same chance every time.
-        self.estimator = Estimator(settings.models.tokenizers, rng=random.Random(0))  # noqa: S311
+        self._chance = random.Random()  # noqa: S311
+        self._tokenizing = Estimator(settings.models.tokenizers, rng=self._chance)
+        self._learned: dict[Holder, Estimator] = {}
         self._dated = settings.identity.jwt is not None
         self._identities: dict[Hashable, Identity] = {}
         self._routes: dict[tuple[str, str], tuple[Route, Path]] = {}
@@ -100,8 +102,13 @@ class LineReader:
             self._routes[key] = found
         return found
 
-    def query(self, line: Line, route: Route, path: Path) -> Query | None:
-        """What is asked, `None` where the route does not say how to read it; raises `QueryError`."""
+    def query(self, line: Line, route: Route, path: Path, identity: Identity) -> Query | None:
+        """What is asked, `None` where the route does not say how to read it; raises `QueryError`.
+
+        How many bytes a token has says the model's tokenizer, or what this caller's own answers have used.
+        What those of others have does not count, as it would in live traffic: so the results of a caller go
+        by its own lines.
+        """
         if route.dialect is None:
             return None
         if not isinstance(line.body, dict):
@@ -110,7 +117,10 @@ class LineReader:
             serialize(line.body)
         dialect = self.rules.dialects[route.dialect]
         body = with_model(dialect, line.body, route.model_in(path.judged))
-        return self.estimator.prepare(elsewhere.read(dialect, body, path.judged))
+        query = elsewhere.read(dialect, body, path.judged)
+        self._chance.seed(line.number)
+        measured = self._tokenizing.prepare(query)
+        return self._learned_from(identity).prepare(query) if measured is query else measured
 
     def copies(self, line: Line, query: Query, route: Route, path: Path) -> Copies:
         """What was asked and answered, as an analyst reads it."""
@@ -130,7 +140,7 @@ class LineReader:
             asked=Asked(line.body, query),
         )
 
-    def answer(self, line: Line, query: Query | None, route: Route) -> tuple[Usage, int]:
+    def answer(self, line: Line, query: Query | None, route: Route, identity: Identity) -> tuple[Usage, int]:
         """What was used and the status, as the log has it or as it is to be supposed.
 
         Without `usage` it is what a `body` reports, and a `text` counts as all of the answer. Without any of
@@ -152,8 +162,14 @@ class LineReader:
             cap = self.policy.output_cap(query.model) if cap is None else cap
             usage = Usage(query.without_discount().input_tokens, query.n * min(cap, UNKNOWN_TOKENS))
         if query is not None:
-            self.estimator.learn(query, usage)
+            self._learned_from(identity).learn(query, usage)
         return usage, status
+
+    def _learned_from(self, identity: Identity) -> Estimator:
+        learned = self._learned.get(identity.principal)
+        if learned is None:
+            learned = self._learned[identity.principal] = Estimator(rng=self._chance)
+        return learned
 
     def _metered(self, query: Query, answer: bytes, route: Route) -> Usage:
         """What an answer has used, as it is counted in live traffic."""

@@ -141,6 +141,7 @@ class Replay:
                 reference_of(settings),
                 half_life_us=self._half_life_us,
                 collect_seconds=None,
+                bounded=False,
                 background=Foreground(),
             )
         self._engine = Engine(policy, store, keys, (self._heard,), reader=analyst, clock=self._clock)
@@ -184,12 +185,12 @@ class Replay:
         admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
         query = None
         if admission is None:
-            query = self._reader.query(line, route, path)
+            query = self._reader.query(line, route, path, identity)
             admission = await self._engine.admit(request_id, identity, query, route.path, line.method)
         if admission.refused:
             self._engine.refuse(admission, 429)
         else:
-            usage, status = self._reader.answer(line, query, route)
+            usage, status = self._reader.answer(line, query, route, identity)
             copies = None
             if query is not None and admission.read:
                 copies = self._reader.copies(line, query, route, path)

@@ -143,7 +143,9 @@ class _Reader:
             raise ConfigError(f"{self.where}: {error.message.replace('The body', 'it', 1)}") from error
         ts = self._ts(fields)
         path = self._text(fields, "path")
-        if path is None or not path.startswith("/"):
+        if path is None:
+            self.refuse("path is missing: it says which API this was, such as `/v1/chat/completions`")
+        if not path.startswith("/"):
             self.refuse(f"path = {_shown(path)}: a path starts with `/`")
         identifier = fields.get("id")
         if identifier is not None and not isinstance(identifier, str | int):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from guard.analyst.background import Background
 from guard.analyst.lessons import Lessons
-from guard.analyst.profiles import Memory, Profiles
+from guard.analyst.profiles import REMEMBERED, Memory, Profiles
 from guard.analyst.transcript import UNSEEN, Outcome
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
@@ -54,7 +55,8 @@ class Analyst:
     """Reads transcripts, for one event loop; raises `ConfigError` where the word vectors cannot be read.
 
     `dialects` are those that transcripts name. Payouts are collected for `collect_seconds`, 0 for the present
-    turn of the loop; with `None` each is charged at once. The store is asked in the `background`.
+    turn of the loop; with `None` each is charged at once. The store is asked in the `background`. Without
+    `bounded`, no holder is forgotten for others, and what the analyst takes grows with their number.
     """
 
     def __init__(
@@ -67,11 +69,17 @@ class Analyst:
         half_life_us: int,
         collect_seconds: float | None = 0.0,
         background: Background | None = None,
+        bounded: bool = True,
     ) -> None:
-        self.lessons = Lessons(keys, dialects)
+        self.lessons = Lessons(keys, dialects, bounded=bounded)
         self._background = background or Background()
         self.profiles: Profiles[Lesson] = Profiles(
-            store, self.lessons.teach, reference, half_life_us=half_life_us, background=self._background
+            store,
+            self.lessons.teach,
+            reference,
+            half_life_us=half_life_us,
+            background=self._background,
+            most=REMEMBERED if bounded else sys.maxsize,
         )
         self._store = store
         self._collect_seconds = collect_seconds

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.analyst.answer_texts import answer_texts
-from guard.analyst.known import Known
+from guard.analyst.known import MOST_HASHES, MOST_HOLDERS, Known
 from guard.analyst.request_texts import request_texts
 from guard.analyst.transcript import Asked
 from guard.core.novelty import STANDARD_TOKENS, UNIT
@@ -45,13 +46,18 @@ class Lesson(NamedTuple):
 class Lessons:
     """Reads queries of all dialects; raises `ConfigError` where the word vectors cannot be read.
 
-    `dialects` may be replaced. What is read depends on the secret behind `keys`.
+    `dialects` may be replaced. What is read depends on the secret behind `keys`. Without `bounded`, what a
+    holder has sent is not forgotten for others.
     """
 
-    def __init__(self, keys: Pseudonyms, dialects: Mapping[str, Dialect]) -> None:
+    def __init__(self, keys: Pseudonyms, dialects: Mapping[str, Dialect], *, bounded: bool = True) -> None:
         self.dialects = dialects
         self._learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
-        self._known = Known(keys.secret("chunks"))
+        self._known = Known(
+            keys.secret("chunks"),
+            most_holders=MOST_HOLDERS if bounded else sys.maxsize,
+            most_hashes=MOST_HASHES if bounded else sys.maxsize,
+        )
         self._payouts = Payouts(keys.secret("payout"))
 
     def read(self, holder: Holder, copies: Copies | Transcript, usage: Usage, now_us: int) -> Lesson:

@@ -81,7 +81,8 @@ class Profiles(Generic[L]):
     """Profiles, each brought forward by lessons: `teach` takes one in.
 
     `reference` says what a profile is worth as evidence, and may be replaced; without one, profiles are kept
-    and say nothing. `half_life_us` is that of evidence. They are kept in the `background`.
+    and say nothing. `half_life_us` is that of evidence. They are kept in the `background`, and
+    `most` are remembered.
     """
 
     def __init__(
@@ -92,10 +93,12 @@ class Profiles(Generic[L]):
         *,
         half_life_us: int,
         background: Background | None = None,
+        most: int = REMEMBERED,
     ) -> None:
         self.reference = reference
         self.half_life_us = half_life_us
         self._memory = memory
+        self._most = most
         self._teach = teach
         self._known: OrderedDict[Holder, Entry[L]] = OrderedDict()
         self._background = background or Background()
@@ -173,7 +176,7 @@ class Profiles(Generic[L]):
 
     def _forget(self) -> None:
         """Forget who was heard of least recently, and keep what was learnt of them."""
-        if len(self._known) > REMEMBERED:
+        if len(self._known) > self._most:
             holder, known = self._known.popitem(last=False)
             if known.unkept and not known.keeping:
                 self._keep(holder, known, known.since_us)

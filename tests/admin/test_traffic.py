@@ -88,7 +88,7 @@ def test_lines_are_handed_on_before_the_log_is_read_to_its_end(tmp_path: Path) -
         ({"ts": 1_767_225_600_250}, "Unix seconds"),
         ({"id": []}, "id"),
         ({"path": "v1"}, "path"),
-        ({"path": None}, "path"),
+        ({"path": None}, "path is missing"),
         ({"method": 1}, "method"),
         ({"headers": []}, "headers"),
         ({"headers": {"a": 1}}, "headers.a"),

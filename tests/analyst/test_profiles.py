@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lessons import DAY_US, MINUTE_US, START_US, asking, enumeration_of, learner
 
-from guard.analyst import profiles as module
 from guard.analyst.profiles import KEPT_EVERY, Profiles
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.identity import Attribute, Holder, Identity
@@ -17,9 +16,6 @@ from guard.core.signals import Signal
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference
 from guard.errors import StoreError
-
-if TYPE_CHECKING:
-    import pytest
 
 ONE, OTHER = (Holder(Attribute.KEY, name) for name in ("one", "other"))
 REFERENCE = Reference.load()
@@ -168,10 +164,9 @@ async def test_what_a_store_that_fails_did_not_take_is_kept_with_the_next() -> N
     assert memory.queries() == 2
 
 
-async def test_who_is_forgotten_here_is_kept_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "REMEMBERED", 1)
+async def test_who_is_forgotten_here_is_kept_first() -> None:
     memory = Kept()
-    pupil = profiles(memory)
+    pupil = Profiles(memory, teach, REFERENCE, half_life_us=DAY_US, most=1)
     await take_in_all(pupil, enumeration_of(30))
     assert memory.queries() < 30
     take_in(pupil, "hello there", START_US, OTHER)
