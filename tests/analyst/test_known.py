@@ -9,7 +9,8 @@ from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.analyst.known import MOST_WORDS, Known
+from guard.analyst.chunks import MOST_WORDS
+from guard.analyst.known import Known
 from guard.analyst.request_texts import Said
 from guard.core.identity import Attribute, Holder
 
