@@ -2,13 +2,14 @@
 
 Licences are those that the repositories themselves state; none forbids commercial use. The questions of
 counsel-chat and medical-zh were collected from open sites by those who publish them. arena-answers belongs on
-the side of `arena-hard`.
+the side of `arena-hard`, oasst-en on that of `oasst-sample`.
 
     source            what is asked, and the answer                                        group
     classifiers and extractors
       clinc150        an utterance to an assistant; its intent, or `oos`                   intent
       nlu-home        an utterance to a home assistant; its scenario and intent            intent
       snips-slots     an utterance to an assistant; its intent and slots, as JSON          intent
+      moderation      a tweet; whether it is hate speech, offensive or neither             the same
       wnut17          a post; its named entities, one a line, or `none`                    where it was posted
     reading a passage, which stands before the question
       xquad           a paragraph of Wikipedia and a question; a phrase. Twelve languages  language
@@ -29,6 +30,7 @@ the side of `arena-hard`.
       crosswoz        Chinese: sights, restaurants and hotels of Beijing                   domains
       kdconv          Chinese: two persons about films, music and travel                   domain
     people
+      oasst-en        a volunteer's question; the best of the answers, by volunteers       who asked
       counsel-chat    a person in need; the therapist's answer that was liked best         topic
       expertqa        an expert's question; a model's answer, revised by the expert        field
       medical-zh      a patient's question in Chinese; a doctor's answer                   department
@@ -50,6 +52,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby, takewhile
@@ -67,7 +70,7 @@ from benchmarks.detection.conversations import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     Reader = Callable[[Path], Iterator[Conversation]]
@@ -137,6 +140,13 @@ def _snips(root: Path) -> Iterator[Conversation]:
                 slots = {piece["entity"]: piece["text"] for piece in pieces if "entity" in piece}
                 text = "".join(piece["text"] for piece in pieces)
                 yield single(text, json.dumps({"intent": intent, **slots}, ensure_ascii=False), intent)
+
+
+@_dataset("moderation", "t-davidson/hate-speech-and-offensive-language", "MIT")
+def _moderation(root: Path) -> Iterator[Conversation]:
+    for row in csv_rows(root / "data/labeled_data.csv"):
+        label = ("hate_speech", "offensive_language", "neither")[int(row["class"])]
+        yield single(row["tweet"], label, label)
 
 
 @_dataset("wnut17", "leondz/emerging_entities_17", "CC-BY-4.0")
@@ -281,6 +291,16 @@ def _kdconv(root: Path) -> Iterator[Conversation]:
                 yield from talk(((place % 2 == 0, said["message"]) for place, said in messages), domain)
 
 
+@_dataset("oasst-en", "TurkuNLP/oasst-fi", "Apache-2.0")
+def _oasst(root: Path) -> Iterator[Conversation]:
+    below: dict[str | None, list[Any]] = defaultdict(list)
+    for message in json_lines(root / "original-data/en-validation.jsonl"):
+        below[message["parent_id"]].append(message)
+    for first in below[None]:
+        for said in _branches(first, below):
+            yield from talk(said, first["user_id"])
+
+
 @_dataset("counsel-chat", "nbertagnolli/counsel-chat", "MIT")
 def _counsel(root: Path) -> Iterator[Conversation]:
     answers = sorted(csv_rows(root / "data/20200325_counsel_chat.csv"), key=lambda row: row["questionID"])
@@ -399,6 +419,19 @@ def _reading(paragraph: Any, group: str | None) -> Iterator[Conversation]:
     for question in paragraph["qas"]:
         prompt = sections(paragraph["context"], question["question"])
         yield single(prompt, question["answers"][0]["text"], group)
+
+
+def _branches(question: Any, below: Mapping[str | None, Sequence[Any]]) -> list[list[tuple[bool, str]]]:
+    """What was said from a question on, down to each last one that was answered: by its best answer."""
+    answers = sorted(below[question["message_id"]], key=lambda one: (one["rank"] is None, one["rank"]))
+    said = [[(True, question["text"]), (False, answer["text"])] for answer in answers]
+    followed = [
+        exchange + rest
+        for answer, exchange in zip(answers, said, strict=True)
+        for following in below[answer["message_id"]]
+        for rest in _branches(following, below)
+    ]
+    return followed or said[:1]
 
 
 def _message(message: Any) -> str:

@@ -26,6 +26,18 @@ DIALOGUE = [
     {"speaker": "SYSTEM", "utterance": "It is booked."},
     {"speaker": "USER", "utterance": "Bye."},
 ]
+TREE = [
+    ("q", None, "Why?", None),
+    ("unranked", "q", "So.", None),
+    ("worse", "q", "No.", 1),
+    ("best", "q", "Since.", 0),
+    ("more", "worse", "Really?", None),
+    ("more-answer", "more", "Yes.", None),
+    ("left", "best", "And?", None),
+    ("r", None, "When?", None),
+    ("second", "r", "Then.", 1),
+    ("first", "r", "Now.", 0),
+]
 TRAJECTORY = [
     {"role": "system", "content": "You are an agent."},
     {"role": "user", "content": "Cancel it."},
@@ -79,6 +91,19 @@ def test_a_record_is_one_that_the_simulation_reads(tmp_path: Path) -> None:
             {"test/dialogues_001.json": json.dumps([{"services": ["Tables_1"], "turns": DIALOGUE}])},
             "sgd",
             [("Tables_1", ["A table for two.", "In Bern.\nAt eight."], ["Where?", "It is booked."])],
+        ),
+        (
+            "TurkuNLP/oasst-fi",
+            {
+                "original-data/en-validation.jsonl": "\n".join(
+                    json.dumps(
+                        {"message_id": name, "parent_id": parent, "text": text, "rank": rank, "user_id": "u"}
+                    )
+                    for name, parent, text, rank in TREE
+                )
+            },
+            "oasst-en",
+            [("u", ["When?"], ["Now."]), ("u", ["Why?", "Really?"], ["No.", "Yes."])],
         ),
         (
             "sierra-research/tau-bench",
