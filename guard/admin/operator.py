@@ -18,6 +18,7 @@ from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, NAMES, SHARED, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
+from guard.core.policy import floor_of
 from guard.core.signals import Signal
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.extras import detection_installed
@@ -213,6 +214,8 @@ class Operator:
             held = policy.held(limit, holder, now_us)
             if held is not None:
                 charges.append(Charge(held, holder, 1))
+            if held is not None and record is not None:
+                charges += [Charge(*own, 1) for own in floor_of(held, holder, identity)]
         return (await self._store.look(identity, charges)).readings
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:

@@ -136,11 +136,12 @@ def _read(packed: bytes) -> Caller:
 
 def _packed_limit(limit: Limit) -> tuple[Any, ...]:
     windows = [(each.count, each.period_seconds, each.burst, each.span) for each in limit.windows]
-    return limit.name, limit.unit, limit.per, limit.algorithm, windows, limit.zone and limit.zone.key
+    zone = limit.zone and limit.zone.key
+    return limit.name, limit.unit, limit.per, limit.algorithm, windows, zone, limit.is_floor
 
 
 def _limit(value: Any) -> Limit:
-    name, unit, per, algorithm, windows, zone = as_row(value, 6)
+    name, unit, per, algorithm, windows, zone, is_floor = as_row(value, 7)
     unit = as_text(unit)
     return Limit(
         as_text(name),
@@ -149,6 +150,7 @@ def _limit(value: Any) -> Limit:
         _one_of(Algorithm, algorithm),
         tuple(_window(each) for each in as_row(windows)),
         zone=None if zone is None else _zone(as_text(zone)),
+        is_floor=as_flag(is_floor),
     )
 
 

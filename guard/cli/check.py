@@ -160,7 +160,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             "+".join(limit.per),
             limit.algorithm,
             output.conditions(limit),
-            " ".join(_rate(limit, window) for window in limit.windows),
+            " ".join(_rate(limit, window) for window in limit.windows) + _floor(limit),
         )
         for limit in tier.limits
     ]
@@ -179,6 +179,11 @@ def _rate(limit: Limit, window: Window) -> str:
     length = output.length(window)
     rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
     return rate if burst == count else f"{rate} burst {burst}"
+
+
+def _floor(limit: Limit) -> str:
+    """What each caller has for itself, where there is anything."""
+    return f", {shown(limit.unit, limit.floor)} for each" if limit.floor else ""
 
 
 def _ladders_lines(policy: Policy) -> Iterator[str]:

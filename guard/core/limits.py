@@ -189,7 +189,8 @@ class Limit:
     """So many units per window for each holder. The name is its key in the store.
 
     `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
-    at midnight; `None` for the other algorithms.
+    at midnight; `None` for the other algorithms. `floor` is how many units of each window a caller has for
+    itself where several share the limit, and `is_floor` says that this is what one of them has so.
 
     What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
     over, whether what was charged is kept apart as `pending` until then, whether it is `for_one`, and so
@@ -204,6 +205,8 @@ class Limit:
     match: Match = EVERY_REQUEST
     rollout: Rollout = ENFORCED
     zone: ZoneInfo | None = None
+    floor: int = 0
+    is_floor: bool = False
     estimated: bool = field(init=False, compare=False, repr=False)
     pending: bool = field(init=False, compare=False, repr=False)
     for_one: bool = field(init=False, compare=False, repr=False)
@@ -221,6 +224,14 @@ class Limit:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def for_each(self) -> Limit:
+        """What each caller has of this limit for itself."""
+        windows = tuple(
+            replace(window, count=min(window.count, self.floor), burst=min(window.burst, self.floor))
+            for window in self.windows
+        )
+        return replace(self, windows=windows, floor=0, is_floor=True)
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""
@@ -256,6 +267,8 @@ class Reading(NamedTuple):
     `window` has the numbers that held for this holder. Times in microseconds: `reset_us` until the window is
     as good as new, `wait_us` until this charge would fit: 0 if it does now, `None` if it never can. `amount`
     is what the charge asks of the limit, the part that is not insisted on as far as there is room for it.
+    `left` is the charge's: what was left of the limit to this caller. What a caller has for itself of a limit
+    that several share is in the reading of that limit: what remains is what it may use of both.
     """
 
     limit: Limit
@@ -266,6 +279,7 @@ class Reading(NamedTuple):
     wait_us: int | None
     enforced: bool = True
     amount: int = 0
+    left: float = 1.0
 
     @property
     def fits(self) -> bool:

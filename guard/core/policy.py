@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
-from guard.core.identity import Attribute
+from guard.core.identity import Attribute, Holder
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from guard.core.globs import GlobTable
-    from guard.core.identity import Holder, Identity
+    from guard.core.identity import Identity
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
     from guard.core.uses import Declared
@@ -257,6 +257,7 @@ class Policy:
             if held is not None:
                 mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
                 due.append(Due(held, holder, mode is Mode.ENFORCE))
+                due += [Due(*own, mode is Mode.ENFORCE) for own in floor_of(held, holder, identity)]
         return tuple(due)
 
     def next_end_us(self, now_us: int) -> int | None:
@@ -328,7 +329,8 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A limit, with the numbers that hold for its holder, that a request is charged to.
+    """A limit, with the numbers that hold for its holder, that a request is charged to. What a caller has for
+    itself of a limit that several share (`Limit.for_each`) comes next after that.
 
     `enforced` says that it may refuse the request.
     """
@@ -336,6 +338,12 @@ class Due:
     limit: Limit
     holder: Holder
     enforced: bool
+
+
+def floor_of(limit: Limit, holder: Holder, identity: Identity) -> Iterator[tuple[Limit, Holder]]:
+    """What an identity has for itself of a limit that it shares, if anything, and whom that holds."""
+    if limit.floor and identity.principal not in holder.parts:
+        yield limit.for_each(), Holder.together((holder, identity.principal))
 
 
 def estimated_charges(due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION) -> tuple[Charge, ...]:
@@ -347,7 +355,7 @@ def estimated_charges(due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION
         if unit not in asked:
             asked[unit] = demand.reserve(unit)
         amount, spare = asked[unit]
-        share = rung.left(unit) if each.limit.own else 1.0
+        share = rung.left(unit) if rung is not NO_ACTION and each.limit.own else 1.0
         charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, share))
     return tuple(charges)
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.evidence import Mark
     from guard.core.identity import Attribute, Identity
+    from guard.core.ladder import Rung
     from guard.core.limits import Charge
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
@@ -128,10 +129,11 @@ class Engine:
         """
         if not self._refusals.some:
             return None
-        plan = self._plan(identity, None, route, method, self._clock.date_us())
+        now_us = self._clock.date_us()
+        plan = self._plan(identity, None, route, method, now_us)
         demand = Demand(_UNREAD if read else None, 1, _ANY_PRICE, identity.amounts)
         untold = TOLD_BY_A_QUERY - identity.attributes.keys() if read else frozenset()
-        found = self._remembered(request_id, plan, demand, untold)
+        found = self._remembered(request_id, plan, demand, now_us, untold)
         return None if found is None else found._replace(body_read=False)
 
     async def admit(
@@ -141,7 +143,7 @@ class Engine:
         now_us = self._clock.date_us()
         plan = self._plan(identity, query, route, method, now_us)
         if self._refusals.some:
-            found = self._remembered(request_id, plan, plan.demand(query, identity.amounts))
+            found = self._remembered(request_id, plan, plan.demand(query, identity.amounts), now_us)
             if found is not None:
                 return found
         if query is not None:
@@ -250,7 +252,12 @@ class Engine:
         return self._plans.find(self.policy, self.control.mode, identity, query, route, method, now_us)
 
     def _remembered(
-        self, request_id: str, plan: Plan, demand: Demand, untold: frozenset[Attribute] = frozenset()
+        self,
+        request_id: str,
+        plan: Plan,
+        demand: Demand,
+        now_us: int,
+        untold: frozenset[Attribute] = frozenset(),
     ) -> Admission | None:
         """The refusal of a moment ago, if this request runs into the same limit.
 
@@ -258,17 +265,15 @@ class Engine:
         """
         if plan.mode is not Mode.ENFORCE:
             return None
-        keys = plan.refusing(demand, untold)
-        decision = self._refusals.find(plan.identity.holders, keys, self._clock.seconds())
+        _, rung = self._heard(plan, request_id, now_us)
+        limits = plan.refusing(demand, untold, rung)
+        decision = self._refusals.find(plan.identity.holders, limits, self._clock.seconds())
         return None if decision is None else Admission.of(plan, request_id, demand, decision)
 
     async def _ask(self, plan: Plan, request_id: str, demand: Demand, now_us: int) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity = plan.identity
-        heard = NO_CLIMB
-        if plan.suspect is not None:
-            heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
-        rung = heard.rung if plan.detection is Mode.ENFORCE else NO_ACTION
+        heard, rung = self._heard(plan, request_id, now_us)
         charges = estimated_charges(plan.due, demand, rung)
         asked = Reservation(request_id, identity, charges)
         suspect = plan.suspect.holder if plan.suspect is not None else None
@@ -349,6 +354,13 @@ class Engine:
         decision = _climbed(decision, told, plan, now_us)
         cap = answer_cap(verdict.readings, charges, demand)
         return (decision if cap is None else decision._replace(answer_cap=cap)), counted
+
+    def _heard(self, plan: Plan, request_id: str, now_us: int) -> tuple[Climb, Rung]:
+        """What is to be done by the evidence that was heard last, and what of it cuts limits."""
+        if plan.suspect is None:
+            return NO_CLIMB, NO_ACTION
+        heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
+        return heard, heard.rung if plan.detection is Mode.ENFORCE else NO_ACTION
 
     def _climb(self, plan: Plan, request_id: str, marks: Mapping[Signal, Mark], now_us: int) -> Climb:
         """What is to be done about this evidence against a request's suspect."""

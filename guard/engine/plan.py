@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
-from guard.core.policy import Caller
+from guard.core.policy import Caller, estimated_charges
 from guard.core.prices import FREE
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from guard.core.detection import Suspect
     from guard.core.identity import Holder, Identity
+    from guard.core.ladder import Rung
+    from guard.core.limits import Limit
     from guard.core.policy import Due, Policy, Tier
     from guard.core.prices import Price, PriceTable
     from guard.core.pseudonyms import Pseudonyms
@@ -70,12 +72,19 @@ class Plan:
             return Demand(amounts=amounts)
         return Demand.of(query, self.output_cap, self.price, self.prices, amounts)
 
-    def refusing(self, demand: Demand, untold: frozenset[Attribute]) -> Iterable[tuple[str, Holder]]:
-        """The names and holders of the limits that may refuse this request, but those per what is untold."""
+    def refusing(
+        self, demand: Demand, untold: frozenset[Attribute], rung: Rung
+    ) -> Iterable[tuple[Limit, Holder, float]]:
+        """The limits that may refuse this request, but those per what is untold; their holders, and what is
+        left of each to a caller on this rung.
+        """
         return (
-            (each.limit.name, each.holder)
-            for each in self.due
-            if each.enforced and demand.reserve(each.limit.unit)[0] and untold.isdisjoint(each.limit.per)
+            (charge.limit, charge.holder, charge.left)
+            for charge in estimated_charges(self.due, demand, rung)
+            if charge.enforced
+            and charge.amount
+            and not charge.limit.is_floor
+            and untold.isdisjoint(charge.limit.per)
         )
 
 

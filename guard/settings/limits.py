@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import CUT_BY_THE_LADDER, Attribute, Holder
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window, scale_of
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import Override
@@ -51,6 +51,7 @@ class LimitSettings(Section):
     routes: tuple[str, ...] = ()
     methods: tuple[Annotated[str, StringConstraints(to_upper=True)], ...] = ()
     free: bool = False
+    floor: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
 
@@ -87,8 +88,20 @@ class LimitSettings(Section):
             parse_calendar(self.rate or "")
         elif self.time_zone is not None:
             raise ValueError('`time_zone` belongs to `algorithm = "calendar"`')
+        if self.floor is not None:
+            self._check_floor(self.floor)
         check_counts(self.unit, ((window.count, window.burst) for window in self.windows))
         return self
+
+    def _check_floor(self, floor: int) -> None:
+        if not CUT_BY_THE_LADDER.isdisjoint(self.per):
+            raise ValueError(
+                f"`floor` is what each caller has of a limit that several share; per {'+'.join(self.per)} "
+                "each has its own"
+            )
+        least = min(window.count for window in self.windows) // scale_of(self.unit)
+        if floor >= least:
+            raise ValueError(f"`floor` = {floor} must be less than the {least} that all callers share")
 
     @property
     def windows(self) -> tuple[Window, ...]:
@@ -117,6 +130,7 @@ class LimitSettings(Section):
             Match(self.models, self.routes, self.methods, self.free),
             Rollout(self.mode, self.enforce_percent),
             ZoneInfo(self.time_zone or "UTC") if calendar else None,
+            (self.floor or 0) * scale_of(self.unit),
         )
 
 

@@ -26,8 +26,9 @@ def reading(
     wait_us: int | None = 7 * SECOND,
     remaining: int = 0,
     enforced: bool = True,
+    left: float = 1.0,
 ) -> Reading:
-    return Reading(limit, limit.windows[0], holder, remaining, 60 * SECOND, wait_us, enforced)
+    return Reading(limit, limit.windows[0], holder, remaining, 60 * SECOND, wait_us, enforced, left=left)
 
 
 def remembered(*readings: Reading, at: float = 0.0) -> Refusals:
@@ -36,8 +37,10 @@ def remembered(*readings: Reading, at: float = 0.0) -> Refusals:
     return refusals
 
 
-def find(refusals: Refusals, now: float, *, name: str = "rpm", holder: Holder = KEY) -> Decision | None:
-    return refusals.find((KEY,), [(name, holder)], now)
+def find(
+    refusals: Refusals, now: float, *, name: str = "rpm", holder: Holder = KEY, left: float = 1.0
+) -> Decision | None:
+    return refusals.find((KEY,), [(replace(RPM, name=name), holder, left)], now)
 
 
 def test_who_was_refused_is_refused_again_with_what_is_left_of_the_wait() -> None:
@@ -69,6 +72,25 @@ def test_others_are_not_refused() -> None:
     assert find(refusals, 0.1, name="rpd") is None
     assert find(refusals, 0.1, holder=EVERYTHING) is None
     assert refusals.find((KEY,), [], 0.1) is None
+
+
+@pytest.mark.parametrize(
+    ("left", "asked", "refused"),
+    [(0.5, 0.5, True), (0.5, 0.50004, True), (0.5, 1.0, False), (1.0, 0.5, False), (0.05, 0.1, False)],
+)
+def test_who_has_another_share_of_the_limit_asks_for_itself(
+    left: float, asked: float, *, refused: bool
+) -> None:
+    refusals = remembered(reading(left=left))
+    assert (find(refusals, 0.1, left=asked) is not None) is refused
+
+
+def test_who_has_something_of_the_limit_for_itself_is_refused_for_itself() -> None:
+    shared = replace(RPM, per=(Attribute.POOL,), floor=5)
+    pool, other = Holder(Attribute.POOL, "p"), Holder(Attribute.KEY, "other")
+    refusals = remembered(reading(shared, pool))
+    assert refusals.find((KEY,), [(shared, pool, 1.0)], 0.1) is not None
+    assert refusals.find((other,), [(shared, pool, 1.0)], 0.1) is None
 
 
 def unit(name: str) -> Limit:
@@ -108,7 +130,7 @@ def test_what_is_shadowed_is_not_kept() -> None:
 def test_the_slowest_of_several_sets_the_wait() -> None:
     tokens = replace(RPM, name="tpm", unit=Unit.TOKENS)
     refusals = remembered(reading(), reading(tokens, EVERYTHING, wait_us=9 * SECOND))
-    found = refusals.find((KEY,), [("rpm", KEY), ("tpm", EVERYTHING)], 0.5)
+    found = refusals.find((KEY,), [(RPM, KEY, 1.0), (tokens, EVERYTHING, 1.0)], 0.5)
     assert found is not None
     assert found.retry_after_us == 8_500_000
     assert len(found.readings) == 2
@@ -159,7 +181,7 @@ def test_a_flood_pushes_out_the_oldest() -> None:
     holders = [Holder(Attribute.KEY, str(number)) for number in range(5)]
     for holder in holders:
         refusals.remember(decide([reading(holder=holder)]), (holder,), 0.0)
-        refusals.find((holder,), [("rpm", holder)], 0.0)
+        refusals.find((holder,), [(RPM, holder, 1.0)], 0.0)
     assert [find(refusals, 0.1, holder=holder) is not None for holder in holders] == [0, 0, 1, 1, 1]
 
 

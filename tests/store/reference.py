@@ -276,6 +276,7 @@ class Ticket:
     amount: int
     marks: list[object]
     expires: int = 0
+    beside: bool = False
 
 
 @dataclass
@@ -364,33 +365,41 @@ class Held:
             state.charge(amount)
         self.counted()
 
-    def reserve(self, name: str, amount: int, expires: int) -> None:
-        self.charge(amount)
-        self.pending[name] = Ticket(amount, [state.mark() for state in self.states], expires)
+    @property
+    def room(self) -> int:
+        return min(state.remaining for state in self.states)
 
-    def settle(self, name: str, amount: int) -> bool:
-        """Whether anything is counted anew."""
+    def reserve(self, name: str, amount: int, expires: int, *, beside: bool = False) -> None:
+        if beside:
+            amount = min(amount, self.room)
+        self.charge(amount)
+        self.pending[name] = Ticket(amount, [state.mark() for state in self.states], expires, beside)
+
+    def settle(self, name: str, amount: int, budget: Held) -> bool:
+        """Whether anything is counted anew. What is usual of a `budget` is charged until more is known."""
         ticket = self.pending.pop(name, None)
         if isinstance(self.states[0], Leases):
             if ticket is not None:
                 self._refund(ticket, ticket.amount)
             return True
         if self.is_budget:
-            amount = min(amount, math.ceil(amount * self.paid / self.drew))
+            amount = min(amount, math.ceil(amount * budget.paid / budget.drew))
         changed, self.receipts[name] = self._true_up(amount, [ticket] if ticket else [])
         return changed
 
-    def pay(self, name: str, draw: int, payout: Payout) -> tuple[int, bool]:
-        """What answers pay out whose settle was told that they draw so much, and whether anything is counted
-        anew.
-        """
+    def pays(self, name: str, draw: int, payout: Payout) -> int:
+        """What answers pay out whose settle was told that they draw so much."""
         paid = max(
             payout.floor, sum(self._visit(f"{name}:{n}", *each) for n, each in enumerate(payout.pieces, 1))
         )
-        changed, _ = self._true_up(paid, self.receipts[name])
         self.paid = (16 * self.paid + paid) / (16 + payout.answers)
         self.drew = max(1.0, (16 * self.drew + draw) / (16 + payout.answers))
-        return paid, changed
+        return paid
+
+    def pay(self, name: str, paid: int) -> bool:
+        """Whether anything is counted anew."""
+        changed, _ = self._true_up(paid, self.receipts[name])
+        return changed
 
     def _visit(self, name: str, draw: int, least: int, cell: int | None) -> int:
         """What a piece pays."""
@@ -405,14 +414,16 @@ class Held:
         """Whether anything is counted anew, and the charges that stand then."""
         over = owed - sum(ticket.amount for ticket in tickets)
         if over > 0:
+            beside = tickets[0].beside if tickets else self.limit.is_floor
+            over = min(over, self.room) if beside else over
             self.charge(over)
-            return True, [*tickets, Ticket(over, [state.mark() for state in self.states])]
+            return True, [*tickets, Ticket(over, [state.mark() for state in self.states], beside=beside)]
         left, changed = list[Ticket](), over < 0
         for ticket in reversed(tickets):
             back = min(-over, ticket.amount)
             over += back
             marks = self._refund(ticket, back) if back else ticket.marks
-            left.insert(0, Ticket(ticket.amount - back, marks))
+            left.insert(0, Ticket(ticket.amount - back, marks, beside=ticket.beside))
         if changed:
             self.counted()
         return changed, left
@@ -428,6 +439,34 @@ class Held:
         """Where what is left of the charge was put."""
         marks = zip(self.states, ticket.marks, strict=True)
         return [state.refund(amount, mark) for state, mark in marks]
+
+
+@dataclass(eq=False)
+class Judged:
+    """One limit at the moment of a request. `of` is the shared one of which it is its caller's floor."""
+
+    held: Held
+    most: int
+    amount: int
+    waits: list[int | None]
+    of: Judged | None = None
+    beside: bool = False
+
+    @property
+    def lacks(self) -> bool:
+        return any(wait != 0 for wait in self.waits)
+
+    def go_by_either(self, shared: Judged) -> None:
+        """One of the two is enough."""
+        if shared.lacks and self.lacks:
+            sooner = [wait for wait in self.waits if wait is not None]
+            if len(sooner) == len(self.waits):
+                first = max(sooner)
+                shared.waits = [first if wait is None else min(wait, first) for wait in shared.waits]
+        elif shared.lacks:
+            shared.beside, shared.amount, shared.waits = True, self.amount, [0] * len(shared.waits)
+        else:
+            self.beside, self.amount, self.waits = True, shared.amount, [0] * len(self.waits)
 
 
 @dataclass(frozen=True)
@@ -457,11 +496,12 @@ class ModelStore:
         near = [held for (_, holder), held in self._held.items() if holder in touched]
         again = name in self._settled or any(name in held.pending for held in near)
         room = fits = not self.blocked.intersection(holders)
-        judged: list[tuple[Held, int] | None] = []
-        waits: list[int | None] = []
-        for charge in charges:
+        judged: list[Judged | None] = []
+        for charge, following in zip(charges, [*charges[1:], None], strict=True):
             limit = self._judged(charge)
-            if limit is None:
+            of = judged[-1] if charge.limit.is_floor else None
+            free = following is not None and following.limit.is_floor and self._judged(following) is None
+            if limit is None or free or (charge.limit.is_floor and of is None):
                 judged.append(None)
                 continue
             # Being judged by other numbers leaves no trace, unless something is counted under them.
@@ -472,23 +512,25 @@ class ModelStore:
                 self._keep(charge, held)
             largest = min(window.burst for window in limit.windows)
             least = charge.amount - charge.spare
-            amount = held.expected(least, charge.amount)
+            most = held.expected(least, charge.amount) if of is None else of.most
+            amount = most
             if amount > largest:
                 half = math.ceil(largest / 2)
                 amount = max(least, min(largest, max(half, min(state.remaining for state in held.states))))
-            judged.append((held, amount))
-            for state in held.states:
-                wait = 0 if again else state.wait(amount)
-                waits.append(wait)
-                if wait != 0:
-                    room = False
-                    fits = fits and not charge.enforced
+            waits = [0 if again else state.wait(amount) for state in held.states]
+            judged.append(Judged(held, most, amount, waits, of))
+        for each in judged:
+            if each is not None and each.of is not None:
+                each.go_by_either(each.of)
+        for charge, each in zip(charges, judged, strict=True):
+            if each is not None and each.lacks:
+                room = False
+                fits = fits and not charge.enforced
         charged = []
         for charge, each in zip(charges, judged, strict=True):
             if fits and not again and each is not None and (charge.enforced or room):
-                held, amount = each
-                held.reserve(name, amount, now + self._life_us)
-                self._keep(charge, held)
+                each.held.reserve(name, each.amount, now + self._life_us, beside=each.beside)
+                self._keep(charge, each.held)
                 charged.append(charge.limit.name)
         if not again:
             self.charged[name] = set(charged)
@@ -498,20 +540,26 @@ class ModelStore:
                 if place not in seen:
                     held.heal_as_it_stands(now)
                 held.forget(now, self._life_us)
-        left = [state.remaining for each in judged if each is not None for state in each[0].states]
-        return Seen(fits, charged, list(zip(left, waits, strict=True)))
+        readings: list[tuple[int, int | None]] = []
+        for each, after in zip(judged, [*judged[1:], None], strict=True):
+            own = after.held.room if after is not None and after.of is each else 0
+            if each is not None and each.of is None:
+                left = [max(state.remaining, min(own, state.window.burst)) for state in each.held.states]
+                readings += zip(left, each.waits, strict=True)
+        return Seen(fits, charged, readings)
 
     def settle(self, name: str, charges: Sequence[Charge], now: int) -> bool:
         """Whether it counted."""
         if name in self._settled:
             return False
         self._settled.add(name)
-        for charge in charges:
+        for place, charge in enumerate(charges):
             held = self._stored(charge)
+            budget = self._stored(charges[place - 1]) if charge.limit.is_floor else held
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            if not held.settle(name, charge.amount):
+            if not held.settle(name, charge.amount, budget):
                 held.states = before
         return True
 
@@ -520,16 +568,16 @@ class ModelStore:
         if name in self._paid:
             return None
         self._paid.add(name)
-        paid = []
+        paid = list[int]()
         for charge in charges:
             held = self._stored(charge)
+            if not charge.limit.is_floor:
+                paid.append(held.pays(name, charge.amount, payout))
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            owed, changed = held.pay(name, charge.amount, payout)
-            if not changed:
+            if not held.pay(name, paid[-1]):
                 held.states = before
-            paid.append(owed)
         return max(paid)
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:

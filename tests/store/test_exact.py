@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import secrets
 import sys
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from guard.core.calendars import Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.store.port import Reservation
@@ -219,6 +220,33 @@ async def test_where_one_limit_refuses_the_others_are_taken_back(
         ]
         assert admitted == [True] * 3 + [False] * 2
         assert await used(store, ALICE, limits) == [3 * amount] * 3
+
+
+@pytest.mark.parametrize(("unit", "algorithm"), NESTED)
+async def test_each_has_its_floor_of_what_all_share_however_many_ask_at_once(
+    deployment: Deployment, unit: str, algorithm: Algorithm
+) -> None:
+    amount = amount_of(unit)
+    shared = replace(limit(unit, algorithm, 30 * amount, Attribute.EVERYTHING), floor=5 * amount)
+    tasks = [
+        Task(
+            f"r{number}",
+            caller,
+            (
+                Charge(shared, EVERYTHING, amount),
+                Charge(shared.for_each(), Holder.together((EVERYTHING, caller.principal)), amount),
+            ),
+        )
+        for number, caller in enumerate(CALLERS * (TASKS // len(CALLERS)))
+    ]
+    admitted = set(deployment.at_once(tasks))
+    counts = Counter(task.identity.principal for task in tasks if task.name in admitted)
+    assert len(counts) == len(CALLERS)
+    assert min(counts.values()) >= 5
+    # Who has more than its floor has all of that from what is shared.
+    assert sum(count for count in counts.values() if count > 5) <= 30
+    async with deployment.store() as store:
+        assert await used(store, ALICE, [shared]) == [30 * amount]
 
 
 async def test_who_has_used_what_is_on_record_wherever_the_limits_are_kept(deployment: Deployment) -> None:

@@ -30,7 +30,7 @@ from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_reference import IDENTITIES, PAYOUTS, limits
+from test_reference import IDENTITIES, PAYOUTS, held_to, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ STEP = st.builds(
 
 def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
     found = []
-    for place, limit in enumerate(made):
+    for place, limit, holder in held_to(step.identity, made):
         counts = {
             each.period_seconds: (
                 max(1, int(each.count * step.numbers * scale)),
@@ -89,11 +89,11 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
         found.append(
             Charge(
                 limit.with_counts(counts) if not one else limit,
-                step.identity.holder(*limit.per),
+                holder,
                 1 if one else step.amount * scale,
                 min(step.spare, step.amount) * scale if limit.estimated else 0,
                 enforced=not step.tried >> place & 1,
-                left=step.left,
+                left=1.0 if limit.is_floor else step.left,
             )
         )
     return found

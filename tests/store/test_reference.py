@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -110,7 +111,22 @@ def limits(draw: st.DrawFn) -> list[Limit]:
                 zone=draw(st.sampled_from(ZONES)) if algorithm is Algorithm.CALENDAR else None,
             )
         )
+        if not made[-1].own:
+            made[-1] = replace(made[-1], floor=draw(st.sampled_from([0, 0, 1, 5, 12])))
     return made
+
+
+def held_to(identity: Identity, made: list[Limit]) -> list[tuple[int, Limit, Holder]]:
+    """The limits of a request by their places among those that were made, and whom they hold; behind each
+    what the caller has of it for itself.
+    """
+    held = []
+    for place, limit in enumerate(made):
+        holder = identity.holder(*limit.per)
+        held.append((place, limit, holder))
+        if limit.floor:
+            held.append((place, limit.for_each(), Holder.together((holder, identity.principal))))
+    return held
 
 
 NEVER = ("never", "nor", "neither")
@@ -159,12 +175,12 @@ class StoreMachine(RuleBasedStateMachine):
         return [
             Charge(
                 limit,
-                identity.holder(*limit.per),
+                holder,
                 1 if limit.unit in (Unit.REQUESTS, Unit.CONCURRENCY) else amount,
                 spare if limit.estimated else 0,
                 enforced=not tried >> place & 1,
             )
-            for place, limit in enumerate(self.limits)
+            for place, limit, holder in held_to(identity, self.limits)
         ]
 
     @rule(data=st.data(), share=st.floats(0, 1.3), odd=st.integers(0, 3))
@@ -262,7 +278,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.pay(Reservation(name, identity, drawn), receipts, payout, now_us=self.now)
         )
         assert paid == self.model.pay(name, drawn, payout, self.now)
-        for charge in drawn:
+        for charge in [each for each in drawn if not each.limit.is_floor]:
             assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
 
     async def visited(self, charge: Charge, identity: Identity) -> set[int]:
@@ -303,9 +319,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), identity=st.sampled_from(IDENTITIES), count=st.integers(1, 60))
     def override(self, data: st.DataObject, identity: Identity, count: int) -> None:
         """Other numbers for one holder, an exemption, or the settings' numbers again."""
-        limit = data.draw(st.sampled_from(self.limits))
-        holder = identity.holder(*limit.per)
-        kind = data.draw(st.sampled_from(["numbers", "exempt", "none"]))
+        _, limit, holder = data.draw(st.sampled_from(held_to(identity, self.limits)))
+        kinds = ["exempt", "none"] if limit.is_floor else ["numbers", "exempt", "none"]
+        kind = data.draw(st.sampled_from(kinds))
         if kind == "none":
             self.runner.run(self.store.drop_override(holder, limit.name))
             self.model.overrides.pop((str(holder), limit.name), None)

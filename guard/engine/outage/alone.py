@@ -1,7 +1,8 @@
 """What one process does without the store: it decides alone, and owes what it let through.
 
 Whether the store is asked at all, a breaker says. Under `local` the process admits its share of every limit
-(guard/core/shares.py), counted in a store of its own; what is only tried out is not counted. What the store
+(guard/core/shares.py), counted in a store of its own; what is only tried out is not counted, and what a
+caller has for itself of a limit that several share is not kept for it. What the store
 had counted before the outage comes on top, and so does what a process had admitted before it was started
 anew: of a budget of a month, an outage gives away up to one whole budget more, however much was used. What
 was used meanwhile is charged when the store is back (guard/engine/outage/debts.py).
@@ -153,7 +154,7 @@ class Alone:
         charges: Sequence[Charge],
         demand: Demand,
     ) -> Decision:
-        enforced = [charge for charge in charges if charge.enforced]
+        enforced = [charge for charge in charges if charge.enforced and not charge.limit.is_floor]
         share = self._share
         shares = [
             charge._replace(limit=part) for charge in enforced for part in share_of(charge.limit, share)
@@ -180,6 +181,8 @@ class Alone:
         """Keep for later what was used while the store was not asked."""
         now_us = self._clock.date_us()
         for charge in charges:
+            if charge.limit.is_floor:
+                continue  # what has room of that is not known here
             lost = self._debts.lost
             self._debts.add(charge.limit, charge.holder, charge.amount, now_us)
             if self._debts.lost == lost:

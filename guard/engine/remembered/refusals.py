@@ -10,7 +10,9 @@ a refund or other numbers are noticed within a second.
 
 Only what refuses every request of a holder is kept. A request that is larger than its limit says nothing of
 smaller ones; nor does one that wants more tokens than are left, unless none are; nor a full set of leases,
-since any of them may be given back at any time. The price: a small request waits for up to a second longer
+since any of them may be given back at any time. And it is kept for those to whom as much is left of the limit
+as to who was refused: one whose share is larger may have room. Where callers have something of a limit for
+themselves, that is each one's own. The price: a small request waits for up to a second longer
 than it would have to, where a large one has just found nothing left.
 """
 
@@ -22,13 +24,13 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.decision import Action, Decision, Reason, decide
+from guard.core.identity import Holder
 from guard.core.limits import Algorithm, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-    from guard.core.identity import Holder
-    from guard.core.limits import Reading
+    from guard.core.limits import Limit, Reading
 
 KEPT_SECONDS = 1.0
 """How long a refusal is kept at most."""
@@ -72,21 +74,22 @@ class Refusals:
             # It is told like a quota that is used up: from memory with that limit alone.
             self._keep(self._blocks, tuple(holders), Entry(now, denied=decision))
         if decision.reason is Reason.QUOTA:
-            lasting: dict[tuple[str, Holder], list[Reading]] = {}
+            lasting: dict[Hashable, list[Reading]] = {}
             for reading in filter(_lasts, decision.violated):
-                lasting.setdefault((reading.limit.name, reading.holder), []).append(reading)
+                place = _place(reading.limit, reading.holder, reading.left, holders[0])
+                lasting.setdefault(place, []).append(reading)
             for key, readings in lasting.items():
                 self._keep(self._limits, key, Entry(now, readings=tuple(readings)))
 
     def find(
-        self, holders: Sequence[Holder], keys: Iterable[tuple[str, Holder]], now: float
+        self, holders: Sequence[Holder], limits: Iterable[tuple[Limit, Holder, float]], now: float
     ) -> Decision | None:
         """The refusal that still holds, with what is left of its wait; `None` where the store must be asked.
 
-        `keys` are the names and holders of the limits that the request is charged to, more than nothing, and
-        refused by.
+        `limits` are those that the request is charged to, more than nothing, and refused by, with their
+        holders and what is left of each to the caller.
         """
-        return self._blocked(holders, now) or self._violated(keys, now)
+        return self._blocked(holders, now) or self._violated(holders[0], limits, now)
 
     def forget(self) -> None:
         """Forget every refusal, when limits have changed."""
@@ -109,12 +112,14 @@ class Refusals:
         left_us = None if entry.block_us is None else entry.block_us - past_us
         return Decision(Action.DENY, Reason.BLOCKED, (), left_us)
 
-    def _violated(self, keys: Iterable[tuple[str, Holder]], now: float) -> Decision | None:
+    def _violated(
+        self, principal: Holder, limits: Iterable[tuple[Limit, Holder, float]], now: float
+    ) -> Decision | None:
         if not self._limits:
             return None
         readings: list[Reading] = []
-        for key in keys:
-            entry = self._limits.get(key)
+        for limit, holder, left in limits:
+            entry = self._limits.get(_place(limit, holder, left, principal))
             past_us = None if entry is None else self._past_us(entry, now)
             if entry is not None and past_us is not None:
                 readings += (_later(each, past_us) for each in entry.readings if _wait_us(each) > past_us)
@@ -131,6 +136,14 @@ class Refusals:
         """How long ago that was; `None` where it holds no longer."""
         past = now - entry.at
         return int(past * MICROSECONDS) if past < self._kept_seconds else None
+
+
+def _place(limit: Limit, holder: Holder, left: float, principal: Holder) -> Hashable:
+    """What those have in common whom a limit refuses as it does this caller; shares go by thousandths, as the
+    store's do.
+    """
+    whom = Holder.together((holder, principal)) if limit.floor else holder
+    return limit.name, whom, round(1000 * left)
 
 
 def _still_denied(decision: Decision, past_us: int) -> Decision | None:

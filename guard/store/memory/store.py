@@ -10,20 +10,17 @@ about; a script does it for all limits of a holder at once. Times are in microse
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
-from hashlib import sha1
+from dataclasses import replace
 from itertools import islice
-from math import ceil
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
-from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, CELLS, NOTHING_RECENT, Recent
+from guard.core.limits import Algorithm, Unit
 from guard.store.marks import read_marks, write_marks
-from guard.store.memory.tickets import Entry, How, Ticket, Tickets
-from guard.store.memory.windows import Stand, cut, stand_of
-from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, UNKNOWN_WAIT_US, Control, Settled, Verdict
+from guard.store.memory.holds import Account, Hold, paired
+from guard.store.memory.windows import cut, stand_of
+from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, Control, Settled, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,10 +31,8 @@ if TYPE_CHECKING:
     from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.core.signals import Signal
+    from guard.store.memory.tickets import Entry
     from guard.store.port import Debt, Reservation
-
-HEX_DIGITS = 4
-"""How many digits of a digest choose the cell that is forgotten."""
 
 MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
@@ -80,18 +75,20 @@ class MemoryStore:
     ) -> Verdict:
         """Charge every limit or none, and read the evidence against the suspect."""
         self._forget_settled()
-        holds = [self._hold(charge) for charge in reservation.charges]
+        holds = paired([self._hold(charge) for charge in reservation.charges])
         again = reservation.id in self._settled or any(
             hold.account.tickets.find(reservation.id) for hold in holds
         )
         expired = sum([hold.heal(self._life_us) for hold in holds])
         turned_away = self._turned_away(holds)
-        waits = []
         for hold in holds:
             hold.throttle()
             hold.ask()
-            waits.append([0] * len(hold.stands) if again else hold.waits(turned_away=hold in turned_away))
-        without = [hold for hold, each in zip(holds, waits, strict=True) if any(wait != 0 for wait in each)]
+            if not again:
+                hold.judge(turned_away=hold in turned_away)
+            if hold.shared is not None:
+                hold.share(hold.shared)
+        without = [hold for hold in holds if hold.lacks]
         admitted = not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
         for hold in charged if not again else ():
@@ -101,9 +98,7 @@ class MemoryStore:
             admitted,
             tuple(hold.charge for hold in charged),
             None,
-            tuple(
-                reading for hold, each in zip(holds, waits, strict=True) for reading in hold.readings(each)
-            ),
+            tuple(reading for hold in holds if hold.shared is None for reading in hold.readings()),
             expired,
             self._evidence.get(suspect, NO_EVIDENCE).marks if suspect is not None else {},
         )
@@ -121,10 +116,9 @@ class MemoryStore:
         if not self._settle(reservation.id):
             return Settled(False)
         novelty, receipts = [], []
-        for charge in reservation.charges:
-            hold = self._hold(charge, as_counted=True)
-            budget = charge.limit.unit == Unit.NOVELTY
-            owed = hold.account.recent.settle(hold.most) if budget else hold.most
+        for hold in self._as_counted(reservation):
+            budget = hold.charge.limit.unit == Unit.NOVELTY
+            owed = (hold.shared or hold).account.recent.settle(hold.most) if budget else hold.most
             receipt = hold.settle(reservation.id, owed)
             self._accounts[hold.place] = hold.account
             if budget:
@@ -139,34 +133,26 @@ class MemoryStore:
         payout: Payout,
     ) -> int | None:
         """Charge diversity budgets what answers pay out, in place of what `settle` charged."""
-        paid = []
-        for charge, receipt in zip(reservation.charges, receipts, strict=True):
-            hold = self._hold(charge, as_counted=True)
-            owed = payout.charge(
-                [
-                    hold.account.visit(piece.cell, f"{reservation.id}:{number}")
-                    for number, piece in enumerate(payout.pieces, 1)
-                ]
-            )
-            hold.true_up(owed, receipt)
-            hold.account.recent = hold.account.recent.after(payout.answers, owed, hold.most)
+        paid: list[int] = []
+        for hold, receipt in zip(self._as_counted(reservation), receipts, strict=True):
+            if hold.shared is None:
+                paid.append(hold.account.pay(reservation.id, payout, hold.most))
+            # What a caller has for itself of a budget is charged what that is.
+            hold.true_up(paid[-1], receipt)
             self._accounts[hold.place] = hold.account
-            paid.append(owed)
         return max(paid, default=None)
 
     async def release(self, reservation: Reservation) -> bool:
         """Take a reservation back."""
         if not self._settle(reservation.id):
             return False
-        for charge in reservation.charges:
-            hold = self._hold(charge, as_counted=True)
+        for hold in self._as_counted(reservation):
             hold.settle(reservation.id, 0)
         return True
 
     async def renew(self, reservation: Reservation) -> int:
         """Keep a reservation from expiring; returns how many limits it is still reserved in."""
-        holds = [self._hold(charge, as_counted=True) for charge in reservation.charges]
-        return sum([hold.renew(reservation.id, self._life_us) for hold in holds])
+        return sum([hold.renew(reservation.id, self._life_us) for hold in self._as_counted(reservation)])
 
     async def repay(self, debt: Debt, identity: Identity) -> bool:
         """Nothing is owed to a store that does not fail."""
@@ -190,6 +176,10 @@ class MemoryStore:
 
     async def leave(self, worker: str) -> None:
         """Nobody counts the processes."""
+
+    def _as_counted(self, reservation: Reservation) -> list[Hold]:
+        """The limits of a reservation under the numbers that they were last counted under."""
+        return paired([self._hold(charge, as_counted=True) for charge in reservation.charges])
 
     def _hold(self, charge: Charge, *, as_counted: bool = False) -> Hold:
         """A limit at this moment; with `as_counted` under the numbers that it was last counted under."""
@@ -245,182 +235,6 @@ class MemoryStore:
         for place in places:
             if place in self._accounts and self._accounts[place].over(now_us):
                 del self._accounts[place]
-
-
-@dataclass(slots=True, eq=False)
-class Account:
-    """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
-    was last counted, the tickets of requests that are not settled, the cells that were visited, a bit each,
-    and what its latest answers have paid out. It was counted last at `counted_us`, and at `until_us` all
-    tickets have expired.
-    """
-
-    stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
-    tickets: Tickets = field(default_factory=Tickets)
-    counted_us: int = 0
-    until_us: int = 0
-    visited: bytearray = field(default_factory=bytearray)
-    recent: Recent = NOTHING_RECENT
-
-    def over(self, now_us: int) -> bool:
-        """Whether it is as good as a new one."""
-        if self.until_us > now_us or self.visited or self.recent is not NOTHING_RECENT:
-            return False
-        return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
-
-    def visit(self, cell: int | None, name: str) -> bool:
-        """Remember that a holder has been in a cell, and forget another, which the name of the piece says;
-        returns whether it is new.
-        """
-        if cell is None:
-            return True
-        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
-        new = not visited[cell >> 3] >> (cell & 7) & 1
-        digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
-        forgotten = int(digest[:HEX_DIGITS], 16) % CELLS
-        visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
-        visited[cell >> 3] |= 1 << (cell & 7)
-        return new
-
-
-@dataclass(slots=True, eq=False)
-class Hold:
-    """One limit of one holder at this moment, and what a request owes to it.
-
-    `amount` is `most`, or where that is more than the whole limit holds, what is left of it, but half of it
-    and `least` at least.
-    """
-
-    charge: Charge
-    place: tuple[str, Holder]
-    account: Account
-    now_us: int
-    stands: list[Stand]
-    least: int
-    most: int
-    amount: int
-
-    def heal(self, life_us: int) -> int:
-        """Give back what is pending of requests whose owner is gone; returns how many there are."""
-        healed, leases = 0, self.charge.limit.algorithm is Algorithm.LEASES
-        for reservation_id, ticket in self.account.tickets.take_expired(self.now_us):
-            if ticket.how is not How.PENDING:
-                continue
-            healed += 1
-            self._give_back(ticket.entry.amount, ticket.entry)
-            ticket.how, ticket.until_us = How.LAPSED, ticket.until_us + life_us
-            if leases and ticket.until_us > self.now_us:
-                self.account.tickets.keep(reservation_id, ticket)
-        return healed
-
-    def throttle(self) -> None:
-        """Let the limit hold a part of what it held, for this request only."""
-        if self.charge.left == 1:
-            return
-        left = round(1000 * self.charge.left)
-        for stand, window in zip(self.stands, self.charge.limit.windows, strict=True):
-            stand.throttle(left, self.least, window)
-
-    def ask(self) -> None:
-        """Find the amount."""
-        if self.charge.limit.unit == Unit.NOVELTY:
-            self.most = self.account.recent.reserve(self.least, self.most)
-        self.amount = self.most
-        largest = min(stand.burst for stand in self.stands)
-        if self.most > largest:
-            left = min(stand.remaining for stand in self.stands)
-            self.amount = max(self.least, min(largest, max(left, ceil(largest / 2))))
-
-    def waits(self, *, turned_away: bool) -> list[int]:
-        """How long until each window has room: 0 where it has, -1 where it never has."""
-        waits = [stand.wait(self.amount) for stand in self.stands]
-        return [wait or UNKNOWN_WAIT_US for wait in waits] if turned_away else waits
-
-    def reserve(self, reservation_id: str, life_us: int) -> None:
-        """Charge the amount, and keep a ticket of it."""
-        how = How.PENDING if self.charge.limit.pending else How.FOR_GOOD
-        self._prolong(reservation_id, Ticket(how, self._add(self.amount), 0), life_us)
-
-    def renew(self, reservation_id: str, life_us: int) -> bool:
-        """Let a reservation last from now on; returns whether there is anything to be given back.
-
-        A lease that has lapsed is taken again: its request is running, whatever the limit says.
-        """
-        ticket = self.account.tickets.find(reservation_id)
-        if ticket is None:
-            return False
-        if ticket.how is How.LAPSED:
-            ticket.how, ticket.entry = How.PENDING, self._add(ticket.entry.amount)
-        self._prolong(reservation_id, ticket, life_us)
-        return ticket.how is How.PENDING
-
-    def settle(self, reservation_id: str, owed: int) -> list[Entry]:
-        """True a reservation up to what is owed, and give a lease back; returns what is charged then."""
-        ticket = self.account.tickets.take(reservation_id)
-        leases = self.charge.limit.algorithm is Algorithm.LEASES
-        return self.true_up(0 if leases else owed, ticket.charged if ticket is not None else [])
-
-    def true_up(self, owed: int, entries: list[Entry]) -> list[Entry]:
-        """Charge what is owed, of which these have charged a part already, or too much; returns those that
-        hold then.
-        """
-        over = owed - sum(entry.amount for entry in entries)
-        if over > 0:
-            return [*entries, self._add(over)]
-        left = list(entries)
-        for place, entry in reversed(list(enumerate(entries))):
-            back = min(-over, entry.amount)
-            over += back
-            if back > 0:
-                left[place] = self._give_back(back, entry)
-        return left
-
-    def _add(self, amount: int) -> Entry:
-        """Charge so much to every window."""
-        for stand in self.stands:
-            stand.add(amount)
-        self._keep()
-        algorithm = self.charge.limit.algorithm
-        return Entry(amount, {(algorithm, stand.period_us): stand.mark for stand in self.stands})
-
-    def _give_back(self, amount: int, entry: Entry) -> Entry:
-        """Give a part back; returns what is left of the entry."""
-        marks = dict(entry.marks)
-        for stand in self.stands:
-            window = self.charge.limit.algorithm, stand.period_us
-            if window in marks:
-                marks[window] = stand.refund(amount, marks[window])
-        self._keep()
-        return Entry(entry.amount - amount, marks)
-
-    def _prolong(self, reservation_id: str, ticket: Ticket, life_us: int) -> None:
-        ticket.until_us = self.now_us + (life_us if ticket.how is How.PENDING else 2 * life_us)
-        self.account.tickets.keep(reservation_id, ticket)
-        self.account.until_us = self.now_us + 2 * life_us
-
-    def _keep(self) -> None:
-        algorithm, account = self.charge.limit.algorithm, self.account
-        for stand in self.stands:
-            account.stands[algorithm, stand.period_us] = stand
-        account.counted_us = self.now_us
-
-    def readings(self, waits: Sequence[int]) -> list[Reading]:
-        """How each window stands; a wait below 0 is for ever."""
-        charge, found = self.charge, []
-        for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
-            found.append(
-                Reading(
-                    charge.limit,
-                    window,
-                    charge.holder,
-                    max(0, stand.remaining),
-                    stand.reset_us,
-                    wait_us if wait_us >= 0 else None,
-                    charge.enforced,
-                    self.amount,
-                )
-            )
-        return found
 
 
 def _as_written(marks: Mapping[Signal, Mark]) -> Mapping[Signal, Mark]:

@@ -24,10 +24,13 @@ NEVER_US = sys.maxsize
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An amount that was charged to an account, and where in each window, by algorithm and period."""
+    """An amount that was charged to an account, and where in each window, by algorithm and period. `beside`
+    says that the request went by another limit, so that this one is charged as far as it has room.
+    """
 
     amount: int
     marks: Mapping[tuple[Algorithm, int], Mark]
+    beside: bool
 
 
 class How(Enum):

@@ -7,7 +7,7 @@ between the braces that Redis Cluster reads.
 On a cluster, what one script touches must live in one slot. So what an organisation's members hold there
 stands in the organisation's braces, `guard:5:{DIGEST OF org:acme}:DIGEST OF key:alice:NOUN…`, and what a
 caller without an organisation holds, in its principal's. What many share (networks, tiers, models, routes,
-everything) has its own.
+everything) has its own, and in it what each caller has for itself of that.
 """
 
 from __future__ import annotations
@@ -49,14 +49,17 @@ class Keys(Pseudonyms):
         """The record of an identity, by its principal; always in the principal's own slot."""
         return self._key(identity.principal, identity.principal, "record")
 
-    def counts(self, holder: Holder, identity: Identity) -> str:
+    def counts(self, holder: Holder, identity: Identity, *, floor: bool = False) -> str:
         """What a holder has used of all its limits; the requests that are pending on it stand beside it
-        (`:pending`).
+        (`:pending`). A `floor` is what a caller has for itself of what others share (`Limit.for_each`).
         """
-        return self._key(self._home(holder, identity), holder, "counts")
+        home = self._home(_sharing(holder) if floor else holder, identity)
+        return self._key(home, holder, "counts")
 
     def coverage(self, limit: Limit, holder: Holder, identity: Identity) -> str:
-        """Where the holder of a diversity budget has been."""
+        """Where the holder of a diversity budget has been, or all those who share it."""
+        if limit.is_floor:
+            holder = _sharing(holder)
         return self._key(self._home(holder, identity), holder, f"coverage:{limit.name}")
 
     def evidence(self, holder: Holder, identity: Identity) -> str:
@@ -90,6 +93,11 @@ class Keys(Pseudonyms):
         tag = self.digest(home)
         own = "" if home == holder else f"{self.digest(holder)}:"
         return f"{PREFIX}{{{tag}}}:{own}{noun}"
+
+
+def _sharing(holder: Holder) -> Holder:
+    """The holder that several share, of what a caller has for itself of its limit."""
+    return Holder.together(holder.parts[:-1])
 
 
 def beside(near: str, noun: str) -> str:

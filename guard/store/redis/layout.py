@@ -115,11 +115,14 @@ class Layouts:
         home, record = keys.home(identity), keys.record(identity)
         places: dict[int, tuple[str, list[int]]] = {slot_of(home): (home, [])}
         for place, charge in enumerate(charges):
-            counts = keys.counts(charge.holder, identity)
+            counts = keys.counts(charge.holder, identity, floor=charge.limit.is_floor)
             places.setdefault(slot_of(counts), (counts, []))[1].append(place)
         parts: list[Part] = []
         for slot, (near, held) in places.items():
-            counts_of = {place: keys.counts(charges[place].holder, identity) for place in held}
+            counts_of = {
+                place: keys.counts(charges[place].holder, identity, floor=charges[place].limit.is_floor)
+                for place in held
+            }
             holders = {counts: charges[place].holder for place, counts in counts_of.items()}
             numbers = {counts: number for number, counts in enumerate(holders, 1)}
             limits = tuple((charges[place].limit, numbers[counts_of[place]]) for place in held)

@@ -31,7 +31,7 @@ _NUMBERS = {
     Algorithm.CALENDAR: 3,
     Algorithm.LEASES: 4,
 }
-_PENDING, _DIVERSITY = 1, 2
+_PENDING, _DIVERSITY, _FLOOR = 1, 2, 4
 _VERDICT = Struct("<BBdd")
 _OVERRIDDEN, _EXEMPT = 1, 2
 _NOWHERE = -1
@@ -75,21 +75,34 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     packed, marks = reply
     admitted, room, blocked_us, expired = _VERDICT.unpack_from(packed)
     numbers = map(int, unpack_from(f"<{(len(packed) - _VERDICT.size) // 8}d", packed, _VERDICT.size))
-    readings, held = [], []
+    readings: list[Reading] = []
+    held, kind, amount = [], 0, 0
     for charge in charges:
-        kind, amount = next(numbers), next(numbers)
+        windows = charge.limit.windows
+        if charge.limit.is_floor:
+            windows = ()  # it is in what was said of the limit before
+        else:
+            kind, amount = next(numbers), next(numbers)
         if kind == _EXEMPT:
             continue
         if room or charge.enforced:
             held.append(charge)
-        for window in charge.limit.windows:
+        for window in windows:
             if kind == _OVERRIDDEN:
                 window = replace(window, count=next(numbers), burst=next(numbers))
             remaining, reset_us, wait_us = next(numbers), next(numbers), next(numbers)
             wait = None if wait_us < 0 else wait_us
             readings.append(
                 Reading(
-                    charge.limit, window, charge.holder, remaining, reset_us, wait, charge.enforced, amount
+                    charge.limit,
+                    window,
+                    charge.holder,
+                    remaining,
+                    reset_us,
+                    wait,
+                    charge.enforced,
+                    amount,
+                    charge.left,
                 )
             )
     return Verdict(
@@ -124,7 +137,8 @@ def _packed_shape(limit: Limit, number: int, now_us: int) -> bytes:
 
 
 def _values(limit: Limit, number: int, now_us: int) -> Iterator[str | int]:
-    flags = _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
+    novel = limit.unit == Unit.NOVELTY
+    flags = _PENDING * limit.pending + _DIVERSITY * novel + _FLOOR * limit.is_floor
     yield from (limit.name, number, flags, len(limit.windows))
     for window in limit.windows:
         yield from (_NUMBERS[limit.algorithm], window.period_us, window.count, window.burst)

@@ -13,7 +13,8 @@
 -- Returns { packed, marks of the evidence ('' for none) }; packed is
 --       'BB' admitted 0|1, room in every limit 0|1  'd' blocked for (µs; -1: not blocked, 0: for good)
 --       'd' reservations given back, then of each limit 'dd' kind, amount, and of each of its windows 'ddd' remaining,
---       reset µs, wait µs (-1: never). Of a limit whose numbers the operator has changed (kind 1) each window begins with
+--       reset µs, wait µs (-1: never). What a caller has for itself of a limit is no limit of its own there: what that says
+--       is what the caller may use of both. Of a limit whose numbers the operator has changed (kind 1) each window begins with
 --       'dd' count, burst; of one from which its holder is exempt (kind 2) there are none. No throttle is to be seen in them.
 -- Admitted is what has room in every enforced limit, and is charged to these. To the others, which are only tried out, it
 -- is charged where it has room in all: as if they were enforced too.
@@ -47,27 +48,28 @@ for _, h in ipairs(holders) do
   again = again or h.ticket and true
   for i = 1, #h.limits do
     local limit = h.limits[i]
+    local of = limit.of
+    if of and (of.exempt or limit.exempt) then of.exempt, limit.exempt = true, true end
     if limit.left < 1000 then throttle_rates(limit) end
     load_limit(h, limit, now)
   end
   healed = healed + heal(h, now, life, not look)
 end
-for _, h in ipairs(holders) do
-  for k = 1, #h.limits do
-    local limit = h.limits[k]
-    if not limit.exempt then
-      if limit.novel then expect(limit, h.state) end
-      if limit.left < 1000 then throttle(limit) end
-      local amount, windows = ask(limit), limit.windows
-      limit.amount = amount
-      for i = 1, again and 0 or #windows do
-        local w = windows[i]
-        w.wait = wait(w, amount)
-        if w.wait ~= 0 then
-          room = false
-          if limit.enforced then fits = false end
-        end
-      end
+for k = 1, #limits do
+  local limit = limits[k]
+  local of = limit.of
+  if not limit.exempt then
+    if of then
+      limit.most = of.most
+    elseif limit.novel then
+      expect(limit)
+    end
+    if limit.left < 1000 then throttle(limit) end
+    local lacks = judge(limit, again)
+    if of then lacks = share(limit) end
+    if lacks and not limit.floor then
+      room = false
+      if limit.enforced then fits = false end
     end
   end
 end
@@ -98,14 +100,15 @@ local reply, at = {}, 0
 for k = 1, #limits do
   local limit = limits[k]
   local windows, kind = limit.windows, limit.exempt and EXEMPT or limit.overridden and OVERRIDDEN or 0
-  reply[at + 1], reply[at + 2], at = kind, limit.amount, at + 2
-  for i = 1, kind == EXEMPT and 0 or #windows do
+  local own = limit.floor and left_in(limit.floor) or 0
+  if not limit.of then reply[at + 1], reply[at + 2], at = kind, limit.amount, at + 2 end
+  for i = 1, (kind == EXEMPT or limit.of) and 0 or #windows do
     local w = windows[i]
     if kind == OVERRIDDEN then
       reply[at + 1], reply[at + 2], at = w.shown_count or w.count, w.shown_burst or w.burst, at + 2
     end
-    local left = remaining(w)
-    reply[at + 1], reply[at + 2], reply[at + 3] = left > 0 and left or 0, w.reset or reset(w), w.wait
+    local left = max(0, remaining(w), min(own, w.shown_burst or w.burst))
+    reply[at + 1], reply[at + 2], reply[at + 3] = left, w.reset or reset(w), w.wait
     at = at + 3
   end
 end

@@ -13,8 +13,9 @@ local AMOUNT = 19
 
 -- Reads the limits of a request. `shapes` has what is the same for every such request, value after value (cmsgpack): of each
 -- limit its name, the number of its holder (from 1), flags (1 pending: given back when its request dies, 2 a diversity
--- budget) and the number of its windows, and of each window algorithm, period, count and burst; of a calendar window also
--- the begin of the last period, of this one, of the next one, and of the one after. `amounts` has what is not:
+-- budget, 4 what a caller has for itself of the limit before) and the number of its windows, and of each window algorithm,
+-- period, count and burst; of a calendar window also the begin of the last period, of this one, of the next one, and of the
+-- one after. `amounts` has what is not:
 --   'B' enforced 0|1  'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
 -- KEYS from `key` on are { counts, pending } of each holder.
 -- Returns the limits in their order, and the holders. Tables have all their fields from the start: to grow costs more than
@@ -32,10 +33,14 @@ local function read_limits(shapes, amounts, holders, key)
   for i = 1, #amounts - 1, 4 do
     local windows, h, flags = {}, found[shapes[at + 1]], shapes[at + 2]
     local limit = {
-      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags >= 2,
+      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags % 4 >= 2,
       left = amounts[i + 1], least = amounts[i + 2], most = amounts[i + 3], amount = 0, changed = false, exempt = false,
-      overridden = false,
+      overridden = false, holder = h, lacks = false, beside = false, of = false, floor = false,
     }
+    if flags >= 4 then
+      limit.of = limits[#limits]
+      limit.of.floor = limit
+    end
     local n = shapes[at + 3]
     at = at + 4
     for k = 1, n do
@@ -104,15 +109,25 @@ end
 -- A ticket says what was charged and where, limit after limit, value after value (cmsgpack): name, how, amount, number of
 -- windows, and of each window algorithm, period, start and backlog at the time of the charge. How is one of these:
 local FOR_GOOD, PENDING, LAPSED = 0, 1, 2 -- the last is a lease that was given back when the ticket expired
+-- and BESIDE more where the request goes by another limit, so that this one is charged as far as it has room.
+local BESIDE = 4
+
+-- What has room in all windows of a limit; less than nothing where there was an overrun.
+local function left_in(limit)
+  local windows, left = limit.windows, NEVER
+  for i = 1, #windows do left = min(left, remaining(windows[i])) end
+  return left
+end
 
 -- Charges an amount to all windows of a limit, and says so in a ticket, if there is one.
 local function charge_limit(limit, amount, ticket)
   local windows = limit.windows
+  if limit.beside then amount = min(amount, max(0, left_in(limit))) end
   for i = 1, #windows do charge(windows[i], amount) end
   limit.changed = true
   if not ticket then return end
-  local at = #ticket
-  ticket[at + 1], ticket[at + 2], ticket[at + 3] = limit.name, limit.pending and PENDING or FOR_GOOD, amount
+  local at, how = #ticket, (limit.pending and PENDING or FOR_GOOD) + (limit.beside and BESIDE or 0)
+  ticket[at + 1], ticket[at + 2], ticket[at + 3] = limit.name, how, amount
   ticket[at + 4], at = #windows, at + 4
   for i = 1, #windows do
     local w = windows[i]
@@ -121,14 +136,23 @@ local function charge_limit(limit, amount, ticket)
   end
 end
 
--- The charges of a ticket, by name and in order: { name, how, amount, from, to: where it stands in the ticket }.
+-- Whether a limit is charged beside another: as its charges say, or without any, as what a caller has for itself is.
+local function is_beside(limit, charged)
+  if charged then return charged.beside end
+  return limit.of and true
+end
+
+-- The charges of a ticket, by name and in order: { name, how, beside, amount, from, to: where it stands in the ticket }.
 local function read_ticket(text)
   if not text then return {}, {} end
   local ticket, charges, at = { cmsgpack.unpack(text) }, {}, 1
   local last = #ticket
   while at < last do
     local to = at + 3 + 4 * ticket[at + 3]
-    local charged = { name = ticket[at], how = ticket[at + 1], amount = ticket[at + 2], from = at, to = to }
+    local how = ticket[at + 1]
+    local charged = {
+      name = ticket[at], how = how % BESIDE, beside = how >= BESIDE, amount = ticket[at + 2], from = at, to = to,
+    }
     charges[ticket[at]], charges[#charges + 1] = charged, charged
     at = to + 1
   end

@@ -25,13 +25,6 @@ local function wait(w, amount)
   return w.used + amount <= count and 0 or LEASE_WAIT
 end
 
-local function remaining(w)
-  local algorithm = w.algorithm
-  if algorithm == SLIDING then return floor(w.count * (1 + SLACK) - used_now(w)) end
-  if algorithm == GCRA then return floor(w.burst + SLACK * w.count - w.backlog / (w.period / w.count)) end
-  return w.count - w.used
-end
-
 local function cut(w, left)
   w.shown_count, w.shown_burst = w.count, w.burst
   w.count = min(w.count, max(1, floor(w.count * left / 1000)))
@@ -65,19 +58,53 @@ local LEAST_RESERVED, RESERVED = 250, 4
 
 -- Of a diversity budget, as many answers are asked for as `least` stands for, at what one has paid out lately, and at least
 -- 1/RESERVED of the most.
-local function expect(limit, state)
-  local paid = recent(state, limit.name)
+local function expect(limit)
+  local paid = recent(limit.holder.state, limit.name)
   limit.most = min(limit.most, max(limit.least, ceil(limit.most / RESERVED), ceil(limit.least / LEAST_RESERVED * paid)))
 end
 
 -- The amount that a request is charged: `most`, or where that is more than the whole limit holds, what is left of it, but
 -- half of it and `least` at least.
 local function ask(limit)
-  local windows, largest, left = limit.windows, limit.most, NEVER
+  local windows, largest = limit.windows, limit.most
   for i = 1, #windows do
     if windows[i].burst < largest then largest = windows[i].burst end
   end
   if limit.most == largest then return largest end
-  for i = 1, #windows do left = min(left, remaining(windows[i])) end
-  return max(limit.least, min(largest, max(left, ceil(largest / 2))))
+  return max(limit.least, min(largest, max(left_in(limit), ceil(largest / 2))))
+end
+
+-- Finds what a request asks of a limit, and how long it waits for that; one that was admitted before does not. Returns
+-- whether it has to.
+local function judge(limit, admitted)
+  local windows, amount = limit.windows, ask(limit)
+  limit.amount = amount
+  for i = 1, admitted and 0 or #windows do
+    local w = windows[i]
+    w.wait = wait(w, amount)
+    if w.wait ~= 0 then limit.lacks = true end
+  end
+  return limit.lacks
+end
+
+-- A request goes by a limit that several share where that has room, else by what its caller has of it for itself, and is
+-- charged to the other one as far as that has room. Without room in either, it waits for the one where it fits first. Returns
+-- whether it has to.
+local function share(floor)
+  local shared = floor.of
+  if not shared.lacks then
+    floor.beside, floor.amount = true, shared.amount
+    return false
+  end
+  local longest = 0
+  for _, w in ipairs(floor.windows) do
+    if w.wait < 0 then return true end
+    longest = max(longest, w.wait)
+  end
+  for _, w in ipairs(shared.windows) do
+    if w.wait < 0 or w.wait > longest then w.wait = longest end
+  end
+  if floor.lacks then return true end
+  shared.lacks, shared.beside, shared.amount = false, true, floor.amount
+  return false
 end

@@ -2,7 +2,8 @@
 -- Charges the diversity budgets of requests what their answers pay out, once these were read, in place of what settle.lua has
 -- charged. Mirrors guard/core/novelty.py.
 --
--- KEYS  of each request: its reservation, then { counts, pending } for each holder of a budget, then the coverage of each budget
+-- KEYS  of each request: its reservation, then { counts, pending } for each holder of a budget, then the coverage of each budget (of
+--       what a caller has for itself of a budget: that of the budget, whose payout it is charged)
 -- ARGV  1 now (µs; 0: the server's clock)  2 how long an id that was paid for is remembered (ms)
 --       then of each request: reservation id, how long what is learnt of the holders is remembered (ms), its payout as
 --       read_payout says, number of holders, number of budgets, shapes, what the answers draw as read_limits (holders.lua) says,
@@ -69,6 +70,7 @@ end
 local function true_up(h, limit)
   local charges, ticket = limit.charges, limit.ticket
   local over = limit.payout
+  limit.beside = is_beside(limit, charges[1])
   for _, charged in ipairs(charges) do over = over - charged.amount end
   limit.changed = over ~= 0
   if limit.changed then load_limit(h, limit, now, true) end
@@ -102,15 +104,17 @@ local function pay(key, arg)
 
   local reply, writes = { 1 }, writes_of(payout.pieces, id)
   for i, limit in ipairs(limits) do
-    limit.payout = visit(KEYS[key + 2 * count + i], payout, writes, life)
+    limit.payout = limit.of and limit.of.payout or visit(KEYS[key + 2 * count + i], payout, writes, life)
     reply[1 + i] = limit.payout
   end
   for _, h in ipairs(holders) do
     for _, limit in ipairs(h.limits) do
       true_up(h, limit)
-      remember(h.state, limit, payout.answers)
+      if not limit.of then
+        remember(h.state, limit, payout.answers)
+        h.lasts = now + life * 1000
+      end
     end
-    h.lasts = now + life * 1000
     save(h, now)
   end
   return reply

@@ -32,9 +32,10 @@ local function settle(key, arg)
       if limit.windows[1].algorithm == LEASES then
         owed = 0
       elseif limit.novel then
-        local paid, drawn = recent(h.state, limit.name)
+        local paid, drawn = recent((limit.of or limit).holder.state, limit.name)
         owed = min(owed, ceil(owed * paid / drawn))
       end
+      limit.beside = is_beside(limit, charged)
       local over, receipt = owed - (charged and charged.amount or 0), nil
       if over ~= 0 then load_limit(h, limit, now, true) end
       if over < 0 then

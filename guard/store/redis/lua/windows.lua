@@ -108,6 +108,13 @@ local function used_now(w)
   return w.used + w.previous * (w.period - w.elapsed) / w.period
 end
 
+local function remaining(w)
+  local algorithm = w.algorithm
+  if algorithm == SLIDING then return floor(w.count * (1 + SLACK) - used_now(w)) end
+  if algorithm == GCRA then return floor(w.burst + SLACK * w.count - w.backlog / (w.period / w.count)) end
+  return w.count - w.used
+end
+
 -- How many windows must end before at most `room` of what is used now is left. Debts are paid by the whole count: a
 -- throttle cuts what a request may use, not what is paid.
 local function windows_until(w, room)

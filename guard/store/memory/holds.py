@@ -1,0 +1,256 @@
+"""One limit of one holder in memory, and what a request owes to it. Times are in microseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha1
+from itertools import pairwise
+from math import ceil
+from typing import TYPE_CHECKING
+
+from guard.core.limits import Algorithm, Reading, Unit
+from guard.core.novelty import BITMAP_BYTES, CELLS, NOTHING_RECENT, Recent
+from guard.store.memory.tickets import Entry, How, Ticket, Tickets
+from guard.store.port import UNKNOWN_WAIT_US
+
+if TYPE_CHECKING:
+    from guard.core.identity import Holder
+    from guard.core.limits import Charge
+    from guard.core.novelty import Payout
+    from guard.store.memory.windows import Stand
+
+HEX_DIGITS = 4
+"""How many digits of a digest choose the cell that is forgotten."""
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
+    was last counted, the tickets of requests that are not settled, the cells that were visited, a bit each,
+    and what its latest answers have paid out. It was counted last at `counted_us`, and at `until_us` all
+    tickets have expired.
+    """
+
+    stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
+    tickets: Tickets = field(default_factory=Tickets)
+    counted_us: int = 0
+    until_us: int = 0
+    visited: bytearray = field(default_factory=bytearray)
+    recent: Recent = NOTHING_RECENT
+
+    def pay(self, reservation_id: str, payout: Payout, drawn: int) -> int:
+        """What answers pay out that drew so much, which is learnt from."""
+        new = [
+            self.visit(piece.cell, f"{reservation_id}:{number}")
+            for number, piece in enumerate(payout.pieces, 1)
+        ]
+        paid = payout.charge(new)
+        self.recent = self.recent.after(payout.answers, paid, drawn)
+        return paid
+
+    def over(self, now_us: int) -> bool:
+        """Whether it is as good as a new one."""
+        if self.until_us > now_us or self.visited or self.recent is not NOTHING_RECENT:
+            return False
+        return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
+
+    def visit(self, cell: int | None, name: str) -> bool:
+        """Remember that a holder has been in a cell, and forget another, which the name of the piece says;
+        returns whether it is new.
+        """
+        if cell is None:
+            return True
+        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
+        new = not visited[cell >> 3] >> (cell & 7) & 1
+        digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
+        forgotten = int(digest[:HEX_DIGITS], 16) % CELLS
+        visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
+        visited[cell >> 3] |= 1 << (cell & 7)
+        return new
+
+
+@dataclass(slots=True, eq=False)
+class Hold:
+    """One limit of one holder at this moment, and what a request owes to it.
+
+    `amount` is `most`, or where that is more than the whole limit holds, what is left of it, but half of it
+    and `least` at least. `waits` are how long until each window has room: 0 where it has, -1 where it never
+    has. `shared` is the limit of which this is what its caller has for itself, and `floor` the other way
+    round. The one of the two that the request does not go by is `beside`: it is charged what has room there.
+    """
+
+    charge: Charge
+    place: tuple[str, Holder]
+    account: Account
+    now_us: int
+    stands: list[Stand]
+    least: int
+    most: int
+    amount: int
+    waits: list[int] = field(default_factory=list)
+    shared: Hold | None = None
+    floor: Hold | None = None
+    beside: bool = False
+
+    @property
+    def lacks(self) -> bool:
+        """Whether the request has to wait for it."""
+        return any(wait != 0 for wait in self.waits)
+
+    @property
+    def left(self) -> int:
+        """What has room in all windows."""
+        return min(stand.remaining for stand in self.stands)
+
+    def heal(self, life_us: int) -> int:
+        """Give back what is pending of requests whose owner is gone; returns how many there are."""
+        healed, leases = 0, self.charge.limit.algorithm is Algorithm.LEASES
+        for reservation_id, ticket in self.account.tickets.take_expired(self.now_us):
+            if ticket.how is not How.PENDING:
+                continue
+            healed += 1
+            self._give_back(ticket.entry.amount, ticket.entry)
+            ticket.how, ticket.until_us = How.LAPSED, ticket.until_us + life_us
+            if leases and ticket.until_us > self.now_us:
+                self.account.tickets.keep(reservation_id, ticket)
+        return healed
+
+    def throttle(self) -> None:
+        """Let the limit hold a part of what it held, for this request only."""
+        if self.charge.left == 1:
+            return
+        left = round(1000 * self.charge.left)
+        for stand, window in zip(self.stands, self.charge.limit.windows, strict=True):
+            stand.throttle(left, self.least, window)
+
+    def ask(self) -> None:
+        """Find the amount."""
+        if self.shared is not None:
+            self.most = self.shared.most
+        elif self.charge.limit.unit == Unit.NOVELTY:
+            self.most = self.account.recent.reserve(self.least, self.most)
+        self.amount = self.most
+        largest = min(stand.burst for stand in self.stands)
+        if self.most > largest:
+            self.amount = max(self.least, min(largest, max(self.left, ceil(largest / 2))))
+
+    def judge(self, *, turned_away: bool) -> None:
+        """Find how long the request waits."""
+        self.waits = [stand.wait(self.amount) for stand in self.stands]
+        if turned_away:
+            self.waits = [wait or UNKNOWN_WAIT_US for wait in self.waits]
+
+    def share(self, shared: Hold) -> None:
+        """Have the request go by the limit that several share where that has room, else by this; without room
+        in either, wait for the one where it fits first.
+        """
+        if not shared.lacks:
+            self.beside, self.amount, self.waits = True, shared.amount, []
+            return
+        if -1 in self.waits:
+            return
+        longest = max(self.waits)
+        shared.waits = [longest if wait < 0 else min(wait, longest) for wait in shared.waits]
+        if not self.lacks:
+            shared.beside, shared.amount = True, self.amount
+
+    def reserve(self, reservation_id: str, life_us: int) -> None:
+        """Charge the amount, and keep a ticket of it."""
+        how = How.PENDING if self.charge.limit.pending else How.FOR_GOOD
+        self._prolong(reservation_id, Ticket(how, self._add(self.amount, beside=self.beside), 0), life_us)
+
+    def renew(self, reservation_id: str, life_us: int) -> bool:
+        """Let a reservation last from now on; returns whether there is anything to be given back.
+
+        A lease that has lapsed is taken again: its request is running, whatever the limit says.
+        """
+        ticket = self.account.tickets.find(reservation_id)
+        if ticket is None:
+            return False
+        if ticket.how is How.LAPSED:
+            ticket.how, ticket.entry = How.PENDING, self._add(ticket.entry.amount, beside=False)
+        self._prolong(reservation_id, ticket, life_us)
+        return ticket.how is How.PENDING
+
+    def settle(self, reservation_id: str, owed: int) -> list[Entry]:
+        """True a reservation up to what is owed, and give a lease back; returns what is charged then."""
+        ticket = self.account.tickets.take(reservation_id)
+        leases = self.charge.limit.algorithm is Algorithm.LEASES
+        return self.true_up(0 if leases else owed, ticket.charged if ticket is not None else [])
+
+    def true_up(self, owed: int, entries: list[Entry]) -> list[Entry]:
+        """Charge what is owed, of which these have charged a part already, or too much; returns those that
+        hold then.
+        """
+        over = owed - sum(entry.amount for entry in entries)
+        if over > 0:
+            beside = entries[0].beside if entries else self.charge.limit.is_floor
+            return [*entries, self._add(over, beside=beside)]
+        left = list(entries)
+        for place, entry in reversed(list(enumerate(entries))):
+            back = min(-over, entry.amount)
+            over += back
+            if back > 0:
+                left[place] = self._give_back(back, entry)
+        return left
+
+    def _add(self, amount: int, *, beside: bool) -> Entry:
+        """Charge so much to every window, or beside another limit, as much as has room."""
+        if beside:
+            amount = min(amount, max(0, self.left))
+        for stand in self.stands:
+            stand.add(amount)
+        self._keep()
+        algorithm = self.charge.limit.algorithm
+        marks = {(algorithm, stand.period_us): stand.mark for stand in self.stands}
+        return Entry(amount, marks, beside)
+
+    def _give_back(self, amount: int, entry: Entry) -> Entry:
+        """Give a part back; returns what is left of the entry."""
+        marks = dict(entry.marks)
+        for stand in self.stands:
+            window = self.charge.limit.algorithm, stand.period_us
+            if window in marks:
+                marks[window] = stand.refund(amount, marks[window])
+        self._keep()
+        return Entry(entry.amount - amount, marks, entry.beside)
+
+    def _prolong(self, reservation_id: str, ticket: Ticket, life_us: int) -> None:
+        ticket.until_us = self.now_us + (life_us if ticket.how is How.PENDING else 2 * life_us)
+        self.account.tickets.keep(reservation_id, ticket)
+        self.account.until_us = self.now_us + 2 * life_us
+
+    def _keep(self) -> None:
+        algorithm, account = self.charge.limit.algorithm, self.account
+        for stand in self.stands:
+            account.stands[algorithm, stand.period_us] = stand
+        account.counted_us = self.now_us
+
+    def readings(self) -> list[Reading]:
+        """How each window stands for the caller, with what it has for itself."""
+        charge, found = self.charge, []
+        own = self.floor.left if self.floor is not None else 0
+        waits = self.waits or [0] * len(self.stands)
+        for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
+            found.append(
+                Reading(
+                    charge.limit,
+                    window,
+                    charge.holder,
+                    max(0, stand.remaining, min(own, window.burst)),
+                    stand.reset_us,
+                    wait_us if wait_us >= 0 else None,
+                    charge.enforced,
+                    self.amount,
+                    charge.left,
+                )
+            )
+        return found
+
+
+def paired(holds: list[Hold]) -> list[Hold]:
+    """Holds of which each that a caller has for itself knows the one before, and that knows it."""
+    for shared, floor in pairwise(holds):
+        if floor.charge.limit.is_floor:
+            shared.floor, floor.shared = floor, shared
+    return holds
