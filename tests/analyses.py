@@ -12,7 +12,7 @@ from patience import PATIENCE_SECONDS, eventually
 from guard.analyst import server
 from guard.analyst.process import run
 from guard.analyst.transcript import Outcome, Transcript
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.errors import ConfigError
@@ -30,7 +30,11 @@ NEVER, RAISE, SLOWLY = b"never", b"raise", b"slowly"
 DIVERSITY = Limit(
     "diversity", Unit.NOVELTY, (Attribute.KEY,), Algorithm.GCRA, (Window(2_000_000, 86_400, 10**6),)
 )
-ANN = Identity(Holder(Attribute.KEY, "ann"), {Attribute.KEY: "ann", Attribute.ORG: "acme"}, verified=True)
+ANN = Identity(
+    Holder(Attribute.KEY, "ann"),
+    {Attribute.KEY: "ann", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
+)
 
 
 class Analysis:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.policy import OnStoreError
 from guard.core.query import Query, Usage
 
@@ -37,7 +37,9 @@ RESERVED_TOKENS = 110
 
 CALLERS = {
     mode: Identity(
-        Holder(Attribute.KEY, mode), {Attribute.KEY: mode.value, Attribute.TIER: mode.value}, verified=True
+        Holder(Attribute.KEY, mode),
+        {Attribute.KEY: mode.value, Attribute.TIER: mode.value},
+        vouched_by=VouchedBy.KEYS_FILE,
     )
     for mode in OnStoreError
 }

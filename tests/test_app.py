@@ -305,6 +305,7 @@ class TestState:
         assert (state.identity, state.key, state.user, state.org) == ("key:alice", "alice", "ann", "acme")
         assert state.attributes["model"] == "m"
         assert state.verified
+        assert state.vouched_by == "keys_file"
         assert (state.tier, state.mode) == ("default", "enforce")
         assert state.request_id.startswith("req_")
         (left,) = state.remaining

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from guard.analyst.analyst import Analyst
 from guard.analyst.transcript import Copies
 from guard.clock import SystemClock
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.novelty import BITMAP_BYTES
 from guard.core.query import Query, Turn, Usage
 from guard.detection.layout import LAYOUT
@@ -90,7 +90,7 @@ async def test_a_hundred_thousand_queries_leave_a_few_kilobytes(
     analyst = Analyst(keys, store, DIALECTS, Reference.load(), half_life_us=10**12)
     engine = Engine(policy, store, keys, (), reader=analyst)
     principal = Holder(Attribute.KEY, "enumerator")
-    identity = Identity(principal, {Attribute.KEY: "enumerator"}, verified=True)
+    identity = Identity(principal, {Attribute.KEY: "enumerator"}, vouched_by=VouchedBy.KEYS_FILE)
     chance = random.Random(4)
 
     async def ask(number: int) -> None:

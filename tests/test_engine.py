@@ -13,7 +13,7 @@ from guard.analyst.transcript import Outcome as Read
 from guard.clock import SystemClock
 from guard.core.decision import Action, Reason
 from guard.core.globs import GlobTable
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.modes import Mode, Rollout
 from guard.core.novelty import Payout, Piece
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event
 
-ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
+ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, vouched_by=VouchedBy.KEYS_FILE)
 QUERY = Query("m", (), stream=False, max_output_tokens=100, n=1, input_bytes=40, other_tokens=0)
 LIMITS = tuple(
     Limit(name, unit, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(count, 3600, count),))
@@ -482,7 +482,7 @@ class TestForeseeing:
         assert engine.foresee("later", ALICE, "/", "POST", read=True) is None
 
     async def test_others_are_not_refused_with_it(self, store: OperatorStore) -> None:
-        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
+        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, vouched_by=VouchedBy.KEYS_FILE)
         engine = Engine(policy(), store, store.keys, hooks=())
         for number in range(4):
             await engine.admit(f"r{number}", ALICE, QUERY, "/")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import UNVERIFIED, Attribute, Holder, VouchedBy
 from guard.errors import ConfigError, CredentialError
 from guard.identity.identifier import Identifier
 from guard.settings.identity import IdentitySettings
@@ -78,6 +78,47 @@ def refused(
     with pytest.raises(CredentialError) as error:
         identify(settings, headers, peer)
     return error.value.status
+
+
+WAYS: dict[str, tuple[dict[Attribute, str], list[tuple[str, str]], str | None, VouchedBy | None]] = {
+    "keys file": ({}, [("x-api-key", "sk-known")], "192.0.2.1", VouchedBy.KEYS_FILE),
+    "token": ({}, [("authorization", "Bearer TOKEN")], "192.0.2.1", VouchedBy.TOKEN),
+    "gateway": ({}, [("x-user", "alice")], "10.0.0.1", VouchedBy.GATEWAY),
+    "gateway before a key": ({}, [("x-user", "al"), ("x-api-key", "sk")], "10.0.0.1", VouchedBy.GATEWAY),
+    "app": ({Attribute.USER: "alice"}, [("x-api-key", "sk")], "192.0.2.1", VouchedBy.APP),
+    "app before a gateway": ({Attribute.KEY: "a"}, [("x-user", "al")], "10.0.0.1", VouchedBy.APP),
+    "app that names no caller": ({Attribute.ORG: "acme"}, [("x-api-key", "sk")], "192.0.2.1", None),
+    "unknown key": ({}, [("x-api-key", "sk")], "192.0.2.1", None),
+    "a client that plays the gateway": ({}, [("x-user", "alice")], "192.0.2.1", None),
+    "nobody": ({}, [], "192.0.2.1", None),
+    "nobody through a gateway": ({}, [("x-forwarded-for", "192.0.2.1")], "10.0.0.1", None),
+    "nobody on a unix socket": ({}, [], None, None),
+}
+
+
+@pytest.mark.parametrize(("vouched", "headers", "peer", "vouched_by"), WAYS.values(), ids=WAYS)
+def test_it_is_known_who_vouches_for_a_caller(
+    tmp_path: Path,
+    vouched: dict[Attribute, str],
+    headers: list[tuple[str, str]],
+    peer: str | None,
+    vouched_by: VouchedBy | None,
+) -> None:
+    (tmp_path / "keys.toml").write_text(f'[known]\nsha256 = "{sha256(b"sk-known").hexdigest()}"\n')
+    settings = {
+        "keys_file": tmp_path / "keys.toml",
+        "trusted_proxies": ["10.0.0.0/8"],
+        "headers": {"user": "x-user"},
+        "jwt": {"secret": SECRET, "algorithms": ["HS256"]},
+    }
+    identifier = Identifier(IdentitySettings.model_validate(settings), KEYS)
+    token = jwt.encode({"sub": "alice", "exp": int(time.time()) + 600}, SECRET, "HS256")
+    raw = [(name.encode(), value.replace("TOKEN", token).encode()) for name, value in headers]
+    identity = identifier.identify(raw, (peer, 1) if peer else None, vouched)
+    assert identity.vouched_by is vouched_by
+    assert identity.verified is (vouched_by is not None)
+    held = UNVERIFIED if vouched_by is None else identity.principal
+    assert identity.holder(Attribute.UNVERIFIED) == held
 
 
 class TestKeys:

@@ -11,7 +11,7 @@ from fakes import Guarded, call
 from redis import Redis
 from starlette.responses import JSONResponse
 
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.demo.model import FakeModel
 from guard.errors import StoreError
 from guard.identity.crowds import Crowds
@@ -75,7 +75,8 @@ async def test_w19_further_made_up_keys_of_a_network_share_its_limits(guarded: M
 
 def identity(key: str, network: str = "8.8.4.4/32", *, verified: bool = False) -> Identity:
     attributes = {Attribute.KEY: key, Attribute.NETWORK: network}
-    return Identity(Holder(Attribute.KEY, key), attributes, verified)
+    vouched_by = VouchedBy.KEYS_FILE if verified else None
+    return Identity(Holder(Attribute.KEY, key), attributes, vouched_by)
 
 
 def test_w19_a_crowd_is_held_together_until_one_of_it_has_been_away() -> None:

@@ -363,8 +363,8 @@ class TestCommand:
         assert max(map(len, told.stdout.splitlines())) <= 80
         written = [json.loads(each) for each in (tmp_path / "out.jsonl").read_text().splitlines()]
         assert list(written[0]) == [
-            "ts", "id", "identity", "action", "mode", "reason", "limits", "novelty", "estimated",
-            "risk", "band", "campaign", "signals", "label",
+            "ts", "id", "identity", "vouched_by", "action", "mode", "reason", "limits", "novelty",
+            "estimated", "risk", "band", "campaign", "signals", "label",
         ]  # fmt: skip
         assert len(written) == 140
         summary = json.loads((tmp_path / "sum.json").read_text())

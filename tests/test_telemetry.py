@@ -142,6 +142,17 @@ async def test_u4_a_refusal_is_a_warning_which_python_shows_where_nothing_is_con
     assert levels(caplog) == ["WARNING", "INFO"]
 
 
+async def test_a_line_says_who_vouches_for_the_caller(
+    guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"trusted_proxies": ["192.0.2.1/32"], "headers": {"user": "x-user"}}
+    app = guarded(FakeModel(), ONCE, identity=settings)
+    with caplog.at_level(logging.DEBUG, "guard"):
+        await call(app, "/v1/messages", {**CHAT, "max_tokens": 9}, headers={"x-user": "ann"})
+        await call(app, "/v1/messages", {**CHAT, "max_tokens": 9}, headers=KEY)
+    assert [line["vouched_by"] for line in lines(caplog)] == ["gateway", None]
+
+
 async def test_u14_a_refusal_leads_from_the_clients_request_id_to_its_line(
     guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
 ) -> None:

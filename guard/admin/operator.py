@@ -15,7 +15,7 @@ from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.evidence import risk
-from guard.core.identity import EVERYTHING, NAMES, SHARED, Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIED, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
 from guard.core.policy import floor_of
@@ -124,7 +124,7 @@ class Operator:
             members=tuple(members),
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        known = record or members or sheet.blocks or overrides or suspicion or holder == EVERYTHING
+        known = record or members or sheet.blocks or overrides or suspicion or holder.attribute in ONE_HOLDER
         if untouched and not known:
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
@@ -256,7 +256,7 @@ class Operator:
         tier = self._policy.tier(identity).name
         record = await self._store.record(identity.principal)
         records = () if record is None else (record,)
-        holders = tuple(each for each in identity.holders if each != EVERYTHING)
+        holders = tuple(each for each in identity.holders if each.attribute not in ONE_HOLDER)
         return Found(
             holders, how, tier, dict(identity.attributes), records, await self._blocks(identity.holders)
         )
@@ -267,7 +267,9 @@ class Operator:
         own = await self._store.record(holders[0])
         members = await self.members(holders[0])
         records = (*(() if own is None else (own,)), *members)
-        return Found(holders, "an address", None, {}, records, await self._blocks((*holders, EVERYTHING)))
+        return Found(
+            holders, "an address", None, {}, records, await self._blocks((*holders, UNVERIFIED, EVERYTHING))
+        )
 
     async def unseen(self, holder: Holder) -> Unseen | None:
         """Where no identity has this name, now or in the keys file: that, and the name that is closest.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
-    from guard.core.identity import Holder, Identity
+    from guard.core.identity import Holder, Identity, VouchedBy
     from guard.core.policy import Route
     from guard.core.signals import Signal
     from guard.core.uses import Declared
@@ -47,7 +47,8 @@ ERROR, PASS = "error", "pass"
 class Result:
     """What guard would have done about one line, and what it knew of the caller at that moment.
 
-    `identity` is the caller's label, `None` where it could not be told. `action` is that of the decision;
+    `identity` is the caller's label, `None` where it could not be told, and `vouched_by` says who vouches for
+    it. `action` is that of the decision;
     `error` where the request would have been answered with one, and `pass` where guard does not look.
     `limits` are those violated, by name. `novelty` is what the diversity budgets were charged, in their unit,
     0 for a refused request; `None` where there is none. `risk` and `signals` are in decibans, `signals` the
@@ -64,6 +65,7 @@ class Result:
     risk: Risk = NO_RISK
     signals: tuple[tuple[Signal, float], ...] = ()
     estimated: bool = False
+    vouched_by: VouchedBy | None = None
 
     @property
     def band(self) -> Band:
@@ -81,6 +83,7 @@ class Result:
             "ts": self.line.ts,
             "id": self.line.id,
             "identity": self.identity,
+            "vouched_by": self.vouched_by,
             "action": self.action,
             "mode": self.mode,
             "reason": self.reason,
@@ -218,6 +221,7 @@ class Replay:
             risk=found,
             signals=signals,
             estimated=estimated,
+            vouched_by=admission.identity.vouched_by,
         )
 
     def _novelty(self, admission: Admission) -> float | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.identity import CHOSEN, Attribute
+from guard.core.identity import CHOSEN, ONE_HOLDER, Attribute
 from guard.core.query import Usage
 from guard.dialects.strict import LARGEST_INTEGER, has_surrogates, read_object
 from guard.errors import ConfigError, QueryError
@@ -262,7 +262,7 @@ _COUNTED = (
     "cache_write_1h_tokens",
 )
 
-_VOUCHED = {each.value: each for each in Attribute if each not in CHOSEN | {Attribute.EVERYTHING}}
+_VOUCHED = {each.value: each for each in Attribute if each not in CHOSEN | ONE_HOLDER}
 """What somebody can vouch for: the rest follows from the request."""
 
 _LABELS = {each.value: each for each in Label}

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from guard.analyst.wire import LARGEST_CALLER, WireError, as_flag, as_number, as_row, as_text, pack, unpack
 from guard.core.calendars import Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Limit, Unit, Window
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _pack(transcript: Transcript) -> bytes:
     message = (
         identity.principal,
         list(identity.attributes.items()),
-        identity.verified,
+        identity.vouched_by,
         [(_packed_limit(charge.limit), charge.holder) for charge in charges],
         transcript.suspect,
         transcript.whose,
@@ -123,11 +123,11 @@ def _pack(transcript: Transcript) -> bytes:
 
 
 def _read(packed: bytes) -> Caller:
-    principal, attributes, verified, held, suspect, whose = as_row(unpack(packed), 6)
+    principal, attributes, vouched_by, held, suspect, whose = as_row(unpack(packed), 6)
     named = dict(_attribute_and_value(each) for each in as_row(attributes))
     limits = [as_row(each, 2) for each in as_row(held)]
     return Caller(
-        Identity(_holder(principal), named, as_flag(verified)),
+        Identity(_holder(principal), named, None if vouched_by is None else _one_of(VouchedBy, vouched_by)),
         tuple((_limit(limit), _holder(holder)) for limit, holder in limits),
         None if suspect is None else _holder(suspect),
         _holder(whose),

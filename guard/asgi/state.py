@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+    from guard.core.identity import VouchedBy
     from guard.core.limits import Reading
     from guard.core.modes import Mode
     from guard.engine.admission import Admission
@@ -44,15 +45,16 @@ class Remaining:
 class GuardState:
     """Who makes this request, and how the caller stands. It holds no credential.
 
-    `identity` is the name that guard's log and `guard show` use, and `verified` says that guard has checked
-    the credential itself. `attributes` has those of `key` (a name, or a keyed hash), `user`, `org`, `tier`,
-    `ip`, `network`, `model`, `route` and `end_user` that are known; `end_user` is what the caller says.
+    `identity` is the name that guard's log and `guard show` use, and `vouched_by` says who vouches for it:
+    `keys_file`, `token`, `gateway` or `app`; `None` where nobody does. `attributes` has those of `key` (a
+    name, or a keyed hash), `user`, `org`, `tier`, `ip`, `network`, `model`, `route` and `end_user` that are
+    known; `end_user` is what the caller says.
     `tier` is the policy that holds.
     """
 
     request_id: str
     identity: str
-    verified: bool
+    vouched_by: VouchedBy | None
     attributes: Mapping[str, str]
     tier: str
     mode: Mode
@@ -62,6 +64,11 @@ class GuardState:
     def remaining(self) -> tuple[Remaining, ...]:
         """What is left of each window of each limit; empty where the store could not be asked."""
         return tuple(map(_remaining, self._readings))
+
+    @property
+    def verified(self) -> bool:
+        """Whether anybody vouches for the caller."""
+        return self.vouched_by is not None
 
     @property
     def key(self) -> str | None:
@@ -85,7 +92,7 @@ def with_state(scope: Scope, admission: Admission) -> Scope:
     state = GuardState(
         request_id=admission.request_id,
         identity=admission.label,
-        verified=identity.verified,
+        vouched_by=identity.vouched_by,
         attributes=MappingProxyType({str(name): value for name, value in identity.attributes.items()}),
         tier=admission.tier,
         mode=decision.mode,

@@ -83,6 +83,7 @@ def record_json(label: str, record: Record) -> dict[str, Any]:
     """An identity's record as data."""
     return {
         "identity": label,
+        "vouched_by": record.identity.vouched_by,
         "attributes": dict(record.identity.attributes),
         "first_seen": moment(record.first_seen),
         "last_seen": moment(record.last_seen),

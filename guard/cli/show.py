@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from guard.admin import Operator, Sheet, Terrain
     from guard.admin.suspicion import Suspicion
+    from guard.core.identity import Identity
 
 
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
@@ -72,7 +73,7 @@ def _record_lines(sheet: Sheet) -> Iterator[str]:
     if record is None:
         return
     attributes = (f"{name} {output.short(value)}" for name, value in record.identity.attributes.items())
-    yield f"tier {sheet.tier}; {', '.join(attributes)}"
+    yield f"tier {sheet.tier}; {_vouched(record.identity)}; {', '.join(attributes)}"
     yield f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}"
     tried = f"{record.shadowed} would be refused (shadow), " if record.shadowed else ""
     cost = f", {output.dollars(record.cost)}" if record.cost else ""
@@ -80,6 +81,10 @@ def _record_lines(sheet: Sheet) -> Iterator[str]:
         f"{record.admitted} admitted, {record.refused} refused, {tried}"
         f"{record.input_tokens} input and {record.output_tokens} output tokens{cost}"
     )
+
+
+def _vouched(identity: Identity) -> str:
+    return "unverified" if identity.vouched_by is None else f"verified by {identity.vouched_by}"
 
 
 def _member_lines(sheet: Sheet) -> Iterator[str]:

@@ -46,6 +46,9 @@ class Trait(Enum):
     OF_ONE_TIER = auto()
     """Identities of several tiers are never held to the same count of a limit per it."""
 
+    ONE_HOLDER = auto()
+    """There is one holder of it, which has no value."""
+
 
 _ONES_OWN = (
     *(Trait.CUT_BY_THE_LADDER, Trait.SHOWN_TO_THE_CLIENT),
@@ -57,9 +60,10 @@ class Attribute(StrEnum):
     """One kind of fact about a request, with what holds of it; `EVERYTHING` is the one holder that all
     requests share.
 
-    `POOL` is one holder for all of a network that nobody vouches for: whoever is verified has none, and is
-    held by its principal. So a limit per pool gives a verified caller a budget of its own, and a hundred
-    made-up ones a single budget between them.
+    `POOL` is one holder for all of a network that nobody vouches for, and `UNVERIFIED` one for all callers
+    that nobody vouches for, wherever they are: whoever is verified has neither, and is held by its principal.
+    So a limit per pool gives a verified caller a budget of its own, and a hundred made-up ones a single
+    budget between them.
     """
 
     traits: frozenset[Trait]
@@ -82,7 +86,19 @@ class Attribute(StrEnum):
     MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
     ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
     END_USER = "end_user", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, *_ONES_OWN
-    EVERYTHING = "everything"
+    UNVERIFIED = "unverified", Trait.SHARED, Trait.ONE_HOLDER
+    EVERYTHING = "everything", Trait.ONE_HOLDER
+
+
+class VouchedBy(StrEnum):
+    """Who says that a caller is who it is: the keys file, the signature of a token, a trusted gateway, or the
+    app that guard stands before.
+    """
+
+    KEYS_FILE = "keys_file"
+    TOKEN = "token"  # noqa: S105 - a kind of credential, not one
+    GATEWAY = "gateway"
+    APP = "app"
 
 
 def attributes_with(trait: Trait) -> frozenset[Attribute]:
@@ -100,6 +116,7 @@ CUT_BY_THE_LADDER = attributes_with(Trait.CUT_BY_THE_LADDER)
 SHOWN_TO_THE_CLIENT = attributes_with(Trait.SHOWN_TO_THE_CLIENT)
 IN_THE_ORGS_SLOT = attributes_with(Trait.IN_THE_ORGS_SLOT)
 OF_ONE_TIER = attributes_with(Trait.OF_ONE_TIER)
+ONE_HOLDER = attributes_with(Trait.ONE_HOLDER)
 
 # What could be read as the start of another part, and what stands for it.
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?:[:+]|\Z))")
@@ -137,13 +154,14 @@ class Holder(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Holder:
-        """Read `org:acme`, `org:acme+model:small` or `everything`; raises `ValueError` with what would be
-        right.
+        """Read `org:acme`, `org:acme+model:small`, `unverified` or `everything`; raises `ValueError` with
+        what would be right.
         """
         return cls.together([_parse_part(part) for part in _JOINT.split(text)])
 
 
 EVERYTHING = Holder(Attribute.EVERYTHING, "")
+UNVERIFIED = Holder(Attribute.UNVERIFIED, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +170,23 @@ class Identity:
 
     `principal` is the stable name that spend follows, also when a secret is rotated. `attributes` holds
     only facts that guard has reason to believe, except for `end_user`, which the caller may choose.
-    `verified` says that guard itself has checked the credential (a key file, a signature, a trusted
-    gateway); a key that only the app can judge is not. `amounts` are the units of the operator's own that a
+    `vouched_by` says who vouches for the principal; nobody does for a key that only the backend can judge.
+    `verified` is whether anybody does.
+    `amounts` are the units of the operator's own that a
     trusted gateway or a token gives for this request. `crowded_out` is the key of a caller that is held by
     its network instead.
     """
 
     principal: Holder
     attributes: Mapping[Attribute, str] = field(default_factory=dict)
-    verified: bool = False
+    vouched_by: VouchedBy | None = None
     amounts: Mapping[str, int] = field(default_factory=dict)
     crowded_out: Holder | None = None
+    verified: bool = field(init=False, compare=False, repr=False)
     _holders: tuple[Holder, ...] = field(default=(), init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verified", self.vouched_by is not None)
 
     def asking(self, **facts: str | None) -> Identity:
         """The same caller with facts of one request: `model`, `route`, `end_user`; an empty one is none.
@@ -175,7 +198,7 @@ class Identity:
             if value:
                 attribute = Attribute(name)
                 attributes[attribute] = _value(attribute, value)
-        return Identity(self.principal, attributes, self.verified, self.amounts, self.crowded_out)
+        return Identity(self.principal, attributes, self.vouched_by, self.amounts, self.crowded_out)
 
     def holder(self, *per: Attribute) -> Holder:
         """Who is held to a limit that is kept `per` these attributes.
@@ -189,6 +212,8 @@ class Identity:
             value = self.attributes.get(attribute)
             if attribute is Attribute.EVERYTHING:
                 parts.append(EVERYTHING)
+            elif attribute is Attribute.UNVERIFIED and self.vouched_by is None:
+                parts.append(UNVERIFIED)
             elif not value:
                 parts.append(self.principal)
             elif attribute is Attribute.END_USER:
@@ -204,10 +229,10 @@ class Identity:
 
     @property
     def holders(self) -> tuple[Holder, ...]:
-        """The principal, every attribute, and everything, each once: where a block can bite."""
+        """The principal, every attribute, and those that have no value, each once: where a block can bite."""
         if not self._holders:
-            named = (self.holder(attribute) for attribute in self.attributes)
-            found = tuple(dict.fromkeys((self.principal, *named, EVERYTHING)))
+            named = map(self.holder, (*self.attributes, Attribute.UNVERIFIED, Attribute.EVERYTHING))
+            found = tuple(dict.fromkeys((self.principal, *named)))
             object.__setattr__(self, "_holders", found)
         return self._holders
 
@@ -223,8 +248,9 @@ def _parse_part(text: str) -> Holder:
         kinds = ", ".join(Attribute)
         raise ValueError(f"{text!r} is not a holder; write ATTRIBUTE:VALUE with one of {kinds}")
     attribute = Attribute(name)
-    if (attribute is Attribute.EVERYTHING) == bool(value):
-        raise ValueError(f"{text!r} is not a holder; write `everything`, or {name}:VALUE for the others")
+    if (attribute in ONE_HOLDER) == bool(value):
+        right = f"`{name}`" if attribute in ONE_HOLDER else f"{name}:VALUE"
+        raise ValueError(f"{text!r} is not a holder; write {right}")
     value = _ESCAPED.sub(lambda found: "+" if found[0] == "%2B" else "%", value)
     return Holder(attribute, _value(attribute, value))
 

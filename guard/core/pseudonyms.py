@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from guard.core.identity import ADDRESSES, Attribute, Holder
 
 if TYPE_CHECKING:
-    from guard.core.identity import Identity
+    from guard.core.identity import Identity, VouchedBy
 
 DIGESTS_KEPT = 65_536
 """Size of the cache of digests: a request names the same holder several times over."""
@@ -23,6 +23,8 @@ _LONGEST_KEPT = 64
 """Digests of longer values, which only clients choose, are not remembered."""
 IDENTITIES_KEPT = 4_096
 """Size of the cache of how identities are shown."""
+
+VOUCHED_BY = "vouched_by"
 
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 
@@ -69,15 +71,18 @@ class Pseudonyms:
         return self._labels(holder)
 
     def attributes(self, identity: Identity) -> str:
-        """The lasting attributes of an identity as JSON, addresses only as their digest."""
-        return self._written(tuple(identity.lasting.items()))
+        """The lasting attributes of an identity as JSON, addresses only as their digest; and beside them who
+        vouches for it (`VOUCHED_BY`), if anybody does.
+        """
+        return self._written(identity.vouched_by, tuple(identity.lasting.items()))
 
     def _label(self, holder: Holder) -> str:
         return str(self._nameable(holder))
 
-    def _write(self, attributes: tuple[tuple[Attribute, str], ...]) -> str:
+    def _write(self, vouched_by: VouchedBy | None, attributes: tuple[tuple[Attribute, str], ...]) -> str:
         holders = (Holder(attribute, value) for attribute, value in attributes)
-        return json.dumps({holder.attribute: self._nameable(holder).value for holder in holders})
+        facts = {str(holder.attribute): self._nameable(holder).value for holder in holders}
+        return json.dumps(facts if vouched_by is None else {VOUCHED_BY: vouched_by, **facts})
 
     def _nameable(self, holder: Holder) -> Holder:
         if not any(part.attribute in ADDRESSES for part in holder.parts):

@@ -73,6 +73,7 @@ class Events:
             unknown_tier=self._unknown_tier(admission),
             method=admission.method,
             wait_seconds=_seconds(decision.retry_after_us),
+            vouched_by=admission.identity.vouched_by,
         )
         tell(self._hooks, event)
 

@@ -117,7 +117,7 @@ class Plans:
             self._policy, self._ceiling = policy, ceiling
             self._until_us = policy.next_end_us(now_us)
         asked = None if query is None else (query.model, query.end_user, query.alternatives)
-        caller = (identity.principal, identity.verified, identity.crowded_out, *identity.attributes.items())
+        caller = (identity.principal, identity.vouched_by, identity.crowded_out, *identity.attributes.items())
         key = (caller, asked, route, method)
         plan = self._plans.get(key)
         if plan is not None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import Attribute, Holder, VouchedBy
 from guard.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Caller:
 
     principal: Holder
     attributes: Mapping[Attribute, str]
-    verified: bool
+    vouched_by: VouchedBy | None
     amounts: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.core.by_name import ByName
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
 from guard.errors import CredentialError
 from guard.http.credentials import Places
@@ -129,7 +129,7 @@ class Identifier:
     def named(self, holder: Holder) -> tuple[Identity, ...]:
         """The callers that the keys file names with this holder."""
         return tuple(
-            Identity(caller.principal, caller.attributes, verified=True)
+            Identity(caller.principal, caller.attributes, caller.vouched_by)
             for caller in self._known.values()
             if caller.attributes.get(holder.attribute) == holder.value and not holder.and_
         )
@@ -208,9 +208,9 @@ class Identifier:
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
             amounts |= self._gateway_amounts(values)
-        places = _places(address, verified=caller.verified)
+        places = _places(address, verified=caller.vouched_by is not None)
         attributes = {**caller.attributes, **places, **vouched}
-        identity = Identity(caller.principal, attributes, caller.verified, amounts)
+        identity = Identity(caller.principal, attributes, caller.vouched_by, amounts)
         return _Told(identity, has_key, empty, lasts)
 
     def _peer(self, text: str) -> tuple[Address | None, bool]:
@@ -241,7 +241,7 @@ class Identifier:
             if header in values
         }
         principal = principal_of(attributes)
-        return Caller(principal, attributes, verified=True) if principal else None
+        return Caller(principal, attributes, VouchedBy.GATEWAY) if principal else None
 
     def _gateway_amounts(self, values: Mapping[bytes, list[str]]) -> dict[str, int]:
         """What a trusted gateway says that this request has of the operator's own units."""
@@ -260,7 +260,7 @@ class Identifier:
         if self._settings.unknown_keys == "refuse":
             raise CredentialError("Incorrect API key provided.", status=401, reason="unknown_key")
         name = self._keys.credential(secret)
-        return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=False)
+        return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, None)
 
     def _is_token(self, secret: str | None) -> bool:
         """Whether this is judged as a token where the keys file does not know it: by the clock, each time."""
@@ -270,13 +270,13 @@ class Identifier:
         if self._settings.anonymous == "refuse":
             raise CredentialError("No API key provided.", status=401, reason="no_credential")
         network = network_of(address) if address else NO_ADDRESS
-        return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, verified=False)
+        return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, None)
 
 
 def _vouched_caller(vouched: Mapping[Attribute, str]) -> Caller | None:
     for attribute in (Attribute.USER, Attribute.KEY):
         if attribute in vouched:
-            return Caller(Holder(attribute, vouched[attribute]), {}, verified=True)
+            return Caller(Holder(attribute, vouched[attribute]), {}, VouchedBy.APP)
     return None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import Attribute, Holder, VouchedBy
 from guard.errors import ConfigError
 from guard.identity.caller import LONGEST_NAME, Caller, is_name
 
@@ -64,7 +64,8 @@ def read_keys_file(file: Path, tiers: Collection[str] | None = None) -> dict[str
             raise ConfigError(
                 f"{file}: {name}: tier {entry.tier!r} is not defined; there are {', '.join(tiers)}"
             )
-        caller = Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name, **attributes}, verified=True)
+        principal = Holder(Attribute.KEY, name)
+        caller = Caller(principal, {Attribute.KEY: name, **attributes}, VouchedBy.KEYS_FILE)
         for digest in entry.sha256:
             if digest in callers:
                 raise ConfigError(f"{file}: {name} and {callers[digest].principal.value} have the same key")

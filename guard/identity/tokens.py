@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from guard.core.identity import Attribute
+from guard.core.identity import Attribute, VouchedBy
 from guard.errors import ConfigError, CredentialError
 from guard.identity.caller import Caller, amount_of, name_of, principal_of
 
@@ -55,7 +55,7 @@ class TokenVerifier:
         amounts = {
             name: amount_of(claims[claim], claim) for name, claim in self._amounts.items() if claim in claims
         }
-        return Caller(principal, attributes, True, amounts)
+        return Caller(principal, attributes, VouchedBy.TOKEN, amounts)
 
     def _claims_of(self, token: str, now_seconds: float | None) -> dict[str, Any]:
         import jwt  # with its cryptography, only where tokens are configured

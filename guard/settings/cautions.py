@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guard.core.identity import ADDRESSES, CHOSEN
+from guard.core.identity import ADDRESSES, CHOSEN, Attribute
 from guard.core.limits import Algorithm, Unit, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
@@ -58,13 +58,14 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
 def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
     """Where a caller gets new limits with each key that it makes up."""
     limits = policy.tiers[policy.default_tier].limits
+    unchosen = ADDRESSES | {Attribute.UNVERIFIED}
     bounds = (each for each in limits if each.rollout.mode is Mode.ENFORCE and not each.match.free)
     if settings.identity.unknown_keys == "accept" and not any(
-        ADDRESSES & set(each.per) and set(each.per) <= ADDRESSES | CHOSEN for each in bounds
+        unchosen & set(each.per) and set(each.per) <= unchosen | CHOSEN for each in bounds
     ):
         yield (
             f"unknown keys are accepted, and no limit of tier `{policy.default_tier}` is kept per network, "
-            "pool or ip: each key that a caller makes up has limits of its own; add a limit with "
+            "pool, ip or unverified: each key that a caller makes up has limits of its own; add a limit with "
             '`per = "network"`, or set identity.unknown_keys = "refuse"'
         )
 

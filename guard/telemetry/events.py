@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from guard.core.decision import Reason
+    from guard.core.identity import VouchedBy
     from guard.core.modes import Mode
     from guard.core.policy import OnStoreError
     from guard.core.signals import Group
@@ -25,9 +26,10 @@ class Event:
     It has been settled by then, or could not be at the first try.
 
     `request_id` is the one that the client got in `x-request-id`, where guard answered. `identity` is a
-    label, which holds no credential and no address; an event never holds the text of a query. `action` is
-    what was decided; in mode `shadow` a refusal was forwarded all the same. `limits` names the violated
-    ones, and `wait_seconds` is when the same request would be admitted, `None` where that is not known.
+    label, which holds no credential and no address, and `vouched_by` says who vouches for it, `None` where
+    nobody does; an event never holds the text of a query. `action` is what was decided; in mode `shadow` a
+    refusal was forwarded all the same. `limits` names the violated ones, and `wait_seconds` is when the same
+    request would be admitted, `None` where that is not known.
     `status` is what the client got, `None` where it left first.
 
     `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
@@ -64,6 +66,12 @@ class Event:
     store_forgets: bool = False
     method: str = ""
     wait_seconds: float | None = None
+    vouched_by: VouchedBy | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether anybody vouches for the caller."""
+        return self.vouched_by is not None
 
     @property
     def refused(self) -> bool:

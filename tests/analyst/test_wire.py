@@ -18,7 +18,7 @@ from guard.analyst.callers import CallerReader, Callers
 from guard.analyst.transcript import Outcome, Transcript
 from guard.analyst.wire import Frames, WireError
 from guard.core.calendars import Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.store.port import Reservation
@@ -31,7 +31,10 @@ numbers = st.integers(0, wire.LARGEST_NUMBER)
 parts = st.builds(Holder, st.sampled_from(Attribute), texts, st.just(()))
 holders = st.builds(Holder, st.sampled_from(Attribute), texts, st.lists(parts, max_size=2).map(tuple))
 identities = st.builds(
-    Identity, holders, st.dictionaries(st.sampled_from(Attribute), texts, max_size=4), st.booleans()
+    Identity,
+    holders,
+    st.dictionaries(st.sampled_from(Attribute), texts, max_size=4),
+    st.none() | st.sampled_from(VouchedBy),
 )
 windows = st.builds(Window, numbers, numbers, numbers, st.none() | st.sampled_from(Span))
 limits = st.builds(

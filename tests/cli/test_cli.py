@@ -19,7 +19,7 @@ from typer.main import get_command
 from guard import Settings, load
 from guard.cli.app import app
 from guard.core.demand import Demand
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Usage
 from guard.installation import Installation
@@ -45,10 +45,14 @@ per = "org"
 """
 
 ALICE = Identity(
-    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
+    Holder(Attribute.KEY, "alice"),
+    {Attribute.KEY: "alice", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
 )
 HOSTILE = Identity(
-    Holder(Attribute.USER, "[red]x[/red]\x1b[2J"), {Attribute.USER: "[red]x[/red]\x1b[2J"}, verified=True
+    Holder(Attribute.USER, "[red]x[/red]\x1b[2J"),
+    {Attribute.USER: "[red]x[/red]\x1b[2J"},
+    vouched_by=VouchedBy.KEYS_FILE,
 )
 
 
@@ -98,9 +102,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with settings and a store in which Alice has been seen."""
     folder = tmp_path_factory.mktemp("cli")
     (folder / "guard.toml").write_text(CONFIG)
-    stranger = Identity(Holder(Attribute.KEY, "0a1b2c3d" * 4), {Attribute.KEY: "0a1b2c3d" * 4}, verified=True)
+    stranger = Identity(
+        Holder(Attribute.KEY, "0a1b2c3d" * 4), {Attribute.KEY: "0a1b2c3d" * 4}, vouched_by=VouchedBy.KEYS_FILE
+    )
     twin = Identity(
-        Holder(Attribute.KEY, "0a1b" + "f" * 28), {Attribute.KEY: "0a1b" + "f" * 28}, verified=True
+        Holder(Attribute.KEY, "0a1b" + "f" * 28),
+        {Attribute.KEY: "0a1b" + "f" * 28},
+        vouched_by=VouchedBy.KEYS_FILE,
     )
     asyncio.run(use(load(folder / "guard.toml"), ALICE, HOSTILE, stranger, twin))
     return folder
@@ -230,6 +238,7 @@ class TestCheck:
 class TestReading:
     def test_show_tells_what_was_used_and_what_is_left(self, folder: Path) -> None:
         sheet = json.loads(guard("show", "key:alice", "--json", folder=folder).stdout)
+        assert sheet["record"]["vouched_by"] == "keys_file"
         assert sheet["record"]["admitted"] == 1
         assert (sheet["record"]["input_tokens"], sheet["record"]["output_tokens"]) == (10, 30)
         assert {limit["limit"]: limit["remaining"] for limit in sheet["limits"]} == {
@@ -243,6 +252,7 @@ class TestReading:
 
     def test_show_for_people_has_the_same(self, folder: Path) -> None:
         told = guard("show", "key:alice", folder=folder).stdout
+        assert "tier default; verified by keys_file; key alice, org acme" in told
         assert "1 admitted, 0 refused, 10 input and 30 output tokens" in told
         assert "960" in told
 
@@ -272,7 +282,12 @@ class TestReading:
 
     def test_names_cannot_take_over_the_terminal_as_data_either(self, folder: Path) -> None:
         name = "c1\x9b2J\u202e"
-        asyncio.run(use(load(folder / "guard.toml"), Identity(Holder(Attribute.USER, name), verified=True)))
+        asyncio.run(
+            use(
+                load(folder / "guard.toml"),
+                Identity(Holder(Attribute.USER, name), vouched_by=VouchedBy.KEYS_FILE),
+            )
+        )
         told = guard("show", f"user:{name}", "--json", folder=folder)
         assert json.loads(told.stdout)["holder"] == f"user:{name}"
         assert "\x9b" not in told.stdout
@@ -280,15 +295,19 @@ class TestReading:
 
     def test_a_pipe_gets_the_whole_name(self, folder: Path) -> None:
         name = "long" * 64
-        long = Identity(Holder(Attribute.USER, name), {Attribute.USER: name}, verified=True)
+        long = Identity(Holder(Attribute.USER, name), {Attribute.USER: name}, vouched_by=VouchedBy.KEYS_FILE)
         asyncio.run(use(load(folder / "guard.toml"), long))
         assert f"user:{name}\n" in guard("show", "user:longlong…", folder=folder).stdout
 
     def test_a_name_in_full_is_not_taken_for_the_start_of_another(self, folder: Path) -> None:
         member = Identity(
-            Holder(Attribute.KEY, "gus"), {Attribute.KEY: "gus", Attribute.ORG: "globex"}, verified=True
+            Holder(Attribute.KEY, "gus"),
+            {Attribute.KEY: "gus", Attribute.ORG: "globex"},
+            vouched_by=VouchedBy.KEYS_FILE,
         )
-        longer = Identity(Holder(Attribute.ORG, "globex-eu"), {Attribute.ORG: "globex-eu"}, verified=True)
+        longer = Identity(
+            Holder(Attribute.ORG, "globex-eu"), {Attribute.ORG: "globex-eu"}, vouched_by=VouchedBy.KEYS_FILE
+        )
         asyncio.run(use(load(folder / "guard.toml"), member, longer))
         sheet = json.loads(guard("show", "org:globex", "--json", folder=folder).stdout)
         assert sheet["holder"] == "org:globex"
@@ -340,7 +359,9 @@ class TestWriting:
     def test_a_block_can_be_lifted_by_the_name_it_was_given(self, folder: Path) -> None:
         """Also when, meanwhile, somebody was seen whose name starts so."""
         assert guard("block", "key:carol", folder=folder).stdout.startswith("key:carol is blocked")
-        longer = Identity(Holder(Attribute.KEY, "carol-2"), {Attribute.KEY: "carol-2"}, verified=True)
+        longer = Identity(
+            Holder(Attribute.KEY, "carol-2"), {Attribute.KEY: "carol-2"}, vouched_by=VouchedBy.KEYS_FILE
+        )
         asyncio.run(use(load(folder / "guard.toml"), longer))
         assert guard("unblock", "key:carol", folder=folder).stdout == "key:carol is no longer blocked.\n"
 
@@ -358,7 +379,7 @@ class TestWriting:
         caller = Identity(
             Holder(Attribute.KEY, "dave"),
             {Attribute.KEY: "dave", Attribute.IP: "198.51.100.7", Attribute.NETWORK: "198.51.100.7/32"},
-            verified=True,
+            vouched_by=VouchedBy.KEYS_FILE,
         )
         told = guard("block", holder, folder=folder)
         try:
@@ -367,6 +388,20 @@ class TestWriting:
             guard("unblock", holder, folder=folder)
         assert bites or told.returncode == 2, told.stdout
 
+    def test_all_that_nobody_vouches_for_can_be_blocked(self, folder: Path) -> None:
+        strangers = [
+            Identity(Holder(Attribute.KEY, "f" * 32)),
+            Identity(Holder(Attribute.NETWORK, "unknown")),
+        ]
+        settings = load(folder / "guard.toml")
+        assert guard("block", "unverified", folder=folder).stdout.startswith("unverified is blocked")
+        try:
+            assert all(asyncio.run(blocked(settings, each)) for each in strangers)
+            assert not asyncio.run(blocked(settings, ALICE))
+            assert "BLOCKED for 24h as unverified" in guard("show", "unverified", folder=folder).stdout
+        finally:
+            guard("unblock", "unverified", folder=folder)
+
     def test_callers_without_an_address_can_be_blocked(self, folder: Path) -> None:
         """Those of a unix socket, say, are `network:unknown`."""
         caller = Identity(Holder(Attribute.NETWORK, "unknown"), {Attribute.NETWORK: "unknown"})
@@ -374,7 +409,7 @@ class TestWriting:
         assert asyncio.run(blocked(load(folder / "guard.toml"), caller)), told.stderr
 
     def test_a_reset_forgets_what_was_used(self, folder: Path) -> None:
-        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, verified=True)
+        bob = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob"}, vouched_by=VouchedBy.KEYS_FILE)
         asyncio.run(use(load(folder / "guard.toml"), bob))
         assert "Reset 2 limits of key:bob." in guard("reset", "key:bob", folder=folder).stdout
         sheet = json.loads(guard("show", "key:bob", "--json", folder=folder).stdout)

@@ -14,7 +14,7 @@ from commands import guard
 from guard import load
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.novelty import CELLS, Payout, Piece
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
@@ -55,7 +55,7 @@ QUERY = Query("m", (), stream=False, max_output_tokens=512, n=1, input_bytes=40,
 
 
 def key(name: str) -> Identity:
-    return Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name}, verified=True)
+    return Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name}, vouched_by=VouchedBy.KEYS_FILE)
 
 
 ALICE, BOB, CAROL, NIGHTLY, ROUTER = map(key, ("alice", "bob", "carol", "nightly", "router"))

@@ -1,11 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guard.core.globs import same_name
-from guard.core.identity import EVERYTHING, OF_A_REQUEST, Attribute, Holder, Identity
+from guard.core.identity import (
+    EVERYTHING,
+    OF_A_REQUEST,
+    ONE_HOLDER,
+    UNVERIFIED,
+    Attribute,
+    Holder,
+    Identity,
+    VouchedBy,
+)
 
 KEY = Holder(Attribute.KEY, "a")
 ACME = Holder(Attribute.ORG, "acme")
@@ -19,9 +30,9 @@ ODD = st.lists(
     | st.text(max_size=3)
 ).map("".join)
 VALUES = (st.text(min_size=1) | ODD).filter(bool)
-NAMED = [each for each in Attribute if each not in (Attribute.EVERYTHING, Attribute.MODEL)]
+NAMED = [each for each in Attribute if each not in ONE_HOLDER | {Attribute.MODEL}]
 SINGLES = (
-    st.just(EVERYTHING)
+    st.sampled_from([UNVERIFIED, EVERYTHING])
     | st.builds(Holder, st.sampled_from(NAMED), VALUES, st.just(()))
     | st.builds(Holder, st.just(Attribute.MODEL), VALUES.map(same_name), st.just(()))
 )
@@ -61,6 +72,7 @@ def test_a_holder_is_read_as_it_is_written(text: str) -> None:
         "key:",
         "key",
         "everything:x",
+        "unverified:x",
         ":x",
         "Key:x",
         " key:x",
@@ -84,6 +96,8 @@ def test_what_names_no_holder_is_refused(text: str) -> None:
         ("org:a:b", [(Attribute.ORG, "a:b")]),
         ("network:2001:db8::/64", [(Attribute.NETWORK, "2001:db8::/64")]),
         ("everything", [(Attribute.EVERYTHING, "")]),
+        ("unverified", [(Attribute.UNVERIFIED, "")]),
+        ("unverified+model:c", [(Attribute.UNVERIFIED, ""), (Attribute.MODEL, "c")]),
         ("org:acme+model:small", [(Attribute.ORG, "acme"), (Attribute.MODEL, "small")]),
         ("org:a+b+model:c", [(Attribute.ORG, "a+b"), (Attribute.MODEL, "c")]),
         ("org:a%2Bmodel:c", [(Attribute.ORG, "a+model:c")]),
@@ -128,12 +142,13 @@ def test_parts_that_are_there_twice_count_once() -> None:
 
 
 def test_a_refusal_of_a_holder_says_what_would_be_right() -> None:
-    with pytest.raises(
-        ValueError, match="key, user, org, tier, ip, network, pool, model, route, end_user, everything"
-    ):
+    kinds = "key, user, org, tier, ip, network, pool, model, route, end_user, unverified, everything"
+    with pytest.raises(ValueError, match=kinds):
         Holder.parse("team:x")
     with pytest.raises(ValueError, match="user:VALUE"):
         Holder.parse("user")
+    with pytest.raises(ValueError, match="write `unverified`"):
+        Holder.parse("unverified:x")
 
 
 ASKING = ALICE.asking(model="small", route="/v1/chat", end_user="ann")
@@ -146,6 +161,8 @@ ASKING = ALICE.asking(model="small", route="/v1/chat", end_user="ann")
         ((Attribute.ORG,), "org:acme"),
         ((Attribute.USER,), "key:a"),
         ((Attribute.EVERYTHING,), "everything"),
+        ((Attribute.UNVERIFIED,), "unverified"),
+        ((Attribute.UNVERIFIED, Attribute.MODEL), "unverified+model:small"),
         ((Attribute.MODEL,), "model:small"),
         ((Attribute.ORG, Attribute.MODEL), "org:acme+model:small"),
         ((Attribute.MODEL, Attribute.ORG), "model:small+org:acme"),
@@ -164,7 +181,21 @@ def test_a_limit_is_held_per_one_attribute_or_several(per: tuple[Attribute, ...]
     assert str(ASKING.holder(*per)) == holder
 
 
-@pytest.mark.parametrize("per", [each for each in Attribute if each is not Attribute.EVERYTHING])
+def test_all_that_nobody_vouches_for_are_one_holder() -> None:
+    bob = Identity(Holder(Attribute.KEY, "b"), {Attribute.KEY: "b"})
+    assert bob.holder(Attribute.UNVERIFIED) == ALICE.holder(Attribute.UNVERIFIED) == UNVERIFIED
+
+
+@pytest.mark.parametrize("vouched_by", VouchedBy)
+def test_who_is_vouched_for_is_not_held_with_strangers(vouched_by: VouchedBy) -> None:
+    verified = replace(ALICE, vouched_by=vouched_by)
+    assert verified.verified
+    assert verified.holder(Attribute.UNVERIFIED) == KEY
+    assert verified.holder(Attribute.UNVERIFIED, Attribute.ORG) == Holder.together([KEY, ACME])
+    assert verified.holders == (KEY, ACME, EVERYTHING)
+
+
+@pytest.mark.parametrize("per", [each for each in Attribute if each not in ONE_HOLDER])
 def test_leaving_a_fact_out_or_empty_never_escapes_a_limit(per: Attribute) -> None:
     principal = Holder(Attribute.NETWORK, "192.0.2.1/32")
     assert Identity(principal).holder(per) == principal
@@ -208,20 +239,21 @@ def test_only_facts_of_the_request_do_not_last(attribute: Attribute) -> None:
 
 
 def test_a_block_can_bite_on_every_attribute_once() -> None:
-    assert ALICE.holders == (KEY, ACME, EVERYTHING)
+    assert ALICE.holders == (KEY, ACME, UNVERIFIED, EVERYTHING)
     assert ASKING.holders == (
         KEY,
         ACME,
         SMALL,
         Holder(Attribute.ROUTE, "/v1/chat"),
         Holder.together([KEY, ANN]),
+        UNVERIFIED,
         EVERYTHING,
     )
 
 
 def test_the_principal_is_a_holder_even_where_no_attribute_says_so() -> None:
     identity = Identity(KEY, {Attribute.USER: "u"})
-    assert identity.holders == (KEY, Holder(Attribute.USER, "u"), EVERYTHING)
+    assert identity.holders == (KEY, Holder(Attribute.USER, "u"), UNVERIFIED, EVERYTHING)
 
 
 def test_equal_values_of_different_attributes_are_different_holders() -> None:

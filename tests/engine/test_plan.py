@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from guard.core.globs import GlobTable
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.ladder import Rung
 from guard.core.limits import Algorithm, Limit, Match, Unit, Window
 from guard.core.modes import Mode, Rollout
@@ -83,7 +83,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "alternatives": {"query": QUERY._replace(alternatives=("big-1", "big-2"))},
     "free route": {"route": "/v1/models", "query": None, "method": "GET"},
     "method": {"method": "PUT"},
-    "verified": {"identity": replace(ALICE, verified=True)},
+    "verified": {"identity": replace(ALICE, vouched_by=VouchedBy.KEYS_FILE)},
     "crowded out": {"identity": replace(ALICE, principal=Holder(Attribute.NETWORK, "n"), crowded_out=KEY)},
     "tier": {"identity": replace(ALICE, attributes={**ALICE.attributes, Attribute.TIER: "pro"})},
     "unknown tier": {"identity": replace(ALICE, attributes={**ALICE.attributes, Attribute.TIER: "unknown"})},

@@ -27,7 +27,7 @@ from limits.strategies import (
 )
 
 from guard.core.calendars import MICROSECONDS, Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Window
 from guard.store.port import Reservation
 from guard.store.redis.keys import Keys
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from guard.store.embedded.server import EmbeddedServer
 
-ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
+ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, vouched_by=VouchedBy.KEYS_FILE)
 STEPS = 16
 PERIOD = 64
 """Seconds. A calendar minute has 60, of which a sixteenth is no rounder, but is only added."""

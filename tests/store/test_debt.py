@@ -11,7 +11,7 @@ import pytest
 
 from guard.admin.replay import LogClock
 from guard.core.calendars import MICROSECONDS, Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.store.memory.store import MemoryStore
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Reading
     from guard.store.redis.orders import OperatorStore
 
-ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
+ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, vouched_by=VouchedBy.KEYS_FILE)
 T0 = 1_800_000_000 * MICROSECONDS
 """The start of a minute, and of an hour."""
 SLIDING, GCRA, CALENDAR, LEASES = Algorithm

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.evidence import NO_EVIDENCE, Evidence, Mark
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
@@ -30,11 +30,17 @@ if TYPE_CHECKING:
     from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
-    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
+    Holder(Attribute.KEY, "alice"),
+    {Attribute.KEY: "alice", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
 )
 ANN = ALICE.asking(end_user="ann")
 ANNS = ANN.holder(Attribute.END_USER)
-BOB = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob", Attribute.ORG: "acme"}, verified=True)
+BOB = Identity(
+    Holder(Attribute.KEY, "bob"),
+    {Attribute.KEY: "bob", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
+)
 T0 = 1_800_000_000_000_000
 DAY = 86_400
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from guard.core.calendars import Span
-from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.store.port import Reservation
@@ -37,7 +37,9 @@ YEAR_SECONDS = 365 * 86_400
 """A window so long that nothing of it is forgotten during a test."""
 
 ALICE = Identity(
-    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
+    Holder(Attribute.KEY, "alice"),
+    {Attribute.KEY: "alice", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
 )
 CALLERS = [
     Identity(Holder(Attribute.KEY, f"{org}{number}"), {Attribute.KEY: f"{org}{number}", Attribute.ORG: org})

@@ -13,7 +13,7 @@ import pytest
 
 from guard.core.calendars import Span
 from guard.core.demand import Demand
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import (
     BITMAP_BYTES,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 ALICE = Identity(
     Holder(Attribute.KEY, "alice"),
     {Attribute.KEY: "alice", Attribute.ORG: "acme", Attribute.NETWORK: "192.0.2.0/24"},
-    verified=True,
+    vouched_by=VouchedBy.KEYS_FILE,
 ).asking(model="small", end_user="ann")
 T0 = 1_800_000_000_000_000
 DAY = 86_400
@@ -357,7 +357,7 @@ def other(**facts: str) -> Identity:
     """Alice but for some facts."""
     changed = {Attribute(name): value for name, value in facts.items()}
     principal = Holder(Attribute.KEY, changed.get(Attribute.KEY, "alice"))
-    return Identity(principal, {**ALICE.attributes, **changed}, verified=True)
+    return Identity(principal, {**ALICE.attributes, **changed}, vouched_by=VouchedBy.KEYS_FILE)
 
 
 class TestHolders:

@@ -13,7 +13,7 @@ from patience import PATIENCE_SECONDS
 from redis.asyncio import Redis
 
 from guard.core.calendars import Span
-from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.query import Usage
 from guard.errors import StoreError
@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
-    Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice", Attribute.ORG: "acme"}, verified=True
+    Holder(Attribute.KEY, "alice"),
+    {Attribute.KEY: "alice", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
 )
-BOB = Identity(Holder(Attribute.KEY, "bob"), {Attribute.KEY: "bob", Attribute.ORG: "acme"}, verified=True)
+BOB = Identity(
+    Holder(Attribute.KEY, "bob"),
+    {Attribute.KEY: "bob", Attribute.ORG: "acme"},
+    vouched_by=VouchedBy.KEYS_FILE,
+)
 NOTHING = Usage(0, 0)
 SPANS = {60: Span.MINUTE, 3_600: Span.HOUR, 86_400: Span.DAY}
 T0 = 1_800_000_000_000_000
@@ -558,7 +564,7 @@ class TestTrouble:
 
     async def test_cancelled_calls_never_mix_up_answers(self, store: OperatorStore) -> None:
         many = [
-            Identity(Holder(Attribute.KEY, f"k{n}"), {Attribute.KEY: f"k{n}"}, verified=True)
+            Identity(Holder(Attribute.KEY, f"k{n}"), {Attribute.KEY: f"k{n}"}, vouched_by=VouchedBy.KEYS_FILE)
             for n in range(40)
         ]
         tasks = [

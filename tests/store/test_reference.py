@@ -17,7 +17,7 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from guard.core.calendars import MICROSECONDS, Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import Payout, Piece
 from guard.core.query import Usage
@@ -48,9 +48,11 @@ CALENDAR_US: dict[Span | None, int] = {
 """Likewise where a debt is paid after the next period: the script goes by the mean length of later ones."""
 
 IDENTITIES = [
-    Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name, Attribute.ORG: "acme"}, verified=True).asking(
-        model=model, end_user=end_user
-    )
+    Identity(
+        Holder(Attribute.KEY, name),
+        {Attribute.KEY: name, Attribute.ORG: "acme"},
+        vouched_by=VouchedBy.KEYS_FILE,
+    ).asking(model=model, end_user=end_user)
     for name, model, end_user in (("alice", "small", "ann"), ("bob", "small", "ann"), ("bob", "big", None))
 ]
 

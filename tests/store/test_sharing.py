@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock
 import pytest
 from redis import Redis
 
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import Payout, Piece
 from guard.core.query import NO_USAGE
@@ -26,7 +26,9 @@ TOKENS = Limit("tokens", "tokens", (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (
 
 
 def caller(number: int) -> Identity:
-    return Identity(Holder(Attribute.KEY, f"k{number}"), {Attribute.KEY: f"k{number}"}, verified=True)
+    return Identity(
+        Holder(Attribute.KEY, f"k{number}"), {Attribute.KEY: f"k{number}"}, vouched_by=VouchedBy.KEYS_FILE
+    )
 
 
 def charge(number: int, amount: int) -> Charge:

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from guard.core.calendars import Span
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.store.port import Reservation
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from guard.store.port import Verdict
     from guard.store.redis.orders import OperatorStore
 
-ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, verified=True)
+ALICE = Identity(Holder(Attribute.KEY, "alice"), {Attribute.KEY: "alice"}, vouched_by=VouchedBy.KEYS_FILE)
 T0 = 1_800_000_000_000_000
 
 

@@ -14,8 +14,9 @@ from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Reading, Unit
+from guard.core.pseudonyms import VOUCHED_BY
 from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
 
@@ -121,9 +122,10 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
     """
     *numbers, length = _RECORD.unpack_from(packed)
     label = packed[_RECORD.size : _RECORD.size + length].decode()
-    attributes = json.loads(packed[_RECORD.size + length :])
-    named = {Attribute(name): value for name, value in attributes.items()}
-    return Identity(Holder.parse(label), named), numbers
+    facts = json.loads(packed[_RECORD.size + length :])
+    vouched_by = facts.pop(VOUCHED_BY, None)
+    attributes = {Attribute(name): value for name, value in facts.items()}
+    return Identity(Holder.parse(label), attributes, vouched_by and VouchedBy(vouched_by)), numbers
 
 
 @lru_cache(maxsize=4096)
