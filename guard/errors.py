@@ -8,6 +8,7 @@
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
     ├── UnknownHolderError    the operator's: there is no such holder, or several
+    ├── JobError          ours: a process that was to do a part of some work did not
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
 A refusal is not an error: it is a `Decision`.
@@ -31,6 +32,10 @@ class ConfigError(GuardError):
 
 class UnknownHolderError(GuardError):
     """Nobody of this name has been seen, or several whose names start so."""
+
+
+class JobError(GuardError):
+    """A process that was to do a part of some work has died, or has found something else to do."""
 
 
 class RequestError(GuardError):

@@ -13,6 +13,7 @@ nobody waits. What an answer used that the log does not have is supposed (guard/
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,10 @@ class Result:
             ],
             "label": self.label,
         }
+
+    def text(self) -> str:
+        """Likewise, as JSON with its line end."""
+        return json.dumps(self.json(), separators=(",", ":")) + "\n"
 
 
 class LogClock:

@@ -81,6 +81,15 @@ class Summary:
         else:
             self.courses.setdefault(result.identity, Course()).add(result)
 
+    def join(self, other: Summary) -> None:
+        """Take in the summary of other lines, of other identities."""
+        self.requests += other.requests
+        self.estimated += other.estimated
+        self.actions += other.actions
+        self.limits += other.limits
+        self.reasons += other.reasons
+        self.courses |= other.courses
+
     def reached(self, band: Band, label: Label | None = None) -> int:
         """How many identities, of this label if one is given, ever reached a band."""
         return sum(band in course.reached for course in self._of(label))

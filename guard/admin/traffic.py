@@ -24,7 +24,7 @@ from guard.errors import ConfigError, QueryError
 from guard.identity.caller import is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from guard.dialects.strict import Json
 
@@ -82,16 +82,16 @@ class Line:
     escaped: bool = False
 
 
-def read_log(path: Path) -> Iterator[Line]:
+def read_log(path: Path, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Line]:
     """The lines of a log, of a gzipped one where its name ends in `.gz`, of standard input where it is `-`.
 
-    Blank lines are skipped. Raises `ConfigError` where the file cannot be read, where a line is not what it
-    must be, and where a line is earlier than the one before.
+    Blank lines are skipped, and so are those whose number is not `wanted`. Raises `ConfigError` where the
+    file cannot be read, where a line is not what it must be, and where a line is earlier than the one before.
     """
     name = "standard input" if path == STDIN else str(path)
     try:
         with _opened(path) as file:
-            yield from _read(file, name)
+            yield from _read(file, name, wanted)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -108,11 +108,11 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _read(file: IO[bytes], name: str) -> Iterator[Line]:
+def _read(file: IO[bytes], name: str, wanted: Callable[[int], bool]) -> Iterator[Line]:
     number, last_us = 0, 0
     while data := file.readline(LONGEST_LINE + 1):
         number += 1
-        if not data.strip():
+        if not data.strip() or not wanted(number):
             continue
         reader = _Reader(f"{name}: line {number}")
         if len(data) > LONGEST_LINE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json as json_module
 import sys
 from contextlib import contextmanager
@@ -18,19 +17,21 @@ from guard.errors import ConfigError
 from guard.extras import NEEDS_DETECTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from typing import TextIO
 
     from rich.console import Console
 
+    from guard.admin.jobs import Work
+    from guard.admin.shards import Shards
     from guard.admin.summary import Summary
     from guard.admin.traffic import Label
-    from guard.core.identity import Holder
-    from guard.core.uses import Declared
-    from guard.settings.root import Settings
 
 SIGNALS_WIDTH = 26
 """So wide is the column of signals, so that the table fits on 80 columns."""
+
+UNEVEN = 1.5
+"""Said is where one process has so many times its part of the lines."""
 
 LogFile = Annotated[
     Path,
@@ -51,15 +52,19 @@ def replay(
     ] = None,
     summary_json: Annotated[Path | None, typer.Option(help="Write the summary as JSON.")] = None,
     declare: Declare = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=128, help="Number of processes; callers that share a limit share one.")
+    ] = 1,
 ) -> None:
     """Report what guard would have done with a log of traffic.
 
     The settings decide as they would have then, on an empty store that is gone afterwards; the live store is
-    not touched. The same log and settings give the same results, to the byte.
+    not touched. The same log and settings give the same results, to the byte, with any number of jobs.
     """
     from rich.console import Console
 
     from guard.admin.declared import read_declared
+    from guard.admin.jobs import Work
     from guard.admin.traffic import STDIN
     from guard.settings.load import load
 
@@ -68,7 +73,7 @@ def replay(
         output.complain(f"replayed without detection, which {NEEDS_DETECTION}")
     declared = read_declared(declare) if declare is not None else {}
     with _written(json) as file:
-        summary = run(_replay(log, settings, declared, file))
+        summary = _replayed(Work(log, settings, declared, told=file is not None), jobs, file)
     if summary_json is not None:
         with _written(summary_json) as file:
             print(json_module.dumps(summary.json(), indent=2), file=file)
@@ -76,31 +81,31 @@ def replay(
     show(summary, Console(stderr=True, highlight=False) if aside else output.console())
 
 
-async def _replay(
-    log: Path, settings: Settings, declared: Mapping[Holder, Declared], file: TextIO | None
-) -> Summary:
-    from guard.admin.replay import Replay
-    from guard.admin.summary import Summary
+def _replayed(work: Work, jobs: int, file: TextIO | None) -> Summary:
+    from guard.admin.jobs import Jobs, replay_all
+    from guard.admin.shards import shards_of
     from guard.admin.traffic import read_log
 
-    summary = Summary()
-    async for result in Replay(settings, declared).results(read_log(log)):
-        summary.add(result)
-        if file is not None:
-            file.write(json_module.dumps(result.json(), separators=(",", ":")) + "\n")
-    return summary
+    write: Callable[[str], object] = (lambda _: None) if file is None else file.write
+    if jobs == 1:
+        return replay_all(work, write)
+    if not work.log.is_file() and (work.log.exists() or work.log == Path("-")):
+        raise ConfigError(f"--jobs {jobs} reads the log twice, which takes a file, not {work.log}")
+    shards = shards_of(read_log(work.log), work.settings, jobs)
+    if shards.largest_share > UNEVEN / jobs:
+        output.complain(_uneven(shards))
+    if len(shards.sizes) == 1:
+        return replay_all(work, write)
+    with Jobs(work, shards) as running:
+        return running.run(write)
 
 
-def run(work: Coroutine[None, None, Summary]) -> Summary:
-    """Run it to its end, on uvloop where that is installed."""
-    runner: Callable[[Coroutine[None, None, Summary]], Summary] = asyncio.run
-    try:
-        import uvloop
-    except ImportError:
-        pass
-    else:
-        runner = uvloop.run
-    return runner(work)
+def _uneven(shards: Shards) -> str:
+    """That less is gained by several processes than was asked for, and why."""
+    share = f"{shards.largest_share:.0%} of the lines are replayed in one process"
+    if shards.sharing:
+        return f"{share}: their callers share {', '.join(shards.sharing)}"
+    return f"{share}: they are one caller's"
 
 
 def show(summary: Summary, console: Console) -> None:
@@ -118,8 +123,9 @@ def show(summary: Summary, console: Console) -> None:
     console.print(output.table("", ("action", "mode", "requests"), actions, right=1))
     for title, counts in (("limits violated", summary.limits), ("no decision", summary.reasons)):
         if counts:
-            most = [(name[:60], count) for name, count in counts.most_common(10)]
-            console.print(output.table("", (title, "requests"), most, right=1))
+            most = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:10]
+            cells = [(name[:60], count) for name, count in most]
+            console.print(output.table("", (title, "requests"), cells, right=1))
     labels = [label for label in Label if summary.known(label)]
     columns = ["band", "ever reached by"]
     for label in labels:
