@@ -88,11 +88,13 @@ _KIND = np.dtype(np.uint16)
 @dataclass(frozen=True, slots=True, eq=False)
 class Bag:
     """What a text is made of: `kinds` are rows of the tables in rising order (a letter's or a pair's stand
-    behind the `PIECES`), `counts` how often each occurs. A bag equals itself alone.
+    behind the `PIECES`), `counts` how often each occurs, and `size` how many there are in all. A bag equals
+    itself alone.
     """
 
     kinds: NDArray[np.intp]
     counts: NDArray[np.float32]
+    size: int
 
 
 class Embedder:
@@ -203,14 +205,14 @@ def _packed(pieces: list[int]) -> bytes:
 def _counted(kinds: NDArray[np.uint16]) -> Bag:
     """Each of some sorted kinds once, and how often. As `np.unique`, which takes longer to begin."""
     if not len(kinds):
-        return Bag(kinds.astype(np.intp), np.zeros(0, np.float32))
+        return Bag(kinds.astype(np.intp), np.zeros(0, np.float32), 0)
     starts = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
     counts = np.empty(len(starts) + 1, np.float32)
     counts[0] = starts[0] if len(starts) else len(kinds)
     if len(starts):
         counts[1:-1] = starts[1:] - starts[:-1]
         counts[-1] = len(kinds) - starts[-1]
-    return Bag(kinds[np.concatenate((_FIRST, starts))].astype(np.intp), counts)
+    return Bag(kinds[np.concatenate((_FIRST, starts))].astype(np.intp), counts, len(kinds))
 
 
 def _spelling(text: str) -> NDArray[np.uint16]:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from math import log2
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,7 @@ import numpy as np
 from guard.detection.intents import STRONG, Intent
 from guard.detection.layout import BUCKETS, FAMILIES, LAYOUT, PLACES, RING, SKETCH, SUMS, VERSION, Sum
 from guard.detection.sight import WORD_BITS
-from guard.detection.sketches import hamming
+from guard.detection.sketches import similarities
 
 if TYPE_CHECKING:
     from typing import Self
@@ -77,7 +78,10 @@ USUAL_MORE = 0.35
 take up other subjects, and a batch goes on to other documents.
 """
 
-DAY_US = 86_400_000_000
+DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
+
+HOURS = 168
+"""Of a week."""
 
 _INTENTS = {
     Intent.REASONING_COERCION: Sum.REASONING,
@@ -114,17 +118,33 @@ class Step:
 
 
 class Profile:
-    """What is remembered of one holder. Not for two threads at once."""
+    """What is remembered of one holder. Not for two threads at once.
+
+    `queries` is how many were taken in, `first_day` how many of them on the first day, and `drift` how far
+    the share of unrelated queries has gone up from what is usual here (a CUSUM).
+    """
 
     def __init__(self, row: NDArray[np.void]) -> None:
-        self._row = row
-        self.sums: NDArray[np.float32] = row["sums"]
+        self.sums: NDArray[np.float32] = row["sums"].copy()
+        self.queries, self.first_day = int(row["queries"]), int(row["first_day"])
+        self.drift = float(row["drift"])
+        self._usual = float(row["usual"])
+        self._first_us, self._last_us = int(row["first_us"]), int(row["last_us"])
+        self._hours = int.from_bytes(row["hours"].tobytes())
+        self._template, self._votes = int(row["template"]), float(row["votes"])
+        self._temperature = float(row["temperature"])
+        self._mean: NDArray[np.float16] = row["mean"].copy()
+        self._common: NDArray[np.uint8] = row["common"].copy()
+        self._heard = float(row["heard"])
+        # Sets of bits, and sketches, are compared faster as numbers than as arrays.
+        self._words = int.from_bytes(row["words"].tobytes(), "little")
+        self._recent = [int.from_bytes(each.tobytes()) for each in row["recent"]]
+        self._older = [int.from_bytes(each.tobytes()) for each in row["older"][: row["held"]]]
 
     @classmethod
     def new(cls) -> Self:
         """That of a holder who has not been seen."""
         row = np.zeros((), LAYOUT)
-        row["version"] = VERSION
         row["temperature"] = np.nan
         return cls(row)
 
@@ -135,45 +155,44 @@ class Profile:
             data = _unpacked(data)
         if len(data) != LAYOUT.itemsize or data[0] != VERSION:
             return cls.new()
-        return cls(np.frombuffer(bytearray(data), LAYOUT)[0])
+        return cls(np.frombuffer(data, LAYOUT)[0])
 
     def write(self) -> bytes:
         """As bytes, `LAYOUT.itemsize` of them at most: while little is known, most of them are nought."""
-        data = self._row.tobytes()
+        row = np.zeros((), LAYOUT)
+        row["version"] = VERSION
+        row["sums"] = self.sums
+        row["queries"], row["first_day"] = self.queries, self.first_day
+        row["drift"], row["usual"] = self.drift, self._usual
+        row["first_us"], row["last_us"] = self._first_us, self._last_us
+        row["hours"] = np.frombuffer(self._hours.to_bytes(HOURS // 8), np.uint8)
+        row["template"], row["votes"] = self._template, self._votes
+        row["temperature"] = self._temperature
+        row["mean"], row["common"], row["heard"] = self._mean, self._common, self._heard
+        row["words"] = np.frombuffer(self._words.to_bytes((1 << WORD_BITS) // 8, "little"), np.uint8)
+        row["recent"] = _rows(self._recent)
+        row["held"] = len(self._older)
+        row["older"][: len(self._older)] = _rows(self._older)
+        data = row.tobytes()
         return min(data, zlib.compress(data, 1), key=len)
-
-    @property
-    def queries(self) -> int:
-        """How many queries were taken in."""
-        return int(self._row["queries"])
-
-    @property
-    def first_day(self) -> int:
-        """How many of them on the first day."""
-        return int(self._row["first_day"])
 
     @property
     def age_us(self) -> int:
         """The time from the first to the last query."""
-        return int(self._row["last_us"]) - int(self._row["first_us"])
+        return self._last_us - self._first_us
 
     @property
     def busy_hours(self) -> int:
         """In how many of the 168 hours of a week it has asked, lately."""
-        return int(np.unpackbits(self._row["hours"])[:168].sum())
-
-    @property
-    def drift(self) -> float:
-        """How far the share of unrelated queries has gone up from what is usual here (a CUSUM)."""
-        return float(self._row["drift"])
+        return self._hours.bit_count()
 
     @property
     def worded(self) -> float:
         """By how much of all queries the commonest wording outnumbers all others: 1 where it is in every
         query, 0 where none is in half of them.
         """
-        queries = float(self.sums[Sum.QUERIES])
-        return float(self._row["votes"]) / queries if queries and self._row["template"] else 0.0
+        queries = self.sums.item(Sum.QUERIES)
+        return self._votes / queries if queries and self._template else 0.0
 
     @property
     def templated(self) -> float:
@@ -183,8 +202,7 @@ class Profile:
     @property
     def mean(self) -> NDArray[np.float32]:
         """The mean of where its queries lie, in the first `PLACES` numbers of a fixed rotation."""
-        mean: NDArray[np.float32] = self._row["mean"].astype(np.float32)
-        return mean
+        return self._mean.astype(np.float32)
 
     def share(self, what: Sum) -> float:
         """The mean of one of the sums over the queries that count."""
@@ -198,29 +216,36 @@ class Profile:
 
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, sketches: Sketches) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
-        sums, queries, buckets = self.sums, self.queries, _buckets(sight.bag)
-        weights = self._weights(sight.bag, buckets)
+        buckets = _buckets(sight.bag)
+        weights = self._weights(buckets)
         vector = embedder.vector(sight.bag, weights)
-        sketch = sketches.sign_sketch(vector[None, :], SKETCH)[0] if vector.any() else None
+        sketch = (
+            int.from_bytes(sketches.sign_sketch(vector[None, :], SKETCH).tobytes()) if vector.any() else None
+        )
         slot = float(np.dot(sight.bag.counts, weights))
-        step = self._step(sight, usage, vector, sketch, slot, queries, embedder)
-        sums *= FADE
-        sums += np.array(self._counted(sight, step, queries), np.float32)
+        step = self._step(sight, usage, vector, sketch, slot, embedder)
+        self.sums *= FADE
+        self.sums += np.array(self._counted(sight, step), np.float32)
         # In double precision, since the logarithm is.
-        sums[Sum.YIELD] += step.answer - np.log2(float(sight.bag.counts.sum()) + 16)
+        self.sums[Sum.YIELD] += step.answer - log2(sight.bag.size + 16)
         self._vote(sight, step)
-        self._drift(step, queries)
-        self._remember(sight, buckets, vector, sketch, queries, sketches)
-        self._date(now_us, queries)
+        self._drift(step)
+        self._remember(sight, buckets)
+        if sketch is not None:
+            self._keep_sketch(sketch)
+        mean = self.mean * FADE + sketches.rotate(vector, PLACES) / HORIZON
+        self._mean = mean.astype(np.float16)
+        self._date(now_us)
+        self.queries += 1
         return step
 
-    def _counted(self, sight: Sight, step: Step, queries: int) -> list[float]:
+    def _counted(self, sight: Sight, step: Step) -> list[float]:
         """What a query adds to each of the sums, but for those that go by its template and its yield."""
         added = [0.0] * SUMS
         added[Sum.QUERIES] = 1
         added[Sum.CONTINUED] = step.continued
         if (
-            queries >= SETTLED
+            self.queries >= SETTLED
             and step.nearest is not None
             and step.nearest_older is not None
             and step.similar is not None
@@ -245,17 +270,16 @@ class Profile:
                 added[_FAMILIES[family]] = 1
         return added
 
-    def _weights(self, bag: Bag, buckets: NDArray[np.intp]) -> NDArray[np.float32]:
-        """How much each piece of a query says, given what this holder always says."""
-        heard = float(self._row["heard"])
-        if heard < 4:
-            return np.ones(len(bag.kinds), np.float32)
-        share = self._row["common"][buckets].astype(np.float32) / np.float32(heard)
+    def _weights(self, buckets: NDArray[np.intp]) -> NDArray[np.float32]:
+        """How much what falls into these buckets says, given what this holder always says."""
+        if self._heard < 4:
+            return np.ones(len(buckets), np.float32)
+        share = self._common[buckets].astype(np.float32) / np.float32(self._heard)
         weights: NDArray[np.float32] = COMMON_HALF / (
             COMMON_HALF + np.maximum(share - np.float32(COMMON_FROM), 0)
         )
         # Of long queries each bucket is hit by other pieces too: that is in all of them alike.
-        by_chance = float(np.add.reduce(self._row["common"], dtype=np.intp)) / (BUCKETS * heard)
+        by_chance = float(np.add.reduce(self._common, dtype=np.intp)) / (BUCKETS * self._heard)
         weights[share > by_chance + COMMON * (1 - by_chance)] = 0
         return weights
 
@@ -264,37 +288,33 @@ class Profile:
         sight: Sight,
         usage: Usage,
         vector: NDArray[np.float32],
-        sketch: NDArray[np.uint8] | None,
+        sketch: int | None,
         slot: float,
-        queries: int,
         embedder: Embedder,
     ) -> Step:
         nearest = nearest_older = similar = None
-        if sketch is not None and queries:
-            recent = hamming(self._row["recent"][: min(queries, RING)], sketch)
-            nearest = float(recent.max())
-            if int(self._row["held"]) == RING:
-                older = hamming(self._row["older"], sketch)
-                nearest_older, similar = float(older.max()), float(older.mean())
-        log_slot = float(np.log2(slot + 1))
+        if sketch is not None and self.queries:
+            nearest = max(similarities(sketch, self._recent[: self.queries], SKETCH))
+            if len(self._older) == RING:
+                older = similarities(sketch, self._older, SKETCH)
+                nearest_older, similar = max(older), sum(older) / RING
+        log_slot = log2(slot + 1)
         continued = bool(sight.earlier) and (
             log_slot < SHORT
             or any(
-                float(np.dot(embedder.vector(bag, self._weights(bag, _buckets(bag))), vector)) > RELATED
+                float(np.dot(embedder.vector(bag, self._weights(_buckets(bag))), vector)) > RELATED
                 for bag in reversed(sight.earlier)
             )
         )
-        answer = float(np.log2(usage.output_tokens / max(1, sight.n) + 16))
+        answer = log2(usage.output_tokens / max(1, sight.n) + 16)
         return Step(
             continued, nearest, nearest_older, similar, self._new_words(sight.words), log_slot, answer
         )
 
-    def _new_words(self, words: NDArray[np.uint16]) -> float:
+    def _new_words(self, words: int) -> float:
         """About how many of these words are new here."""
-        bits = self._row["words"]
-        free = 1 - _set(bits) / (1 << WORD_BITS)
-        unset = len(words) - int(np.count_nonzero(bits[words >> 3] >> (words & 7) & 1))
-        return unset / max(free, 0.25)
+        free = 1 - self._words.bit_count() / (1 << WORD_BITS)
+        return (words & ~self._words).bit_count() / max(free, 0.25)
 
     def _count_parameters(self, sight: Sight, step: Step, added: list[float]) -> None:
         sampling = sight.sampling
@@ -302,7 +322,7 @@ class Profile:
         asked = sampling.temperature
         # As it will be read again, or .7 would not be the same as .7; and no more than has room.
         warmth = float("nan") if asked is None else float(np.float32(min(max(asked, -1e3), 1e3)))
-        before = float(self._row["temperature"])
+        before = self._temperature
         added[Sum.REPEATED] = repeated
         added[Sum.VARIED] = repeated and (
             sampling.seed is not None or (before == before and warmth != before)
@@ -310,86 +330,63 @@ class Profile:
         added[Sum.MANY] = sight.n >= 5
         added[Sum.LOGITS] = 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
         added[Sum.DISGUISED] = sight.disguised
-        self._row["temperature"] = warmth
+        self._temperature = warmth
 
     def _vote(self, sight: Sight, step: Step) -> None:
         """Let the query vote for its template, and count it apart where it has another, and is unrelated."""
-        row = self._row
-        template = np.uint64(sight.template)
-        row["votes"] *= FADE
-        if row["template"] == template:
-            row["votes"] += 1
-        elif row["votes"] < 1:
-            row["template"], row["votes"] = template, 1
+        self._votes *= FADE
+        if self._template == sight.template:
+            self._votes += 1
+        elif self._votes < 1:
+            self._template, self._votes = sight.template, 1.0
         else:
-            row["votes"] -= 1
+            self._votes -= 1
             if self.templated > 0.5 and step.unrelated:
                 self.sums[Sum.OFF_TEMPLATE] += 1
 
-    def _drift(self, step: Step, queries: int) -> None:
+    def _drift(self, step: Step) -> None:
         """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
-        row, unrelated = self._row, float(step.unrelated)
-        if queries > HORIZON:
-            row["drift"] = max(0.0, float(row["drift"]) + unrelated - float(row["usual"]) - USUAL_MORE)
-            row["usual"] += (unrelated - row["usual"]) / 2_000
+        unrelated = float(step.unrelated)
+        if self.queries > HORIZON:
+            self.drift = max(0.0, self.drift + unrelated - self._usual - USUAL_MORE)
+            self._usual += (unrelated - self._usual) / 2_000
         else:
-            row["usual"] += (unrelated - row["usual"]) / (queries + 1)
+            self._usual += (unrelated - self._usual) / (self.queries + 1)
 
-    def _remember(
-        self,
-        sight: Sight,
-        buckets: NDArray[np.intp],
-        vector: NDArray[np.float32],
-        sketch: NDArray[np.uint8] | None,
-        queries: int,
-        sketches: Sketches,
-    ) -> None:
-        row = self._row
-        common, words = row["common"], row["words"]
-        heard = np.zeros(BUCKETS, np.uint8)
-        heard[buckets] = 1
-        common += heard
-        row["heard"] += 1
-        if row["heard"] >= HEARD_MOST:
-            common >>= 1
-            row["heard"] /= 2
-        said = np.zeros(1 << WORD_BITS, np.bool_)
-        said[sight.words] = True
-        words |= np.packbits(said, bitorder="little")
-        while (known := _set(words)) > (1 << WORD_BITS) // 2:
-            words &= _mask(queries + known)
-        if sketch is not None:
-            leaving = row["recent"][queries % RING].copy()
-            if queries >= RING:
-                self._keep_older(leaving, queries)
-            row["recent"][queries % RING] = sketch
-        row["mean"] = (
-            row["mean"].astype(np.float32) * FADE + sketches.rotate(vector, PLACES) / HORIZON
-        ).astype(np.float16)
+    def _remember(self, sight: Sight, buckets: NDArray[np.intp]) -> None:
+        """Count the buckets, each once, and keep the words."""
+        self._common[buckets] += 1
+        self._heard += 1
+        if self._heard >= HEARD_MOST:
+            self._common >>= 1
+            self._heard /= 2
+        self._words |= sight.words
+        while (known := self._words.bit_count()) > (1 << WORD_BITS) // 2:
+            self._words &= _mask(self.queries + known)
 
-    def _keep_older(self, sketch: NDArray[np.uint8], queries: int) -> None:
-        """Keep what leaves the recent ones: the first few, then one in eight in the place of any."""
-        row = self._row
-        held, chance = int(row["held"]), _chance(queries)
-        if held < RING:
-            row["older"][held] = sketch
-            row["held"] = held + 1
+    def _keep_sketch(self, sketch: int) -> None:
+        """Keep a sketch in the place of the oldest recent one; of those that leave, the first few, and then
+        one in eight in the place of any.
+        """
+        place, chance = self.queries % RING, _chance(self.queries)
+        leaving, self._recent[place] = self._recent[place], sketch
+        if self.queries < RING:
+            return
+        if len(self._older) < RING:
+            self._older.append(leaving)
         elif chance % 8 == 0:
-            row["older"][chance // 8 % RING] = sketch
+            self._older[chance // 8 % RING] = leaving
 
-    def _date(self, now_us: int, queries: int) -> None:
-        row = self._row
-        if queries == 0:
-            row["first_us"] = now_us
-        hour = now_us // 3_600_000_000 % 168
-        last = int(row["last_us"]) // 3_600_000_000
+    def _date(self, now_us: int) -> None:
+        if self.queries == 0:
+            self._first_us = now_us
+        now, last = now_us // HOUR_US, self._last_us // HOUR_US
         # The hours that passed in silence since the last query say so.
-        for passed in range(last + 1, min(now_us // 3_600_000_000, last + 169)):
-            row["hours"][passed % 168 // 8] &= np.uint8(255 ^ (128 >> passed % 8))
-        row["hours"][hour // 8] |= np.uint8(128 >> hour % 8)
-        row["first_day"] += now_us - int(row["first_us"]) < DAY_US
-        row["last_us"] = max(int(row["last_us"]), now_us)
-        row["queries"] = queries + 1
+        for passed in range(last + 1, min(now, last + HOURS + 1)):
+            self._hours &= ~_hour(passed)
+        self._hours |= _hour(now)
+        self.first_day += now_us - self._first_us < DAY_US
+        self._last_us = max(self._last_us, now_us)
 
 
 _PACKED = b"\x78"
@@ -406,9 +403,14 @@ def _unpacked(data: bytes) -> bytes:
         return b""
 
 
-def _set(bits: NDArray[np.uint8]) -> int:
-    """How many bits are set."""
-    return int.from_bytes(bits.tobytes(), "little").bit_count()
+def _rows(sketches: list[int]) -> NDArray[np.uint8]:
+    """Sketches as they are written."""
+    return np.frombuffer(b"".join(each.to_bytes(SKETCH) for each in sketches), np.uint8).reshape(-1, SKETCH)
+
+
+def _hour(number: int) -> int:
+    """The bit of an hour of the week."""
+    return 1 << HOURS - 1 - number % HOURS
 
 
 def _buckets(bag: Bag) -> NDArray[np.intp]:
@@ -422,9 +424,8 @@ def _chance(number: int) -> int:
     return mixed ^ mixed >> 31
 
 
-def _mask(number: int) -> NDArray[np.uint8]:
+def _mask(number: int) -> int:
     """All bits but about one in sixteen."""
     drawn = np.random.PCG64(number).random_raw((1 << WORD_BITS) // 16)
     four = drawn.view(np.uint8).reshape(4, -1)
-    cleared: NDArray[np.uint8] = four[0] & four[1] & four[2] & four[3]
-    return ~cleared
+    return ~int.from_bytes((four[0] & four[1] & four[2] & four[3]).tobytes(), "little")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from array import array
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -17,12 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.text.fold import bound, fold
-from guard.text.memo import WordMemo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from numpy.typing import NDArray
 
     from guard.core.query import Query, Sampling, Turn
     from guard.detection.embedding import Bag, Embedder
@@ -43,6 +39,8 @@ TEXTS_KEPT = 512
 WORD_BITS = 12
 """Bits of the keyed hash that stands for a word."""
 
+_SHIFT = 32 - WORD_BITS
+_LETTERS_ALONE = bytes(code if chr(code).isalpha() else ord(" ") for code in range(128)) + bytes(128)
 _RUN = re.compile(r"[^\W\d_]+")
 _SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
 
@@ -53,8 +51,8 @@ class Sight:
 
     `template` stands for the wording round the part that varies, 0 where there is none; `disguised` says
     whether more of the text is than honest texts have. `bag` is what it is made of, `earlier` what the user's
-    turns before it are made of, the latest last. `words` are the hashes of its words, each once, and `wants`
-    what it is after.
+    turns before it are made of, the latest last. `words` has a bit for the hash of each of its words, and
+    `wants` is what it is after.
     """
 
     template: int
@@ -63,7 +61,7 @@ class Sight:
     n: int
     bag: Bag
     earlier: tuple[Bag, ...]
-    words: NDArray[np.uint16]
+    words: int
     wants: Wants
 
 
@@ -72,7 +70,7 @@ class Seen:
     """What is seen of a text by itself; see `Sight`."""
 
     bag: Bag
-    words: NDArray[np.uint16]
+    words: int
     wants: Wants
 
 
@@ -92,7 +90,7 @@ class Looker:
         # The same system prompt comes with every request.
         self._want = lru_cache(TEXTS_KEPT)(intents.read)
         self._intents = intents
-        self._words = _HashedWords(zlib.crc32(b"words", zlib.crc32(secret)))
+        self._seed = zlib.crc32(b"words", zlib.crc32(secret))
 
     def look(self, query: Query, text: str = "", beside: Iterable[str] = ()) -> Sight:
         """What is seen of a query: of this text, which is what of it is new to its holder, or where all of it
@@ -121,30 +119,20 @@ class Looker:
     def _seen(self, folded: Folded) -> Seen:
         bag = self._read(folded.text)
         wants = self._intents.read(folded.text, self.embedder.vector(bag))
-        return Seen(bag, self._words.of(folded), wants)
+        return Seen(bag, _words(folded.text, self._seed), wants)
 
 
-class _HashedWords:
-    """The hashes of what a text is made of, with one seed."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._words = WordMemo(lambda word: self._packed(_RUN.findall(word)))
-
-    def of(self, folded: Folded) -> NDArray[np.uint16]:
-        """The words of a text, as hashes; pairs of letters where there are no spaces between words."""
-        if folded.text.isascii() or _SPACED.fullmatch(folded.text):
-            packed = b"".join(map(self._words.__getitem__, folded.words))
-        else:
-            packed = self._packed(_runs(folded.text))
-        hashes = np.sort(np.frombuffer(packed, np.uint16))
-        first = np.ones(len(hashes), np.bool_)
-        np.not_equal(hashes[1:], hashes[:-1], out=first[1:])
-        return hashes[first]
-
-    def _packed(self, runs: Iterable[str]) -> bytes:
-        hashes = (zlib.crc32(run.encode("utf-8", "surrogatepass"), self._seed) for run in runs)
-        return array("H", [each >> (32 - WORD_BITS) for each in hashes]).tobytes()
+def _words(text: str, seed: int) -> int:
+    """The words of a text, with a bit for the hash of each: runs of letters, and pairs of letters where there
+    are no spaces between words.
+    """
+    if text.isascii():
+        runs = set(text.encode().translate(_LETTERS_ALONE).split())
+    else:
+        runs = {run.encode("utf-8", "surrogatepass") for run in _runs(text)}
+    said = np.zeros(1 << WORD_BITS, np.bool_)
+    said[[zlib.crc32(run, seed) >> _SHIFT for run in runs]] = True
+    return int.from_bytes(np.packbits(said, bitorder="little").tobytes(), "little")
 
 
 def _runs(text: str) -> set[str]:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 DIMENSIONS = 256
@@ -44,31 +46,27 @@ class Sketches:
 
     def sign_sketch(self, vectors: NDArray[np.float32], size: int = DIMENSIONS // 8) -> NDArray[np.uint8]:
         """256 signs of each vector, or as many as go into `size` bytes, packed, shape (n, size); compare them
-        with `hamming`.
+        with `similarities`.
 
         A zero vector has all signs alike, and is like nothing: leave it out.
         """
         return np.packbits(vectors @ self._sketching[:, : 8 * size] > 0, axis=1)
 
 
-def hamming(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The cosine that two sketches of n bits tell, cos(π·d/n) for d bits of difference; along the last axis.
+def similarities(sketch: int, others: Iterable[int], size: int = DIMENSIONS // 8) -> list[float]:
+    """The cosines that a sketch and each of others tell, as numbers of `size` bytes: cos(π·d/n) where d of n
+    bits differ.
 
-    Shapes are broadcast: one sketch of (32,) against many of (n, 32) gives (n,). The bytes of a sketch are a
-    multiple of eight, and lie together. The standard error at 256 bits is .07 to .08 for unrelated vectors,
-    and less the nearer they are.
+    The standard error at 256 bits is .07 to .08 for unrelated vectors, and less the nearer they are.
     """
-    different = np.bitwise_count(a.view(np.uint64) ^ b.view(np.uint64))
-    similarity: NDArray[np.float64] = _cosines(8 * a.shape[-1])[
-        np.add.reduce(different, axis=-1, dtype=np.intp)
-    ]
-    return similarity
+    cosines = _cosines(8 * size)
+    return [cosines[(sketch ^ other).bit_count()] for other in others]
 
 
 @cache
-def _cosines(bits: int) -> NDArray[np.float64]:
+def _cosines(bits: int) -> list[float]:
     """The cosine for each number of different bits: there are few."""
-    cosines: NDArray[np.float64] = np.cos(np.pi * np.arange(bits + 1) / bits)
+    cosines: list[float] = np.cos(np.pi * np.arange(bits + 1) / bits).tolist()
     return cosines
 
 

@@ -59,11 +59,11 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
 
 def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
     likeness, profile = Reference.load().likenesses[Signal.ENUMERATION], Profile.new()
-    profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
+    profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
     habits = Habits.of(profile.write(), likeness)
     assert habits is not None
     assert (habits.like_use, habits.like_theft) == (None, None)
-    profile._row["queries"] = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
+    profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
     habits = Habits.of(profile.write(), likeness)
     assert habits is not None
     kinds = {kind.name: kind.theft for kind in likeness.kinds}

@@ -134,8 +134,8 @@ def profile_of(worded: float, unrelated: float) -> Profile:
     profile = Profile.new()
     profile.sums[Sum.QUERIES] = 100
     profile.sums[Sum.UNRELATED] = 100 * unrelated
-    profile._row["queries"] = 500
-    profile._row["template"], profile._row["votes"] = 1, 100 * worded
+    profile.queries = 500
+    profile._template, profile._votes = 1, 100 * worded
     return profile
 
 

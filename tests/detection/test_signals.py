@@ -179,7 +179,7 @@ class TestHarvest:
 def shown(times: float, queries: int) -> float:
     """What a share says that was seen so often."""
     profile = Profile.new()
-    profile._row["queries"] = queries
+    profile.queries = queries
     profile.sums[Sum.QUERIES], profile.sums[Sum.GRADING] = queries, times
     return of(grading(profile))
 
