@@ -10,7 +10,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +39,7 @@ TEXTS_KEPT = 512
 WORD_BITS = 12
 """Bits of the keyed hash that stands for a word."""
 
-_SHIFT = 32 - WORD_BITS
+_SHIFT = np.uint32(32 - WORD_BITS)
 _LETTERS_ALONE = bytes(code if chr(code).isalpha() else ord(" ") for code in range(128)) + bytes(128)
 _RUN = re.compile(r"[^\W\d_]+")
 _SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
@@ -127,11 +127,11 @@ def _words(text: str, seed: int) -> int:
     are no spaces between words.
     """
     if text.isascii():
-        runs = set(text.encode().translate(_LETTERS_ALONE).split())
+        runs = text.encode().translate(_LETTERS_ALONE).split()
     else:
-        runs = {run.encode("utf-8", "surrogatepass") for run in _runs(text)}
+        runs = [run.encode("utf-8", "surrogatepass") for run in _runs(text)]
     said = np.zeros(1 << WORD_BITS, np.bool_)
-    said[[zlib.crc32(run, seed) >> _SHIFT for run in runs]] = True
+    said[np.fromiter(map(zlib.crc32, runs, repeat(seed)), np.uint32, len(runs)) >> _SHIFT] = True
     return int.from_bytes(np.packbits(said, bitorder="little").tobytes(), "little")
 
 
