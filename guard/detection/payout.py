@@ -71,7 +71,9 @@ class Payouts:
     def __init__(self, secret: bytes) -> None:
         key = blake2b(secret, person=b"payout").digest()
         signs = np.frombuffer(shake_256(key).digest(BUCKETS * _CELL_BITS // 8), np.uint8)
-        self._planes = np.unpackbits(signs).reshape(BUCKETS, _CELL_BITS).astype(np.int16) * 2 - 1
+        # For each plane a bit for each bucket, whether it lies on one side or on the other.
+        sides = np.unpackbits(signs).reshape(BUCKETS, _CELL_BITS)
+        self._planes = _packed(np.ascontiguousarray(sides.T))
         self._factor = np.uint32(int.from_bytes(key[:4]) | 1)
 
     def of(self, answers: Sequence[str], opaque_tokens: int, usage: Usage, floor: int = 0) -> Payout:
@@ -104,36 +106,42 @@ class Payouts:
         """The cells of a coverage that pieces fall into."""
         if not pieces:
             return []
-        grams = self._grams(pieces)
-        starts = [0, *accumulate(map(len, grams[:-1]))]
-        sums = np.add.reduceat(self._planes[np.concatenate(grams)], starts, axis=0)
-        sides = np.packbits(sums > 0, axis=1, bitorder="little")
+        grams = _packed(self._grams(pieces))
+        count = np.add.reduce(np.bitwise_count(grams), axis=1, dtype=np.intp)
+        beside = np.add.reduce(np.bitwise_count(grams[:, None] & self._planes), axis=2, dtype=np.intp)
+        sides = np.packbits(2 * beside > count[:, None], axis=1, bitorder="little")
         return [int.from_bytes(each.tobytes(), "little") for each in sides]
 
-    def _grams(self, pieces: Sequence[str]) -> list[NDArray[np.intp]]:
-        """Of each piece the buckets of its n-grams, each once."""
+    def _grams(self, pieces: Sequence[str]) -> NDArray[np.bool_]:
+        """Of each piece whether it has n-grams in each bucket."""
         padded = [piece.ljust(SHORTEST, "\0") for piece in pieces]
         ends = list(accumulate(map(len, padded)))
         codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
         hashes, length = (codes + np.uint32(1)) * self._factor, 1
-        grams: dict[int, NDArray[np.intp]] = {}
-        while len(grams) < len(pieces):
+        grams = np.zeros((len(pieces), BUCKETS), np.bool_)
+        left = list(range(len(pieces)))
+        while left:
             # From the hashes of its halves, that of each n-gram of twice the length.
             hashes = (hashes[:-length] ^ hashes[:-length] >> np.uint32(15)) * self._factor + hashes[length:]
             length *= 2
             if length < SHORTEST:
                 continue
             buckets = hashes * self._factor >> _SHIFT
-            for place, (piece, end) in enumerate(zip(padded, ends, strict=True)):
-                count = len(piece) - length + 1
-                if place in grams:
-                    continue
-                found = np.zeros(BUCKETS, np.bool_)
-                found[buckets[end - len(piece) : end - length + 1]] = True
-                distinct = np.flatnonzero(found)
-                if len(distinct) >= DISTINCT * count or length == LONGEST or count <= 2 * length:
-                    grams[place] = distinct
-        return [grams[place] for place in range(len(pieces))]
+            alike = []
+            for place in left:
+                found, end, size = grams[place], ends[place], len(padded[place])
+                found[buckets[end - size : end - length + 1]] = True
+                count = size - length + 1
+                if count > 2 * length and length < LONGEST and np.count_nonzero(found) < DISTINCT * count:
+                    found[:] = False
+                    alike.append(place)
+            left = alike
+        return grams
+
+
+def _packed(flags: NDArray[np.bool_ | np.uint8]) -> NDArray[np.uint64]:
+    """Rows of flags, as bits."""
+    return np.packbits(flags, axis=1).view(np.uint64)
 
 
 def _cut(text: str, length: int, size: int) -> Iterator[str]:
