@@ -42,6 +42,8 @@ EXCEPTION = "exception"
 
 _REACH_BEFORE = 12
 _REACH_AFTER = 40
+_JOINING = frozenset(filter(str.isalnum, map(chr, range(0x600))))
+"""Letters and digits that make a longer word of what they touch: Latin, Greek, Cyrillic and the like."""
 _STOPS = frozenset(".,;:!?。、؛،؟\n")
 
 
@@ -51,10 +53,8 @@ class Lexicon:
 
     _automaton: AhoCorasick
     _terms: tuple[_Term, ...]
-    _bits: tuple[int, ...]
-    """Of each term, a bit for each of its concepts."""
     _together: tuple[int, ...]
-    """Likewise of each group of concepts."""
+    """Of each group of concepts, the bits of them."""
 
     @classmethod
     def of(
@@ -73,37 +73,39 @@ class Lexicon:
             for term in spellings:
                 for spelling in _spellings(term):
                     of_spelling[spelling].add(concept)
-        terms = tuple(_Term.of(spelling, found, verbs) for spelling, found in of_spelling.items())
-        patterns = [spelling.partition("*")[0] for spelling in of_spelling]
         bits = {concept: 1 << place for place, concept in enumerate(concepts)}
+        terms = tuple(_Term.of(spelling, found, verbs, bits) for spelling, found in of_spelling.items())
+        patterns = [spelling.partition("*")[0] for spelling in of_spelling]
         groups = [()] if together is None else together
         return cls(
             AhoCorasick(patterns, implementation=Implementation.ContiguousNFA),
             terms,
-            tuple(sum(bits[concept] for concept in term.concepts) for term in terms),
             tuple({sum(bits[concept] for concept in set(group)) for group in groups}),
         )
 
     def find(self, text: str) -> Hits:
         """Every place of every concept in a folded text (lower case, NFKC, single spaces)."""
-        matches = self._automaton.find_matches_as_indexes(text, overlapping=True)
-        there, bits = 0, self._bits
-        for index in {index for index, _, _ in matches}:
-            there |= bits[index]
-        if not matches or not any(there & group == group for group in self._together):
-            return {}
-        reading, terms = _Reading(text), self._terms
-        for index, start, end in matches:
+        there, terms, last = 0, self._terms, len(text)
+        matches: list[tuple[_Term, int, int]] = []
+        for index, start, end in self._automaton.find_matches_as_indexes(text, overlapping=True):
             term = terms[index]
-            if term.closed_left and start and _joins(text[start - 1]):
+            if term.closed_left and start and text[start - 1] in _JOINING:
                 continue
+            if term.closed_right and term.phrase is None and end < last and text[end] in _JOINING:
+                continue
+            there |= term.bits
+            matches.append((term, start, end))
+        if not any(there & group == group for group in self._together):
+            return {}
+        reading = _Reading(text)
+        for term, start, end in matches:
             if term.phrase is not None:
                 phrase = term.phrase.match(text, start)
                 if phrase is None:
                     continue
                 end = phrase.end()
-            if term.closed_right and end < len(text) and _joins(text[end]):
-                continue
+                if term.closed_right and end < last and text[end] in _JOINING:
+                    continue
             reading.come_to(term, (end, start))
         return reading.hits()
 
@@ -123,6 +125,8 @@ class _Term:
     """What a hit of one pattern means."""
 
     concepts: tuple[str, ...]
+    bits: int
+    """One for each of its concepts."""
     role: _Role
     phrase: re.Pattern[str] | None
     """The whole of a term that goes on behind its first `*`."""
@@ -130,16 +134,19 @@ class _Term:
     closed_right: bool
 
     @classmethod
-    def of(cls, spelling: str, concepts: Collection[str], verbs: Collection[str]) -> _Term:
+    def of(
+        cls, spelling: str, concepts: Collection[str], verbs: Collection[str], bits: Mapping[str, int]
+    ) -> _Term:
         head, _, rest = spelling.partition("*")
         if not head:
             raise ValueError(f"term {spelling!r}: there is nothing before its `*` to look for")
         return cls(
             concepts=tuple(sorted(concepts)),
+            bits=sum(bits[concept] for concept in concepts),
             role=_role(concepts, verbs),
             phrase=re.compile(r"\w*".join(map(re.escape, spelling.split("*")))) if rest else None,
-            closed_left=_joins(head[0]),
-            closed_right=_joins(spelling[-1]),
+            closed_left=head[0] in _JOINING,
+            closed_right=spelling[-1] in _JOINING,
         )
 
 
@@ -196,11 +203,6 @@ def _role(concepts: Collection[str], verbs: Collection[str]) -> _Role:
 
 
 _ROLES = {NEGATION: _Role.NEGATION, NEGATED: _Role.NEGATED, EXCEPTION: _Role.EXCEPTION}
-
-
-def _joins(character: str) -> bool:
-    """Whether a letter or digit makes a longer word of what it touches: Latin, Greek, Cyrillic."""
-    return character < "\u0600" and character.isalnum()
 
 
 def _spellings(term: str) -> set[str]:
