@@ -156,7 +156,7 @@ class Wants:
 
 @dataclass(frozen=True, slots=True)
 class Intents:
-    """The grammars of all intents. Make it once with `load`; scoring is thread-safe and takes some 40 µs a
+    """The grammars of all intents. Make it once with `load`; scoring is thread-safe and takes some 50 µs a
     kilobyte.
     """
 

@@ -66,6 +66,32 @@ def test_what_only_sounds_like_it_stays_weak_in_every_language(language: str, in
     } == {}
 
 
+def siblings(kind: str) -> list[tuple[str, str, list[str]]]:
+    """Of `handed` or `siblings`, each intent with each language and its sentences."""
+    by_intent: dict[str, dict[str, list[str]]] = phrases("siblings")[kind]
+    return [(intent, language, said) for intent, by in by_intent.items() for language, said in by.items()]
+
+
+@pytest.mark.parametrize(("intent", "language", "asked"), siblings("handed"))
+def test_what_was_missed_once_is_strong_in_eight_languages(
+    intent: str, language: str, asked: list[str]
+) -> None:
+    assert {text: score(Intent(intent), text) for text in asked if score(Intent(intent), text) < STRONG} == {}
+
+
+@pytest.mark.parametrize("intent", Intent)
+def test_most_of_the_same_in_other_words_is_strong(intent: Intent) -> None:
+    asked = [text for each, _, said in siblings("siblings") if each == intent for text in said]
+    missed = [text for text in asked if score(intent, text) < STRONG]
+    assert len(missed) <= 0.2 * len(asked), missed
+
+
+def test_nothing_honest_that_sounds_like_it_is_strong() -> None:
+    said = [text for by_language in phrases("siblings")["honest"].values() for text in by_language]
+    strong = {text: INTENTS.read(fold(text)).scores for text in said}
+    assert {text: scores for text, scores in strong.items() if max(scores.values()) >= STRONG} == {}
+
+
 @pytest.mark.parametrize(
     ("text", "family"),
     [
