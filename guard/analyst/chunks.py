@@ -91,7 +91,7 @@ class Chunker:
         starts = bounds[:-1] - bounds[0]
         codes = codes[bounds[0] : bounds[-1]]
         places = np.arange(len(codes)) - np.repeat(starts, bounds[1:] - bounds[:-1])
-        return np.add.reduceat(codes * self._factors[places & (PLACES - 1)], starts)
+        return np.add.reduceat(codes * self._factors.take(places, mode="wrap"), starts)
 
 
 def _characters(text: str) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8]]:

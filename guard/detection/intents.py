@@ -195,7 +195,8 @@ class Intents:
         families = frozenset(found.get(Intent.REASONING_COERCION, ())) - {ORDINARY}
         if vector is not None:
             for intent, examples in self._examples.items():
-                found[intent]["meaning"] = examples.score_of(vector)
+                if score := examples.score_of(vector):
+                    found[intent]["meaning"] = score
         return Wants(_NOTHING | {intent: _combined(each) for intent, each in found.items()}, families)
 
     def _found(self, text: str) -> defaultdict[Intent, dict[str, float]]:
