@@ -623,7 +623,7 @@ class TestErrors:
         assert "canary" not in "".join(traceback.format_exception(error.value))
 
     def test_a_password_in_a_backends_url_has_a_better_place(self, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match="put credentials into `headers`") as error:
+        with pytest.raises(ConfigError, match="put credentials into its headers") as error:
             load(written(tmp_path, '[backend]\nurl = "http://user:canary@x"'))
         assert "canary" not in str(error.value)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from guard.cli import output
-from guard.cli.durations import parse_duration
+from guard.core.durations import parse_duration
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
 from guard.extras import detection_installed

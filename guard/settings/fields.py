@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    UrlConstraints,
+)
 
 from guard.http.forwarding import check_forwarded
 
@@ -54,6 +63,27 @@ def _header_name(name: str) -> str:
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 
 HeaderPattern = Annotated[str, AfterValidator(check_forwarded)]
+
+
+def _with_a_scheme(url: object) -> object:
+    if isinstance(url, str) and url and "://" not in url:
+        example = "HOST:PORT" if "@" in url else url.lstrip("/")
+        raise ValueError(f"a URL begins with http:// or https://; write http://{example}")
+    return url
+
+
+def _without_secrets(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.username or url.password:
+        raise ValueError("a URL is shown and logged; put credentials into its headers, as `authorization`")
+    return url
+
+
+HttpUrl = Annotated[
+    AnyHttpUrl,
+    UrlConstraints(allowed_schemes=["http", "https"]),
+    BeforeValidator(_with_a_scheme),
+    AfterValidator(_without_secrets),
+]
 
 
 class Section(BaseModel):

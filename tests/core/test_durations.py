@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from guard.cli.durations import parse_duration
+from guard.core.durations import parse_duration
 
 
 @pytest.mark.parametrize(
