@@ -1,4 +1,6 @@
-"""What is installed beside the core: the extra `detection`, which reads texts. A limiter does without."""
+"""What is installed beside the core: the extra `detection`, which reads texts, and the client of `serve`. A
+limiter does without.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,19 @@ from guard.errors import ConfigError
 
 NEEDS_DETECTION = 'needs `pip install "asgi-guard[detection]"`'
 
+NEEDS_SERVE = 'needs `pip install "asgi-guard[serve]"`'
+
 
 @cache
 def detection_installed() -> bool:
     """Whether the extra is there. No other package brings wordllama, as some do numpy."""
     return find_spec("wordllama") is not None
+
+
+@cache
+def aiohttp_installed() -> bool:
+    """Whether HTTP can be spoken as a client."""
+    return find_spec("aiohttp") is not None
 
 
 def require_detection(what: str) -> None:

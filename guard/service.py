@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from guard.analyst.link import Link
     from guard.telemetry.events import Hook
+    from guard.webhook import Webhook
 
 logger = logging.getLogger("guard")
 
@@ -94,6 +95,7 @@ class Service:
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
         self._link: Link | None = None
+        self._webhook: Webhook | None = None
         self._attend()
         self.held = Held()
         self._asked = asyncio.Event()
@@ -129,6 +131,9 @@ class Service:
             with suppress(asyncio.CancelledError, GuardError):
                 await task
         await self.engine.drain()
+        if self._webhook is not None:
+            await self._webhook.aclose()
+            await self.engine.holds.close()
         if self._link is not None:
             await self._link.aclose()
         await self._installation.store.aclose()
@@ -192,7 +197,16 @@ class Service:
         logger.info("settings reloaded")
 
     def _attend(self) -> None:
-        """Have queries and answers read, by the present settings, or by nobody."""
+        """Have queries and answers read, and holds told, by the present settings, or by nobody."""
+        if self.settings.hold.webhook is None:
+            self.engine.holds.reviewer = None
+        elif self._webhook is not None:
+            self._webhook.settings = self.settings.hold
+            self.engine.holds.reviewer = self._webhook
+        else:
+            from guard.webhook import Webhook  # and with it an HTTP client: only where it is needed
+
+            self.engine.holds.reviewer = self._webhook = Webhook(self.settings.hold)
         if not self.rules.policy.reads_texts:
             self.engine.reader = None
         elif self._link is not None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from guard.settings.root import Settings
     from guard.store.port import Control, Settled, Verdict
     from guard.store.redis.orders import OperatorStore
-    from guard.telemetry.events import Event, Hook, Read
+    from guard.telemetry.events import Event, Hold, Hook, Notice, Read
 
 
 @dataclass
@@ -168,6 +168,14 @@ class Guarded:
         if inline is not None:
             await inline.flush()
 
+    async def placed(self) -> None:
+        """Wait for holds that are being placed, and for a web-hook that is told of them."""
+        service = await self.middleware._opened()
+        await service.engine.holds.quiet()
+        if service._webhook is not None:
+            await service._webhook.quiet()
+            await service.engine.holds.quiet()
+
     async def hear(self) -> None:
         """Hear what the operator has ordered for all, as happens by itself once a second or so."""
         service = await self.middleware._opened()
@@ -175,11 +183,13 @@ class Guarded:
 
 
 class Heard(list["Event"]):
-    """A hook that keeps the events, and what came of answers that were to be read."""
+    """A hook that keeps the events, what came of answers that were to be read, and of holds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads: list[Read] = []
+        self.holds: list[Hold] = []
+        self.notices: list[Notice] = []
 
     def __call__(self, event: Event, /) -> None:
         """Keep an event."""
@@ -188,6 +198,14 @@ class Heard(list["Event"]):
     def read(self, read: Read) -> None:
         """Keep what came of an answer."""
         self.reads.append(read)
+
+    def held(self, hold: Hold) -> None:
+        """Keep who was put on hold."""
+        self.holds.append(hold)
+
+    def told(self, notice: Notice) -> None:
+        """Keep what came of telling a web-hook."""
+        self.notices.append(notice)
 
     @property
     def unseen(self) -> int:
@@ -284,6 +302,9 @@ class TimedStore:
     async def repay(self, *arguments: Any, **named: Any) -> bool:
         return await self._store.repay(*arguments, now_us=self._now_us, **named)
 
+    async def set_review(self, *arguments: Any, **named: Any) -> bool:
+        return await self._store.set_review(*arguments, **named)
+
     async def control(self, worker: str | None = None) -> Control:
         return await self._store.control(worker)
 
@@ -324,6 +345,9 @@ class FlakyStore:
 
     async def repay(self, *arguments: Any, **named: Any) -> bool:
         return await self._working().repay(*arguments, **named)
+
+    async def set_review(self, *arguments: Any, **named: Any) -> bool:
+        return await self._working().set_review(*arguments, **named)
 
     async def control(self, worker: str | None = None) -> Control:
         return await self._working().control(worker)

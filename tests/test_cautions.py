@@ -49,6 +49,7 @@ ROUTE = {"path": "/ask", "methods": ["POST"], "dialect": "openai.chat"}
             "the mode of tier `default` is `shadow`",
         ),
         ({"limits": [LIMIT]}, {}, "tier `default` has no limit `r` any more"),
+        ({"ladder": {"high": {"hold": True}}}, {}, "no rung of tier `default` holds any more"),
     ],
 )
 def test_w23_what_is_lost_is_named_and_what_is_gained_is_not(

@@ -54,11 +54,15 @@ def holder(app: Guarded, secret: str = "sk-test") -> Holder:
 
 
 async def accuse(
-    app: Guarded, decibans: Mapping[Signal, float], *, secret: str = "sk-test", since_seconds: float = 0.0
+    app: Guarded,
+    decibans: Mapping[Signal, float],
+    *,
+    suspect: Holder | None = None,
+    since_seconds: float = 0.0,
 ) -> None:
     """Put evidence against a caller into the store."""
     store = Installation.of(app.settings, deadline_seconds=5.0).store
-    suspect, now = holder(app, secret), time.time_ns() // 1000
+    suspect, now = suspect or holder(app), time.time_ns() // 1000
     since = now - int(since_seconds * 1e6)
     marks = {signal: Mark(worth, now, since) for signal, worth in decibans.items()}
     kept = False

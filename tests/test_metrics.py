@@ -12,7 +12,8 @@ from guard.core.decision import Action, Reason
 from guard.core.evidence import Band
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
-from guard.telemetry.events import Event, tell
+from guard.core.signals import Group
+from guard.telemetry.events import Event, Hold, Notice, Told, tell, tell_hold, tell_notice
 from guard.telemetry.prometheus import PrometheusHook
 
 EVENT = Event(
@@ -136,6 +137,24 @@ def test_ten_thousand_identities_make_no_series_of_their_own() -> None:
     first = series(100)
     assert series(10_000) == first
     assert any("guard_decisions_total" in line for line in first)
+
+
+def test_holds_and_what_came_of_web_hooks_are_counted_by_words_of_guards_own() -> None:
+    registry = CollectorRegistry()
+    hook = PrometheusHook(registry)
+    for number in range(1_000):
+        hold = Hold(f"req_{number}", f"key:{number}", "default", Band.HIGH, (Group.CONTENT,), 1.0 * number)
+        tell_hold((hook,), hold)
+        for told in Told:
+            tell_notice((hook,), Notice(hold, told))
+    lines = generate_latest(registry).decode().splitlines()
+    assert [line for line in lines if line.startswith(("guard_holds_total", "guard_webhooks_total"))] == [
+        'guard_holds_total{band="high",tier="default"} 1000.0',
+        'guard_webhooks_total{outcome="delivered"} 1000.0',
+        'guard_webhooks_total{outcome="released"} 1000.0',
+        'guard_webhooks_total{outcome="failed"} 1000.0',
+        'guard_webhooks_total{outcome="dropped"} 1000.0',
+    ]
 
 
 def test_two_hooks_with_registries_of_their_own_get_on() -> None:

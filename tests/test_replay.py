@@ -265,6 +265,20 @@ async def test_a_declared_use_excuses_what_it_shows(tmp_path: Path) -> None:
     assert [each.json() for each in again] == [each.json() for each in plain]
 
 
+async def test_who_is_held_stays_so_to_the_end_of_the_log_and_after_thirty_days_no_more(
+    tmp_path: Path,
+) -> None:
+    by = settings(ladder={"delay_seconds": 0, "elevated": {"hold": True}, "high": {"hold": True}})
+    lines = distiller(200)
+    after = [{**line(days * 86_400, "one more", key="sk-distiller")} for days in (20, 29, 32)]
+    found = await replayed(log(tmp_path, [*lines, *after]), by)
+    first = [each.action for each in found].index("hold")
+    assert {each.action for each in found[:first]} == {"allow"}
+    assert [each.action for each in found[first:]] == ["hold"] * (202 - first) + ["allow"]
+    assert [each.band for each in found[-3:]] == [Band.LOW] * 3
+    assert {each.reason for each in found[first:-1]} == {"risk"}
+
+
 async def test_labels_decide_nothing(tmp_path: Path) -> None:
     lines = distiller(60)
     labelled = await replayed(log(tmp_path, lines))

@@ -7,10 +7,11 @@ import pytest
 from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.detection import Suspect
 from guard.core.evidence import Band, Mark, Weights
+from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import NO_ACTION, Ladder, Rung
 from guard.core.signals import Signal
-from guard.engine.remembered.suspicions import REMEMBERED, Suspicions
+from guard.engine.remembered.suspicions import NOTHING_KNOWN, REMEMBERED, Suspicions
 
 HOUR = 3_600_000_000
 NOW = 1_800_000_000_000_000
@@ -117,18 +118,34 @@ def test_a_wait_is_between_a_half_and_all() -> None:
 class TestSuspicions:
     def test_what_was_heard_last_is_remembered_until_nothing_is_heard(self) -> None:
         suspicions = Suspicions()
-        assert suspicions.against(SUSPECT) == {}
+        assert suspicions.against(SUSPECT) is NOTHING_KNOWN
         suspicions.hear(SUSPECT, marks(enumeration=20))
         suspicions.hear(SUSPECT, marks(grading=12))
-        assert suspicions.against(SUSPECT) == marks(grading=12)
-        assert suspicions.against(Suspect(Holder(Attribute.KEY, "other"))) == {}
+        assert suspicions.against(SUSPECT).marks == marks(grading=12)
+        assert suspicions.against(Suspect(Holder(Attribute.KEY, "other"))) is NOTHING_KNOWN
         suspicions.hear(SUSPECT, {})
-        assert suspicions.against(SUSPECT) == {}
+        assert suspicions.against(SUSPECT) is NOTHING_KNOWN
+
+    @pytest.mark.parametrize(
+        ("until_us", "later_us", "stands"),
+        [
+            (NOW + 2 * HOUR, HOUR - 1, True),
+            (NOW + 2 * HOUR, HOUR, False),
+            (NOW + HOUR // 2, HOUR // 2 - 1, True),
+            (NOW + HOUR // 2, HOUR // 2, False),
+        ],
+    )
+    def test_a_hold_is_believed_until_it_ends_and_for_an_hour_at_most(
+        self, until_us: int, later_us: int, stands: bool
+    ) -> None:
+        suspicions, held = Suspicions(), Held("req_1", Band.HIGH, (), NOW, until_us)
+        suspicions.hear(SUSPECT, {}, held, NOW)
+        assert suspicions.against(SUSPECT).stands(NOW + later_us) == (held if stands else None)
 
     def test_nobody_has_nothing_against_them(self) -> None:
         suspicions = Suspicions()
         suspicions.hear(None, marks(enumeration=20))
-        assert suspicions.against(None) == {}
+        assert suspicions.against(None) is NOTHING_KNOWN
 
     def test_beyond_its_room_it_forgets_whom_it_heard_of_longest_ago(self) -> None:
         suspicions = Suspicions()
@@ -137,5 +154,8 @@ class TestSuspicions:
             suspicions.hear(suspect, marks(enumeration=20))
         suspicions.hear(suspects[0], marks(enumeration=21))
         suspicions.hear(SUSPECT, marks(enumeration=20))
-        kept = [bool(suspicions.against(each)) for each in (suspects[0], suspects[1], suspects[2], SUSPECT)]
+        kept = [
+            suspicions.against(each) is not NOTHING_KNOWN
+            for each in (suspects[0], suspects[1], suspects[2], SUSPECT)
+        ]
         assert kept == [True, False, True, True]

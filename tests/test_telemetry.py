@@ -19,7 +19,7 @@ from guard.core.modes import Mode
 from guard.core.signals import Group
 from guard.demo.model import FakeModel
 from guard.errors import BackendError, CredentialError, PathError, QueryError, RequestError
-from guard.telemetry.events import Event, Failure
+from guard.telemetry.events import Event, Failure, Hold
 from guard.telemetry.lines import LINES_PER_SECOND, LineLimit
 from guard.telemetry.log import EventLog
 from guard.telemetry.prometheus import PrometheusHook
@@ -76,6 +76,21 @@ def test_a_line_of_the_log_is_json_with_the_risk_and_its_groups(caplog: pytest.L
     (line,) = lines(caplog)
     assert (line["kind"], line["action"], line["reason"]) == ("refused", "deny", "risk")
     assert (line["risk"], line["band"], line["groups"]) == (52.5, "critical", ["content", "intent"])
+
+
+def test_the_log_says_who_has_been_put_on_hold(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "guard"):
+        EventLog().held(Hold("req_1", "key:alice", "default", Band.HIGH, (Group.CONTENT,), 1.5))
+    (line,) = lines(caplog)
+    assert line == {
+        "kind": "held",
+        "receipt": "req_1",
+        "holder": "key:alice",
+        "tier": "default",
+        "band": "high",
+        "groups": ["content"],
+        "at": 1.5,
+    }
 
 
 def test_u14_a_flood_does_not_fill_a_disk(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ from guard.admin.finding import Found
 from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
+from guard.admin.reviews import Released
 from guard.admin.sheets import Entry, Sheet, Terrain, Unseen
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block
@@ -21,6 +22,7 @@ __all__ = [
     "Nearest",
     "Operator",
     "Record",
+    "Released",
     "Sheet",
     "Term",
     "Terrain",

@@ -10,6 +10,7 @@ from guard.core.network import network_of, parse_address
 from guard.identity.identifier import Identifier
 
 if TYPE_CHECKING:
+    from guard.core.holds import Review
     from guard.core.identity import Identity
     from guard.core.pseudonyms import Pseudonyms
     from guard.settings.root import Settings
@@ -22,7 +23,8 @@ class Found:
     """What a credential or an address stands for.
 
     `holders` are its names, the most special first, and `how` says by what it is known. `records` are those
-    of the identities that have one of these names, and `blocks` those that bite.
+    of the identities that have one of these names, and `blocks` those that bite. `review` is how that of the
+    first name stands.
     """
 
     holders: tuple[Holder, ...]
@@ -31,6 +33,7 @@ class Found:
     attributes: dict[Attribute, str]
     records: tuple[Record, ...]
     blocks: tuple[tuple[Holder, Block], ...]
+    review: Review | None
 
 
 def of_credential(settings: Settings, keys: Pseudonyms, text: str) -> tuple[Identity, str]:

@@ -8,9 +8,31 @@ from typing import TYPE_CHECKING
 from guard.core.identity import ADDRESSES, Attribute, Holder
 from guard.core.network import NO_ADDRESS, network_of, parse_address
 from guard.core.pseudonyms import is_digest
+from guard.errors import UnknownHolderError
 
 if TYPE_CHECKING:
     from guard.core.network import Address
+    from guard.store.redis.orders import OperatorStore
+
+RECEIPTS = "req_"
+"""What receipts begin with, as the ids of requests do."""
+
+
+async def resolved(text: str, store: OperatorStore) -> Holder:
+    """The holder that a text names, as `Operator.resolve` says."""
+    if text.startswith(RECEIPTS):
+        found = [str(holder) for holder, held in await store.held() if held.receipt == text]
+        if not found:
+            raise UnknownHolderError(f"nobody is held under the receipt {text}")
+        return Holder.parse(found[0])
+    start = text.removesuffix("…").removesuffix("...")
+    if start == text:
+        return normal(Holder.parse(text))
+    Holder.parse(start)
+    found = [label for label in await store.labels() if label.startswith(start)]
+    if len(found) != 1:
+        raise UnknownHolderError(f"{start} is the start of {len(found)} names, not of one")
+    return Holder.parse(found[0])
 
 
 def normal(holder: Holder) -> Holder:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from guard.admin.finding import Found, of_address, of_credential
-from guard.admin.holders import normal
+from guard.admin.holders import resolved
 from guard.admin.idle import Idle
+from guard.admin.reviews import Reviews
 from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
@@ -57,6 +58,7 @@ class Operator:
         self._installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
         self._keys = self._installation.keys
         self._store = self._installation.store
+        self.reviews = Reviews(self._store, self._policy.detection.weights, self._clock, self._belonging)
 
     async def __aenter__(self) -> Self:
         try:
@@ -84,19 +86,13 @@ class Operator:
         return self._keys.label(holder)
 
     async def resolve(self, text: str) -> Holder:
-        """The holder that a text names: in full, by an address, or by the start of a name and `…` (or `...`).
+        """The holder that a text names: in full, by an address, by the start of a name and `…` (or `...`), or
+        by the receipt of its hold.
 
-        Raises `ValueError` for a text that names none, and `UnknownHolderError` for a start that nobody's
-        name has, or several names.
+        Raises `ValueError` for a text that names none, and `UnknownHolderError` for a receipt or a start that
+        is nobody's, or the start of several names.
         """
-        start = text.removesuffix("…").removesuffix("...")
-        if start == text:
-            return normal(Holder.parse(text))
-        Holder.parse(start)
-        found = [label for label in await self._store.labels() if label.startswith(start)]
-        if len(found) != 1:
-            raise UnknownHolderError(f"{start} is the start of {len(found)} names, not of one")
-        return Holder.parse(found[0])
+        return await resolved(text, self._store)
 
     async def show(self, holder: Holder) -> Sheet:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
@@ -122,10 +118,11 @@ class Operator:
             terrains=await self._terrains(readings, identity),
             suspicion=suspicion,
             members=tuple(members),
+            review=await self.reviews.of(holder),
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        known = record or members or sheet.blocks or overrides or suspicion or holder.attribute in ONE_HOLDER
-        if untouched and not known:
+        known = record or members or sheet.blocks or overrides or suspicion or sheet.review
+        if untouched and not (known or holder.attribute in ONE_HOLDER):
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
 
@@ -197,6 +194,10 @@ class Operator:
             found = {self._policy.tier(each.identity).name for each in records}
         return tuple(name for name in self._policy.tiers if not found or name in found)
 
+    async def may_hold(self, holder: Holder) -> bool:
+        """Whether a rung of a holder's tier holds, so that its review is looked at."""
+        return any(self._policy.tiers[name].ladder.holds for name in await self.tiers(holder.parts[0]))
+
     def _identifier(self) -> Identifier:
         """Reads the keys file."""
         return Identifier(self._settings.identity, self._keys, self._settings.units, self._settings.tiers)
@@ -258,7 +259,13 @@ class Operator:
         records = () if record is None else (record,)
         holders = tuple(each for each in identity.holders if each.attribute not in ONE_HOLDER)
         return Found(
-            holders, how, tier, dict(identity.attributes), records, await self._blocks(identity.holders)
+            holders,
+            how,
+            tier,
+            dict(identity.attributes),
+            records,
+            await self._blocks(identity.holders),
+            await self.reviews.of(identity.principal),
         )
 
     async def find_address(self, text: str) -> Found:
@@ -267,9 +274,8 @@ class Operator:
         own = await self._store.record(holders[0])
         members = await self.members(holders[0])
         records = (*(() if own is None else (own,)), *members)
-        return Found(
-            holders, "an address", None, {}, records, await self._blocks((*holders, UNVERIFIED, EVERYTHING))
-        )
+        blocks = await self._blocks((*holders, UNVERIFIED, EVERYTHING))
+        return Found(holders, "an address", None, {}, records, blocks, await self.reviews.of(holders[0]))
 
     async def unseen(self, holder: Holder) -> Unseen | None:
         """Where no identity has this name, now or in the keys file: that, and the name that is closest.
@@ -316,8 +322,9 @@ class Operator:
         ]
 
     async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
-        """Refuse a holder for so long, or for good (`None`)."""
+        """Refuse a holder for so long, or for good (`None`); that decides on a hold."""
         await self._store.block(holder, seconds, reason)
+        await self.reviews.end_hold(holder)
 
     async def unblock(self, holder: Holder) -> bool:
         """Lift a block; `False` where there was none."""

@@ -10,6 +10,7 @@ from guard.admin.totals import Nearest, Totals
 if TYPE_CHECKING:
     from guard.admin.suspicion import Suspicion
     from guard.core.evidence import Risk
+    from guard.core.holds import Review
     from guard.core.identity import Holder
     from guard.core.limits import Limit, Reading
     from guard.core.novelty import Recent
@@ -43,8 +44,9 @@ class Sheet:
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
     or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
     left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
-    known of how it behaves. `members` are the records of other identities that belong to the holder, as the
-    keys of an organisation do, those with most tokens first.
+    known of how it behaves, and `review` where it is neither held nor cleared. `members` are the records of
+    other identities that belong to the holder, as the keys of an organisation do, those with most tokens
+    first.
     """
 
     holder: Holder
@@ -57,6 +59,7 @@ class Sheet:
     terrains: tuple[Terrain, ...] = ()
     suspicion: Suspicion | None = None
     members: tuple[Record, ...] = ()
+    review: Review | None = None
 
     @property
     def totals(self) -> Totals | None:

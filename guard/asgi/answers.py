@@ -45,6 +45,9 @@ class Refuser:
         if decision.action is Action.CHALLENGE:
             refusal = Refusal(403, decision.rung.challenge, "verification_required")
             return self._response(refusal, self.limit_headers(decision))
+        if decision.action is Action.HOLD:
+            refusal = Refusal(403, decision.notice, "account_held")
+            return self._response(refusal, self.limit_headers(decision))
         # A deny for risk is told as a quota that is used up.
         used_up = decision.reason in (Reason.QUOTA, Reason.RISK)
         status, code, message = _REFUSALS[decision.reason or Reason.QUOTA]

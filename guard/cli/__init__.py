@@ -14,6 +14,7 @@ from guard.cli.calibrate import calibrate_
 from guard.cli.check import check
 from guard.cli.demo import demo
 from guard.cli.find import find
+from guard.cli.holds import holds, release
 from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
@@ -30,7 +31,7 @@ NOBODY = 3
 STORE_DOWN = 69
 """EX_UNAVAILABLE of sysexits(3)."""
 
-for verb in (check, show, top, find, serve, demo, replay):
+for verb in (check, show, top, find, holds, release, serve, demo, replay):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")

@@ -12,6 +12,7 @@ import typer
 
 from guard.cli import output
 from guard.core.durations import parse_duration
+from guard.core.holds import Held
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
 from guard.extras import detection_installed
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from guard.admin import Operator, Record, Unseen
     from guard.admin.suspicion import Suspicion
+    from guard.core.holds import Review
     from guard.core.identity import Holder
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ HolderText = Annotated[
     typer.Argument(
         metavar="HOLDER",
         help="ATTRIBUTE:VALUE, such as key:alice, org:acme or network:203.0.113.9; "
-        "or the start of a name with … behind it, as `guard top` shows it.",
+        "the start of a name with … behind it, as `guard top` shows it; or the receipt of a hold.",
     ),
 ]
 
@@ -101,7 +103,10 @@ def block(
     ] = "1d",
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
 ) -> None:
-    """Refuse every request of a holder."""
+    """Refuse every request of a holder.
+
+    A hold on it is over with that.
+    """
     seconds = None if duration == "ever" else seconds_of(duration)
 
     async def ask(operator: Operator) -> tuple[str, Unseen | None]:
@@ -147,18 +152,21 @@ def reset(holder: HolderText, config: Config = None) -> None:
 def forgive(holder: HolderText, config: Config = None) -> None:
     """Clear the evidence against a holder, and its profile.
 
-    What it has used of its limits stands.
+    What it has used of its limits stands, and so does a hold.
     """
 
-    async def ask(operator: Operator) -> tuple[str, Suspicion | None, list[Record]]:
+    async def ask(operator: Operator) -> tuple[str, Suspicion | None, list[Record], Review | None]:
         found = await operator.resolve(holder)
-        return str(found), await operator.forgive(found), await operator.members(found)
+        forgiven, members = await operator.forgive(found), await operator.members(found)
+        return str(found), forgiven, members, await operator.reviews.of(found)
 
-    name, forgiven, members = ask_store(config, ask)
+    name, forgiven, members, review = ask_store(config, ask)
     if forgiven is None:
         print(f"{output.printable(name)} has no recorded behaviour.")
     else:
         _say_forgiven(name, forgiven)
+    if isinstance(review, Held):
+        output.complain(f"it is held all the same; `guard release {name}` ends that")
     output.note_members(members)
 
 

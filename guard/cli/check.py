@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,9 +70,14 @@ def check(
     for caution in cautions.doubled(settings):
         output.complain(caution)
     policy = settings.policy()
-    for found in (cautions.coarse(policy), cautions.unbounded(settings, policy), cautions.unpriced(policy)):
-        for caution in found:
-            output.complain(caution)
+    of_policy = (
+        cautions.coarse(policy),
+        cautions.unbounded(settings, policy),
+        cautions.unpriced(policy),
+        cautions.untold(settings, policy),
+    )
+    for caution in chain(*of_policy):
+        output.complain(caution)
     room = ask_store(config, lambda operator: operator.capacity()) if store else None
     if room is not None and room.forgets:
         output.complain(str(room))
@@ -99,6 +105,7 @@ def check(
         _print_tier(console, tier, policy)
     if watches:
         say(_ladders_lines(policy))
+        say(_hold_lines(settings, policy))
     say(_cut(list(_override_lines(policy)), "overrides", verbose))
     if reference is None:
         say([f"\nDetection off{f': it {NEEDS_DETECTION}' if settings.detection.missing else ''}"])
@@ -196,6 +203,14 @@ def _ladders_lines(policy: Policy) -> Iterator[str]:
         yield from lines
 
 
+def _hold_lines(settings: Settings, policy: Policy) -> Iterator[str]:
+    """How long holds last and who is told, where any tier holds."""
+    if any(tier.ladder.holds for tier in policy.tiers.values()):
+        webhook = settings.hold.webhook
+        told = f", and {webhook.host} is told" if webhook is not None else ""
+        yield f"\nWho is held stays so until released, for {settings.hold.expires_days:g} days at most{told}"
+
+
 def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
     """These lines under a title, the first few of many."""
     if not lines:
@@ -231,6 +246,7 @@ def _rung(rung: Rung) -> str:
     parts = (
         "denied" if rung.deny else "",
         f"challenged: {rung.challenge}" if rung.challenge else "",
+        "held for review" if rung.hold else "",
         "" if reshape.logprobs else "no logprobs",
         "" if reshape.logit_bias else "no logit bias",
         "" if reshape.max_n is None else f"n at most {reshape.max_n}",

@@ -34,6 +34,10 @@ def policy_json(settings: Settings, policy: Policy, reference: Reference | None)
         ],
         "tiers": {tier.name: _tier_json(tier) for tier in policy.tiers.values()},
         "answers_read_by": settings.detection.analyst if policy.reads_texts else None,
+        "hold": {
+            "expires_days": settings.hold.expires_days,
+            "webhook": None if settings.hold.webhook is None else settings.hold.webhook.host,
+        },
         "detection": _detection_json(policy.detection, reference),
     }
 

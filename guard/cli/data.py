@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guard.cli.output import moment
+from guard.core.holds import Held
 from guard.core.limits import shown
 
 if TYPE_CHECKING:
     from guard.admin import Block, Entry, Nearest, Record, Term, Totals
+    from guard.core.holds import Review
     from guard.core.identity import Holder
     from guard.core.limits import Reading
 
@@ -43,6 +45,19 @@ def block_json(holder: Holder, block: Block) -> dict[str, Any]:
         "remaining_seconds": None if block.remaining_us is None else block.remaining_us / 1e6,
         "reason": block.reason,
     }
+
+
+def review_json(review: Review) -> dict[str, Any]:
+    """How a holder's review stands, as data."""
+    found = {
+        "held": isinstance(review, Held),
+        "groups": list(review.groups),
+        "since": moment(review.since_us / 1e6),
+        "until": None if review.until_us is None else moment(review.until_us / 1e6),
+    }
+    if isinstance(review, Held):
+        return {**found, "receipt": review.receipt, "band": review.band}
+    return {**found, "reason": review.reason}
 
 
 def totals_json(totals: Totals) -> dict[str, Any]:

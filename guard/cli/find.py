@@ -66,6 +66,8 @@ def _lines(found: Found, names: list[str]) -> list[str]:
         f"BLOCKED {output.until(block)} as {holder}: {block.reason or 'no reason given'}"
         for holder, block in found.blocks
     ]
+    if found.review is not None:
+        lines.append(output.review(found.review))
     if not found.records:
         lines.append("not seen yet")
     for record in found.records:
@@ -85,5 +87,6 @@ def _found_json(found: Found, names: list[str]) -> dict[str, Any]:
         "tier": found.tier,
         "attributes": found.attributes,
         "blocks": [data.block_json(holder, block) for holder, block in found.blocks],
+        "review": data.review_json(found.review) if found.review else None,
         "records": [data.record_json(output.record_label(record), record) for record in found.records],
     }

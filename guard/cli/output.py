@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from guard.core.holds import Held
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from guard.admin import Block, Nearest, Record, Term, Totals, Unseen
+    from guard.core.holds import Review
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
 
@@ -154,6 +156,20 @@ def record_label(record: Record) -> str:
 def until(block: Block) -> str:
     """How long a block holds: `for 2h`, `for good`."""
     return "for good" if block.remaining_us is None else f"for {span(block.remaining_us / 1e6)}"
+
+
+def until_us(moment_us: int | None) -> str:
+    """Until when, in Unix microseconds: `until 2030-06-30T00:00:00Z`, `for good`."""
+    return "for good" if moment_us is None else f"until {moment(moment_us / 1e6)}"
+
+
+def review(found: Review) -> str:
+    """How a holder's review stands, in words."""
+    groups, end = ", ".join(found.groups), until_us(found.until_us)
+    if isinstance(found, Held):
+        why = f"{found.band}: {groups}; receipt {found.receipt}"
+        return f"HELD for review since {moment(found.since_us / 1e6)}, {end} at the longest ({why})"
+    return f"cleared of {groups} {end}: {found.reason or 'no reason given'}"
 
 
 def moment(seconds: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
+from guard.core.holds import Held
 from guard.core.novelty import NOTHING_RECENT, UNIT
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
     """Show all that is known of a holder.
 
-    Its use, its blocks, what is left of each limit, and what speaks against it.
+    Its use, its blocks, whether it is held, what is left of each limit, and what speaks against it.
     """
 
     async def ask(operator: Operator) -> Sheet:
@@ -43,6 +44,11 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     for blocked, block in sheet.blocks:
         line = f"BLOCKED {output.until(block)} as {blocked}: {block.reason or 'no reason given'}"
         console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
+    if sheet.review is not None:
+        console.print(output.printable(output.review(sheet.review)), markup=False, soft_wrap=True)
+    if isinstance(sheet.review, Held):
+        line = f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
+        console.print(output.printable(line), markup=False, soft_wrap=True)
     for holder_of, term, unit in sheet.overrides:
         line = f"{holder_of} has {output.terms(term, unit)}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
@@ -186,6 +192,7 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
         "tier": sheet.tier,
         "record": data.record_json(sheet.label, sheet.record) if sheet.record else None,
         "blocks": [data.block_json(holder, block) for holder, block in sheet.blocks],
+        "review": data.review_json(sheet.review) if sheet.review else None,
         "totals": data.totals_json(sheet.totals) if sheet.totals else None,
         "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
         "overrides": [

@@ -7,13 +7,15 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from guard.core.evidence import NO_RISK, Risk, risk
-from guard.core.ladder import NO_ACTION, Rung
+from guard.core.holds import Cleared, Held
+from guard.core.ladder import NO_ACTION, ON_HOLD, Rung
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guard.core.detection import Suspect
     from guard.core.evidence import Mark, Weights
+    from guard.core.holds import Review
     from guard.core.ladder import Ladder
     from guard.core.signals import Signal
 
@@ -41,18 +43,31 @@ def climb_of(
     request_id: str,
     place: float,
     now_us: int,
+    review: Review | None = None,
 ) -> Climb:
     """What is to be done about the evidence against a request's suspect, at this moment.
 
-    The ladder's delay is for each suspect a share of its own, by its `place` among all (0 to 100).
+    The ladder's delay is for each suspect a share of its own, by its `place` among all (0 to 100). `review`
+    is how the suspect's stands: one that is held is held whatever its risk, and of one that was cleared the
+    groups at which somebody has looked refuse nothing.
     """
-    if suspect is None or not marks:
+    held = isinstance(review, Held)
+    if suspect is None or not (marks or held):
         return NO_CLIMB
     delay_us, excused = int(ladder.delay_us * place / 100), suspect.excused
     known = biting = risk(marks, now_us, weights, excused=excused)
     if not all(mark.speaks(now_us, delay_us) for mark in marks.values()):
         biting = risk(marks, now_us, weights, excused=excused, delay_us=delay_us)
-    rung = ladder.rung(biting.band, chance(request_id, "ladder"))
+    if held:
+        return Climb(known, ON_HOLD)
+    drawn = chance(request_id, "ladder")
+    rung = ladder.rung(biting.band, drawn)
+    if rung.refuses and isinstance(review, Cleared):
+        looked_at = {signal for signal in marks if signal.group in review.groups}
+        rest = risk(marks, now_us, weights, excused=excused | looked_at, delay_us=delay_us)
+        rung = ladder.rung(rest.band, drawn)
+        if not rung.refuses:
+            rung = ladder.short_of_refusal(biting.band)
     return Climb(known, rung)
 
 

@@ -25,6 +25,7 @@ class Action(StrEnum):
     SLOW = "slow"
     LIMITED = "limited"
     CHALLENGE = "challenge"
+    HOLD = "hold"
     DENY = "deny"
 
 
@@ -48,7 +49,8 @@ class Decision(NamedTuple):
     `mode` says whether the action is carried out: `shadow` where only what is shadowed asks for it.
     `retry_after_us` is when the same request would be admitted, other traffic aside; `None` means never, or
     that nobody knows. `readings` come from the same call that decided. `answer_cap` is how many tokens each
-    answer may have at most, where the caller's own cap has no room in the limits.
+    answer may have at most, where the caller's own cap has no room in the limits. `notice` is what a client
+    is told that is held.
     """
 
     action: Action
@@ -59,6 +61,7 @@ class Decision(NamedTuple):
     risk: Risk = NO_RISK
     rung: Rung = NO_ACTION
     answer_cap: int | None = None
+    notice: str = ""
 
     @property
     def refused(self) -> bool:
@@ -136,6 +139,8 @@ def climb(
         return Decision(Action.DENY, Reason.RISK, readings, wait_us, mode, risk, rung)
     if rung.challenge:
         return Decision(Action.CHALLENGE, Reason.RISK, decision.readings, None, mode, risk, rung)
+    if rung.hold:
+        return Decision(Action.HOLD, Reason.RISK, decision.readings, None, mode, risk, rung)
     if rung.slow_seconds > 0:
         return Decision(Action.SLOW, Reason.RISK, decision.readings, None, mode, risk, rung)
     if rung.reshape.changes:

@@ -6,25 +6,26 @@
     throttle    every limit of the caller's own holds a share of what it held
     price       what a caller draws counts so many times for its own diversity budgets
     challenge   a refusal that names a way to be verified
+    hold        a refusal that ends when somebody says so, also where the risk has faded (guard/core/holds.py)
     deny        a refusal that ends when the risk has faded
 
-Rungs do not exclude each other: one band may reshape, slow and throttle. What a refused client sees is what
-any client sees that has used up a quota, so that it cannot tell what was noticed, or whether.
+Rungs do not exclude each other: one band may reshape, slow and throttle. What a denied client sees is what
+any client sees that has used up a quota, so that it cannot tell what was noticed, or whether. One that is
+held is told so, since it has to ask somebody, but not why.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from guard.core.evidence import Band
 from guard.core.limits import Unit
 from guard.core.reshape import UNCHANGED, Reshape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from guard.core.evidence import Band
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Rung:
     throttle: float = 1.0
     novelty_price: float = 1.0
     challenge: str = ""
+    hold: bool = False
     deny: bool = False
 
     @property
@@ -55,9 +57,17 @@ class Rung:
         """
         return self.throttle / self.novelty_price if unit == Unit.NOVELTY else self.throttle
 
+    @property
+    def refuses(self) -> bool:
+        """Whether requests do not reach the backend."""
+        return self.deny or self.hold or bool(self.challenge)
+
 
 NO_ACTION = Rung()
 """Nothing is done."""
+
+ON_HOLD = Rung(hold=True)
+"""What is done to a holder that is held, whatever its risk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,19 @@ class Ladder:
     def rung(self, band: Band, chance: float) -> Rung:
         """The rung of a band for one request; `chance` is drawn evenly from [0, 1)."""
         return self.rungs.get(band, NO_ACTION) if chance < self.share else NO_ACTION
+
+    def short_of_refusal(self, band: Band) -> Rung:
+        """What is done in a band but for refusals; where that is nothing, what is done in those below."""
+        for each in reversed(list(Band)[: list(Band).index(band) + 1]):
+            rung = replace(self.rungs.get(each, NO_ACTION), challenge="", hold=False, deny=False)
+            if rung.bites:
+                return rung
+        return NO_ACTION
+
+    @property
+    def holds(self) -> bool:
+        """Whether any rung holds."""
+        return any(rung.hold for rung in self.rungs.values())
 
 
 NO_LADDER = Ladder()

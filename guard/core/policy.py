@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
+from guard.core.holds import DEFAULT_HOLD_TERMS
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Limit, Unit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from guard.core.globs import GlobTable
+    from guard.core.holds import HoldTerms
     from guard.core.identity import Identity
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
@@ -173,6 +175,7 @@ class Policy:
     prices: PriceTable
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
     detection: Detection = NO_DETECTION
+    holds: HoldTerms = DEFAULT_HOLD_TERMS
 
     @property
     def reads_texts(self) -> bool:

@@ -12,6 +12,7 @@ from guard.core.caps import answer_cap
 from guard.core.climb import NO_CLIMB, Climb, chance, climb_of, wait_seconds
 from guard.core.decision import Action, Decision, Reason, climb, decide
 from guard.core.demand import Demand
+from guard.core.holds import Held
 from guard.core.identity import TOLD_BY_A_QUERY
 from guard.core.ladder import NO_ACTION
 from guard.core.modes import Mode, mildest
@@ -21,6 +22,7 @@ from guard.core.query import NO_USAGE, Query
 from guard.engine.admission import Admission, Outcome
 from guard.engine.books import Books
 from guard.engine.events import Events
+from guard.engine.holds import Holds
 from guard.engine.outage.alone import NEVER_ASKED, Alone
 from guard.engine.plan import Plans
 from guard.engine.remembered.blocks import Blocks
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from guard.analyst.transcript import Outcome as Read
     from guard.clock import Clock
     from guard.core.evidence import Mark
+    from guard.core.holds import Review
     from guard.core.identity import Attribute, Identity
     from guard.core.ladder import Rung
     from guard.core.limits import Charge
@@ -86,6 +89,7 @@ class Engine:
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
+        self.holds = Holds(store, self._alone, keys, self._events, self._clock)
         self._transcripts = Transcripts(self._clock, reader, self._read)
         self._books = Books(
             store,
@@ -222,6 +226,7 @@ class Engine:
     async def quiet(self) -> None:
         """Wait until nothing is under way in the background."""
         await self._books.quiet()
+        await self.holds.quiet()
 
     async def drain(self, seconds: float = 1.0) -> None:
         """Wait for settles under way, and charge what is owed if the store answers; before the process stops.
@@ -229,6 +234,7 @@ class Engine:
         What is not settled by then is left to the reservations' expiry.
         """
         await self._books.close(seconds)
+        await self.holds.close(seconds)
         try:
             with self._alone.asking():
                 await self._store.leave(self._worker)
@@ -280,7 +286,9 @@ class Engine:
         unreported = self._books.tally.take_refused(identity.principal)
         try:
             with self._alone.asking():
-                verdict = await self._store.admit(asked, unreported=unreported, suspect=suspect)
+                verdict = await self._store.admit(
+                    asked, unreported=unreported, suspect=suspect, reviewed=plan.reviewed
+                )
         except asyncio.CancelledError:
             # Nobody is left who would settle what the store may have charged.
             self._books.take_back(asked)
@@ -290,6 +298,9 @@ class Engine:
             self._books.tally.add(identity, refused=unreported)
             decision = await self._without_store(plan, request_id, demand, charges)
             decision = _climbed(decision, heard, plan, now_us)
+            if decision.action is Action.HOLD:
+                review = self._suspicions.against(plan.suspect).stands(now_us)
+                decision, _ = self.holds.enter(plan, request_id, decision, review, self.policy.holds, now_us)
             if decision.refused:
                 # There may have been room for what the ladder refuses.
                 await self._alone.release(request_id)
@@ -308,11 +319,13 @@ class Engine:
             )
         if verdict.block is not None or self._blocks.some:
             self._blocks.hear(identity.principal, verdict.block, self._clock.seconds())
-        told = NO_CLIMB
+        told, review = NO_CLIMB, verdict.review
         if plan.suspect is not None:
-            told = self._climb(plan, request_id, verdict.marks, now_us)
-            self._suspicions.hear(plan.suspect, verdict.marks)
+            told = self._climb(plan, request_id, verdict.marks, review, now_us)
         decision, counted = self._decide(plan, verdict, told, charges, demand, now_us)
+        if decision.action is Action.HOLD:
+            decision, review = self.holds.enter(plan, request_id, decision, review, self.policy.holds, now_us)
+        self._suspicions.hear(plan.suspect, verdict.marks, review, now_us)
         charged = verdict.charged
         if decision.refused:
             if decision.reason is not Reason.RISK or plan.tier.ladder.share >= 1:
@@ -349,6 +362,10 @@ class Engine:
             # An order for one holder bites also where the limits of its tier are only tried out.
             block_us = verdict.block.remaining_us
             return decide(verdict.readings, self.mode, blocked=True, block_us=block_us), True
+        if isinstance(verdict.review, Held) and plan.reviewed is Mode.ENFORCE:
+            # As a block, it goes before the limits, and the store has charged nothing.
+            decision = Decision(Action.HOLD, Reason.RISK, verdict.readings, risk=told.risk, rung=told.rung)
+            return decision, True
         decision = decide(verdict.readings, plan.mode)
         counted = decision.action is not Action.ALLOW
         decision = _climbed(decision, told, plan, now_us)
@@ -356,15 +373,24 @@ class Engine:
         return (decision if cap is None else decision._replace(answer_cap=cap)), counted
 
     def _heard(self, plan: Plan, request_id: str, now_us: int) -> tuple[Climb, Rung]:
-        """What is to be done by the evidence that was heard last, and what of it cuts limits."""
+        """What is to be done by what was heard last, and what of it cuts limits."""
         if plan.suspect is None:
             return NO_CLIMB, NO_ACTION
-        heard = self._climb(plan, request_id, self._suspicions.against(plan.suspect), now_us)
+        known = self._suspicions.against(plan.suspect)
+        review = None if plan.reviewed is Mode.OFF else known.stands(now_us)
+        heard = self._climb(plan, request_id, known.marks, review, now_us)
         return heard, heard.rung if plan.detection is Mode.ENFORCE else NO_ACTION
 
-    def _climb(self, plan: Plan, request_id: str, marks: Mapping[Signal, Mark], now_us: int) -> Climb:
-        """What is to be done about this evidence against a request's suspect."""
-        if not marks:
+    def _climb(
+        self,
+        plan: Plan,
+        request_id: str,
+        marks: Mapping[Signal, Mark],
+        review: Review | None,
+        now_us: int,
+    ) -> Climb:
+        """What is to be done about a request's suspect, of whom this is known."""
+        if not marks and review is None:
             return NO_CLIMB
         return climb_of(
             plan.suspect,
@@ -374,6 +400,7 @@ class Engine:
             request_id=request_id,
             place=plan.suspect_place,
             now_us=now_us,
+            review=review,
         )
 
     def _is_read(self, plan: Plan, request_id: str, demand: Demand, decision: Decision) -> bool:

@@ -11,7 +11,20 @@ from guard.core.identity import Attribute
 from guard.core.limits import Unit, shown
 from guard.core.policy import UNKNOWN_PATH, WEBSOCKET
 from guard.engine.admission import LONGEST_METHOD
-from guard.telemetry.events import Event, Failure, Read, detail_of, tell, tell_failure, tell_read
+from guard.telemetry.events import (
+    Event,
+    Failure,
+    Hold,
+    Notice,
+    Read,
+    Told,
+    detail_of,
+    tell,
+    tell_failure,
+    tell_hold,
+    tell_notice,
+    tell_read,
+)
 from guard.telemetry.lines import bounded
 
 if TYPE_CHECKING:
@@ -82,6 +95,14 @@ class Events:
         units = None if novelty is None else shown(Unit.NOVELTY, novelty)
         read = Read(admission.request_id, admission.label, admission.tier, seen, units)
         tell_read(self._hooks, read)
+
+    def held(self, hold: Hold) -> None:
+        """A hold was placed."""
+        tell_hold(self._hooks, hold)
+
+    def told(self, hold: Hold, told: Told) -> None:
+        """A web-hook was told of it, or not."""
+        tell_notice(self._hooks, Notice(hold, told))
 
     def failed(
         self,

@@ -46,7 +46,8 @@ class Plan:
     `identity` is the caller with these facts, without the amounts of the operator's own units, which are one
     request's. `label` is its name for the operator, and `place` where it stands among all (0 to 100). `mode`
     is how far limits bite, and `detection` how far evidence does. `suspect` is whom the evidence is about,
-    `None` where nobody looks, and `suspect_place` where that one stands. `due` are the limits. `output_cap`
+    `None` where nobody looks, and `suspect_place` where that one stands. `reviewed` is how far a hold on it
+    bites, `off` where no rung holds. `due` are the limits. `output_cap`
     is how long an answer may be whose request names no cap, and `price` what it costs.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     detection: Mode
     suspect: Suspect | None
     suspect_place: float
+    reviewed: Mode
     due: tuple[Due, ...]
     output_cap: int
     price: Price
@@ -153,6 +155,7 @@ class Plans:
             mode=mode,
             detection=detection,
             suspect=suspect,
+            reviewed=detection if suspect is not None and tier.ladder.holds else Mode.OFF,
             suspect_place=0.0 if suspect is None else self._keys.place(suspect.holder),
             due=policy.due(identity, models[1:], Caller(method, mode, place, now_us)),
             output_cap=policy.output_cap(*models) if models else 0,

@@ -118,6 +118,12 @@ def unpriced(policy: Policy) -> Iterator[str]:
             )
 
 
+def untold(settings: Settings, policy: Policy) -> Iterator[str]:
+    """Where a web-hook waits for what never happens."""
+    if settings.hold.webhook is not None and not any(tier.ladder.holds for tier in policy.tiers.values()):
+        yield "hold.webhook is never told of anything: no rung of a ladder has `hold = true`"
+
+
 def refuse_emptied(old: Content, new: Content) -> None:
     """Raise `ConfigError` where a file had something in it and now has nothing."""
     if new.empty and not old.empty:
@@ -150,6 +156,8 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
         lost = _limits(old, tier) - limits.get(tier, set())
         if tier in limits and _milder(old.tiers[tier].mode, new.tiers[tier].mode):
             yield f"the mode of tier `{tier}` is `{new.tiers[tier].mode}`: it refuses nothing"
+        if tier in limits and _holds(old, tier) and not _holds(new, tier):
+            yield f"no rung of tier `{tier}` holds any more: who is held there is served"
         if tier not in limits:
             yield f"tier `{tier}` is gone: its identities fall under `{new.default_tier}`"
         elif lost:
@@ -166,6 +174,11 @@ def _looked_at(settings: Settings) -> set[str]:
     """The paths whose requests are counted, as routes name them."""
     routes = (*settings.routes, *settings.extra_routes)
     return {route.path for route in routes if route.action in (RouteAction.GUARD, RouteAction.COUNT)}
+
+
+def _holds(settings: Settings, tier: str) -> bool:
+    """Whether a rung of a tier's ladder holds."""
+    return (settings.tiers[tier].ladder or settings.ladder).ladder().holds
 
 
 def _milder(old: Mode, new: Mode) -> bool:

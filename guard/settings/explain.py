@@ -78,8 +78,11 @@ def _given(values: Any, location: Iterable[int | str]) -> Any:
     return values
 
 
+_SECRET = frozenset({"pepper", "secret", "redis_url", "headers", "url", "webhook", "webhook_headers"})
+
+
 def _secret(location: Iterable[int | str]) -> bool:
-    return not {"pepper", "secret", "redis_url", "headers", "url"}.isdisjoint(map(str, location))
+    return not _SECRET.isdisjoint(map(str, location))
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
@@ -98,7 +101,8 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def _elsewhere(location: tuple[int | str, ...]) -> str:
     """What to say of a setting that exists, only not where it stands."""
     name = str(location[-1])
-    if len(location) > 1 and name in Settings.model_fields:
+    found = [path for path in paths(Settings) if path[-1] == name]
+    if len(location) > 1 and (name,) in found:
         return f"; `{name}` must stand above the first [table] of the file"
-    found = [".".join(path) for path in paths(Settings) if path[-1] == name]
-    return f"; did you mean {' or '.join(f'`{each}`' for each in found)}?" if found else ""
+    names = [".".join(path) for path in found]
+    return f"; did you mean {' or '.join(f'`{each}`' for each in names)}?" if names else ""

@@ -59,4 +59,5 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             settings.detection.sample_percent / 100,
             {Holder.parse(each.holder): each.declared() for each in settings.uses},
         ),
+        holds=settings.hold.terms(),
     )

@@ -30,12 +30,16 @@ class RungSettings(Section):
     throttle_percent: Annotated[float, Field(gt=0, le=100)] = 100
     novelty_price: Annotated[float, Field(ge=1, le=1000)] = 1
     challenge: Annotated[str, Field(max_length=500)] = ""
+    hold: bool = False
     deny: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.deny and self.challenge:
             raise ValueError("use either `deny` or `challenge`: a denied client gets no message")
+        if self.hold and (self.deny or self.challenge):
+            other = "deny" if self.deny else "challenge"
+            raise ValueError(f"use either `hold` or `{other}`: a request is refused in one way")
         return self
 
     def rung(self) -> Rung:
@@ -46,6 +50,7 @@ class RungSettings(Section):
             self.throttle_percent / 100,
             self.novelty_price,
             self.challenge,
+            self.hold,
             self.deny,
         )
 

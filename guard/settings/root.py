@@ -19,6 +19,7 @@ from guard.settings.backend import BackendSettings
 from guard.settings.body import BodySettings
 from guard.settings.environment import ENVIRONMENT_PREFIX
 from guard.settings.fields import FileName, Name, Percent
+from guard.settings.hold import HoldSettings
 from guard.settings.identity import IdentitySettings
 from guard.settings.limits import OverrideSettings, SharedLimitSettings, UnitSettings
 from guard.settings.models import ModelSettings
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     units: dict[Name, UnitSettings] = Field(default_factory=dict)
     detection: DetectionSettings = DetectionSettings()
     ladder: LadderSettings = LadderSettings()
+    hold: HoldSettings = HoldSettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

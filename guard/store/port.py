@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guard.core.evidence import Mark
+    from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge, Limit, Reading
     from guard.core.novelty import Payout
@@ -53,7 +54,8 @@ class Verdict(NamedTuple):
 
     `charged` is nothing where the request has no room; where it has, what is enforced, and what is only
     tried out if there is room in all. `expired` counts the reservations of dead owners that this call gave
-    back. `marks` are those against the holder whose evidence was asked for.
+    back. `marks` are those against the holder whose evidence was asked for, and `review` is how its review
+    stands, where that was asked for.
     """
 
     admitted: bool
@@ -62,6 +64,7 @@ class Verdict(NamedTuple):
     readings: tuple[Reading, ...]
     expired: int
     marks: Mapping[Signal, Mark] = MappingProxyType({})
+    review: Review | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +121,13 @@ class Store(Protocol):
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
+        reviewed: Mode = Mode.OFF,
     ) -> Verdict:
-        """Charge every limit or none, and read the evidence against the suspect; idempotent by id."""
+        """Charge every limit or none, and read the evidence against the suspect; idempotent by id.
+
+        `reviewed` is how far a hold on the suspect bites: where it is `enforce`, one that is held is charged
+        nothing. Where it is `off`, nobody looks.
+        """
 
     async def settle(
         self,
@@ -153,6 +161,12 @@ class Store(Protocol):
 
     async def repay(self, debt: Debt, identity: Identity) -> bool:
         """Charge what was used without the store; idempotent by id."""
+
+    async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
+        """Write down how a holder's review stands, until the end that it names, or that it is over.
+
+        `False` where it does not stand as `instead_of` says, which was read before: then it stays.
+        """
 
     async def control(self, worker: str | None = None) -> Control:
         """What the operator has ordered for all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from guard.core.decision import FORWARDED, Action
@@ -115,12 +116,49 @@ class Read:
     novelty: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A holder has been put on hold: once for each hold, by the process that has placed it.
+
+    `receipt` is the id of the request that was refused for it first, and what its clients are told. `holder`
+    is a label, as an event's `identity` is: that one, or an end user of it. `band` and `groups` are those of
+    its risk, and `at` is Unix seconds.
+    """
+
+    receipt: str
+    holder: str
+    tier: str
+    band: Band
+    groups: tuple[Group, ...]
+    at: float
+
+
+class Told(StrEnum):
+    """What came of telling a web-hook of a hold."""
+
+    DELIVERED = "delivered"
+    RELEASED = "released"
+    """It has answered that the holder is to be released."""
+    FAILED = "failed"
+    DROPPED = "dropped"
+    """Too many waited to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A web-hook was to be told of a hold: what came of that."""
+
+    hold: Hold
+    told: Told
+
+
 class Hook(Protocol):
     """Something that watches.
 
     A hook may also have a method `failed(failure: Failure) -> None`, which is called for each request that
-    ended in an error, and a method `read(read: Read) -> None`, which is called for each answer that was to be
-    read.
+    ended in an error, a method `read(read: Read) -> None` for each answer that was to be read, a method
+    `held(hold: Hold) -> None` for each hold that was placed, and a method `told(notice: Notice) -> None` for
+    each hold that a web-hook was to be told of.
     """
 
     def __call__(self, event: Event, /) -> None:
@@ -146,7 +184,17 @@ def tell_read(hooks: Iterable[Hook], read: Read) -> None:
     _tell_method(hooks, "read", read)
 
 
-def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read) -> None:
+def tell_hold(hooks: Iterable[Hook], hold: Hold) -> None:
+    """Likewise a hold that was placed."""
+    _tell_method(hooks, "held", hold)
+
+
+def tell_notice(hooks: Iterable[Hook], notice: Notice) -> None:
+    """Likewise what came of telling a web-hook of one."""
+    _tell_method(hooks, "told", notice)
+
+
+def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read | Hold | Notice) -> None:
     for hook in hooks:
         method = getattr(hook, name, None)
         if method is None:

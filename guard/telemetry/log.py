@@ -12,16 +12,16 @@ from guard.core.modes import Mode
 from guard.telemetry.lines import LineLimit, limited, logger
 
 if TYPE_CHECKING:
-    from guard.telemetry.events import Event, Failure
+    from guard.telemetry.events import Event, Failure, Hold
 
 
 class EventLog:
     """The log `guard`: one JSON line for each request, as many of each kind as `LineLimit` lets through.
 
-    A line has the fields of `Event` or `Failure`, and `kind`: `refused`, `would_refuse` (mode `shadow`),
-    `narrowed`, `admitted` or `failed`; `suppressed` counts lines like it that were left out before. The level
-    is ERROR for an error of status 500 and above, WARNING for other errors and for refusals, INFO for what
-    was narrowed or would have been refused, and DEBUG for the rest.
+    A line has the fields of `Event`, `Failure` or `Hold`, and `kind`: `refused`, `would_refuse` (mode
+    `shadow`), `narrowed`, `admitted`, `failed` or `held`; `suppressed` counts lines like it that were left
+    out before. The level is ERROR for an error of status 500 and above, WARNING for other errors, refusals
+    and holds, INFO for what was narrowed or would have been refused, and DEBUG for the rest.
     """
 
     def __init__(self, limit: LineLimit | None = None) -> None:
@@ -37,7 +37,11 @@ class EventLog:
         level = logging.ERROR if failure.status >= 500 else logging.WARNING
         self._write(level, "failed", failure.reason, failure)
 
-    def _write(self, level: int, kind: str, reason: str, about: Event | Failure) -> None:
+    def held(self, hold: Hold, /) -> None:
+        """Write who has been put on hold."""
+        self._write(logging.WARNING, "held", hold.band, hold)
+
+    def _write(self, level: int, kind: str, reason: str, about: Event | Failure | Hold) -> None:
         if not logger.isEnabledFor(level):
             return
         # Who has turned on DEBUG wants to see every request.

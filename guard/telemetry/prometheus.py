@@ -22,6 +22,10 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
     guard_queries_unseen_total                            answered queries that were to be read, and were not
     guard_novelty_total{tier}                             what answers that were read have paid out to
                                                           diversity budgets, in units
+    guard_holds_total{tier, band}                         holders that were put on hold
+    guard_webhooks_total{outcome}                         holds that a web-hook was to hear of: `delivered`,
+                                                          `released` by its answer, `failed`, or `dropped`,
+                                                          since too many waited
     guard_unknown_tiers_total                             requests whose token or gateway names a tier that
                                                           the settings do not define; the default one holds
     guard_reservations_expired_total                      reservations of requests that died, given back
@@ -41,7 +45,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from guard.telemetry.events import Event, Failure, Read
+    from guard.telemetry.events import Event, Failure, Hold, Notice, Read
 
 MICRODOLLARS = 1_000_000
 
@@ -105,6 +109,15 @@ class PrometheusHook:
             ("tier",),
             registry=registry,
         )
+        self._holds = Counter(
+            "guard_holds_total", "Holders that were put on hold.", ("tier", "band"), registry=registry
+        )
+        self._webhooks = Counter(
+            "guard_webhooks_total",
+            "Holds that a web-hook was to be told of.",
+            ("outcome",),
+            registry=registry,
+        )
         self._unknown_tiers = Counter(
             "guard_unknown_tiers_total",
             "Requests whose token or gateway names a tier that the settings do not define.",
@@ -146,6 +159,14 @@ class PrometheusHook:
             self._unseen.inc()
         if read.novelty is not None:
             self._novelty.labels(read.tier).inc(read.novelty)
+
+    def held(self, hold: Hold, /) -> None:
+        """Count one hold."""
+        self._holds.labels(hold.tier, hold.band).inc()
+
+    def told(self, notice: Notice, /) -> None:
+        """Count one hold that a web-hook was to be told of."""
+        self._webhooks.labels(notice.told).inc()
 
     def failed(self, failure: Failure, /) -> None:
         """Count one error."""

@@ -70,8 +70,8 @@ class Refusals:
             return
         if decision.reason is Reason.BLOCKED:
             self._keep(self._blocks, tuple(holders), Entry(now, decision.retry_after_us))
-        if decision.reason is Reason.RISK and decision.action is Action.DENY:
-            # It is told like a quota that is used up: from memory with that limit alone.
+        if decision.reason is Reason.RISK and decision.action in (Action.DENY, Action.HOLD):
+            # A deny is told like a quota that is used up: from memory with that limit alone.
             self._keep(self._blocks, tuple(holders), Entry(now, denied=decision))
         if decision.reason is Reason.QUOTA:
             lasting: dict[Hashable, list[Reading]] = {}
@@ -147,7 +147,9 @@ def _place(limit: Limit, holder: Holder, left: float, principal: Holder) -> Hash
 
 
 def _still_denied(decision: Decision, past_us: int) -> Decision | None:
-    """A refusal for risk after this time; `None` when its wait is over."""
+    """A refusal for risk after this time; `None` when its wait is over. A hold has none."""
+    if decision.action is Action.HOLD:
+        return decision._replace(readings=())
     wait_us = (decision.retry_after_us or 0) - past_us
     if wait_us <= 0:
         return None

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
+from guard.core.holds import Held
 from guard.core.limits import Algorithm, Unit
+from guard.core.modes import Mode
 from guard.store.marks import read_marks, write_marks
 from guard.store.memory.holds import Account, Hold, paired
+from guard.store.memory.reviews import Reviews
 from guard.store.memory.windows import cut, stand_of
 from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, Control, Settled, Verdict
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from guard.core.evidence import Mark
+    from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.core.novelty import Payout
@@ -65,6 +69,7 @@ class MemoryStore:
         # In the order in which they are forgotten, since all are remembered equally long.
         self._settled: OrderedDict[str, int] = OrderedDict()
         self._evidence: dict[Holder, Evidence] = {}
+        self._reviews = Reviews(date_us)
 
     async def admit(
         self,
@@ -72,8 +77,11 @@ class MemoryStore:
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
+        reviewed: Mode = Mode.OFF,
     ) -> Verdict:
         """Charge every limit or none, and read the evidence against the suspect."""
+        review = None if suspect is None or reviewed is Mode.OFF else self._reviews.of(suspect)
+        held = reviewed is Mode.ENFORCE and isinstance(review, Held)
         self._forget_settled()
         holds = paired([self._hold(charge) for charge in reservation.charges])
         again = reservation.id in self._settled or any(
@@ -89,7 +97,7 @@ class MemoryStore:
             if hold.shared is not None:
                 hold.share(hold.shared)
         without = [hold for hold in holds if hold.lacks]
-        admitted = not any(hold.charge.enforced for hold in without)
+        admitted = not held and not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
         for hold in charged if not again else ():
             hold.reserve(reservation.id, self._life_us)
@@ -101,6 +109,7 @@ class MemoryStore:
             tuple(reading for hold in holds if hold.shared is None for reading in hold.readings()),
             expired,
             self._evidence.get(suspect, NO_EVIDENCE).marks if suspect is not None else {},
+            review,
         )
 
     async def settle(
@@ -166,6 +175,10 @@ class MemoryStore:
         version = max(evidence.version + 1, self._date_us())
         self._evidence[holder] = Evidence(version, evidence.profile, _as_written(evidence.marks))
         return Learnt(True, replace(evidence, version=version))
+
+    async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
+        """Write down how a holder's review stands, or that it is over."""
+        return self._reviews.put(holder, review, instead_of)
 
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""

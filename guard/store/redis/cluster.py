@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from guard.core.modes import Mode
 from guard.errors import StoreError
 from guard.store.redis.client import Client
 from guard.store.redis.keys import IDENTITIES, TERMS, Keys
@@ -18,7 +19,7 @@ from guard.store.redis.scripts import NOTE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from guard.core.identity import Identity
+    from guard.core.identity import Holder, Identity
     from guard.core.limits import Charge
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.transport.nodes import Nodes
@@ -68,9 +69,15 @@ class Slotted(Client):
         """Where what these charges need is kept."""
         return self._layouts.of(identity, charges, self._nodes().group)
 
-    async def _terms_elsewhere(self, layout: Layout) -> dict[str, str]:
-        """The operator's terms for a request, which a script in another slot cannot read."""
-        fields = tuple(dict.fromkeys(field for part in layout.parts for field in part.terms))
+    def _review_fields(self, suspect: Holder | None, reviewed: Mode) -> tuple[str, ...]:
+        """The field of the terms with the review of a request's suspect, where anybody asks for it."""
+        return () if suspect is None or reviewed is Mode.OFF else (self.keys.review_field(suspect),)
+
+    async def _terms_elsewhere(self, layout: Layout, more: tuple[str, ...]) -> dict[str, str]:
+        """The operator's terms for a request, and `more` of them, which a script in another slot cannot
+        read.
+        """
+        fields = tuple(dict.fromkeys([*(field for part in layout.parts for field in part.terms), *more]))
         now = time.monotonic()
         until, texts = self._terms.get(fields, (0.0, []))
         if until < now:

@@ -25,11 +25,14 @@ PREFIX = "guard:5:"
 IDENTITIES = PREFIX + "identities"
 """The index of identities, by last use."""
 TERMS = PREFIX + "terms"
-"""What the operator has ordered for single holders: blocks and overrides, by `Keys.block_field` and so on."""
+"""What holds for single holders: blocks, overrides and reviews, by `Keys.block_field` and so on."""
 CONTROL = PREFIX + "control"
 """What the operator has ordered for all: the kill switch, and when to read the settings again."""
 WORKERS = PREFIX + "workers"
 """The processes that serve, by when they were last heard of."""
+
+REVIEW_FIELDS = "review:"
+"""What the fields of `TERMS` begin with that are reviews."""
 
 FINGERPRINT = PREFIX + "pepper"
 """The fingerprint of the pepper that all of this is named with."""
@@ -81,6 +84,10 @@ class Keys(Pseudonyms):
     def override_field(self, holder: Holder, limit: str) -> str:
         """The field of `TERMS` that changes this limit of a holder, or all of them (`*`)."""
         return f"{self.digest(holder)}/{limit}"
+
+    def review_field(self, holder: Holder) -> str:
+        """The field of `TERMS` that says how a holder's review stands."""
+        return f"{REVIEW_FIELDS}{self.digest(holder)}"
 
     def _home(self, holder: Holder, identity: Identity) -> Holder:
         """Whose braces a holder's keys stand in."""

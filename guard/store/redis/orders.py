@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.holds import Held
 from guard.core.identity import Holder, Identity
 from guard.core.modes import Mode
 from guard.core.novelty import Recent
 from guard.store.marks import BEGINNING, marks_in, read_evidence
 from guard.store.port import Block, Control
-from guard.store.redis.keys import CONTROL, IDENTITIES, TERMS, WORKERS
+from guard.store.redis.keys import CONTROL, IDENTITIES, REVIEW_FIELDS, TERMS, WORKERS
+from guard.store.redis.reviews import read_review, write_review
 from guard.store.redis.scripts import Script
 from guard.store.redis.store import RedisStore
 from guard.store.redis.wire import record_of
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from guard.core.evidence import Evidence, Mark
+    from guard.core.holds import Review
     from guard.core.limits import Limit
     from guard.core.signals import Signal
 
@@ -91,6 +94,38 @@ class OperatorStore(RedisStore):
         """The block on exactly this holder."""
         (found,) = await self._read_terms([self.keys.block_field(holder)])
         return None if found is None else Block(*found)
+
+    async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
+        """Write down how a holder's review stands, or that it is over (`None`); `False` where it does not
+        stand as `instead_of` says.
+        """
+        field, label = self.keys.review_field(holder), self.keys.label(holder)
+        before = "" if instead_of is None else write_review(instead_of, label)
+        life_us, text = -1, ""
+        if review is not None:
+            life_us = 0 if review.until_us is None else max(1, review.until_us - review.since_us)
+            text = write_review(review, label)
+        arguments: list[str | int | bytes] = [field, life_us, text, FOR_GOOD_SECONDS * 1000, before]
+        was: Any = await self._run(TERM, [TERMS], arguments)
+        return bool(was >= 0)
+
+    async def review(self, holder: Holder) -> Review | None:
+        """How a holder's review stands."""
+        async with self.asking() as client:
+            term = cast("bytes | None", await client.hget(TERMS, self.keys.review_field(holder)))
+            now_us = await self._now_us()
+        return read_review(term.decode())[0] if term is not None and _lasts(term, now_us) else None
+
+    async def held(self) -> list[tuple[Holder, Held]]:
+        """Who is held, the longest first."""
+        async with self.asking() as client:
+            terms = [
+                term async for _, term in client.hscan_iter(TERMS, match=f"{REVIEW_FIELDS}*", count=1_000)
+            ]
+            now_us = await self._now_us()
+        reviews = [read_review(term.decode()) for term in terms if _lasts(term, now_us)]
+        held = [(Holder.parse(label), review) for review, label in reviews if isinstance(review, Held)]
+        return sorted(held, key=lambda each: each[1].since_us)
 
     async def override(
         self,
@@ -265,6 +300,12 @@ class OperatorStore(RedisStore):
         """The server's clock; on a cluster, that of the node with the terms."""
         reply = await self._nodes().call(TERMS, "TIME")
         return int(reply[0]) * MICROSECONDS + int(reply[1])
+
+
+def _lasts(term: bytes, now_us: int) -> bool:
+    """Whether a term is not over."""
+    until_us = int(term.partition(b" ")[0])
+    return until_us == 0 or until_us > now_us
 
 
 def _counts(text: str) -> dict[int, tuple[int, int]] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Unit
+from guard.core.modes import Mode
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.marks import read_evidence, write_marks
@@ -79,18 +80,20 @@ class RedisStore(Slotted):
         *,
         unreported: int = 0,
         suspect: Holder | None = None,
+        reviewed: Mode = Mode.OFF,
         now_us: int = 0,
     ) -> Verdict:
         """Charge every limit or none, and read the evidence against the suspect, where one is named.
 
-        `unreported` counts refusals of this identity that the store has not heard of. `now_us` replaces the
-        clock of the server; 0 takes that.
+        `reviewed` is how far a hold on the suspect bites; where it is `off`, nobody looks. `unreported`
+        counts refusals of this identity that the store has not heard of. `now_us` replaces the clock of the
+        server; 0 takes that.
         """
         layout = self._layout(reservation.identity, reservation.charges)
         asked = Asked(reservation, layout, now_us)
         if layout.whole:
-            return await self._admit(layout.parts[0], asked, unreported, None, suspect)
-        return await self._admit_apart(asked, unreported, suspect)
+            return await self._admit(layout.parts[0], asked, unreported, None, suspect, reviewed)
+        return await self._admit_apart(asked, unreported, suspect, reviewed)
 
     async def look(self, identity: Identity, charges: Sequence[Charge]) -> Verdict:
         """What `admit` would say to these charges; nothing is charged or written."""
@@ -205,13 +208,17 @@ class RedisStore(Slotted):
             return Learnt(True, replace(evidence, version=version))
         return Learnt(False, read_evidence(known[0]))
 
-    async def _admit_apart(self, asked: Asked, unreported: int, suspect: Holder | None) -> Verdict:
+    async def _admit_apart(
+        self, asked: Asked, unreported: int, suspect: Holder | None, reviewed: Mode
+    ) -> Verdict:
         """Likewise, where one script cannot touch all that it needs."""
         reservation, layout, now_us = asked
         identity = reservation.identity
-        terms = await self._terms_elsewhere(layout) if layout.terms_apart else None
+        terms = None
+        if layout.terms_apart:
+            terms = await self._terms_elsewhere(layout, self._review_fields(suspect, reviewed))
         works = [
-            self._admit(part, asked, unreported, terms, suspect if place == 0 else None)
+            self._admit(part, asked, unreported, terms, suspect if place == 0 else None, reviewed)
             for place, part in enumerate(layout.parts)
         ]
         verdicts = await _all(works)
@@ -243,6 +250,7 @@ class RedisStore(Slotted):
             tuple(reading for verdict in verdicts for reading in verdict.readings),
             sum(verdict.expired for verdict in verdicts),
             verdicts[0].marks,
+            verdicts[0].review,
         )
 
     async def _admit(
@@ -252,7 +260,9 @@ class RedisStore(Slotted):
         unreported: int,
         terms: Mapping[str, str] | None,
         suspect: Holder | None,
+        reviewed: Mode,
     ) -> Verdict:
+        fields = part.terms if reviewed is Mode.OFF else part.terms + self._review_fields(suspect, reviewed)
         key = part.reservation(asked.reservation.id)
         identity, layout = asked.reservation.identity, asked.layout
         reply = await self._run(
@@ -276,7 +286,8 @@ class RedisStore(Slotted):
                 unreported,
                 *asked.held_to(part),
                 part.blockable,
-                *(part.terms if terms is None else (terms.get(field, "") for field in part.terms)),
+                int(reviewed is Mode.ENFORCE),
+                *(fields if terms is None else (terms.get(field, "") for field in fields)),
             ],
         )
         return verdict_of(reply, asked.of(part))

@@ -19,6 +19,7 @@ from guard.core.limits import Algorithm, Reading, Unit
 from guard.core.pseudonyms import VOUCHED_BY
 from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
+from guard.store.redis.reviews import read_review
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +74,7 @@ def pack_payout(payout: Payout) -> bytes:
 
 def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     """What the script that admits has answered to these charges."""
-    packed, marks = reply
+    packed, marks, *review = reply
     admitted, room, blocked_us, expired = _VERDICT.unpack_from(packed)
     numbers = map(int, unpack_from(f"<{(len(packed) - _VERDICT.size) // 8}d", packed, _VERDICT.size))
     readings: list[Reading] = []
@@ -113,6 +114,7 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
         readings=tuple(readings),
         expired=int(expired),
         marks=read_marks(marks),
+        review=read_review(review[0].decode())[0] if review else None,
     )
 
 

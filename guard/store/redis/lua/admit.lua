@@ -8,9 +8,10 @@
 --       4 label of the identity  5 its attributes (JSON)  6 life of its record (ms)  7 create the record 0|1
 --       8 refusals of this identity that the store has not heard of  9 number of holders of limits
 --       10 shapes  11 amounts of the limits, as read_limits (holders.lua) says  12 number of holders that may be blocked
---       then a field of the terms for each of these, one for all limits of each holder, and one for each limit
---       (the terms themselves, where they live on another node)
--- Returns { packed, marks of the evidence ('' for none) }; packed is
+--       13 whether a hold refuses 0|1
+--       then a field of the terms for each of these, one for all limits of each holder, one for each limit, and where
+--       anybody asks, one for the review of the suspect (the terms themselves, where they live on another node)
+-- Returns { packed, marks of the evidence ('' for none), the term of the review, where there is one }; packed is
 --       'BB' admitted 0|1, room in every limit 0|1  'd' blocked for (µs; -1: not blocked, 0: for good)
 --       'd' reservations given back, then of each limit 'dd' kind, amount, and of each of its windows 'ddd' remaining,
 --       reset µs, wait µs (-1: never). What a caller has for itself of a limit is no limit of its own there: what that says
@@ -25,9 +26,9 @@ local limits, holders = read_limits(ARGV[10], ARGV[11], tonumber(ARGV[9]), 6)
 local look, blockable = id == '', tonumber(ARGV[12])
 local OVERRIDDEN, EXEMPT = 1, 2
 
-local blocked, terms = -1, { unpack(ARGV, 13) }
+local blocked, review, terms = -1, nil, { unpack(ARGV, 14) }
 if KEYS[4] ~= KEYS[1] and #terms > 0 then terms = call('HMGET', KEYS[4], unpack(terms)) end
-for i = 1, #ARGV - 12 do
+for i = 1, #ARGV - 13 do
   local text = terms[i]
   if text and text ~= '' then
     local h, limit = holders[i - blockable], limits[i - blockable - #holders]
@@ -35,14 +36,18 @@ for i = 1, #ARGV - 12 do
       blocked = blocked_longer(blocked, text, now)
     elseif h then
       for _, each in ipairs(h.limits) do override(each, text, now) end
-    else
+    elseif limit then
       override(limit, text, now)
+    elseif term(text, now) then
+      review = text
     end
   end
 end
 
 local again = not look and call('EXISTS', KEYS[1]) == 1
-local fits, room, healed = blocked < 0, blocked < 0, 0
+local held = review and ARGV[13] == '1' and string.find(review, '^%d+ held ')
+local fits, healed = blocked < 0 and not held, 0
+local room = fits
 for _, h in ipairs(holders) do
   read_holder(h, id)
   again = again or h.ticket and true
@@ -115,4 +120,4 @@ end
 reply = packed('<BBdd' .. string.rep('d', at), fits and 1 or 0, room and 1 or 0, blocked, healed, unpack(reply))
 -- Of the evidence, the marks: behind the version, and as many bytes as the first one says (guard/store/marks.py).
 local known = KEYS[5] ~= KEYS[1] and call('GETRANGE', KEYS[5], 8, 263) or ''
-return { reply, known ~= '' and string.sub(known, 2, 1 + string.byte(known)) or '' }
+return { reply, known ~= '' and string.sub(known, 2, 1 + string.byte(known)) or '', review }

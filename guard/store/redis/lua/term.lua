@@ -3,12 +3,15 @@
 --
 -- KEYS  1 the terms
 -- ARGV  1 field  2 how long it holds (µs; 0: for good; -1: take it away)  3 what holds  4 how long "for good" is (ms)
--- Returns 1 where there was a term that held, else 0
+--       5 what has to hold before ('' for nothing; left out: whatever does)
+-- Returns 1 where there was a term that held, else 0; -1 where neither what has to hold did nor what was to, which stays
 -- Fields have no expiry of their own, so each call also drops what is over among a few fields picked at random.
 
 local now = clock('0')
 local key, field, life = KEYS[1], ARGV[1], tonumber(ARGV[2])
-local was = term(redis.call('HGET', key, field) or nil, now) and 1 or 0
+local held, what = term(redis.call('HGET', key, field) or nil, now)
+local was = held and 1 or 0
+if ARGV[5] and (what or '') ~= ARGV[5] and (what or '') ~= ARGV[3] then return -1 end
 if life < 0 then
   redis.call('HDEL', key, field)
 else

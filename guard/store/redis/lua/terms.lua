@@ -2,8 +2,8 @@
 --
 -- They are fields of one hash. A holder's own field is a block, "till reason"; its field for a limit, or for all of them,
 -- is an override: "till exempt", or "till period:count:burst …" with other numbers for the windows of these periods (µs);
--- the burst is GCRA's alone, since a limit of this name may have another algorithm in another tier.
--- `till` is in µs, 0 for good.
+-- the burst is GCRA's alone, since a limit of this name may have another algorithm in another tier. Its field for its
+-- review is "till held …" or "till cleared …" (guard/store/redis/reviews.py). `till` is in µs, 0 for good.
 
 local function term(text, now)
   local till, rest = string.match(text or '', '^(%d+) ?(.*)$')

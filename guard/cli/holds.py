@@ -1,0 +1,117 @@
+"""`guard holds` and `guard release`: who is held for review, and how that ends."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guard.cli import data, output
+from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
+
+if TYPE_CHECKING:
+    from guard.admin import Operator, Released
+    from guard.core.holds import Held
+    from guard.core.identity import Holder
+
+DAYS_CLEARED = "30d"
+
+
+def holds(config: Config = None, *, json: Json = False) -> None:
+    """List who is held for review, and since when.
+
+    `guard release` ends a hold, and so does `guard block`.
+    """
+
+    async def ask(operator: Operator) -> list[tuple[Holder, Held]]:
+        return await operator.reviews.held()
+
+    found = ask_store(config, ask)
+    if json:
+        output.print_json([{"holder": str(holder), **data.review_json(held)} for holder, held in found])
+        return
+    if not found:
+        output.console().print("Nobody is held.")
+        return
+    now_us = time.time() * 1e6
+    rows = [
+        (
+            output.short(str(holder)),
+            held.receipt,
+            held.band,
+            ", ".join(held.groups),
+            output.span(max(0.0, now_us - held.since_us) / 1e6),
+            output.span(max(0.0, held.until_us - now_us) / 1e6),
+        )
+        for holder, held in found
+    ]
+    columns = ("holder", "receipt", "band", "groups", "held for", "ends in")
+    output.console().print(output.table("", columns, rows, right=2, optional=("groups", "band")))
+
+
+def release(
+    holder: HolderText,
+    config: Config = None,
+    *,
+    duration: Annotated[
+        str | None,
+        typer.Option(
+            "--for", help=f"How long it is cleared, such as 12h or 7d; `ever` for good. [{DAYS_CLEARED}]"
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="Until when, in place of --for: 2030-06-30, or 2030-06-30T12:00+02:00; else in UTC."
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
+) -> None:
+    """Serve a holder again that is held, and clear it for a time.
+
+    HOLDER may also be the receipt that its client was given.
+    What spoke against it until now then refuses it nothing; limits that its risk cuts stay cut.
+    """
+    if duration is not None and until is not None:
+        raise typer.BadParameter("give --for or --until, not both")
+    seconds = _seconds_until(until) if until is not None else _seconds_for(duration or DAYS_CLEARED)
+
+    async def ask(operator: Operator) -> tuple[Holder, Released, list[Holder], bool]:
+        found = await operator.resolve(holder)
+        released = await operator.reviews.release(found, seconds, reason)
+        held = [other for other, _ in await operator.reviews.held() if other.parts[0] == found]
+        return found, released, held, await operator.may_hold(found)
+
+    found, released, others, may_hold = ask_store(config, ask)
+    print(f"{output.printable(str(found))} {_said(released)}.")
+    if released.cleared is not None and not may_hold:
+        output.complain("no rung of its tier has `hold = true`, so nobody asks whether it is cleared")
+    if others:
+        output.complain(f"its end users have holds of their own: {', '.join(map(str, others))}")
+
+
+def _said(released: Released) -> str:
+    was = "is no longer held" if released.was_held else "was not held"
+    cleared = released.cleared
+    if cleared is None:
+        return f"{was}; nothing speaks against it"
+    return f"{was}; cleared of {', '.join(cleared.groups)} {output.until_us(cleared.until_us)}"
+
+
+def _seconds_for(duration: str) -> float | None:
+    return None if duration == "ever" else seconds_of(duration)
+
+
+def _seconds_until(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a date; write 2030-06-30") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    seconds = moment.timestamp() - time.time()
+    if seconds <= 0:
+        raise typer.BadParameter(f"{text} is over")
+    return seconds
