@@ -473,7 +473,11 @@ class TestWithoutTheStore:
         assert (await ask(app)).status == 200
 
     async def test_a_hold_that_cannot_be_placed_refuses_and_is_tried_again(
-        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch, clock: Clock
+        self,
+        guarded: MakeGuarded,
+        monkeypatch: pytest.MonkeyPatch,
+        clock: Clock,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         heard = Heard()
         app = guarded(FakeModel(), ladder=HOLD, hooks=[heard])
@@ -487,7 +491,7 @@ class TestWithoutTheStore:
             await app.placed()
         assert await held(app) == []
         assert heard.holds == []
-        await operate(app, lambda operator: operator.mode())
+        assert f"the store has not heard that {holder(app)} is held (connection)" in caplog.text
         await forgotten(clock)
         assert (await ask(app)).status == 403
         assert len(await held(app)) == 1

@@ -8,6 +8,7 @@ one places it that the store finds first, and none does where somebody has said 
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from guard.core.holds import Cleared, Held
 from guard.core.modes import Mode
 from guard.errors import StoreError
 from guard.telemetry.events import Hold, Told
+from guard.telemetry.lines import limited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -131,8 +133,18 @@ class Holds:
                     return await self._store.set_review(holder, review, instead_of=before)
             except StoreError as error:
                 self._alone.outage.failed(error)
+                kind = error.kind
             if delay is not None:
                 await asyncio.sleep(delay)
+        what = "held" if isinstance(review, Held) else "released"
+        limited.log(
+            logging.WARNING,
+            "review",
+            "the store has not heard that %s is %s (%s)",
+            self._keys.label(holder),
+            what,
+            kind,
+        )
         return False
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
