@@ -287,6 +287,9 @@ class TimedStore:
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
         return await self._store.admit(*arguments, now_us=self._now_us, **named)
 
+    async def first_seen(self, identity: Identity) -> int | None:
+        return await self._store.first_seen(identity)
+
     async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._store.settle(*arguments, now_us=self._now_us, **named)
 
@@ -330,6 +333,9 @@ class FlakyStore:
 
     async def admit(self, *arguments: Any, **named: Any) -> Verdict:
         return await self._working().admit(*arguments, **named)
+
+    async def first_seen(self, identity: Identity) -> int | None:
+        return await self._working().first_seen(identity)
 
     async def settle(self, *arguments: Any, **named: Any) -> Settled:
         return await self._working().settle(*arguments, **named)

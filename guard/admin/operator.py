@@ -15,11 +15,12 @@ from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
+from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIED, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
-from guard.core.policy import floor_of
+from guard.core.policy import Caller, floor_of
 from guard.core.signals import Signal
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.extras import detection_installed
@@ -207,7 +208,10 @@ class Operator:
     ) -> tuple[Reading, ...]:
         """The limits of its tier for an identity that was seen, else those kept for its kind of holder."""
         policy, now_us = self._policy, self._clock.date_us()
-        limits = policy.tier(identity).limits if record else policy.limits_per(identity.principal, tiers)
+        limits = policy.limits_per(identity.principal, tiers)
+        if record is not None:
+            seen = Caller(now_us=now_us, since_us=int(record.first_seen * MICROSECONDS))
+            limits = policy.limits_for(identity, seen)
         charges = []
         for limit in limits:
             # A limit per model or end user has as many holders as these; one that is asked for has its own.

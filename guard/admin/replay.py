@@ -130,7 +130,7 @@ class Replay:
         self._keys = keys = Pseudonyms(pepper_of(settings))
         self._reader = LineReader(settings, keys, declared or {})
         self._clock = LogClock()
-        store = MemoryStore(self._clock.date_us)
+        store = MemoryStore(self._clock.date_us, unverified_seconds=settings.store.unverified_seconds)
         self._heard = Heard()
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
         policy = self._reader.policy

@@ -52,6 +52,7 @@ def _tier_json(tier: Tier) -> dict[str, Any]:
                 "per": list(limit.per),
                 "algorithm": limit.algorithm,
                 "windows": [_window_json(limit, window) for window in limit.windows],
+                "holders": limit.holders,
                 "floor": shown(limit.unit, limit.floor) if limit.floor else None,
                 "match": asdict(limit.match),
                 "mode": limit.rollout.mode,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from guard.core.holds import Held
-from guard.core.limits import shown
+from guard.core.limits import Holders, shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
@@ -243,6 +243,8 @@ def conditions(limit: Limit) -> str:
     """Which requests a limit is for, where not for all, and how far it bites."""
     match = limit.match
     parts = [" ".join(globs) for globs in (match.models, match.routes, match.methods) if globs]
+    if limit.holders is not Holders.ALL:
+        parts.append(f"{limit.holders} callers")
     if limit.rollout != ENFORCED:
         parts.append(rollout(limit.rollout))
     if limit.zone is not None:

@@ -184,13 +184,25 @@ class Match:
 EVERY_REQUEST = Match()
 
 
+class Holders(StrEnum):
+    """Whom a limit is for: all callers, those that somebody vouches for, the others, or of these the ones
+    that were first seen a short time ago.
+    """
+
+    ALL = "all"
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    NEW = "new"
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
     """So many units per window for each holder. The name is its key in the store.
 
     `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
-    at midnight; `None` for the other algorithms. `floor` is how many units of each window a caller has for
-    itself where several share the limit, and `is_floor` says that this is what one of them has so.
+    at midnight; `None` for the other algorithms. `holders` says whom it is for. `floor` is how many units of
+    each window a caller has for itself where several share the limit, and `is_floor` says that this is what
+    one of them has so.
 
     What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
     over, whether what was charged is kept apart as `pending` until then, whether it is `for_one`, and so
@@ -205,6 +217,7 @@ class Limit:
     match: Match = EVERY_REQUEST
     rollout: Rollout = ENFORCED
     zone: ZoneInfo | None = None
+    holders: Holders = Holders.ALL
     floor: int = 0
     is_floor: bool = False
     estimated: bool = field(init=False, compare=False, repr=False)
@@ -224,6 +237,11 @@ class Limit:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def by_age(self) -> bool:
+        """Whether it depends on when an unverified caller was first seen."""
+        return self.holders is Holders.NEW
 
     def for_each(self) -> Limit:
         """What each caller has of this limit for itself."""

@@ -12,7 +12,7 @@ from guard.core.detection import NO_DETECTION, Detection, Suspect
 from guard.core.holds import DEFAULT_HOLD_TERMS
 from guard.core.identity import Attribute, Holder
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
-from guard.core.limits import Charge, Limit, Unit
+from guard.core.limits import Charge, Holders, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
 
@@ -141,6 +141,11 @@ class Tier:
         """Whether there is a diversity budget among its limits."""
         return any(limit.unit == Unit.NOVELTY for limit in self.limits)
 
+    @property
+    def by_age(self) -> bool:
+        """Whether any of its limits depends on when an unverified caller was first seen."""
+        return any(limit.by_age for limit in self.limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Override:
@@ -163,7 +168,10 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Everything that decides, as the operator set it; immutable, so that one request sees one policy."""
+    """Everything that decides, as the operator set it; immutable, so that one request sees one policy.
+
+    For `new_for_us` after it was first seen, an unverified caller is new.
+    """
 
     rollout: Rollout
     tiers: Mapping[str, Tier]
@@ -176,6 +184,7 @@ class Policy:
     overrides: Mapping[Holder, tuple[Override, ...]] = field(default_factory=dict)
     detection: Detection = NO_DETECTION
     holds: HoldTerms = DEFAULT_HOLD_TERMS
+    new_for_us: int = 0
 
     @property
     def reads_texts(self) -> bool:
@@ -273,7 +282,7 @@ class Policy:
         """The limits of the identity's tier that this request is held to."""
         model = identity.attributes.get(Attribute.MODEL, "")
         route = identity.attributes.get(Attribute.ROUTE, "")
-        limits = self.tier(identity).limits
+        limits = self.limits_for(identity, caller)
         free = any(each.free and each.path == route and each.takes(caller.method) for each in self.routes)
         apart = free and any(limit.match.free for limit in limits)
         for limit in limits:
@@ -282,6 +291,31 @@ class Policy:
                 continue
             if limit.rollout.mode is not Mode.OFF and limit.match.takes(model, route, caller.method):
                 yield limit
+
+    def limits_for(self, identity: Identity, caller: Caller) -> tuple[Limit, ...]:
+        """The limits of an identity's tier that are for such identities."""
+        limits = self.tier(identity).limits
+        return tuple(limit for limit in limits if self._is_for(limit, identity, caller))
+
+    def _is_for(self, limit: Limit, identity: Identity, caller: Caller) -> bool:
+        match limit.holders:
+            case Holders.ALL:
+                return True
+            case Holders.VERIFIED:
+                return identity.verified
+            case Holders.UNVERIFIED:
+                return not identity.verified
+            case Holders.NEW:
+                return not identity.verified and self._is_new(caller)
+
+    def _is_new(self, caller: Caller) -> bool:
+        since_us = caller.since_us
+        return since_us is None or self.new_until_us(since_us, caller.now_us) is not None
+
+    def new_until_us(self, since_us: int, now_us: int) -> int | None:
+        """Until when an unverified caller is new that was first seen then; `None` where it is new no more."""
+        until_us = since_us + self.new_for_us
+        return until_us if now_us < until_us else None
 
     def mode(self, tier: Tier, place: float, ceiling: Mode = Mode.ENFORCE) -> Mode:
         """How far a tier's limits bite for the identity at this place; never further than `ceiling`."""
@@ -322,12 +356,14 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """How one request is to be judged: by which method it came, how far limits bite for its identity, the
-    identity's place among all (0 to 100), and when, in Unix microseconds."""
+    identity's place among all (0 to 100), when, and since when the identity is known, which is `None` for one
+    that is new; in Unix microseconds."""
 
     method: str = "POST"
     mode: Mode = Mode.ENFORCE
     place: float = 0.0
     now_us: int = 0
+    since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

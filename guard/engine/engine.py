@@ -26,6 +26,7 @@ from guard.engine.holds import Holds
 from guard.engine.outage.alone import NEVER_ASKED, Alone
 from guard.engine.plan import Plans
 from guard.engine.remembered.blocks import Blocks
+from guard.engine.remembered.first_seen import FirstSeen
 from guard.engine.remembered.refusals import KEPT_SECONDS, Refusals
 from guard.engine.remembered.suspicions import Suspicions
 from guard.engine.transcripts import Transcripts
@@ -85,10 +86,11 @@ class Engine:
         self._store = store
         self._keys = keys
         self._crowds = crowds
-        self._plans = Plans(policy, keys)
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
+        self._first_seen = FirstSeen(store, self._alone)
+        self._plans = Plans(policy, keys, self._first_seen)
         self.holds = Holds(store, self._alone, keys, self._events, self._clock)
         self._transcripts = Transcripts(self._clock, reader, self._read)
         self._books = Books(
@@ -146,6 +148,8 @@ class Engine:
         """Decide on a request, and reserve what it may use if it is admitted."""
         now_us = self._clock.date_us()
         plan = self._plan(identity, query, route, method, now_us)
+        if plan.provisional and await self._first_seen.ask(plan.identity, now_us):
+            plan = self._plan(identity, query, route, method, now_us)
         if self._refusals.some:
             found = self._remembered(request_id, plan, plan.demand(query, identity.amounts), now_us)
             if found is not None:
@@ -269,7 +273,7 @@ class Engine:
 
         `untold` is what only the query will say; whom limits that are kept per these hold, nobody knows yet.
         """
-        if plan.mode is not Mode.ENFORCE:
+        if plan.mode is not Mode.ENFORCE or plan.provisional:
             return None
         _, rung = self._heard(plan, request_id, now_us)
         limits = plan.refusing(demand, untold, rung)
@@ -427,11 +431,7 @@ class Engine:
         return " or ".join(sorted({tier.on_store_error for tier in self.policy.tiers.values()}))
 
     def _over(self, outcome: Outcome, novelty: int | None = None) -> None:
-        self._events.over(
-            outcome,
-            novelty,
-            store_forgets=self.control.forgets,
-        )
+        self._events.over(outcome, novelty, store_forgets=self.control.forgets)
 
     def _read(self, admission: Admission, read: Read) -> None:
         self._events.read(admission, read.paid, seen=read.seen)

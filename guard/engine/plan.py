@@ -2,6 +2,7 @@
 
 key:a asks gpt-small on /v1/chat/completions        tier, limits, holders, modes and price are looked up
 key:a asks it again                                 only what this request asks for is computed
+key:a is not new any more                           this plan is worked out again
 the operator reloads, or turns the kill switch      all plans are dropped
 an override or a declared use of anybody is over    all plans are dropped
 """
@@ -19,7 +20,7 @@ from guard.core.policy import Caller, estimated_charges
 from guard.core.prices import FREE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from guard.core.detection import Suspect
     from guard.core.identity import Holder, Identity
@@ -49,6 +50,10 @@ class Plan:
     `None` where nobody looks, and `suspect_place` where that one stands. `reviewed` is how far a hold on it
     bites, `off` where no rung holds. `due` are the limits. `output_cap`
     is how long an answer may be whose request names no cap, and `price` what it costs.
+
+    `since_us` is when the caller was first seen, in Unix microseconds, where a limit of its tier goes by that
+    and nobody vouches for the caller. Where the plan is `provisional` that has yet to be asked of the store,
+    and the caller is taken for a new one. At `until_us` the plan is over, since the caller is new no more.
     """
 
     identity: Identity
@@ -67,6 +72,9 @@ class Plan:
     output_cap: int
     price: Price
     prices: PriceTable
+    since_us: int | None = None
+    provisional: bool = False
+    until_us: int | None = None
 
     def demand(self, query: Query | None, amounts: Mapping[str, int]) -> Demand:
         """What a request asks for."""
@@ -91,11 +99,20 @@ class Plan:
 
 
 class Plans:
-    """The plans of one process, those that were used last."""
+    """The plans of one process, those that were used last. `first_seen` says when a principal was first seen,
+    where that is known yet.
+    """
 
-    def __init__(self, policy: Policy, keys: Pseudonyms, most: int = MOST_PLANS) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        keys: Pseudonyms,
+        first_seen: Callable[[Holder], int | None],
+        most: int = MOST_PLANS,
+    ) -> None:
         self._keys = keys
         self._most = most
+        self._first_seen = first_seen
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._policy = policy
         self._ceiling = Mode.ENFORCE
@@ -112,7 +129,9 @@ class Plans:
         method: str,
         now_us: int,
     ) -> Plan:
-        """The plan of a request under this policy, which bites no further than `ceiling`."""
+        """The plan of a request under this policy, which bites no further than `ceiling`; a provisional one
+        is not kept.
+        """
         over = self._until_us is not None and now_us >= self._until_us
         if over or policy is not self._policy or ceiling is not self._ceiling:
             self._plans.clear()
@@ -122,11 +141,11 @@ class Plans:
         caller = (identity.principal, identity.vouched_by, identity.crowded_out, *identity.attributes.items())
         key = (caller, asked, route, method)
         plan = self._plans.get(key)
-        if plan is not None:
+        if plan is not None and (plan.until_us is None or now_us < plan.until_us):
             self._plans.move_to_end(key)
             return plan
         plan = self._made(identity, query, route, method, now_us)
-        if _length(query, method) <= LONGEST_KEPT:
+        if not plan.provisional and _length(query, method) <= LONGEST_KEPT:
             self._plans[key] = plan
             if len(self._plans) > self._most:
                 self._plans.popitem(last=False)
@@ -144,6 +163,9 @@ class Plans:
         detection = mildest(mode, policy.detection.rollout.mode_at(place))
         suspect = None if detection is Mode.OFF else policy.suspect(identity, now_us)
         models = () if query is None else (query.model, *query.alternatives)
+        by_age = tier.by_age and not identity.verified and mode is not Mode.OFF
+        since_us = self._first_seen(identity.principal) if by_age else None
+        caller = Caller(method, mode, place, now_us, since_us)
         return Plan(
             identity=identity,
             route=route,
@@ -157,10 +179,13 @@ class Plans:
             suspect=suspect,
             reviewed=detection if suspect is not None and tier.ladder.holds else Mode.OFF,
             suspect_place=0.0 if suspect is None else self._keys.place(suspect.holder),
-            due=policy.due(identity, models[1:], Caller(method, mode, place, now_us)),
+            due=policy.due(identity, models[1:], caller),
             output_cap=policy.output_cap(*models) if models else 0,
             price=policy.prices.dearest_of(models) if models else FREE,
             prices=policy.prices,
+            since_us=since_us,
+            provisional=by_age and since_us is None,
+            until_us=None if since_us is None else policy.new_until_us(since_us, now_us),
         )
 
 

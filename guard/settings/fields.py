@@ -18,6 +18,7 @@ from pydantic import (
     UrlConstraints,
 )
 
+from guard.core.durations import parse_duration
 from guard.http.forwarding import check_forwarded
 
 LARGEST_COUNT = 10**15 - 1
@@ -46,6 +47,14 @@ def _file(path: Path) -> Path:
         raise ValueError("a file name has no null character")
     return path
 
+
+def _duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_duration)]
+"""A length of time as people type it, such as `14d`."""
 
 FileName = Annotated[Path, AfterValidator(_file)]
 

@@ -8,7 +8,7 @@ from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_val
 
 from guard.core.network import TrustedProxies
 from guard.http.credentials import DEFAULT_HEADERS
-from guard.settings.fields import FileName, HeaderName, HeaderPattern, Section
+from guard.settings.fields import Duration, FileName, HeaderName, HeaderPattern, Section
 
 TokenAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
@@ -62,6 +62,7 @@ class IdentitySettings(Section):
     headers: GatewayHeaders = GatewayHeaders()
     credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)
     forward_headers: tuple[HeaderPattern, ...] = ()
+    new_for: Duration = "14d"
     jwt: JwtSettings | None = None
 
     @field_validator("pepper")

@@ -17,7 +17,7 @@ from pydantic import (
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import CUT_BY_THE_LADDER, Attribute, Holder
-from guard.core.limits import Algorithm, Limit, Match, Unit, Window, scale_of
+from guard.core.limits import Algorithm, Holders, Limit, Match, Unit, Window, scale_of
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import Override
 from guard.settings.fields import LARGEST_COUNT, HeaderName, Name, Percent, Section, ZoneName
@@ -36,6 +36,9 @@ def _several(per: object) -> object:
     return (per,)
 
 
+_OF_UNVERIFIED = frozenset({Attribute.POOL, Attribute.UNVERIFIED})
+
+
 class LimitSettings(Section):
     """One limit: of a tier, or of all tiers that `tiers` names."""
 
@@ -51,6 +54,7 @@ class LimitSettings(Section):
     routes: tuple[str, ...] = ()
     methods: tuple[Annotated[str, StringConstraints(to_upper=True)], ...] = ()
     free: bool = False
+    holders: Holders = Holders.ALL
     floor: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
@@ -88,6 +92,11 @@ class LimitSettings(Section):
             parse_calendar(self.rate or "")
         elif self.time_zone is not None:
             raise ValueError('`time_zone` belongs to `algorithm = "calendar"`')
+        if self.holders is Holders.VERIFIED and not _OF_UNVERIFIED.isdisjoint(self.per):
+            raise ValueError(
+                f"a limit per {'+'.join(self.per)} counts callers together that nobody vouches for; with "
+                '`holders = "verified"` write another, such as `per = "key"`'
+            )
         if self.floor is not None:
             self._check_floor(self.floor)
         check_counts(self.unit, ((window.count, window.burst) for window in self.windows))
@@ -130,6 +139,7 @@ class LimitSettings(Section):
             Match(self.models, self.routes, self.methods, self.free),
             Rollout(self.mode, self.enforce_percent),
             ZoneInfo(self.time_zone or "UTC") if calendar else None,
+            self.holders,
             (self.floor or 0) * scale_of(self.unit),
         )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guard.core.calendars import MICROSECONDS
 from guard.core.detection import Detection
+from guard.core.durations import parse_duration
 from guard.core.globs import GlobTable
 from guard.core.identity import Holder
 from guard.core.limits import Unit
@@ -60,4 +62,5 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             {Holder.parse(each.holder): each.declared() for each in settings.uses},
         ),
         holds=settings.hold.terms(),
+        new_for_us=int(parse_duration(settings.identity.new_for) * MICROSECONDS),
     )

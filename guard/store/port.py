@@ -26,6 +26,13 @@ LARGEST_AMOUNT = 10**15
 UNKNOWN_WAIT_US = MICROSECONDS
 """Come again in a second: for when nobody knows how long it takes."""
 
+RECORD_SECONDS = 30 * 86_400
+"""How long an idle identity is remembered, and what is known of it."""
+
+UNVERIFIED_SECONDS = 86_400
+"""Likewise one that nobody vouches for: anybody can make up as many as they like. Its record lives as long as
+it has been in use, if that is longer: who came for a week may stay away for one, and is not new then."""
+
 SETTLED_SECONDS = 60
 """How long a settled reservation's id is remembered, against a second settle."""
 
@@ -128,6 +135,9 @@ class Store(Protocol):
         `reviewed` is how far a hold on the suspect bites: where it is `enforce`, one that is held is charged
         nothing. Where it is `off`, nobody looks.
         """
+
+    async def first_seen(self, identity: Identity) -> int | None:
+        """When an identity was first seen, in Unix microseconds; `None` where there is no record of it."""
 
     async def settle(
         self,

@@ -202,10 +202,16 @@ class TestCheck:
         assert "and 4 more: --verbose lists them" in told
         assert guard("check", "-v", folder=tmp_path).stdout.count("has no limit in requests") == 9
 
+    def test_it_says_whom_a_limit_is_for(self, tmp_path: Path) -> None:
+        limit = '[[limits]]\nname = "trial"\nunit = "requests"\nrate = "9/day"\nholders = "new"\n'
+        (tmp_path / "guard.toml").write_text(limit)
+        assert "new callers" in guard("check", folder=tmp_path).stdout
+
     def test_as_data_too(self, folder: Path) -> None:
         policy = json.loads(guard("check", "--json", folder=folder).stdout)
         limit = policy["tiers"]["default"]["limits"][0]
         assert limit["windows"] == [{"count": 5, "period_seconds": 3600, "burst": 5, "span": None}]
+        assert limit["holders"] == "all"
 
     def test_it_starts_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "guard.toml").write_text(CONFIG)

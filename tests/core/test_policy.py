@@ -11,9 +11,9 @@ from guard.core.decision import Action, Reason, decide
 from guard.core.demand import Demand
 from guard.core.detection import Detection, Suspect
 from guard.core.globs import GlobTable
-from guard.core.identity import EVERYTHING, Attribute, Holder, Identity
+from guard.core.identity import EVERYTHING, Attribute, Holder, Identity, VouchedBy
 from guard.core.ladder import NO_ACTION, Rung
-from guard.core.limits import Algorithm, Charge, Limit, Match, Reading, Unit, Window
+from guard.core.limits import Algorithm, Charge, Holders, Limit, Match, Reading, Unit, Window
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.policy import (
     WEBSOCKET,
@@ -236,6 +236,35 @@ def test_a_tier_without_limits_charges_nothing() -> None:
 NAMED = replace(REQUESTS, match=Match(models=("big-*",)))
 ON_CHAT = replace(REQUESTS, match=Match(routes=("/v1/chat",)))
 OF_POSTS = replace(REQUESTS, match=Match(methods=("POST",)))
+
+
+DAY_US = 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("holders", "vouched_by", "age_us", "held"),
+    [
+        (Holders.ALL, None, None, True),
+        (Holders.ALL, VouchedBy.TOKEN, None, True),
+        (Holders.VERIFIED, None, None, False),
+        (Holders.VERIFIED, VouchedBy.APP, None, True),
+        (Holders.UNVERIFIED, None, 99 * DAY_US, True),
+        (Holders.UNVERIFIED, VouchedBy.GATEWAY, None, False),
+        (Holders.NEW, None, None, True),
+        (Holders.NEW, None, 0, True),
+        (Holders.NEW, None, 14 * DAY_US - 1, True),
+        (Holders.NEW, None, 14 * DAY_US, False),
+        (Holders.NEW, VouchedBy.KEYS_FILE, 0, False),
+    ],
+)
+def test_a_limit_holds_those_that_it_is_for(
+    holders: Holders, vouched_by: VouchedBy | None, age_us: int | None, *, held: bool
+) -> None:
+    limit, identity = replace(REQUESTS, holders=holders), replace(PRO, vouched_by=vouched_by)
+    policy = replace(of_limits(limit), new_for_us=14 * DAY_US)
+    now_us = 100 * DAY_US
+    caller = Caller(now_us=now_us, since_us=None if age_us is None else now_us - age_us)
+    assert len(charges(policy, caller, identity)) == held
 
 
 @pytest.mark.parametrize(

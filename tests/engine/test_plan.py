@@ -61,6 +61,10 @@ POLICY = Policy(
 KEYS = Pseudonyms(b"pepper")
 
 
+def never_asked(principal: Holder) -> None:
+    """When somebody was first seen."""
+
+
 def find(
     plans: Plans,
     identity: Identity = ALICE,
@@ -97,7 +101,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_what_differs_has_a_plan_of_its_own(other: dict[str, Any]) -> None:
-    plans = Plans(POLICY, KEYS)
+    plans = Plans(POLICY, KEYS, never_asked)
     plan = find(plans)
     assert find(plans) is plan
     assert find(plans, **other) is not plan
@@ -108,7 +112,7 @@ def test_a_plan_charges_as_the_policy_does(facts: dict[str, Any]) -> None:
     identity, query = facts.get("identity", ALICE), facts.get("query", QUERY)
     route, method, now_us = facts.get("route", ROUTE), facts.get("method", "POST"), facts.get("now_us", 0)
     identity = replace(identity, amounts={"credits": 5})
-    plan = find(Plans(POLICY, KEYS), **{**facts, "identity": identity})
+    plan = find(Plans(POLICY, KEYS, never_asked), **{**facts, "identity": identity})
 
     named = {"tier": "default"} | {name: identity.attributes[name] for name in identity.attributes}
     if query is not None:
@@ -127,14 +131,14 @@ def test_a_plan_charges_as_the_policy_does(facts: dict[str, Any]) -> None:
 
 
 def test_amounts_are_one_requests_own() -> None:
-    plans = Plans(POLICY, KEYS)
+    plans = Plans(POLICY, KEYS, never_asked)
     plan = find(plans, replace(ALICE, amounts={"credits": 5}))
     assert find(plans, replace(ALICE, amounts={"credits": 9})) is plan
     assert [plan.demand(QUERY, {"credits": each}).reserve("credits")[0] for each in (5, 9)] == [5, 9]
 
 
 def test_another_policy_or_mode_drops_all_plans() -> None:
-    plans = Plans(POLICY, KEYS)
+    plans = Plans(POLICY, KEYS, never_asked)
     find(plans)
     find(plans, query=None)
     plan = find(plans, policy=replace(POLICY, overrides={}))
@@ -145,14 +149,14 @@ def test_another_policy_or_mode_drops_all_plans() -> None:
 
 
 def test_an_override_holds_to_its_end() -> None:
-    plans = Plans(POLICY, KEYS)
+    plans = Plans(POLICY, KEYS, never_asked)
     counts = [find(plans, now_us=now_us).due[0].limit.windows[0].count for now_us in (0, 999, 1_000, 2_000)]
     assert counts == [7, 7, 100, 100]
     assert find(plans, now_us=2_001) is find(plans, now_us=3_000)
 
 
 def test_the_plans_that_were_used_last_are_kept() -> None:
-    plans = Plans(POLICY, KEYS, most=2)
+    plans = Plans(POLICY, KEYS, never_asked, most=2)
     first = find(plans, query=QUERY._replace(model="1"))
     find(plans, query=QUERY._replace(model="2"))
     assert find(plans, query=QUERY._replace(model="1")) is first
@@ -172,6 +176,6 @@ def test_the_plans_that_were_used_last_are_kept() -> None:
     ids=["model", "end user", "alternative", "method"],
 )
 def test_nothing_is_kept_that_a_client_makes_long(long: dict[str, Any]) -> None:
-    plans = Plans(POLICY, KEYS)
+    plans = Plans(POLICY, KEYS, never_asked)
     assert find(plans, **long).due
     assert len(plans) == 0

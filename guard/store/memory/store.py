@@ -21,9 +21,10 @@ from guard.core.limits import Algorithm, Unit
 from guard.core.modes import Mode
 from guard.store.marks import read_marks, write_marks
 from guard.store.memory.holds import Account, Hold, paired
+from guard.store.memory.records import Records
 from guard.store.memory.reviews import Reviews
 from guard.store.memory.windows import cut, stand_of
-from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, Control, Settled, Verdict
+from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, UNVERIFIED_SECONDS, Control, Settled, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,7 @@ class MemoryStore:
 
     A reservation that is not renewed expires after `reservation_seconds`. Where there are `most_accounts`,
     requests that need another one are turned away, so that a flood of names pushes out nobody's count.
+    `unverified_seconds` is how long an idle identity is remembered that nobody vouches for.
     """
 
     stale_seconds = 0.0
@@ -59,6 +61,7 @@ class MemoryStore:
         date_us: Callable[[], int],
         *,
         reservation_seconds: float = 60.0,
+        unverified_seconds: float = UNVERIFIED_SECONDS,
         most_accounts: int | None = None,
     ) -> None:
         self._date_us = date_us
@@ -70,6 +73,7 @@ class MemoryStore:
         self._settled: OrderedDict[str, int] = OrderedDict()
         self._evidence: dict[Holder, Evidence] = {}
         self._reviews = Reviews(date_us)
+        self._records = Records(unverified_seconds)
 
     async def admit(
         self,
@@ -102,6 +106,8 @@ class MemoryStore:
         for hold in charged if not again else ():
             hold.reserve(reservation.id, self._life_us)
             self._accounts[hold.place] = hold.account
+        if without:
+            self._note(reservation.identity, create=reservation.identity.verified)
         return Verdict(
             admitted,
             tuple(hold.charge for hold in charged),
@@ -133,6 +139,7 @@ class MemoryStore:
             if budget:
                 novelty.append(owed)
                 receipts.append(receipt)
+        self._note(reservation.identity, create=reservation.identity.verified or accepted)
         return Settled(True, max(novelty, default=None), tuple(receipts))
 
     async def pay(
@@ -157,6 +164,7 @@ class MemoryStore:
             return False
         for hold in self._as_counted(reservation):
             hold.settle(reservation.id, 0)
+        self._note(reservation.identity, create=False)
         return True
 
     async def renew(self, reservation: Reservation) -> int:
@@ -185,10 +193,18 @@ class MemoryStore:
         return Control()
 
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
-        """There are no records here."""
+        """Totals are not kept here."""
+        self._note(identity, create=identity.verified)
+
+    async def first_seen(self, identity: Identity) -> int | None:
+        """When an identity was first seen, in Unix microseconds; `None` where it is not remembered."""
+        return self._records.first_seen(identity, self._date_us())
 
     async def leave(self, worker: str) -> None:
         """Nobody counts the processes."""
+
+    def _note(self, identity: Identity, *, create: bool) -> None:
+        self._records.note(identity, self._date_us(), create=create)
 
     def _as_counted(self, reservation: Reservation) -> list[Hold]:
         """The limits of a reservation under the numbers that they were last counted under."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 from guard.core.modes import Mode
 from guard.errors import StoreError
+from guard.store.port import RECORD_SECONDS, UNVERIFIED_SECONDS
 from guard.store.redis.client import Client
 from guard.store.redis.keys import IDENTITIES, TERMS, Keys
 from guard.store.redis.layout import Layout, Layouts
 from guard.store.redis.scripts import NOTE
+from guard.store.redis.wire import FIRST_SEEN_BYTES, first_seen_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,12 +25,6 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.transport.nodes import Nodes
-
-RECORD_SECONDS = 30 * 86_400
-"""How long an idle identity is remembered, and what is known of it."""
-
-UNVERIFIED_SECONDS = 86_400
-"""Likewise one whose credential guard has not checked: anybody can make up as many as they like."""
 
 TERMS_SECONDS = 0.5
 """On a cluster, where they live on another node, the operator's terms for an identity are kept so long."""
@@ -64,6 +60,13 @@ class Slotted(Client):
     def stale_seconds(self) -> float:
         """How late an order of the operator's for one holder may reach `admit`."""
         return TERMS_SECONDS if self.keys.together else 0.0
+
+    async def first_seen(self, identity: Identity) -> int | None:
+        """When an identity was first seen, in Unix microseconds; `None` where there is no record of it."""
+        record = self.keys.record(identity)
+        with self._translated(self._deadline_seconds):
+            reply = await self._nodes().call(record, "GETRANGE", record, 0, FIRST_SEEN_BYTES - 1)
+        return first_seen_of(cast("bytes", reply))
 
     def _layout(self, identity: Identity, charges: Sequence[Charge]) -> Layout:
         """Where what these charges need is kept."""

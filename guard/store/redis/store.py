@@ -14,8 +14,8 @@ from guard.core.modes import Mode
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.marks import read_evidence, write_marks
-from guard.store.port import SETTLED_SECONDS, Reservation, Settled, Verdict
-from guard.store.redis.cluster import UNVERIFIED_SECONDS, Slotted
+from guard.store.port import SETTLED_SECONDS, UNVERIFIED_SECONDS, Reservation, Settled, Verdict
+from guard.store.redis.cluster import Slotted
 from guard.store.redis.keys import TERMS, Keys
 from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
 from guard.store.redis.sharing import Shared

@@ -38,6 +38,9 @@ _VERDICT = Struct("<BBdd")
 _OVERRIDDEN, _EXEMPT = 1, 2
 _NOWHERE = -1
 _RECORD = Struct("<dddddddddI")
+_FIRST_SEEN = Struct("<d")
+FIRST_SEEN_BYTES = _FIRST_SEEN.size
+"""So many bytes of a record say when the identity was first seen."""
 
 
 def nothing_of(charges: Sequence[Charge]) -> tuple[Charge, ...]:
@@ -128,6 +131,11 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
     vouched_by = facts.pop(VOUCHED_BY, None)
     attributes = {Attribute(name): value for name, value in facts.items()}
     return Identity(Holder.parse(label), attributes, vouched_by and VouchedBy(vouched_by)), numbers
+
+
+def first_seen_of(beginning: bytes) -> int | None:
+    """When an identity was first seen, in µs, by the first bytes of its record; `None` where it has none."""
+    return int(_FIRST_SEEN.unpack(beginning)[0]) if beginning else None
 
 
 @lru_cache(maxsize=4096)
