@@ -392,6 +392,12 @@ class TestErrors:
             (LIMIT + "holders = 'old'", "Input should be 'all', 'verified', 'unverified' or 'new'"),
             (LIMIT + "holders = 'verified'\nper = 'pool'", "a limit per pool counts callers together that"),
             (LIMIT + "holders = 'verified'\nper = ['unverified', 'model']", "per unverified+model counts"),
+            (
+                "[identity]\nnetwork_prefix = {ipv4 = 16}",
+                "`pool_prefix.ipv4` = 24 is smaller than a network (/16)",
+            ),
+            ("[identity]\npool_prefix = {ipv6 = 65}", "ipv6 = 65: Input should be less than or equal to 64"),
+            ("[identity]\nnetwork_prefix = 24", "network_prefix = 24"),
             ("[identity]\nnew_for = '14'", "'14' is not a length of time; write 90s, 30m, 12h, 7d or 2w"),
             (LIMIT + "floor = 3", "`floor` is what each caller has of a limit that several share; per key"),
             (LIMIT + "per = ['org', 'end_user']\nfloor = 3", "per org+end_user each has its own"),

@@ -121,6 +121,30 @@ def test_it_is_known_who_vouches_for_a_caller(
     assert identity.holder(Attribute.UNVERIFIED) == held
 
 
+@pytest.mark.parametrize(
+    ("peer", "settings", "network", "pool"),
+    [
+        ("192.0.2.99", {}, "192.0.2.99/32", "192.0.2.0/24"),
+        ("::ffff:192.0.2.99", {}, "192.0.2.99/32", "192.0.2.0/24"),
+        ("2001:db8:1:2::9", {}, "2001:db8:1:2::/64", "2001:db8:1::/48"),
+        ("192.0.2.99", {"network_prefix": {"ipv4": 28}}, "192.0.2.96/28", "192.0.2.0/24"),
+        ("192.0.2.99", {"pool_prefix": {"ipv4": 16}}, "192.0.2.99/32", "192.0.0.0/16"),
+        ("2001:db8:1:2::9", {"pool_prefix": {"ipv4": 16}}, "2001:db8:1:2::/64", "2001:db8:1::/48"),
+        ("2001:db8:1:2::9", {"network_prefix": {"ipv6": 56}}, "2001:db8:1::/56", "2001:db8:1::/48"),
+        (None, {}, "unknown", None),
+    ],
+)
+def test_networks_and_pools_are_as_wide_as_the_settings_say(
+    peer: str | None, settings: dict[str, Any], network: str, pool: str | None
+) -> None:
+    anonymous, stranger = identify(settings, [], peer), identify(settings, [("x-api-key", "k")], peer)
+    assert anonymous.principal == Holder(Attribute.NETWORK, network)
+    assert stranger.attributes.get(Attribute.NETWORK) == (None if peer is None else network)
+    assert stranger.attributes.get(Attribute.POOL) == anonymous.attributes.get(Attribute.POOL) == pool
+    held = stranger.principal if pool is None else Holder(Attribute.POOL, pool)
+    assert stranger.holder(Attribute.POOL) == held
+
+
 class TestKeys:
     @pytest.mark.parametrize(
         "header",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -139,6 +141,32 @@ async def test_w19_keys_that_the_server_refuses_shut_no_true_one_out(guarded: Ma
     for key in ("sk-true-0", "sk-true-1"):
         assert [await ask(key) for _ in range(7)] == [200] * 6 + [429]
     assert [await ask(f"sk-made-up-{number}") for number in range(4, 8)] == [401] + [429] * 3
+
+
+@pytest.mark.parametrize(
+    ("ip", "network", "held_by"),
+    [
+        ("8.8.4.4", "8.8.4.4/32", "8.8.4.4/32"),
+        ("8.8.4.4", "8.8.4.0/24", "8.8.4.0/24"),
+        ("2a00:1450:4001::1", "2a00:1450:4001::/64", "2a00:1450:4001::/48"),
+        ("2a00:1450:4001::1", "2a00:1450:4001::/48", "2a00:1450:4001::/48"),
+        ("2a00:1450:4001::1", "2a00:1450::/32", "2a00:1450::/32"),
+        ("8.8.4.4", "a name that a log gives", "8.8.4.4/32"),
+    ],
+)
+def test_a_crowd_is_of_one_address_whatever_a_network_is(ip: str, network: str, held_by: str) -> None:
+    crowds = Crowds(most=1, seconds=60)
+
+    def of(key: str, ip: str) -> Identity:
+        known = identity(key, network)
+        return replace(known, attributes={**known.attributes, Attribute.IP: ip})
+
+    neighbour = str(ip_address(ip) + (1 if "." in ip else 1 << 80))
+    assert crowds.held(of("a", ip), 0).principal.value == "a"
+    assert crowds.held(of("b", neighbour), 0).principal.value == "b"
+    together = crowds.held(of("c", ip), 0)
+    assert together.principal == Holder(Attribute.NETWORK, held_by)
+    assert together.crowded_out == Holder(Attribute.KEY, "c")
 
 
 def test_w19_the_networks_of_one_ipv6_site_are_one_crowd() -> None:

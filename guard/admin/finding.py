@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guard.core.identity import Attribute, Holder
-from guard.core.network import network_of, parse_address
+from guard.core.network import parse_address
 from guard.identity.identifier import Identifier
 
 if TYPE_CHECKING:
     from guard.core.holds import Review
     from guard.core.identity import Identity
     from guard.core.pseudonyms import Pseudonyms
+    from guard.settings.identity import IdentitySettings
     from guard.settings.root import Settings
     from guard.store.port import Block
     from guard.store.redis.orders import Record
@@ -53,14 +54,10 @@ def of_credential(settings: Settings, keys: Pseudonyms, text: str) -> tuple[Iden
     return identity, "a token"
 
 
-def of_address(text: str) -> tuple[Holder, ...]:
+def of_address(settings: IdentitySettings, text: str) -> tuple[Holder, ...]:
     """The holders that an address stands for; raises `ValueError` for a text that is no address."""
     address = parse_address(text.strip())
     if address is None:
         raise ValueError(f"{text!r} is not an IP address")
-    network = network_of(address)
-    return (
-        Holder(Attribute.NETWORK, network),
-        Holder(Attribute.IP, str(address)),
-        Holder(Attribute.POOL, network),
-    )
+    places = (Attribute.NETWORK, Attribute.IP, Attribute.POOL)
+    return tuple(Holder(place, settings.network_of(place, address)) for place in places)

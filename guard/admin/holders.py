@@ -5,20 +5,21 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from guard.core.identity import ADDRESSES, Attribute, Holder
-from guard.core.network import NO_ADDRESS, network_of, parse_address
+from guard.core.identity import ADDRESSES, Holder
+from guard.core.network import NO_ADDRESS, parse_address
 from guard.core.pseudonyms import is_digest
 from guard.errors import UnknownHolderError
 
 if TYPE_CHECKING:
     from guard.core.network import Address
+    from guard.settings.identity import IdentitySettings
     from guard.store.redis.orders import OperatorStore
 
 RECEIPTS = "req_"
 """What receipts begin with, as the ids of requests do."""
 
 
-async def resolved(text: str, store: OperatorStore) -> Holder:
+async def resolved(text: str, settings: IdentitySettings, store: OperatorStore) -> Holder:
     """The holder that a text names, as `Operator.resolve` says."""
     if text.startswith(RECEIPTS):
         found = [str(holder) for holder, held in await store.held() if held.receipt == text]
@@ -27,7 +28,7 @@ async def resolved(text: str, store: OperatorStore) -> Holder:
         return Holder.parse(found[0])
     start = text.removesuffix("…").removesuffix("...")
     if start == text:
-        return normal(Holder.parse(text))
+        return normal(Holder.parse(text), settings)
     Holder.parse(start)
     found = [label for label in await store.labels() if label.startswith(start)]
     if len(found) != 1:
@@ -35,28 +36,27 @@ async def resolved(text: str, store: OperatorStore) -> Holder:
     return Holder.parse(found[0])
 
 
-def normal(holder: Holder) -> Holder:
-    """An address in the form in which requests name it: `network:203.0.113.9` is that of its /32.
+def normal(holder: Holder, settings: IdentitySettings) -> Holder:
+    """An address in the form in which requests name it: `pool:203.0.113.9` is `pool:203.0.113.0/24`.
 
     An address may also be given as the digest that stands for it.
     """
     if holder.and_:
-        return Holder.together([normal(part) for part in holder.parts])
+        return Holder.together([normal(part, settings) for part in holder.parts])
     if holder.attribute not in ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
-    address = parse_address(holder.value) or only_address(holder)
-    name = str(address) if holder.attribute is Attribute.IP else network_of(address)
-    return Holder(holder.attribute, name)
+    address = parse_address(holder.value) or only_address(holder, settings)
+    return Holder(holder.attribute, settings.network_of(holder.attribute, address))
 
 
-def only_address(holder: Holder) -> Address:
+def only_address(holder: Holder, settings: IdentitySettings) -> Address:
     """The address that a network in the notation of prefixes stands for; raises `ValueError`."""
     try:
         network = ip_network(holder.value, strict=False)
     except ValueError:
         raise ValueError(f"{holder}: {holder.value} is no address") from None
     address = network.network_address
-    own = holder.attribute is not Attribute.IP and str(network) == network_of(address)
-    if network.num_addresses > 1 and not own:
-        raise ValueError(f"{holder}: an ip is one address, a network an IPv4 address or an IPv6 /64")
+    right = settings.network_of(holder.attribute, address)
+    if network.num_addresses > 1 and str(network) != right:
+        raise ValueError(f"{holder}: the {holder.attribute} of {address} is {right}")
     return address

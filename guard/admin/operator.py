@@ -93,7 +93,7 @@ class Operator:
         Raises `ValueError` for a text that names none, and `UnknownHolderError` for a receipt or a start that
         is nobody's, or the start of several names.
         """
-        return await resolved(text, self._store)
+        return await resolved(text, self._settings.identity, self._store)
 
     async def show(self, holder: Holder) -> Sheet:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
@@ -274,7 +274,7 @@ class Operator:
 
     async def find_address(self, text: str) -> Found:
         """What an address stands for, and who was seen from it last; raises `ValueError` where it is none."""
-        holders = of_address(text)
+        holders = of_address(self._settings.identity, text)
         own = await self._store.record(holders[0])
         members = await self.members(holders[0])
         records = (*(() if own is None else (own,)), *members)

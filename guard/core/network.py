@@ -13,13 +13,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class Prefixes(NamedTuple):
+    """How many of the bits of an address its network has, by IP version."""
+
+    ipv4: int
+    ipv6: int
+
+
+SUBSCRIBER = Prefixes(32, 64)
+"""What one caller without a credential is, where the settings do not say: an IPv4 address, or an IPv6 /64."""
 
 NO_ADDRESS = "unknown"
 """The network of all callers without an address, as on a unix socket."""
@@ -56,9 +67,10 @@ def parse_address(text: str) -> Address | None:
 
 
 @lru_cache(maxsize=4_096)
-def network_of(address: Address) -> str:
-    """The network that stands for a caller without a credential: an IPv4 address, or an IPv6 /64."""
-    return str(ip_network((address, 64 if address.version == 6 else 32), strict=False))
+def network_of(address: Address, prefixes: Prefixes = SUBSCRIBER) -> str:
+    """The network of an address, as `192.0.2.0/24`."""
+    bits = prefixes.ipv6 if address.version == 6 else prefixes.ipv4
+    return str(ip_network((address, bits), strict=False))
 
 
 def forwarded_for(lines: Iterable[str]) -> list[str]:

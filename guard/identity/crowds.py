@@ -11,7 +11,8 @@ one that it has not, so made-up keys shut no true one out.
     09:02  d is key:d, and b, which was idle longest, has lost its place
     next day, 10:00  a was not seen for a day: its place is free
 
-Of IPv6, the network is the /48, since one subscriber may have all of it.
+That is of each public address; of IPv6, of the /48, since one subscriber may have all of it. The prefixes of
+the settings change nothing of that, but a crowd is held by the settings' network where that is wider.
 
 Private and other local addresses have no bound: behind a proxy that names no client they are everybody's.
 """
@@ -48,7 +49,7 @@ class Crowds:
         key = identity.principal
         if identity.verified or key.attribute is not Attribute.KEY:
             return identity
-        network = _site(identity.attributes.get(Attribute.NETWORK, ""))
+        network = _site_of(identity)
         if network is None:
             return identity
         crowd = self._crowd(network, now)
@@ -65,7 +66,7 @@ class Crowds:
             attributes: dict[Attribute, str] = {
                 name: value for name, value in identity.attributes.items() if name is not Attribute.KEY
             }
-            principal = Holder(Attribute.NETWORK, network)
+            principal = Holder(Attribute.NETWORK, _wider(network, attributes.get(Attribute.NETWORK, network)))
             return replace(identity, principal=principal, attributes=attributes, crowded_out=key)
         return identity
 
@@ -74,7 +75,7 @@ class Crowds:
         key = identity.crowded_out or identity.principal
         if identity.verified or key.attribute is not Attribute.KEY:
             return
-        network = _site(identity.attributes.get(Attribute.NETWORK, ""))
+        network = _site_of(identity)
         if network is None:
             return
         crowd = self._crowd(network, now)
@@ -136,6 +137,19 @@ class Crowd:
         return len(self.accepted) + len(self.unknown)
 
 
+def _site_of(identity: Identity) -> str | None:
+    places = identity.attributes
+    return _site(places.get(Attribute.IP) or places.get(Attribute.NETWORK, ""))
+
+
+def _wider(site: str, network: str) -> str:
+    """The network of a site's callers without a key, where that is more than the site."""
+    try:
+        return min(site, network, key=lambda each: ip_network(each).prefixlen)
+    except ValueError:
+        return site
+
+
 @lru_cache(maxsize=65_536)
 def _site(network: str) -> str | None:
     """What one subscriber may have: an IPv4 address, or an IPv6 /48, which has 65,536 networks.
@@ -148,4 +162,4 @@ def _site(network: str) -> str | None:
         return None
     if not found.is_global:
         return None
-    return str(found.supernet(new_prefix=48)) if found.version == 6 and found.prefixlen > 48 else network
+    return str(found.supernet(new_prefix=48) if found.version == 6 and found.prefixlen > 48 else found)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.core.by_name import ByName
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
-from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, network_of, parse_address
+from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, parse_address
 from guard.errors import CredentialError
 from guard.http.credentials import Places
 from guard.http.forwarding import Forwarding
@@ -208,7 +208,7 @@ class Identifier:
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
             amounts |= self._gateway_amounts(values)
-        places = _places(address, verified=caller.vouched_by is not None)
+        places = self._places_of(address, verified=caller.vouched_by is not None)
         attributes = {**caller.attributes, **places, **vouched}
         identity = Identity(caller.principal, attributes, caller.vouched_by, amounts)
         return _Told(identity, has_key, empty, lasts)
@@ -269,8 +269,15 @@ class Identifier:
     def _anonymous(self, address: Address | None) -> Caller:
         if self._settings.anonymous == "refuse":
             raise CredentialError("No API key provided.", status=401, reason="no_credential")
-        network = network_of(address) if address else NO_ADDRESS
+        network = self._settings.network_of(Attribute.NETWORK, address) if address else NO_ADDRESS
         return Caller(Holder(Attribute.NETWORK, network), {Attribute.NETWORK: network}, None)
+
+    def _places_of(self, address: Address | None, *, verified: bool) -> dict[Attribute, str]:
+        if address is None:
+            return {}
+        pool = () if verified else (Attribute.POOL,)
+        places = (Attribute.IP, Attribute.NETWORK, *pool)
+        return {place: self._settings.network_of(place, address) for place in places}
 
 
 def _vouched_caller(vouched: Mapping[Attribute, str]) -> Caller | None:
@@ -278,14 +285,6 @@ def _vouched_caller(vouched: Mapping[Attribute, str]) -> Caller | None:
         if attribute in vouched:
             return Caller(Holder(attribute, vouched[attribute]), {}, VouchedBy.APP)
     return None
-
-
-def _places(address: Address | None, *, verified: bool) -> dict[Attribute, str]:
-    if address is None:
-        return {}
-    network = network_of(address)
-    pool = {} if verified else {Attribute.POOL: network}
-    return {Attribute.IP: str(address), Attribute.NETWORK: network, **pool}
 
 
 def _single(values: Mapping[bytes, list[str]], name: bytes) -> str:

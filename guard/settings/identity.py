@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
-from guard.core.network import TrustedProxies
+from guard.core.identity import Attribute
+from guard.core.network import Address, Prefixes, TrustedProxies, network_of
 from guard.http.credentials import DEFAULT_HEADERS
 from guard.settings.fields import Duration, FileName, HeaderName, HeaderPattern, Section
 
@@ -50,6 +51,20 @@ class GatewayHeaders(Section):
     end_user: HeaderName | None = None
 
 
+class NetworkPrefix(Section):
+    """How many bits of an address are the network that holds callers without a credential."""
+
+    ipv4: Annotated[int, Field(ge=8, le=32)] = 32
+    ipv6: Annotated[int, Field(ge=16, le=64)] = 64
+
+
+class PoolPrefix(Section):
+    """Likewise the pool that holds all in it together that nobody vouches for."""
+
+    ipv4: Annotated[int, Field(ge=8, le=32)] = 24
+    ipv6: Annotated[int, Field(ge=16, le=64)] = 48
+
+
 class IdentitySettings(Section):
     """Who is calling, and whom to believe about it."""
 
@@ -63,6 +78,8 @@ class IdentitySettings(Section):
     credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)
     forward_headers: tuple[HeaderPattern, ...] = ()
     new_for: Duration = "14d"
+    network_prefix: NetworkPrefix = NetworkPrefix()
+    pool_prefix: PoolPrefix = PoolPrefix()
     jwt: JwtSettings | None = None
 
     @field_validator("pepper")
@@ -82,9 +99,23 @@ class IdentitySettings(Section):
             )
         if named and self.headers.user is None and self.headers.org is None:
             raise ValueError("`headers` needs `user` or `org`; `tier` alone does not identify anyone")
+        for version in ("ipv4", "ipv6"):
+            network, pool = getattr(self.network_prefix, version), getattr(self.pool_prefix, version)
+            if pool > network:
+                raise ValueError(
+                    f"`pool_prefix.{version}` = {pool} is smaller than a network (/{network}): "
+                    "a pool holds whole networks"
+                )
         if self.unknown_keys == "refuse" and self.keys_file is None and self.jwt is None:
             raise ValueError('`unknown_keys = "refuse"` needs a `keys_file` or `jwt` to know any')
         return self
+
+    def network_of(self, attribute: Attribute, address: Address) -> str:
+        """What an address is called as an `ip`, a `network` or a `pool`."""
+        if attribute is Attribute.IP:
+            return str(address)
+        prefix = self.network_prefix if attribute is Attribute.NETWORK else self.pool_prefix
+        return network_of(address, Prefixes(prefix.ipv4, prefix.ipv6))
 
     @property
     def proxies(self) -> TrustedProxies:

@@ -394,6 +394,19 @@ class TestWriting:
             guard("unblock", holder, folder=folder)
         assert bites or told.returncode == 2, told.stdout
 
+    @pytest.mark.parametrize("text", ["pool:203.0.113.9", "pool:203.0.113.0/24"])
+    def test_a_pool_is_named_by_any_address_in_it(self, folder: Path, text: str) -> None:
+        assert "pool:203.0.113.0/24" in guard("block", text, folder=folder).stdout
+        pool = {Attribute.POOL: "203.0.113.0/24"}
+        caller = Identity(Holder(Attribute.KEY, "f" * 32), pool)
+        assert asyncio.run(blocked(load(folder / "guard.toml"), caller))
+        guard("unblock", text, folder=folder)
+
+    def test_a_pool_that_is_none_is_wrong_usage(self, folder: Path) -> None:
+        told = guard("block", "pool:203.0.113.0/28", folder=folder)
+        assert told.returncode == 2
+        assert "the pool of 203.0.113.0 is 203.0.113.0/24" in " ".join(told.stderr.split())
+
     def test_all_that_nobody_vouches_for_can_be_blocked(self, folder: Path) -> None:
         strangers = [
             Identity(Holder(Attribute.KEY, "f" * 32)),
