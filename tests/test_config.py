@@ -399,6 +399,17 @@ class TestErrors:
             ("[identity]\npool_prefix = {ipv6 = 65}", "ipv6 = 65: Input should be less than or equal to 64"),
             ("[identity]\nnetwork_prefix = 24", "network_prefix = 24"),
             ("[identity]\nnew_for = '14'", "'14' is not a length of time; write 90s, 30m, 12h, 7d or 2w"),
+            (LIMIT + "ramp = '14'", "ramp = '14': '14' is not a length of time; write 90s, 30m"),
+            (LIMIT + "ramp = 14", "ramp = 14: Input should be a valid string"),
+            (
+                LIMIT + "ramp = '1d'\nramp_start_percent = 0",
+                "ramp_start_percent = 0: Input should be greater",
+            ),
+            (
+                LIMIT + "ramp = '1d'\nramp_start_percent = 100",
+                "ramp_start_percent = 100: Input should be less",
+            ),
+            (LIMIT + "ramp_start_percent = 40", "`ramp_start_percent` belongs to a limit with a `ramp`"),
             (LIMIT + "floor = 3", "`floor` is what each caller has of a limit that several share; per key"),
             (LIMIT + "per = ['org', 'end_user']\nfloor = 3", "per org+end_user each has its own"),
             (LIMIT + "per = 'org'\nfloor = 0", "floor = 0: Input should be greater than 0"),

@@ -209,18 +209,23 @@ class Operator:
         """The limits of its tier for an identity that was seen, else those kept for its kind of holder."""
         policy, now_us = self._policy, self._clock.date_us()
         limits = policy.limits_per(identity.principal, tiers)
+        since_us = 0 if record is None else int(record.first_seen * MICROSECONDS)
         if record is not None:
-            seen = Caller(now_us=now_us, since_us=int(record.first_seen * MICROSECONDS))
+            seen = Caller(now_us=now_us, since_us=since_us)
             limits = policy.limits_for(identity, seen)
         charges = []
         for limit in limits:
             # A limit per model or end user has as many holders as these; one that is asked for has its own.
             holder = identity.holder(*limit.per) if record else identity.principal
             held = policy.held(limit, holder, now_us)
-            if held is not None:
+            if held is None:
+                continue
+            if record is None:
                 charges.append(Charge(held, holder, 1))
-            if held is not None and record is not None:
-                charges += [Charge(*own, 1) for own in floor_of(held, holder, identity)]
+                continue
+            share = 1.0 if held.ramp is None or identity.verified else held.ramp.share(now_us - since_us)
+            charges.append(Charge(held, holder, 1, left=share, told=share))
+            charges += [Charge(*own, 1) for own in floor_of(held, holder, identity)]
         return (await self._store.look(identity, charges)).readings
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:

@@ -256,12 +256,16 @@ def _frame(message: tuple[Any, ...], largest: int) -> Sequence[bytes]:
     return _LENGTH.pack(len(packed)), packed
 
 
-def _amounts(value: Any) -> tuple[int, int, bool, float]:
+def _amounts(value: Any) -> tuple[int, int, bool, float, float]:
     """What a charge has beside its limit and its holder."""
-    amount, spare, enforced, left = as_row(value, 4)
-    if not isinstance(left, float | int) or not 0 <= left <= 1:
+    amount, spare, enforced, left, told = as_row(value, 5)
+    return as_number(amount), as_number(spare), as_flag(enforced), _share(left), _share(told)
+
+
+def _share(value: Any) -> float:
+    if not isinstance(value, float | int) or not 0 <= value <= 1:
         raise WireError("not a share")
-    return as_number(amount), as_number(spare), as_flag(enforced), float(left)
+    return float(value)
 
 
 def _usage_of(value: Any) -> Usage:

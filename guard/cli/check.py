@@ -167,7 +167,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             "+".join(limit.per),
             limit.algorithm,
             output.conditions(limit),
-            " ".join(_rate(limit, window) for window in limit.windows) + _floor(limit),
+            " ".join(_rate(limit, window) for window in limit.windows) + _ramp(limit) + _floor(limit),
         )
         for limit in tier.limits
     ]
@@ -186,6 +186,12 @@ def _rate(limit: Limit, window: Window) -> str:
     length = output.length(window)
     rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
     return rate if burst == count else f"{rate} burst {burst}"
+
+
+def _ramp(limit: Limit) -> str:
+    """How it grows for who is new, where it does."""
+    ramp = limit.ramp
+    return f", from {ramp.start:.0%} in {output.span(ramp.span_us / 1e6)}" if ramp else ""
 
 
 def _floor(limit: Limit) -> str:

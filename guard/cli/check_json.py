@@ -53,6 +53,8 @@ def _tier_json(tier: Tier) -> dict[str, Any]:
                 "algorithm": limit.algorithm,
                 "windows": [_window_json(limit, window) for window in limit.windows],
                 "holders": limit.holders,
+                "ramp_seconds": limit.ramp and limit.ramp.span_us / 1e6,
+                "ramp_start_percent": limit.ramp and limit.ramp.start * 100,
                 "floor": shown(limit.unit, limit.floor) if limit.floor else None,
                 "match": asdict(limit.match),
                 "mode": limit.rollout.mode,

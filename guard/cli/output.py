@@ -210,6 +210,7 @@ def readings_table(readings: Iterable[Reading]) -> Table:
             reading.limit.unit,
             short(str(reading.holder)),
             shown(reading.limit.unit, reading.window.burst),
+            f"{reading.left:.0%}" if reading.left < 1 else "",
             length(reading.window),
             shown(reading.limit.unit, reading.remaining),
             _wait(reading.wait_us),
@@ -217,8 +218,8 @@ def readings_table(readings: Iterable[Reading]) -> Table:
         )
         for reading in readings
     ]
-    columns = ("limit", "unit", "holder", "count", "window", "remaining", "wait", "resets in")
-    return table("", columns, rows, right=5, optional=("unit",))
+    columns = ("limit", "unit", "holder", "count", "ramp", "window", "remaining", "wait", "resets in")
+    return table("", columns, rows, right=6, optional=("ramp", "unit"))
 
 
 def _wait(wait_us: int | None) -> str:

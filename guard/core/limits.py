@@ -66,6 +66,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from math import floor
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from guard.core.calendars import MICROSECONDS
@@ -140,6 +141,11 @@ class Algorithm(StrEnum):
     LEASES = "leases"
 
 
+def cut(number: int, left: int) -> int:
+    """So many thousandths of a number, but one at least."""
+    return min(number, max(1, floor(number * left / 1000)))
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """`count` units in `period_seconds`; `burst` is the most at one moment (GCRA).
@@ -156,6 +162,27 @@ class Window:
     def period_us(self) -> int:
         """The period in microseconds, as the scripts want it."""
         return self.period_seconds * MICROSECONDS
+
+    def cut(self, left: int) -> Window:
+        """So many thousandths of it."""
+        return replace(self, count=cut(self.count, left), burst=cut(self.burst, left))
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """How a limit grows for a caller that nobody vouches for: from a share of it, when the caller is first
+    seen, to the whole, `span_us` later.
+
+        200/day, 14 days from 0.5    100 when it is first seen, 150 after a week, 200 after two
+    """
+
+    span_us: int
+    start: float
+
+    def share(self, age_us: int | None) -> float:
+        """The share for a caller that was first seen so long ago; of whom that is not known is new."""
+        age = 0.0 if age_us is None else min(1.0, max(0, age_us) / self.span_us)
+        return self.start + (1.0 - self.start) * age
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +227,9 @@ class Limit:
     """So many units per window for each holder. The name is its key in the store.
 
     `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
-    at midnight; `None` for the other algorithms. `holders` says whom it is for. `floor` is how many units of
-    each window a caller has for itself where several share the limit, and `is_floor` says that this is what
-    one of them has so.
+    at midnight; `None` for the other algorithms. `holders` says whom it is for, and `ramp` how it
+    grows for who is new. `floor` is how many units of each window a caller has for itself where several share
+    the limit, and `is_floor` says that this is what one of them has so.
 
     What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
     over, whether what was charged is kept apart as `pending` until then, whether it is `for_one`, and so
@@ -218,6 +245,7 @@ class Limit:
     rollout: Rollout = ENFORCED
     zone: ZoneInfo | None = None
     holders: Holders = Holders.ALL
+    ramp: Ramp | None = None
     floor: int = 0
     is_floor: bool = False
     estimated: bool = field(init=False, compare=False, repr=False)
@@ -241,7 +269,7 @@ class Limit:
     @property
     def by_age(self) -> bool:
         """Whether it depends on when an unverified caller was first seen."""
-        return self.holders is Holders.NEW
+        return self.holders is Holders.NEW or self.ramp is not None
 
     def for_each(self) -> Limit:
         """What each caller has of this limit for itself."""
@@ -249,7 +277,7 @@ class Limit:
             replace(window, count=min(window.count, self.floor), burst=min(window.burst, self.floor))
             for window in self.windows
         )
-        return replace(self, windows=windows, floor=0, is_floor=True)
+        return replace(self, windows=windows, ramp=None, floor=0, is_floor=True)
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""
@@ -268,7 +296,8 @@ class Charge(NamedTuple):
     `spare` is the part of the amount that only the caller's own cap asks for. It is not insisted on: where
     the whole limit is smaller than the amount, the request takes what is left of it, but half of the whole
     at least, and its cap is lowered (guard/core/caps.py). `enforced` says that the request is refused where
-    there is no room. `left` is the share of the limit that is left to this caller.
+    there is no room. `left` is the share of the limit that is left to this caller, and `told` the one that it
+    is told of: what its ramp leaves, whatever its risk does.
     """
 
     limit: Limit
@@ -277,16 +306,21 @@ class Charge(NamedTuple):
     spare: int = 0
     enforced: bool = True
     left: float = 1.0
+    told: float = 1.0
+
+    def shown(self, window: Window) -> Window:
+        """A window as the caller is told of it."""
+        return window if self.told == 1 else window.cut(round(1000 * self.told))
 
 
 class Reading(NamedTuple):
     """How one window of a limit stands after (or, when refused, without) the charge.
 
-    `window` has the numbers that held for this holder. Times in microseconds: `reset_us` until the window is
-    as good as new, `wait_us` until this charge would fit: 0 if it does now, `None` if it never can. `amount`
-    is what the charge asks of the limit, the part that is not insisted on as far as there is room for it.
-    `left` is the charge's: what was left of the limit to this caller. What a caller has for itself of a limit
-    that several share is in the reading of that limit: what remains is what it may use of both.
+    `window` has the numbers that held for this holder, less what a ramp does not leave. Times in
+    microseconds: `reset_us` until the window is as good as new, `wait_us` until this charge would fit: 0 if
+    it does now, `None` if it never can. `amount` is what the charge asks of the limit, the part that is not
+    insisted on as far as there is room for it. `left` is the charge's. What a caller has for itself of a
+    limit that several share is in the reading of that one: what remains is what it may use of both.
     """
 
     limit: Limit

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from guard.core.globs import GlobTable
     from guard.core.holds import HoldTerms
     from guard.core.identity import Identity
+    from guard.core.limits import Ramp
     from guard.core.prices import PriceTable
     from guard.core.query import Query, Usage
     from guard.core.uses import Declared
@@ -248,14 +249,19 @@ class Policy:
         return Demand.of(query, self.output_cap(*models), price, self.prices, identity.amounts)
 
     def reserve(
-        self, identity: Identity, demand: Demand, caller: Caller, rung: Rung = NO_ACTION
+        self,
+        identity: Identity,
+        demand: Demand,
+        caller: Caller,
+        rung: Rung = NO_ACTION,
+        age_us: int | None = None,
     ) -> tuple[Charge, ...]:
         """What to charge before the request is forwarded, and which of it may refuse the request.
 
-        `rung` is what is done about the caller's risk, which cuts its own limits.
+        `rung` and `age_us` are as in `estimated_charges`.
         """
         alternatives = demand.query.alternatives if demand.query else ()
-        return estimated_charges(self.due(identity, alternatives, caller), demand, rung)
+        return estimated_charges(self.due(identity, alternatives, caller), demand, rung, age_us)
 
     def due(self, identity: Identity, alternatives: Iterable[str], caller: Caller) -> tuple[Due, ...]:
         """The limits of every model that may answer a request, and whom they hold; each once."""
@@ -268,7 +274,8 @@ class Policy:
             held = self.held(limit, holder, caller.now_us)
             if held is not None:
                 mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
-                due.append(Due(held, holder, mode is Mode.ENFORCE))
+                ramp = None if identity.verified else held.ramp
+                due.append(Due(held, holder, mode is Mode.ENFORCE, ramp))
                 due += [Due(*own, mode is Mode.ENFORCE) for own in floor_of(held, holder, identity)]
         return tuple(due)
 
@@ -371,12 +378,13 @@ class Due:
     """A limit, with the numbers that hold for its holder, that a request is charged to. What a caller has for
     itself of a limit that several share (`Limit.for_each`) comes next after that.
 
-    `enforced` says that it may refuse the request.
+    `enforced` says that it may refuse the request, and `ramp` how it grows for this caller.
     """
 
     limit: Limit
     holder: Holder
     enforced: bool
+    ramp: Ramp | None = None
 
 
 def floor_of(limit: Limit, holder: Holder, identity: Identity) -> Iterator[tuple[Limit, Holder]]:
@@ -385,8 +393,12 @@ def floor_of(limit: Limit, holder: Holder, identity: Identity) -> Iterator[tuple
         yield limit.for_each(), Holder.together((holder, identity.principal))
 
 
-def estimated_charges(due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION) -> tuple[Charge, ...]:
-    """What to charge before a request is forwarded; `rung` cuts its caller's own limits."""
+def estimated_charges(
+    due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION, age_us: int | None = None
+) -> tuple[Charge, ...]:
+    """What to charge before a request is forwarded. `rung` cuts its caller's own limits, and ramps go by how
+    long ago it was first seen, `None` where that is not known.
+    """
     asked: dict[str, tuple[int, int]] = {}
     charges = []
     for each in due:
@@ -394,8 +406,9 @@ def estimated_charges(due: Iterable[Due], demand: Demand, rung: Rung = NO_ACTION
         if unit not in asked:
             asked[unit] = demand.reserve(unit)
         amount, spare = asked[unit]
-        share = rung.left(unit) if rung is not NO_ACTION and each.limit.own else 1.0
-        charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, share))
+        told = 1.0 if each.ramp is None else each.ramp.share(age_us)
+        left = told * rung.left(unit) if rung is not NO_ACTION and each.limit.own else told
+        charges.append(Charge(each.limit, each.holder, amount, spare, each.enforced, left, told))
     return tuple(charges)
 
 
@@ -407,7 +420,7 @@ def actual_charges(charges: Sequence[Charge], demand: Demand, usage: Usage) -> t
         unit = charge.limit.unit
         if unit not in used:
             used[unit] = demand.settle(unit, usage)
-        settled.append(Charge(charge.limit, charge.holder, used[unit], 0, charge.enforced, charge.left))
+        settled.append(charge._replace(amount=used[unit], spare=0))
     return tuple(settled)
 
 

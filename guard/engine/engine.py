@@ -16,7 +16,6 @@ from guard.core.holds import Held
 from guard.core.identity import TOLD_BY_A_QUERY
 from guard.core.ladder import NO_ACTION
 from guard.core.modes import Mode, mildest
-from guard.core.policy import Policy, estimated_charges
 from guard.core.prices import PER_TOKENS, Price
 from guard.core.query import NO_USAGE, Query
 from guard.engine.admission import Admission, Outcome
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Attribute, Identity
     from guard.core.ladder import Rung
     from guard.core.limits import Charge
+    from guard.core.policy import Policy
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
     from guard.core.signals import Signal
@@ -276,15 +276,17 @@ class Engine:
         if plan.mode is not Mode.ENFORCE or plan.provisional:
             return None
         _, rung = self._heard(plan, request_id, now_us)
-        limits = plan.refusing(demand, untold, rung)
+        limits = plan.refusing(demand, untold, rung, now_us)
         decision = self._refusals.find(plan.identity.holders, limits, self._clock.seconds())
         return None if decision is None else Admission.of(plan, request_id, demand, decision)
 
     async def _ask(self, plan: Plan, request_id: str, demand: Demand, now_us: int) -> Admission:
         """Ask the store, or do without it as the tier says."""
         identity = plan.identity
-        heard, rung = self._heard(plan, request_id, now_us)
-        charges = estimated_charges(plan.due, demand, rung)
+        heard, rung = NO_CLIMB, NO_ACTION
+        if plan.suspect is not None:
+            heard, rung = self._heard(plan, request_id, now_us)
+        charges = plan.charges(demand, rung, now_us)
         asked = Reservation(request_id, identity, charges)
         suspect = plan.suspect.holder if plan.suspect is not None else None
         unreported = self._books.tally.take_refused(identity.principal)

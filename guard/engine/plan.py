@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from guard.core.detection import Suspect
     from guard.core.identity import Holder, Identity
     from guard.core.ladder import Rung
-    from guard.core.limits import Limit
+    from guard.core.limits import Charge, Limit
     from guard.core.policy import Due, Policy, Tier
     from guard.core.prices import Price, PriceTable
     from guard.core.pseudonyms import Pseudonyms
@@ -82,15 +82,20 @@ class Plan:
             return Demand(amounts=amounts)
         return Demand.of(query, self.output_cap, self.price, self.prices, amounts)
 
+    def charges(self, demand: Demand, rung: Rung, now_us: int) -> tuple[Charge, ...]:
+        """What to charge before the request is forwarded, to a caller on this rung."""
+        age_us = None if self.since_us is None else now_us - self.since_us
+        return estimated_charges(self.due, demand, rung, age_us)
+
     def refusing(
-        self, demand: Demand, untold: frozenset[Attribute], rung: Rung
+        self, demand: Demand, untold: frozenset[Attribute], rung: Rung, now_us: int
     ) -> Iterable[tuple[Limit, Holder, float]]:
         """The limits that may refuse this request, but those per what is untold; their holders, and what is
         left of each to a caller on this rung.
         """
         return (
             (charge.limit, charge.holder, charge.left)
-            for charge in estimated_charges(self.due, demand, rung)
+            for charge in self.charges(demand, rung, now_us)
             if charge.enforced
             and charge.amount
             and not charge.limit.is_floor

@@ -16,15 +16,20 @@ from pydantic import (
 )
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.durations import parse_duration
 from guard.core.identity import CUT_BY_THE_LADDER, Attribute, Holder
-from guard.core.limits import Algorithm, Holders, Limit, Match, Unit, Window, scale_of
+from guard.core.limits import Algorithm, Holders, Limit, Match, Ramp, Unit, Window, scale_of
 from guard.core.modes import Mode, Rollout
 from guard.core.policy import Override
-from guard.settings.fields import LARGEST_COUNT, HeaderName, Name, Percent, Section, ZoneName
+from guard.settings.fields import LARGEST_COUNT, Duration, HeaderName, Name, Percent, Section, ZoneName
 from guard.settings.rates import check_counts, counts_by_limit, parse_calendar, parse_rate, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+RAMP_START_PERCENT = 50.0
+"""The part of a limit that a caller has when it is first seen, where its ramp does not say."""
 
 
 def _several(per: object) -> object:
@@ -55,6 +60,8 @@ class LimitSettings(Section):
     methods: tuple[Annotated[str, StringConstraints(to_upper=True)], ...] = ()
     free: bool = False
     holders: Holders = Holders.ALL
+    ramp: Duration | None = None
+    ramp_start_percent: Annotated[float, Field(gt=0, lt=100, allow_inf_nan=False)] | None = None
     floor: Annotated[int, Field(gt=0, le=LARGEST_COUNT)] | None = None
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
@@ -97,6 +104,8 @@ class LimitSettings(Section):
                 f"a limit per {'+'.join(self.per)} counts callers together that nobody vouches for; with "
                 '`holders = "verified"` write another, such as `per = "key"`'
             )
+        if self.ramp is None and self.ramp_start_percent is not None:
+            raise ValueError("`ramp_start_percent` belongs to a limit with a `ramp`, such as `14d`")
         if self.floor is not None:
             self._check_floor(self.floor)
         check_counts(self.unit, ((window.count, window.burst) for window in self.windows))
@@ -127,6 +136,12 @@ class LimitSettings(Section):
         scale = scale_of(self.unit)
         return tuple(scaled(window, scale) for window in windows)
 
+    def _ramp(self) -> Ramp | None:
+        if self.ramp is None:
+            return None
+        start_percent = self.ramp_start_percent or RAMP_START_PERCENT
+        return Ramp(int(parse_duration(self.ramp) * MICROSECONDS), start_percent / 100)
+
     def limit(self) -> Limit:
         """The limit that decides."""
         calendar = self.algorithm is Algorithm.CALENDAR
@@ -139,8 +154,9 @@ class LimitSettings(Section):
             Match(self.models, self.routes, self.methods, self.free),
             Rollout(self.mode, self.enforce_percent),
             ZoneInfo(self.time_zone or "UTC") if calendar else None,
-            self.holders,
-            (self.floor or 0) * scale_of(self.unit),
+            holders=self.holders,
+            ramp=self._ramp(),
+            floor=(self.floor or 0) * scale_of(self.unit),
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from guard.core.calendars import Span
 from guard.core.identity import EVERYTHING, Attribute
-from guard.core.limits import EVERY_REQUEST, Algorithm, Limit, Match, Reading, Unit, Window
+from guard.core.limits import EVERY_REQUEST, Algorithm, Charge, Limit, Match, Ramp, Reading, Unit, Window
 from guard.core.modes import Mode, Rollout
 
 MINUTE = Window(60, 60, 10)
@@ -123,3 +123,20 @@ def test_which_requests_a_limit_is_for(
     match: Match, model: str, route: str, method: str, *, takes: bool
 ) -> None:
     assert match.takes(model, route, method) is takes
+
+
+DAY_US = 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("age_us", "share"),
+    [(None, 0.5), (-5, 0.5), (0, 0.5), (7 * DAY_US, 0.75), (14 * DAY_US, 1.0), (99 * DAY_US, 1.0)],
+)
+def test_a_ramp_rises_evenly_from_its_start_to_the_whole(age_us: int | None, share: float) -> None:
+    assert Ramp(14 * DAY_US, 0.5).share(age_us) == share
+
+
+def test_a_caller_is_told_of_its_ramp_in_whole_units_and_one_at_least() -> None:
+    window = Window(9, 60, 5)
+    shown = [Charge(LIMIT, EVERYTHING, 1, told=told).shown(window) for told in (1.0, 0.5, 0.01)]
+    assert [(each.count, each.burst) for each in shown] == [(9, 5), (4, 2), (1, 1)]

@@ -13,7 +13,7 @@ from guard.core.detection import Detection, Suspect
 from guard.core.globs import GlobTable
 from guard.core.identity import EVERYTHING, Attribute, Holder, Identity, VouchedBy
 from guard.core.ladder import NO_ACTION, Rung
-from guard.core.limits import Algorithm, Charge, Holders, Limit, Match, Reading, Unit, Window
+from guard.core.limits import Algorithm, Charge, Holders, Limit, Match, Ramp, Reading, Unit, Window
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.policy import (
     WEBSOCKET,
@@ -635,6 +635,58 @@ def test_risk_cuts_what_is_the_callers_own_and_nothing_that_others_share(
     (charge,) = policy.reserve(PRO, demand, CALLER, rung)
     assert charge.limit == limit
     assert charge.left == pytest.approx(left)
+
+
+RAMPED = replace(REQUESTS, ramp=Ramp(100, 0.5))
+STRANGER, KNOWN = Identity(KEY), Identity(KEY, vouched_by=VouchedBy.TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("limit", "identity", "age_us", "rung", "left", "told"),
+    [
+        (RAMPED, STRANGER, None, NO_ACTION, 0.5, 0.5),
+        (RAMPED, STRANGER, 50, NO_ACTION, 0.75, 0.75),
+        (RAMPED, STRANGER, 100, NO_ACTION, 1.0, 1.0),
+        (RAMPED, STRANGER, 50, HALF, 0.375, 0.75),
+        (RAMPED, KNOWN, None, NO_ACTION, 1.0, 1.0),
+        (RAMPED, KNOWN, None, HALF, 0.5, 1.0),
+        (replace(RAMPED, per=(Attribute.EVERYTHING,)), STRANGER, None, HALF, 0.5, 0.5),
+        (REQUESTS, STRANGER, None, NO_ACTION, 1.0, 1.0),
+    ],
+)
+def test_a_ramp_cuts_what_nobody_vouches_for_until_it_is_over(
+    limit: Limit, identity: Identity, age_us: int | None, rung: Rung, left: float, told: float
+) -> None:
+    policy = of_limits(limit)
+    (charge,) = policy.reserve(identity, policy.demand(identity, None), CALLER, rung, age_us)
+    assert charge.left == pytest.approx(left)
+    assert charge.told == pytest.approx(told)
+
+
+def test_an_override_is_what_a_ramp_grows_to() -> None:
+    policy = of_limits(RAMPED, key=(numbers(100),))
+    (charge,) = policy.reserve(STRANGER, policy.demand(STRANGER, None), CALLER)
+    assert (charge.limit.windows[0].count, charge.left) == (100, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("per", "holder"),
+    [
+        (Attribute.EVERYTHING, "everything+key:a"),
+        (Attribute.UNVERIFIED, "unverified+key:a"),
+        (Attribute.ORG, None),
+    ],
+)
+def test_what_a_caller_has_for_itself_of_a_shared_limit_comes_behind_it(
+    per: Attribute, holder: str | None
+) -> None:
+    shared = replace(RAMPED, per=(per,), floor=1)
+    policy = of_limits(shared)
+    charges = policy.reserve(STRANGER, policy.demand(STRANGER, None), CALLER, HALF)
+    owns = [(charge.limit, str(charge.holder), charge.left) for charge in charges[1:]]
+    assert charges[0].limit == shared
+    # Who is held as itself has all of that for itself.
+    assert owns == ([] if holder is None else [(shared.for_each(), holder, 1.0)])
 
 
 def test_a_throttle_cuts_an_override() -> None:

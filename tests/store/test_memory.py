@@ -57,6 +57,7 @@ class Step:
     until_paid: float
     tried: int
     left: float
+    told: float
     numbers: float
 
 
@@ -71,6 +72,7 @@ STEP = st.builds(
     st.sampled_from([0.0, 0.0, 0.3, 1.1]),
     st.sampled_from([0, 0, 0, 1, 2, 5, 7]),
     st.sampled_from([1.0, 1.0, 0.5, 0.123]),
+    st.sampled_from([1.0, 0.777]),
     st.sampled_from([1.0, 1.0, 1.0, 0.5, 2.0]),
 )
 
@@ -94,6 +96,7 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
                 min(step.spare, step.amount) * scale if limit.estimated else 0,
                 enforced=not step.tried >> place & 1,
                 left=1.0 if limit.is_floor else step.left,
+                told=1.0 if limit.is_floor else step.told,
             )
         )
     return found

@@ -68,6 +68,27 @@ async def test_w21_what_is_told_is_the_whole_limit_and_what_is_left_of_the_share
     assert (reading.window.count, reading.window.burst, reading.remaining) == (10, 10, 4)
 
 
+async def test_a_share_of_what_several_share_leaves_the_rate_at_which_it_drains_for_all(
+    store: OperatorStore,
+) -> None:
+    held = replace(limit(Algorithm.GCRA), per=(Attribute.POOL,))
+    assert [(await ask(store, f"a{n}", held, 0.5)).admitted for n in range(6)] == [True] * 5 + [False]
+    # A tenth of the day later one has drained, for who has half of it and for who has all.
+    refused = await ask(store, "b", held, 0.5)
+    assert refused.readings[0].wait_us == 8_640_000_000
+    assert (await ask(store, "c", held, 0.5, at=8_640)).admitted
+    assert (await ask(store, "", held, 1.0, at=8_640)).readings[0].remaining == 5
+    assert (await ask(store, "", held, 1.0, at=8_640 * 6)).readings[0].remaining == 10
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_a_ramp_is_told_and_a_throttle_is_not(store: OperatorStore, algorithm: Algorithm) -> None:
+    charge = Charge(limit(algorithm), ALICE.principal, 1, left=0.25, told=0.5)
+    verdict = await store.admit(Reservation("a", ALICE, [charge]), now_us=T0)
+    reading = verdict.readings[0]
+    assert (reading.window.count, reading.window.burst, reading.remaining) == (5, 5, 1)
+
+
 async def test_a_generous_cap_is_cut_to_the_share_and_not_shut_out(store: OperatorStore) -> None:
     tokens = replace(limit(Algorithm.SLIDING_WINDOW), unit=Unit.TOKENS)
     assert (await ask(store, "a", tokens, 0.5, amount=9, spare=8)).readings[0].amount == 5

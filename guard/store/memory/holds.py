@@ -119,7 +119,9 @@ class Hold:
         """Let the limit hold a part of what it held, for this request only."""
         if self.charge.left == 1:
             return
-        left = round(1000 * self.charge.left)
+        limit = self.charge.limit
+        cut_before = limit.own and limit.algorithm is Algorithm.GCRA
+        left = 1000 if cut_before else round(1000 * self.charge.left)
         for stand, window in zip(self.stands, self.charge.limit.windows, strict=True):
             stand.throttle(left, self.least, window)
 
@@ -235,7 +237,7 @@ class Hold:
             found.append(
                 Reading(
                     charge.limit,
-                    window,
+                    charge.shown(window),
                     charge.holder,
                     max(0, stand.remaining, min(own, window.burst)),
                     stand.reset_us,

@@ -23,7 +23,7 @@ from guard.store.marks import read_marks, write_marks
 from guard.store.memory.holds import Account, Hold, paired
 from guard.store.memory.records import Records
 from guard.store.memory.reviews import Reviews
-from guard.store.memory.windows import cut, stand_of
+from guard.store.memory.windows import stand_of
 from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, UNVERIFIED_SECONDS, Control, Settled, Verdict
 
 if TYPE_CHECKING:
@@ -217,11 +217,8 @@ class MemoryStore:
         account = self._accounts.get(place) or Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
         windows = limit.windows
-        if charge.left < 1 and limit.algorithm is Algorithm.GCRA and not as_counted:
-            left = round(1000 * charge.left)
-            windows = tuple(
-                replace(each, count=cut(each.count, left), burst=cut(each.burst, left)) for each in windows
-            )
+        if charge.left < 1 and limit.algorithm is Algorithm.GCRA and limit.own and not as_counted:
+            windows = tuple([each.cut(round(1000 * charge.left)) for each in windows])
         stands = [
             stand_of(
                 limit,

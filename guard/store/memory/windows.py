@@ -12,7 +12,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from guard.core.calendars import LONGEST_US, MICROSECONDS, boundaries
-from guard.core.limits import Algorithm
+from guard.core.limits import Algorithm, cut
 from guard.store.port import UNKNOWN_WAIT_US
 
 if TYPE_CHECKING:
@@ -93,11 +93,6 @@ def stand_of(limit: Limit, window: Window, now_us: int, before: Stand | None, *,
     With `as_counted` it is under the numbers of then.
     """
     return _STANDS[limit.algorithm](limit, window, now_us, before, as_counted=as_counted)
-
-
-def cut(number: int, left: int) -> int:
-    """This many thousandths of a number, but one at least."""
-    return min(number, max(1, floor(number * left / 1000)))
 
 
 N = TypeVar("N", int, float)
@@ -187,13 +182,15 @@ class _Sliding(Stand):
 
 
 class _Gcra(Stand):
-    """A backlog of time, at a moment. A throttle cuts its window before it is made."""
+    """A backlog of time, at a moment. A throttle of what is a caller's own cuts its window before it is made;
+    of what several share it leaves the rate, by which the backlog drains for all.
+    """
 
     __slots__ = ("at_us", "backlog_us")
 
     def throttle(self, left: int, least: int, whole: Window) -> None:
-        """Let what is insisted on have room."""
-        self.burst = max(self.burst, min(least, whole.burst))
+        """Leave so many thousandths of what it holds at once."""
+        self.burst = max(cut(self.burst, left), min(least, whole.burst))
 
     def __init__(
         self, limit: Limit, window: Window, now_us: int, before: Stand | None, *, as_counted: bool

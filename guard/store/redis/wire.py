@@ -33,7 +33,7 @@ _NUMBERS = {
     Algorithm.CALENDAR: 3,
     Algorithm.LEASES: 4,
 }
-_PENDING, _DIVERSITY, _FLOOR = 1, 2, 4
+_PENDING, _DIVERSITY, _FLOOR, _SHARED = 1, 2, 4, 8
 _VERDICT = Struct("<BBdd")
 _OVERRIDDEN, _EXEMPT = 1, 2
 _NOWHERE = -1
@@ -100,7 +100,7 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
             readings.append(
                 Reading(
                     charge.limit,
-                    window,
+                    charge.shown(window) if charge.told < 1 else window,
                     charge.holder,
                     remaining,
                     reset_us,
@@ -149,8 +149,8 @@ def _packed_shape(limit: Limit, number: int, now_us: int) -> bytes:
 
 
 def _values(limit: Limit, number: int, now_us: int) -> Iterator[str | int]:
-    novel = limit.unit == Unit.NOVELTY
-    flags = _PENDING * limit.pending + _DIVERSITY * novel + _FLOOR * limit.is_floor
+    flags = _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
+    flags += _FLOOR * limit.is_floor + _SHARED * (not limit.own)
     yield from (limit.name, number, flags, len(limit.windows))
     for window in limit.windows:
         yield from (_NUMBERS[limit.algorithm], window.period_us, window.count, window.burst)

@@ -55,7 +55,7 @@ for _, h in ipairs(holders) do
     local limit = h.limits[i]
     local of = limit.of
     if of and (of.exempt or limit.exempt) then of.exempt, limit.exempt = true, true end
-    if limit.left < 1000 then throttle_rates(limit) end
+    if limit.left < 1000 and not limit.shared then throttle_rates(limit) end
     load_limit(h, limit, now)
   end
   healed = healed + heal(h, now, life, not look)

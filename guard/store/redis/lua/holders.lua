@@ -13,7 +13,7 @@ local AMOUNT = 19
 
 -- Reads the limits of a request. `shapes` has what is the same for every such request, value after value (cmsgpack): of each
 -- limit its name, the number of its holder (from 1), flags (1 pending: given back when its request dies, 2 a diversity
--- budget, 4 what a caller has for itself of the limit before) and the number of its windows, and of each window algorithm,
+-- budget, 4 what a caller has for itself of the limit before, 8 several share it) and the number of its windows, and of each window algorithm,
 -- period, count and burst; of a calendar window also the begin of the last period, of this one, of the next one, and of the
 -- one after. `amounts` has what is not:
 --   'B' enforced 0|1  'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
@@ -33,11 +33,11 @@ local function read_limits(shapes, amounts, holders, key)
   for i = 1, #amounts - 1, 4 do
     local windows, h, flags = {}, found[shapes[at + 1]], shapes[at + 2]
     local limit = {
-      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags % 4 >= 2,
+      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags % 4 >= 2, shared = flags >= 8,
       left = amounts[i + 1], least = amounts[i + 2], most = amounts[i + 3], amount = 0, changed = false, exempt = false,
       overridden = false, holder = h, lacks = false, beside = false, of = false, floor = false,
     }
-    if flags >= 4 then
+    if flags % 8 >= 4 then
       limit.of = limits[#limits]
       limit.of.floor = limit
     end

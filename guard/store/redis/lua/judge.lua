@@ -32,7 +32,8 @@ local function cut(w, left)
 end
 
 -- Lets a limit hold `left` thousandths of what it holds, for this request only: what is counted stays, and is written down as
--- under the whole limit. GCRA's backlog says nothing without the rate, so that one is cut before it is loaded.
+-- under the whole limit. GCRA's backlog says nothing without the rate, so that one is cut before it is loaded; but not where
+-- several share it, since it drains for all of them.
 local function throttle_rates(limit)
   for _, w in ipairs(limit.windows) do
     if w.algorithm == GCRA then cut(w, limit.left) end
@@ -43,11 +44,10 @@ end
 -- waits until all of that is free: a caller that is told that its request is too large would learn of the throttle.
 local function throttle(limit)
   for _, w in ipairs(limit.windows) do
-    w.whole, w.whole_burst = w.count, w.burst
-    if w.algorithm ~= GCRA then
-      cut(w, limit.left)
-      w.count = max(w.count, min(limit.least, w.shown_count))
-    end
+    local whole = w.count
+    w.whole, w.whole_burst = whole, w.burst
+    if w.algorithm ~= GCRA or limit.shared then cut(w, limit.left) end
+    w.count = w.algorithm == GCRA and whole or max(w.count, min(limit.least, w.shown_count))
     w.burst = max(w.burst, min(limit.least, w.shown_burst))
   end
 end
