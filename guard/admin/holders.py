@@ -5,13 +5,14 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from guard.core.identity import ADDRESSES, Holder
+from guard.core.identity import ADDRESSES, Attribute, Holder
 from guard.core.network import NO_ADDRESS, parse_address
 from guard.core.pseudonyms import is_digest
 from guard.errors import UnknownHolderError
 
 if TYPE_CHECKING:
     from guard.core.network import Address
+    from guard.core.pseudonyms import Pseudonyms
     from guard.settings.identity import IdentitySettings
     from guard.store.redis.orders import OperatorStore
 
@@ -28,7 +29,7 @@ async def resolved(text: str, settings: IdentitySettings, store: OperatorStore) 
         return Holder.parse(found[0])
     start = text.removesuffix("…").removesuffix("...")
     if start == text:
-        return normal(Holder.parse(text), settings)
+        return normal(Holder.parse(text), settings, store.keys)
     Holder.parse(start)
     found = [label for label in await store.labels() if label.startswith(start)]
     if len(found) != 1:
@@ -36,13 +37,16 @@ async def resolved(text: str, settings: IdentitySettings, store: OperatorStore) 
     return Holder.parse(found[0])
 
 
-def normal(holder: Holder, settings: IdentitySettings) -> Holder:
-    """An address in the form in which requests name it: `pool:203.0.113.9` is `pool:203.0.113.0/24`.
+def normal(holder: Holder, settings: IdentitySettings, keys: Pseudonyms) -> Holder:
+    """An address in the form in which requests name it: `pool:203.0.113.9` is `pool:203.0.113.0/24`; and what
+    somebody pays with as the keyed hash of it.
 
-    An address may also be given as the digest that stands for it.
+    Both may also be given as the digest that stands for them.
     """
     if holder.and_:
-        return Holder.together([normal(part, settings) for part in holder.parts])
+        return Holder.together([normal(part, settings, keys) for part in holder.parts])
+    if holder.attribute is Attribute.PAYMENT and not is_digest(holder.value):
+        return Holder(holder.attribute, keys.payment(holder.value))
     if holder.attribute not in ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
     address = parse_address(holder.value) or only_address(holder, settings)

@@ -217,6 +217,8 @@ class _Reader:
             attribute = _VOUCHED.get(name)
             if attribute is None or value is None:
                 continue
+            if type(value) is int:
+                value = str(value)
             if not isinstance(value, str) or not is_name(value):
                 self.refuse(f"attributes.{name} = {_shown(value)}: must be a name of printable characters")
             found[attribute] = value

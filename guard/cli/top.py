@@ -29,6 +29,8 @@ class By(StrEnum):
     USER = "user"
     ORG = "org"
     TIER = "tier"
+    ASN = "asn"
+    PAYMENT = "payment"
 
 
 def top(

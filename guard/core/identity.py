@@ -63,7 +63,8 @@ class Attribute(StrEnum):
     `POOL` is one holder for all of a network that nobody vouches for, and `UNVERIFIED` one for all callers
     that nobody vouches for, wherever they are: whoever is verified has neither, and is held by its principal.
     So a limit per pool gives a verified caller a budget of its own, and a hundred made-up ones a single
-    budget between them.
+    budget between them. `ASN` is the number of the autonomous system that a caller comes from, and `PAYMENT`
+    a keyed hash of what it pays with (`Pseudonyms.payment`).
     """
 
     traits: frozenset[Trait]
@@ -83,6 +84,8 @@ class Attribute(StrEnum):
     IP = "ip", Trait.ADDRESS, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT
     NETWORK = "network", Trait.ADDRESS, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT
     POOL = "pool", Trait.ADDRESS, Trait.SHARED
+    ASN = "asn", Trait.SHARED
+    PAYMENT = "payment", Trait.SHARED
     MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
     ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
     END_USER = "end_user", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, *_ONES_OWN
@@ -120,6 +123,7 @@ ONE_HOLDER = attributes_with(Trait.ONE_HOLDER)
 
 # What could be read as the start of another part, and what stands for it.
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(Attribute)})(?:[:+]|\Z))")
+_ASN = re.compile(r"\A[Aa][Ss](?=[0-9]+\Z)")
 _ESCAPES = {"+": "%2B", "%": "%25"}
 _ESCAPED = re.compile(r"%2B|%25")
 
@@ -197,7 +201,7 @@ class Identity:
         for name, value in facts.items():
             if value:
                 attribute = Attribute(name)
-                attributes[attribute] = _value(attribute, value)
+                attributes[attribute] = spelled(attribute, value)
         return Identity(self.principal, attributes, self.vouched_by, self.amounts, self.crowded_out)
 
     def holder(self, *per: Attribute) -> Holder:
@@ -252,8 +256,11 @@ def _parse_part(text: str) -> Holder:
         right = f"`{name}`" if attribute in ONE_HOLDER else f"{name}:VALUE"
         raise ValueError(f"{text!r} is not a holder; write {right}")
     value = _ESCAPED.sub(lambda found: "+" if found[0] == "%2B" else "%", value)
-    return Holder(attribute, _value(attribute, value))
+    return Holder(attribute, spelled(attribute, value))
 
 
-def _value(attribute: Attribute, value: str) -> str:
+def spelled(attribute: Attribute, value: str) -> str:
+    """The one spelling of a value: a model's (`same_name`), and `13335` of `AS13335`."""
+    if attribute is Attribute.ASN:
+        return _ASN.sub("", value)
     return same_name(value) if attribute is Attribute.MODEL else value

@@ -7,12 +7,13 @@ fails never falls back to a weaker one: a bad token is an error, not an anonymou
 from __future__ import annotations
 
 import hashlib
+from fnmatch import fnmatchcase
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.core.by_name import ByName
-from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy, spelled
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, parse_address
 from guard.errors import CredentialError
 from guard.http.credentials import Places
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
 NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
+_TRAITS = (Attribute.ASN, Attribute.PAYMENT)
+"""What a gateway may say of a caller that it does not name. It is not the backend's business."""
+
 NOBODY = (None, False)
 """The peer of a connection without an address, which is not trusted."""
 
@@ -92,12 +96,19 @@ class Identifier:
         self._proxies = settings.proxies
         self._forwarded_header = settings.forwarded_header.encode()
         named = settings.headers.model_dump(exclude_none=True)
-        self._gateway = {Attribute(name): header.lower().encode() for name, header in named.items()}
+        told = {Attribute(name): header.encode() for name, header in named.items()}
+        self._traits = {attribute: told.pop(attribute) for attribute in _TRAITS if attribute in told}
+        self._gateway = told
         self._places = Places(settings.credential_headers)
         self._measured = {
             name: unit.header.lower().encode() for name, unit in units.items() if unit.header is not None
         }
-        self._of_gateway = frozenset((*self._gateway.values(), *self._measured.values()))
+        self._of_gateway = frozenset((*told.values(), *self._traits.values(), *self._measured.values()))
+        self._withheld = frozenset(
+            header
+            for header in self._traits.values()
+            if not any(fnmatchcase(header.decode(), pattern) for pattern in settings.forward_headers)
+        )
         self._of_proxies = self._of_gateway | {self._forwarded_header}
         self._read = self._of_proxies.union(self._places.names)
         self._forwarding = Forwarding(settings.forward_headers, self._read, only_listed=only_listed_headers)
@@ -177,8 +188,9 @@ class Identifier:
         else:
             told = self._told[key]
         if told.has_key is None:
-            if not trusted:
-                kept = tuple(pair for pair in kept if pair[0] not in self._of_gateway)
+            dropped = self._withheld if trusted else self._of_gateway
+            if dropped:
+                kept = tuple([pair for pair in kept if pair[0] not in dropped])
             return Judged(told.identity, kept)
         if told.empty:
             kept = self._places.without_empty(kept)
@@ -209,7 +221,8 @@ class Identifier:
         if trusted:
             amounts |= self._gateway_amounts(values)
         places = self._places_of(address, verified=caller.vouched_by is not None)
-        attributes = {**caller.attributes, **places, **vouched}
+        traits = self._told_of(values, self._traits, empty=False) if trusted else {}
+        attributes = self._named({**caller.attributes, **places, **traits, **vouched})
         identity = Identity(caller.principal, attributes, caller.vouched_by, amounts)
         return _Told(identity, has_key, empty, lasts)
 
@@ -219,7 +232,7 @@ class Identifier:
 
     def _takes(self, name: bytes, *, trusted: bool, has_key: bool) -> bool:
         """Whether a header goes on beside the one credential that was judged."""
-        if not trusted and name in self._of_gateway:
+        if name in (self._withheld if trusted else self._of_gateway):
             return False
         return self._places.keep(name, has_key=has_key) and self._forwarding.takes(name, trusted=trusted)
 
@@ -235,13 +248,28 @@ class Identifier:
         return forwarded(lines) if self._forwarded_header == b"forwarded" else forwarded_for(lines)
 
     def _gateway_caller(self, values: Mapping[bytes, list[str]]) -> Caller | None:
-        attributes = {
-            attribute: name_of(_single(values, header), header.decode())
-            for attribute, header in self._gateway.items()
-            if header in values
-        }
+        attributes = self._told_of(values, self._gateway, empty=True)
         principal = principal_of(attributes)
         return Caller(principal, attributes, VouchedBy.GATEWAY) if principal else None
+
+    def _told_of(
+        self, values: Mapping[bytes, list[str]], headers: Mapping[Attribute, bytes], *, empty: bool
+    ) -> dict[Attribute, str]:
+        """What a trusted gateway says in these headers; without `empty`, one that is empty says nothing."""
+        said = {
+            attribute: (_single(values, header), header.decode())
+            for attribute, header in headers.items()
+            if header in values
+        }
+        return {attribute: name_of(*each) for attribute, each in said.items() if empty or each[0]}
+
+    def _named(self, attributes: dict[Attribute, str]) -> dict[Attribute, str]:
+        """The attributes under the names that they are known by."""
+        if asn := attributes.get(Attribute.ASN):
+            attributes[Attribute.ASN] = spelled(Attribute.ASN, asn)
+        if payment := attributes.get(Attribute.PAYMENT):
+            attributes[Attribute.PAYMENT] = self._keys.payment(payment)
+        return attributes
 
     def _gateway_amounts(self, values: Mapping[bytes, list[str]]) -> dict[str, int]:
         """What a trusted gateway says that this request has of the operator's own units."""

@@ -30,6 +30,8 @@ class TokenVerifier:
             Attribute.ORG: settings.org_claim,
             Attribute.TIER: settings.tier_claim,
             Attribute.END_USER: settings.end_user_claim,
+            Attribute.ASN: settings.asn_claim,
+            Attribute.PAYMENT: settings.payment_claim,
         }
         self._claims = {attribute: claim for attribute, claim in named.items() if claim is not None}
         self._naming = [claim for claim in (settings.user_claim, settings.org_claim) if claim is not None]

@@ -29,6 +29,8 @@ class JwtSettings(Section):
     org_claim: str | None = None
     tier_claim: str | None = None
     end_user_claim: str | None = None
+    asn_claim: str | None = None
+    payment_claim: str | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -49,6 +51,8 @@ class GatewayHeaders(Section):
     org: HeaderName | None = None
     tier: HeaderName | None = None
     end_user: HeaderName | None = None
+    asn: HeaderName | None = None
+    payment: HeaderName | None = None
 
 
 class NetworkPrefix(Section):
@@ -97,7 +101,7 @@ class IdentitySettings(Section):
                 "`headers` are believed only from `trusted_proxies`, and there are none: "
                 "name the networks of your gateway"
             )
-        if named and self.headers.user is None and self.headers.org is None:
+        if named.keys() & {"tier", "end_user"} and not named.keys() & {"user", "org"}:
             raise ValueError("`headers` needs `user` or `org`; `tier` alone does not identify anyone")
         for version in ("ipv4", "ipv6"):
             network, pool = getattr(self.network_prefix, version), getattr(self.pool_prefix, version)

@@ -53,7 +53,11 @@ def test_a_line_is_read_whole(tmp_path: Path) -> None:
     assert (line.method, line.path) == ("POST", "/v1/chat/completions")
     assert line.headers == ((b"authorization", b"Bearer sk"), (b"x-twice", b"a"), (b"x-twice", b"b"))
     assert line.client == ("192.0.2.1", 4711)
-    assert line.attributes == {Attribute.ORG: "acme"}
+    assert line.attributes == {
+        Attribute.ORG: "acme",
+        Attribute.PAYMENT: "visa-1",
+        Attribute.ASN: "64500",
+    }
     assert line.response == Response(201, Usage(3, 4, reasoning_tokens=1), "yes")
     assert (line.label, line.actor, line.campaign) == (Label.ATTACK, "x", "c")
 

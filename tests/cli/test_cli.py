@@ -402,6 +402,18 @@ class TestWriting:
         assert asyncio.run(blocked(load(folder / "guard.toml"), caller))
         guard("unblock", text, folder=folder)
 
+    def test_a_payment_is_blocked_by_what_the_gateway_calls_it_and_shown_as_its_hash(
+        self, folder: Path
+    ) -> None:
+        settings = load(folder / "guard.toml")
+        payment = Installation.of(settings).keys.payment("fp_1")
+        told = guard("block", "payment:fp_1", folder=folder).stdout
+        assert f"payment:{payment} is blocked" in told
+        caller = Identity(Holder(Attribute.KEY, "f" * 32), {Attribute.PAYMENT: payment})
+        assert asyncio.run(blocked(settings, caller))
+        assert guard("unblock", f"payment:{payment}", folder=folder).returncode == 0
+        assert not asyncio.run(blocked(settings, caller))
+
     def test_a_pool_that_is_none_is_wrong_usage(self, folder: Path) -> None:
         told = guard("block", "pool:203.0.113.0/28", folder=folder)
         assert told.returncode == 2

@@ -97,6 +97,9 @@ def test_what_names_no_holder_is_refused(text: str) -> None:
         ("network:2001:db8::/64", [(Attribute.NETWORK, "2001:db8::/64")]),
         ("everything", [(Attribute.EVERYTHING, "")]),
         ("unverified", [(Attribute.UNVERIFIED, "")]),
+        ("asn:AS13335", [(Attribute.ASN, "13335")]),
+        ("asn:13335", [(Attribute.ASN, "13335")]),
+        ("asn:ASterix", [(Attribute.ASN, "ASterix")]),
         ("unverified+model:c", [(Attribute.UNVERIFIED, ""), (Attribute.MODEL, "c")]),
         ("org:acme+model:small", [(Attribute.ORG, "acme"), (Attribute.MODEL, "small")]),
         ("org:a+b+model:c", [(Attribute.ORG, "a+b"), (Attribute.MODEL, "c")]),
@@ -142,7 +145,7 @@ def test_parts_that_are_there_twice_count_once() -> None:
 
 
 def test_a_refusal_of_a_holder_says_what_would_be_right() -> None:
-    kinds = "key, user, org, tier, ip, network, pool, model, route, end_user, unverified, everything"
+    kinds = "network, pool, asn, payment, model, route, end_user, unverified, everything"
     with pytest.raises(ValueError, match=kinds):
         Holder.parse("team:x")
     with pytest.raises(ValueError, match="user:VALUE"):
