@@ -128,9 +128,14 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
         callers.append(f"{output.counted(identifier.known_keys, 'key')} in the keys file")
     if identity.jwt is not None:
         callers.append(f"tokens {'/'.join(identity.jwt.algorithms)}")
-    if identity.headers.model_dump(exclude_none=True):
-        callers.append("names from the gateway")
-    yield f"callers: {', '.join(callers)}"
+    if said := identity.headers.model_dump(exclude_none=True):
+        callers.append(f"{', '.join(said)} from the gateway")
+    yield f"callers: {', '.join(callers)}; unverified ones are new for {identity.new_for}"
+    network, pool = identity.network_prefix, identity.pool_prefix
+    yield (
+        f"addresses: a network is an IPv4 /{network.ipv4} or IPv6 /{network.ipv6}, "
+        f"a pool a /{pool.ipv4} or /{pool.ipv6}"
+    )
     actions = Counter(route.action for route in policy.routes)
     counts = ", ".join(f"{number} {action}" for action, number in actions.items())
     yield f"routes: {counts or 'none'}"

@@ -202,6 +202,15 @@ class TestCheck:
         assert "and 4 more: --verbose lists them" in told
         assert guard("check", "-v", folder=tmp_path).stdout.count("has no limit in requests") == 9
 
+    def test_it_says_who_is_new_and_how_wide_networks_and_pools_are(self, tmp_path: Path) -> None:
+        (tmp_path / "guard.toml").write_text(
+            '[identity]\nnew_for = "3d"\npool_prefix = { ipv4 = 20 }\ntrusted_proxies = ["10.0.0.0/8"]\n'
+            'headers = { asn = "x-asn" }\n'
+        )
+        told = guard("check", folder=tmp_path).stdout
+        assert "asn from the gateway; unverified ones are new for 3d" in told
+        assert "a network is an IPv4 /32 or IPv6 /64, a pool a /20 or /48" in told
+
     def test_it_says_whom_a_limit_is_for(self, tmp_path: Path) -> None:
         limit = '[[limits]]\nname = "trial"\nunit = "requests"\nrate = "9/day"\nholders = "new"\n'
         (tmp_path / "guard.toml").write_text(limit)
