@@ -705,6 +705,8 @@ class TestStarterFile:
             "free-requests",
             "tokens",
             "diversity",
+            "pool-diversity",
+            "new-diversity",
             "network-requests",
         ]
 

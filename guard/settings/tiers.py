@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guard.core.identity import Attribute
-from guard.core.limits import Unit
+from guard.core.limits import Holders, Unit
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
 from guard.extras import detection_installed
@@ -23,12 +23,27 @@ class TierSettings(Section):
 
 
 def default_tiers() -> dict[str, TierSettings]:
-    """Limits that a busy person never meets; those of the file that `guard init` writes."""
+    """Limits that a busy person never meets, once it is known; those of the file that `guard init` writes."""
     limits = (
         LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
         LimitSettings(name="free-requests", unit=Unit.REQUESTS, rate="20/second;1200/minute", free=True),
         LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
-        LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="2000/day"),
+        LimitSettings(name="diversity", unit=Unit.NOVELTY, rate="200/day", ramp="14d"),
+        LimitSettings(
+            name="pool-diversity",
+            unit=Unit.NOVELTY,
+            per=(Attribute.POOL,),
+            rate="200/day",
+            holders=Holders.UNVERIFIED,
+        ),
+        LimitSettings(
+            name="new-diversity",
+            unit=Unit.NOVELTY,
+            per=(Attribute.UNVERIFIED,),
+            rate="400/day",
+            holders=Holders.NEW,
+            floor=5,
+        ),
         LimitSettings(
             name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
         ),

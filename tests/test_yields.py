@@ -1,0 +1,186 @@
+"""What callers draw in a day who ask for far more than they get, by the default limits.
+
+Amounts are standard new answers, of 512 tokens. Every answer is all new, as an enumeration's are at worst.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from guard.admin.replay import LogClock
+from guard.analyst.transcript import Copies
+from guard.analyst.transcript import Outcome as Read
+from guard.core.evidence import Evidence, Mark
+from guard.core.identity import Attribute, Holder, Identity
+from guard.core.novelty import Payout, Piece, draw
+from guard.core.query import Query, Usage
+from guard.core.signals import Signal
+from guard.engine.engine import Engine
+from guard.settings.tiers import default_tiers
+from guard.store.memory.store import MemoryStore
+from guard.store.redis.keys import Keys
+from guard.store.redis.orders import OperatorStore
+from guard.store.transport.nodes import nodes_at
+from guard.store.transport.url import RedisURL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from guard import Settings
+    from guard.analyst.transcript import Transcript
+
+T0 = 1_800_000_000_000_000
+DAY_US = 86_400_000_000
+QUERY = Query("m", (), stream=False, max_output_tokens=None, n=1, input_bytes=40, other_tokens=0)
+COPIES = Copies("openai.chat", "/v1/chat/completions", None, b"{}", b"{}", "application/json", ())
+HIGH = {Signal.ENUMERATION: Mark(60.0, T0, T0 - DAY_US)}
+"""So sure that it is `high` for days, though nothing is added."""
+
+
+class DatedStore(OperatorStore):
+    """A store on Redis that goes by a clock of the test."""
+
+    clock: LogClock
+
+    async def admit(self, *args: Any, **more: Any) -> Any:
+        return await super().admit(*args, **more, now_us=self.clock.date_us())
+
+    async def settle(self, *args: Any, **more: Any) -> Any:
+        return await super().settle(*args, **more, now_us=self.clock.date_us())
+
+    async def pay(self, *args: Any, **more: Any) -> Any:
+        return await super().pay(*args, **more, now_us=self.clock.date_us())
+
+
+class AllNew:
+    """Reads answers, and finds all of them new."""
+
+    def __init__(self, store: MemoryStore | OperatorStore) -> None:
+        self._store = store
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def hand_over(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
+        task = asyncio.create_task(self._pay(transcript, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pay(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
+        payout = Payout((Piece(draw(transcript.usage.output_tokens), 0, None),), 0, 1)
+        reservation = transcript.reservation
+        done(Read(True, await self._store.pay(reservation, transcript.receipts, payout)))
+
+
+class Place:
+    """An engine with the default limits, and what its callers have drawn."""
+
+    def __init__(self, settings: Settings, store: MemoryStore | OperatorStore, clock: LogClock) -> None:
+        self.store, self.clock, self.drawn = store, clock, Counter[Holder]()
+        clock.now_us = T0
+        self.engine = Engine(settings.policy(), store, Keys(b"pepper"), (), clock=clock, reader=AllNew(store))
+        self._asked = 0
+
+    async def ask(self, caller: Identity, tokens: int) -> None:
+        """Ask for one answer of so many tokens."""
+        self._asked += 1
+        admission = await self.engine.admit(f"r{self._asked}", caller, QUERY, "/v1/chat/completions")
+        if admission.refused:
+            self.engine.refuse(admission, 429)
+            return
+        await self.engine.conclude(admission, Usage(10, tokens), 200, COPIES)
+        self.drawn[caller.principal] += draw(tokens)
+
+    async def day(self, callers: Sequence[Identity], each: int, tokens: int = 512) -> float:
+        """What they draw together in the next day, in which each asks so often."""
+        before, began_us = self.drawn.total(), self.clock.now_us
+        for number in range(each):
+            self.clock.now_us = began_us + number * DAY_US // each
+            for caller in callers:
+                await self.ask(caller, tokens)
+        self.clock.now_us = began_us + DAY_US
+        return (self.drawn.total() - before) / 1_000
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def place(
+    request: pytest.FixtureRequest, make_settings: Callable[..., Settings], redis_url: str
+) -> Any:
+    """On a store in memory, and on a real one."""
+    clock = LogClock()
+    settings = make_settings(tiers=default_tiers())
+    if request.param == "memory":
+        yield Place(settings, MemoryStore(clock.date_us), clock)
+        return
+    nodes = partial(nodes_at, RedisURL.parse(redis_url), 20)
+    store = DatedStore(Keys(secrets.token_bytes(16)), nodes, deadline_seconds=20)
+    store.clock = clock
+    yield Place(settings, store, clock)
+    await store.aclose()
+
+
+def stranger(number: int, pool: int) -> Identity:
+    """A key that nobody vouches for, at an address of its own."""
+    name = f"k{number}"
+    return Identity(
+        Holder(Attribute.KEY, name),
+        {
+            Attribute.KEY: name,
+            Attribute.IP: f"ip{number}",
+            Attribute.NETWORK: f"n{number}",
+            Attribute.POOL: f"p{pool}",
+        },
+    )
+
+
+ONE = stranger(0, 0)
+
+
+@pytest.mark.parametrize("tokens", [128, 512, 2048])
+async def test_one_new_key_draws_half_of_a_day_s_budget_and_not_more_than_200(
+    place: Place, tokens: int
+) -> None:
+    drawn = await place.day([ONE], 200 * 512 // tokens, tokens)
+    assert 95 <= drawn <= 115
+
+
+async def test_one_that_is_high_draws_a_trickle(place: Place) -> None:
+    await place.store.learn(ONE.principal, ONE, Evidence(0, b"", HIGH))
+    assert 1 <= await place.day([ONE], 200) <= 30
+
+
+async def test_one_that_becomes_high_draws_a_trickle_from_then_on(place: Place) -> None:
+    assert await place.day([ONE], 200) > 95
+    await place.store.learn(ONE.principal, ONE, Evidence(0, b"", HIGH))
+    assert await place.day([ONE], 200) <= 30
+    assert 1 <= await place.day([ONE], 200) <= 30
+
+
+async def test_a_hundred_new_keys_with_an_address_each_draw_ten_times_what_one_draws_at_most(
+    place: Place,
+) -> None:
+    callers = [stranger(number, number) for number in range(100)]
+    drawn = await place.day(callers, 20)
+    assert 400 <= drawn <= 1_000
+    assert min(place.drawn[caller.principal] for caller in callers) >= 4_000
+
+
+async def test_a_hundred_new_keys_of_one_network_draw_three_times_what_one_draws_at_most(
+    place: Place,
+) -> None:
+    assert 150 <= await place.day([stranger(number, 0) for number in range(100)], 8) <= 300
+
+
+async def test_one_that_has_been_there_for_two_weeks_is_not_refused_for_the_sake_of_new_ones(
+    place: Place,
+) -> None:
+    for _ in range(15):
+        await place.day([ONE], 4)
+    before, others = place.drawn[ONE.principal], [stranger(number, number) for number in range(1, 6)]
+    await place.day([ONE, *others], 120)
+    assert sum(place.drawn[other.principal] for other in others) >= 400_000
+    assert place.drawn[ONE.principal] - before == 120_000
