@@ -137,7 +137,7 @@ class Admitted:
                 prepared.query,
                 usage,
                 exchange.identity.principal,
-                voice=exchange.pool,
+                voice=exchange.whose,
                 reasons=prepared.reasons,
             )
         await exchange.engine.settle(self._admission, usage, status, copies)

@@ -10,7 +10,6 @@ from starlette.websockets import WebSocket
 from guard.asgi.admitted import Admitted
 from guard.asgi.body import ClientGoneError
 from guard.asgi.state import with_state
-from guard.core.identity import Attribute
 from guard.core.query import NO_USAGE
 from guard.dialects import elsewhere, thinking, with_model
 from guard.dialects.strict import amended, parse_object, serialize
@@ -68,7 +67,7 @@ class Exchange:
         self.route = route
         self.dialect = dialect
         self.identity = identity
-        self.pool = identity.holder(Attribute.POOL)
+        self.whose = identity.accountable
         self.answer = answer
         self.path = path
         self.model = route.model_in(path)
@@ -90,7 +89,7 @@ class Exchange:
         elif scope["type"] == "websocket":
             await self._connect(scope, receive, send)
         else:
-            body = self._bodies.of(self.pool, scope["headers"], receive)
+            body = self._bodies.of(self.whose, scope["headers"], receive)
             try:
                 await self._read(body, scope, receive, send)
             finally:
@@ -100,7 +99,14 @@ class Exchange:
         """The request as it is forwarded where it is to be reshaped."""
         assert self.dialect is not None
         narrowed = await self._bodies.parsed(
-            len(prepared.body), self.pool, reshaped, self.dialect, prepared, self.path, reshape, self.model
+            len(prepared.body),
+            self.whose,
+            reshaped,
+            self.dialect,
+            prepared,
+            self.path,
+            reshape,
+            self.model,
         )
         if narrowed is not prepared:
             prepared.body = b""
@@ -139,7 +145,7 @@ class Exchange:
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         chunks = await body.read()
         size = sum(map(len, chunks))
-        prepared = await self._bodies.parsed(size, self.pool, prepare, dialect, chunks, path, self.model)
+        prepared = await self._bodies.parsed(size, self.whose, prepare, dialect, chunks, path, self.model)
         prepared.query = self.estimator.prepare(prepared.query, self.identity.principal)
         return prepared
 

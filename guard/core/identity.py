@@ -227,6 +227,14 @@ class Identity:
         return parts[0] if len(parts) == 1 else Holder.together(parts)
 
     @property
+    def accountable(self) -> Holder:
+        """Whose room in memory this caller uses, and whose word it gives: its own where somebody vouches for
+        it, else its network's, since unchecked names cost nothing to make.
+        """
+        network = self.attributes.get(Attribute.NETWORK)
+        return Holder(Attribute.NETWORK, network) if network and not self.verified else self.principal
+
+    @property
     def lasting(self) -> dict[Attribute, str]:
         """The attributes of who makes the request, without those of the request."""
         return {name: value for name, value in self.attributes.items() if name not in OF_A_REQUEST}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from guard.analyst.transcript import UNSEEN, Transcript
-from guard.core.identity import Attribute
 from guard.core.limits import Unit
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Transcripts:
                 reservation=admission.reservation._replace(charges=tuple(drawn) if receipts else ()),
                 receipts=receipts,
                 suspect=None if admission.suspect is None else admission.suspect.holder,
-                whose=identity.principal if identity.verified else identity.holder(Attribute.NETWORK),
+                whose=identity.accountable,
                 dialect=copies.dialect,
                 path=copies.path,
                 model=copies.model,

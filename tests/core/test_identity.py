@@ -198,6 +198,14 @@ def test_who_is_vouched_for_is_not_held_with_strangers(vouched_by: VouchedBy) ->
     assert verified.holders == (KEY, ACME, EVERYTHING)
 
 
+def test_who_is_not_vouched_for_shares_what_a_process_has_with_its_network() -> None:
+    network = {Attribute.NETWORK: "192.0.2.1/32", Attribute.POOL: "192.0.2.0/24"}
+    stranger = replace(ALICE, attributes={**ALICE.attributes, **network})
+    assert stranger.accountable == Holder(Attribute.NETWORK, "192.0.2.1/32")
+    assert replace(stranger, vouched_by=VouchedBy.TOKEN).accountable == KEY
+    assert ALICE.accountable == KEY
+
+
 @pytest.mark.parametrize("per", [each for each in Attribute if each not in ONE_HOLDER])
 def test_leaving_a_fact_out_or_empty_never_escapes_a_limit(per: Attribute) -> None:
     principal = Holder(Attribute.NETWORK, "192.0.2.1/32")
