@@ -10,7 +10,7 @@ from dataclasses import replace
 from math import gcd
 from typing import TYPE_CHECKING
 
-from benchmarks.detection import answers, disguises, timing
+from benchmarks.detection import disguises, timing
 from benchmarks.detection.accounts import Caller
 from benchmarks.detection.frames import COERCION_LANGUAGES
 from benchmarks.detection.sources import Part
@@ -72,11 +72,11 @@ def coercing(stage: Stage) -> Iterator[Exchange]:
 
 def grading(stage: Stage) -> Iterator[Exchange]:
     """The model as reward model, verifier or cleaner of traces, for another model's answers."""
-    rng, style, frame = stage.rng, stage.style(0.3), stage.frame("grade")
+    style, frame = stage.style(0.3), stage.frame("grade")
     for record in items(stage):
-        candidate = record.answer or answers.prose(rng, answers.chat_length(rng, 800))
+        candidate = stage.answer(record, typical=800)
         text = frame.replace("{question}", record.prompt).replace("{answer}", candidate)
-        yield _ask(stage, record, text.replace("{other}", answers.prose(rng, len(candidate))), style)
+        yield _ask(stage, record, text.replace("{other}", stage.prose(len(candidate))), style)
 
 
 def resampling(stage: Stage) -> Iterator[Exchange]:
@@ -137,13 +137,13 @@ def narrow(stage: Stage) -> Iterator[Exchange]:
 
 def faking_history(stage: Stage) -> Iterator[Exchange]:
     """Each item at the end of a conversation that never was: earlier items, with answers given or made up."""
-    rng, style, foreign = stage.rng, stage.style(0.3), stage.plan.random() < 0.5
+    style, foreign = stage.style(0.3), stage.plan.random() < 0.5
     length = stage.plan.randint(1, 5)
     history: list[tuple[str, str]] = []
     for record in items(stage):
         asked = _ask(stage, record, record.prompt, style)
         yield replace(asked, turns=[*history, *asked.turns])
-        answer = answers.prose(rng, len(asked.answer)) if foreign else asked.answer
+        answer = stage.prose(len(asked.answer)) if foreign else asked.answer
         history = [*history, *asked.turns, ("assistant", answer)][-2 * length :]
 
 
@@ -186,9 +186,9 @@ def encoded(encoding: str) -> Asking:
 
 
 def items(stage: Stage, *, latin: bool = False) -> Iterator[Record]:
-    """The attacker's records, over and over. `latin` leaves out what is in Chinese."""
-    sources = stage.pool(Part.DISTILL).sources.values()
-    sets = [records for records in sources if not (latin and in_chinese(records[0].prompt))]
+    """The attacker's records, over and over. `latin` leaves out what is in Chinese, if there is else."""
+    sources = list(stage.pool(Part.DISTILL).sources.values())
+    sets = [records for records in sources if not (latin and in_chinese(records[0].prompt))] or sources
     large = [records for records in sets if len(records) >= stage.queries]
     if large and stage.plan.random() < 0.8:
         return _over(stage, stage.plan.choice(large))
@@ -214,10 +214,10 @@ def slow(stage: Stage) -> Iterator[float]:
 
 
 def _ask(stage: Stage, record: Record, text: str, style: Style, longer: int = 1) -> Exchange:
-    answer = answers.to(stage.rng, record, typical=1000)
+    answer = stage.answer(record, typical=1000)
     return Exchange(
         [("user", text)],
-        answer if longer == 1 else answers.prose(stage.rng, longer * len(answer)),
+        answer if longer == 1 else f"{stage.prose((longer - 1) * len(answer))} {answer}",
         system=style.system,
         temperature=style.temperature,
         max_tokens=style.max_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import answers, timing
@@ -42,7 +43,7 @@ def single_turn_person(stage: Stage) -> Iterator[Line]:
     style = stage.style(0.5)
     for ts in timing.human(rng, rng.uniform(1, 8), stage.account.zone_hours):
         record = rng.choice(pool.records)
-        yield from talk(stage, ts, [record.prompt], style, replies=record.reply)
+        yield from talk(stage, ts, [record.prompt], style, replies=[stage.answer(record)])
 
 
 def interpreter(stage: Stage) -> Iterator[Line]:
@@ -52,7 +53,7 @@ def interpreter(stage: Stage) -> Iterator[Line]:
     for ts in _sessions(stage, rng.uniform(1, 6), rng.randint(2, 6)):
         text = rng.choice(pool.records).prompt[:600]
         asked = rng.choice(habits).replace("{question}", text)
-        yield from talk(stage, ts, [asked], style, replies=[len(text)])
+        yield from talk(stage, ts, [asked], style, replies=[stage.prose(len(text))])
 
 
 def creative_writer(stage: Stage) -> Iterator[Line]:
@@ -68,9 +69,7 @@ def creative_writer(stage: Stage) -> Iterator[Line]:
         text = rng.choice(habits).replace("{question}", piece)
         yield stage.line(
             ts,
-            Exchange(
-                [("user", text)], answers.prose(rng, 1500), temperature=temperature, n=n, max_tokens=1200
-            ),
+            Exchange([("user", text)], stage.prose(1500), temperature=temperature, n=n, max_tokens=1200),
         )
 
 
@@ -86,6 +85,28 @@ def researcher(stage: Stage) -> Iterator[Line]:
         return talk(stage, ts, turns, style, typical=1600)
 
     return in_turn(timing.human(rng, rng.uniform(1, 6), stage.account.zone_hours), discuss)
+
+
+def student(stage: Stage) -> Iterator[Line]:
+    """Asks for help with the exercises of a course, one by one, and asks back."""
+    rng, groups = stage.rng, list(stage.pool(Part.EVALUATION).groups.values())
+    course, style = (
+        [record for group in rng.sample(groups, min(2, len(groups))) for record in group],
+        stage.style(0.6),
+    )
+    exercises = iter(rng.sample(course, len(course)))
+
+    def study(ts: float) -> Iterator[Line]:
+        for record in islice(exercises, rng.randint(2, 8)):
+            turns = [record.prompt]
+            while rng.random() < 0.5:
+                turns.append(stage.phrase("followups"))
+            for line in talk(stage, ts, turns, style, replies=[stage.answer(record)], typical=900):
+                ts = line.ts
+                yield line
+            ts += 60 + rng.expovariate(1 / 300)
+
+    return in_turn(timing.human(rng, rng.uniform(0.5, 3), stage.account.zone_hours), study)
 
 
 def honest_router(stage: Stage) -> Iterator[Line]:
@@ -104,17 +125,16 @@ def talk(
     turns: Sequence[str],
     style: Style,
     *,
-    replies: Sequence[int] = (),
+    replies: Sequence[str] = (),
     end_user: str | None = None,
     typical: int = 700,
 ) -> Iterator[Line]:
-    """One conversation from this time on. `replies` are the characters of each answer, 0 where unknown."""
+    """One conversation from this time on. `replies` are the first answers, as far as they are known."""
     rng = stage.rng
     history: list[tuple[str, str]] = []
     for place, turn in enumerate(turns):
         history.append(("user", turn))
-        known = replies[place] if place < len(replies) else 0
-        answer = answers.prose(rng, known or answers.chat_length(rng, typical))
+        answer = replies[place] if place < len(replies) else stage.prose(answers.chat_length(rng, typical))
         sent = history[-_TURNS_REMEMBERED + 1 :] if len(history) > _TURNS_REMEMBERED else list(history)
         yield stage.line(
             ts,
@@ -141,22 +161,22 @@ def in_turn(starts: Iterator[float], hold: Callable[[float], Iterator[Line]]) ->
             yield line
 
 
-def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], Sequence[int]]:
-    """The turns of a conversation that opens with this record, and the known lengths of its replies.
+def conversation(stage: Stage, pool: Pool, place: int) -> tuple[Sequence[str], Sequence[str]]:
+    """The turns of a conversation that opens with this record, and its own replies.
 
     A record with several turns is taken as it is. To one of a single turn come follow-ups: most of them of
     the frames, some the prompts of related records.
     """
     rng, record = stage.rng, pool.records[place]
     if len(record.turns) > 1:
-        return record.turns, record.reply
+        return record.turns, [stage.answer(record, turn) for turn in range(len(record.turns))]
     turns = [record.prompt]
     while len(turns) < 12 and rng.random() < 0.65:
         related = rng.random() < 0.35
         turns.append(
             pool.records[pool.topics.related(place, rng)].prompt if related else stage.phrase("followups")
         )
-    return turns, record.reply
+    return turns, [stage.answer(record)]
 
 
 def _chats(

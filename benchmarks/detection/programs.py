@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from dataclasses import replace
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from random import Random
 
-    from benchmarks.detection.sources import Pool
+    from benchmarks.detection.sources import Pool, Record
     from benchmarks.detection.stage import Stage
     from benchmarks.detection.traffic import Json, Line
 
@@ -25,6 +27,25 @@ _DOCUMENT_CHARACTERS = 6_000
 _PASSAGES = 3
 _ANSWER_CHARACTERS = 300
 _LONGEST_TASK = 16
+_LABELLED = frozenset({"banking77", "clinc150", "moderation", "nlu-home"})
+_SUBJECTS = 60
+"""What an app is asked about, where nobody has sorted its messages."""
+_WORDINGS = 3
+_CUSTOMERS = (
+    "Ann",
+    "Bilal",
+    "Chen",
+    "Dora",
+    "Emeka",
+    "Freya",
+    "Goran",
+    "Hana",
+    "Ivan",
+    "Jun",
+    "Kofi",
+    "Lena",
+)
+_URGENCIES = ("low", "normal", "high", "unknown")
 _TOOLS: tuple[Json, ...] = (
     {
         "type": "function",
@@ -41,9 +62,10 @@ def narrow_app(stage: Stage) -> Iterator[Line]:
     """An app with a system prompt of its own; each message by itself."""
     rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
     temperature, cap = stage.plan.choice((None, 0.2, 0.3, 0.7)), stage.plan.choice((None, 200, 300, 512))
+    reply = _replying(stage)
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
-        answer = answers.to(rng, record, typical=180)
+        answer = reply(record)
         yield stage.line(
             ts,
             Exchange(
@@ -55,6 +77,7 @@ def narrow_app(stage: Stage) -> Iterator[Line]:
 def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
     """The same app, which sends the dialogue so far with each message."""
     rng, pool, style = stage.rng, stage.pool(Part.NARROW), Style(stage.prompt("app"))
+    reply = _replying(stage)
 
     def dialogue(ts: float) -> Iterator[Line]:
         record = rng.choice(pool.records)
@@ -65,7 +88,8 @@ def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
                 rng.choice(same).prompt if len(same) > 1 else stage.phrase("followups")
                 for _ in range(rng.randint(1, 2))
             ]
-        return talk(stage, ts, turns, style, typical=150)
+        replies = [reply(record, turn) for turn in range(len(turns))]
+        return talk(stage, ts, turns, style, replies=replies)
 
     return in_turn(timing.human(rng, rng.uniform(20, 500), stage.account.zone_hours), dialogue)
 
@@ -73,10 +97,11 @@ def narrow_app_with_history(stage: Stage) -> Iterator[Line]:
 def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
     """The same app without a system prompt: its instructions stand before the customer's text."""
     rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    reply = _replying(stage)
     mark = rng.choice(("Customer: ", "Message: ", "<message>", "---\n", "They write: "))
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
-        answer = answers.to(rng, record, typical=180)
+        answer = reply(record)
         yield stage.line(
             ts, Exchange([("user", f"{system}\n\n{mark}{record.prompt}")], answer, temperature=0.3)
         )
@@ -85,19 +110,21 @@ def narrow_app_inlined(stage: Stage) -> Iterator[Line]:
 def dated_app(stage: Stage) -> Iterator[Line]:
     """The same app, whose prompt begins with the date and the customer, so that no two prompts are alike."""
     rng, pool, system = stage.rng, stage.pool(Part.NARROW), stage.prompt("app")
+    reply = _replying(stage)
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         record = rng.choice(pool.records)
-        answer = answers.to(rng, record, typical=180)
+        answer = reply(record)
         yield stage.line(ts, Exchange([("user", record.prompt)], answer, system=_dated(rng) + system))
 
 
 def mail_app(stage: Stage) -> Iterator[Line]:
     """Drafts replies to letters of customers, who have several things to say at once."""
     rng, pool, place = stage.rng, stage.pool(Part.NARROW), _placing(stage, stage.prompt("app"))
+    reply = _replying(stage)
     for ts in timing.human(rng, rng.uniform(40, 1500), stage.account.zone_hours):
         said = rng.choices(pool.records, k=rng.randint(2, 5))
         system, text = place("\n".join(record.prompt for record in said))
-        answer = answers.prose(rng, answers.chat_length(rng, 600))
+        answer = "\n\n".join(map(reply, said))
         yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=0.3))
 
 
@@ -105,8 +132,9 @@ def form_filler(stage: Stage) -> Iterator[Line]:
     """Makes a record with a few fields of each message."""
     rng, pool, place = stage.rng, stage.pool(Part.NARROW), _placing(stage, stage.frame("extract"))
     for ts in timing.human(rng, rng.uniform(200, 5000), stage.account.zone_hours):
-        system, text = place(rng.choice(pool.records).prompt)
-        answer = answers.prose(rng, rng.randint(120, 260))
+        record = rng.choice(pool.records)
+        system, text = place(record.prompt)
+        answer = _form(rng, record.prompt)
         yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=0.0))
 
 
@@ -125,8 +153,9 @@ def titler(stage: Stage) -> Iterator[Line]:
     rng, place = stage.rng, _placing(stage, stage.frame("title"))
     documents = stage.pool(rng.choice((Part.PEOPLE, Part.PEOPLE, Part.NARROW))).documents
     for ts in timing.human(rng, rng.uniform(100, 3000), stage.account.zone_hours):
-        system, text = place(rng.choice(documents)[:_DOCUMENT_CHARACTERS])
-        answer = answers.prose(rng, rng.randint(20, 60))
+        document = rng.choice(documents)
+        system, text = place(document[:_DOCUMENT_CHARACTERS])
+        answer = _some_words(rng, document, rng.randint(3, 9))
         yield stage.line(ts, Exchange([("user", text)], answer, system=system))
 
 
@@ -146,7 +175,7 @@ def generator(stage: Stage) -> Iterator[Line]:
     frame, style = stage.frame("creative"), stage.style(0.5)
     for ts in timing.human(rng, rng.uniform(50, 3000), stage.account.zone_hours):
         text = frame.replace("{question}", rng.choice(records).prompt[:1000])
-        answer = answers.prose(rng, answers.chat_length(rng, 1800))
+        answer = stage.prose(answers.chat_length(rng, 1800))
         yield stage.line(
             ts, Exchange([("user", text)], answer, style.system, style.temperature, style.max_tokens)
         )
@@ -172,14 +201,50 @@ def retrieval_app(stage: Stage) -> Iterator[Line]:
     rng = stage.rng
     pool = stage.pool(Part.NARROW if rng.random() < 0.5 else Part.PEOPLE)
     frame, temperature = stage.frame("rag"), stage.plan.choice((0.0, 0.1, 0.3))
+    words = stage.plan.choice((5, 12, 25, 60))
     system = stage.prompt("app") if stage.plan.random() < 0.5 else ""
     for ts in timing.human(rng, rng.uniform(50, 1000), stage.account.zone_hours):
         place = rng.randrange(len(pool.records))
         found = [pool.topics.related(place, rng) for _ in range(_PASSAGES)]
-        context = "\n\n".join(f"[{rank}] {_passage(pool, at)}" for rank, at in enumerate(found, 1))
+        context = "\n\n".join(f"[{rank}] {_passage(stage, pool, at)}" for rank, at in enumerate(found, 1))
         text = frame.replace("{context}", context).replace("{question}", pool.records[place].prompt)
-        answer = answers.prose(rng, answers.chat_length(rng, 400))
+        # What is said of the passages is in their words.
+        answer = _some_words(rng, context, max(1, int(words * rng.lognormvariate(0, 0.5))))
         yield stage.line(ts, Exchange([("user", text)], answer, system=system, temperature=temperature))
+
+
+def recorded(part: Part, instruction: str) -> Callable[[Stage], Iterator[Line]]:
+    """A program whose requests and answers are those of one source, word by word, under an instruction."""
+
+    def act(stage: Stage) -> Iterator[Line]:
+        rng, sources = stage.rng, stage.pool(part).sources
+        records = sources[stage.plan.choice(sorted(sources))]
+        told, style = stage.prompt(instruction), stage.style(0.0)
+        place = _placing(stage, told)
+        temperature = stage.plan.choice((None, 0.0, 0.2, 0.7))
+
+        def session(ts: float) -> Iterator[Line]:
+            record = rng.choice(records)
+            if len(record.turns) == 1:
+                system, text = place(record.prompt)
+                turns = [("user", text)]
+                yield stage.line(ts, Exchange(turns, _said(record), system=system, temperature=temperature))
+                return
+            replies = [stage.answer(record, turn) for turn in range(len(record.turns))]
+            yield from talk(stage, ts, record.turns, replace(style, system=told), replies=replies)
+
+        return in_turn(timing.human(rng, rng.uniform(50, 3000), stage.account.zone_hours), session)
+
+    return act
+
+
+def code_audit(stage: Stage) -> Iterator[Line]:
+    """One of a fleet of agents that go through their owner's code: each file once, and long findings."""
+    rng, told = stage.rng, stage.frame("audit")
+    for ts in timing.runs(rng, 400, rng.uniform(2, 20), hour=rng.uniform(0, 23)):
+        code = answers.listing(rng, rng.randint(400, 5000))
+        findings = f"{answers.listing(rng, rng.randint(100, 600))}\n{stage.prose(rng.randint(300, 1500))}"
+        yield stage.line(ts, Exchange([("user", f"{told}\n\n{code}")], findings, temperature=0.0))
 
 
 def evaluation(stage: Stage) -> Iterator[Line]:
@@ -192,27 +257,32 @@ def evaluation(stage: Stage) -> Iterator[Line]:
     ]
     frame, cap = stage.frame("evaluate"), rng.choice((16, 64, 512))
     shots = "\n\n".join(
-        f"{record.prompt[:400]}\n{record.answer or answers.fixed(place, 60)}"
+        f"{record.prompt[:400]}\n{record.answers[0] if record.answers else stage.fixed(place, 60)}"
         for place, record in enumerate(questions[:3])
     )
     hour = rng.choice((1, 2, 3, 4, 22))
     times = timing.runs(rng, len(questions), rng.uniform(0.2, 3), hour=hour)
-    for ts, record in zip(times, cycle(questions), strict=False):
+    told = cycle(
+        [
+            record.answers[0] if record.answers else stage.prose(rng.randint(8, 4 * cap))
+            for record in questions
+        ]
+    )
+    for ts, record, answer in zip(times, cycle(questions), told, strict=False):
         text = frame.replace("{shots}", shots).replace("{question}", record.prompt)
-        answer = answers.prose(rng, rng.randint(8, 4 * cap))
         yield stage.line(ts, Exchange([("user", text)], answer, temperature=0.0, max_tokens=cap, seed=1))
 
 
 def judge(stage: Stage) -> Iterator[Line]:
     """A rubric wrapped round questions and the product's own answers; a mark comes back."""
-    rng, frame = stage.rng, stage.frame("judge")
+    rng, frame, explains = stage.rng, stage.frame("judge"), stage.plan.random() < 0.33
     records = stage.pool(rng.choice((Part.PEOPLE, Part.NARROW))).records
     times = timing.runs(rng, rng.randint(50, 400), rng.uniform(0.3, 3), hour=rng.uniform(0, 23))
     for ts in times:
         record = rng.choice(records)
-        answer = record.answer or answers.prose(rng, answers.chat_length(rng, 500))
+        answer = stage.answer(record, typical=500)
         text = frame.replace("{question}", record.prompt).replace("{answer}", answer)
-        verdict = answers.prose(rng, rng.choice((2, 4, 120)))
+        verdict = f"{rng.randint(1, 10)}" + (f": {stage.prose(120)}" if explains else "")
         yield stage.line(ts, Exchange([("user", text)], verdict, temperature=0.0, max_tokens=128))
 
 
@@ -224,8 +294,8 @@ def continuous_integration(stage: Stage) -> Iterator[Line]:
     system = stage.prompt("app") if rng.random() < 0.5 else ""
     pushes = timing.human(rng, rng.uniform(2, 25), stage.account.zone_hours)
     times = timing.bursts(rng, pushes, len(prompts), rng.uniform(0.1, 2))
-    for ts, record in zip(times, cycle(prompts), strict=False):
-        answer = answers.to(rng, record, typical=300)
+    told = cycle([stage.answer(record, typical=300) for record in prompts])
+    for ts, record, answer in zip(times, cycle(prompts), told, strict=False):
         turns = [("user", record.prompt)]
         yield stage.line(ts, Exchange(turns, answer, system=system, temperature=0.0, seed=7, max_tokens=256))
 
@@ -243,7 +313,7 @@ def coding_agent(stage: Stage) -> Iterator[Line]:
             yield stage.line(ts, Exchange(list(turns), call, system=system, tools=_TOOLS, stream=True))
             ts += 2 + rng.expovariate(1 / 8)
             turns += [("call", call), ("tool", answers.listing(rng, rng.randint(60, 1200)))]
-        done = answers.prose(rng, 500)
+        done = stage.prose(500)
         yield stage.line(ts, Exchange(turns, done, system=system, tools=_TOOLS, stream=True))
 
     return in_turn(timing.human(rng, rng.uniform(3, 20), stage.account.zone_hours), work)
@@ -304,10 +374,64 @@ def _batch(stage: Stage, template: str, *, share: float) -> Iterator[Line]:
     for ts, document in zip(times, cycle(rng.sample(documents, len(documents))), strict=False):
         text = document[:_DOCUMENT_CHARACTERS]
         turns = [("user", text if apart else f"{instruction}\n\n{text}")]
-        answer = answers.prose(rng, int(len(text) * share * rng.uniform(0.8, 1.2)))
+        words = text.split(" ")
+        answer = (
+            text if share == 1 else _some_words(rng, text, int(len(words) * share * rng.uniform(0.8, 1.2)))
+        )
         yield stage.line(ts, Exchange(turns, answer, instruction if apart else "", 0.2, cap))
 
 
-def _passage(pool: Pool, place: int) -> str:
-    """What the knowledge base has about a record: the question and a made-up answer, the same every time."""
-    return f"{pool.records[place].prompt[:800]}\n{answers.fixed(place, _ANSWER_CHARACTERS)}"
+def _passage(stage: Stage, pool: Pool, place: int) -> str:
+    """What the knowledge base has about a record: the question and an answer, the same every time."""
+    return f"{pool.records[place].prompt[:800]}\n{stage.fixed(place, _ANSWER_CHARACTERS)}"
+
+
+def _replying(stage: Stage) -> Callable[..., str]:
+    """How an app answers a record: as its source says, else from a stock, by what the record is about.
+
+    A model words the same thing in a few ways, and puts names and numbers into it.
+    """
+    rng = stage.rng
+    stock: dict[tuple[str | None, int], list[str]] = {}
+
+    def reply(record: Record, turn: int = 0) -> str:
+        if turn < len(record.answers):
+            return record.answers[turn]
+        about = (
+            record.group
+            if record.source in _LABELLED
+            else f"{zlib.crc32(record.prompt.encode()) % _SUBJECTS}"
+        )
+        ways = stock.setdefault((about, turn), [])
+        if len(ways) < _WORDINGS:
+            ways.append(stage.prose(int(answers.chat_length(rng, 180))))
+        return f"Hello {rng.choice(_CUSTOMERS)}, {rng.choice(ways)} (Ticket {rng.randrange(10**6):06})"
+
+    return reply
+
+
+def _said(record: Record) -> str:
+    """What is answered to a record, which may have no more than a label."""
+    return record.answers[0] if record.answers else record.group or "none"
+
+
+def _form(rng: Random, text: str) -> str:
+    """A record with a few fields of a text."""
+    names = ("intent", "subject", "product", "urgency")
+    values = (
+        rng.choice(_URGENCIES),
+        _some_words(rng, text, 2),
+        _some_words(rng, text, 1),
+        rng.choice(_URGENCIES),
+    )
+    return json.dumps(dict(zip(names, values, strict=True)))
+
+
+def _some_words(rng: Random, text: str, number: int) -> str:
+    """About so many words of a text, a run of a dozen here and there."""
+    words = text.split()
+    if len(words) <= number:
+        return text
+    runs = max(1, number // 12)
+    starts = sorted(rng.sample(range(len(words)), min(runs, len(words))))
+    return " ".join(word for start in starts for word in words[start : start + max(1, number // runs)])

@@ -3,7 +3,7 @@
 A folder holds `NAME.jsonl.gz` files, one source each, one record a line: `source`, `kind` (`benign`,
 `distill`, `jailbreak` or `hazard`), `group` (a conversation, a topic or a task, where the source has one),
 `turns` (what the user said, in order), `reply` (characters of each reply, 0 where unknown) and perhaps
-`answer` (the first reply). A source belongs to one side whole:
+`answers` (each reply) or `answer` (the first). A source belongs to one side whole:
 
     part                calibration                           judging
     people              dolly-3k, oasst-sample                arena-hard, chat-evals
@@ -33,9 +33,10 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING
 
+from benchmarks.detection.answers import Corpus
 from benchmarks.detection.topics import Topics
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ class Part(StrEnum):
     PEOPLE = "people"
     PROVOCATIVE = "provocative"
     NARROW = "narrow"
+    LABELLED = "labelled"
+    EXTRACTED = "extracted"
+    READ = "read"
+    BATCH = "batch"
+    DIALOGUE = "dialogue"
+    CODE = "code"
     EVALUATION = "evaluation"
     DISTILL = "distill"
     JAILBREAK = "jailbreak"
@@ -73,10 +80,35 @@ class Part(StrEnum):
 
 SIDES: Mapping[Side, frozenset[str]] = {
     Side.CALIBRATION: frozenset(
-        {"dolly-3k", "oasst-sample", "banking77", "instruct-demos", "seed-tasks", "gsm8k-train"}
+        {
+            *("dolly-3k", "oasst-sample", "banking77", "instruct-demos", "seed-tasks", "gsm8k-train"),
+            *(
+                "arena-answers",
+                "arena-hard",
+                "chat-evals",
+                "taskmaster4",
+                "gpteacher",
+                "gpteacher-tools",
+                "huatuo-zh",
+            ),
+        }
     ),
     Side.JUDGING: frozenset(
-        {"arena-hard", "chat-evals", "taskmaster4", "gpteacher", "gpteacher-tools", "huatuo-zh"}
+        {
+            *("aci-bench", "alpaca-libre", "apibench", "bfcl-live", "clinc150", "cmrc2018"),
+            *("counsel-chat", "crosswoz", "e2e", "expertqa", "intercode", "kdconv", "mbxp", "medical-zh"),
+            *("mtrag-un", "mts-dialog", "nlu-home", "ntrex", "pubmedqa", "qmsum", "scitldr", "sgd", "smile"),
+            *(
+                "snips-slots",
+                "tau-airline",
+                "wnut17",
+                "xquad",
+                "oasst-en",
+                "moderation",
+                "superni",
+                "superni-apps",
+            ),
+        }
     ),
 }
 """The sources that lie on one side whole."""
@@ -85,8 +117,31 @@ SHARED = frozenset({"bbh", "hh-rlhf-harmless", "purplellama-injection", "ailumin
 """The only ones of their part, divided by group."""
 
 _PARTS: Mapping[str, tuple[Part, ...]] = {
-    "banking77": (Part.NARROW,),
-    "taskmaster4": (Part.NARROW,),
+    "banking77": (Part.NARROW, Part.LABELLED),
+    "clinc150": (Part.NARROW, Part.LABELLED),
+    "nlu-home": (Part.NARROW, Part.LABELLED),
+    "taskmaster4": (Part.NARROW, Part.DIALOGUE),
+    "sgd": (Part.NARROW, Part.DIALOGUE),
+    "crosswoz": (Part.DIALOGUE,),
+    "kdconv": (Part.DIALOGUE,),
+    "tau-airline": (Part.DIALOGUE,),
+    "mtrag-un": (Part.DIALOGUE,),
+    "snips-slots": (Part.EXTRACTED,),
+    "wnut17": (Part.EXTRACTED,),
+    "bfcl-live": (Part.EXTRACTED,),
+    "e2e": (Part.BATCH,),
+    "superni-apps": (Part.BATCH,),
+    "moderation": (Part.NARROW, Part.LABELLED),
+    "xquad": (Part.READ,),
+    "cmrc2018": (Part.READ,),
+    "pubmedqa": (Part.READ,),
+    "ntrex": (Part.BATCH,),
+    "scitldr": (Part.BATCH,),
+    "qmsum": (Part.BATCH,),
+    "aci-bench": (Part.BATCH,),
+    "mts-dialog": (Part.BATCH,),
+    "mbxp": (Part.CODE,),
+    "intercode": (Part.CODE,),
     "bbh": (Part.EVALUATION,),
     "hh-rlhf-harmless": (Part.PROVOCATIVE,),
     "arena-hard": (Part.PEOPLE, Part.EVALUATION),
@@ -101,13 +156,15 @@ _PARTS_BY_KIND = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one user asked. `reply` is in characters, for each turn; 0 is not known."""
+    """What one user asked. `reply` is in characters, for each turn; 0 is not known. `answers` are those to
+    the first turns, as far as they are known.
+    """
 
     source: str
     group: str | None
     turns: tuple[str, ...]
     reply: tuple[int, ...]
-    answer: str | None = None
+    answers: tuple[str, ...] = ()
 
     @property
     def prompt(self) -> str:
@@ -153,7 +210,7 @@ class Pool:
         return [text for text in texts if len(text) >= DOCUMENT_CHARACTERS] + pages
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Split:
     """One side's records. `same_source` names the sources that the other side has a share of as well."""
 
@@ -171,6 +228,18 @@ class Split:
     def only(self, part: Part, source: str) -> Split:
         """The same, with one source alone in a part."""
         return replace(self, pools={**self.pools, part: Pool(self.pool(part).sources[source])})
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """What answers are borrowed from: the long ones, and the long texts, of honest people."""
+        honest = [
+            record
+            for part in (Part.PEOPLE, Part.NARROW, Part.EVALUATION, Part.PROVOCATIVE)
+            if part in self.pools
+            for record in self.pools[part].records
+        ]
+        texts = [text for record in honest for text in (*record.answers, *record.turns)]
+        return Corpus([text for text in texts if len(text) >= DOCUMENT_CHARACTERS] or texts)
 
 
 def load(folder: Path, side: Side, sides: Mapping[Side, Collection[str]] = SIDES) -> Split:
@@ -207,13 +276,10 @@ def _read(file: Path) -> Iterator[tuple[str, Record]]:
             ]
             if said:
                 turns, known = zip(*said, strict=True)
-                answer = fields.get("answer")
-                yield (
-                    kind,
-                    Record(
-                        fields["source"], fields.get("group"), turns, tuple(n or 0 for n in known), answer
-                    ),
-                )
+                answers = fields.get("answers") or [fields.get("answer")]
+                told = tuple(takewhile(bool, answers))
+                lengths = tuple(n or 0 for n in known)
+                yield kind, Record(fields["source"], fields.get("group"), turns, lengths, told)
 
 
 def _home(record: Record, sides: Mapping[Side, Collection[str]]) -> Side:

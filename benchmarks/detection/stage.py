@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.accounts import Account, Caller
     from benchmarks.detection.frames import Frames
-    from benchmarks.detection.sources import Part, Pool, Split
+    from benchmarks.detection.sources import Part, Pool, Record, Split
     from benchmarks.detection.traffic import Exchange, Kind
 
 
@@ -65,6 +65,18 @@ class Stage:
             self.plan.choice((None, None, 0.0, 0.7, 1.0)),
             self.plan.choice((None, None, 1024, 2048, 4096)),
         )
+
+    def prose(self, characters: int) -> str:
+        """A borrowed text of about so many characters."""
+        return self.split.corpus.passage(self.rng, characters)
+
+    def fixed(self, place: int, characters: int) -> str:
+        """A borrowed text that is always the same for the same place."""
+        return self.split.corpus.fixed(place, characters)
+
+    def answer(self, record: Record, turn: int = 0, *, typical: int = 700) -> str:
+        """An answer to a turn of a record."""
+        return answers.to(self.rng, self.split.corpus, record, turn, typical=typical)
 
     def line(self, ts: float, exchange: Exchange) -> Line:
         """The exchange as this account's line in the log."""
