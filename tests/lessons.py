@@ -7,6 +7,7 @@ from functools import cache
 from random import Random
 from typing import TYPE_CHECKING
 
+from guard.core.novelty import STANDARD_TOKENS
 from guard.core.query import Query, Sampling, Turn, Usage
 from guard.detection.learner import Learner
 from guard.detection.profile import Profile
@@ -87,10 +88,11 @@ class Pupil:
     now_us: int = START_US
     pause_us: int = MINUTE_US
 
-    def ask(self, query: Query | str, answer: int = 100) -> Step:
-        """Ask, and get an answer of so many tokens."""
+    def ask(self, query: Query | str, answer: int = 100, new: float = 1.0) -> Step:
+        """Ask, and get an answer of so many tokens, of which this share is new."""
         sight = learner().look(asking(query) if isinstance(query, str) else query)
         step = learner().learn(self.profile, sight, Usage(20, answer), self.now_us)
+        self.profile.pay(step, answer / STANDARD_TOKENS, new * answer / STANDARD_TOKENS)
         self.now_us += self.pause_us
         return step
 

@@ -429,8 +429,8 @@ class TestErrors:
             ),
             ("[detection]\nhigh = 5", "guard.toml: detection: the bands must rise: elevated 10, high 5, cri"),
             (
-                "[detection]\ncritical = 25",
-                "detection: the bands must rise: elevated 10, high 25, critical 25",
+                "[detection]\ncritical = 18",
+                "detection: the bands must rise: elevated 10, high 18, critical 18",
             ),
             ("[detection]\nelevated = 0", "detection.elevated = 0: Input should be greater than 0"),
             ("[detection]\nhalf_life_hours = 0", "detection.half_life_hours = 0: Input should be greater"),

@@ -1,14 +1,14 @@
-"""Makes the reference that guard ships: how honest holders come out in every signal.
+"""Makes the reference that guard ships: what enumerations are told by, and how honest holders come out.
 
     python -m benchmarks.detection.reference --data DIR --out guard/detection/reference.json
 
-First the likenesses are made, from honest uses and enumerations (benchmarks/detection/kinds.py); then the
-tables, from other instances of honest use. Each variety of honest use weighs alike, however many holders it
-has, and each holder counts by the worst that it ever showed. Declared uses count for the signals that they
-are not excused from.
+Holders are simulated once (benchmarks/detection/lives.py). From them come the scores
+(benchmarks/detection/weights.py), and the tables: those of honest holders, each of whom counts by the most
+that it ever showed in a stratum. Each sort of honest use weighs alike. Declared uses count for the signals
+that they are not excused from.
 
-What guard ships is made of both sides. What one side is judged by must be made of the other, with
-`--side`. Without `--data` the environment variable DETECTION_DATA names the folder.
+What guard ships is made of both sides. What one side is judged by must be made of the other, with `--side`.
+Without `--data` the environment variable DETECTION_DATA names the folder.
 """
 
 from __future__ import annotations
@@ -16,65 +16,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
-from itertools import pairwise
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from benchmarks.detection.actors import actor
-from benchmarks.detection.kinds import likenesses
-from benchmarks.detection.side_by_side import counted, in_order
+from benchmarks.detection.lives import lives
 from benchmarks.detection.sources import Side, SourceError, load
-from benchmarks.detection.twins import TWINS
-from benchmarks.detection.watch import Eyes, declaring
-from guard.core.identity import Attribute, Holder, Identity
+from benchmarks.detection.weights import scores, statistics
 from guard.core.signals import Signal
-from guard.core.uses import Use
-from guard.detection.layout import Sum
-from guard.detection.likeness import ENOUGH_QUERIES
-from guard.detection.profile import FADE, HORIZON, Profile
-from guard.detection.reference import Distribution, Reference, statistics, table
+from guard.detection.reference import Reference
+from guard.detection.tables import LEAST_HOLDERS, Stratum, table
+from guard.detection.traits import ENOUGH_QUERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
-    from benchmarks.detection.sources import Split
-    from guard.detection.likeness import Likeness
-
-LIKENESS_SEED = 1_000
-"""What is added to the seed for the instances that likenesses are made of."""
-
-STRIDE = 50
-"""A profile is put down at every so many of its queries."""
-
-
-@dataclass(slots=True)
-class Honest:
-    """What one honest holder showed: the worst of each signal, and its profile from time to time."""
-
-    variety: str
-    excused: frozenset[Signal]
-    worst: dict[Signal, float] = field(default_factory=dict)
-    profiles: list[bytes] = field(default_factory=list)
-
-    def note(self, profile: Profile, likenesses: Mapping[Signal, Likeness]) -> None:
-        """How the holder stands after one more query."""
-        _raise(self.worst, statistics(profile, likenesses))
-        if profile.queries % STRIDE == 0:
-            self.profiles.append(profile.write())
-
-    def place(self, place: Distribution) -> None:
-        """How far it lay from all others, at worst."""
-        for each in self.profiles:
-            distance = place.distance(Profile.read(each))
-            if distance is not None:
-                _raise(self.worst, {Signal.DISTANCE: distance})
+    from benchmarks.detection.lives import Life
+    from guard.detection.tables import Table
+    from guard.detection.traits import Score
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,7 +55,6 @@ def main(arguments: list[str] | None = None) -> int:
             options.instances,
             options.queries,
             date=options.date,
-            place=options.place,
             processes=options.processes,
         )
     except SourceError as error:
@@ -113,128 +73,58 @@ def build(
     queries: int,
     *,
     date: str,
-    place: bool = False,
     processes: int = 1,
 ) -> Reference:
     """The reference from so many instances of each variety on these sides, with so many queries each.
 
-    `place` is whether it is to say where honest queries lie. Raises `SourceError`.
+    Raises `SourceError`.
     """
-    told_by = likenesses(folder, sides, seed + LIKENESS_SEED, instances, processes, queries)
-    work = [(side, twin.name, number) for side in sides for twin in TWINS for number in range(instances)]
-    given = (folder, tuple(sides), seed, queries, told_by)
-    watched = in_order(_watch, work, _open, given, processes)
-    honest = [holder for holders in counted(watched, len(work)) for holder in holders]
+    found = lives(folder, sides, seed, instances, queries, processes)
     pools = [pool for side in sides for pool in load(folder, side).pools.values()]
     sources = sorted({record.source for pool in pools for record in pool.records})
     origin = (
         f"simulated from {', '.join(sources)}: {instances} instances of each variety of honest use"
-        f" ({', '.join(twin.name for twin in TWINS)}) with {queries} queries each,"
-        f" seed {seed}, made on {date}"
+        f" with {queries} queries each, seed {seed}, made on {date}"
     )
-    return make(honest, origin, told_by, place=place)
+    return make(found, origin)
 
 
-def make(
-    honest: Sequence[Honest], origin: str, told_by: Mapping[Signal, Likeness], *, place: bool
-) -> Reference:
-    """The reference that these holders amount to; `place` is whether it is to say where they lie."""
-    where = _place(honest) if place else None
-    if where is not None:
-        for holder in honest:
-            holder.place(where)
-    weights = _weights(honest)
+def make(found: Sequence[Life], origin: str) -> Reference:
+    """The reference that these lives amount to."""
+    told_by = scores(found)
+    honest = [life for life in found if not life.theft]
+    tables = {signal: kept for signal in Signal if (kept := _tables(signal, honest, told_by.get(signal)))}
+    return Reference(origin, len(honest), tables, told_by)
+
+
+def _tables(signal: Signal, honest: Sequence[Life], score: Score | None) -> Mapping[Stratum, Table]:
+    """The tables of a signal, for any stratum and for those that have holders enough."""
+    most: dict[Stratum, list[tuple[float, Life]]] = defaultdict(list)
+    for life in honest:
+        if signal not in life.excused:
+            for stratum, value in _most(signal, life, score).items():
+                most[stratum].append((value, life))
     tables = {}
-    for signal in Signal:
-        showed = [
-            (holder.worst[signal], weight)
-            for holder, weight in zip(honest, weights, strict=True)
-            if signal in holder.worst and signal not in holder.excused
-        ]
-        if showed:
-            worst, counted = zip(*showed, strict=True)
-            tables[signal] = table(signal, worst, counted)
-    return Reference(origin, len(honest), tables, told_by, where)
+    for stratum, showed in most.items():
+        if stratum is Stratum.ANY or len(showed) >= LEAST_HOLDERS:
+            number = Counter(life.sort for _, life in showed)
+            weights = [1 / number[life.sort] for _, life in showed]
+            tables[stratum] = table(signal, [value for value, _ in showed], weights)
+    return tables
 
 
-def _place(honest: Sequence[Honest]) -> Distribution | None:
-    """Where the holders lie at last, and how far from each other and from themselves."""
-    seen = [holder for holder in honest if len(holder.profiles) > 2]
-    if not seen:
-        return None
-    weights = np.array(_weights(seen))
-    weights /= weights.sum()
-    paths = [[Profile.read(each) for each in holder.profiles] for holder in seen]
-    last = np.array([path[-1].mean * HORIZON / path[-1].sums[Sum.QUERIES] for path in paths], np.float64)
-    mean = weights @ last
-    within = np.array([_spread(path) for path in paths])
-    return Distribution(mean, weights @ (last - mean) ** 2, weights @ within)
-
-
-def _spread(path: Sequence[Profile]) -> NDArray[np.float64]:
-    """The variance of one query of a holder, in each direction, from how its mean moved in `STRIDE` queries.
-
-    What is new in a mean is the mean of the queries in between, the latest weighing most. Queries on one
-    subject follow each other, so that their mean moves more than that of as many independent ones.
-    """
-    fading = FADE ** np.arange(STRIDE)
-    moves = np.array(
-        [after.mean - before.mean * FADE**STRIDE for before, after in pairwise(path)], np.float64
-    ) * (HORIZON / fading.sum())
-    spread: NDArray[np.float64] = moves.var(axis=0, ddof=1) * fading.sum() ** 2 / (fading**2).sum()
-    return spread
-
-
-def _weights(honest: Sequence[Honest]) -> list[float]:
-    """How much each counts: its variety's holders one together."""
-    number = Counter(holder.variety for holder in honest)
-    return [1 / number[holder.variety] for holder in honest]
-
-
-def _raise(worst: dict[Signal, float], found: Mapping[Signal, float]) -> None:
-    for signal, statistic in found.items():
-        worst[signal] = max(worst.get(signal, statistic), statistic)
-
-
-@dataclass(frozen=True, slots=True)
-class _Stand:
-    """What honest holders are watched with, in one process."""
-
-    splits: Mapping[Side, Split]
-    eyes: Eyes
-    seed: int
-    queries: int
-    told_by: Mapping[Signal, Likeness]
-
-    def watch(self, side: Side, variety: str, instance: int) -> list[Honest]:
-        """One instance: the holders whom its requests are about, once it is declared as it should be."""
-        watched = actor(self.splits[side], self.seed, self.queries, variety, instance)
-        identity = Identity(Holder(Attribute.KEY, watched.name))
-        policy = declaring(identity.principal, Use(watched.declared) if watched.declared else None)
-        found: dict[Holder, tuple[Profile, Honest]] = {}
-        for line in watched.lines:
-            look = self.eyes.look(line)
-            suspect = policy.suspect(identity.asking(end_user=look.query.end_user), look.now_us)
-            if suspect.holder not in found:
-                found[suspect.holder] = Profile.new(), Honest(variety, suspect.excused)
-            profile, honest = found[suspect.holder]
-            self.eyes.learn(profile, look)
-            honest.note(profile, self.told_by)
-        return [honest for _, honest in found.values()]
-
-
-_stand: _Stand
-
-
-def _open(
-    folder: Path, sides: tuple[Side, ...], seed: int, queries: int, told_by: Mapping[Signal, Likeness]
-) -> None:
-    global _stand
-    _stand = _Stand({side: load(folder, side) for side in sides}, Eyes(), seed, queries, told_by)
-
-
-def _watch(work: tuple[Side, str, int]) -> list[Honest]:
-    return _stand.watch(*work)
+def _most(signal: Signal, life: Life, score: Score | None) -> dict[Stratum, float]:
+    """The most that a holder ever showed of a signal, in each stratum and in any."""
+    if score is None:
+        read = [moment.statistics.get(signal, float("nan")) for moment in life.moments]
+    else:
+        read = statistics(life, score)
+    most: dict[Stratum, float] = {}
+    for value, moment in zip(read, life.moments, strict=True):
+        if not isnan(value):
+            for stratum in (moment.stratum, Stratum.ANY):
+                most[stratum] = max(most.get(stratum, value), value)
+    return most
 
 
 def _options() -> argparse.ArgumentParser:
@@ -251,8 +141,7 @@ def _options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--instances", type=int, default=12, help="of each variety")
-    parser.add_argument("--queries", type=int, default=1_500, help="of each instance")
-    parser.add_argument("--place", action="store_true", help="say also where honest queries lie")
+    parser.add_argument("--queries", type=int, default=700, help="of each instance, at most")
     parser.add_argument("--date", default=f"{datetime.now(UTC):%Y-%m-%d}", help="when it is made")
     parser.add_argument("--processes", type=int, default=2)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.detection import people, programs
 from benchmarks.detection.accounts import Caller
+from benchmarks.detection.sources import Part
 from benchmarks.detection.stage import Variety
 
 _PEOPLE = (
@@ -14,6 +15,7 @@ _PEOPLE = (
     Variety("interpreter", "benign", people.interpreter, Caller.PERSON),
     Variety("creative-writer", "benign", people.creative_writer, Caller.PERSON, only_openai=True),
     Variety("researcher", "benign", people.researcher, Caller.PERSON),
+    Variety("student", "benign", people.student, Caller.PERSON),
     Variety("router", "benign", people.honest_router, Caller.PROGRAM, declared="router"),
     Variety(
         "router-with-users",
@@ -43,6 +45,29 @@ _PROGRAMS = (
     Variety("evaluation", "benign", programs.evaluation, Caller.PROGRAM, declared="evaluation"),
     Variety("judge", "benign", programs.judge, Caller.PROGRAM, declared="judge"),
     Variety("ci", "benign", programs.continuous_integration, Caller.PROGRAM),
+    Variety("code-audit", "benign", programs.code_audit, Caller.PROGRAM),
     Variety("coding-agent", "benign", programs.coding_agent, Caller.PROGRAM, only_openai=True),
 )
-TWINS: tuple[Variety, ...] = (*_PEOPLE, *_PROGRAMS)
+RECORDED = {
+    "labelling-app": Part.LABELLED,
+    "extracting-app": Part.EXTRACTED,
+    "reading-app": Part.READ,
+    "document-batch": Part.BATCH,
+    "dialogue-app": Part.DIALOGUE,
+    "code-assistant": Part.CODE,
+}
+"""The varieties that repeat the requests and the answers of one source, and what it plays."""
+
+_INSTRUCTIONS = {
+    Part.LABELLED: "do_label",
+    Part.EXTRACTED: "do_extract",
+    Part.READ: "do_read",
+    Part.BATCH: "do_batch",
+    Part.DIALOGUE: "app",
+    Part.CODE: "do_code",
+}
+_RECORDED = tuple(
+    Variety(name, "benign", programs.recorded(part, _INSTRUCTIONS[part]), Caller.PROGRAM)
+    for name, part in RECORDED.items()
+)
+TWINS: tuple[Variety, ...] = (*_PEOPLE, *_PROGRAMS, *_RECORDED)

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from guard.analyst.lessons import Lesson
+    from guard.analyst.profiles import Taken
     from guard.analyst.transcript import Transcript
+    from guard.core.identity import Holder
     from guard.core.novelty import Payout
     from guard.core.pseudonyms import Pseudonyms
     from guard.detection.reference import Reference
@@ -44,11 +46,16 @@ class AnalystStore(Memory, Protocol):
 
 
 class Paying(NamedTuple):
-    """A payout that is to be charged, and whom to tell."""
+    """A lesson whose payout is to be charged, and whom to tell."""
 
     transcript: Transcript
-    payout: Payout
+    taken: Taken[Lesson]
     done: Callable[[Outcome], None]
+
+    @property
+    def holder(self) -> Holder:
+        """Whose profile it is in."""
+        return self.transcript.suspect or self.transcript.reservation.identity.principal
 
 
 class Analyst:
@@ -88,15 +95,17 @@ class Analyst:
     def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
         """Read a transcript now; `done` is told when its payout is charged, or cannot be."""
         try:
-            payout = self._read(transcript)
+            paying = Paying(transcript, self._read(transcript), done)
         except Exception as error:  # noqa: BLE001 - whatever a client has sent; the message may hold text
             limited.log(logging.ERROR, "analyst", "a query could not be read: %s", type(error).__name__)
             done(UNSEEN)
             return
         if not transcript.reservation.charges:
+            # Without a budget nobody knows what was new: all of it is taken for that.
+            drawn = paying.taken.lesson.payout.drawn
+            self.profiles.pay(paying.holder, paying.taken, drawn, drawn)
             done(Outcome(seen=True))
             return
-        paying = Paying(transcript, payout, done)
         if self._collect_seconds is None:
             self._background.begin(self._paid(paying))
             return
@@ -114,16 +123,12 @@ class Analyst:
         await self.quiet()
         await self.profiles.keep_all(now_us)
 
-    def _read(self, transcript: Transcript) -> Payout:
-        """Take a query and its answers in; returns what they pay out."""
-        identity = transcript.reservation.identity
+    def _read(self, transcript: Transcript) -> Taken[Lesson]:
+        """Take a query and its answers in."""
+        identity, now_us = transcript.reservation.identity, transcript.now_us
         holder = transcript.suspect or identity.principal
-        lesson = self.lessons.read(holder, transcript, transcript.usage, transcript.now_us)
-        profile = self.profiles.of(holder, identity)
-        self.lessons.teach(profile, lesson)
-        if transcript.suspect is not None:
-            self.profiles.learnt(holder, lesson, transcript.now_us)
-        return lesson.payout
+        lesson = self.lessons.read(holder, transcript, transcript.usage, now_us)
+        return self.profiles.learn(holder, identity, lesson, now_us, keep=transcript.suspect is not None)
 
     def _pay(self) -> None:
         """Begin to charge what was collected."""
@@ -133,14 +138,16 @@ class Analyst:
 
     async def _paid(self, paying: Paying) -> None:
         """Charge one payout, and say so."""
-        transcript, paid = paying.transcript, None
+        transcript, payout, paid = paying.transcript, paying.taken.lesson.payout, None
         for pause in (*PAY_AGAIN_SECONDS, None):
             try:
-                paid = await self._store.pay(transcript.reservation, transcript.receipts, paying.payout)
+                paid = await self._store.pay(transcript.reservation, transcript.receipts, payout)
                 break
             except StoreError as error:
                 if pause is None:
                     limited.log(logging.ERROR, "pay", "not paid out (%s): %s", error.kind, error)
                 else:
                     await asyncio.sleep(pause)
+        if paid is not None:
+            self.profiles.pay(paying.holder, paying.taken, payout.drawn, paid)
         paying.done(Outcome(seen=True, paid=paid))

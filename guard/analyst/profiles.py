@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from guard.analyst.background import Background
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
+from guard.core.novelty import UNIT
 from guard.detection.profile import Profile
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from guard.core.evidence import Learnt
     from guard.core.identity import Holder, Identity
+    from guard.detection.profile import Step
     from guard.detection.reference import Reference
 
 KEPT_EVERY = 16
@@ -56,6 +58,23 @@ class Memory(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Taken(Generic[L]):
+    """A lesson that was taken in, and how its query stands to the holder's others. `paid` is what its answers
+    drew, and what they have paid out, in thousandths, once that is known.
+    """
+
+    lesson: L
+    step: Step
+    paid: tuple[int, int] | None = None
+
+    def pay(self, profile: Profile) -> None:
+        """Take what is known of it into the profile."""
+        if self.paid is not None:
+            drew, paid = self.paid
+            profile.pay(self.step, drew / UNIT, paid / UNIT)
+
+
+@dataclass(slots=True, eq=False)
 class Entry(Generic[L]):
     """What is known of one holder; `unkept` is what was learnt since the store was told, the oldest from
     `since_us` on, and `identity` whose life its state has.
@@ -64,7 +83,7 @@ class Entry(Generic[L]):
     identity: Identity
     profile: Profile
     evidence: Evidence = NO_EVIDENCE
-    unkept: list[L] = field(default_factory=list)
+    unkept: list[Taken[L]] = field(default_factory=list)
     since_us: int = 0
     keeping: bool = False
 
@@ -88,7 +107,7 @@ class Profiles(Generic[L]):
     def __init__(
         self,
         memory: Memory,
-        teach: Callable[[Profile, L], object],
+        teach: Callable[[Profile, L], Step],
         reference: Reference | None,
         *,
         half_life_us: int,
@@ -103,8 +122,31 @@ class Profiles(Generic[L]):
         self._known: OrderedDict[Holder, Entry[L]] = OrderedDict()
         self._background = background or Background()
 
-    def of(self, holder: Holder, identity: Identity) -> Profile:
-        """The profile of a holder, as far as it is known here."""
+    def learn(self, holder: Holder, identity: Identity, lesson: L, now_us: int, *, keep: bool) -> Taken[L]:
+        """Take a lesson into the profile of a holder, as far as that is known here; and `keep` the profile if
+        it is time. `now_us` is when the query was over.
+        """
+        known = self._of(holder, identity)
+        taken = Taken(lesson, self._teach(known.profile, lesson))
+        if keep:
+            if not known.unkept:
+                known.since_us = now_us
+            known.unkept.append(taken)
+            if len(known.unkept) > MOST_UNKEPT:
+                del known.unkept[0]
+            if known.is_due(now_us):
+                self._keep(holder, known, now_us)
+        return taken
+
+    def pay(self, holder: Holder, taken: Taken[L], drew: int, paid: int) -> None:
+        """It is known what the answers of a lesson drew, and have paid out, in thousandths."""
+        known = self._known.get(holder)
+        if known is not None:
+            taken.paid = drew, paid
+            taken.pay(known.profile)
+
+    def _of(self, holder: Holder, identity: Identity) -> Entry[L]:
+        """What is known of a holder here."""
         known = self._known.get(holder)
         if known is None:
             known = self._known[holder] = Entry(identity, Profile.new())
@@ -112,18 +154,7 @@ class Profiles(Generic[L]):
         else:
             self._known.move_to_end(holder)
             known.identity = identity
-        return known.profile
-
-    def learnt(self, holder: Holder, lesson: L, now_us: int) -> None:
-        """A lesson has been taken in: keep the profile if it is time. `now_us` is when the query was over."""
-        known = self._known[holder]
-        if not known.unkept:
-            known.since_us = now_us
-        known.unkept.append(lesson)
-        if len(known.unkept) > MOST_UNKEPT:
-            del known.unkept[0]
-        if known.is_due(now_us):
-            self._keep(holder, known, now_us)
+        return known
 
     def keep_due(self, now_us: int) -> None:
         """Begin to keep those for which it is time."""
@@ -159,8 +190,9 @@ class Profiles(Generic[L]):
                     known.since_us = now_us
                     return
                 known.profile = Profile.read(learnt.evidence.profile)
-                for lesson in known.unkept:
-                    self._teach(known.profile, lesson)
+                for taken in known.unkept:
+                    taken.step = self._teach(known.profile, taken.lesson)
+                    taken.pay(known.profile)
         except StoreError as error:
             limited.log(logging.WARNING, "profile", "what was learnt is not kept (%s): %s", error.kind, error)
         finally:

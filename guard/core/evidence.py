@@ -15,13 +15,13 @@ seen again counts as the larger of what is left and what is new; it is not added
 next query shows largely the same again.
 
     half-life 1 day
-    Monday 09:00   enumeration 28 dB (content)                              risk 28: high
-    Monday 10:00   grading 16 dB (intent), enumeration still 27             risk 43, two groups: critical
-    Tuesday 10:00  nothing new: 14 and 8, of which 14 count          risk 14: elevated
+    Monday 09:00   enumeration 24 dB (content)                              risk 24: high
+    Monday 10:00   grading 18 dB (intent), enumeration still 23             risk 41, two groups: critical
+    Tuesday 10:00  nothing new: 12 and 9, of which 12 count                 risk 12: elevated
 
 **Bands.** A risk falls in a band by its sum. `CRITICAL` is reserved for what at least two groups say, each
-with `SPEAKING` or more: however sure a single one is, it can be wrong in one way. Signals that are weak add
-to the sum, but it takes another one for any band, and two of other groups for the last.
+with `SPEAKING` or more: however sure a single one is, it can be wrong in one way. Signals that are weak are
+told to the operator, and add nothing to the sum.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Weights:
 
     half_life_us: int = 3 * 86_400_000_000
     elevated: float = 10.0
-    high: float = 25.0
+    high: float = 18.0
     critical: float = 40.0
 
 
@@ -157,23 +157,18 @@ def risk(
     who tries things out is not to see at once what was noticed.
     """
     groups: dict[Group, float] = {}
-    strong = set()
     for signal, mark in marks.items():
-        if signal in excused or not mark.speaks(now_us, delay_us):
+        if signal.weak or signal in excused or not mark.speaks(now_us, delay_us):
             continue
         left = mark.left(now_us, weights.half_life_us)
         if left >= SPEAKING:
             groups[signal.group] = min(GROUP_CAP, max(groups.get(signal.group, 0.0), left))
-            if not signal.weak:
-                strong.add(signal.group)
     total = sum(groups.values())
-    return Risk(total, groups, _band(total, len(strong), weights))
+    return Risk(total, groups, _band(total, len(groups), weights))
 
 
-def _band(total: float, strong_groups: int, weights: Weights) -> Band:
-    if strong_groups == 0:
-        return Band.LOW
-    if total >= weights.critical and strong_groups >= 2:
+def _band(total: float, groups: int, weights: Weights) -> Band:
+    if total >= weights.critical and groups >= 2:
         return Band.CRITICAL
     if total >= weights.high:
         return Band.HIGH

@@ -91,6 +91,11 @@ class Payout(NamedTuple):
     floor: int
     answers: int
 
+    @property
+    def drawn(self) -> int:
+        """What is charged where all is new."""
+        return max(self.floor, sum(piece.draw for piece in self.pieces))
+
     def charge(self, new: Sequence[bool]) -> int:
         """What is charged where these of the pieces are new."""
         paid = [piece.charge(new=each) for piece, each in zip(self.pieces, new, strict=True)]

@@ -23,18 +23,17 @@ class Signal(StrEnum):
     """One observed reason for suspicion.
 
     `number` is how it is written down in a store. It is never given to another signal, since what was written
-    stays for a month. `group` is what it counts among. `per_ten` is how far beyond all honest holders its
-    statistic is to go for ten decibans more; nor do ten decibans come for less than half of it anywhere: that
-    a few hundred honest holders never did a thing says little of how often others do it once. `meaning` is
-    what it has seen, in a few words for the operator.
+    stays for a month. `group` is what it counts among. `span` is how far its statistic has to go, at the
+    least, for twenty decibans more: that a few hundred honest holders never did a thing says little of how
+    often others do it once. `meaning` is what it has seen, in a few words for the operator.
 
     `weak` signals are those that honest holders show for good reasons, and the more so the longer they are
-    watched: they make something of what others say, and are not enough alone.
+    watched: an operator reads them, and they add nothing to the risk.
     """
 
     number: int
     group: Group
-    per_ten: float
+    span: float
     meaning: str
     weak: bool
 
@@ -44,24 +43,24 @@ class Signal(StrEnum):
         name: str,
         number: int = 0,
         group: Group = Group.SELF,
-        per_ten: float = 1.0,
+        span: float = 1.0,
         meaning: str = "",
         weak: bool = False,
     ) -> Self:
         """One row."""
         row = str.__new__(cls, name)
         row._value_ = name
-        row.number, row.group, row.per_ten, row.meaning, row.weak = number, group, per_ten, meaning, weak
+        row.number, row.group, row.span, row.meaning, row.weak = number, group, span, meaning, weak
         return row
 
     # fmt: off
     ENUMERATION = (
-        "enumeration", 1, Group.CONTENT, 10.0,
+        "enumeration", 1, Group.CONTENT, 1.0,
         "works through a list: unrelated queries, none of which continues another",
     )
-    MIXTURE = "mixture", 2, Group.CONTENT, 10.0, "such a list, hidden among queries of one program"
+    MIXTURE = "mixture", 2, Group.CONTENT, 1.0, "such a list, hidden among queries of one program"
     DISTANCE = "distance", 3, Group.CONTENT, 2.0, "asks about topics that honest holders rarely ask about"
-    DISGUISE = "disguise", 4, Group.CONTENT, 1.5, "hides text by unseen characters, look-alikes or encodings"
+    DISGUISE = "disguise", 4, Group.CONTENT, 0.1, "hides text by unseen characters, look-alikes or encodings"
     REASONING = (
         "reasoning_coercion", 5, Group.INTENT, 0.08,
         "asks the model to write out its hidden reasoning",

@@ -8,7 +8,7 @@ import numpy as np
 
 from guard.detection.sight import WORD_BITS
 
-VERSION = 1
+VERSION = 2
 
 RING = 16
 
@@ -50,12 +50,15 @@ class Sum(IntEnum):
     DISGUISED = 17
     UNRELATED = 18
     OFF_TEMPLATE = 19
-    REASONING = 20
-    GRADING = 21
-    HAZARD = 22
-    EXTRACTION = 23
-    GENERATION = 24
-    FAMILY = 25  # and the others after it
+    DREW = 20  # what answers would have paid out, in units, had all of them been new
+    PAID = 21  # what they have paid out; then only those to unrelated queries
+    PAID_UNRELATED = 22
+    REASONING = 23
+    GRADING = 24
+    HAZARD = 25
+    EXTRACTION = 26
+    GENERATION = 27
+    FAMILY = 28  # and the others after it
 
 
 SUMS = Sum.FAMILY + len(FAMILIES)

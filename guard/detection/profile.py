@@ -239,6 +239,13 @@ class Profile:
         self.queries += 1
         return step
 
+    def pay(self, step: Step, drew: float, paid: float) -> None:
+        """Take in what the answers to a query drew, and have paid out, in units."""
+        self.sums[Sum.DREW] += drew
+        self.sums[Sum.PAID] += paid
+        if step.unrelated:
+            self.sums[Sum.PAID_UNRELATED] += paid
+
     def _counted(self, sight: Sight, step: Step) -> list[float]:
         """What a query adds to each of the sums, but for those that go by its template and its yield."""
         added = [0.0] * SUMS

@@ -1,189 +1,114 @@
-"""What a statistic is worth: calibrated on how honest holders come out, and kept in a versioned file.
+"""What everything that is told of holders is held against: how honest ones come out, in a versioned file.
 
-For each signal the reference knows the statistics at which the benign holders' p-value falls to certain
-levels. Each holder of the benign traffic counts once, by the worst that it ever showed, so that a p-value
-says *how many honest holders ever look like this*, however long they are watched.
+A reference has the scores that enumerations are told by (guard/detection/traits.py), and for each signal and
+stratum a table of what a statistic is worth (guard/detection/tables.py).
 
-    2,000 honest holders; the worst that they showed of a signal: .02 at most for 1,900, .10 for 1,998
-    .02 → p = .05, 13 dB     .10 → p = .001, 30 dB     in between by interpolation
+**No payout, no suspicion.** Who draws next to nothing cannot be copying the model, whatever its queries look
+like. So what the signals about content say counts as far as a holder's answers pay out: in full from
+`ENOUGH_PAYOUT` units an answer on, and a tenth of it at a tenth of that.
 
-Beyond the worst of all there is no data, only a judgement: `Signal.per_ten` says how far a statistic has to
-go on for each ten decibans more. It is also all that there is where no honest holder shows anything.
-
-guard ships a reference made from simulated traffic of real prompts (`guard/detection/reference.json`; the
-file says which). `guard calibrate` makes one from an operator's own traffic.
+guard ships a reference made from simulated traffic of real prompts and answers
+(`guard/detection/reference.json`; the file says which). `guard calibrate` makes one from an operator's own
+traffic.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from bisect import bisect_left
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import resources
-from itertools import pairwise
-from math import log10
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from guard.core.evidence import FAINTEST
-from guard.core.signals import Group, Signal
-from guard.detection.layout import PLACES, Sum
-from guard.detection.likeness import Likeness
-from guard.detection.profile import HORIZON
-from guard.detection.signals import LEAST_QUERIES, STATISTICS
+from guard.core.signals import Signal
+from guard.detection.layout import Sum
+from guard.detection.place import Distribution
+from guard.detection.signals import STATISTICS
+from guard.detection.tables import Stratum, Table, stratum_of
+from guard.detection.traits import Score
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from guard.detection.profile import Profile
 
-FORMAT = 2
+FORMAT = 3
 
-MOST_WORTH = 40.0
-"""The most that a table makes of a statistic."""
+ENOUGH_PAYOUT = 0.03
+"""Units that an answer of a holder pays out on average, from which on what its content says counts in full.
 
-MOST_OF_THE_WEAK = 20.0
-"""The most that a weak signal says, in decibans: an honest life is longer than any simulated one."""
+Measured on real answers, after 150 of one holder: labels .001, answers from documents .007 to .04, narrow
+apps .01 to .03; instruction sets .04 to .8 (`make payouts`).
+"""
 
-STEP = 1.0
-"""The distance between the knots of a table, in decibans."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """The decibans of one signal: `statistics` in rising order and what each is worth."""
-
-    statistics: tuple[float, ...]
-    decibans: tuple[float, ...]
-    per_ten: float
-
-    def worth(self, statistic: float) -> float:
-        """What a statistic says, 0 to `MOST_WORTH`."""
-        place = bisect_left(self.statistics, statistic)
-        if place == 0:
-            return 0.0
-        below, worth = self.statistics[place - 1], self.decibans[place - 1]
-        if place == len(self.statistics):
-            return min(MOST_WORTH, worth + (statistic - below) / self.per_ten * 10)
-        share = (statistic - below) / (self.statistics[place] - below)
-        return min(MOST_WORTH, worth + share * (self.decibans[place] - worth))
-
-    def statistic(self, decibans: float) -> float:
-        """The least statistic that is worth this."""
-        if decibans > self.decibans[-1]:
-            return self.statistics[-1] + (decibans - self.decibans[-1]) / 10 * self.per_ten
-        return float(np.interp(decibans, self.decibans, self.statistics))
-
-    def holders(self, count: int) -> NDArray[np.float64]:
-        """The worst that `count` honest holders showed by this table, the worst first.
-
-        Of those below its first knot no more is known than that, and they count as if they were on it.
-        """
-        decibans = -10 * np.log10(np.arange(2, count + 2) / (count + 1))
-        worst: NDArray[np.float64] = np.interp(decibans, self.decibans, self.statistics)
-        return worst
+WEIGHED_BY_PAYOUT = frozenset({Signal.ENUMERATION, Signal.MIXTURE, Signal.DISTANCE})
 
 
 @dataclass(frozen=True, slots=True)
-class Distribution:
-    """Where honest holders lie on average, and how far from it in each of `PLACES` directions: the variance
-    between holders, and of one query within a holder.
+class Seen:
+    """What is known of a holder at a moment: what each signal reads, how the holder asks, and the share of
+    what its content says that counts for what its answers pay out.
     """
 
-    mean: NDArray[np.float64]
-    between: NDArray[np.float64]
-    within: NDArray[np.float64]
-
-    def distance(self, profile: Profile) -> float | None:
-        """How far a holder's queries lie from those of honest holders, on average and in standard deviations;
-        about 1 for an honest one.
-
-        The maximum mean discrepancy with a linear kernel, each direction by its own spread: in published
-        tests the best detector of attackers whose queries come from elsewhere (arXiv 2606.05725), and blind
-        to those who ask what others ask. Evasion: mixing in nine honest queries for each.
-        """
-        queries = float(profile.sums[Sum.QUERIES])
-        return self.distance_of(profile.mean, queries) if queries >= LEAST_QUERIES else None
-
-    def distance_of(self, mean: NDArray[np.float32], queries: float) -> float:
-        """Likewise, of a profile's mean and the weight of the queries behind it."""
-        mean = mean * (HORIZON / queries)
-        spread = self.between + self.within / independent(queries)
-        return float(np.sqrt(np.mean((mean - self.mean) ** 2 / spread)))
+    statistics: Mapping[Signal, float]
+    stratum: Stratum
+    drawn: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What every signal is worth; `origin` says from which traffic.
+    """What every signal is worth; `origin` says from which traffic, and `holders` from how many holders.
 
-    `likenesses` are what enumerations and mixtures are told by, which the tables of these signals hold for.
+    `tables` are those of the strata that have one, and of any. `scores` are what enumerations and mixtures
+    are told by.
     """
 
     origin: str
     holders: int
-    tables: Mapping[Signal, Table]
-    likenesses: Mapping[Signal, Likeness] = field(default_factory=dict)
+    tables: Mapping[Signal, Mapping[Stratum, Table]]
+    scores: Mapping[Signal, Score] = field(default_factory=dict)
     place: Distribution | None = None
 
     def evidence(self, profile: Profile) -> dict[Signal, float]:
         """What a profile says, in decibans; signals that say nothing are left out."""
-        return self.weigh(self.statistics(profile))
+        return self.weigh(self.see(profile))
 
-    def weigh(self, statistics: Mapping[Signal, float]) -> dict[Signal, float]:
-        """What these statistics say, in decibans; signals that say nothing are left out."""
+    def see(self, profile: Profile) -> Seen:
+        """What is known of a holder."""
+        return see(profile, self.scores, self.place)
+
+    def weigh(self, seen: Seen) -> dict[Signal, float]:
+        """What this says, in decibans; signals that say nothing are left out."""
         found = {}
-        looks = _looks(tuple(self.tables))
-        for signal, statistic in statistics.items():
-            table = self.tables.get(signal)
-            worth = table.worth(statistic) if table is not None else 0.0
-            if worth > looks[signal.group]:
-                most = MOST_OF_THE_WEAK if signal.weak else MOST_WORTH
-                found[signal] = min(most, worth - looks[signal.group])
+        for signal, statistic in seen.statistics.items():
+            worth = self.worth(signal, seen.stratum, statistic)
+            if signal in WEIGHED_BY_PAYOUT:
+                worth *= seen.drawn
+            if worth > 0:
+                found[signal] = worth
         return found
 
-    def looks(self, group: Group) -> float:
-        """How much less a signal is worth for being one of several, in decibans: the strongest of a group
-        counts, and the strongest of several is strong more often than one by itself (Bonferroni).
-        """
-        return _looks(tuple(self.tables))[group]
-
-    def statistics(self, profile: Profile) -> dict[Signal, float]:
-        """What each signal reads, as far as enough is known."""
-        return statistics(profile, self.likenesses, self.place)
+    def worth(self, signal: Signal, stratum: Stratum, statistic: float) -> float:
+        """What a statistic of a signal says in a stratum, in decibans."""
+        tables = self.tables.get(signal, {})
+        table = tables.get(stratum) or tables.get(Stratum.ANY)
+        return table.worth(statistic) if table is not None else 0.0
 
     def dump(self) -> str:
         """As JSON."""
-        place = self.place
         return json.dumps(
             {
                 "format": FORMAT,
                 "origin": self.origin,
                 "holders": self.holders,
+                "scores": {signal.value: each.dump() for signal, each in self.scores.items()},
                 "signals": {
-                    signal.value: {
-                        "statistics": [round(number, 5) for number in table.statistics],
-                        "decibans": [round(number, 3) for number in table.decibans],
-                        "per_ten": table.per_ten,
-                    }
-                    for signal, table in self.tables.items()
+                    signal.value: {stratum.value: table.dump() for stratum, table in tables.items()}
+                    for signal, tables in self.tables.items()
                 },
-                "likenesses": {signal.value: each.dump() for signal, each in self.likenesses.items()},
-                "place": place
-                and {
-                    name: [float(f"{number:.5g}") for number in numbers]
-                    for name, numbers in (
-                        ("mean", place.mean),
-                        ("between", place.between),
-                        ("within", place.within),
-                    )
-                },
+                "place": self.place and self.place.dump(),
             },
             indent=1,
         )
@@ -223,95 +148,23 @@ class Reference:
             )
         known = {signal.value: signal for signal in Signal}
         tables = {
-            known[signal]: _table_of(each) for signal, each in fields["signals"].items() if signal in known
+            known[signal]: {Stratum(stratum): Table.of(each) for stratum, each in tables.items()}
+            for signal, tables in fields["signals"].items()
+            if signal in known
         }
-        likenesses = {Signal(signal): Likeness.of(each) for signal, each in fields["likenesses"].items()}
-        place = fields["place"] and _place_of(fields["place"])
-        return cls(str(fields["origin"]), int(fields["holders"]), tables, likenesses, place or None)
+        scores = {Signal(signal): Score.of(each) for signal, each in fields["scores"].items()}
+        place = Distribution.of(fields["place"]) if fields["place"] else None
+        return cls(str(fields["origin"]), int(fields["holders"]), tables, scores, place)
 
 
-@cache
-def _looks(signals: tuple[Signal, ...]) -> dict[Group, float]:
-    return {group: 10 * log10(max(1, sum(each.group is group for each in signals))) for group in Group}
-
-
-def statistics(
-    profile: Profile, likenesses: Mapping[Signal, Likeness], place: Distribution | None = None
-) -> dict[Signal, float]:
-    """What each signal reads in a profile, as far as enough is known."""
+def see(profile: Profile, scores: Mapping[Signal, Score], place: Distribution | None = None) -> Seen:
+    """What is known of a holder, told by these scores, and from where honest holders lie."""
     found = {}
-    for signal, read in (*STATISTICS.items(), *((s, each.statistic) for s, each in likenesses.items())):
+    for signal, read in (*STATISTICS.items(), *((s, each.statistic) for s, each in scores.items())):
         statistic = read(profile)
         if statistic is not None:
             found[signal] = statistic
     distance = place.distance(profile) if place is not None else None
     if distance is not None:
         found[Signal.DISTANCE] = distance
-    return found
-
-
-def table(signal: Signal, worst: Sequence[float], weights: Sequence[float] | None = None) -> Table:
-    """The table of a signal from the worst that each honest holder showed of it.
-
-    `weights` are how much each holder counts; all alike without them. The p-value of a statistic is the
-    weight of the holders that showed as much, with one more holder who always does (Davison and Hinkley,
-    1997), so that it is never 0.
-    """
-    values = np.array(worst, float)
-    counted = np.ones(len(values)) if weights is None else np.array(weights, float)
-    counted = counted * len(values) / counted.sum()
-    least, per_ten = float(values.min()), signal.per_ten
-    # What was never seen is as rare as one holder more would make it.
-    rarest = min(MOST_WORTH, 10 * log10(len(values) + 1))
-    knots = [(least, 0.0)]
-    for statistic in np.unique(values)[1:]:
-        p = (counted[values >= statistic].sum() + 1) / (len(values) + 1)
-        steepest = FAINTEST + 20 * (float(statistic) - least) / per_ten
-        worth = max(knots[-1][1], min(-10 * log10(p), steepest))
-        if worth >= knots[-1][1] + STEP or statistic == values.max():
-            knots.append((float(statistic), worth))
-    beyond = least + (rarest - FAINTEST) * per_ten / 20
-    if beyond > values.max() and rarest > knots[-1][1]:
-        knots.append((beyond, rarest))
-    return Table(tuple(knot[0] for knot in knots), tuple(knot[1] for knot in knots), per_ten)
-
-
-def _table_of(fields: Mapping[str, Any]) -> Table:
-    statistics = _numbers(fields["statistics"], least=1, rising=True)
-    decibans = _numbers(fields["decibans"], least=1, rising=True)
-    (per_ten,) = _numbers([fields["per_ten"]], least=1)
-    if len(decibans) != len(statistics):
-        raise ValueError(f"{len(statistics)} decibans expected, one a statistic, not {decibans!r}")
-    if decibans[0] < 0:
-        raise ValueError(f"decibans must be 0 or more: {decibans!r}")
-    if per_ten <= 0:
-        raise ValueError(f"per_ten must be above 0, not {per_ten!r}")
-    return Table(statistics, decibans, per_ten)
-
-
-def _place_of(fields: Mapping[str, Any]) -> Distribution:
-    mean, between, within = (
-        np.array(_numbers(fields[part], least=PLACES)) for part in ("mean", "between", "within")
-    )
-    if not {len(mean), len(between), len(within)} == {PLACES}:
-        raise ValueError(f"a place has {PLACES} numbers in each part")
-    if min(between.min(), within.min()) <= 0:
-        raise ValueError("variances must be above 0")
-    return Distribution(mean, between, within)
-
-
-def independent(queries: float) -> float:
-    """Of how many independent queries the mean varies as much as that of a profile, by the weight of the
-    queries behind it (Kish's effective size of a sample): of all while there are few, in the end of twice
-    the horizon.
-    """
-    return queries * 2 / (2 - queries / HORIZON)
-
-
-def _numbers(values: Iterable[Any], *, least: int, rising: bool = False) -> tuple[float, ...]:
-    numbers = tuple(float(value) for value in values)
-    if len(numbers) < least or not np.isfinite(numbers).all():
-        raise ValueError(f"{least} numbers expected, not {numbers!r}")
-    if rising and any(after < before for before, after in pairwise(numbers)):
-        raise ValueError(f"numbers must rise: {numbers!r}")
-    return numbers
+    return Seen(found, stratum_of(profile), min(1.0, profile.share(Sum.PAID) / ENOUGH_PAYOUT))

@@ -35,7 +35,7 @@ Statistic: TypeAlias = "Callable[[Profile], float | None]"
 
 STATISTICS: dict[Signal, Statistic] = {}
 """What each signal reads, but for those that hold a profile against others: enumeration and mixture
-(guard/detection/likeness.py) and distance (guard/detection/reference.py).
+(guard/detection/traits.py) and distance (guard/detection/place.py).
 """
 
 
@@ -51,13 +51,12 @@ def _of(signal: Signal) -> Callable[[Statistic], Statistic]:
 
 @_of(Signal.DISGUISE)
 def disguise(profile: Profile) -> float | None:
-    """In how many queries folding had to undo something (unseen characters, look-alikes, encodings), as a
-    logarithm: 1 for one, 3 for seven. Honest queries have nothing to undo, so their number says more than
-    their share; one alone may be somebody's puzzle.
+    """The share of queries in which folding had to undo something: unseen characters, look-alikes, encodings.
 
-    Evasion: plain text, which all other signals see.
+    Honest queries hardly ever have anything to undo; who pastes something styled now and then has two of it
+    in two hundred. Evasion: plain text, which all other signals see.
     """
-    return log2(1 + float(profile.sums[Sum.DISGUISED]))
+    return _at_least(profile, Sum.DISGUISED)
 
 
 @_of(Signal.REASONING)

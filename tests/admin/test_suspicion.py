@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from guard.detection.likeness import ENOUGH_QUERIES
 
 from guard.admin.habits import Habits
 from guard.admin.suspicion import Suspicion
@@ -9,7 +10,6 @@ from guard.core.identity import Attribute, Holder
 from guard.core.signals import Signal
 from guard.core.uses import Declared, Use
 from guard.detection.layout import Sum
-from guard.detection.likeness import ENOUGH_QUERIES
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference
 

@@ -6,14 +6,16 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from lessons import DAY_US, MINUTE_US, START_US, asking, enumeration_of, learner
+import pytest
+from lessons import DAY_US, MINUTE_US, START_US, asking, enumeration_of, exemplars_of, learner
 
 from guard.analyst.profiles import KEPT_EVERY, Profiles
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
 from guard.core.signals import Signal
-from guard.detection.profile import Profile
+from guard.detection.layout import Sum
+from guard.detection.profile import Profile, Step
 from guard.detection.reference import Reference
 from guard.errors import StoreError
 
@@ -56,8 +58,8 @@ class Asked(NamedTuple):
     now_us: int
 
 
-def teach(profile: Profile, asked: Asked) -> None:
-    learner().learn(profile, learner().look(asking(asked.text)), Usage(20, 100), asked.now_us)
+def teach(profile: Profile, asked: Asked) -> Step:
+    return learner().learn(profile, learner().look(asking(asked.text)), Usage(20, 100), asked.now_us)
 
 
 def profiles(memory: Kept, *, reference: Reference | None = REFERENCE) -> Profiles[Asked]:
@@ -65,9 +67,8 @@ def profiles(memory: Kept, *, reference: Reference | None = REFERENCE) -> Profil
 
 
 def take_in(pupil: Profiles[Asked], text: str, now_us: int, holder: Holder = ONE) -> None:
-    asked = Asked(text, now_us)
-    teach(pupil.of(holder, Identity(holder)), asked)
-    pupil.learnt(holder, asked, now_us)
+    taken = pupil.learn(holder, Identity(holder), Asked(text, now_us), now_us, keep=True)
+    pupil.pay(holder, taken, 200, 150)
 
 
 async def take_in_all(pupil: Profiles[Asked], texts: list[str], pause_us: int = 1_000) -> None:
@@ -125,6 +126,27 @@ async def test_two_machines_that_learn_of_one_holder_lose_nothing() -> None:
     assert memory.queries() == len(texts)
 
 
+async def test_what_answers_paid_out_is_kept_whoever_learns_of_them_first() -> None:
+    memory = Kept()
+    pupils = [profiles(memory), profiles(memory)]
+    for number, text in enumerate(enumeration_of(40)):
+        take_in(pupils[number % 2], text, START_US + number)
+        await asyncio.gather(*(pupil.quiet() for pupil in pupils))
+    for pupil in pupils:
+        await pupil.keep_all(START_US + DAY_US)
+    profile = Profile.read(memory.evidence[ONE].profile)
+    assert profile.share(Sum.DREW) == pytest.approx(0.2, rel=0.01)
+    assert profile.share(Sum.PAID) == pytest.approx(0.15, rel=0.01)
+
+
+async def test_what_is_known_too_late_of_a_holder_that_was_forgotten_is_left() -> None:
+    pupil = Profiles(Kept(), teach, REFERENCE, half_life_us=DAY_US, most=1)
+    taken = pupil.learn(ONE, Identity(ONE), Asked("hello", START_US), START_US, keep=True)
+    take_in(pupil, "hello there", START_US, OTHER)
+    pupil.pay(ONE, taken, 200, 150)
+    await pupil.quiet()
+
+
 async def test_a_process_that_begins_anew_goes_on_from_what_is_kept() -> None:
     memory = Kept()
     await take_in_all(profiles(memory), enumeration_of(40))
@@ -137,10 +159,10 @@ async def test_a_process_that_begins_anew_goes_on_from_what_is_kept() -> None:
 
 async def test_evidence_is_the_same_whoever_learns_it() -> None:
     alone, shared = Kept(), Kept()
-    await take_in_all(one := profiles(alone), enumeration_of(300))
+    await take_in_all(one := profiles(alone), exemplars_of(300))
     await one.keep_all(START_US + DAY_US)
     pupils = [profiles(shared), profiles(shared)]
-    for number, text in enumerate(enumeration_of(300)):
+    for number, text in enumerate(exemplars_of(300)):
         take_in(pupils[number // 50 % 2], text, START_US + number * 1_000)
         await pupils[number // 50 % 2].quiet()
         if number % 50 == 49:

@@ -110,17 +110,28 @@ class TestHarvest:
         profile.sums[Sum.FAMILY : Sum.FAMILY + len(FAMILIES)] = 0.6
         assert probing(profile) == len(FAMILIES)
 
-    def test_what_was_disguised_counts_by_its_number(self) -> None:
-        plain = enumeration_of(30)
+    def test_what_was_disguised_counts_by_its_share(self) -> None:
+        plain = enumeration_of(40)
         told = [
             of(
                 disguise(
                     holder(["\u200b".join(text) if n < hidden else text for n, text in enumerate(plain)])
                 )
             )
-            for hidden in (0, 1, 3, 7)
+            for hidden in (0, 1, 10, 40)
         ]
-        assert told == pytest.approx([0, 1, 2, 3], abs=0.2)
+        assert told == sorted(told)
+        assert told[0] == 0
+        assert told[1] < 0.02
+        assert told[3] > 0.8
+
+    def test_two_pastes_that_had_to_be_undone_are_no_disguise_and_fade(self) -> None:
+        pupil = Pupil()
+        pupil.ask_all(["\u200b".join(text) for text in enumeration_of(2)])
+        pupil.ask_all(enumeration_of(100, seed=1))
+        soon = of(disguise(pupil.profile))
+        pupil.ask_all(enumeration_of(300, seed=2))
+        assert of(disguise(pupil.profile)) < soon < 0.01
 
     def test_asking_for_probabilities_and_biasing_tokens_is_twice_asking_for_one(self) -> None:
         one, both = Sampling(logprobs=True), Sampling(logprobs=True, logit_bias=True)
