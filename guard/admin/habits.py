@@ -8,9 +8,23 @@ from typing import TYPE_CHECKING, Self
 from guard.core.calendars import MICROSECONDS
 from guard.detection.layout import Sum
 from guard.detection.profile import Profile
+from guard.detection.tables import Stratum, stratum_of
 
 if TYPE_CHECKING:
-    from guard.detection.likeness import Likeness
+    from guard.core.signals import Signal
+    from guard.detection.reference import Reference
+    from guard.detection.traits import Score
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a signal says that is told by traits: `for_it` and `against_it` in words, the strongest first, and
+    that about one honest holder of its stratum in `one_in` ever shows as much.
+    """
+
+    for_it: tuple[str, ...]
+    against_it: tuple[str, ...]
+    one_in: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +35,9 @@ class Habits:
     Shares are from 0 to 1: of the queries that go on with the conversation, that stand by themselves, that
     come in the commonest wording, and that repeat a recent one. `busy_hours` are of the 168 of a week.
     `new_words` and `varying_pieces` are to a query, `answer_tokens` to an answer, the last two as a geometric
-    mean. `like_use` and `like_theft` are the known honest use and the known theft that it is most like,
-    `None` where too little is known.
+    mean. `draws` is what an answer would have paid out on average, in units, had all of it been new, and
+    `pays` what it has. It is held against honest holders of its `stratum`; `told` are the signals that are
+    told by traits, where enough is known.
     """
 
     queries: int
@@ -36,17 +51,20 @@ class Habits:
     new_words: float
     varying_pieces: float
     answer_tokens: float
-    like_use: str | None
-    like_theft: str | None
+    draws: float
+    pays: float
+    stratum: Stratum
+    told: dict[Signal, Told]
 
     @classmethod
-    def of(cls, packed: bytes, likeness: Likeness | None = None) -> Self | None:
-        """What a profile says, `None` where there is none that this version can read; `likeness` tells whom
-        the holder is like.
-        """
+    def of(cls, packed: bytes, reference: Reference) -> Self | None:
+        """What a profile says, `None` where there is none that this version can read."""
         profile = Profile.read(packed)
         if not profile.queries:
             return None
+        told = {
+            signal: _told(profile, reference, signal, score) for signal, score in reference.scores.items()
+        }
         return cls(
             queries=profile.queries,
             on_first_day=profile.first_day,
@@ -60,6 +78,20 @@ class Habits:
             # The profile adds up logarithms, of one piece and of sixteen tokens more.
             varying_pieces=max(0.0, 2 ** profile.share(Sum.SLOT) - 1),
             answer_tokens=max(0.0, 2 ** profile.share(Sum.ANSWER) - 16),
-            like_use=None if likeness is None else likeness.nearest(profile, theft=False),
-            like_theft=None if likeness is None else likeness.nearest(profile, theft=True),
+            draws=profile.share(Sum.DREW),
+            pays=profile.share(Sum.PAID),
+            stratum=stratum_of(profile),
+            told={signal: each for signal, each in told.items() if each is not None},
         )
+
+
+def _told(profile: Profile, reference: Reference, signal: Signal, score: Score) -> Told | None:
+    statistic, table = score.statistic(profile), reference.table(signal, stratum_of(profile))
+    if statistic is None or table is None:
+        return None
+    speaks_for, against = score.because(profile)
+    return Told(
+        tuple(each.says for each in speaks_for),
+        tuple(each.says for each in against),
+        1 / table.share(statistic),
+    )

@@ -21,6 +21,16 @@ def bounds(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[floa
     return least, most
 
 
+def rank_above(share: float, total: int, confidence: float = CONFIDENCE) -> int | None:
+    """Which of so many numbers in rising order, counted from 1, is the first that lies above the quantile of
+    all that might have been seen; `None` where the largest may not.
+    """
+    for rank in range(max(1, int(share * total)), total + 1):
+        if _incomplete_beta(total - rank + 1, rank, 1 - share) >= confidence:
+            return rank
+    return None
+
+
 def _quantile(probability: float, a: float, b: float) -> float:
     """Where the beta distribution reaches a probability, by bisection."""
     low, high = 0.0, 1.0

@@ -21,7 +21,6 @@ from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIE
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
 from guard.core.policy import Caller, floor_of
-from guard.core.signals import Signal
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
@@ -161,7 +160,7 @@ class Operator:
         from guard.admin.habits import Habits
         from guard.detection.reference import Reference
 
-        return Habits.of(profile, Reference.load(self._reference_file).likenesses.get(Signal.ENUMERATION))
+        return Habits.of(profile, Reference.load(self._reference_file))
 
     async def forgive(self, holder: Holder) -> Suspicion | None:
         """Forget how a holder behaved, and all that speaks against it; returns what that was, if anything."""

@@ -56,6 +56,26 @@ _AS_IT_IS = string.punctuation
 """What is written down in a path as it was sent; the rest is of logs that have the path decoded."""
 
 
+class LogClock:
+    """Stands at the moment of the line that is read."""
+
+    def __init__(self) -> None:
+        self.now_us = 0
+
+    def seconds(self) -> float:
+        """The log's Unix seconds."""
+        return self.now_us / MICROSECONDS
+
+    def date_us(self) -> int:
+        """The log's Unix microseconds."""
+        return self.now_us
+
+
+def request_id(line: Line) -> str:
+    """A name that no other line has, of letters, digits and `_`: a log may name two lines alike."""
+    return f"line_{line.number}"
+
+
 class LineReader:
     """Reads lines as the settings say; `declared` uses go before those of the settings.
 

@@ -17,8 +17,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from guard.admin.reading import LineReader, pepper_of
-from guard.core.calendars import MICROSECONDS
+from guard.admin.reading import LineReader, LogClock, pepper_of, request_id
 from guard.core.evidence import NO_RISK, Band, Risk
 from guard.core.modes import Mode
 from guard.core.policy import RouteAction
@@ -105,21 +104,6 @@ class Result:
         return json.dumps(self.json(), separators=(",", ":")) + "\n"
 
 
-class LogClock:
-    """Stands at the moment of the line that is replayed."""
-
-    def __init__(self) -> None:
-        self.now_us = 0
-
-    def seconds(self) -> float:
-        """The log's Unix seconds."""
-        return self.now_us / MICROSECONDS
-
-    def date_us(self) -> int:
-        """The log's Unix microseconds."""
-        return self.now_us
-
-
 class Replay:
     """Replays lines in order, on a store of its own that was empty, whatever store the settings name.
 
@@ -189,12 +173,12 @@ class Replay:
 
     async def _exchange(self, line: Line, route: Route, path: Path, identity: Identity) -> Result:
         """What guard.asgi.exchange does with a request and its answer."""
-        request_id, reads, estimated = _request_id(line), route.dialect is not None, False
-        admission = self._engine.foresee(request_id, identity, route.path, line.method, read=reads)
+        name, reads, estimated = request_id(line), route.dialect is not None, False
+        admission = self._engine.foresee(name, identity, route.path, line.method, read=reads)
         query = None
         if admission is None:
             query = self._reader.query(line, route, path, identity)
-            admission = await self._engine.admit(request_id, identity, query, route.path, line.method)
+            admission = await self._engine.admit(name, identity, query, route.path, line.method)
         if admission.refused:
             self._engine.refuse(admission, 429)
         else:
@@ -269,8 +253,3 @@ class Heard:
     def forget(self) -> None:
         """Another line comes."""
         self.event = self.paid = None
-
-
-def _request_id(line: Line) -> str:
-    """A name that no other line has, of letters, digits and `_`: a log may name two lines alike."""
-    return f"line_{line.number}"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.identity import CHOSEN, ONE_HOLDER, Attribute
@@ -82,16 +82,26 @@ class Line:
     escaped: bool = False
 
 
-def read_log(path: Path, wanted: Callable[[int], bool] = lambda _: True) -> Iterator[Line]:
+class Digest(Protocol):
+    """One of `hashlib`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take in more of the log."""
+
+
+def read_log(
+    path: Path, wanted: Callable[[int], bool] = lambda _: True, digest: Digest | None = None
+) -> Iterator[Line]:
     """The lines of a log, of a gzipped one where its name ends in `.gz`, of standard input where it is `-`.
 
-    Blank lines are skipped, and so are those whose number is not `wanted`. Raises `ConfigError` where the
-    file cannot be read, where a line is not what it must be, and where a line is earlier than the one before.
+    Blank lines are skipped, and so are those whose number is not `wanted`; `digest` takes in all of them,
+    unpacked. Raises `ConfigError` where the file cannot be read, where a line is not what it must be, and
+    where a line is earlier than the one before.
     """
     name = "standard input" if path == STDIN else str(path)
     try:
         with _opened(path) as file:
-            yield from _read(file, name, wanted)
+            yield from _read(file, name, wanted, digest)
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -108,10 +118,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _read(file: IO[bytes], name: str, wanted: Callable[[int], bool]) -> Iterator[Line]:
+def _read(file: IO[bytes], name: str, wanted: Callable[[int], bool], digest: Digest | None) -> Iterator[Line]:
     number, last_us = 0, 0
     while data := file.readline(LONGEST_LINE + 1):
         number += 1
+        if digest is not None:
+            digest.update(data)
         if not data.strip() or not wanted(number):
             continue
         reader = _Reader(f"{name}: line {number}")

@@ -1,7 +1,10 @@
-"""`guard calibrate LOG`: what signals are worth in the operator's own traffic."""
+"""`guard calibrate LOG`: what signals are worth in the operator's own traffic, and what follows."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +17,17 @@ from guard.cli.replay import Declare, LogFile
 from guard.extras import require_detection
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from guard.admin.calibrate import Calibration
-
+    from guard.detection.tables import Table
 
 WIDTH = 79
+
+LEVELS = (10, 20, 25)
+"""The worth, in decibans, of which it is said from which statistic on it begins."""
 
 
 def calibrate_(
@@ -30,70 +38,107 @@ def calibrate_(
         "reference.json"
     ),
     declare: Declare = None,
+    honest_high: Annotated[
+        str, typer.Option(help="The share of honest identities that may ever be `high`.")
+    ] = "1%",
     json: Json = False,
 ) -> None:
     """Learn from a log how often honest callers look suspicious.
 
-    Lines that are labelled attacks are left out. Name the file in the settings as `reference` under
-    [detection]. What it will cost honest callers is said too, judged on others than it was made from.
+    Lines that are labelled attacks are left out. Proposed are thresholds for a share of honest `high`, and a
+    diversity budget for each tier, as lines for the settings, beside the reference, which is written. What
+    they will cost honest callers is judged on others than they were made from.
     """
     require_detection("guard calibrate")
-    from guard.admin.calibrate import calibrate, survey
+    from guard.admin.calibrate import calibrate
     from guard.admin.declared import read_declared
+    from guard.admin.survey import survey
     from guard.admin.traffic import STDIN, read_log
+    from guard.cli.calibrate_json import calibration_json
+    from guard.cli.proposals import proposals
     from guard.detection.reference import Reference
     from guard.settings.load import load
 
+    share = _share(honest_high)
     settings = load(config)
     declared = read_declared(declare) if declare is not None else {}
-    name = "standard input" if log == STDIN else log.name
-    shipped = Reference.load()
-    found = survey(settings, read_log(log), declared, shipped.likenesses)
-    made = calibrate(settings, found, name, shipped)
+    shipped, digest = Reference.load(), sha256()
+    found = asyncio.run(survey(settings, read_log(log, digest=digest), declared, shipped.scores))
+    made = calibrate(
+        settings.detection.weights,
+        found,
+        "standard input" if log == STDIN else log.name,
+        shipped,
+        made=f"{datetime.now(UTC):%Y-%m-%d}",
+        log_sha256=digest.hexdigest(),
+        honest_high=share,
+    )
     made.reference.save(out)
+    toml = list(proposals(made, out))
     if json:
-        output.print_json(made.json())
-    else:
-        _show(made, out, output.console())
+        output.print_json(calibration_json(made, toml))
+        return
+    console = output.console()
+    _show(made, out, console)
+    for line in ("", *toml):
+        console.print(output.printable(line), markup=False, soft_wrap=True)
+
+
+def _share(text: str) -> float:
+    """What `1%` or `0.01` says; anything else is wrong usage."""
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 0.5:
+        raise typer.BadParameter(f"{text!r} is no share above 0 and below a half; write 1% or 0.01")
+    return share
 
 
 def _show(made: Calibration, out: Path, console: Console) -> None:
     from guard.admin.calibrate import BANDS
+    from guard.detection.tables import Stratum
 
-    left = made.survey
-    lines = [f"{out}: from {made.identities} identities with {left.queries} queries"]
-    if len(left.traces) > made.identities:
-        lines.append(f"left out: {len(left.traces) - made.identities} identities with too few queries")
-    if left.attacks:
-        lines.append(f"left out: {left.attacks} lines labelled attacks")
-    if left.unread:
-        lines.append(f"left out: {left.unread} lines that could not be read or had no answer")
-    if made.reference.place is None:
-        lines.append("too few identities with 200 queries to learn `distance`")
-    for text in lines:
+    for text in _left_out(made, out):
         console.print(output.printable(text), markup=False, soft_wrap=True)
-    console.print()
+    for caution in made.cautions:
+        console.print(fill(caution, WIDTH), markup=False)
     rows = [
-        (
-            signal,
-            *(f"{each.statistic(level):.3g}" for level in (10, 20, 25)),
-            "yes" if signal in made.own else "",
-        )
-        for signal, each in made.reference.tables.items()
+        (signal, *(_level(tables[Stratum.ANY], level) for level in LEVELS), made.own[signal])
+        for signal, tables in made.reference.tables.items()
+        if Stratum.ANY in tables
     ]
-    columns = ("signal", "at 10 dB", "at 20 dB", "at 25 dB", "from your data only")
-    console.print(output.table("Statistic at which a signal is worth this", columns, rows, right=4))
+    columns = ("signal", *(f"at {level} dB" for level in LEVELS), "your identities")
+    title = "Statistic at which a signal is worth this"
     console.print()
-    shares = [
-        (
-            band,
-            f"{made.reached[band]} of {made.identities}",
-            f"{made.reached[band] / made.identities:.1%}",
-            f"{made.bounds(band)[0]:.1%} to {made.bounds(band)[1]:.1%}",
-        )
-        for band in BANDS
-    ]
-    names = ("band", "honest identities", "share", "95 % interval")
-    console.print(output.table("Expected false positives", names, shares, right=3))
-    if made.caution is not None:
-        console.print(f"\n{fill(made.caution, WIDTH)}", markup=False)
+    console.print(output.table(title, columns, rows, right=4))
+    console.print()
+    shares = []
+    for band in BANDS:
+        row: list[str] = [band]
+        for weights in (made.present, made.proposed):
+            reached = len(made.reached(band, weights))
+            least, most = made.bounds(band, weights)
+            row += [f"{getattr(weights, band):g} dB", f"{reached}", f"{least:.1%} to {most:.1%}"]
+        shares.append(tuple(row))
+    names = ("band", "now", "ever", "95 %", "proposed", "ever", "95 %")
+    title = f"How many of {made.identities} honest identities are ever in a band"
+    console.print(output.table(title, names, shares, right=6))
+
+
+def _left_out(made: Calibration, out: Path) -> Iterator[str]:
+    left = made.survey
+    yield f"{out}: from {made.identities} identities with {left.queries} queries in {left.days:.1f} days"
+    if len(left.traces) > made.identities:
+        yield f"left out: {len(left.traces) - made.identities} identities with too few queries"
+    if left.attacks:
+        yield f"left out: {left.attacks} lines labelled attacks"
+    if left.unread:
+        yield f"left out: {left.unread} lines that could not be read or had no answer"
+    if made.reference.place is None:
+        yield "too few identities with 200 queries to learn `distance`"
+
+
+def _level(table: Table, decibans: float) -> str:
+    statistic = table.statistic(decibans)
+    return "never" if statistic is None else f"{statistic:.3g}"

@@ -279,7 +279,19 @@ def _detection_lines(detection: Detection, reference: Reference, verbose: bool) 
         f"bands from {weights.elevated:g} dB (elevated), {weights.high:g} (high), {weights.critical:g} "
         "from two groups (critical)"
     )
-    origin = reference.origin
+    yield from _reference_lines(reference, verbose)
+
+
+def _reference_lines(reference: Reference, verbose: bool) -> Iterator[str]:
+    """Which reference holds, from when and from how many holders."""
+    source, origin = reference.calibrated, reference.origin
+    if source is not None:
+        yield (
+            f"reference of {source.identities} identities of your own with {source.queries} queries, "
+            f"{source.since} to {source.until}, from {origin}"
+        )
+        yield f"calibrated, and settings proposed, on {source.made} by guard {source.guard}"
+        return
     if len(origin) > LONGEST_ORIGIN and not verbose:
         origin = f"{origin[: LONGEST_ORIGIN - 1]}…"
     yield f"reference of {reference.holders} honest holders: {origin}"

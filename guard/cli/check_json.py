@@ -84,7 +84,12 @@ def _detection_json(detection: Detection, reference: Reference | None) -> dict[s
         "sample_percent": detection.sample * 100,
         "half_life_seconds": weights.half_life_us / 1e6,
         "bands": {"elevated": weights.elevated, "high": weights.high, "critical": weights.critical},
-        "reference": reference and {"origin": reference.origin, "holders": reference.holders},
+        "reference": reference
+        and {
+            "origin": reference.origin,
+            "holders": reference.holders,
+            "calibrated": reference.calibrated and asdict(reference.calibrated),
+        },
         "uses": [
             {
                 "holder": str(holder),

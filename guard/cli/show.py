@@ -10,6 +10,7 @@ from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.holds import Held
 from guard.core.novelty import NOTHING_RECENT, UNIT
+from guard.core.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,8 +183,19 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
         f"mean per query: {habits.new_words:.1f} new words, {habits.varying_pieces:.0f} varying pieces of "
         f"text, {habits.answer_tokens:.0f} answer tokens"
     )
-    if habits.like_use is not None:
-        yield f"closest known honest use: {habits.like_use}; closest known theft: {habits.like_theft}"
+    yield (
+        f"an answer draws {habits.draws:.2g} units and pays {habits.pays:.2g}; held against honest holders "
+        f"of the stratum {habits.stratum}"
+    )
+    speaking = {finding.signal for finding in suspicion.findings}
+    for signal, told in habits.told.items():
+        if signal is Signal.ENUMERATION or signal in speaking:
+            yield (
+                f"for {signal}: {'; '.join(told.for_it) or 'nothing'}. "
+                f"Against: {'; '.join(told.against_it) or 'nothing'}"
+            )
+        if signal in speaking:
+            yield f"one honest holder in {told.one_in:.0f} ever shows as much {signal} as it does now"
 
 
 def _sheet_json(sheet: Sheet) -> dict[str, Any]:

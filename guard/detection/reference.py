@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -58,11 +58,27 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """What a reference was calibrated on: a log of so many days, its first and last moment as dates, and the
+    SHA-256 of its lines; `made` is the day on which that was done, and `guard` the version that did it.
+    """
+
+    made: str
+    guard: str
+    since: str
+    until: str
+    days: float
+    identities: int
+    queries: int
+    log_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
     """What every signal is worth; `origin` says from which traffic, and `holders` from how many holders.
 
     `tables` are those of the strata that have one, and of any. `scores` are what enumerations and mixtures
-    are told by.
+    are told by. One that an operator has calibrated says how.
     """
 
     origin: str
@@ -70,6 +86,7 @@ class Reference:
     tables: Mapping[Signal, Mapping[Stratum, Table]]
     scores: Mapping[Signal, Score] = field(default_factory=dict)
     place: Distribution | None = None
+    calibrated: Provenance | None = None
 
     def evidence(self, profile: Profile) -> dict[Signal, float]:
         """What a profile says, in decibans; signals that say nothing are left out."""
@@ -92,12 +109,16 @@ class Reference:
 
     def worth(self, signal: Signal, stratum: Stratum, statistic: float) -> float:
         """What a statistic of a signal says in a stratum, in decibans."""
-        tables = self.tables.get(signal, {})
-        table = tables.get(stratum) or tables.get(Stratum.ANY)
+        table = self.table(signal, stratum)
         return table.worth(statistic) if table is not None else 0.0
 
+    def table(self, signal: Signal, stratum: Stratum) -> Table | None:
+        """How honest holders come out in a signal: those of a stratum, or of any where it has no table."""
+        tables = self.tables.get(signal, {})
+        return tables.get(stratum) or tables.get(Stratum.ANY)
+
     def dump(self) -> str:
-        """As JSON."""
+        """As JSON, the same for what is the same, and line by line to be compared with another."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -109,8 +130,10 @@ class Reference:
                     for signal, tables in self.tables.items()
                 },
                 "place": self.place and self.place.dump(),
+                "calibrated": self.calibrated and asdict(self.calibrated),
             },
             indent=1,
+            sort_keys=True,
         )
 
     def save(self, file: Path) -> None:
@@ -154,7 +177,8 @@ class Reference:
         }
         scores = {Signal(signal): Score.of(each) for signal, each in fields["scores"].items()}
         place = Distribution.of(fields["place"]) if fields["place"] else None
-        return cls(str(fields["origin"]), int(fields["holders"]), tables, scores, place)
+        calibrated = Provenance(**fields["calibrated"]) if fields.get("calibrated") else None
+        return cls(str(fields["origin"]), int(fields["holders"]), tables, scores, place, calibrated)
 
 
 def see(profile: Profile, scores: Mapping[Signal, Score], place: Distribution | None = None) -> Seen:

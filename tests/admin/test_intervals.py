@@ -3,8 +3,10 @@ from __future__ import annotations
 from math import comb
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from guard.admin.intervals import bounds
+from guard.admin.intervals import bounds, rank_above
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,23 @@ def test_at_a_bound_as_much_is_seen_once_in_forty(count: int, total: int) -> Non
 
 def test_without_any_nothing_is_known() -> None:
     assert bounds(0, 0) == (0.0, 1.0)
+
+
+@given(st.integers(1, 400), st.floats(0.5, 0.999))
+def test_the_number_of_that_rank_is_above_the_quantile_in_nineteen_cases_of_twenty(
+    total: int, share: float
+) -> None:
+    def below(rank: int) -> float:
+        """How sure it is that fewer than `rank` of the numbers lie below the quantile."""
+        return sum(comb(total, k) * share**k * (1 - share) ** (total - k) for k in range(rank))
+
+    rank = rank_above(share, total)
+    if rank is None:
+        assert below(total) < 0.95 + 1e-9
+    else:
+        assert below(rank) > 0.95 - 1e-9
+        assert below(rank - 1) < 0.95 + 1e-9
+
+
+def test_it_takes_299_numbers_to_bound_what_99_of_100_stay_below() -> None:
+    assert (rank_above(0.99, 298), rank_above(0.99, 299), rank_above(0.99, 400)) == (None, 299, 400)

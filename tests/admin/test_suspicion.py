@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from guard.detection.likeness import ENOUGH_QUERIES
 
 from guard.admin.habits import Habits
 from guard.admin.suspicion import Suspicion
@@ -12,6 +11,8 @@ from guard.core.uses import Declared, Use
 from guard.detection.layout import Sum
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference
+from guard.detection.tables import Stratum
+from guard.detection.traits import ENOUGH_QUERIES
 
 ALICE = Holder(Attribute.KEY, "alice")
 DAY_US = 86_400_000_000
@@ -57,19 +58,35 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
     assert found.risk.band is Band.LOW
 
 
-def test_whom_it_is_like_is_told_from_enough_queries_on() -> None:
-    likeness, profile = Reference.load().likenesses[Signal.ENUMERATION], Profile.new()
+def test_what_speaks_for_an_enumeration_and_against_is_told_from_enough_queries_on() -> None:
+    reference, profile = Reference.load(), Profile.new()
     profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
-    habits = Habits.of(profile.write(), likeness)
+    habits = Habits.of(profile.write(), reference)
     assert habits is not None
-    assert (habits.like_use, habits.like_theft) == (None, None)
+    assert habits.told == {}
     profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
-    habits = Habits.of(profile.write(), likeness)
+    habits = Habits.of(profile.write(), reference)
     assert habits is not None
-    kinds = {kind.name: kind.theft for kind in likeness.kinds}
-    assert (kinds[str(habits.like_use)], kinds[str(habits.like_theft)]) == (False, True)
+    assert habits.told.keys() == reference.scores.keys()
+    score, table = reference.scores[Signal.ENUMERATION], reference.table(Signal.ENUMERATION, Stratum.SINGLE)
+    speaks_for, against = score.because(profile)
+    told = habits.told[Signal.ENUMERATION]
+    assert told.for_it == tuple(each.says for each in speaks_for)
+    assert told.against_it == tuple(each.says for each in against)
+    assert table is not None
+    assert habits.stratum is Stratum.SINGLE
+    assert told.one_in == 1 / table.share(score.statistic(profile) or 0.0) >= 1
+
+
+def test_what_its_answers_draw_and_pay_is_to_an_answer() -> None:
+    profile = Profile.new()
+    profile.queries, profile.sums[Sum.QUERIES] = 40, 20
+    profile.sums[Sum.DREW], profile.sums[Sum.PAID] = 10, 2
+    habits = Habits.of(profile.write(), Reference.load())
+    assert habits is not None
+    assert (habits.draws, habits.pays) == pytest.approx((0.5, 0.1))
 
 
 def test_a_profile_that_cannot_be_read_has_no_habits() -> None:
     for profile in (b"", b"of another version", Profile.new().write()):
-        assert Habits.of(profile) is None
+        assert Habits.of(profile, Reference.load()) is None

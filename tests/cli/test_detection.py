@@ -20,7 +20,6 @@ from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
 from guard.detection.layout import LAYOUT, VERSION, Sum
-from guard.detection.reference import Reference
 from guard.installation import Installation
 from guard.store.port import Reservation
 
@@ -67,6 +66,7 @@ def profile() -> bytes:
     row = np.zeros((), LAYOUT)
     row["version"], row["queries"], row["first_day"] = VERSION, 150, 40
     row["sums"][[Sum.QUERIES, Sum.UNRELATED, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
+    row["sums"][[Sum.DREW, Sum.PAID]] = 40, 20
     return row.tobytes()
 
 
@@ -124,8 +124,9 @@ def test_show_tells_what_speaks_against_a_holder(folder: Path) -> None:
     assert (habits["queries"], habits["on_first_day"], habits["unrelated"]) == (150, 40, 0.5)
     assert habits["answer_tokens"] == pytest.approx(256, rel=0.01)
     assert habits["varying_pieces"] == pytest.approx(15, rel=0.01)
-    kinds = {kind.name: kind.theft for kind in Reference.load().likenesses[Signal.ENUMERATION].kinds}
-    assert (kinds[habits["like_use"]], kinds[habits["like_theft"]]) == (False, True)
+    assert (habits["draws"], habits["pays"], habits["stratum"]) == (0.5, 0.25, "single")
+    assert habits["told"]["enumeration"]["for_it"]
+    assert habits["told"]["enumeration"]["one_in"] >= 1
 
 
 def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
@@ -133,7 +134,12 @@ def test_show_for_people_says_what_each_signal_means(folder: Path) -> None:
     assert "risk of key:alice: 44.0 dB, critical (content 28.0, intent 16.0)" in told
     assert f"enumeration: {Signal.ENUMERATION.meaning}" in told
     assert "150 queries in 0.0 days, 40 on the first" in told
-    assert "closest known honest use: " in told
+    assert (
+        "an answer draws 0.5 units and pays 0.25; held against honest holders of the stratum single" in told
+    )
+    assert "for enumeration: " in told
+    assert "ever shows as much enumeration as it does now" in told
+    assert "for mixture" not in told
     (found,) = [line.split() for line in told.splitlines() if line.startswith("enumeration ")]
     assert (found[0], found[1], found[2][-1], found[-2]) == ("enumeration", "content", "m", "28.0")
     assert "\N{REPLACEMENT CHARACTER}" not in told
@@ -209,7 +215,7 @@ def test_top_can_put_the_most_suspect_first(folder: Path) -> None:
 def test_check_prints_how_detection_is_set(folder: Path) -> None:
     told = guard("check", folder=folder).stdout
     assert "Detection enforced, half-life of evidence 8760 h" in told
-    assert "bands from 10 dB (elevated), 25 (high), 40 from two groups (critical)" in told
+    assert "bands from 10 dB (elevated), 18 (high), 40 from two groups (critical)" in told
     assert "honest holders" in told
     assert "key:nightly: evaluation until 2100-01-01T00:00:00Z" in told
     assert "risk high: n at most 1, up to 2 s slower, own limits at 50%" in told
@@ -221,7 +227,7 @@ def test_check_has_all_of_it_as_data(folder: Path) -> None:
     policy = json.loads(guard("check", "--json", folder=folder).stdout)
     windows = policy["tiers"]["default"]["limits"][0]["windows"]
     assert [(window["count"], window["burst"]) for window in windows] == [(20, 20), (300, 300)]
-    assert policy["detection"]["bands"] == {"elevated": 10, "high": 25, "critical": 40}
+    assert policy["detection"]["bands"] == {"elevated": 10, "high": 18, "critical": 40}
     assert policy["detection"]["reference"]["holders"] > 0
     assert policy["tiers"]["default"]["ladder"]["critical"]["deny"] is True
     assert [(each["holder"], each["use"]) for each in policy["detection"]["uses"]] == [

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.calendars import LONGEST_US, MICROSECONDS, Span
 from guard.core.decision import climb, decide
 from guard.core.evidence import Band, Risk

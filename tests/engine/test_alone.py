@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.calendars import MICROSECONDS, Span, boundaries
 from guard.core.decision import Action, Decision, Reason
 from guard.core.demand import Demand

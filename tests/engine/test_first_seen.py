@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.globs import GlobTable
 from guard.core.identity import UNVERIFIED, Attribute, Holder, Identity, VouchedBy

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.query import NO_USAGE
 from guard.store.memory import records

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
