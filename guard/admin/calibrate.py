@@ -50,6 +50,9 @@ FOLDS = 5
 
 BANDS = (Band.ELEVATED, Band.HIGH, Band.CRITICAL)
 
+LEVELS = (10, 20, 25)
+"""Of these worths, in decibans, it is said from which statistic on a signal has them."""
+
 WANTED_IDENTITIES = 300
 """Where none of this number is refused, fewer than one in a hundred are (the rule of three)."""
 

@@ -24,11 +24,6 @@ if TYPE_CHECKING:
     from guard.admin.calibrate import Calibration
     from guard.detection.tables import Table
 
-WIDTH = 79
-
-LEVELS = (10, 20, 25)
-"""The worth, in decibans, of which it is said from which statistic on it begins."""
-
 
 def calibrate_(
     log: LogFile,
@@ -96,7 +91,8 @@ def _share(text: str) -> float:
 
 
 def _show(made: Calibration, out: Path, console: Console) -> None:
-    from guard.admin.calibrate import BANDS
+    from guard.admin.calibrate import BANDS, LEVELS
+    from guard.cli.proposals import WIDTH
     from guard.detection.tables import Stratum
 
     for text in _left_out(made, out):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.admin.calibrate import BANDS
+from guard.admin.calibrate import BANDS, LEVELS
 from guard.core.limits import shown
 
 if TYPE_CHECKING:
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from guard.admin.budgets import Budget
     from guard.admin.calibrate import Calibration
     from guard.core.evidence import Weights
-
-LEVELS = (10, 20, 25)
 
 
 def calibration_json(made: Calibration, toml: Sequence[str]) -> dict[str, Any]:
