@@ -104,9 +104,10 @@ fairness: $(VENV)/dev
 interop: $(VENV)/dev build/interop/ready interop/node_modules/ready
 	$(BIN)/python -m pytest interop
 
-# How well distillers are told from honest holders: 40 minutes, and a folder of prompts, which DETECTION_DATA names.
-detection: $(VENV)/dev
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.judge --json docs/detection-results.json
+# What guard leaves to who copies a model, and what it costs everybody else: an hour, and a folder of prompts, which
+# DETECTION_DATA names. DETECTION="--quick" is for a look: two minutes.
+detection: $(VENV)/bench
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.evaluate $(DETECTION)
 
 # What answers pay out of a diversity budget, plain and disguised, from the same folder: a minute.
 payouts: $(VENV)/dev

@@ -21,7 +21,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.datasets import DATASETS
-from benchmarks.detection.tables import Table
+from benchmarks.detection.figures import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -171,11 +171,18 @@ def lives(
 ) -> list[Life]:
     """Honest holders, and thefts, so many instances of each; raises `SourceError`."""
     work = [each for side in sides for each in _work(load(folder, side), instances, queries)]
-    told = in_order(_watch, work, _open, (folder, tuple(sides), seed), processes)
-    return [life for found in counted(told, len(work)) for life in found]
+    return watched(folder, seed, work, processes)
 
 
-def _work(split: Split, instances: int, queries: int) -> Iterator[Work]:
+def watched(folder: Path, seed: int, work: Sequence[Work], processes: int) -> list[Life]:
+    """The holders that this is about; raises `SourceError`."""
+    sides = tuple(sorted({each.side for each in work}))
+    found = in_order(_watch, work, _open, (folder, sides, seed), processes)
+    return [life for several in counted(found, len(work)) for life in several]
+
+
+def honest(split: Split, instances: int, queries: int) -> Iterator[Work]:
+    """All honest uses that a side has sources for, the recorded ones by source and half as often."""
     for twin in TWINS:
         try:
             part = RECORDED.get(twin.name)
@@ -186,6 +193,10 @@ def _work(split: Split, instances: int, queries: int) -> Iterator[Work]:
         for source in sources:
             for instance in range(number):
                 yield Work(split.side, twin.name, instance, queries, source)
+
+
+def _work(split: Split, instances: int, queries: int) -> Iterator[Work]:
+    yield from honest(split, instances, queries)
     for source in sorted(split.pool(Part.DISTILL).sources):
         for variety in ENUMERATING:
             for instance in range(max(1, instances // 4)):

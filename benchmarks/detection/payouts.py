@@ -25,8 +25,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.detection.figures import Table
 from benchmarks.detection.spelling import LEFT_OUT, SEEN
-from benchmarks.detection.tables import Table
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import UNIT

@@ -102,7 +102,7 @@ def _tables(signal: Signal, honest: Sequence[Life], score: Score | None) -> Mapp
     most: dict[Stratum, list[tuple[float, Life]]] = defaultdict(list)
     for life in honest:
         if signal not in life.excused:
-            for stratum, value in _most(signal, life, score).items():
+            for stratum, value in most_shown(signal, life, score).items():
                 most[stratum].append((value, life))
     tables = {}
     for stratum, showed in most.items():
@@ -113,7 +113,7 @@ def _tables(signal: Signal, honest: Sequence[Life], score: Score | None) -> Mapp
     return tables
 
 
-def _most(signal: Signal, life: Life, score: Score | None) -> dict[Stratum, float]:
+def most_shown(signal: Signal, life: Life, score: Score | None) -> dict[Stratum, float]:
     """The most that a holder ever showed of a signal, in each stratum and in any."""
     if score is None:
         read = [moment.statistics.get(signal, float("nan")) for moment in life.moments]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.pictures import OURS, SECOND, THEIRS, picture
 from benchmarks.speed import peers, proxy, store
 from benchmarks.speed.report import CONNECTIONS, heaviest
 
@@ -12,27 +13,13 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.report import Results
 
-OURS, THEIRS, SECOND = "#1f6f8b", "#b8bec4", "#e0a458"
-
 
 def draw(results: Results, folder: Path) -> None:
     """Write an SVG for each part that has been run."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams.update({"svg.hashsalt": "guard", "svg.fonttype": "none", "font.size": 9})
-    from matplotlib import pyplot
-
-    folder.mkdir(exist_ok=True)
     for name, part in (("beside", "peers"), ("cpu", "peers"), ("proxies", "proxy"), ("scripts", "store")):
         if part in results:
-            figure, axes = pyplot.subplots(figsize=(7.5, 3.4))
-            DRAWN[name](axes, results[part])
-            axes.spines[["top", "right"]].set_visible(False)
-            figure.tight_layout()
-            # Without its date, a picture of the same figures is the same file.
-            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-            pyplot.close(figure)
+            with picture(folder / f"{name}.svg") as axes:
+                DRAWN[name](axes, results[part])
 
 
 def _beside(axes: Any, found: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ class Result:
     `error` where the request would have been answered with one, and `pass` where guard does not look.
     `limits` are those violated, by name. `novelty` is what the diversity budgets were charged, in their unit,
     0 for a refused request; `None` where there is none. `risk` and `signals` are in decibans, `signals` the
-    strongest first.
+    strongest first. `retry_after_us` is when the client was told to come again; it is not in the report.
     """
 
     line: Line
@@ -66,6 +66,7 @@ class Result:
     signals: tuple[tuple[Signal, float], ...] = ()
     estimated: bool = False
     vouched_by: VouchedBy | None = None
+    retry_after_us: int | None = None
 
     @property
     def band(self) -> Band:
@@ -211,6 +212,7 @@ class Replay:
             signals=signals,
             estimated=estimated,
             vouched_by=admission.identity.vouched_by,
+            retry_after_us=decision.retry_after_us,
         )
 
     def _novelty(self, admission: Admission) -> float | None:
