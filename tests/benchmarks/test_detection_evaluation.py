@@ -23,7 +23,7 @@ from benchmarks.detection.sources import Side, load
 from guard.core.evidence import Band
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
-from guard.detection.tables import Stratum, table
+from guard.detection.tables import LEAST_HOLDERS, Stratum, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,14 +82,14 @@ def test_a_table_is_the_same_when_its_values_are_read_again() -> None:
 
 def test_a_holder_counts_at_its_most_suspicious_moment_and_each_sort_alike() -> None:
     by = reference([number / 1000 for number in range(999)])
-    people = [life("person", 0.1, 0.995, 0.2)] + [life("person", 0.1, 0.3)] * 29
+    people = [life("person", 0.1, 0.995, 0.2)] + [life("person", 0.1, 0.3)] * (LEAST_HOLDERS - 1)
     (cell,) = [
         each
         for each in calibration.cells([(each, by) for each in [*people, life("app", 0.5)]])
         if each.stratum is Stratum.SINGLE
     ]
-    assert cell.counted(0.01) == Share(1, 31)
-    assert cell.share(0.01) == pytest.approx(1 / 30 / 2)
+    assert cell.counted(0.01) == Share(1, LEAST_HOLDERS + 1)
+    assert cell.share(0.01) == pytest.approx(1 / LEAST_HOLDERS / 2)
     assert calibration.worst([cell]) is cell
 
 
