@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guard.admin.replay import LogClock
+from guard.admin.reading import LogClock
 from guard.analyst.transcript import Copies
 from guard.analyst.transcript import Outcome as Read
 from guard.core.evidence import Evidence, Mark
