@@ -224,8 +224,10 @@ def _account(split: Split, scene: Scene, seed: int, number: int) -> _Account:
 
 
 def _stage(split: Split, scene: Scene, seed: int, name: object) -> Stage:
-    """All accounts have one plan, and chance of their own."""
-    rng, plan = Random(f"{seed}/{scene}/{name}"), Random(f"{seed}/{scene}/plan")
+    """All accounts have one plan, and chance of their own. Campaigns with the same attack ask for the same
+    items in the same order, so that yields by accounts and by cover can be compared."""
+    same = f"{seed}/{scene.attack}/{scene.source}"
+    rng, plan = Random(f"{same}/{name}"), Random(f"{same}/plan")
     account = open_account(rng, Caller.PROGRAM, only_openai=True)
     return Stage(rng, plan, split, Frames(split.side), account, queries=MANY)
 
