@@ -12,7 +12,7 @@ from benchmarks.detection.attacks import ATTACKS
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.stage import Stage, Variety
 from benchmarks.detection.traffic import Actor, Line
-from benchmarks.detection.twins import TWINS
+from benchmarks.detection.twins import RECORDED, TWINS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,14 +26,15 @@ VARIETIES: tuple[Variety, ...] = (*TWINS, *ATTACKS)
 def actors(
     split: Split, seed: int, queries: int, *, instances: int = 1, varieties: Collection[str] | None = None
 ) -> Iterator[Actor]:
-    """So many instances of every variety (or of those named), each with up to so many queries.
+    """So many instances of every variety that the split has sources for (or of those named), each with up to
+    so many queries.
 
     The same split, seed, number and variety give the same actor, whatever else is asked for. Instances differ
     in all that is drawn: records, frames, account, times, parameters. No line is made before it is read.
     """
     frames = Frames(split.side)
     for variety in VARIETIES:
-        if varieties is None or variety.name in varieties:
+        if variety.name in varieties if varieties is not None else _plays(variety, split):
             for instance in range(instances):
                 lines = _Lines(
                     variety, split, frames, f"{split.side}/{seed}/{variety.name}/{instance}", queries
@@ -42,6 +43,12 @@ def actors(
                 yield Actor(
                     name, variety.kind, variety.name, variety.declared, lines, lines.stage().account.key
                 )
+
+
+def _plays(variety: Variety, split: Split) -> bool:
+    """Whether the split has what a variety repeats, if it repeats anything."""
+    part = RECORDED.get(variety.name)
+    return part is None or part in split.pools
 
 
 def actor(split: Split, seed: int, queries: int, variety: str, instance: int) -> Actor:

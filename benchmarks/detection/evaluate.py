@@ -225,8 +225,8 @@ _HEAD = """\
 
 All settings are those that guard ships. Whoever is judged is held against a reference that is made of other
 sources: those of the side `calibration` by the side `judging`, and the other way round
-(benchmarks/detection/sources.py has the sides). Which traits there are, how dear large weights are and where
-the bands begin was chosen with both sides in view; weights and tables are made without the side that is judged.
+(benchmarks/detection/sources.py has the sides). Which traits there are, how dear large weights are and
+where the bands begin was chosen with both sides in view; weights and tables are made without the judged one.
 
 Prompts and most answers are real, all else is made up: who asked, when, with which parameters. No open data
 has many conversations of each of many users, so a simulated person is a mixture of persons.

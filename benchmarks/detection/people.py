@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import answers, timing
@@ -88,13 +88,13 @@ def researcher(stage: Stage) -> Iterator[Line]:
 
 
 def student(stage: Stage) -> Iterator[Line]:
-    """Asks for help with the exercises of a course, one by one, and asks back."""
+    """Asks for help with the exercises of a course, one by one and then again, and asks back."""
     rng, groups = stage.rng, list(stage.pool(Part.EVALUATION).groups.values())
     course, style = (
         [record for group in rng.sample(groups, min(2, len(groups))) for record in group],
         stage.style(0.6),
     )
-    exercises = iter(rng.sample(course, len(course)))
+    exercises = cycle(rng.sample(course, len(course)))
 
     def study(ts: float) -> Iterator[Line]:
         for record in islice(exercises, rng.randint(2, 8)):

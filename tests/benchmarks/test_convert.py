@@ -79,7 +79,7 @@ def test_a_record_is_one_that_the_simulation_reads(tmp_path: Path) -> None:
         "reply": [7],
         "answers": ["balance"],
     }
-    (read,) = load(out, Side.JUDGING, {Side.JUDGING: {"clinc150"}}).pool(Part.PEOPLE).records
+    (read,) = load(out, Side.JUDGING, {Side.JUDGING: {"clinc150"}}).pool(Part.LABELLED).records
     assert (read.prompt, read.reply) == ("what is my balance", (7,))
 
 

@@ -18,6 +18,7 @@ from benchmarks.detection.campaigns import FLEETS, campaigns
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.sources import Part, Side, SourceError, Split, load
 from benchmarks.detection.topics import Topics
+from benchmarks.detection.twins import RECORDED
 from guard.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -30,13 +31,21 @@ QUERIES = 40
 SOURCES = {
     "dolly-3k": "benign",
     "arena-hard": "benign",
-    "hh-rlhf-harmless": "benign",
     "banking77": "benign",
     "taskmaster4": "benign",
-    "bbh": "benign",
     "gsm8k-train": "distill",
-    "gpteacher": "distill",
     "huatuo-zh": "distill",
+    "expertqa": "benign",
+    "clinc150": "benign",
+    "sgd": "benign",
+    "snips-slots": "benign",
+    "xquad": "benign",
+    "e2e": "benign",
+    "mbxp": "benign",
+    "alpaca-libre": "distill",
+    "apibench": "distill",
+    "hh-rlhf-harmless": "benign",
+    "bbh": "benign",
     "purplellama-injection": "jailbreak",
     "ailuminate-en": "hazard",
 }
@@ -93,13 +102,15 @@ def dialect_of(path: str) -> str:
 
 def test_every_variety_makes_as_many_lines_as_were_asked_for(split: Split) -> None:
     counts = {actor.variety: len(list(actor.lines)) for actor in actors(split, 1, QUERIES)}
-    assert counts == {variety.name: QUERIES for variety in VARIETIES}
+    lacking = {name for name, part in RECORDED.items() if part not in split.pools}
+    assert counts == {variety.name: QUERIES for variety in VARIETIES if variety.name not in lacking}
+    assert lacking == set() or split.side is Side.CALIBRATION
 
 
 def test_an_actor_is_the_same_every_time_and_whatever_else_is_asked_for(split: Split) -> None:
     among_all = {actor.name: list(actor.lines) for actor in actors(split, 1, QUERIES)}
-    for variety in VARIETIES:
-        (alone,) = actors(split, 1, QUERIES, varieties=[variety.name])
+    for name in sorted(actor.variety for actor in actors(split, 1, QUERIES)):
+        (alone,) = actors(split, 1, QUERIES, varieties=[name])
         assert list(alone.lines) == list(alone.lines) == among_all[alone.name]
 
 
@@ -156,15 +167,16 @@ def test_only_sources_without_a_peer_are_divided_and_they_are_named(data: Path) 
     assert splits[0].same_source == {"bbh", "hh-rlhf-harmless", "purplellama-injection", "ailuminate-en"}
 
 
-def test_both_sides_have_every_part(data: Path) -> None:
+def test_both_sides_have_every_part_that_is_not_repeated_word_by_word(data: Path) -> None:
     for side in Side:
-        assert set(load(data, side).pools) == set(Part)
+        assert set(Part) - set(load(data, side).pools) <= set(RECORDED.values())
 
 
 def test_a_list_of_names_overrules_the_default(data: Path) -> None:
     sides = {Side.CALIBRATION: ["arena-hard", "bbh"], Side.JUDGING: ["dolly-3k"]}
     split = load(data, Side.CALIBRATION, sides)
-    assert set(split.pool(Part.PEOPLE).sources) == {"arena-hard"}
+    assert "arena-hard" in split.pool(Part.PEOPLE).sources
+    assert "dolly-3k" not in split.pool(Part.PEOPLE).sources
     assert "bbh" not in split.same_source
     assert len(split.pool(Part.EVALUATION).sources["bbh"]) == 60
 
@@ -216,7 +228,7 @@ def test_no_place_is_left_open(split: Split) -> None:
 def test_a_blank_turn_is_left_out_with_its_reply(tmp_path: Path) -> None:
     fields = {"turns": ["one", " ", "three"], "reply": [10, 20, 30]}
     write_source(tmp_path, "arena-hard", "benign", [fields, {"turns": [""]}])
-    (found,) = load(tmp_path, Side.JUDGING).pool(Part.PEOPLE).records
+    (found,) = load(tmp_path, Side.CALIBRATION).pool(Part.PEOPLE).records
     assert (found.turns, found.reply) == (("one", "three"), (10, 30))
 
 
@@ -244,7 +256,7 @@ def test_a_person_sends_the_conversation_so_far(split: Split) -> None:
     continued = 0
     for before, after in pairwise(lines):
         earlier, later = said_in(before), said_in(after)
-        if before.response["text"] in later:
+        if json.dumps(before.response["text"], ensure_ascii=False)[1:-1] in later:
             continued += 1
             assert len(later) > len(earlier)
     assert continued > 50
