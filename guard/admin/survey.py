@@ -70,8 +70,9 @@ class Survey:
 
     @property
     def budgets(self) -> list[tuple[tuple[str, Limit], dict[str, Takings]]]:
-        """What was taken, by tier and limit."""
-        return sorted(self.takings.items(), key=lambda item: (item[0][0], item[0][1].name))
+        """What was taken of budgets that a caller or its own people have, by tier and limit."""
+        own = (item for item in self.takings.items() if item[0][1].for_one)
+        return sorted(own, key=lambda item: (item[0][0], item[0][1].name))
 
     @property
     def days(self) -> float:

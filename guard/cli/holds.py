@@ -107,10 +107,9 @@ def _seconds_for(duration: str) -> float | None:
 def _seconds_until(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is not a date; write 2030-06-30") from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
     seconds = moment.timestamp() - time.time()
     if seconds <= 0:
         raise typer.BadParameter(f"{text} is over")

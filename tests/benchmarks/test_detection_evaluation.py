@@ -134,8 +134,8 @@ def test_a_campaign_gets_what_guard_answers_and_no_more_than_it_offers(data: Pat
 def test_cover_is_sent_and_not_counted(data: Path) -> None:
     found = harvest(load(data, ATTACKED), Scene(cover=60), 1, None, days=1, per_day=100)
     (day,) = found.days
-    assert day.asked == 100
-    assert 25 <= day.items <= 55
+    assert 20 <= day.asked <= 100
+    assert 0.25 <= day.items / day.asked <= 0.55
 
 
 def test_a_bill_says_what_an_honest_holder_was_refused(data: Path) -> None:

@@ -111,6 +111,7 @@ def test_a_release_until_a_day(folder: Path) -> None:
     ("options", "message"),
     [
         (("--until", "tomorrow"), "is not a date; write 2030-06-30"),
+        (("--until", "9999-12-31T23:59-12:00"), "is not a date; write 2030-06-30"),
         (("--until", "2020-01-01"), "2020-01-01 is over"),
         (("--for", "a while"), "is not a length of time"),
         (("--for", "1d", "--until", "2100-01-01"), "not both"),
