@@ -67,7 +67,6 @@ class LadderSettings(Section):
         max_n=1,
         reasoning=False,
         slow_seconds=2,
-        throttle_percent=50,
         novelty_price=10,
     )
     critical: RungSettings = RungSettings(deny=True)
