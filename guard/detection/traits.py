@@ -12,10 +12,14 @@ come to speak the other way because the data sets that it was learnt from happen
 is like honest holders on average. Weights are learnt by logistic regression from simulated holders
 (benchmarks/detection/weights.py). They are part of a reference, since its tables hold for them alone.
 
-    who                              payout  novelty  alone   one sort  not a person   …   score
-    goes through gsm8k                 .65      .9     1.7       .2          .9              2.4
-    an app that answers customers      .3       .2     1.7       .1          .9              -.9
-    a person                          1.1       .9     -.5     -1.3         -.8             -3.1
+What traits add in the reference that guard ships, after 192 queries (medians of simulated holders):
+
+    who                          novelty  no person  alone  own length  vocabulary  others   score
+    goes through gsm8k               1.7         .3     .3         -.2          .5     2.3     4.9
+    an app that answers customers    1.0         .3     .3          .3         -.4     1.8     3.3
+    a translator of documents        1.5         .3     .3        -2.6          .2     2.1     1.8
+    a person                         1.4       -2.5    -.8          .3          .5      .5     -.6
+    a classifier                    -2.0         .3     .3          .3         -.4     -.7    -2.2
 
 A score is no probability. What it is worth comes from how honest holders come out in it
 (guard/detection/tables.py), as with every signal.
