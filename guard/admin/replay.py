@@ -124,8 +124,8 @@ class Replay:
         analyst = None
         if policy.reads_texts:
             from guard.analyst.analyst import Analyst  # and with it numpy: only where it is needed
-            from guard.analyst.background import Foreground
             from guard.analyst.opened import reference_of
+            from guard.background import Foreground
 
             analyst = Analyst(
                 keys,

@@ -14,10 +14,10 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from guard.analyst.background import Background
 from guard.analyst.lessons import Lessons
 from guard.analyst.profiles import REMEMBERED, Memory, Profiles
 from guard.analyst.transcript import UNSEEN, Outcome
+from guard.background import Background
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
 

@@ -18,7 +18,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from guard.analyst.background import Background
+from guard.background import Background
 from guard.core.evidence import NO_EVIDENCE, Evidence, merge
 from guard.core.novelty import UNIT
 from guard.detection.profile import Profile

@@ -12,6 +12,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from guard.background import Background
 from guard.core.calendars import MICROSECONDS
 from guard.core.holds import Cleared, Held
 from guard.core.modes import Mode
@@ -20,7 +21,7 @@ from guard.telemetry.events import Hold, Told
 from guard.telemetry.lines import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from guard.clock import Clock
     from guard.core.decision import Decision
@@ -58,7 +59,7 @@ class Holds:
         self._events = events
         self._clock = clock
         self._placing: dict[Holder, Held] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def enter(
         self,
@@ -88,20 +89,16 @@ class Holds:
                 now_us / MICROSECONDS,
             )
             self._placing[holder] = held
-            self._spawn(self._place(holder, held, review, hold))
+            self._background.begin(self._place(holder, held, review, hold))
         return decision._replace(notice=terms.notice(held.receipt)), held
 
     async def quiet(self) -> None:
         """Wait until no hold is being placed or ended."""
-        while self._background:
-            await asyncio.wait(self._background)
+        await self._background.quiet()
 
     async def close(self, seconds: float = 1.0) -> None:
         """Wait so long for holds that are being placed or ended."""
-        if self._background:
-            _, late = await asyncio.wait(self._background, timeout=seconds)
-            for task in late:
-                task.cancel()
+        await self._background.close(seconds)
 
     async def _place(self, holder: Holder, held: Held, before: Review | None, hold: Hold) -> None:
         try:
@@ -119,7 +116,7 @@ class Holds:
             now_us = self._clock.date_us()
             until_us = now_us + int(seconds * MICROSECONDS)
             cleared = Cleared(held.groups, now_us, until_us, "released by the web-hook")
-            self._spawn(self._clear(holder, cleared, held))
+            self._background.begin(self._clear(holder, cleared, held))
 
     async def _clear(self, holder: Holder, cleared: Cleared, held: Held) -> None:
         # Where a person has been faster, what that has said stands.
@@ -146,8 +143,3 @@ class Holds:
             kind,
         )
         return False
-
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)

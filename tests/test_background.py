@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from guard.analyst.background import Foreground
+from guard.background import Foreground
 
 
 async def test_what_does_not_wait_is_done_at_once() -> None:

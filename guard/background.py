@@ -1,4 +1,4 @@
-"""Work that goes on beside the reading: calls to the store."""
+"""Work that goes on beside whoever began it, such as calls to the store."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ class Background:
         """Wait until nothing is under way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    async def close(self, seconds: float) -> None:
+        """Wait so long for what is under way, and cancel what is late."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=seconds)
+            for task in late:
+                task.cancel()
 
 
 class Foreground(Background):
