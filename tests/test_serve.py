@@ -368,15 +368,22 @@ class TestMetrics:
     async def test_the_counts_of_all_workers_are_read_at_one_port(self, tmp_path: Path, backend: str) -> None:
         config = configure(tmp_path, rate="6/hour")
         port = free_port()
+        decided: dict[str, float] = {}
         with guard_serve(config, backend, "--metrics-port", str(port), workers=2) as url:
             async with aiohttp.ClientSession() as session:
                 for _ in range(10):
                     # A connection each, so that both workers have some.
                     async with session.post(url + CHAT, json=chat(), headers={"connection": "close"}):
                         pass
-                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
-                    text = await answer.text()
-        counted = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        decided = {name: float(value) for name, value in counted.items() if "guard_decisions" in name}
+
+                async def all_are_counted() -> bool:
+                    # A worker may count a request just after its client has the answer.
+                    async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                        lines = (await answer.text()).splitlines()
+                    counts = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+                    decided.update({name: float(n) for name, n in counts if "guard_decisions_total" in name})
+                    return sum(decided.values()) == 10
+
+                await eventually(all_are_counted)
         assert sum(value for name, value in decided.items() if 'action="allow"' in name) == 6
         assert sum(value for name, value in decided.items() if 'action="limited"' in name) == 4
