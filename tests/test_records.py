@@ -63,7 +63,6 @@ async def test_u19_and_when_the_process_ends(guarded: MakeGuarded) -> None:
 
 async def test_u19_also_where_it_ends_while_they_are_reported(guarded: MakeGuarded) -> None:
     app = guarded(FakeModel(), ONCE, **FROM_A_GATEWAY)
-    await ask(app, 36)
     engine: Engine = (await app.middleware._opened()).engine
     note, reporting, go_on = engine._store.note, asyncio.Event(), asyncio.Event()
 
@@ -73,6 +72,7 @@ async def test_u19_also_where_it_ends_while_they_are_reported(guarded: MakeGuard
         await note(identity, **counts)
 
     engine._store.note = slow  # type: ignore[method-assign]
+    await ask(app, 36)
     await reporting.wait()  # by the beat that comes each second
     closing = asyncio.ensure_future(app.middleware.aclose())
     await asyncio.sleep(0)
