@@ -96,9 +96,9 @@ class Pupil:
         self.now_us += self.pause_us
         return step
 
-    def ask_all(self, queries: Iterable[Query | str], answer: int = 100) -> list[Step]:
+    def ask_all(self, queries: Iterable[Query | str], answer: int = 100, new: float = 1.0) -> list[Step]:
         """Ask one after the other."""
-        return [self.ask(query, answer) for query in queries]
+        return [self.ask(query, answer, new) for query in queries]
 
 
 def enumeration_of(count: int, words: int = 12, seed: int = 0) -> list[str]:

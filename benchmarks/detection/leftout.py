@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.detection.attacks import ATTACKS
+from benchmarks.detection.attacks import ATTACKS, DILUTED
 from benchmarks.detection.figures import Share, Table
 from benchmarks.detection.lives import DEFAULTS, ENUMERATING, Work
 from benchmarks.detection.sources import Part, load
@@ -33,7 +33,7 @@ QUERIES = 500
 
 MILESTONES = (100, 200, QUERIES)
 NOTICED = (Band.ELEVATED, Band.HIGH)
-BY_SET = (*ENUMERATING, "base64")
+BY_SET = (*ENUMERATING, *DILUTED, "base64")
 """Attacks on each instruction set by itself."""
 
 HIDING = "hidden-"

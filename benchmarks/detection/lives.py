@@ -61,9 +61,12 @@ MICROSECONDS = 1_000_000
 
 
 class Moment(NamedTuple):
-    """How a holder looked after so many queries: all traits, and what each signal reads but for scores."""
+    """How a holder looked after so many queries: all traits, and what each signal reads but for scores.
+    `drawing` is the weight of those queries that drew something.
+    """
 
     queries: int
+    drawing: float
     stratum: Stratum
     drawn: float
     traits: tuple[float, ...]
@@ -249,7 +252,7 @@ def declaring(uses: Mapping[Holder, Declared]) -> Policy:
 def _moment(profile: Profile) -> Moment:
     seen = see(profile, {})
     traits = tuple(trait.of(profile) for trait in TRAITS.values())
-    return Moment(profile.queries, stratum_of(profile), seen.drawn, traits, seen.statistics)
+    return Moment(profile.queries, profile.drawing, stratum_of(profile), seen.drawn, traits, seen.statistics)
 
 
 _stand: Stand

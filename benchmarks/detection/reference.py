@@ -28,7 +28,7 @@ from benchmarks.detection.weights import scores, statistics
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
 from guard.detection.tables import LEAST_HOLDERS, Stratum, table
-from guard.detection.traits import ENOUGH_QUERIES
+from guard.detection.traits import ENOUGH_DRAWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.data is None:
         print("give --data DIR or set DETECTION_DATA", file=sys.stderr)
         return 2
-    if options.queries < ENOUGH_QUERIES:
-        print(f"of fewer than {ENOUGH_QUERIES} queries nothing is learnt", file=sys.stderr)
+    if options.queries < ENOUGH_DRAWN:
+        print(f"of fewer than {ENOUGH_DRAWN:.0f} queries nothing is learnt", file=sys.stderr)
         return 2
     try:
         reference = build(

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.detection.lives import ENUMERATING, HIDING
 from guard.core.signals import Signal
-from guard.detection.traits import ENOUGH_QUERIES, TRAITS, Score
+from guard.detection.traits import ENOUGH_DRAWN, TRAITS, Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,13 +49,13 @@ def scores(lives: Sequence[Life]) -> dict[Signal, Score]:
 
 
 def statistics(life: Life, score: Score) -> list[float]:
-    """The score of a holder at each of its moments, NaN where too little was known."""
+    """The score of a holder at each of its moments, NaN where too little was drawn."""
     order = list(TRAITS)
     places = [order.index(name) for name in score.weights]
     weights, typical = np.array(list(score.weights.values())), np.array(list(score.typical.values()))
     return [
         float(weights @ (np.array(moment.traits)[places] - typical))
-        if moment.queries >= ENOUGH_QUERIES
+        if moment.drawing >= ENOUGH_DRAWN
         else float("nan")
         for moment in life.moments
     ]
@@ -87,8 +87,8 @@ def _score(lives: Sequence[Life], signal: Signal) -> Score:
 
 
 def _rows(life: Life, places: Sequence[int]) -> NDArray[np.float64]:
-    """The traits of a holder from when enough is known, of shape (moments, places)."""
-    rows = [moment.traits for moment in life.moments if moment.queries >= ENOUGH_QUERIES]
+    """The traits of a holder from when enough was drawn, of shape (moments, places)."""
+    rows = [moment.traits for moment in life.moments if moment.drawing >= ENOUGH_DRAWN]
     return np.array(rows)[:, places] if rows else np.empty((0, len(places)))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from guard.core.calendars import MICROSECONDS
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn, Sum
 from guard.detection.profile import Profile
 from guard.detection.tables import Stratum, stratum_of
 
@@ -70,14 +70,14 @@ class Habits:
             on_first_day=profile.first_day,
             days=profile.age_us / MICROSECONDS / 86_400,
             busy_hours=profile.busy_hours,
-            continued=profile.share(Sum.CONTINUED),
-            unrelated=profile.share(Sum.UNRELATED),
+            continued=profile.drawn(Drawn.CONTINUED),
+            unrelated=profile.drawn(Drawn.UNRELATED),
             templated=profile.templated,
-            repeated=profile.share(Sum.REPEATED),
-            new_words=profile.placed(Sum.NEW_WORDS),
+            repeated=profile.drawn(Drawn.REPEATED),
+            new_words=profile.placed(Drawn.NEW_WORDS),
             # The profile adds up logarithms, of one piece and of sixteen tokens more.
-            varying_pieces=max(0.0, 2 ** profile.share(Sum.SLOT) - 1),
-            answer_tokens=max(0.0, 2 ** profile.share(Sum.ANSWER) - 16),
+            varying_pieces=max(0.0, 2 ** profile.drawn(Drawn.SLOT) - 1),
+            answer_tokens=max(0.0, 2 ** profile.drawn(Drawn.ANSWER) - 16),
             draws=profile.share(Sum.DREW),
             pays=profile.share(Sum.PAID),
             stratum=stratum_of(profile),

@@ -80,7 +80,7 @@ class Weights:
 
     half_life_us: int = 3 * 86_400_000_000
     elevated: float = 10.0
-    high: float = 18.0
+    high: float = 17.0
     critical: float = 40.0
 
 

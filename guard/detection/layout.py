@@ -8,7 +8,7 @@ import numpy as np
 
 from guard.detection.sight import WORD_BITS
 
-VERSION = 2
+VERSION = 3
 
 RING = 16
 
@@ -28,37 +28,44 @@ FAMILIES = (
 
 
 class Sum(IntEnum):
-    """What is added up, each query weighing less as others follow."""
+    """What is added up of all queries, each weighing less as others follow."""
 
     QUERIES = 0
+    DREW = 1  # what answers would have paid out, in units, had all of them been new
+    PAID = 2  # what they have paid out
+    LOGITS = 3
+    DISGUISED = 4
+    REASONING = 5
+    GRADING = 6
+    HAZARD = 7
+    EXTRACTION = 8
+    GENERATION = 9
+    TRIED = 10  # queries with any of the techniques that follow
+    FAMILY = 11  # and the others after it
+
+
+class Drawn(IntEnum):
+    """What is added up of what was drawn: of each query by what its answers have paid out."""
+
+    WEIGHT = 0
     CONTINUED = 1
-    PLACED = 2  # queries of which it is known how near they were; the next four are of these
+    PLACED = 2  # of queries of which it is known how near they were; the next two are of these
     NEARER = 3
-    NEAREST_OLDER = 4
-    SIMILAR = 5
-    NEW_WORDS = 6
-    SLOT = 7
-    SLOT_SQUARED = 8
-    ANSWER = 9
-    ANSWER_SQUARED = 10
-    SLOT_ANSWER = 11
-    YIELD = 12
-    REPEATED = 13
-    VARIED = 14
-    MANY = 15
-    LOGITS = 16
-    DISGUISED = 17
-    UNRELATED = 18
-    OFF_TEMPLATE = 19
-    DREW = 20  # what answers would have paid out, in units, had all of them been new
-    PAID = 21  # what they have paid out; then only those to unrelated queries
-    PAID_UNRELATED = 22
-    REASONING = 23
-    GRADING = 24
-    HAZARD = 25
-    EXTRACTION = 26
-    GENERATION = 27
-    FAMILY = 28  # and the others after it
+    NEW_WORDS = 4
+    SLOT = 5
+    SLOT_SQUARED = 6
+    ANSWER = 7
+    ANSWER_SQUARED = 8
+    SLOT_ANSWER = 9
+    YIELD = 10
+    REPEATED = 11
+    VARIED = 12
+    MANY = 13
+    UNRELATED = 14
+    OFF_TEMPLATE = 15
+    DREW = 16
+    PAID = 17  # and then only for unrelated queries
+    PAID_UNRELATED = 18
 
 
 SUMS = Sum.FAMILY + len(FAMILIES)
@@ -79,6 +86,8 @@ LAYOUT = np.dtype(
         ("drift", "<f8"),
         ("hours", "u1", (21,)),
         ("sums", "<f4", (SUMS,)),
+        ("drawn", "<f4", (len(Drawn),)),
+        ("drawing", "<f8"),
         ("mean", "<f2", (PLACES,)),
         ("common", "u1", (BUCKETS,)),
         ("words", "u1", ((1 << WORD_BITS) // 8,)),

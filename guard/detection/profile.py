@@ -1,9 +1,20 @@
 """What is remembered of how one holder behaves: a fixed number of bytes, in which nothing can be read.
 
-A profile is one row of `LAYOUT`. It is brought forward by one query at a time (`see`) and says how the last
-few hundred went (guard/detection/signals.py reads that). Everything in it fades by use, not by the clock:
-each query takes the weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes
-back after a holiday is who he was.
+A profile is one row of `LAYOUT`. It is brought forward by one query at a time (`see`), and by what its
+answers have paid out when that is known (`pay`), and says how the last few hundred went
+(guard/detection/signals.py reads that). Everything in it fades by use, not by the clock: each query takes the
+weight `FADE` from all before it, so that about the last `HORIZON` count. Whoever comes back after a holiday
+is who he was.
+
+**What was drawn** is remembered apart (`Drawn`). There a query weighs by what its answers have paid out, in
+full from `FULL_PAYOUT` units on, and fades what was before as far as it weighs. So what costs nothing changes
+nothing: a "thanks!" after each item, or the same question again and again, does not make somebody who copies
+a model look like a person or an app, however often it is sent.
+
+    asks           its answers pay   weighs   what is remembered of what was drawn
+    an item        .08 units         1        that of it, and 199 in 200 parts of what was
+    "thanks!"      .0004             .02      2 in 100 parts of it, and all but 1 in 10,000 of what was
+    the item again 0                 0        what was
 
 Four memories are behind the numbers:
 
@@ -31,7 +42,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from guard.detection.intents import STRONG, Intent
-from guard.detection.layout import BUCKETS, FAMILIES, LAYOUT, PLACES, RING, SKETCH, SUMS, VERSION, Sum
+from guard.detection.layout import (
+    BUCKETS,
+    FAMILIES,
+    LAYOUT,
+    PLACES,
+    RING,
+    SKETCH,
+    SUMS,
+    VERSION,
+    Drawn,
+    Sum,
+)
 from guard.detection.sight import WORD_BITS
 from guard.detection.sketches import similarities
 
@@ -48,6 +70,9 @@ if TYPE_CHECKING:
 HORIZON = 200
 
 FADE = 1 - 1 / HORIZON
+
+FULL_PAYOUT = 0.005
+"""Units from which on the answers to a query weigh in full in what was drawn."""
 
 SETTLED = 64
 """By then it is known what a holder always says; before, all that it says is new."""
@@ -97,16 +122,23 @@ class Step:
     """How one query stands to the holder's others, worked out while it is taken in.
 
     `slot` and `answer` are logarithms to the base 2 of the pieces that are not common, and of the tokens of
-    one answer.
+    one answer, and `yields` is that of the tokens of an answer to a piece of what was sent. `nearer` is by
+    how much it is nearer to a recent one than to an older one, `None` where too little is known. `template`
+    is its wording. One is `varied` that repeats a recent one with other parameters, and asks for `many` with
+    five answers or more.
     """
 
     continued: bool
-    nearest: float | None
-    nearest_older: float | None
+    repeated: bool
+    varied: bool
+    many: bool
+    nearer: float | None
     similar: float | None
     new_words: float
     slot: float
     answer: float
+    yields: float
+    template: int
 
     @property
     def unrelated(self) -> bool:
@@ -120,12 +152,15 @@ class Step:
 class Profile:
     """What is remembered of one holder. Not for two threads at once.
 
-    `queries` is how many were taken in, `first_day` how many of them on the first day, and `drift` how far
-    the share of unrelated queries has gone up from what is usual here (a CUSUM).
+    `queries` is how many were taken in, `first_day` how many of them on the first day, and `drawing` the
+    weight of those that have drawn something. `drift` is how far the share of unrelated queries has gone up
+    from what is usual here (a CUSUM).
     """
 
     def __init__(self, row: NDArray[np.void]) -> None:
         self.sums: NDArray[np.float32] = row["sums"].copy()
+        self.of_drawn: NDArray[np.float32] = row["drawn"].copy()
+        self.drawing = float(row["drawing"])
         self.queries, self.first_day = int(row["queries"]), int(row["first_day"])
         self.drift = float(row["drift"])
         self._usual = float(row["usual"])
@@ -161,7 +196,7 @@ class Profile:
         """As bytes, `LAYOUT.itemsize` of them at most: while little is known, most of them are nought."""
         row = np.zeros((), LAYOUT)
         row["version"] = VERSION
-        row["sums"] = self.sums
+        row["sums"], row["drawn"], row["drawing"] = self.sums, self.of_drawn, self.drawing
         row["queries"], row["first_day"] = self.queries, self.first_day
         row["drift"], row["usual"] = self.drift, self._usual
         row["first_us"], row["last_us"] = self._first_us, self._last_us
@@ -188,15 +223,15 @@ class Profile:
 
     @property
     def worded(self) -> float:
-        """By how much of all queries the commonest wording outnumbers all others: 1 where it is in every
+        """By how much of what was drawn the commonest wording outweighs all others: 1 where it is in every
         query, 0 where none is in half of them.
         """
-        queries = self.sums.item(Sum.QUERIES)
-        return self._votes / queries if queries and self._template else 0.0
+        weight = self.of_drawn.item(Drawn.WEIGHT)
+        return min(1.0, self._votes / weight) if weight and self._template else 0.0
 
     @property
     def templated(self) -> float:
-        """About the share of the queries that come in the commonest wording; 0 where none is in most."""
+        """About the share of what was drawn that came in the commonest wording; 0 where none is in most."""
         return (1 + self.worded) / 2 if self.worded > 0 else 0.0
 
     @property
@@ -209,26 +244,32 @@ class Profile:
         queries = self.sums.item(Sum.QUERIES)
         return self.sums.item(what) / queries if queries else 0.0
 
-    def placed(self, what: Sum) -> float:
+    def drawn(self, what: Drawn) -> float:
+        """The mean of one of the sums over what was drawn."""
+        weight = self.of_drawn.item(Drawn.WEIGHT)
+        return self.of_drawn.item(what) / weight if weight else 0.0
+
+    def placed(self, what: Drawn) -> float:
         """Likewise over those queries of which it is known how near they were."""
-        placed = self.sums.item(Sum.PLACED)
-        return self.sums.item(what) / placed if placed else 0.0
+        placed = self.of_drawn.item(Drawn.PLACED)
+        return self.of_drawn.item(what) / placed if placed else 0.0
 
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, sketches: Sketches) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
         buckets = _buckets(sight.bag)
         weights = self._weights(buckets)
         vector = embedder.vector(sight.bag, weights)
+        # Where all of it is what the holder always says, all of it is compared.
+        compared = vector if vector.any() else embedder.vector(sight.bag)
         sketch = (
-            int.from_bytes(sketches.sign_sketch(vector[None, :], SKETCH).tobytes()) if vector.any() else None
+            int.from_bytes(sketches.sign_sketch(compared[None, :], SKETCH).tobytes())
+            if compared.any()
+            else None
         )
         slot = float(np.dot(sight.bag.counts, weights))
         step = self._step(sight, usage, vector, sketch, slot, embedder)
         self.sums *= FADE
-        self.sums += np.array(self._counted(sight, step), np.float32)
-        # In double precision, since the logarithm is.
-        self.sums[Sum.YIELD] += step.answer - log2(sight.bag.size + 16)
-        self._vote(sight, step)
+        self.sums += np.array(self._counted(sight), np.float32)
         self._drift(step)
         self._remember(sight, buckets)
         if sketch is not None:
@@ -236,6 +277,7 @@ class Profile:
         mean = self.mean * FADE + sketches.rotate(vector, PLACES) / HORIZON
         self._mean = mean.astype(np.float16)
         self._date(now_us)
+        self._temperature = _warmth(sight)
         self.queries += 1
         return step
 
@@ -243,38 +285,50 @@ class Profile:
         """Take in what the answers to a query drew, and have paid out, in units."""
         self.sums[Sum.DREW] += drew
         self.sums[Sum.PAID] += paid
-        if step.unrelated:
-            self.sums[Sum.PAID_UNRELATED] += paid
+        weight = min(1.0, paid / FULL_PAYOUT)
+        if weight > 0:
+            self.drawing += weight
+            self.of_drawn *= 1 - weight / HORIZON
+            self.of_drawn += np.array(self._drew(step, drew, paid), np.float32) * np.float32(weight)
+            self._vote(step, weight)
 
-    def _counted(self, sight: Sight, step: Step) -> list[float]:
-        """What a query adds to each of the sums, but for those that go by its template and its yield."""
-        added = [0.0] * SUMS
+    @staticmethod
+    def _counted(sight: Sight) -> list[float]:
+        """What a query adds to each of the sums of all queries."""
+        added, wants = [0.0] * SUMS, sight.wants
         added[Sum.QUERIES] = 1
-        added[Sum.CONTINUED] = step.continued
-        if (
-            self.queries >= SETTLED
-            and step.nearest is not None
-            and step.nearest_older is not None
-            and step.similar is not None
-        ):
-            added[Sum.PLACED] = 1
-            added[Sum.NEARER] = step.nearest - step.nearest_older
-            added[Sum.NEAREST_OLDER] = step.nearest_older
-            added[Sum.SIMILAR] = step.similar
-            added[Sum.NEW_WORDS] = step.new_words
-        added[Sum.SLOT] = step.slot
-        added[Sum.SLOT_SQUARED] = step.slot**2
-        added[Sum.ANSWER] = step.answer
-        added[Sum.ANSWER_SQUARED] = step.answer**2
-        added[Sum.SLOT_ANSWER] = step.slot * step.answer
-        added[Sum.UNRELATED] = step.unrelated
-        self._count_parameters(sight, step, added)
-        wants = sight.wants
+        added[Sum.LOGITS] = 0.5 * sight.sampling.logprobs + 0.5 * sight.sampling.logit_bias
+        added[Sum.DISGUISED] = sight.disguised
         for intent, place in _INTENTS.items():
             added[place] = wants.scores.get(intent, 0.0) >= STRONG
         for family in wants.families:
             if family in _FAMILIES:
-                added[_FAMILIES[family]] = 1
+                added[_FAMILIES[family]] = added[Sum.TRIED] = 1
+        return added
+
+    def _drew(self, step: Step, drew: float, paid: float) -> list[float]:
+        """What a query adds to each of the sums of what was drawn, if it weighs in full."""
+        added = [0.0] * len(Drawn)
+        added[Drawn.WEIGHT] = 1
+        added[Drawn.CONTINUED] = step.continued
+        if step.nearer is not None:
+            added[Drawn.PLACED] = 1
+            added[Drawn.NEARER] = step.nearer
+            added[Drawn.NEW_WORDS] = step.new_words
+        added[Drawn.SLOT] = step.slot
+        added[Drawn.SLOT_SQUARED] = step.slot**2
+        added[Drawn.ANSWER] = step.answer
+        added[Drawn.ANSWER_SQUARED] = step.answer**2
+        added[Drawn.SLOT_ANSWER] = step.slot * step.answer
+        added[Drawn.YIELD] = step.yields
+        added[Drawn.REPEATED] = step.repeated
+        added[Drawn.VARIED] = step.varied
+        added[Drawn.MANY] = step.many
+        added[Drawn.UNRELATED] = step.unrelated
+        added[Drawn.OFF_TEMPLATE] = step.unrelated and self._is_off_template(step)
+        added[Drawn.DREW] = drew
+        added[Drawn.PAID] = paid
+        added[Drawn.PAID_UNRELATED] = paid * step.unrelated
         return added
 
     def _weights(self, buckets: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -299,12 +353,14 @@ class Profile:
         slot: float,
         embedder: Embedder,
     ) -> Step:
-        nearest = nearest_older = similar = None
+        nearest = nearer = similar = None
         if sketch is not None and self.queries:
             nearest = max(similarities(sketch, self._recent[: self.queries], SKETCH))
             if len(self._older) == RING:
                 older = similarities(sketch, self._older, SKETCH)
-                nearest_older, similar = max(older), sum(older) / RING
+                similar = sum(older) / RING
+                if self.queries >= SETTLED:
+                    nearer = nearest - max(older)
         log_slot = log2(slot + 1)
         continued = bool(sight.earlier) and (
             log_slot < SHORT
@@ -314,8 +370,19 @@ class Profile:
             )
         )
         answer = log2(usage.output_tokens / max(1, sight.n) + 16)
+        repeated = nearest is not None and nearest > REPEATED
         return Step(
-            continued, nearest, nearest_older, similar, self._new_words(sight.words), log_slot, answer
+            continued,
+            repeated,
+            repeated and self._varies(sight),
+            sight.n >= 5,
+            nearer,
+            similar,
+            self._new_words(sight.words),
+            log_slot,
+            answer,
+            answer - log2(sight.bag.size + 16),
+            sight.template,
         )
 
     def _new_words(self, words: int) -> float:
@@ -323,33 +390,24 @@ class Profile:
         free = 1 - self._words.bit_count() / (1 << WORD_BITS)
         return (words & ~self._words).bit_count() / max(free, 0.25)
 
-    def _count_parameters(self, sight: Sight, step: Step, added: list[float]) -> None:
-        sampling = sight.sampling
-        repeated = step.nearest is not None and step.nearest > REPEATED
-        asked = sampling.temperature
-        # As it will be read again, or .7 would not be the same as .7; and no more than has room.
-        warmth = float("nan") if asked is None else float(np.float32(min(max(asked, -1e3), 1e3)))
+    def _varies(self, sight: Sight) -> bool:
+        """Whether a query has a seed, or another temperature than the last one that named one."""
         before = self._temperature
-        added[Sum.REPEATED] = repeated
-        added[Sum.VARIED] = repeated and (
-            sampling.seed is not None or (before == before and warmth != before)
-        )
-        added[Sum.MANY] = sight.n >= 5
-        added[Sum.LOGITS] = 0.5 * sampling.logprobs + 0.5 * sampling.logit_bias
-        added[Sum.DISGUISED] = sight.disguised
-        self._temperature = warmth
+        return sight.sampling.seed is not None or (before == before and _warmth(sight) != before)
 
-    def _vote(self, sight: Sight, step: Step) -> None:
-        """Let the query vote for its template, and count it apart where it has another, and is unrelated."""
-        self._votes *= FADE
-        if self._template == sight.template:
-            self._votes += 1
-        elif self._votes < 1:
-            self._template, self._votes = sight.template, 1.0
+    def _is_off_template(self, step: Step) -> bool:
+        """Whether most of what was drawn has one wording, and this query another."""
+        return self.templated > 0.5 and step.template != self._template
+
+    def _vote(self, step: Step, weight: float) -> None:
+        """Let a query vote for its template."""
+        self._votes *= 1 - weight / HORIZON
+        if self._template == step.template:
+            self._votes += weight
+        elif self._votes < weight:
+            self._template, self._votes = step.template, weight
         else:
-            self._votes -= 1
-            if self.templated > 0.5 and step.unrelated:
-                self.sums[Sum.OFF_TEMPLATE] += 1
+            self._votes -= weight
 
     def _drift(self, step: Step) -> None:
         """A CUSUM (Page, 1954) of unrelated queries over what is usual for this holder."""
@@ -413,6 +471,12 @@ def _unpacked(data: bytes) -> bytes:
 def _rows(sketches: list[int]) -> NDArray[np.uint8]:
     """Sketches as they are written."""
     return np.frombuffer(b"".join(each.to_bytes(SKETCH) for each in sketches), np.uint8).reshape(-1, SKETCH)
+
+
+def _warmth(sight: Sight) -> float:
+    """The temperature of a query as it is kept, NaN without one: else .7 would not be the same as .7."""
+    asked = sight.sampling.temperature
+    return float("nan") if asked is None else float(np.float32(min(max(asked, -1e3), 1e3)))
 
 
 def _hour(number: int) -> int:

@@ -21,7 +21,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from guard.core.signals import Signal
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn
 from guard.detection.place import Distribution
 from guard.detection.signals import STATISTICS
 from guard.detection.tables import Stratum, Table, stratum_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from guard.detection.profile import Profile
 
-FORMAT = 3
+FORMAT = 4
 
 ENOUGH_PAYOUT = 0.03
 """Units that an answer of a holder pays out on average, from which on what its content says counts in full.
@@ -191,4 +191,4 @@ def see(profile: Profile, scores: Mapping[Signal, Score], place: Distribution | 
     distance = place.distance(profile) if place is not None else None
     if distance is not None:
         found[Signal.DISTANCE] = distance
-    return Seen(found, stratum_of(profile), min(1.0, profile.share(Sum.PAID) / ENOUGH_PAYOUT))
+    return Seen(found, stratum_of(profile), min(1.0, profile.drawn(Drawn.PAID) / ENOUGH_PAYOUT))

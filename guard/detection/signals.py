@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from guard.core.signals import Signal
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn, Sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,12 +95,14 @@ def generation(profile: Profile) -> float | None:
 
 @_of(Signal.PROBING)
 def probing(profile: Profile) -> float | None:
-    """How many different techniques of coercion were tried lately.
+    """How many different techniques of coercion were tried lately, and at most in how many queries: one that
+    has several in it is one.
 
     A campaign begins with thousands of probes, each of another technique (Anthropic, September 2026).
     Evasion: probing under another identity.
     """
-    return float(np.count_nonzero(profile.sums[Sum.FAMILY :] >= 0.5))
+    techniques = int(np.count_nonzero(profile.sums[Sum.FAMILY :] >= 0.5))
+    return float(min(techniques, round(profile.sums.item(Sum.TRIED))))
 
 
 @_of(Signal.LOGITS)
@@ -114,27 +116,28 @@ def logits(profile: Profile) -> float | None:
 
 @_of(Signal.RESAMPLING)
 def resampling(profile: Profile) -> float | None:
-    """The share of queries that repeat a recent one, or want five answers or more at once.
+    """Of what was drawn, the share of queries that repeat a recent one, or want five answers or more at once.
 
-    Rejection sampling draws many answers to each prompt (DeepSeek-R1's 600,000 samples). Evasion: spreading
+    Rejection sampling draws many answers to each prompt (DeepSeek-R1's 600,000 samples). Who repeats a
+    question and gets the same answer, as a probe of a service does, draws nothing by it. Evasion: spreading
     the repeats out, or wording each anew.
     """
-    return _at_least(profile, Sum.REPEATED, Sum.MANY)
+    return _at_least_drawn(profile, Drawn.REPEATED, Drawn.MANY)
 
 
 @_of(Signal.SWEEP)
 def sweep(profile: Profile) -> float | None:
-    """The share of queries that repeat a recent one under another temperature or seed."""
-    return _at_least(profile, Sum.VARIED)
+    """Of what was drawn, the share of queries that repeat a recent one under another temperature or seed."""
+    return _at_least_drawn(profile, Drawn.VARIED)
 
 
 @_of(Signal.YIELD)
 def harvest_yield(profile: Profile) -> float | None:
-    """Tokens of answer to a token of what the user said last, as a logarithm to the base 2.
+    """Tokens of answer to a piece of what the user said last, as a logarithm to the base 2, where it drew.
 
     Weak: people's short questions have long answers too. Evasion: long prompts.
     """
-    return profile.share(Sum.YIELD) if profile.sums[Sum.QUERIES] >= LEAST_QUERIES else None
+    return profile.drawn(Drawn.YIELD) if profile.drawing >= LEAST_QUERIES else None
 
 
 @_of(Signal.NO_RAMP)
@@ -165,12 +168,21 @@ def shift(profile: Profile) -> float | None:
     return profile.drift
 
 
-def _at_least(profile: Profile, *what: Sum) -> float | None:
-    """The lower end of the interval of a share."""
-    if profile.queries == 0:
+def _at_least(profile: Profile, what: Sum) -> float | None:
+    """The lower end of the interval of a share of all queries."""
+    return _lower_end(profile.sums.item(what), profile.sums.item(Sum.QUERIES))
+
+
+def _at_least_drawn(profile: Profile, *what: Drawn) -> float | None:
+    """Likewise of what was drawn."""
+    return _lower_end(sum(map(profile.of_drawn.item, what)), profile.of_drawn.item(Drawn.WEIGHT))
+
+
+def _lower_end(times: float, queries: float) -> float | None:
+    if queries == 0:
         return None
-    queries = max(LEAST_QUERIES_OF_A_SHARE, profile.sums.item(Sum.QUERIES))
-    share = min(1.0, sum(map(profile.sums.item, what)) / queries)
+    queries = max(LEAST_QUERIES_OF_A_SHARE, queries)
+    share = min(1.0, times / queries)
     if share == 0:
         return 0.0
     spread = _Z * sqrt(share * (1 - share) / queries + _Z**2 / (4 * queries**2))

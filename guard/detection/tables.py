@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from guard.core.evidence import FAINTEST
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -64,7 +64,7 @@ class Stratum(StrEnum):
     """How a holder asks, as far as anybody can see it."""
 
     CONVERSATIONS = "conversations"
-    """One query in five or more goes on with a conversation."""
+    """One query in five or more goes on with a conversation, of what was drawn."""
 
     WORDED = "worded"
     """One wording goes round most queries."""
@@ -78,7 +78,7 @@ class Stratum(StrEnum):
 
 def stratum_of(profile: Profile) -> Stratum:
     """How this holder asks."""
-    if profile.share(Sum.CONTINUED) >= 0.2:
+    if profile.drawn(Drawn.CONTINUED) >= 0.2:
         return Stratum.CONVERSATIONS
     return Stratum.WORDED if profile.worded >= 0.5 else Stratum.SINGLE
 

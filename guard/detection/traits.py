@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from math import log2, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 
     from guard.detection.profile import Profile
 
-ENOUGH_QUERIES = 80
-"""Minimum number of queries for a score."""
+ENOUGH_DRAWN = 64.0
+"""Minimum weight of what was drawn for a score: so many queries whose answers say something new."""
 
 
 class Trait(NamedTuple):
@@ -64,49 +64,49 @@ def _beyond(number: float, start: float) -> float:
     return max(0.0, number - start)
 
 
-def _spread(profile: Profile, what: Sum, squared: Sum) -> float:
-    return sqrt(max(0.0, profile.share(squared) - profile.share(what) ** 2))
+def _spread(profile: Profile, what: Drawn, squared: Drawn) -> float:
+    return sqrt(max(0.0, profile.drawn(squared) - profile.drawn(what) ** 2))
 
 
 def _slot_spread(profile: Profile) -> float:
-    return _spread(profile, Sum.SLOT, Sum.SLOT_SQUARED)
+    return _spread(profile, Drawn.SLOT, Drawn.SLOT_SQUARED)
 
 
 def _short_answers(profile: Profile) -> float:
     """By how many powers of two answers are shorter than what was sent."""
-    return -profile.share(Sum.YIELD)
+    return -profile.drawn(Drawn.YIELD)
 
 
 def follows(profile: Profile) -> float:
     """The correlation between the lengths of queries and of answers, as logarithms; 0 where either hardly
     varies.
     """
-    slot, answer = profile.share(Sum.SLOT), profile.share(Sum.ANSWER)
-    of_slot = profile.share(Sum.SLOT_SQUARED) - slot**2
-    of_answer = profile.share(Sum.ANSWER_SQUARED) - answer**2
+    slot, answer = profile.drawn(Drawn.SLOT), profile.drawn(Drawn.ANSWER)
+    of_slot = profile.drawn(Drawn.SLOT_SQUARED) - slot**2
+    of_answer = profile.drawn(Drawn.ANSWER_SQUARED) - answer**2
     if of_slot < 1e-3 or of_answer < 1e-3:
         return 0.0
-    return (profile.share(Sum.SLOT_ANSWER) - slot * answer) / sqrt(of_slot * of_answer)
+    return (profile.drawn(Drawn.SLOT_ANSWER) - slot * answer) / sqrt(of_slot * of_answer)
 
 
 def _novelty(profile: Profile) -> float:
-    drew = profile.share(Sum.DREW)
-    return min(1.0, profile.share(Sum.PAID) / drew) if drew else 0.0
+    drew = profile.drawn(Drawn.DREW)
+    return min(1.0, profile.drawn(Drawn.PAID) / drew) if drew else 0.0
 
 
 def _alone(profile: Profile) -> float:
     """What an answer to a query that stands by itself pays."""
-    return profile.share(Sum.PAID_UNRELATED) / max(0.02, profile.share(Sum.UNRELATED))
+    return profile.drawn(Drawn.PAID_UNRELATED) / max(0.02, profile.drawn(Drawn.UNRELATED))
 
 
 TRAITS: Mapping[str, Trait] = {
     "payout": Trait(
-        lambda profile: _between(-7, log2(profile.share(Sum.PAID) + 0.01), -3),
+        lambda profile: _between(-7, log2(profile.drawn(Drawn.PAID) + 0.01), -3),
         "its answers pay out much",
         "its answers pay out little",
     ),
     "payout_alone": Trait(
-        lambda profile: _between(-7, log2(profile.share(Sum.PAID_UNRELATED) + 0.005), -3),
+        lambda profile: _between(-7, log2(profile.drawn(Drawn.PAID_UNRELATED) + 0.005), -3),
         "much of that for queries that stand by themselves",
         "little of that for queries that stand by themselves",
     ),
@@ -117,7 +117,7 @@ TRAITS: Mapping[str, Trait] = {
     ),
     "novelty": Trait(_novelty, "its answers say new things", "its answers repeat each other"),
     "alone": Trait(
-        lambda profile: -sqrt(profile.share(Sum.CONTINUED)),
+        lambda profile: -sqrt(profile.drawn(Drawn.CONTINUED)),
         "no query goes on with a conversation",
         "it holds conversations",
     ),
@@ -137,7 +137,7 @@ TRAITS: Mapping[str, Trait] = {
         "it sends much and gets little",
     ),
     "short": Trait(
-        lambda profile: -_beyond(profile.share(Sum.SLOT), 5),
+        lambda profile: -_beyond(profile.drawn(Drawn.SLOT), 5),
         "its queries are short",
         "its queries are long",
     ),
@@ -152,27 +152,27 @@ TRAITS: Mapping[str, Trait] = {
         "answers are as long as what was sent",
     ),
     "various": Trait(
-        lambda profile: -_beyond(0.3, _spread(profile, Sum.ANSWER, Sum.ANSWER_SQUARED)),
+        lambda profile: -_beyond(0.3, _spread(profile, Drawn.ANSWER, Drawn.ANSWER_SQUARED)),
         "answers differ in length",
         "answers are all of one length",
     ),
     "vocabulary": Trait(
-        lambda profile: _between(-1, log2(profile.placed(Sum.NEW_WORDS) + 0.5), 2.5),
+        lambda profile: _between(-1, log2(profile.placed(Drawn.NEW_WORDS) + 0.5), 2.5),
         "each query brings new words",
         "its queries say the same words",
     ),
     "once": Trait(
-        lambda profile: -profile.share(Sum.REPEATED),
+        lambda profile: -profile.drawn(Drawn.REPEATED),
         "it asks nothing twice",
         "it repeats queries",
     ),
     "seldom_twice": Trait(
-        lambda profile: -_beyond(profile.share(Sum.REPEATED), 0.2),
+        lambda profile: -_beyond(profile.drawn(Drawn.REPEATED), 0.2),
         "it seldom asks twice",
         "it repeats queries",
     ),
     "forgetful": Trait(
-        lambda profile: -profile.placed(Sum.NEARER),
+        lambda profile: -profile.placed(Drawn.NEARER),
         "no query is like the one before",
         "queries are like the ones before",
     ),
@@ -182,12 +182,12 @@ TRAITS: Mapping[str, Trait] = {
         "it has essays written",
     ),
     "off_template": Trait(
-        lambda profile: _between(-7, log2(profile.share(Sum.OFF_TEMPLATE) + 0.005), -3),
+        lambda profile: _between(-7, log2(profile.drawn(Drawn.OFF_TEMPLATE) + 0.005), -3),
         "some queries come in another wording, and stand by themselves",
         "all queries come in one wording, or in any",
     ),
     "off_one_template": Trait(
-        lambda profile: min(1.0, 4 * profile.share(Sum.OFF_TEMPLATE)) * (profile.worded > 0.2),
+        lambda profile: min(1.0, 4 * profile.drawn(Drawn.OFF_TEMPLATE)) * (profile.worded > 0.2),
         "beside one wording that most queries have",
         "",
     ),
@@ -220,14 +220,14 @@ class Score:
             raise ValueError("weights must be 0 or more")
 
     def statistic(self, profile: Profile) -> float | None:
-        """The sum, 0 for typical honest holders; `None` from too few queries."""
-        if profile.queries < ENOUGH_QUERIES:
+        """The sum, 0 for typical honest holders; `None` where too little was drawn."""
+        if profile.drawing < ENOUGH_DRAWN:
             return None
         return sum(each.adds for each in self._added(profile))
 
     def because(self, profile: Profile, most: int = 3) -> tuple[list[Because], list[Because]]:
         """What speaks most for it, and what against it, the strongest first."""
-        if profile.queries < ENOUGH_QUERIES:
+        if profile.drawing < ENOUGH_DRAWN:
             return [], []
         added = sorted(self._added(profile), key=lambda each: -abs(each.adds))
         told = [each for each in added if abs(each.adds) >= 0.1 and each.says]

@@ -99,7 +99,7 @@ class DetectionSettings(Section):
     sample_percent: Percent = 100
     half_life_hours: Annotated[float, Field(gt=0, le=24 * 365, allow_inf_nan=False)] = 72
     elevated: Decibans = 10
-    high: Decibans = 18
+    high: Decibans = 17
     critical: Decibans = 40
     reference: FileName | None = None
     max_waiting: PositiveInt = 256

@@ -12,7 +12,7 @@ from guard.detection.layout import Sum
 from guard.detection.profile import Profile
 from guard.detection.reference import Reference
 from guard.detection.tables import Stratum
-from guard.detection.traits import ENOUGH_QUERIES
+from guard.detection.traits import ENOUGH_DRAWN
 
 ALICE = Holder(Attribute.KEY, "alice")
 DAY_US = 86_400_000_000
@@ -58,13 +58,13 @@ def test_what_a_use_excuses_is_marked_and_does_not_count() -> None:
     assert found.risk.band is Band.LOW
 
 
-def test_what_speaks_for_an_enumeration_and_against_is_told_from_enough_queries_on() -> None:
+def test_what_speaks_for_an_enumeration_and_against_is_told_where_enough_was_drawn() -> None:
     reference, profile = Reference.load(), Profile.new()
-    profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES - 1
+    profile.queries, profile.drawing = 200, ENOUGH_DRAWN - 1
     habits = Habits.of(profile.write(), reference)
     assert habits is not None
     assert habits.told == {}
-    profile.queries = profile.sums[Sum.QUERIES] = ENOUGH_QUERIES
+    profile.drawing = ENOUGH_DRAWN
     habits = Habits.of(profile.write(), reference)
     assert habits is not None
     assert habits.told.keys() == reference.scores.keys()

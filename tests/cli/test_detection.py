@@ -19,7 +19,7 @@ from guard.core.novelty import CELLS, Payout, Piece
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
-from guard.detection.layout import LAYOUT, VERSION, Sum
+from guard.detection.layout import LAYOUT, VERSION, Drawn, Sum
 from guard.installation import Installation
 from guard.store.port import Reservation
 
@@ -65,8 +65,9 @@ def profile() -> bytes:
     """What is remembered of 150 queries, half of which stand by themselves."""
     row = np.zeros((), LAYOUT)
     row["version"], row["queries"], row["first_day"] = VERSION, 150, 40
-    row["sums"][[Sum.QUERIES, Sum.UNRELATED, Sum.ANSWER, Sum.SLOT]] = 80, 40, 80 * np.log2(256 + 16), 80 * 4
-    row["sums"][[Sum.DREW, Sum.PAID]] = 40, 20
+    row["drawing"], row["sums"][[Sum.QUERIES, Sum.DREW, Sum.PAID]] = 80, (80, 40, 20)
+    drawn = [Drawn.WEIGHT, Drawn.UNRELATED, Drawn.ANSWER, Drawn.SLOT, Drawn.PAID, Drawn.DREW]
+    row["drawn"][drawn] = 80, 40, 80 * np.log2(256 + 16), 80 * 4, 20, 40
     return row.tobytes()
 
 
@@ -215,7 +216,7 @@ def test_top_can_put_the_most_suspect_first(folder: Path) -> None:
 def test_check_prints_how_detection_is_set(folder: Path) -> None:
     told = guard("check", folder=folder).stdout
     assert "Detection enforced, half-life of evidence 8760 h" in told
-    assert "bands from 10 dB (elevated), 18 (high), 40 from two groups (critical)" in told
+    assert "bands from 10 dB (elevated), 17 (high), 40 from two groups (critical)" in told
     assert "honest holders" in told
     assert "key:nightly: evaluation until 2100-01-01T00:00:00Z" in told
     assert "risk high: n at most 1, up to 2 s slower, own limits at 50%" in told
@@ -227,7 +228,7 @@ def test_check_has_all_of_it_as_data(folder: Path) -> None:
     policy = json.loads(guard("check", "--json", folder=folder).stdout)
     windows = policy["tiers"]["default"]["limits"][0]["windows"]
     assert [(window["count"], window["burst"]) for window in windows] == [(20, 20), (300, 300)]
-    assert policy["detection"]["bands"] == {"elevated": 10, "high": 18, "critical": 40}
+    assert policy["detection"]["bands"] == {"elevated": 10, "high": 17, "critical": 40}
     assert policy["detection"]["reference"]["holders"] > 0
     assert policy["tiers"]["default"]["ladder"]["critical"]["deny"] is True
     assert [(each["holder"], each["use"]) for each in policy["detection"]["uses"]] == [

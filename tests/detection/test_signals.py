@@ -108,7 +108,9 @@ class TestHarvest:
         assert probing(profile) == 0
         assert 1 <= of(probing(one)) < 4
         profile.sums[Sum.FAMILY : Sum.FAMILY + len(FAMILIES)] = 0.6
-        assert probing(profile) == len(FAMILIES)
+        for queries in (1, 2, len(FAMILIES), 200):
+            profile.sums[Sum.TRIED] = queries
+            assert probing(profile) == min(queries, len(FAMILIES))
 
     def test_what_was_disguised_counts_by_its_share(self) -> None:
         plain = enumeration_of(40)
@@ -150,6 +152,12 @@ class TestHarvest:
         assert once < 0.01
         assert repeated > 0.5
         assert many > 0.9
+
+    def test_who_gets_the_same_answer_again_does_not_resample(self) -> None:
+        prober = Pupil()
+        prober.ask("hello")
+        prober.ask_all([asking("hello", n=8), "hello"] * 50, new=0)
+        assert of(resampling(prober.profile)) < 0.02
 
     def test_asking_the_same_under_other_temperatures_or_seeds_is_a_sweep(self) -> None:
         def sweeping(*samplings: Sampling) -> float:

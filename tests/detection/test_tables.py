@@ -11,7 +11,7 @@ from lessons import Pupil, asking, enumeration_of
 
 from guard.core.evidence import FAINTEST
 from guard.core.signals import Signal
-from guard.detection.layout import Sum
+from guard.detection.layout import Drawn
 from guard.detection.profile import Profile
 from guard.detection.tables import MOST_WORTH, PRIOR, Stratum, Table, stratum_of, table
 
@@ -167,7 +167,7 @@ class TestStrata:
 
     def test_one_query_in_five_makes_conversations(self) -> None:
         profile = Profile.new()
-        profile.sums[Sum.QUERIES], profile.sums[Sum.CONTINUED] = 100, 20
+        profile.of_drawn[Drawn.WEIGHT], profile.of_drawn[Drawn.CONTINUED] = 100, 20
         assert stratum_of(profile) is Stratum.CONVERSATIONS
-        profile.sums[Sum.CONTINUED] = 19
+        profile.of_drawn[Drawn.CONTINUED] = 19
         assert stratum_of(profile) is Stratum.SINGLE

@@ -11,7 +11,7 @@ from lessons import Pupil, asking, enumeration_of, exemplars_of
 
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
-from guard.detection.traits import ENOUGH_QUERIES, TRAITS, Score
+from guard.detection.traits import ENOUGH_DRAWN, TRAITS, Score
 
 if TYPE_CHECKING:
     from guard.detection.profile import Profile
@@ -43,9 +43,9 @@ def test_a_score_is_the_sum_of_its_traits_each_by_its_weight() -> None:
     assert both.statistic(profile) == pytest.approx(parts)
 
 
-def test_of_few_queries_nothing_is_told() -> None:
+def test_of_little_that_was_drawn_nothing_is_told() -> None:
     score = SHIPPED[Signal.ENUMERATION]
-    few, enough = enumeration(ENOUGH_QUERIES - 1), enumeration(ENOUGH_QUERIES)
+    few, enough = enumeration(int(ENOUGH_DRAWN) - 1), enumeration(int(ENOUGH_DRAWN))
     assert score.statistic(few) is None
     assert score.because(few) == ([], [])
     assert score.statistic(enough) is not None
