@@ -236,9 +236,10 @@ class Operator:
                 left[budget] = min(each.remaining, left.get(budget, each.remaining))
         terrains = []
         for (limit, holder), rest in left.items():
-            bitmap = await self._store.visited(limit, holder, identity)
+            bitmap = await self._store.visited(identity.weighed(limit.per), identity) if limit.own else None
             recent = await self._store.payouts(limit, holder, identity)
-            terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest))
+            share = None if bitmap is None else covered(bitmap)
+            terrains.append(Terrain(limit, holder, share, recent, rest))
         return tuple(terrains)
 
     async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
+from guard.core.identity import Attribute, Holder
 from guard.core.limits import Algorithm, Unit
 from guard.core.novelty import CELLS
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from zoneinfo import ZoneInfo
 
+    from guard.core.identity import Identity
     from guard.core.limits import Charge, Limit, Window
     from guard.core.novelty import Payout
 
@@ -287,7 +290,6 @@ class Held:
     states: list[State] = field(default_factory=list)
     pending: dict[str, Ticket] = field(default_factory=dict)
     lapsed: dict[str, Ticket] = field(default_factory=dict)
-    visited: set[int] = field(default_factory=set)
     receipts: dict[str, list[Ticket]] = field(default_factory=dict)
     paid: float = 1_000.0
     drew: float = 1_000.0
@@ -387,28 +389,15 @@ class Held:
         changed, self.receipts[name] = self._true_up(amount, [ticket] if ticket else [])
         return changed
 
-    def pays(self, name: str, draw: int, payout: Payout) -> int:
-        """What answers pay out whose settle was told that they draw so much."""
-        paid = max(
-            payout.floor, sum(self._visit(f"{name}:{n}", *each) for n, each in enumerate(payout.pieces, 1))
-        )
-        self.paid = (16 * self.paid + paid) / (16 + payout.answers)
-        self.drew = max(1.0, (16 * self.drew + draw) / (16 + payout.answers))
-        return paid
+    def learn(self, draw: int, paid: int, answers: int) -> None:
+        """What answers have paid out whose settle was told that they draw so much."""
+        self.paid = (16 * self.paid + paid) / (16 + answers)
+        self.drew = max(1.0, (16 * self.drew + draw) / (16 + answers))
 
     def pay(self, name: str, paid: int) -> bool:
         """Whether anything is counted anew."""
         changed, _ = self._true_up(paid, self.receipts[name])
         return changed
-
-    def _visit(self, name: str, draw: int, least: int, cell: int | None) -> int:
-        """What a piece pays."""
-        if cell is None:
-            return draw
-        known = cell in self.visited
-        self.visited -= {forgotten_by(name)}
-        self.visited |= {cell}
-        return least if known else draw
 
     def _true_up(self, owed: int, tickets: list[Ticket]) -> tuple[bool, list[Ticket]]:
         """Whether anything is counted anew, and the charges that stand then."""
@@ -486,6 +475,8 @@ class ModelStore:
         self._held: dict[tuple[str, str], Held] = {}
         self._settled: set[str] = set()
         self._paid: set[str] = set()
+        # Where the answers of each have been, as far as it is remembered.
+        self.visited: defaultdict[Holder, set[int]] = defaultdict(set)
         self.blocked: set[str] = set()
         self.charged: dict[str, set[str]] = {}
         self.overrides: dict[tuple[str, str], dict[int, tuple[int, int]] | None] = {}
@@ -563,32 +554,45 @@ class ModelStore:
                 held.states = before
         return True
 
-    def pay(self, name: str, charges: Sequence[Charge], payout: Payout, now: int) -> int | None:
+    def pay(
+        self, name: str, identity: Identity, charges: Sequence[Charge], payout: Payout, now: int
+    ) -> int | None:
         """What the dearest budget was charged; `None` where it was paid before."""
         if name in self._paid:
             return None
         self._paid.add(name)
-        paid = list[int]()
+        paid = dict[Holder, int]()
         for charge in charges:
+            user = Attribute.END_USER in charge.limit.per
+            whose = identity.holder(Attribute.END_USER) if user else identity.principal
+            if whose not in paid:
+                pieces = enumerate(payout.pieces, 1)
+                new = sum(self._visit(whose, f"{name}:{number}", *piece) for number, piece in pieces)
+                paid[whose] = max(payout.floor, new)
             held = self._stored(charge)
             if not charge.limit.is_floor:
-                paid.append(held.pays(name, charge.amount, payout))
+                held.learn(charge.amount, paid[whose], payout.answers)
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            if not held.pay(name, paid[-1]):
+            if not held.pay(name, paid[whose]):
                 held.states = before
-        return max(paid)
+        return max(paid.values())
+
+    def _visit(self, whose: Holder, name: str, draw: int, least: int, cell: int | None) -> int:
+        """What a piece pays."""
+        if cell is None:
+            return draw
+        known = cell in self.visited[whose]
+        self.visited[whose] -= {forgotten_by(name)}
+        self.visited[whose] |= {cell}
+        return least if known else draw
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:
             held = self._stored(charge)
             if name not in self._settled:
                 held.renew(name, now + self._life_us)
-
-    def visited(self, charge: Charge) -> set[int]:
-        """Where the holder has been, as far as it is remembered."""
-        return self._held[charge.limit.name, str(charge.holder)].visited
 
     def _judged(self, charge: Charge) -> Limit | None:
         """The limit with the numbers that hold; `None` for who is exempt."""

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -279,15 +279,13 @@ class StoreMachine(RuleBasedStateMachine):
         paid = self.runner.run(
             self.store.pay(Reservation(name, identity, drawn), receipts, payout, now_us=self.now)
         )
-        assert paid == self.model.pay(name, drawn, payout, self.now)
-        for charge in [each for each in drawn if not each.limit.is_floor]:
-            assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
+        assert paid == self.model.pay(name, identity, drawn, payout, self.now)
+        for whose in (identity.principal, identity.holder(Attribute.END_USER)):
+            assert self.runner.run(self.visited(whose, identity)) == self.model.visited[whose]
 
-    async def visited(self, charge: Charge, identity: Identity) -> set[int]:
+    async def visited(self, whose: Holder, identity: Identity) -> set[int]:
         """The bits of the bitmap that are set."""
-        key = self.store.keys.coverage(charge.limit, charge.holder, identity)
-        async with self.store.asking() as client:
-            bitmap = cast("bytes", await client.get(key) or b"")
+        bitmap = await self.store.visited(whose, identity)
         return {8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte << bit & 128}
 
     def charged(self, name: str) -> set[str]:

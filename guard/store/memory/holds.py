@@ -3,70 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import sha1
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING
 
 from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, CELLS, NOTHING_RECENT, Recent
+from guard.core.novelty import NOTHING_RECENT, Recent
 from guard.store.memory.tickets import Entry, How, Ticket, Tickets
 from guard.store.port import UNKNOWN_WAIT_US
 
 if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.limits import Charge
-    from guard.core.novelty import Payout
     from guard.store.memory.windows import Stand
-
-HEX_DIGITS = 4
-"""How many digits of a digest choose the cell that is forgotten."""
 
 
 @dataclass(slots=True, eq=False)
 class Account:
     """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
-    was last counted, the tickets of requests that are not settled, the cells that were visited, a bit each,
-    and what its latest answers have paid out. It was counted last at `counted_us`, and at `until_us` all
-    tickets have expired.
+    was last counted, the tickets of requests that are not settled, and what its latest answers have paid out.
+    It was counted last at `counted_us`, and at `until_us` all tickets have expired.
     """
 
     stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
     tickets: Tickets = field(default_factory=Tickets)
     counted_us: int = 0
     until_us: int = 0
-    visited: bytearray = field(default_factory=bytearray)
     recent: Recent = NOTHING_RECENT
-
-    def pay(self, reservation_id: str, payout: Payout, drawn: int) -> int:
-        """What answers pay out that drew so much, which is learnt from."""
-        new = [
-            self.visit(piece.cell, f"{reservation_id}:{number}")
-            for number, piece in enumerate(payout.pieces, 1)
-        ]
-        paid = payout.charge(new)
-        self.recent = self.recent.after(payout.answers, paid, drawn)
-        return paid
 
     def over(self, now_us: int) -> bool:
         """Whether it is as good as a new one."""
-        if self.until_us > now_us or self.visited or self.recent is not NOTHING_RECENT:
+        if self.until_us > now_us or self.recent is not NOTHING_RECENT:
             return False
         return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
-
-    def visit(self, cell: int | None, name: str) -> bool:
-        """Remember that a holder has been in a cell, and forget another, which the name of the piece says;
-        returns whether it is new.
-        """
-        if cell is None:
-            return True
-        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
-        new = not visited[cell >> 3] >> (cell & 7) & 1
-        digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
-        forgotten = int(digest[:HEX_DIGITS], 16) % CELLS
-        visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
-        visited[cell >> 3] |= 1 << (cell & 7)
-        return new
 
 
 @dataclass(slots=True, eq=False)

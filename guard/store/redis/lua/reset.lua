@@ -1,12 +1,12 @@
 #!lua
 -- Forgets what a holder has used of one limit.
 --
--- KEYS  1 counts  2 the coverage of a diversity budget
+-- KEYS  1 counts
 -- ARGV  1 name of the limit
 -- Returns { whether there was anything 0|1 }
 -- What is under way is settled as if its reservation had been made in a window that is over.
 
-local used, text = call('DEL', KEYS[2]), call('HGET', KEYS[1], '*')
+local used, text = 0, call('HGET', KEYS[1], '*')
 local state = text and { cmsgpack.unpack(text) } or {}
 local kept = { state[1], state[2] }
 for at = FIRST, #state, WINDOW do
