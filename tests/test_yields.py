@@ -173,6 +173,17 @@ async def test_a_hundred_new_keys_with_an_address_each_draw_ten_times_what_one_d
     assert min(place.drawn[caller.principal] for caller in callers) >= 4_000
 
 
+async def test_a_thousand_new_keys_with_an_address_each_draw_twice_what_they_share_at_most(
+    place: Place,
+) -> None:
+    callers = [stranger(number, number) for number in range(1_000)]
+    assert 400 <= await place.day(callers, 3) <= 2 * 400 + 1
+    for caller in callers[:200]:
+        for _ in range(5):
+            await place.ask(caller, 512)
+    assert place.drawn.total() <= 1_000 * (2 * 400 + 1)
+
+
 @pytest.mark.parametrize("accounts", [4, 20, 100])
 async def test_keys_of_one_network_draw_together_what_their_pool_holds(place: Place, accounts: int) -> None:
     drawn = await place.day([stranger(number, 0) for number in range(accounts)], 800 // accounts)

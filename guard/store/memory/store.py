@@ -100,12 +100,13 @@ class MemoryStore:
             hold.ask()
             if not again:
                 hold.judge(turned_away=hold in turned_away)
-            if hold.shared is not None:
-                hold.share(hold.shared)
+        for hold in holds:
+            if hold.floor and hold.floors:
+                hold.share(hold.floor, hold.floors)
         without = [hold for hold in holds if hold.lacks]
         admitted = not held and not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
-        for hold in charged if not again else ():
+        for hold in [each for each in charged if not (again or each.spared)]:
             hold.reserve(reservation.id, self._life_us)
             self._accounts[hold.place] = hold.account
         if without:
@@ -218,7 +219,7 @@ class MemoryStore:
     def _hold(self, charge: Charge, *, as_counted: bool = False) -> Hold:
         """A limit at this moment; with `as_counted` under the numbers that it was last counted under."""
         limit, now_us = charge.limit, self._date_us()
-        place = limit.name, charge.holder
+        place = limit.key, charge.holder
         account = self._accounts.get(place) or Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
         windows = limit.windows

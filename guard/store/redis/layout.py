@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.core.limits import Unit
+from guard.core.limits import Role, Unit
 from guard.store.redis.keys import IDENTITIES, TERMS, beside
 from guard.store.redis.wire import pack_amounts, pack_shapes
 
@@ -117,7 +117,7 @@ class Layouts:
         home, record = keys.home(identity), keys.record(identity)
         places: dict[int, tuple[str, list[int]]] = {slot_of(home): (home, [])}
         for place, charge in enumerate(charges):
-            counts = keys.counts(charge.holder, identity, floor=charge.limit.is_floor)
+            counts = keys.counts(charge.holder, identity, floor=charge.limit.role is Role.FLOOR)
             places.setdefault(slot_of(counts), (counts, []))[1].append(place)
         budgets = {
             place: identity.weighed(charge.limit.per)
@@ -129,7 +129,9 @@ class Layouts:
         parts: list[Part] = []
         for slot, (near, held) in places.items():
             counts_of = {
-                place: keys.counts(charges[place].holder, identity, floor=charges[place].limit.is_floor)
+                place: keys.counts(
+                    charges[place].holder, identity, floor=charges[place].limit.role is Role.FLOOR
+                )
                 for place in held
             }
             holders = {counts: charges[place].holder for place, counts in counts_of.items()}

@@ -176,7 +176,8 @@ class OperatorStore(RedisStore):
         async with self.asking() as client:
             await client.delete(self.keys.coverage(holder, identity))
         counts = self.keys.counts(holder, identity)
-        return sum([(await self._run(RESET, [counts], [limit.name]))[0] for limit in limits])
+        named = [[limit.key, limit.for_floors().key] for limit in limits]
+        return sum([(await self._run(RESET, [counts], [*names]))[0] for names in named])
 
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
         """What is known of how a holder behaves, and what speaks against it."""

@@ -71,8 +71,8 @@ end
 -- Charges what a budget's receipt lacks, or gives back what it has too much.
 local function true_up(h, limit)
   local charges, ticket = limit.charges, limit.ticket
-  local over = limit.payout
-  limit.beside = is_beside(limit, charges[1])
+  charge_as(limit, charges[1])
+  local over = limit.spared and 0 or limit.payout
   for _, charged in ipairs(charges) do over = over - charged.amount end
   limit.changed = over ~= 0
   if limit.changed then load_limit(h, limit, now, true) end
