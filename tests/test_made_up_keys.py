@@ -55,7 +55,7 @@ async def test_w19_what_is_kept_of_a_made_up_key_lives_a_day(guarded: MakeGuarde
     await app.settled()
     left = {name: ms for name, ms in lives(redis_url).items() if name not in before}
     nouns = {name.rsplit("}:")[-1] for name in left}
-    assert {"record", "evidence", "coverage:novel", "counts"} <= nouns
+    assert {"record", "evidence", "coverage", "counts"} <= nouns
     for name, ms in left.items():
         # A limit of 5/day is needed for two days, and kept for a quarter more; all else is gone after one.
         assert 0 < ms <= (2.5 * DAY_MS + 75_000 if "counts" in name else DAY_MS), name

@@ -1,6 +1,7 @@
 """What callers draw in a day who ask for far more than they get, by the default limits.
 
-Amounts are standard new answers, of 512 tokens. Every answer is all new, as an enumeration's are at worst.
+Amounts are standard new answers, of 512 tokens. Every answer is all new, as an enumeration's are at worst,
+but for what falls into visited cells by chance.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import secrets
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +20,7 @@ from guard.analyst.transcript import Copies
 from guard.analyst.transcript import Outcome as Read
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity
-from guard.core.novelty import Payout, Piece, draw
+from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
 from guard.engine.engine import Engine
@@ -59,10 +61,11 @@ class DatedStore(OperatorStore):
 
 
 class AllNew:
-    """Reads answers, and finds all of them new."""
+    """Reads answers, of which no piece is like another: each falls into any cell."""
 
     def __init__(self, store: MemoryStore | OperatorStore) -> None:
         self._store = store
+        self._chance = Random(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hand_over(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
@@ -71,8 +74,9 @@ class AllNew:
         task.add_done_callback(self._tasks.discard)
 
     async def _pay(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
-        payout = Payout((Piece(draw(transcript.usage.output_tokens), 0, None),), 0, 1)
-        reservation = transcript.reservation
+        tokens = transcript.usage.output_tokens
+        pieces = [Piece(draw(64), 0, self._chance.randrange(CELLS)) for _ in range(tokens // 64)]
+        payout, reservation = Payout(tuple(pieces), 0, 1), transcript.reservation
         done(Read(True, await self._store.pay(reservation, transcript.receipts, payout)))
 
 
@@ -169,10 +173,28 @@ async def test_a_hundred_new_keys_with_an_address_each_draw_ten_times_what_one_d
     assert min(place.drawn[caller.principal] for caller in callers) >= 4_000
 
 
-async def test_a_hundred_new_keys_of_one_network_draw_three_times_what_one_draws_at_most(
+async def test_a_thousand_new_keys_with_an_address_each_draw_twice_what_they_share_at_most(
     place: Place,
 ) -> None:
-    assert 150 <= await place.day([stranger(number, 0) for number in range(100)], 8) <= 300
+    callers = [stranger(number, number) for number in range(1_000)]
+    assert 400 <= await place.day(callers, 3) <= 2 * 400 + 1
+    for caller in callers[:200]:
+        for _ in range(5):
+            await place.ask(caller, 512)
+    assert place.drawn.total() <= 1_000 * (2 * 400 + 1)
+
+
+@pytest.mark.parametrize("accounts", [4, 20, 100])
+async def test_keys_of_one_network_draw_together_what_their_pool_holds(place: Place, accounts: int) -> None:
+    drawn = await place.day([stranger(number, 0) for number in range(accounts)], 800 // accounts)
+    assert 190 <= drawn <= 1.05 * 200 + 1
+
+
+async def test_what_others_were_answered_makes_nothing_cheaper(place: Place) -> None:
+    """Not even a pool in which everything was said."""
+    for number in range(3):
+        await place.day([stranger(100 + number, 0)], 300)
+    assert 190 <= await place.day([stranger(number, 0) for number in range(20)], 40) <= 1.05 * 200 + 1
 
 
 async def test_one_that_has_been_there_for_two_weeks_is_not_refused_for_the_sake_of_new_ones(

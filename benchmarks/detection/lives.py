@@ -27,7 +27,7 @@ from guard.detection.tables import Stratum, stratum_of
 from guard.detection.traits import TRAITS
 from guard.dialects import DIALECTS
 from guard.settings.root import FileSettings
-from guard.store.memory.holds import Account
+from guard.store.memory.coverage import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -137,17 +137,13 @@ class Known:
     """A holder's profile and coverage."""
 
     profile: Profile = field(default_factory=Profile.new)
-    account: Account = field(default_factory=Account)
+    coverage: Coverage = field(default_factory=Coverage)
     answers: int = 0
 
     def pay(self, payout: Payout) -> int:
         """What answers pay out, in thousandths; their cells are visited."""
         self.answers += 1
-        new = [
-            self.account.visit(piece.cell, f"{self.answers}:{number}")
-            for number, piece in enumerate(payout.pieces, start=1)
-        ]
-        return payout.charge(new)
+        return self.coverage.weigh(str(self.answers), payout)
 
 
 def model_in(path: str) -> str | None:

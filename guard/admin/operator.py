@@ -20,7 +20,7 @@ from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIED, Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Unit
 from guard.core.novelty import covered
-from guard.core.policy import Caller, floor_of
+from guard.core.policy import Caller, beside
 from guard.errors import ConfigError, GuardError, UnknownHolderError
 from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
@@ -224,7 +224,7 @@ class Operator:
                 continue
             share = 1.0 if held.ramp is None or identity.verified else held.ramp.share(now_us - since_us)
             charges.append(Charge(held, holder, 1, left=share, told=share))
-            charges += [Charge(*own, 1) for own in floor_of(held, holder, identity)]
+            charges += [Charge(*each, 1) for each in beside(held, holder, identity)]
         return (await self._store.look(identity, charges)).readings
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:
@@ -236,9 +236,10 @@ class Operator:
                 left[budget] = min(each.remaining, left.get(budget, each.remaining))
         terrains = []
         for (limit, holder), rest in left.items():
-            bitmap = await self._store.visited(limit, holder, identity)
+            bitmap = await self._store.visited(identity.weighed(limit.per), identity) if limit.own else None
             recent = await self._store.payouts(limit, holder, identity)
-            terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest))
+            share = None if bitmap is None else covered(bitmap)
+            terrains.append(Terrain(limit, holder, share, recent, rest))
         return tuple(terrains)
 
     async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:

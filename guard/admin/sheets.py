@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Terrain:
-    """Why a diversity budget stands as it does: the share of the cells that the holder's answers have
-    visited, what one of the latest has paid out and drew, and what is `left` of the tightest window, in
-    thousandths.
+    """Why a diversity budget stands as it does: the share of the cells that the caller's answers have
+    visited, which is `None` of a budget that several share; what one of the latest has paid out and drew; and
+    what is `left` of the tightest window, in thousandths.
     """
 
     limit: Limit
     holder: Holder
-    covered: float
+    covered: float | None
     recent: Recent
     left: int
 

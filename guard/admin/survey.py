@@ -160,13 +160,14 @@ class Surveyor:
             held = [(each.limit, each.holder, each.limit.windows) for each in due]
         else:
             held = [(WITHOUT_BUDGET, plan.identity.holder(*WITHOUT_BUDGET.per), ())]
-        paid = []
+        paid: dict[Holder, int] = {}
         for limit, holder, windows in held:
-            charge = Charge(limit, holder, payout.drawn)
-            one = Reservation(request_id(line), plan.identity, (charge,))
-            paid.append(await self._store.pay(one, ([],), payout) or 0)
-            self._takings(plan, limit, holder, windows).add(line.now_us, paid[-1])
-        return max(paid) if due else payout.drawn
+            whose = plan.identity.weighed(limit.per)
+            if whose not in paid:
+                one = Reservation(request_id(line), plan.identity, (Charge(limit, holder, payout.drawn),))
+                paid[whose] = await self._store.pay(one, ([],), payout) or 0
+            self._takings(plan, limit, holder, windows).add(line.now_us, paid[whose])
+        return max(paid.values()) if due else payout.drawn
 
     def _takings(self, plan: Plan, limit: Limit, holder: Holder, windows: tuple[Window, ...]) -> Takings:
         """What a holder has taken of a budget of the settings, whatever its own numbers are."""

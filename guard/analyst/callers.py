@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from guard.analyst.wire import LARGEST_CALLER, WireError, as_flag, as_number, as_row, as_text, pack, unpack
+from guard.analyst.wire import LARGEST_CALLER, WireError, as_number, as_row, as_text, pack, unpack
 from guard.core.calendars import Span
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
-from guard.core.limits import Algorithm, Limit, Unit, Window
+from guard.core.limits import Algorithm, Limit, Role, Unit, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,11 +137,11 @@ def _read(packed: bytes) -> Caller:
 def _packed_limit(limit: Limit) -> tuple[Any, ...]:
     windows = [(each.count, each.period_seconds, each.burst, each.span) for each in limit.windows]
     zone = limit.zone and limit.zone.key
-    return limit.name, limit.unit, limit.per, limit.algorithm, windows, zone, limit.is_floor
+    return limit.name, limit.unit, limit.per, limit.algorithm, windows, zone, limit.role
 
 
 def _limit(value: Any) -> Limit:
-    name, unit, per, algorithm, windows, zone, is_floor = as_row(value, 7)
+    name, unit, per, algorithm, windows, zone, role = as_row(value, 7)
     unit = as_text(unit)
     return Limit(
         as_text(name),
@@ -150,7 +150,7 @@ def _limit(value: Any) -> Limit:
         _one_of(Algorithm, algorithm),
         tuple(_window(each) for each in as_row(windows)),
         zone=None if zone is None else _zone(as_text(zone)),
-        is_floor=as_flag(is_floor),
+        role=_one_of(Role, role),
     )
 
 

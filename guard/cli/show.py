@@ -125,15 +125,18 @@ def _members_table(sheet: Sheet) -> Table:
 
 def _terrain_line(terrain: Terrain) -> str:
     """Why a diversity budget stands as it does, in a sentence or two."""
-    whose = f"{terrain.limit.name}: the answers of {terrain.holder} have visited"
+    whose = f"{terrain.limit.name}: the answers of {terrain.holder}"
     if not terrain.covered and terrain.recent == NOTHING_RECENT:
-        return f"{whose} nothing yet; the next is taken for all new"
+        return f"{whose} have visited nothing yet; the next is taken for all new"
+    if terrain.covered is None:
+        ground = "are new or not to each caller by itself"
+    else:
+        ground = f"have visited {terrain.covered:.1%} of its coverage"
     count = terrain.answers_left
     lasts = "is not used up so" if count is None else f"lasts for {output.counted(count, 'answer')} like that"
     return (
-        f"{whose} {terrain.covered:.1%} of its coverage; one pays {terrain.recent.paid / UNIT:.2g} "
-        f"units lately, of {terrain.recent.drew / UNIT:.2g} that it would if all were new. "
-        f"What is left {lasts}."
+        f"{whose} {ground}; one pays {terrain.recent.paid / UNIT:.2g} units lately, "
+        f"of {terrain.recent.drew / UNIT:.2g} that it would if all were new. What is left {lasts}."
     )
 
 

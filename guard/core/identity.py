@@ -226,6 +226,12 @@ class Identity:
                 parts.append(Holder(attribute, value))
         return parts[0] if len(parts) == 1 else Holder.together(parts)
 
+    def weighed(self, per: Sequence[Attribute]) -> Holder:
+        """Whose coverage says what is new to a diversity budget per these attributes: this caller's, whoever
+        shares the budget, or its end user's where each of these has a budget.
+        """
+        return self.holder(Attribute.END_USER) if Attribute.END_USER in per else self.principal
+
     @property
     def accountable(self) -> Holder:
         """Whose room in memory this caller uses, and whose word it gives: its own where somebody vouches for

@@ -222,18 +222,29 @@ class Holders(StrEnum):
     NEW = "new"
 
 
+class Role(StrEnum):
+    """What a limit is: one of the settings (`WHOLE`), or beside one that several share, what each caller has
+    of that for itself (`FLOOR`), and what all of them may take so together (`FLOORS`).
+    """
+
+    WHOLE = "whole"
+    FLOOR = "floor"
+    FLOORS = "floors"
+
+
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many units per window for each holder. The name is its key in the store.
+    """So many units per window for each holder. The `key` is the name that the store counts it under.
 
     `unit` is a `Unit` or the name of a unit of the operator's own. `zone` is where calendar windows begin
     at midnight; `None` for the other algorithms. `holders` says whom it is for, and `ramp` how it
     grows for who is new. `floor` is how many units of each window a caller has for itself where several share
-    the limit, and `is_floor` says that this is what one of them has so.
+    the limit, and `role` says whether this is what one of them has so, or all together may.
 
     What every request asks of a limit is worked out once: whether the cost is `estimated` until the answer is
     over, whether what was charged is kept apart as `pending` until then, whether it is `for_one`, and so
-    counts what a caller or its own people do, and whether it is the caller's `own`, which its risk may cut.
+    counts what a caller or its own people do, whether it is the caller's `own`, which its risk may cut, and
+    whether it stands `beside` one that several share.
     """
 
     name: str
@@ -247,11 +258,13 @@ class Limit:
     holders: Holders = Holders.ALL
     ramp: Ramp | None = None
     floor: int = 0
-    is_floor: bool = False
+    role: Role = Role.WHOLE
     estimated: bool = field(init=False, compare=False, repr=False)
     pending: bool = field(init=False, compare=False, repr=False)
     for_one: bool = field(init=False, compare=False, repr=False)
     own: bool = field(init=False, compare=False, repr=False)
+    beside: bool = field(init=False, compare=False, repr=False)
+    key: str = field(init=False, compare=False, repr=False)
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -261,6 +274,10 @@ class Limit:
         object.__setattr__(self, "pending", estimated or self.unit == Unit.CONCURRENCY)
         object.__setattr__(self, "for_one", not SHOWN_TO_THE_CLIENT.isdisjoint(self.per))
         object.__setattr__(self, "own", not CUT_BY_THE_LADDER.isdisjoint(self.per))
+        object.__setattr__(self, "beside", self.role is not Role.WHOLE)
+        # No name of a limit has a slash.
+        key = f"{self.name}/floors" if self.role is Role.FLOORS else self.name
+        object.__setattr__(self, "key", key)
         object.__setattr__(self, "_hash", hash(kept))
 
     def __hash__(self) -> int:
@@ -277,7 +294,11 @@ class Limit:
             replace(window, count=min(window.count, self.floor), burst=min(window.burst, self.floor))
             for window in self.windows
         )
-        return replace(self, windows=windows, ramp=None, floor=0, is_floor=True)
+        return replace(self, windows=windows, ramp=None, floor=0, role=Role.FLOOR)
+
+    def for_floors(self) -> Limit:
+        """What all callers may take together by their floors: as much again as they share."""
+        return replace(self, ramp=None, floor=0, role=Role.FLOORS)
 
     def with_counts(self, counts: Mapping[int, tuple[int, int]]) -> Limit:
         """The same limit with other numbers: (count, burst) by period in seconds."""

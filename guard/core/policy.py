@@ -276,7 +276,7 @@ class Policy:
                 mode = mildest(caller.mode, limit.rollout.mode_at(caller.place))
                 ramp = None if identity.verified else held.ramp
                 due.append(Due(held, holder, mode is Mode.ENFORCE, ramp))
-                due += [Due(*own, mode is Mode.ENFORCE) for own in floor_of(held, holder, identity)]
+                due += [Due(*each, mode is Mode.ENFORCE) for each in beside(held, holder, identity)]
         return tuple(due)
 
     def next_end_us(self, now_us: int) -> int | None:
@@ -375,8 +375,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A limit, with the numbers that hold for its holder, that a request is charged to. What a caller has for
-    itself of a limit that several share (`Limit.for_each`) comes next after that.
+    """A limit, with the numbers that hold for its holder, that a request is charged to. After a limit that
+    several share comes what its caller has of it for itself (`Limit.for_each`), and then what all of them may
+    take so (`Limit.for_floors`).
 
     `enforced` says that it may refuse the request, and `ramp` how it grows for this caller.
     """
@@ -387,10 +388,13 @@ class Due:
     ramp: Ramp | None = None
 
 
-def floor_of(limit: Limit, holder: Holder, identity: Identity) -> Iterator[tuple[Limit, Holder]]:
-    """What an identity has for itself of a limit that it shares, if anything, and whom that holds."""
+def beside(limit: Limit, holder: Holder, identity: Identity) -> Iterator[tuple[Limit, Holder]]:
+    """What stands beside a limit that an identity shares, if that has a floor, and whom each of these holds:
+    what it has for itself, and what all may take so.
+    """
     if limit.floor and identity.principal not in holder.parts:
         yield limit.for_each(), Holder.together((holder, identity.principal))
+        yield limit.for_floors(), holder
 
 
 def estimated_charges(

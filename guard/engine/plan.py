@@ -98,7 +98,7 @@ class Plan:
             for charge in self.charges(demand, rung, now_us)
             if charge.enforced
             and charge.amount
-            and not charge.limit.is_floor
+            and not charge.limit.beside
             and untold.isdisjoint(charge.limit.per)
         )
 

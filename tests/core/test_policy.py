@@ -677,7 +677,7 @@ def test_an_override_is_what_a_ramp_grows_to() -> None:
         (Attribute.ORG, None),
     ],
 )
-def test_what_a_caller_has_for_itself_of_a_shared_limit_comes_behind_it(
+def test_what_a_caller_has_for_itself_of_a_shared_limit_and_all_have_so_come_behind_it(
     per: Attribute, holder: str | None
 ) -> None:
     shared = replace(RAMPED, per=(per,), floor=1)
@@ -686,7 +686,8 @@ def test_what_a_caller_has_for_itself_of_a_shared_limit_comes_behind_it(
     owns = [(charge.limit, str(charge.holder), charge.left) for charge in charges[1:]]
     assert charges[0].limit == shared
     # Who is held as itself has all of that for itself.
-    assert owns == ([] if holder is None else [(shared.for_each(), holder, 1.0)])
+    beside = [(shared.for_each(), holder, 1.0), (shared.for_floors(), str(per), 1.0)]
+    assert owns == ([] if holder is None else beside)
 
 
 def test_a_throttle_cuts_an_override() -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha1
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import Span
-from guard.core.limits import Algorithm, Unit
+from guard.core.identity import Attribute, Holder
+from guard.core.limits import Algorithm, Role, Unit
 from guard.core.novelty import CELLS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from zoneinfo import ZoneInfo
 
+    from guard.core.identity import Identity
     from guard.core.limits import Charge, Limit, Window
     from guard.core.novelty import Payout
 
@@ -287,7 +291,6 @@ class Held:
     states: list[State] = field(default_factory=list)
     pending: dict[str, Ticket] = field(default_factory=dict)
     lapsed: dict[str, Ticket] = field(default_factory=dict)
-    visited: set[int] = field(default_factory=set)
     receipts: dict[str, list[Ticket]] = field(default_factory=dict)
     paid: float = 1_000.0
     drew: float = 1_000.0
@@ -382,39 +385,31 @@ class Held:
             if ticket is not None:
                 self._refund(ticket, ticket.amount)
             return True
+        if self.limit.role is Role.FLOORS and ticket is None:
+            self.receipts[name] = []
+            return False
         if self.is_budget:
             amount = min(amount, math.ceil(amount * budget.paid / budget.drew))
         changed, self.receipts[name] = self._true_up(amount, [ticket] if ticket else [])
         return changed
 
-    def pays(self, name: str, draw: int, payout: Payout) -> int:
-        """What answers pay out whose settle was told that they draw so much."""
-        paid = max(
-            payout.floor, sum(self._visit(f"{name}:{n}", *each) for n, each in enumerate(payout.pieces, 1))
-        )
-        self.paid = (16 * self.paid + paid) / (16 + payout.answers)
-        self.drew = max(1.0, (16 * self.drew + draw) / (16 + payout.answers))
-        return paid
+    def learn(self, draw: int, paid: int, answers: int) -> None:
+        """What answers have paid out whose settle was told that they draw so much."""
+        self.paid = (16 * self.paid + paid) / (16 + answers)
+        self.drew = max(1.0, (16 * self.drew + draw) / (16 + answers))
 
     def pay(self, name: str, paid: int) -> bool:
         """Whether anything is counted anew."""
+        if self.limit.role is Role.FLOORS and not self.receipts[name]:
+            return False
         changed, _ = self._true_up(paid, self.receipts[name])
         return changed
-
-    def _visit(self, name: str, draw: int, least: int, cell: int | None) -> int:
-        """What a piece pays."""
-        if cell is None:
-            return draw
-        known = cell in self.visited
-        self.visited -= {forgotten_by(name)}
-        self.visited |= {cell}
-        return least if known else draw
 
     def _true_up(self, owed: int, tickets: list[Ticket]) -> tuple[bool, list[Ticket]]:
         """Whether anything is counted anew, and the charges that stand then."""
         over = owed - sum(ticket.amount for ticket in tickets)
         if over > 0:
-            beside = tickets[0].beside if tickets else self.limit.is_floor
+            beside = tickets[0].beside if tickets else self.limit.role is Role.FLOOR
             over = min(over, self.room) if beside else over
             self.charge(over)
             return True, [*tickets, Ticket(over, [state.mark() for state in self.states], beside=beside)]
@@ -443,7 +438,7 @@ class Held:
 
 @dataclass(eq=False)
 class Judged:
-    """One limit at the moment of a request. `of` is the shared one of which it is its caller's floor."""
+    """One limit at the moment of a request. `of` is the shared one beside which it stands."""
 
     held: Held
     most: int
@@ -451,22 +446,30 @@ class Judged:
     waits: list[int | None]
     of: Judged | None = None
     beside: bool = False
+    spared: bool = False
 
     @property
     def lacks(self) -> bool:
         return any(wait != 0 for wait in self.waits)
 
-    def go_by_either(self, shared: Judged) -> None:
-        """One of the two is enough."""
-        if shared.lacks and self.lacks:
-            sooner = [wait for wait in self.waits if wait is not None]
-            if len(sooner) == len(self.waits):
+    def go_by_either(self, floor: Judged, floors: Judged) -> None:
+        """What is shared is enough, or the floor and all floors together."""
+        if self.lacks and (floor.lacks or floors.lacks):
+            waits = [*floor.waits, *floors.waits]
+            sooner = [wait for wait in waits if wait is not None]
+            if len(sooner) == len(waits):
                 first = max(sooner)
-                shared.waits = [first if wait is None else min(wait, first) for wait in shared.waits]
-        elif shared.lacks:
-            shared.beside, shared.amount, shared.waits = True, self.amount, [0] * len(shared.waits)
+                self.waits = [first if wait is None else min(wait, first) for wait in self.waits]
+        elif self.lacks:
+            self.beside, self.amount, self.waits = True, floor.amount, [0] * len(self.waits)
         else:
-            self.beside, self.amount, self.waits = True, shared.amount, [0] * len(self.waits)
+            floor.beside, floor.amount, floor.waits = True, self.amount, [0] * len(floor.waits)
+            floors.spared, floors.waits = True, [0] * len(floors.waits)
+
+
+def floors_of(charges: Sequence[Charge]) -> Iterable[Charge]:
+    """What stands beside the first of these charges."""
+    return takewhile(lambda charge: charge.limit.beside, charges[1:])
 
 
 @dataclass(frozen=True)
@@ -486,6 +489,8 @@ class ModelStore:
         self._held: dict[tuple[str, str], Held] = {}
         self._settled: set[str] = set()
         self._paid: set[str] = set()
+        # Where the answers of each have been, as far as it is remembered.
+        self.visited: defaultdict[Holder, set[int]] = defaultdict(set)
         self.blocked: set[str] = set()
         self.charged: dict[str, set[str]] = {}
         self.overrides: dict[tuple[str, str], dict[int, tuple[int, int]] | None] = {}
@@ -497,11 +502,13 @@ class ModelStore:
         again = name in self._settled or any(name in held.pending for held in near)
         room = fits = not self.blocked.intersection(holders)
         judged: list[Judged | None] = []
-        for charge, following in zip(charges, [*charges[1:], None], strict=True):
+        for place, charge in enumerate(charges):
             limit = self._judged(charge)
-            of = judged[-1] if charge.limit.is_floor else None
-            free = following is not None and following.limit.is_floor and self._judged(following) is None
-            if limit is None or free or (charge.limit.is_floor and of is None):
+            # A shared limit, its floor and all floors stand one behind the other.
+            whole = place - list(Role).index(charge.limit.role)
+            of = judged[whole] if charge.limit.beside else None
+            free = any(self._judged(each) is None for each in floors_of(charges[whole:]))
+            if limit is None or free or (charge.limit.beside and of is None):
                 judged.append(None)
                 continue
             # Being judged by other numbers leaves no trace, unless something is counted under them.
@@ -513,15 +520,17 @@ class ModelStore:
             largest = min(window.burst for window in limit.windows)
             least = charge.amount - charge.spare
             most = held.expected(least, charge.amount) if of is None else of.most
+            if charge.limit.role is Role.FLOORS and (floor := judged[-1]) is not None:
+                least = most = floor.amount
             amount = most
             if amount > largest:
                 half = math.ceil(largest / 2)
                 amount = max(least, min(largest, max(half, min(state.remaining for state in held.states))))
             waits = [0 if again else state.wait(amount) for state in held.states]
             judged.append(Judged(held, most, amount, waits, of))
-        for each in judged:
-            if each is not None and each.of is not None:
-                each.go_by_either(each.of)
+        for each, floor, floors in zip(judged, judged[1:], judged[2:], strict=False):
+            if each and floor and floors and floor.of is floors.of is each:
+                each.go_by_either(floor, floors)
         for charge, each in zip(charges, judged, strict=True):
             if each is not None and each.lacks:
                 room = False
@@ -529,20 +538,22 @@ class ModelStore:
         charged = []
         for charge, each in zip(charges, judged, strict=True):
             if fits and not again and each is not None and (charge.enforced or room):
-                each.held.reserve(name, each.amount, now + self._life_us, beside=each.beside)
-                self._keep(charge, each.held)
+                if not each.spared:
+                    each.held.reserve(name, each.amount, now + self._life_us, beside=each.beside)
+                    self._keep(charge, each.held)
                 charged.append(charge.limit.name)
         if not again:
             self.charged[name] = set(charged)
-        seen = {(c.limit.name, str(c.holder)) for c, each in zip(charges, judged, strict=True) if each}
-        for place, held in self._held.items():
-            if place[1] in touched:
-                if place not in seen:
+        seen = {(c.limit.key, str(c.holder)) for c, each in zip(charges, judged, strict=True) if each}
+        for kept, held in self._held.items():
+            if kept[1] in touched:
+                if kept not in seen:
                     held.heal_as_it_stands(now)
                 held.forget(now, self._life_us)
         readings: list[tuple[int, int | None]] = []
-        for each, after in zip(judged, [*judged[1:], None], strict=True):
-            own = after.held.room if after is not None and after.of is each else 0
+        for place, each in enumerate(judged):
+            beside = [other for other in judged[place + 1 : place + 3] if other and other.of is each]
+            own = min((other.held.room for other in beside), default=0)
             if each is not None and each.of is None:
                 left = [max(state.remaining, min(own, state.window.burst)) for state in each.held.states]
                 readings += zip(left, each.waits, strict=True)
@@ -555,7 +566,7 @@ class ModelStore:
         self._settled.add(name)
         for place, charge in enumerate(charges):
             held = self._stored(charge)
-            budget = self._stored(charges[place - 1]) if charge.limit.is_floor else held
+            budget = self._stored(charges[place - list(Role).index(charge.limit.role)])
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
@@ -563,32 +574,45 @@ class ModelStore:
                 held.states = before
         return True
 
-    def pay(self, name: str, charges: Sequence[Charge], payout: Payout, now: int) -> int | None:
+    def pay(
+        self, name: str, identity: Identity, charges: Sequence[Charge], payout: Payout, now: int
+    ) -> int | None:
         """What the dearest budget was charged; `None` where it was paid before."""
         if name in self._paid:
             return None
         self._paid.add(name)
-        paid = list[int]()
+        paid = dict[Holder, int]()
         for charge in charges:
+            user = Attribute.END_USER in charge.limit.per
+            whose = identity.holder(Attribute.END_USER) if user else identity.principal
+            if whose not in paid:
+                pieces = enumerate(payout.pieces, 1)
+                new = sum(self._visit(whose, f"{name}:{number}", *piece) for number, piece in pieces)
+                paid[whose] = max(payout.floor, new)
             held = self._stored(charge)
-            if not charge.limit.is_floor:
-                paid.append(held.pays(name, charge.amount, payout))
+            if not charge.limit.beside:
+                held.learn(charge.amount, paid[whose], payout.answers)
             before = copy.deepcopy(held.states)
             held.judge_as_counted()
             held.bring_to(now)
-            if not held.pay(name, paid[-1]):
+            if not held.pay(name, paid[whose]):
                 held.states = before
-        return max(paid)
+        return max(paid.values())
+
+    def _visit(self, whose: Holder, name: str, draw: int, least: int, cell: int | None) -> int:
+        """What a piece pays."""
+        if cell is None:
+            return draw
+        known = cell in self.visited[whose]
+        self.visited[whose] -= {forgotten_by(name)}
+        self.visited[whose] |= {cell}
+        return least if known else draw
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:
             held = self._stored(charge)
             if name not in self._settled:
                 held.renew(name, now + self._life_us)
-
-    def visited(self, charge: Charge) -> set[int]:
-        """Where the holder has been, as far as it is remembered."""
-        return self._held[charge.limit.name, str(charge.holder)].visited
 
     def _judged(self, charge: Charge) -> Limit | None:
         """The limit with the numbers that hold; `None` for who is exempt."""
@@ -599,7 +623,7 @@ class ModelStore:
         return charge.limit
 
     def _keep(self, charge: Charge, held: Held) -> None:
-        self._held[charge.limit.name, str(charge.holder)] = held
+        self._held[charge.limit.key, str(charge.holder)] = held
 
     def _stored(self, charge: Charge) -> Held:
-        return self._held.setdefault((charge.limit.name, str(charge.holder)), Held(charge.limit))
+        return self._held.setdefault((charge.limit.key, str(charge.holder)), Held(charge.limit))

@@ -237,6 +237,7 @@ async def test_each_has_its_floor_of_what_all_share_however_many_ask_at_once(
             (
                 Charge(shared, EVERYTHING, amount),
                 Charge(shared.for_each(), Holder.together((EVERYTHING, caller.principal)), amount),
+                Charge(shared.for_floors(), EVERYTHING, amount),
             ),
         )
         for number, caller in enumerate(CALLERS * (TASKS // len(CALLERS)))
@@ -245,6 +246,7 @@ async def test_each_has_its_floor_of_what_all_share_however_many_ask_at_once(
     counts = Counter(task.identity.principal for task in tasks if task.name in admitted)
     assert len(counts) == len(CALLERS)
     assert min(counts.values()) >= 5
+    assert sum(counts.values()) <= 2 * 30
     # Who has more than its floor has all of that from what is shared.
     assert sum(count for count in counts.values() if count > 5) <= 30
     async with deployment.store() as store:

@@ -33,6 +33,7 @@ DAY = 86_400
 GREEDY, MODEST, LATE = (
     Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name}) for name in ("greedy", "modest", "late")
 )
+MANY = [Identity(Holder(Attribute.KEY, f"k{number}"), {}) for number in range(20)]
 
 
 def limit(algorithm: Algorithm = Algorithm.SLIDING_WINDOW, unit: str = "pages", floor: int = 5) -> Limit:
@@ -56,6 +57,7 @@ def request(
     charges = (
         Charge(shared, EVERYTHING, amount, spare, enforced),
         Charge(shared.for_each(), own, amount, spare, enforced),
+        Charge(shared.for_floors(), EVERYTHING, amount, spare, enforced),
     )
     return Reservation(name, identity, charges)
 
@@ -114,13 +116,74 @@ async def test_what_was_had_of_what_is_shared_is_of_the_floor_too(store: Operato
 
 async def test_what_goes_by_floors_makes_no_debt_of_what_is_shared(store: OperatorStore) -> None:
     asking = Asking(store, limit(Algorithm.CALENDAR))
-    many = [Identity(Holder(Attribute.KEY, f"k{number}"), {}) for number in range(20)]
     assert await asking.admitted(GREEDY, 30) == 20
-    assert sum([await asking.admitted(each, 9) for each in many]) == 100
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 20
     asking.now = DAY
     assert await asking.left_of_all() == 20
     assert await asking.admitted(GREEDY, 30) == 20
     assert await asking.admitted(MODEST, 9) == 5
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+async def test_all_floors_together_give_as_much_again_as_is_shared(
+    store: OperatorStore, algorithm: Algorithm
+) -> None:
+    asking = Asking(store, limit(algorithm))
+    assert await asking.admitted(GREEDY, 30) == 20
+    assert [await asking.admitted(each, 9) for each in MANY] == [5, 5, 5, 5, *[0] * 16]
+    assert await asking.left(LATE) == 0
+    _, verdict = await asking.ask(LATE)
+    assert verdict.readings[0].wait_us
+
+
+async def test_what_goes_by_what_is_shared_is_not_of_all_floors(store: OperatorStore) -> None:
+    asking = Asking(store, limit(Algorithm.CALENDAR, Unit.TOKENS))
+    assert await asking.admitted(MODEST, 4, amount=5) == 4
+    asked, verdict = await asking.ask(LATE, 4)
+    assert verdict.admitted
+    # An overrun by the floor is of all floors too: 13 of their 20 are used, and 7 are left.
+    await asking.settle(asked, 13)
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 7
+
+
+async def test_a_request_by_the_floor_gives_back_what_it_took_of_all_floors(store: OperatorStore) -> None:
+    asking = Asking(store, limit(unit=Unit.TOKENS))
+    assert await asking.admitted(GREEDY, 1, amount=20) == 1
+    taken = [await asking.ask(each, 5) for each in MANY[:4]]
+    assert [verdict.admitted for _, verdict in taken] == [True] * 4
+    await asking.settle(taken[0][0], 2)
+    assert await store.release(taken[1][0], now_us=asking.now_us)
+    assert await asking.admitted(LATE, 9) == 5
+    assert await asking.admitted(MODEST, 9) == 3
+    asking.now = 61
+    # All other reservations have expired: what was settled is left.
+    assert await asking.admitted(GREEDY, 1, amount=20) == 1
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 20 - 2
+
+
+async def test_floors_that_are_used_up_come_back_as_the_limit_does(store: OperatorStore) -> None:
+    asking = Asking(store, limit(Algorithm.GCRA))
+    await asking.admitted(GREEDY, 1, amount=20)
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 20
+    asking.now = DAY / 20
+    assert [await asking.admitted(each, 9) for each in (GREEDY, MODEST, LATE)] == [1, 1, 0]
+
+
+async def test_a_reset_of_what_is_shared_is_one_of_all_floors(store: OperatorStore) -> None:
+    asking = Asking(store, limit())
+    await asking.admitted(GREEDY, 20)
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 20
+    assert await store.reset(EVERYTHING, [asking.shared], Identity(EVERYTHING)) == 1
+    assert await asking.left_of_all() == 20
+    await asking.admitted(GREEDY, 20)
+    assert [await asking.admitted(each, 9) for each in (MODEST, LATE)] == [5, 5]
+
+
+async def test_other_numbers_of_what_is_shared_are_those_of_all_floors(store: OperatorStore) -> None:
+    await store.override(EVERYTHING, "shared", {DAY: (30, 30)}, None)
+    asking = Asking(store, limit())
+    assert await asking.admitted(GREEDY, 40) == 30
+    assert sum([await asking.admitted(each, 9) for each in MANY]) == 30
 
 
 async def test_a_request_by_the_floor_takes_of_what_is_shared_what_has_room_there(
@@ -227,6 +290,8 @@ async def test_however_many_ask_at_once_the_floor_is_exact(store: OperatorStore)
     await asking.admitted(GREEDY, 20)
     verdicts = await asyncio.gather(*(asking.ask(each) for each in [MODEST, LATE] * 50))
     assert [sum(verdict.admitted for _, verdict in verdicts[place::2]) for place in (0, 1)] == [5, 5]
+    verdicts = await asyncio.gather(*(asking.ask(each) for each in MANY * 9))
+    assert sum(verdict.admitted for _, verdict in verdicts) == 10
 
 
 async def test_what_is_tried_out_refuses_nobody_and_counts_where_there_is_room(store: OperatorStore) -> None:
@@ -244,6 +309,32 @@ async def test_an_exemption_from_what_is_shared_is_one_from_both(store: Operator
     assert await asking.admitted(MODEST, 30) == 30
     await store.drop_override(EVERYTHING, "shared")
     assert (await asking.left_of_all(), await asking.left(MODEST)) == (20, 20)
+
+
+async def commands(store: OperatorStore, *asked: Reserved) -> int:
+    """How many commands the server runs for these, inside scripts too."""
+
+    async def run() -> int:
+        async with store.asking() as client:
+            return sum(each["calls"] for each in (await client.info("commandstats")).values())
+
+    for each in asked:  # with all that the first request of a holder does
+        await store.admit(each._replace(id=f"{each.id}-first"), now_us=T0)
+    before = await run()
+    for each in asked:
+        assert (await store.admit(each, now_us=T0)).admitted
+    return await run() - before
+
+
+async def test_all_floors_together_cost_no_command(store: OperatorStore) -> None:
+    shared = limit()
+    by_the_shared, own = request("a", MODEST, shared), limit(floor=0)
+    two_holders = (by_the_shared.charges[0]._replace(limit=own), by_the_shared.charges[1]._replace(limit=own))
+    apart = by_the_shared._replace(id="b", charges=two_holders)
+    count = await commands(store, apart)
+    assert await commands(store, by_the_shared) == count
+    await Asking(store, shared).admitted(GREEDY, 30)
+    assert await commands(store, request("c", LATE, shared)) == count
 
 
 def test_it_lives_where_the_shared_limit_lives() -> None:

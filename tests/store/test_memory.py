@@ -95,8 +95,8 @@ def charges(made: list[Limit], step: Step, scale: int) -> list[Charge]:
                 1 if one else step.amount * scale,
                 min(step.spare, step.amount) * scale if limit.estimated else 0,
                 enforced=not step.tried >> place & 1,
-                left=1.0 if limit.is_floor else step.left,
-                told=1.0 if limit.is_floor else step.told,
+                left=1.0 if limit.beside else step.left,
+                told=1.0 if limit.beside else step.told,
             )
         )
     return found

@@ -6,7 +6,7 @@ import secrets
 import sys
 from math import exp
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -24,6 +24,7 @@ from guard.core.novelty import (
 )
 from guard.core.policy import actual_charges
 from guard.core.query import NO_USAGE, Query, Usage
+from guard.errors import StoreError
 from guard.store.port import Debt, Reservation
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from guard.store.port import Settled, Verdict
+    from guard.store.redis.layout import Part
     from guard.store.redis.orders import OperatorStore
 
 ALICE = Identity(
@@ -141,16 +143,17 @@ class Asker:
         self._ids += len([*cells])
         return await self.used() - before
 
-    async def bitmap(self, limit: Limit = BUDGET, identity: Identity = ALICE) -> bytes:
-        async with self.store.asking() as client:
-            return cast("bytes", await client.get(self._cells(limit, identity)) or b"")
+    async def bitmap(self) -> bytes:
+        return await self.store.visited(ALICE.principal, ALICE)
 
-    async def bitmap_lives_seconds(self, limit: Limit = BUDGET) -> int:
+    async def bitmap_lives_seconds(self) -> int:
         async with self.store.asking() as client:
-            return int(await client.ttl(self._cells(limit, ALICE)))
+            return int(await client.ttl(self.store.keys.coverage(ALICE.principal, ALICE)))
 
-    def _cells(self, limit: Limit, identity: Identity) -> str:
-        return self.store.keys.coverage(limit, identity.holder(*limit.per), identity)
+    async def coverages(self) -> int:
+        """How many there are."""
+        async with self.store.asking() as client:
+            return len([name async for name in client.scan_iter("guard:*:coverage")])
 
 
 def _batches(cells: list[int | None], size: int) -> Iterable[list[tuple[int, int | None]]]:
@@ -362,32 +365,53 @@ def other(**facts: str) -> Identity:
 
 class TestHolders:
     @pytest.mark.parametrize(
-        ("per", "sharing", "apart"),
+        ("per", "same", "another"),
         [
             ((Attribute.KEY,), other(org="brook"), other(key="bob")),
-            ((Attribute.ORG,), other(key="bob"), other(org="brook")),
-            ((Attribute.NETWORK,), other(key="bob", org="brook"), other(network="198.51.100.0/24")),
+            ((Attribute.ORG,), other(network="198.51.100.0/24"), other(key="bob")),
+            ((Attribute.NETWORK,), other(end_user="ben"), other(key="bob")),
             ((Attribute.END_USER,), other(model="big"), other(end_user="ben")),
             ((Attribute.END_USER,), other(org="brook"), other(key="bob")),
-            ((Attribute.ORG, Attribute.MODEL), other(key="bob"), other(model="big")),
-            ((Attribute.EVERYTHING,), other(key="bob", org="brook", network="n"), None),
+            ((Attribute.ORG, Attribute.MODEL), other(model="big"), other(key="bob")),
+            ((Attribute.EVERYTHING,), other(org="brook", network="n"), other(key="bob")),
         ],
     )
-    async def test_each_remembers_where_it_has_been(
-        self, asker: Asker, per: tuple[Attribute, ...], sharing: Identity, apart: Identity | None
+    async def test_an_answer_is_new_or_not_to_its_caller_whoever_shares_the_budget(
+        self, asker: Asker, per: tuple[Attribute, ...], same: Identity, another: Identity
     ) -> None:
         limit = budget(per=per)
         assert await asker.ask(HERE, limit) == [1_000]
-        assert await asker.ask(HERE, limit, identity=sharing) == [0]
-        if apart is not None:
-            assert await asker.ask(HERE, limit, identity=apart) == [1_000]
+        assert await asker.ask(HERE, limit, identity=same) == [0]
+        assert await asker.ask(HERE, limit, identity=another) == [1_000]
 
-    async def test_two_budgets_of_one_holder_remember_each_their_own(self, asker: Asker) -> None:
-        day, model = budget(name="day"), budget(name="model")
-        assert await asker.ask(HERE, day) == [1_000]
-        assert await asker.ask(HERE, day, model) == [0, 1_000]
-        assert await asker.ask(THERE, model) == [1_000]
-        assert await asker.ask(THERE, day, model) == [1_000, 0]
+    async def test_all_budgets_of_a_request_are_charged_what_is_new_to_its_caller(self, asker: Asker) -> None:
+        own, all_, late = (
+            budget(name="own"),
+            budget(name="all", per=(Attribute.EVERYTHING,)),
+            budget(name="l"),
+        )
+        before = await asker.coverages()
+        assert await asker.ask(HERE, own) == [1_000]
+        assert await asker.ask(HERE, own, all_, late) == [0, 0, 0]
+        assert await asker.ask(THERE, all_) == [1_000]
+        assert await asker.ask(THERE, own, late) == [0, 0]
+        assert await asker.coverages() - before == 1
+
+    async def test_an_end_users_budget_goes_by_what_is_new_to_the_end_user(self, asker: Asker) -> None:
+        caller, user = budget(name="caller"), budget(name="user", per=(Attribute.END_USER,))
+        before = await asker.coverages()
+        assert await asker.ask(HERE, caller, user) == [1_000, 1_000]
+        assert await asker.ask(HERE, caller, user, identity=other(end_user="ben")) == [0, 1_000]
+        assert await asker.ask(THERE, user) == [1_000]
+        assert await asker.ask(THERE, caller, user) == [1_000, 0]
+        assert await asker.coverages() - before == 3
+
+    async def test_a_reset_forgets_where_the_answers_of_a_caller_have_been(self, asker: Asker) -> None:
+        all_ = budget(name="all", per=(Attribute.EVERYTHING,))
+        await asker.ask(HERE, BUDGET, all_)
+        assert await asker.store.reset(ALICE.principal, [BUDGET, all_], ALICE) == 1
+        assert (await asker.used(), await asker.used(all_)) == (0, 1_000)
+        assert await asker.ask(HERE, BUDGET, all_) == [1_000, 1_000]
 
     async def test_budgets_stand_among_other_limits(self, asker: Asker) -> None:
         requests = Limit(
@@ -501,7 +525,29 @@ async def spread() -> AsyncIterator[Asker]:
         await store.aclose()
 
 
-async def test_on_a_cluster_too_every_holder_remembers_where_it_has_been(spread: Asker) -> None:
+async def test_on_a_cluster_a_second_try_charges_where_the_first_has_not_come_to(
+    spread: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, all_ = budget(name="own"), budget(name="all", per=(Attribute.EVERYTHING,))
+    owed = [charge(each, 3_000) for each in (own, all_)]
+    settled, pay = await spread.settle("a", *owed), spread.store._pay
+
+    async def torn(part: Part, coverages: tuple[str, ...], *more: Any) -> Any:
+        if not coverages:
+            raise StoreError("no answer", kind="timeout")
+        return await pay(part, coverages, *more)
+
+    monkeypatch.setattr(spread.store, "_pay", torn)
+    with pytest.raises(StoreError):
+        await spread.pay("a", settled, HERE, 1_500, own, all_)
+    monkeypatch.undo()
+    assert [await spread.used(each) for each in (own, all_)] == [1_500, 3_000]
+    assert await spread.pay("a", settled, HERE, 1_500, own, all_) == 1_500
+    assert [await spread.used(each) for each in (own, all_)] == [1_500, 1_500]
+    assert await spread.pay("a", settled, HERE, 1_500, own, all_) is None
+
+
+async def test_on_a_cluster_too_every_budget_is_charged_what_is_new_to_the_caller(spread: Asker) -> None:
     limits = [
         budget(name=str(attribute), per=(attribute,))
         for attribute in (Attribute.KEY, Attribute.ORG, Attribute.NETWORK, Attribute.EVERYTHING)
@@ -509,7 +555,10 @@ async def test_on_a_cluster_too_every_holder_remembers_where_it_has_been(spread:
     bob = other(key="bob", network="198.51.100.0/24")
     assert await spread.ask(HERE, *limits) == [1_000] * 4
     assert await spread.ask(HERE, *limits) == [0] * 4
-    assert await spread.ask(HERE, *limits, identity=bob) == [1_000, 0, 1_000, 0]
+    assert await spread.ask(HERE, *limits, identity=bob) == [1_000] * 4
+    # Also where none of the budgets lives with the caller.
+    assert await spread.ask(THERE, *limits[2:], identity=bob) == [1_000] * 2
+    assert await spread.ask(THERE, *limits, identity=bob) == [0] * 4
     assert await spread.ask(THERE, *limits, amount=6_000) == [6_000] * 4
     owed = [charge(each) for each in limits]
     await spread.admit("long", *owed)

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from guard.core.calendars import MICROSECONDS, Span
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
-from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.limits import Algorithm, Charge, Limit, Role, Unit, Window
 from guard.core.novelty import Payout, Piece
 from guard.core.query import Usage
 from guard.store.port import Reservation
@@ -120,7 +120,7 @@ def limits(draw: st.DrawFn) -> list[Limit]:
 
 def held_to(identity: Identity, made: list[Limit]) -> list[tuple[int, Limit, Holder]]:
     """The limits of a request by their places among those that were made, and whom they hold; behind each
-    what the caller has of it for itself.
+    what the caller has of it for itself, and what all may take so.
     """
     held = []
     for place, limit in enumerate(made):
@@ -128,6 +128,7 @@ def held_to(identity: Identity, made: list[Limit]) -> list[tuple[int, Limit, Hol
         held.append((place, limit, holder))
         if limit.floor:
             held.append((place, limit.for_each(), Holder.together((holder, identity.principal))))
+            held.append((place, limit.for_floors(), holder))
     return held
 
 
@@ -279,15 +280,13 @@ class StoreMachine(RuleBasedStateMachine):
         paid = self.runner.run(
             self.store.pay(Reservation(name, identity, drawn), receipts, payout, now_us=self.now)
         )
-        assert paid == self.model.pay(name, drawn, payout, self.now)
-        for charge in [each for each in drawn if not each.limit.is_floor]:
-            assert self.runner.run(self.visited(charge, identity)) == self.model.visited(charge)
+        assert paid == self.model.pay(name, identity, drawn, payout, self.now)
+        for whose in (identity.principal, identity.holder(Attribute.END_USER)):
+            assert self.runner.run(self.visited(whose, identity)) == self.model.visited[whose]
 
-    async def visited(self, charge: Charge, identity: Identity) -> set[int]:
+    async def visited(self, whose: Holder, identity: Identity) -> set[int]:
         """The bits of the bitmap that are set."""
-        key = self.store.keys.coverage(charge.limit, charge.holder, identity)
-        async with self.store.asking() as client:
-            bitmap = cast("bytes", await client.get(key) or b"")
+        bitmap = await self.store.visited(whose, identity)
         return {8 * place + bit for place, byte in enumerate(bitmap) for bit in range(8) if byte << bit & 128}
 
     def charged(self, name: str) -> set[str]:
@@ -322,7 +321,7 @@ class StoreMachine(RuleBasedStateMachine):
     def override(self, data: st.DataObject, identity: Identity, count: int) -> None:
         """Other numbers for one holder, an exemption, or the settings' numbers again."""
         _, limit, holder = data.draw(st.sampled_from(held_to(identity, self.limits)))
-        kinds = ["exempt", "none"] if limit.is_floor else ["numbers", "exempt", "none"]
+        kinds = ["exempt", "none"] if limit.role is Role.FLOOR else ["numbers", "exempt", "none"]
         kind = data.draw(st.sampled_from(kinds))
         if kind == "none":
             self.runner.run(self.store.drop_override(holder, limit.name))

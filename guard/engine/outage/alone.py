@@ -154,7 +154,7 @@ class Alone:
         charges: Sequence[Charge],
         demand: Demand,
     ) -> Decision:
-        enforced = [charge for charge in charges if charge.enforced and not charge.limit.is_floor]
+        enforced = [charge for charge in charges if charge.enforced and not charge.limit.beside]
         share = self._share
         shares = [
             charge._replace(limit=part) for charge in enforced for part in share_of(charge.limit, share)
@@ -181,7 +181,7 @@ class Alone:
         """Keep for later what was used while the store was not asked."""
         now_us = self._clock.date_us()
         for charge in charges:
-            if charge.limit.is_floor:
+            if charge.limit.beside:
                 continue  # what has room of that is not known here
             lost = self._debts.lost
             self._debts.add(charge.limit, charge.holder, charge.amount, now_us)

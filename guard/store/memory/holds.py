@@ -3,70 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import sha1
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING
 
-from guard.core.limits import Algorithm, Reading, Unit
-from guard.core.novelty import BITMAP_BYTES, CELLS, NOTHING_RECENT, Recent
+from guard.core.limits import Algorithm, Reading, Role, Unit
+from guard.core.novelty import NOTHING_RECENT, Recent
 from guard.store.memory.tickets import Entry, How, Ticket, Tickets
 from guard.store.port import UNKNOWN_WAIT_US
 
 if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.limits import Charge
-    from guard.core.novelty import Payout
     from guard.store.memory.windows import Stand
-
-HEX_DIGITS = 4
-"""How many digits of a digest choose the cell that is forgotten."""
 
 
 @dataclass(slots=True, eq=False)
 class Account:
     """What is kept of one limit for one holder, whatever the limit's numbers: how each window stood when it
-    was last counted, the tickets of requests that are not settled, the cells that were visited, a bit each,
-    and what its latest answers have paid out. It was counted last at `counted_us`, and at `until_us` all
-    tickets have expired.
+    was last counted, the tickets of requests that are not settled, and what its latest answers have paid out.
+    It was counted last at `counted_us`, and at `until_us` all tickets have expired.
     """
 
     stands: dict[tuple[Algorithm, int], Stand] = field(default_factory=dict)
     tickets: Tickets = field(default_factory=Tickets)
     counted_us: int = 0
     until_us: int = 0
-    visited: bytearray = field(default_factory=bytearray)
     recent: Recent = NOTHING_RECENT
-
-    def pay(self, reservation_id: str, payout: Payout, drawn: int) -> int:
-        """What answers pay out that drew so much, which is learnt from."""
-        new = [
-            self.visit(piece.cell, f"{reservation_id}:{number}")
-            for number, piece in enumerate(payout.pieces, 1)
-        ]
-        paid = payout.charge(new)
-        self.recent = self.recent.after(payout.answers, paid, drawn)
-        return paid
 
     def over(self, now_us: int) -> bool:
         """Whether it is as good as a new one."""
-        if self.until_us > now_us or self.visited or self.recent is not NOTHING_RECENT:
+        if self.until_us > now_us or self.recent is not NOTHING_RECENT:
             return False
         return all(self.counted_us + stand.reset_us <= now_us for stand in self.stands.values())
-
-    def visit(self, cell: int | None, name: str) -> bool:
-        """Remember that a holder has been in a cell, and forget another, which the name of the piece says;
-        returns whether it is new.
-        """
-        if cell is None:
-            return True
-        visited = self.visited = self.visited or bytearray(BITMAP_BYTES)
-        new = not visited[cell >> 3] >> (cell & 7) & 1
-        digest = sha1(name.encode(), usedforsecurity=False).hexdigest()
-        forgotten = int(digest[:HEX_DIGITS], 16) % CELLS
-        visited[forgotten >> 3] &= ~(1 << (forgotten & 7))
-        visited[cell >> 3] |= 1 << (cell & 7)
-        return new
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +44,9 @@ class Hold:
 
     `amount` is `most`, or where that is more than the whole limit holds, what is left of it, but half of it
     and `least` at least. `waits` are how long until each window has room: 0 where it has, -1 where it never
-    has. `shared` is the limit of which this is what its caller has for itself, and `floor` the other way
-    round. The one of the two that the request does not go by is `beside`: it is charged what has room there.
+    has. `shared` is the limit that this stands beside; that one knows its `floor` and its `floors`. Of the
+    shared limit and the floor, the one that the request does not go by is `beside`: it is charged what has
+    room there. `spared` are floors where the request goes by what is shared.
     """
 
     charge: Charge
@@ -90,7 +60,9 @@ class Hold:
     waits: list[int] = field(default_factory=list)
     shared: Hold | None = None
     floor: Hold | None = None
+    floors: Hold | None = None
     beside: bool = False
+    spared: bool = False
 
     @property
     def lacks(self) -> bool:
@@ -127,7 +99,9 @@ class Hold:
 
     def ask(self) -> None:
         """Find the amount."""
-        if self.shared is not None:
+        if self.charge.limit.role is Role.FLOORS and self.shared and self.shared.floor:
+            self.least = self.most = self.shared.floor.amount
+        elif self.shared is not None:
             self.most = self.shared.most
         elif self.charge.limit.unit == Unit.NOVELTY:
             self.most = self.account.recent.reserve(self.least, self.most)
@@ -142,19 +116,21 @@ class Hold:
         if turned_away:
             self.waits = [wait or UNKNOWN_WAIT_US for wait in self.waits]
 
-    def share(self, shared: Hold) -> None:
-        """Have the request go by the limit that several share where that has room, else by this; without room
-        in either, wait for the one where it fits first.
+    def share(self, floor: Hold, floors: Hold) -> None:
+        """Have the request go by this, which several share, where that has room, else by its floor, if that
+        and all floors together have room; without room either way, wait for the one where it fits first.
         """
-        if not shared.lacks:
-            self.beside, self.amount, self.waits = True, shared.amount, []
-            return
-        if -1 in self.waits:
-            return
-        longest = max(self.waits)
-        shared.waits = [longest if wait < 0 else min(wait, longest) for wait in shared.waits]
         if not self.lacks:
-            shared.beside, shared.amount = True, self.amount
+            floor.beside, floor.amount, floor.waits = True, self.amount, []
+            floors.spared, floors.waits = True, []
+            return
+        waits = floor.waits + floors.waits
+        if -1 in waits:
+            return
+        longest = max(waits)
+        self.waits = [longest if wait < 0 else min(wait, longest) for wait in self.waits]
+        if not (floor.lacks or floors.lacks):
+            self.beside, self.amount = True, floor.amount
 
     def reserve(self, reservation_id: str, life_us: int) -> None:
         """Charge the amount, and keep a ticket of it."""
@@ -184,9 +160,11 @@ class Hold:
         """Charge what is owed, of which these have charged a part already, or too much; returns those that
         hold then.
         """
+        if not entries and self.charge.limit.role is Role.FLOORS:
+            return []  # the request goes by what is shared
         over = owed - sum(entry.amount for entry in entries)
         if over > 0:
-            beside = entries[0].beside if entries else self.charge.limit.is_floor
+            beside = entries[0].beside if entries else self.charge.limit.beside
             return [*entries, self._add(over, beside=beside)]
         left = list(entries)
         for place, entry in reversed(list(enumerate(entries))):
@@ -231,7 +209,7 @@ class Hold:
     def readings(self) -> list[Reading]:
         """How each window stands for the caller, with what it has for itself."""
         charge, found = self.charge, []
-        own = self.floor.left if self.floor is not None else 0
+        own = min(self.floor.left, self.floors.left) if self.floor and self.floors else 0
         waits = self.waits or [0] * len(self.stands)
         for window, stand, wait_us in zip(charge.limit.windows, self.stands, waits, strict=True):
             found.append(
@@ -251,8 +229,11 @@ class Hold:
 
 
 def paired(holds: list[Hold]) -> list[Hold]:
-    """Holds of which each that a caller has for itself knows the one before, and that knows it."""
-    for shared, floor in pairwise(holds):
-        if floor.charge.limit.is_floor:
-            shared.floor, floor.shared = floor, shared
+    """Holds of which each that several share knows what stands beside it, and those know it."""
+    for before, hold in pairwise(holds):
+        match hold.charge.limit.role:
+            case Role.FLOOR:
+                before.floor, hold.shared = hold, before
+            case Role.FLOORS if before.shared:
+                before.shared.floors, hold.shared = hold, before.shared
     return holds

@@ -9,7 +9,7 @@ about; a script does it for all limits of a holder at once. Times are in microse
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from guard.core.holds import Held
 from guard.core.limits import Algorithm, Unit
 from guard.core.modes import Mode
 from guard.store.marks import read_marks, write_marks
+from guard.store.memory.coverage import Coverage
 from guard.store.memory.holds import Account, Hold, paired
 from guard.store.memory.records import Records
 from guard.store.memory.reviews import Reviews
@@ -71,6 +72,7 @@ class MemoryStore:
         self._to_clear: Iterator[tuple[str, Holder]] = iter(())
         # In the order in which they are forgotten, since all are remembered equally long.
         self._settled: OrderedDict[str, int] = OrderedDict()
+        self._coverages: defaultdict[Holder, Coverage] = defaultdict(Coverage)
         self._evidence: dict[Holder, Evidence] = {}
         self._reviews = Reviews(date_us)
         self._records = Records(unverified_seconds)
@@ -98,12 +100,13 @@ class MemoryStore:
             hold.ask()
             if not again:
                 hold.judge(turned_away=hold in turned_away)
-            if hold.shared is not None:
-                hold.share(hold.shared)
+        for hold in holds:
+            if hold.floor and hold.floors:
+                hold.share(hold.floor, hold.floors)
         without = [hold for hold in holds if hold.lacks]
         admitted = not held and not any(hold.charge.enforced for hold in without)
         charged = [hold for hold in holds if admitted and (hold.charge.enforced or not without)]
-        for hold in charged if not again else ():
+        for hold in [each for each in charged if not (again or each.spared)]:
             hold.reserve(reservation.id, self._life_us)
             self._accounts[hold.place] = hold.account
         if without:
@@ -149,14 +152,17 @@ class MemoryStore:
         payout: Payout,
     ) -> int | None:
         """Charge diversity budgets what answers pay out, in place of what `settle` charged."""
-        paid: list[int] = []
+        paid: dict[Holder, int] = {}
         for hold, receipt in zip(self._as_counted(reservation), receipts, strict=True):
+            whose = reservation.identity.weighed(hold.charge.limit.per)
+            if whose not in paid:
+                paid[whose] = self._coverages[whose].weigh(reservation.id, payout)
             if hold.shared is None:
-                paid.append(hold.account.pay(reservation.id, payout, hold.most))
-            # What a caller has for itself of a budget is charged what that is.
-            hold.true_up(paid[-1], receipt)
+                account = hold.account
+                account.recent = account.recent.after(payout.answers, paid[whose], hold.most)
+            hold.true_up(paid[whose], receipt)
             self._accounts[hold.place] = hold.account
-        return max(paid, default=None)
+        return max(paid.values(), default=None)
 
     async def release(self, reservation: Reservation) -> bool:
         """Take a reservation back."""
@@ -213,7 +219,7 @@ class MemoryStore:
     def _hold(self, charge: Charge, *, as_counted: bool = False) -> Hold:
         """A limit at this moment; with `as_counted` under the numbers that it was last counted under."""
         limit, now_us = charge.limit, self._date_us()
-        place = limit.name, charge.holder
+        place = limit.key, charge.holder
         account = self._accounts.get(place) or Account()
         least, most = min(charge.amount - charge.spare, LARGEST_AMOUNT), min(charge.amount, LARGEST_AMOUNT)
         windows = limit.windows

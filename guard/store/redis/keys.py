@@ -19,7 +19,6 @@ from guard.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
-    from guard.core.limits import Limit
 
 PREFIX = "guard:5:"
 IDENTITIES = PREFIX + "identities"
@@ -59,11 +58,11 @@ class Keys(Pseudonyms):
         home = self._home(_sharing(holder) if floor else holder, identity)
         return self._key(home, holder, "counts")
 
-    def coverage(self, limit: Limit, holder: Holder, identity: Identity) -> str:
-        """Where the holder of a diversity budget has been, or all those who share it."""
-        if limit.is_floor:
-            holder = _sharing(holder)
-        return self._key(self._home(holder, identity), holder, f"coverage:{limit.name}")
+    def coverage(self, whose: Holder, identity: Identity) -> str:
+        """Where the answers of a caller have been, or of its end user (`Identity.weighed`), in the slot of
+        `home`.
+        """
+        return self._key(self._callers(identity), whose, "coverage")
 
     def evidence(self, holder: Holder, identity: Identity) -> str:
         """What is known of how a holder behaves, and what speaks against it."""
@@ -75,7 +74,7 @@ class Keys(Pseudonyms):
 
     def home(self, identity: Identity) -> str:
         """A key in the slot where what this identity holds alone is kept."""
-        return self._key(self._home(identity.principal, identity), identity.principal, "home")
+        return self._key(self._callers(identity), identity.principal, "home")
 
     def block_field(self, holder: Holder) -> str:
         """The field of `TERMS` that blocks a holder."""
@@ -93,7 +92,11 @@ class Keys(Pseudonyms):
         """Whose braces a holder's keys stand in."""
         if not self.together or not any(part.attribute in IN_THE_ORGS_SLOT for part in holder.parts):
             return holder
-        org = identity.attributes.get(Attribute.ORG)
+        return self._callers(identity)
+
+    def _callers(self, identity: Identity) -> Holder:
+        """Whose braces stand round what a caller has to itself."""
+        org = identity.attributes.get(Attribute.ORG) if self.together else None
         return Holder(Attribute.ORG, org) if org else identity.principal
 
     def _key(self, home: Holder, holder: Holder, noun: str) -> str:

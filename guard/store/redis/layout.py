@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.core.limits import Unit
+from guard.core.limits import Role, Unit
 from guard.store.redis.keys import IDENTITIES, TERMS, beside
 from guard.store.redis.wire import pack_amounts, pack_shapes
 
@@ -27,10 +27,10 @@ LAYOUTS_KEPT = 2_048
 class Part:
     """What one script can touch: the charges whose keys live in one slot, under one reservation key.
 
-    `places` says which of the request's charges these are. `keys` are those of their holders, each once, and
-    `coverages` those of the coverage of each diversity budget. `record` and `index` are empty where this
-    script cannot touch them, and `terms` are the fields of the operator's terms: the first `blockable` of
-    them may block.
+    `places` says which of the request's charges these are, and `keys` are those of their holders, each once.
+    `weighed` says of each diversity budget which of the layout's coverages it goes by, from 1. `record` and
+    `index` are empty where this script cannot touch them, and `terms` are the fields of the operator's terms:
+    the first `blockable` of them may block.
     """
 
     near: str
@@ -38,7 +38,7 @@ class Part:
     limits: tuple[tuple[Limit, int], ...]
     holders: int
     keys: tuple[str, ...]
-    coverages: tuple[str, ...]
+    weighed: tuple[int, ...]
     record: str
     index: str
     terms: tuple[str, ...]
@@ -59,12 +59,14 @@ class Part:
 class Layout:
     """The parts of a request; the identity's own first, which has the reservation.
 
-    `held` are the limits and the holders that it is for, in their order. `label` and `attributes` are for the
-    record; `record_apart` says that no part can touch it, and `terms_apart` that not every part can read the
-    operator's terms.
+    `coverages`, which the first part can touch, say what is new for its diversity budgets: the caller's, the
+    end user's, or both. `held` are the limits and the holders that it is for, in their order. `label` and
+    `attributes` are for the record; `record_apart` says that no part can touch it, and `terms_apart` that not
+    every part can read the operator's terms.
     """
 
     parts: tuple[Part, ...]
+    coverages: tuple[str, ...]
     label: str
     attributes: str
     record_apart: bool
@@ -115,12 +117,21 @@ class Layouts:
         home, record = keys.home(identity), keys.record(identity)
         places: dict[int, tuple[str, list[int]]] = {slot_of(home): (home, [])}
         for place, charge in enumerate(charges):
-            counts = keys.counts(charge.holder, identity, floor=charge.limit.is_floor)
+            counts = keys.counts(charge.holder, identity, floor=charge.limit.role is Role.FLOOR)
             places.setdefault(slot_of(counts), (counts, []))[1].append(place)
+        budgets = {
+            place: identity.weighed(charge.limit.per)
+            for place, charge in enumerate(charges)
+            if charge.limit.unit == Unit.NOVELTY
+        }
+        weighing = list(dict.fromkeys(budgets.values()))
+        weighed = {place: weighing.index(whose) + 1 for place, whose in budgets.items()}
         parts: list[Part] = []
         for slot, (near, held) in places.items():
             counts_of = {
-                place: keys.counts(charges[place].holder, identity, floor=charges[place].limit.is_floor)
+                place: keys.counts(
+                    charges[place].holder, identity, floor=charges[place].limit.role is Role.FLOOR
+                )
                 for place in held
             }
             holders = {counts: charges[place].holder for place, counts in counts_of.items()}
@@ -134,11 +145,7 @@ class Layouts:
                     limits,
                     len(numbers),
                     tuple(name for counts in numbers for name in (counts, f"{counts}:pending")),
-                    tuple(
-                        keys.coverage(charges[place].limit, charges[place].holder, identity)
-                        for place in held
-                        if charges[place].limit.unit == Unit.NOVELTY
-                    ),
+                    tuple(weighed[place] for place in held if place in weighed),
                     record if not parts and slot_of(record) == slot else "",
                     IDENTITIES if not parts and slot_of(IDENTITIES) == slot else "",
                     self._terms(blockable, holders.values(), [charges[place] for place in held]),
@@ -148,6 +155,7 @@ class Layouts:
             )
         return Layout(
             tuple(parts),
+            tuple(keys.coverage(whose, identity) for whose in weighing),
             keys.label(identity.principal),
             keys.attributes(identity),
             keys.together and slot_of(record) != slot_of(home),

@@ -170,12 +170,14 @@ class OperatorStore(RedisStore):
         return sorted(name.removeprefix(start) for name in found)
 
     async def reset(self, holder: Holder, limits: Sequence[Limit], identity: Identity) -> int:
-        """Forget what a holder has used of these limits; returns how many had been used."""
-        used = 0
-        for limit in limits:
-            keys = [self.keys.counts(holder, identity), self.keys.coverage(limit, holder, identity)]
-            used += (await self._run(RESET, keys, [limit.name]))[0]
-        return used
+        """Forget what a holder has used of these limits, and where its answers have been; returns how many
+        limits had been used.
+        """
+        async with self.asking() as client:
+            await client.delete(self.keys.coverage(holder, identity))
+        counts = self.keys.counts(holder, identity)
+        named = [[limit.key, limit.for_floors().key] for limit in limits]
+        return sum([(await self._run(RESET, [counts], [*names]))[0] for names in named])
 
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
         """What is known of how a holder behaves, and what speaks against it."""
@@ -192,9 +194,9 @@ class OperatorStore(RedisStore):
             found = cast("list[bytes]", await pipeline.execute() if identities else [])
         return [marks_in(beginning) for beginning in found]
 
-    async def visited(self, limit: Limit, holder: Holder, identity: Identity) -> bytes:
-        """The coverage of a holder, of a diversity budget; empty where it has been nowhere."""
-        coverage = self.keys.coverage(limit, holder, identity)
+    async def visited(self, whose: Holder, identity: Identity) -> bytes:
+        """The coverage of a caller, or of its end user; empty where its answers have been nowhere."""
+        coverage = self.keys.coverage(whose, identity)
         async with self.asking() as client:
             return cast("bytes | None", await client.get(coverage)) or b""
 

@@ -11,6 +11,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Learnt
 from guard.core.limits import Charge, Unit
 from guard.core.modes import Mode
+from guard.core.novelty import Payout
 from guard.core.query import NO_USAGE
 from guard.errors import StoreError
 from guard.store.marks import read_evidence, write_marks
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from guard.core.identity import Holder, Identity
-    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Debt
@@ -134,9 +134,16 @@ class RedisStore(Slotted):
     ) -> int | None:
         """Charge diversity budgets what answers pay out, in place of what `settle` has charged."""
         layout = self._layout(reservation.identity, reservation.charges)
-        asked, packed = Asked(reservation, layout, now_us), pack_payout(payout)
-        paid = await _all([self._pay(part, asked, receipts, packed) for part in layout.parts if part.places])
-        return max((amount for _, *amounts in paid for amount in amounts), default=None)
+        asked, (home, *others) = Asked(reservation, layout, now_us), layout.parts
+        paid, *amounts = await self._pay(home, layout.coverages, asked, receipts, payout)
+        if others:
+            # What was weighed where the coverages are is charged where the budgets are, also by a second try.
+            weighed = [Payout((), amounts[part.weighed[0] - 1], payout.answers) for part in others]
+            works = [
+                self._pay(part, (), asked, receipts, each) for part, each in zip(others, weighed, strict=True)
+            ]
+            paid = max(paid, *(reply[0] for reply in await _all(works)))
+        return max(amounts, default=None) if paid else None
 
     async def release(self, reservation: Reservation, *, now_us: int = 0) -> bool:
         """Take a request back that was admitted but did not happen; `False` where it was settled before."""
@@ -351,22 +358,31 @@ class RedisStore(Slotted):
         counted, *budgets = reply
         return Settled(bool(counted), max(budgets[::2], default=None), tuple(budgets[1::2]))
 
-    async def _pay(self, part: Part, asked: Asked, receipts: Sequence[bytes], payout: bytes) -> Any:
+    async def _pay(
+        self,
+        part: Part,
+        coverages: tuple[str, ...],
+        asked: Asked,
+        receipts: Sequence[bytes],
+        payout: Payout,
+    ) -> Any:
         holders, shapes, amounts = asked.held_to(part)
+        budgets = zip(part.weighed, (receipts[place] for place in part.places), strict=True)
         return await self._share(
             PAY,
             self._pays,
             asked,
-            [part.reservation(asked.reservation.id), *part.keys, *part.coverages],
+            [part.reservation(asked.reservation.id), *coverages, *part.keys],
             [
                 asked.reservation.id,
                 self._life_ms(asked.reservation.identity),
-                payout,
+                pack_payout(payout),
+                len(coverages),
                 holders,
                 len(part.places),
                 shapes,
                 amounts,
-                *(receipts[place] for place in part.places),
+                *(value for budget in budgets for value in budget),
             ],
         )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
-from guard.core.limits import Algorithm, Reading, Unit
+from guard.core.limits import Algorithm, Reading, Role, Unit
 from guard.core.pseudonyms import VOUCHED_BY
 from guard.store.marks import read_marks
 from guard.store.port import LARGEST_AMOUNT, Block, Verdict
@@ -33,7 +33,8 @@ _NUMBERS = {
     Algorithm.CALENDAR: 3,
     Algorithm.LEASES: 4,
 }
-_PENDING, _DIVERSITY, _FLOOR, _SHARED = 1, 2, 4, 8
+_PENDING, _DIVERSITY, _SHARED = 1, 2, 8
+_ROLES = {Role.WHOLE: 0, Role.FLOOR: 4, Role.FLOORS: 16}
 _VERDICT = Struct("<BBdd")
 _OVERRIDDEN, _EXEMPT = 1, 2
 _NOWHERE = -1
@@ -84,8 +85,8 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
     held, kind, amount = [], 0, 0
     for charge in charges:
         windows = charge.limit.windows
-        if charge.limit.is_floor:
-            windows = ()  # it is in what was said of the limit before
+        if charge.limit.beside:
+            windows = ()  # it is in what was said of the limit that several share
         else:
             kind, amount = next(numbers), next(numbers)
         if kind == _EXEMPT:
@@ -150,8 +151,8 @@ def _packed_shape(limit: Limit, number: int, now_us: int) -> bytes:
 
 def _values(limit: Limit, number: int, now_us: int) -> Iterator[str | int]:
     flags = _PENDING * limit.pending + _DIVERSITY * (limit.unit == Unit.NOVELTY)
-    flags += _FLOOR * limit.is_floor + _SHARED * (not limit.own)
-    yield from (limit.name, number, flags, len(limit.windows))
+    flags += _ROLES[limit.role] + _SHARED * (not limit.own)
+    yield from (limit.key, number, flags, len(limit.windows))
     for window in limit.windows:
         yield from (_NUMBERS[limit.algorithm], window.period_us, window.count, window.burst)
         if window.span is not None and limit.zone is not None:

@@ -14,8 +14,8 @@
 -- Returns { packed, marks of the evidence ('' for none), the term of the review, where there is one }; packed is
 --       'BB' admitted 0|1, room in every limit 0|1  'd' blocked for (µs; -1: not blocked, 0: for good)
 --       'd' reservations given back, then of each limit 'dd' kind, amount, and of each of its windows 'ddd' remaining,
---       reset µs, wait µs (-1: never). What a caller has for itself of a limit is no limit of its own there: what that says
---       is what the caller may use of both. Of a limit whose numbers the operator has changed (kind 1) each window begins with
+--       reset µs, wait µs (-1: never). What a caller has for itself of a limit, and what all may take so, are no limits of
+--       their own there: what that says is what the caller may use of both. Of a limit whose numbers the operator has changed (kind 1) each window begins with
 --       'dd' count, burst; of one from which its holder is exempt (kind 2) there are none. No throttle is to be seen in them.
 -- Admitted is what has room in every enforced limit, and is charged to these. To the others, which are only tried out, it
 -- is charged where it has room in all: as if they were enforced too.
@@ -63,16 +63,23 @@ end
 for k = 1, #limits do
   local limit = limits[k]
   local of = limit.of
+  if of and of.exempt then limit.exempt = true end
   if not limit.exempt then
-    if of then
+    if of and of.floors == limit then
+      limit.least, limit.most = of.floor.amount, of.floor.amount
+    elseif of then
       limit.most = of.most
     elseif limit.novel then
       expect(limit)
     end
     if limit.left < 1000 then throttle(limit) end
     local lacks = judge(limit, again)
-    if of then lacks = share(limit) end
-    if lacks and not limit.floor then
+    if of and of.floors == limit then
+      lacks = share(of)
+    elseif of or limit.floor then
+      lacks = false -- which of them it goes by is known when all were judged
+    end
+    if lacks then
       room = false
       if limit.enforced then fits = false end
     end
@@ -84,7 +91,7 @@ if not look then
     local ticket, pending = {}, false
     for k = 1, #h.limits do
       local limit = h.limits[k]
-      if fits and not again and not limit.exempt and (limit.enforced or room) then
+      if fits and not again and not limit.exempt and not limit.spared and (limit.enforced or room) then
         charge_limit(limit, limit.amount, ticket)
         pending = pending or limit.pending
       end
@@ -105,7 +112,7 @@ local reply, at = {}, 0
 for k = 1, #limits do
   local limit = limits[k]
   local windows, kind = limit.windows, limit.exempt and EXEMPT or limit.overridden and OVERRIDDEN or 0
-  local own = limit.floor and left_in(limit.floor) or 0
+  local own = limit.floor and min(left_in(limit.floor), left_in(limit.floors)) or 0
   if not limit.of then reply[at + 1], reply[at + 2], at = kind, limit.amount, at + 2 end
   for i = 1, (kind == EXEMPT or limit.of) and 0 or #windows do
     local w = windows[i]

@@ -13,9 +13,9 @@ local AMOUNT = 19
 
 -- Reads the limits of a request. `shapes` has what is the same for every such request, value after value (cmsgpack): of each
 -- limit its name, the number of its holder (from 1), flags (1 pending: given back when its request dies, 2 a diversity
--- budget, 4 what a caller has for itself of the limit before, 8 several share it) and the number of its windows, and of each window algorithm,
--- period, count and burst; of a calendar window also the begin of the last period, of this one, of the next one, and of the
--- one after. `amounts` has what is not:
+-- budget, 4 a floor: what a caller has for itself of the limit before, 8 several share it, 16 what all may take by floors of
+-- the limit two before) and the number of its windows, and of each window algorithm, period, count and burst; of a calendar
+-- window also the begin of the last period, of this one, of the next one, and of the one after. `amounts` has what is not:
 --   'B' enforced 0|1  'H' what a throttle leaves (thousandths)  'd' least, which is insisted on  'd' most
 -- KEYS from `key` on are { counts, pending } of each holder.
 -- Returns the limits in their order, and the holders. Tables have all their fields from the start: to grow costs more than
@@ -33,13 +33,16 @@ local function read_limits(shapes, amounts, holders, key)
   for i = 1, #amounts - 1, 4 do
     local windows, h, flags = {}, found[shapes[at + 1]], shapes[at + 2]
     local limit = {
-      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags % 4 >= 2, shared = flags >= 8,
+      name = shapes[at], windows = windows, enforced = amounts[i] == 1, pending = flags % 2 == 1, novel = flags % 4 >= 2, shared = flags % 16 >= 8,
       left = amounts[i + 1], least = amounts[i + 2], most = amounts[i + 3], amount = 0, changed = false, exempt = false,
-      overridden = false, holder = h, lacks = false, beside = false, of = false, floor = false,
+      overridden = false, holder = h, lacks = false, beside = false, of = false, floor = false, floors = false, spared = false,
     }
     if flags % 8 >= 4 then
       limit.of = limits[#limits]
       limit.of.floor = limit
+    elseif flags >= 16 then
+      limit.of = limits[#limits].of
+      limit.of.floors = limit
     end
     local n = shapes[at + 3]
     at = at + 4
@@ -136,10 +139,14 @@ local function charge_limit(limit, amount, ticket)
   end
 end
 
--- Whether a limit is charged beside another: as its charges say, or without any, as what a caller has for itself is.
-local function is_beside(limit, charged)
-  if charged then return charged.beside end
-  return limit.of and true
+-- How a limit is charged that was charged so before: beside another, or not at all. Without a charge a request goes by what
+-- several share.
+local function charge_as(limit, charged)
+  if charged then
+    limit.beside = charged.beside
+  elseif limit.of then
+    limit.beside, limit.spared = true, limit.of.floors == limit
+  end
 end
 
 -- The charges of a ticket, by name and in order: { name, how, beside, amount, from, to: where it stands in the ticket }.

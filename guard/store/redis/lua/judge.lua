@@ -87,24 +87,26 @@ local function judge(limit, admitted)
   return limit.lacks
 end
 
--- A request goes by a limit that several share where that has room, else by what its caller has of it for itself, and is
--- charged to the other one as far as that has room. Without room in either, it waits for the one where it fits first. Returns
--- whether it has to.
-local function share(floor)
-  local shared = floor.of
+-- A request goes by a limit that several share where that has room, else by what its caller has of it for itself, if that and
+-- what all may take so have room, and is charged to the other one as far as that has room. Without room either way, it waits
+-- for the one where it fits first. Returns whether it has to.
+local function share(shared)
+  local floor, floors = shared.floor, shared.floors
   if not shared.lacks then
-    floor.beside, floor.amount = true, shared.amount
+    floor.beside, floor.amount, floors.spared = true, shared.amount, true
     return false
   end
   local longest = 0
-  for _, w in ipairs(floor.windows) do
-    if w.wait < 0 then return true end
-    longest = max(longest, w.wait)
+  for _, limit in ipairs({ floor, floors }) do
+    for _, w in ipairs(limit.windows) do
+      if w.wait < 0 then return true end
+      longest = max(longest, w.wait)
+    end
   end
   for _, w in ipairs(shared.windows) do
     if w.wait < 0 or w.wait > longest then w.wait = longest end
   end
-  if floor.lacks then return true end
+  if floor.lacks or floors.lacks then return true end
   shared.lacks, shared.beside, shared.amount = false, true, floor.amount
   return false
 end

@@ -2,17 +2,21 @@
 -- Charges the diversity budgets of requests what their answers pay out, once these were read, in place of what settle.lua has
 -- charged. Mirrors guard/core/novelty.py.
 --
--- KEYS  of each request: its reservation, then { counts, pending } for each holder of a budget, then the coverage of each budget (of
---       what a caller has for itself of a budget: that of the budget, whose payout it is charged)
+-- KEYS  of each request: its reservation, the coverages by which its budgets go (none where they live on another node: then the
+--       floor of the payout is what it has come to there), then { counts, pending } for each holder of a budget
 -- ARGV  1 now (µs; 0: the server's clock)  2 how long an id that was paid for is remembered (ms)
 --       then of each request: reservation id, how long what is learnt of the holders is remembered (ms), its payout as
---       read_payout says, number of holders, number of budgets, shapes, what the answers draw as read_limits (holders.lua) says,
---       and the receipt of settle.lua for each budget
--- Returns of each request { paid 0|1, then what each budget was charged in all }, or an error, which concerns no other
--- An id is paid for once. If this never runs, what settle.lua has charged stands.
+--       read_payout says, numbers of coverages, of holders and of budgets, shapes, what the answers draw as read_limits
+--       (holders.lua) says, and of each budget which coverage it goes by (from 1), and its receipt of settle.lua
+-- Returns of each request { paid 0|1, then what the payout comes to by each coverage }, or an error, which concerns no other
+-- An id is paid for once; what that came to is remembered with it, and returned again. If this never runs, what settle.lua has
+-- charged stands.
 
 -- The bits of a coverage: CELLS of guard/core/novelty.py.
 local CELLS = 8192
+
+-- What is remembered of an id: by settle.lua, and what that of a payout begins with.
+local SETTLED, PAID = '1', 2
 
 -- So many answers are recent: RECENT_ANSWERS of guard/core/novelty.py.
 local RECENT_ANSWERS = 16
@@ -55,10 +59,8 @@ local function visit(coverage, payout, writes, life)
   local before, sum = {}, 0
   if #writes > 0 then
     -- Made whole at once: a string that grows bit by bit takes twice what it needs.
-    call('SET', coverage, string.rep('\0', CELLS / 8), 'NX', 'PX', life)
+    if call('PEXPIRE', coverage, life) == 0 then call('SET', coverage, string.rep('\0', CELLS / 8), 'PX', life) end
     before = call('BITFIELD', coverage, unpack(writes))
-    -- Never shortened: what many share is remembered as long as for any of them.
-    call('PEXPIRE', coverage, life, 'GT')
   end
   for _, piece in ipairs(payout.pieces) do
     sum = sum + (before[piece.at] == 1 and piece.least or piece.draw)
@@ -69,8 +71,8 @@ end
 -- Charges what a budget's receipt lacks, or gives back what it has too much.
 local function true_up(h, limit)
   local charges, ticket = limit.charges, limit.ticket
-  local over = limit.payout
-  limit.beside = is_beside(limit, charges[1])
+  charge_as(limit, charges[1])
+  local over = limit.spared and 0 or limit.payout
   for _, charged in ipairs(charges) do over = over - charged.amount end
   limit.changed = over ~= 0
   if limit.changed then load_limit(h, limit, now, true) end
@@ -95,18 +97,18 @@ end
 
 -- Pays for the request whose keys and arguments begin here; returns its reply.
 local function pay(key, arg)
-  local id, life, payout, count = ARGV[arg], tonumber(ARGV[arg + 1]), read_payout(ARGV[arg + 2]), tonumber(ARGV[arg + 3])
-  local limits, holders = read_limits(ARGV[arg + 5], ARGV[arg + 6], count, key + 1)
+  local id, life, payout, coverages = ARGV[arg], tonumber(ARGV[arg + 1]), read_payout(ARGV[arg + 2]), tonumber(ARGV[arg + 3])
+  local limits, holders = read_limits(ARGV[arg + 6], ARGV[arg + 7], tonumber(ARGV[arg + 4]), key + 1 + coverages)
   -- What cannot be read fails here, before the id is remembered as paid for.
   for _, h in ipairs(holders) do read_holder(h, '') end
-  for i, limit in ipairs(limits) do limit.charges, limit.ticket = read_ticket(ARGV[arg + 6 + i]) end
-  if call('SET', KEYS[key], 2, 'GET', 'PX', remembered) == '2' then return { 0 } end
+  for i, limit in ipairs(limits) do limit.charges, limit.ticket = read_ticket(ARGV[arg + 7 + 2 * i]) end
+  local before = call('GET', KEYS[key])
+  if before and before ~= SETTLED then return { 0, select(2, cmsgpack.unpack(before)) } end
 
-  local reply, writes = { 1 }, writes_of(payout.pieces, id)
-  for i, limit in ipairs(limits) do
-    limit.payout = limit.of and limit.of.payout or visit(KEYS[key + 2 * count + i], payout, writes, life)
-    reply[1 + i] = limit.payout
-  end
+  local paid, writes = {}, writes_of(payout.pieces, id)
+  for i = 1, coverages do paid[i] = visit(KEYS[key + i], payout, writes, life) end
+  call('SET', KEYS[key], cmsgpack.pack(PAID, unpack(paid)), 'PX', remembered)
+  for i, limit in ipairs(limits) do limit.payout = paid[tonumber(ARGV[arg + 6 + 2 * i])] or payout.floor end
   for _, h in ipairs(holders) do
     for _, limit in ipairs(h.limits) do
       true_up(h, limit)
@@ -117,7 +119,7 @@ local function pay(key, arg)
     end
     save(h, now)
   end
-  return reply
+  return { 1, unpack(paid) }
 end
 
 local replies, key, arg = {}, 1, 3
@@ -125,6 +127,6 @@ while arg <= #ARGV do
   local done, reply = pcall(pay, key, arg)
   if not done then reply = { err = type(reply) == 'table' and reply.err or reply } end
   replies[#replies + 1] = reply
-  key, arg = key + 1 + 2 * ARGV[arg + 3] + ARGV[arg + 4], arg + 7 + ARGV[arg + 4]
+  key, arg = key + 1 + ARGV[arg + 3] + 2 * ARGV[arg + 4], arg + 8 + 2 * ARGV[arg + 5]
 end
 return replies

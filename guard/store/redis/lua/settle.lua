@@ -35,7 +35,8 @@ local function settle(key, arg)
         local paid, drawn = recent((limit.of or limit).holder.state, limit.name)
         owed = min(owed, ceil(owed * paid / drawn))
       end
-      limit.beside = is_beside(limit, charged)
+      charge_as(limit, charged)
+      if limit.spared then owed = 0 end
       local over, receipt = owed - (charged and charged.amount or 0), nil
       if over ~= 0 then load_limit(h, limit, now, true) end
       if over < 0 then
