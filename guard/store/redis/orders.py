@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.holds import Held
-from guard.core.identity import Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
 from guard.core.novelty import Recent
 from guard.store.marks import BEGINNING, marks_in, read_evidence
 from guard.store.port import Block, Control
-from guard.store.redis.keys import CONTROL, IDENTITIES, REVIEW_FIELDS, TERMS, WORKERS
+from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import read_review, write_review
 from guard.store.redis.scripts import Script
 from guard.store.redis.store import RedisStore
@@ -79,12 +79,13 @@ class Record:
 class OperatorStore(RedisStore):
     """The store of the requests, with what only the operator may ask of it.
 
-    These calls end within `OPERATOR_SECONDS`.
+    These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
+    and one that is reset or forgiven for as long as an unverified caller is remembered.
     """
 
     async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
         """Refuse a holder for so long, or for good (`None`)."""
-        await self._set_term(self.keys.block_field(holder), seconds, reason)
+        await self._set_term(holder, self.keys.block_field(holder), seconds, reason)
 
     async def unblock(self, holder: Holder) -> bool:
         """Lift a block; `False` where there was none."""
@@ -104,6 +105,7 @@ class OperatorStore(RedisStore):
         life_us, text = -1, ""
         if review is not None:
             life_us = 0 if review.until_us is None else max(1, review.until_us - review.since_us)
+            await self._name(holder, life_us)
             text = write_review(review, label)
         arguments: list[str | int | bytes] = [field, life_us, text, FOR_GOOD_SECONDS * 1000, before]
         was: Any = await self._run(TERM, [TERMS], arguments)
@@ -146,7 +148,7 @@ class OperatorStore(RedisStore):
                 f"{period * MICROSECONDS}:{count}:{burst}" for period, (count, burst) in counts.items()
             )
         )
-        await self._set_term(self.keys.override_field(holder, limit), seconds, text)
+        await self._set_term(holder, self.keys.override_field(holder, limit), seconds, text)
 
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again; `False` where they did."""
@@ -172,6 +174,7 @@ class OperatorStore(RedisStore):
     async def reset(self, holder: Holder, limits: Sequence[Limit], identity: Identity) -> int:
         """Forget what a holder has used of these limits; returns how many had been used."""
         used = 0
+        await self._name(holder, self._unverified_ms * 1000)
         for limit in limits:
             keys = [self.keys.counts(holder, identity), self.keys.coverage(limit, holder, identity)]
             used += (await self._run(RESET, keys, [limit.name]))[0]
@@ -205,6 +208,7 @@ class OperatorStore(RedisStore):
 
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""
+        await self._name(holder, self._unverified_ms * 1000)
         async with self.asking() as client:
             return bool(await client.delete(self.keys.evidence(holder, identity)))
 
@@ -249,12 +253,14 @@ class OperatorStore(RedisStore):
                 await client.expire(WORKERS, 10 * WORKER_SECONDS)
             workers = await client.zcard(WORKERS)
             fields = cast("dict[bytes, bytes]", await client.hgetall(CONTROL))
+            named = cast("list[bytes]", await client.zrangebyscore(NAMED, now, "+inf"))
         mode = fields.get(b"mode", b"").decode()
         return Control(
             Mode(mode) if mode in set(Mode) else Mode.ENFORCE,
             int(fields.get(b"generation", 0)),
             workers,
             self.forgets,
+            frozenset(map(bytes.decode, named)),
         )
 
     async def leave(self, worker: str) -> None:
@@ -275,9 +281,22 @@ class OperatorStore(RedisStore):
             await client.expire(CONTROL, FOR_GOOD_SECONDS)
             return int(await client.zcard(WORKERS))
 
-    async def _set_term(self, field: str, seconds: float | None, text: str) -> None:
+    async def _set_term(self, holder: Holder, field: str, seconds: float | None, text: str) -> None:
         life_us = 0 if seconds is None else max(1, int(seconds * MICROSECONDS))
+        await self._name(holder, life_us)
         await self._run(TERM, [TERMS], [field, life_us, text, FOR_GOOD_SECONDS * 1000])
+
+    async def _name(self, holder: Holder, life_us: int) -> None:
+        """Name the key of a holder, if it has one, for so long at least, or for good (0)."""
+        keys = [self.keys.digest(part) for part in holder.parts if part.attribute is Attribute.KEY]
+        if not keys:
+            return
+        async with self.asking() as client:
+            now = await self._now_us()
+            until = now + (life_us or FOR_GOOD_SECONDS * MICROSECONDS)
+            await client.zremrangebyscore(NAMED, "-inf", now)
+            await client.zadd(NAMED, dict.fromkeys(keys, until), gt=True)
+            await client.expire(NAMED, FOR_GOOD_SECONDS)
 
     async def _drop_term(self, field: str) -> bool:
         return bool(await self._run(TERM, [TERMS], [field, -1, "", FOR_GOOD_SECONDS * 1000]))
