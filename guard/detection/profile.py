@@ -150,12 +150,14 @@ class Profile:
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """From bytes; a new one where they are of another version, or none."""
+        """From bytes; a new one where they are of another version, damaged, or none."""
         if data[:1] == _PACKED:
             data = _unpacked(data)
         if len(data) != LAYOUT.itemsize or data[0] != VERSION:
             return cls.new()
-        return cls(np.frombuffer(data, LAYOUT)[0])
+        row = np.frombuffer(data, LAYOUT)[0]
+        whole = all(np.isfinite(row[name]).all() for name in _NUMBERS) and row["held"] <= RING
+        return cls(row) if whole else cls.new()
 
     def write(self) -> bytes:
         """As bytes, `LAYOUT.itemsize` of them at most: while little is known, most of them are nought."""
@@ -395,6 +397,9 @@ class Profile:
         self.first_day += now_us - self._first_us < DAY_US
         self._last_us = max(self._last_us, now_us)
 
+
+_NUMBERS = ("sums", "mean", "votes", "heard", "usual", "drift")
+"""What a profile calculates with; anything but a number there would stay for ever."""
 
 _PACKED = b"\x78"
 """The first byte of what zlib has packed."""
