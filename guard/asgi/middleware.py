@@ -202,6 +202,7 @@ class GuardMiddleware:
                 self._config,
                 self._hooks,
                 unknown_paths=self._unknown_paths,
+                app_identifies=self._identify is not None,
                 only_listed_headers=self._only_listed_headers,
                 reload_on_sighup=self._reload_on_sighup,
             )
