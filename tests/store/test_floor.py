@@ -246,6 +246,17 @@ async def test_an_exemption_from_what_is_shared_is_one_from_both(store: Operator
     assert (await asking.left_of_all(), await asking.left(MODEST)) == (20, 20)
 
 
+async def test_numbers_from_the_store_leave_the_floor_and_those_of_the_settings_lower_it(
+    store: OperatorStore,
+) -> None:
+    assert [window.count for window in limit().with_counts({DAY: (3, 3)}).for_each().windows] == [3]
+    await store.override(EVERYTHING, "shared", {DAY: (3, 3)}, None)
+    asking = Asking(store, limit())
+    assert [await asking.admitted(each, 30) for each in (GREEDY, MODEST)] == [5, 5]
+    await store.override(EVERYTHING, "shared", {DAY: (40, 40)}, None)
+    assert await asking.admitted(LATE, 60) >= 30
+
+
 def test_it_lives_where_the_shared_limit_lives() -> None:
     keys, member = Keys(b"pepper", together=True), Identity(GREEDY.principal, {Attribute.ORG: "acme"})
     for shared in (EVERYTHING, Holder(Attribute.POOL, "p"), Holder(Attribute.ORG, "acme")):
