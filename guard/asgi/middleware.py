@@ -51,12 +51,12 @@ class GuardMiddleware:
     `config` is a path, a `Settings`, or nothing for what `guard.load` finds. The settings are read and the
     store is opened when the server starts, or at the first request where no lifespan reaches us; a setting
     that cannot work stops the server's start with its message. A file that changes is read again while
-    requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
-    turns off (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the
-    settings do not say: in an app they are the app's own. `only_listed_headers` is for a
-    server that is no app of ours: of a request that is looked at, only headers that guard lists go on
-    (docs/requests.md). `reload_on_sighup` is for a process whose SIGHUP
-    nobody else wants; the server's loop must be in the main thread then.
+    requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False` turns off
+    (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the settings do not
+    say: in an app they are the app's own. `only_listed_headers` is for a server that is no app of ours: of a
+    request that is looked at, only headers that guard lists go on (docs/requests.md). With `reload_on_sighup`
+    the signal SIGHUP has the settings read again, where nothing else uses it; the server's loop must be in
+    the main thread then.
 
     `identify` is given the scope of each request that guard looks at, and returns what the app knows of the
     caller, such as `{"user": "ann", "org": "acme"}`, or `None` (docs/app.md). It may be a coroutine function.
