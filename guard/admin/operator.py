@@ -248,7 +248,7 @@ class Operator:
             shared = [place for place, charge in enumerate(charges) if not charge.limit.is_floor]
             apart = [charges[start:end] for start, end in pairwise([*shared, len(charges)])]
             if len(apart) == 1:
-                self._store.excuse(f"the counts of {self._keys.label(charges[0].holder)}", error)
+                self._store.note_damage(f"the counts of {self._keys.label(charges[0].holder)}", error)
                 return ()
             if error.kind != DAMAGED:
                 raise
@@ -268,7 +268,7 @@ class Operator:
             try:
                 recent = await self._store.payouts(limit, holder, identity)
             except StoreError as error:
-                self._store.excuse(f"the counts of {self._keys.label(holder)}", error)
+                self._store.note_damage(f"the counts of {self._keys.label(holder)}", error)
                 continue
             terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest))
         return tuple(terrains)

@@ -255,7 +255,7 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
                 return await question(operator)
             finally:
                 for what, how in operator.damaged.items():
-                    output.complain(f"{what} is damaged in Redis, and counts as nothing: {how}")
+                    output.complain(f"{what} is damaged in Redis: {how}")
                     FAULTS.get().append(what)
 
     try:

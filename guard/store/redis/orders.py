@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from guard.core.calendars import MICROSECONDS
@@ -11,14 +10,13 @@ from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
 from guard.core.novelty import BITMAP_BYTES, Recent
-from guard.errors import DAMAGED, StoreError
+from guard.errors import StoreError
 from guard.store.marks import BEGINNING, damage_of, marks_in, read_evidence
 from guard.store.port import Block, Control
-from guard.store.redis.client import OPERATOR_SECONDS
 from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import is_whole, read_review, write_review
 from guard.store.redis.scripts import Script
-from guard.store.redis.store import RedisStore
+from guard.store.redis.tolerant import TolerantStore
 from guard.store.redis.wire import record_of
 
 if TYPE_CHECKING:
@@ -79,18 +77,12 @@ class Record:
     cost: int
 
 
-class OperatorStore(RedisStore):
+class OperatorStore(TolerantStore):
     """The store of the requests, with what only the operator may ask of it.
 
-    These calls end within `OPERATOR_SECONDS`. A value that Redis holds and guard has not written, or not this
-    version of it, counts as nothing, and is told in `damaged`. A key that is given a term is named with it
-    (`Control.named`), and one that is reset or forgiven for as long as an unverified caller is remembered.
+    These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
+    and one that is reset or forgiven for as long as an unverified caller is remembered.
     """
-
-    @cached_property
-    def damaged(self) -> dict[str, str]:
-        """What was found damaged so far, by what it is, and how."""
-        return {}
 
     async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
         """Refuse a holder for so long, or for good (`None`)."""
@@ -206,7 +198,7 @@ class OperatorStore(RedisStore):
             try:
                 used += (await self._run(RESET, keys, [limit.name]))[0]
             except StoreError as error:
-                self.excuse(f"the counts of {self.keys.label(holder)}", error)
+                self.note_damage(f"the counts of {self.keys.label(holder)}", error)
                 async with self.asking() as client:
                     used += bool(await client.delete(*keys))
         return used
@@ -228,7 +220,10 @@ class OperatorStore(RedisStore):
             found: list[Any] = await pipeline.execute(raise_on_error=False) if identities else []
         marks = []
         for identity, beginning in zip(identities, found, strict=True):
-            known = self._read(f"the evidence of {self.keys.label(identity.principal)}", beginning)
+            what = f"the evidence of {self.keys.label(identity.principal)}"
+            known = self._read(what, beginning)
+            if damage := damage_of(known):
+                self.damaged[what] = damage
             marks.append(marks_in(known))
         return marks
 
@@ -372,28 +367,6 @@ class OperatorStore(RedisStore):
         if term is None or is_whole(term) or read_review(term)[0] != instead_of:
             return False
         return await self._drop_term(field)
-
-    async def _get(self, what: str, key: str) -> bytes:
-        """The bytes at a key; none, where there are none, or something else."""
-        try:
-            async with self.asking() as client:
-                return cast("bytes | None", await client.get(key)) or b""
-        except StoreError as error:
-            self.excuse(what, error)
-            return b""
-
-    def _read(self, what: str, reply: Any) -> bytes:
-        """Likewise of a reply in a pipeline."""
-        if isinstance(reply, Exception):
-            self.excuse(what, self._trouble(reply, OPERATOR_SECONDS))
-            return b""
-        return cast("bytes | None", reply) or b""
-
-    def excuse(self, what: str, error: StoreError) -> None:
-        """Note that this is damaged, if that is what the error says; any other is raised."""
-        if error.kind != DAMAGED:
-            raise error
-        self.damaged[what] = str(error)
 
     def _record(self, what: str, packed: bytes) -> Record | None:
         if not packed:
