@@ -111,6 +111,10 @@ class BackendError(GuardError):
         self.reached = reached
 
 
+DAMAGED = "damaged"
+"""The `kind` of a `StoreError` about one value that Redis holds; the store itself is well."""
+
+
 class StoreError(GuardError):
     """The store could not decide; `kind` is a short, low-cardinality word such as `timeout`."""
 

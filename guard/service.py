@@ -53,7 +53,7 @@ class Service:
 
     `config` is a path, settings, or nothing for what `guard.load` finds. Settings that are given as an object
     are not followed. With `reload_on_sighup` this signal has them read again. `unknown_paths` is what the
-    door does where the settings do not say.
+    door does where the settings do not say. `app_identifies` says that an app may say who is calling.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Service:
         hooks: Iterable[Hook],
         *,
         unknown_paths: RouteAction = RouteAction.DENY,
+        app_identifies: bool = False,
         only_listed_headers: bool = False,
         reload_on_sighup: bool = False,
     ) -> None:
@@ -78,7 +79,10 @@ class Service:
         self._installation = Installation.of(self.settings)
         self.rules = self._rules_of(self.settings, self._installation.keys)
         self._content = self._content_of(self.rules)
+        self._app_identifies = app_identifies
         for caution in cautions.at_start(self.settings, self._content, os.environ):
+            logger.warning("%s", caution)
+        for caution in sorted(self._unsupplied(self.settings)):
             logger.warning("%s", caution)
         self.engine = Engine(
             self.rules.policy,
@@ -187,6 +191,8 @@ class Service:
             logger.warning("the new settings protect less: %s", loss)
         for caution in cautions.fewer_keys(self._content, content):
             logger.warning("%s", caution)
+        for caution in sorted(self._unsupplied(settings) - self._unsupplied(self.settings)):
+            logger.warning("%s", caution)
         for name in _fixed(self.settings, settings):
             logger.warning("%s has changed, which takes effect at the next start", name)
         if settings.models.tokenizers == self.settings.models.tokenizers:
@@ -225,6 +231,11 @@ class Service:
         content = self._content_of(rules)
         cautions.refuse_emptied(self._content, content)
         return settings, rules, content
+
+    def _unsupplied(self, settings: Settings) -> set[str]:
+        """Where settings go by what nobody says; an app that identifies callers may say all of them."""
+        of_callers = () if self._app_identifies else cautions.unsupplied(settings)
+        return {*of_callers, *cautions.unmeasured(settings)}
 
     def _content_of(self, rules: Rules) -> Content:
         file = find(self._path) if self._follows else None

@@ -12,15 +12,15 @@ import pytest
 from fastapi import APIRouter, FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from guard import GuardMiddleware
+from guard import ConfigError, GuardMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from starlette.requests import Request
@@ -261,6 +261,92 @@ class TestReport:
         ):
             assert client.get("/").text == "ok"
         assert not [record for record in caplog.records if record.module == "app_routes"]
+
+
+class TestIdentify:
+    """The app says who is calling, where guard cannot see it."""
+
+    def statuses(self, config: Settings, identify: Any, *asked: Mapping[str, str]) -> list[tuple[int, Any]]:
+        """The answers to requests with these headers, each with whom the handler was told of."""
+
+        async def handler(request: Request) -> JSONResponse:
+            state = request.state.guard
+            return JSONResponse([state.identity, state.vouched_by, state.org, state.tier])
+
+        app = Starlette(routes=[Route("/v1/chat/completions", handler, methods=["POST"])])
+        with TestClient(GuardMiddleware(app, config, identify=identify)) as client:
+            answers = [client.post("/v1/chat/completions", json=CHAT, headers=each) for each in asked]
+        return [(each.status_code, each.json() if each.status_code == 200 else None) for each in answers]
+
+    @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+    def test_a_caller_that_the_app_names_is_held_by_that_name(
+        self, make_settings: MakeSettings, later: bool
+    ) -> None:
+        users = {"s1": {"user": 7, "org": "acme", "tier": "pro"}, "s2": {"user": "bob", "org": None}}
+
+        def identify(scope: Scope) -> Any:
+            return users.get(dict(scope["headers"]).get(b"cookie", b"").decode())
+
+        async def identify_later(scope: Scope) -> Any:
+            return identify(scope)
+
+        tiers = {"default": {"limits": [REQUESTS]}, "pro": {"limits": [{**REQUESTS, "name": "pro"}]}}
+        config = make_settings(tiers=tiers, identity={"anonymous": "refuse"})
+        ann = {"cookie": "s1"}
+        found = self.statuses(
+            config,
+            identify_later if later else identify,
+            ann,
+            {**ann, **KEY},
+            {**ann, "authorization": "Bearer another"},
+            {"cookie": "s2"},
+            {"cookie": "s3"},
+            KEY,
+        )
+        assert found[:4] == [
+            (200, ["user:7", "app", "acme", "pro"]),
+            (200, ["user:7", "app", "acme", "pro"]),
+            (429, None),
+            (200, ["user:bob", "app", None, "default"]),
+        ]
+        # Of whom the app says nothing, guard judges as ever.
+        assert found[4] == (401, None)
+        assert found[5][1][1:] == [None, None, "default"]
+
+    def test_an_organisation_alone_is_known_beside_the_credential(self, make_settings: MakeSettings) -> None:
+        config = make_settings({**REQUESTS, "per": "org"})
+        keys = [{"authorization": f"Bearer sk-{number}"} for number in range(3)]
+        found = self.statuses(config, lambda scope: {"org": "acme"}, *keys)
+        assert [status for status, _ in found] == [200, 200, 429]
+        assert found[0][1][1:] == [None, "acme", "default"]
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            {"network": "10.0.0.1"},
+            {"model": "m"},
+            {"name": "ann"},
+            {"user": ""},
+            {"user": True},
+            {"org": "a\n"},
+        ],
+    )
+    def test_what_names_nobody_is_the_apps_error(
+        self, make_settings: MakeSettings, told: Mapping[str, Any]
+    ) -> None:
+        with pytest.raises(ConfigError, match="`identify`"):
+            self.statuses(make_settings(REQUESTS), lambda scope: told, KEY)
+
+    def test_paths_that_guard_does_not_look_at_need_no_name(self, make_settings: MakeSettings) -> None:
+        asked: list[str] = []
+        app = Starlette(routes=[Route("/{path:path}", PlainTextResponse("ok"), methods=["GET", "POST"])])
+        guarded = GuardMiddleware(
+            app, make_settings(REQUESTS), identify=lambda scope: asked.append(scope["path"])
+        )
+        with TestClient(guarded) as client:
+            assert client.get("/health").status_code == 200
+            assert client.post("/v1/chat/completions", json=CHAT, headers=KEY).status_code == 200
+        assert asked == ["/v1/chat/completions"]
 
 
 class TestState:

@@ -161,6 +161,25 @@ class TestCheapRefusals:
         clock.ahead_seconds = 1.0
         assert (await call(app, body=CHAT, headers=KEY)).status == 200
 
+    @pytest.mark.parametrize(
+        ("modes", "status"),
+        [
+            ({"tiers": {"default": {"limits": [REQUESTS], "mode": "shadow"}}}, 403),
+            ({"enforce_percent": 0}, 403),
+            ({"tiers": {"default": {"limits": [REQUESTS], "mode": "off"}}}, 200),
+            ({"mode": "shadow"}, 200),
+            ({"mode": "off"}, 200),
+        ],
+        ids=str,
+    )
+    async def test_a_block_refuses_who_is_shadowed_unless_all_are(
+        self, guarded: MakeGuarded, modes: dict[str, Any], status: int
+    ) -> None:
+        app = guarded(FakeModel(), **modes)
+        async with Operator(app.settings) as operator:
+            await operator.block(key(app), None, "because")
+        assert (await call(app, body=CHAT, headers=KEY)).status == status
+
 
 class TestLimitHeaders:
     async def test_they_stand_on_every_answer(self, guarded: MakeGuarded) -> None:

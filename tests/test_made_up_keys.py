@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from commands import guard, open_store
-from fakes import Guarded, call
+from fakes import Clock, Guarded, call
 from redis import Redis
 from starlette.responses import JSONResponse
 
+from guard.admin import Operator
+from guard.core.evidence import Band
+from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.signals import Group
 from guard.demo.model import FakeModel
 from guard.errors import StoreError
 from guard.identity.crowds import Crowds
+from guard.installation import Installation
 from guard.store.embedded.server import EmbeddedServer
 from guard.store.redis.capacity import Capacity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
     from starlette.types import Receive, Scope, Send
@@ -73,6 +78,101 @@ async def test_w19_further_made_up_keys_of_a_network_share_its_limits(guarded: M
     # Those that are known go on, and so does everybody else.
     assert [await ask("sk-0") for _ in range(5)] == [200] * 4 + [429]
     assert await ask("sk-new-0", client="8.8.8.8") == 200
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """An app whose network has used up its five a day, and a key that counts under it."""
+
+    app: Guarded
+    secret: str = "sk-made-up"
+
+    @property
+    def holder(self) -> Holder:
+        keys = Installation.of(self.app.settings).keys
+        return Holder(Attribute.KEY, keys.credential(self.secret))
+
+    async def status(self, secret: str | None = None) -> int:
+        headers = {"authorization": f"Bearer {secret or self.secret}"}
+        return (await call(self.app, body=CHAT, headers=headers, client=PUBLIC)).status
+
+    async def order(self, order: Callable[[Operator, Holder], Awaitable[object]]) -> None:
+        async with Operator(self.app.settings) as operator:
+            await order(operator, self.holder)
+        await self.app.hear()
+
+
+@pytest.fixture
+async def crowded(guarded: MakeGuarded) -> Crowded:
+    crowded = Crowded(guarded(FakeModel(), REQUESTS, store={"unverified_per_network": 1}))
+    assert await crowded.status("sk-first") == 200
+    assert [await crowded.status() for _ in range(6)] == [200] * 5 + [429]
+    return crowded
+
+
+ORDERS: dict[str, tuple[Callable[[Operator, Holder], Awaitable[object]], list[int]]] = {
+    "a block": (lambda operator, key: operator.block(key, None, "leaked"), [403]),
+    "a block for a while": (lambda operator, key: operator.block(key, 3_600, "leaked"), [403]),
+    "an exemption": (lambda operator, key: operator.override(key, "*"), [200] * 12),
+    "other numbers": (
+        lambda operator, key: operator.override(key, "requests", rate="7/day"),
+        [200] * 7 + [429],
+    ),
+    "a reset": (lambda operator, key: operator.reset(key), [200] * 5 + [429]),
+    "evidence forgiven": (lambda operator, key: operator.forgive(key), [200] * 5 + [429]),
+}
+
+
+@pytest.mark.parametrize(("order", "statuses"), ORDERS.values(), ids=ORDERS)
+async def test_an_order_for_a_key_holds_while_its_network_has_too_many(
+    crowded: Crowded, order: Callable[[Operator, Holder], Awaitable[object]], statuses: list[int]
+) -> None:
+    await crowded.order(order)
+    assert [await crowded.status() for _ in statuses] == statuses
+    # All others of its network still count together.
+    assert await crowded.status("sk-other") == 429
+
+
+async def test_a_key_whose_block_was_lifted_counts_for_itself_still(crowded: Crowded) -> None:
+    await crowded.order(lambda operator, key: operator.block(key, 3_600, "leaked"))
+    await crowded.order(lambda operator, key: operator.unblock(key))
+    assert [await crowded.status() for _ in range(6)] == [200] * 5 + [429]
+
+
+@pytest.mark.parametrize("settings", ["overrides", "uses"])
+async def test_a_key_that_the_settings_name_counts_for_itself(guarded: MakeGuarded, settings: str) -> None:
+    app = guarded(FakeModel(), REQUESTS, store={"unverified_per_network": 1})
+    key = str(Crowded(app).holder)
+    named = {
+        "overrides": {"overrides": [{"holder": key, "limit": "requests", "rate": "2/day"}]},
+        "uses": {"uses": [{"holder": key, "use": "evaluation"}]},
+    }
+    identity = {"pepper": app.settings.identity.pepper}
+    crowded = Crowded(
+        guarded(
+            FakeModel(), REQUESTS, store={"unverified_per_network": 1}, identity=identity, **named[settings]
+        )
+    )
+    assert [await crowded.status(f"sk-{number}") for number in range(7)] == [200] * 6 + [429]
+    admitted = 2 if settings == "overrides" else 5
+    assert [await crowded.status() for _ in range(admitted + 1)] == [200] * admitted + [429]
+
+
+async def test_a_hold_on_a_key_holds_while_its_network_has_too_many(
+    guarded: MakeGuarded, clock: Clock
+) -> None:
+    ladder = {"high": {"hold": True}}
+    app = guarded(FakeModel(), REQUESTS, store={"unverified_per_network": 1}, ladder=ladder)
+    crowded = Crowded(app)
+    assert [await crowded.status(f"sk-{number}") for number in range(3)] == [200] * 3
+    store = (await app.middleware._opened())._installation.store
+    held = Held("req_1", Band.HIGH, (Group.CONTENT,), 1, 1 << 52)
+    assert await store.set_review(crowded.holder, held, instead_of=None)
+    await app.hear()
+    assert await crowded.status() == 403
+    await crowded.order(lambda operator, key: operator.reviews.release(key, 3_600))
+    clock.ahead_seconds += 2
+    assert [await crowded.status() for _ in range(6)] == [200] * 5 + [429]
 
 
 def identity(key: str, network: str = "8.8.4.4/32", *, verified: bool = False) -> Identity:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from guard.admin.finding import Found, of_address, of_credential
@@ -18,10 +19,10 @@ from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import risk
 from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIED, Attribute, Holder, Identity
-from guard.core.limits import Algorithm, Charge, Unit
+from guard.core.limits import Algorithm, Charge, Role, Unit
 from guard.core.novelty import covered
 from guard.core.policy import Caller, beside
-from guard.errors import ConfigError, GuardError, UnknownHolderError
+from guard.errors import DAMAGED, ConfigError, GuardError, StoreError, UnknownHolderError
 from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
@@ -29,7 +30,7 @@ from guard.settings.rates import counts_by_limit
 from guard.store.redis.client import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     from guard.admin.habits import Habits
@@ -72,6 +73,11 @@ class Operator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._store.aclose()
+
+    @property
+    def damaged(self) -> Mapping[str, str]:
+        """What the store held that could not be read so far, by what it is, and why not."""
+        return self._store.damaged
 
     async def capacity(self) -> Capacity:
         """How much room the store has, and what becomes of counts when it is full."""
@@ -121,7 +127,7 @@ class Operator:
             review=await self.reviews.of(holder),
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        known = record or members or sheet.blocks or overrides or suspicion or sheet.review
+        known = record or members or sheet.blocks or overrides or suspicion or sheet.review or self.damaged
         if untouched and not (known or holder.attribute in ONE_HOLDER):
             raise UnknownHolderError(f"nothing is known of {holder}")
         return sheet
@@ -152,7 +158,12 @@ class Operator:
             return None
         now_us = self._clock.date_us()
         uses = self._policy.declared(identity, now_us)
-        habits = self._habits(evidence.profile) if detection_installed() else None
+        habits = None
+        if evidence.profile and detection_installed():
+            habits = self._habits(evidence.profile)
+            if habits is None:
+                what = f"the profile of {self._keys.label(holder)}"
+                self._store.damaged[what] = "it is of another version of guard, or cut off, and begins anew"
         return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, habits)
 
     def _habits(self, profile: bytes) -> Habits | None:
@@ -225,7 +236,24 @@ class Operator:
             share = 1.0 if held.ramp is None or identity.verified else held.ramp.share(now_us - since_us)
             charges.append(Charge(held, holder, 1, left=share, told=share))
             charges += [Charge(*each, 1) for each in beside(held, holder, identity)]
-        return (await self._store.look(identity, charges)).readings
+        return await self._readings(identity, charges)
+
+    async def _readings(self, identity: Identity, charges: Sequence[Charge]) -> tuple[Reading, ...]:
+        """How limits stand; each holder's by themselves where the counts of one are damaged."""
+        if not charges:
+            return ()
+        try:
+            return (await self._store.look(identity, charges)).readings
+        except StoreError as error:
+            shared = [place for place, charge in enumerate(charges) if charge.limit.role is Role.WHOLE]
+            apart = [charges[start:end] for start, end in pairwise([*shared, len(charges)])]
+            if len(apart) == 1:
+                self._store.note_damage(f"the counts of {self._keys.label(charges[0].holder)}", error)
+                return ()
+            if error.kind != DAMAGED:
+                raise
+        found = [await self._readings(identity, each) for each in apart]
+        return tuple(reading for readings in found for reading in readings)
 
     async def _terrains(self, readings: tuple[Reading, ...], identity: Identity) -> tuple[Terrain, ...]:
         """The ground of each diversity budget, once, however many windows it has."""
@@ -237,7 +265,11 @@ class Operator:
         terrains = []
         for (limit, holder), rest in left.items():
             bitmap = await self._store.visited(identity.weighed(limit.per), identity) if limit.own else None
-            recent = await self._store.payouts(limit, holder, identity)
+            try:
+                recent = await self._store.payouts(limit, holder, identity)
+            except StoreError as error:
+                self._store.note_damage(f"the counts of {self._keys.label(holder)}", error)
+                continue
             share = None if bitmap is None else covered(bitmap)
             terrains.append(Terrain(limit, holder, share, recent, rest))
         return tuple(terrains)
@@ -317,7 +349,7 @@ class Operator:
         identity = group.records[0].identity
         tiers = dict.fromkeys(self._policy.tier(record.identity).name for record in group.records)
         charges = [Charge(limit, group.holder, 1) for limit in self._policy.limits_per(group.holder, tiers)]
-        readings = (await self._store.look(identity, charges)).readings if charges else ()
+        readings = await self._readings(identity, charges)
         return replace(group, nearest=Nearest.of(readings))
 
     async def _weighed(self, records: list[Record]) -> list[Entry]:

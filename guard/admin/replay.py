@@ -48,11 +48,11 @@ class Result:
     """What guard would have done about one line, and what it knew of the caller at that moment.
 
     `identity` is the caller's label, `None` where it could not be told, and `vouched_by` says who vouches for
-    it. `action` is that of the decision;
-    `error` where the request would have been answered with one, and `pass` where guard does not look.
-    `limits` are those violated, by name. `novelty` is what the diversity budgets were charged, in their unit,
-    0 for a refused request; `None` where there is none. `risk` and `signals` are in decibans, `signals` the
-    strongest first. `retry_after_us` is when the client was told to come again; it is not in the report.
+    it. `action` is that of the decision, `error` where the request would have been answered with an error,
+    and `pass` where guard does not look. `limits` are those violated, by name. `novelty` is what the
+    diversity budgets were charged, in their unit, 0 for a refused request; `None` where there is none. `risk`
+    and `signals` are in decibans, `signals` the strongest first. `retry_after_us` is when the client was told
+    to come again; it is not in the report.
     """
 
     line: Line

@@ -100,8 +100,8 @@ class Profiles(Generic[L]):
     """Profiles, each brought forward by lessons: `teach` takes one in.
 
     `reference` says what a profile is worth as evidence, and may be replaced; without one, profiles are kept
-    and say nothing. `half_life_us` is that of evidence. They are kept in the `background`, and
-    `most` are remembered.
+    and say nothing. `half_life_us` is that of evidence. They are kept in the `background`, and at most `most`
+    are remembered.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from guard.asgi.app_routes import find_root_paths, report
 from guard.asgi.body import ClientGoneError, first
 from guard.asgi.cors import preflight_for
 from guard.asgi.exchange import Exchange, answer_with
-from guard.asgi.head import methods_of, read_head, without_body
+from guard.asgi.head import methods_of, read_head, told_by, without_body
 from guard.asgi.health import Health
 from guard.core.modes import Mode
 from guard.core.policy import UNKNOWN_PATH, RouteAction
@@ -21,6 +21,7 @@ from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.http.headers import frozen, values_of
 from guard.http.paths import Routes
+from guard.identity.identifier import NOTHING_VOUCHED
 from guard.service import Service
 from guard.telemetry.lines import limited
 from guard.telemetry.log import EventLog
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from guard.asgi.head import Identify
     from guard.core.identity import Identity
     from guard.core.policy import Policy, Route
     from guard.dialects.base import Voice
@@ -49,12 +51,15 @@ class GuardMiddleware:
     `config` is a path, a `Settings`, or nothing for what `guard.load` finds. The settings are read and the
     store is opened when the server starts, or at the first request where no lifespan reaches us; a setting
     that cannot work stops the server's start with its message. A file that changes is read again while
-    requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False`
-    turns off (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the
-    settings do not say: in an app they are the app's own. `only_listed_headers` is for a
-    server that is no app of ours: of a request that is looked at, only headers that guard lists go on
-    (docs/requests.md). `reload_on_sighup` is for a process whose SIGHUP
-    nobody else wants; the server's loop must be in the main thread then.
+    requests are served. `hooks` get an `Event` for each request, beside the log, which `log=False` turns off
+    (docs/logging.md). `unknown_paths` is what becomes of paths that no route names, where the settings do not
+    say: in an app they are the app's own. `only_listed_headers` is for a server that is no app of ours: of a
+    request that is looked at, only headers that guard lists go on (docs/requests.md). With `reload_on_sighup`
+    the signal SIGHUP has the settings read again, where nothing else uses it; the server's loop must be in
+    the main thread then.
+
+    `identify` is given the scope of each request that guard looks at, and returns what the app knows of the
+    caller, such as `{"user": "ann", "org": "acme"}`, or `None` (docs/app.md). It may be a coroutine function.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class GuardMiddleware:
         app: ASGIApp,
         config: str | Path | Settings | None = None,
         *,
+        identify: Identify | None = None,
         hooks: Iterable[Hook] = (),
         log: bool = True,
         unknown_paths: Literal["deny", "count", "pass"] = "pass",
@@ -70,6 +76,7 @@ class GuardMiddleware:
     ) -> None:
         self._app = app
         self._config = config
+        self._identify = identify
         self._hooks = (*((EventLog(),) if log else ()), *hooks)
         self._unknown_paths = RouteAction(unknown_paths)
         self._only_listed_headers = only_listed_headers
@@ -116,7 +123,10 @@ class GuardMiddleware:
                 if route.action is RouteAction.DENY:
                     raise RequestError("Unknown path.", status=404)
                 takes_body = route.takes_body(methods[0])
-                head = read_head(scope, route, rules.identifier, takes_body=takes_body)
+                vouched = NOTHING_VOUCHED
+                if self._identify is not None:
+                    vouched = await told_by(self._identify, scope)
+                head = read_head(scope, route, rules.identifier, vouched, takes_body=takes_body)
                 identity = head.identity
                 exchange = Exchange(
                     self._app, service, route, methods[0], path.judged, dialect, identity, answer
@@ -192,6 +202,7 @@ class GuardMiddleware:
                 self._config,
                 self._hooks,
                 unknown_paths=self._unknown_paths,
+                app_identifies=self._identify is not None,
                 only_listed_headers=self._only_listed_headers,
                 reload_on_sighup=self._reload_on_sighup,
             )

@@ -46,10 +46,10 @@ class GuardState:
     """Who makes this request, and how the caller stands. It holds no credential.
 
     `identity` is the name that guard's log and `guard show` use, and `vouched_by` says who vouches for it:
-    `keys_file`, `token`, `gateway` or `app`; `None` where nobody does. `attributes` has those of `key` (a
-    name, or a keyed hash), `user`, `org`, `tier`, `ip`, `network`, `model`, `route` and `end_user` that are
-    known; `end_user` is what the caller says.
-    `tier` is the policy that holds.
+    `keys_file`, `token`, `gateway` or `app`; `None` where nobody does. `tier` is the policy that holds.
+    `attributes` are those that are known of `key` (a name, or a keyed hash), `user`, `org`, `tier`, `ip`,
+    `network`, `pool`, `asn`, `payment` (a keyed hash), `model`, `route` and `end_user`, which is what the
+    caller says where nobody vouches for it.
     """
 
     request_id: str
@@ -77,7 +77,7 @@ class GuardState:
 
     @property
     def user(self) -> str | None:
-        """The user that the key, the token or the gateway names."""
+        """The user that the key, the token, the gateway or the app names."""
         return self.attributes.get(Attribute.USER)
 
     @property

@@ -1,7 +1,7 @@
 """`guard …`: every verb of the command line.
 
 Exit codes: 0 done, 1 a setting or the machine is at fault, 2 wrong usage, 3 nobody of that name, 69 the store
-does not answer.
+does not answer. A verb that could not read all that the store holds shows the rest, and ends with 1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from io import TextIOWrapper
 
-from guard.cli.app import app
+from guard.cli.app import FAULT, app
 from guard.cli.calibrate import calibrate_
 from guard.cli.check import check
 from guard.cli.demo import demo
@@ -22,11 +22,10 @@ from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
-from guard.errors import GuardError, StoreError, UnknownHolderError
+from guard.errors import DAMAGED, GuardError, StoreError, UnknownHolderError
 
 __all__ = ["main"]
 
-FAULT = 1
 NOBODY = 3
 STORE_DOWN = 69
 """EX_UNAVAILABLE of sysexits(3)."""
@@ -49,6 +48,9 @@ def main() -> None:
         complain(str(error))
         sys.exit(NOBODY)
     except StoreError as error:
+        if error.kind == DAMAGED:
+            complain(str(error))
+            sys.exit(FAULT)
         complain(f"the store does not answer ({error.kind}): {error}")
         sys.exit(STORE_DOWN)
     except GuardError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FAULT = 1
+FAULTS: ContextVar[list[str]] = ContextVar("faults")
+"""What was at fault of which a verb could do without."""
+
+
+def _end(*_: object, **__: object) -> None:
+    """A verb is over: what was at fault is in the exit code."""
+    if FAULTS.get():
+        raise typer.Exit(FAULT)
+
+
 app = typer.Typer(
+    result_callback=_end,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -60,6 +73,7 @@ def start(
     ] = False,
 ) -> None:
     """Keep a language model from being copied through its own API."""
+    FAULTS.set([])
     if show_version:
         print(f"guard {version('asgi-guard')}")
         raise typer.Exit
@@ -237,7 +251,12 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
 
     async def ask() -> T:
         async with Operator(settings) as operator:
-            return await question(operator)
+            try:
+                return await question(operator)
+            finally:
+                for what, how in operator.damaged.items():
+                    output.complain(f"{what} is damaged in Redis: {how}")
+                    FAULTS.get().append(what)
 
     try:
         return asyncio.run(ask())

@@ -67,7 +67,8 @@ def check(
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     for caution in cautions.at_start(settings, content, os.environ):
         output.complain(caution)
-    for caution in cautions.doubled(settings):
+    of_settings = (cautions.doubled(settings), cautions.unsupplied(settings), cautions.unmeasured(settings))
+    for caution in chain(*of_settings):
         output.complain(caution)
     policy = settings.policy()
     of_policy = (

@@ -172,13 +172,11 @@ UNVERIFIED = Holder(Attribute.UNVERIFIED, "")
 class Identity:
     """One caller, and what is known of the request that it makes.
 
-    `principal` is the stable name that spend follows, also when a secret is rotated. `attributes` holds
-    only facts that guard has reason to believe, except for `end_user`, which the caller may choose.
-    `vouched_by` says who vouches for the principal; nobody does for a key that only the backend can judge.
-    `verified` is whether anybody does.
-    `amounts` are the units of the operator's own that a
-    trusted gateway or a token gives for this request. `crowded_out` is the key of a caller that is held by
-    its network instead.
+    `principal` is the stable name that spend follows, also when a secret is rotated. `attributes` holds only
+    facts that guard has reason to believe, except for `end_user`, which the caller may choose. `vouched_by`
+    says who vouches for the principal; nobody does for a key that only the backend can judge. `verified` says
+    whether anybody does. `amounts` are the units of the operator's own that a trusted gateway or a token
+    gives for this request. `crowded_out` is the key of a caller that is held by its network instead.
     """
 
     principal: Holder

@@ -279,6 +279,12 @@ class Policy:
                 due += [Due(*each, mode is Mode.ENFORCE) for each in beside(held, holder, identity)]
         return tuple(due)
 
+    @property
+    def named_keys(self) -> frozenset[Holder]:
+        """The keys that an override or a declared use names."""
+        holders = (*self.overrides, *self.detection.uses)
+        return frozenset(part for each in holders for part in each.parts if part.attribute is Attribute.KEY)
+
     def next_end_us(self, now_us: int) -> int | None:
         """When an override or a declared use is over next, in Unix microseconds."""
         overrides = (each.until_us for given in self.overrides.values() for each in given)

@@ -24,8 +24,8 @@ class Sampling:
     """How a query wants its answer drawn, and what it wants to see of the drawing.
 
     `logprobs` is whether any are asked for, of the answer or of the prompt; `logit_bias` whether single
-    tokens are made likelier or less so, or are all that is allowed.
-    A number is `None` where it is absent, or nothing that a number can be.
+    tokens are made likelier or less likely, or are all that is allowed. A number is `None` where it is absent
+    or no number.
     """
 
     logprobs: bool = False

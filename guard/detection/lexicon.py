@@ -4,6 +4,7 @@ A concept is a set of terms that mean the same to us: `write` is "output", "prin
 terms go into one Aho-Corasick automaton, so that the cost is the text's length plus one step a hit, whatever
 the number of languages. (15,000 terms, a kilobyte of text: 50 µs; one regular expression of half as many:
 8.7 ms.)
+
 A term stands for whole words; `*` is the rest of a word and leaves the inflection open, as in "скрыт* мысл*".
 Scripts without spaces between words, and Arabic, which joins particles to them, are matched anywhere. Accents
 are optional, since people leave them out.

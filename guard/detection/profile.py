@@ -96,7 +96,7 @@ SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
 
 REPEATED = 0.97
-"""A query this similar to a recent one is that one again."""
+"""A query this similar to a recent one is that one again; where nothing of it varies, only the same one is."""
 
 USUAL_MORE = 0.35
 """How far the share of unrelated queries may be above what is usual for a holder and mean nothing: people
@@ -185,12 +185,14 @@ class Profile:
 
     @classmethod
     def read(cls, data: bytes) -> Self:
-        """From bytes; a new one where they are of another version, or none."""
+        """From bytes; a new one where they are of another version, damaged, or none."""
         if data[:1] == _PACKED:
             data = _unpacked(data)
         if len(data) != LAYOUT.itemsize or data[0] != VERSION:
             return cls.new()
-        return cls(np.frombuffer(data, LAYOUT)[0])
+        row = np.frombuffer(data, LAYOUT)[0]
+        whole = all(np.isfinite(row[name]).all() for name in _NUMBERS) and row["held"] <= RING
+        return cls(row) if whole else cls.new()
 
     def write(self) -> bytes:
         """As bytes, `LAYOUT.itemsize` of them at most: while little is known, most of them are nought."""
@@ -259,15 +261,17 @@ class Profile:
         buckets = _buckets(sight.bag)
         weights = self._weights(buckets)
         vector = embedder.vector(sight.bag, weights)
+        varies = bool(vector.any())
         # Where all of it is what the holder always says, all of it is compared.
-        compared = vector if vector.any() else embedder.vector(sight.bag)
+        compared = vector if varies else embedder.vector(sight.bag)
         sketch = (
             int.from_bytes(sketches.sign_sketch(compared[None, :], SKETCH).tobytes())
             if compared.any()
             else None
         )
         slot = float(np.dot(sight.bag.counts, weights))
-        step = self._step(sight, usage, vector, sketch, slot, embedder)
+        alike = REPEATED if varies else 1.0
+        step = self._step(sight, usage, vector, sketch, alike, slot, embedder)
         self.sums *= FADE
         self.sums += np.array(self._counted(sight), np.float32)
         self._drift(step)
@@ -350,6 +354,7 @@ class Profile:
         usage: Usage,
         vector: NDArray[np.float32],
         sketch: int | None,
+        alike: float,
         slot: float,
         embedder: Embedder,
     ) -> Step:
@@ -370,7 +375,7 @@ class Profile:
             )
         )
         answer = log2(usage.output_tokens / max(1, sight.n) + 16)
-        repeated = nearest is not None and nearest > REPEATED
+        repeated = nearest is not None and nearest >= alike
         return Step(
             continued,
             repeated,
@@ -453,6 +458,9 @@ class Profile:
         self.first_day += now_us - self._first_us < DAY_US
         self._last_us = max(self._last_us, now_us)
 
+
+_NUMBERS = ("sums", "mean", "votes", "heard", "usual", "drift")
+"""What a profile calculates with; anything but a number there would stay for ever."""
 
 _PACKED = b"\x78"
 """The first byte of what zlib has packed."""

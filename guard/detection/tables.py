@@ -20,8 +20,8 @@ holders, however many they were made from: with an operator's own n, a p-value i
 so that 60 of one's own move a table, and 1,000 all but replace it.
 
 **What was never seen.** That a few hundred honest holders never did a thing says little of how often others
-do it once. So a statistic is worth
-20 decibans at the earliest where it is `Signal.span` beyond the least that anybody showed.
+do it once. So a statistic is worth 20 decibans at the earliest where it is `Signal.span` beyond the least
+that anybody showed.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.evidence import Mark
     from guard.core.holds import Review
-    from guard.core.identity import Attribute, Identity
+    from guard.core.identity import Attribute, Holder, Identity
     from guard.core.ladder import Rung
     from guard.core.limits import Charge
     from guard.core.policy import Policy
@@ -81,6 +81,7 @@ class Engine:
         clock: Clock | None = None,
     ) -> None:
         self.policy = policy
+        self._named_keys = policy.named_keys
         self.control = Control()
         self._clock = clock or SystemClock()
         self._store = store
@@ -124,6 +125,7 @@ class Engine:
     def adopt(self, policy: Policy) -> None:
         """Decide by another policy from the next request on."""
         self.policy = policy
+        self._named_keys = policy.named_keys
         self._refusals.forget()
 
     def foresee(
@@ -258,8 +260,14 @@ class Engine:
     def _plan(self, identity: Identity, query: Query | None, route: str, method: str, now_us: int) -> Plan:
         """How a request is judged, of a caller as it is held to account: where there is a crowd, by that."""
         if self._crowds is not None:
-            identity = self._crowds.held(identity, self._clock.seconds())
+            held = self._crowds.held(identity, self._clock.seconds())
+            if held.crowded_out is None or not self._is_named(held.crowded_out):
+                identity = held
         return self._plans.find(self.policy, self.control.mode, identity, query, route, method, now_us)
+
+    def _is_named(self, key: Holder) -> bool:
+        """Whether the operator, or a hold, has named a key: what is said of it holds for it alone."""
+        return key in self._named_keys or self._keys.digest(key) in self.control.named
 
     def _remembered(
         self,

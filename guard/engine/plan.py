@@ -48,8 +48,8 @@ class Plan:
     request's. `label` is its name for the operator, and `place` where it stands among all (0 to 100). `mode`
     is how far limits bite, and `detection` how far evidence does. `suspect` is whom the evidence is about,
     `None` where nobody looks, and `suspect_place` where that one stands. `reviewed` is how far a hold on it
-    bites, `off` where no rung holds. `due` are the limits. `output_cap`
-    is how long an answer may be whose request names no cap, and `price` what it costs.
+    bites, `off` where no rung holds. `due` are the limits. `output_cap` is how long an answer may be whose
+    request names no cap, and `price` what it costs.
 
     `since_us` is when the caller was first seen, in Unix microseconds, where a limit of its tier goes by that
     and nobody vouches for the caller. Where the plan is `provisional` that has yet to be asked of the store,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guard.core.identity import ADDRESSES, CHOSEN, Attribute
-from guard.core.limits import Algorithm, Unit, scale_of
+from guard.core.identity import ADDRESSES, CHOSEN, Attribute, Holder
+from guard.core.limits import Algorithm, Holders, Unit, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
 from guard.errors import ConfigError
@@ -30,6 +30,20 @@ API_OF_SEVERAL = "/openai"
 
 WIDEST = {4: 8, 6: 19}
 """Public networks with a prefix as short as this, by IP version, are too wide to be somebody's proxies."""
+
+
+SAID_BY = {
+    Attribute.USER: "identity.keys_file, identity.jwt or identity.headers.user",
+    Attribute.ORG: "identity.keys_file, identity.jwt.org_claim or identity.headers.org",
+    Attribute.TIER: "identity.keys_file, identity.jwt.tier_claim or identity.headers.tier",
+    Attribute.ASN: "identity.headers.asn or identity.jwt.asn_claim",
+    Attribute.PAYMENT: "identity.headers.payment or identity.jwt.payment_claim",
+}
+"""The settings by which somebody says an attribute that neither the connection nor the request has. In an app
+the app may.
+"""
+
+IN_KEYS_FILE = frozenset({Attribute.USER, Attribute.ORG, Attribute.TIER})
 
 
 class Content(NamedTuple):
@@ -53,6 +67,48 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
                 f"identity.trusted_proxies: {network} is a large part of the internet: whoever calls from "
                 "there may say any address, and any user that `headers` name; write your proxies' networks"
             )
+
+
+def unsupplied(settings: Settings) -> Iterator[str]:
+    """Where settings go by what nothing says of a caller: each caller is then held by itself."""
+    lacking = {attribute for attribute in SAID_BY if not _is_said(settings, attribute)}
+    limits = {limit.name: limit for tier in settings.tiers for limit in settings.limits_of(tier)}
+    for limit in limits.values():
+        for attribute in limit.per:
+            if attribute in lacking and attribute is not Attribute.TIER:
+                yield (
+                    f"limit `{limit.name}`: nothing says the {attribute} of a caller, so each is counted by "
+                    f"its key, user or network instead; {_how_to_say(attribute)}"
+                )
+        if limit.holders is Holders.VERIFIED and not _is_anybody_verified(settings):
+            yield (
+                f"limit `{limit.name}`: it is for verified callers, and nobody vouches for any; set "
+                "identity.keys_file, identity.jwt or identity.headers.user, or let the app say it"
+            )
+    if Attribute.TIER in lacking:
+        for tier in settings.tiers:
+            if tier != settings.default_tier:
+                yield f"tier `{tier}`: nothing says the tier of a caller; {_how_to_say(Attribute.TIER)}"
+    for section, named in (("overrides", settings.overrides), ("uses", settings.uses)):
+        for each in named:
+            for part in Holder.parse(each.holder).parts:
+                if part.attribute in lacking and part != Holder(Attribute.TIER, settings.default_tier):
+                    yield (
+                        f"{section}: {each.holder} is nobody, since nothing says the {part.attribute} of a "
+                        f"caller; {_how_to_say(part.attribute)}"
+                    )
+
+
+def unmeasured(settings: Settings) -> Iterator[str]:
+    """The units of the operator's own of which nobody says how many a request has."""
+    for name, unit in settings.units.items():
+        told = (
+            (unit.header, settings.identity.trusted_proxies, "header", "identity.trusted_proxies"),
+            (unit.claim, settings.identity.jwt, "claim", "identity.jwt"),
+        )
+        if not any(where and believed for where, believed, _, _ in told):
+            needs = " or ".join(f"its {kind} needs {setting}" for where, _, kind, setting in told if where)
+            yield f"unit `{name}`: each request has {unit.default}, since nobody says it; {needs}"
 
 
 def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
@@ -168,6 +224,26 @@ def fewer_keys(old: Content, new: Content) -> Iterator[str]:
     """What to say where the keys file has lost keys, as one that is only half written has."""
     if old.keys and new.keys and new.keys < old.keys:
         yield f"the keys file names {new.keys} keys, and {old.keys} before"
+
+
+def _is_said(settings: Settings, attribute: Attribute) -> bool:
+    """Whether a setting has somebody say an attribute."""
+    identity = settings.identity
+    return (
+        (identity.keys_file is not None and attribute in IN_KEYS_FILE)
+        or getattr(identity.headers, attribute) is not None
+        or (identity.jwt is not None and getattr(identity.jwt, f"{attribute}_claim") is not None)
+    )
+
+
+def _is_anybody_verified(settings: Settings) -> bool:
+    identity = settings.identity
+    named = identity.headers.user or identity.headers.org
+    return bool(identity.keys_file or identity.jwt or named)
+
+
+def _how_to_say(attribute: Attribute) -> str:
+    return f"set {SAID_BY[attribute]}, or let the app say it (`identify`)"
 
 
 def _looked_at(settings: Settings) -> set[str]:

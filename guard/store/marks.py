@@ -29,6 +29,7 @@ _MARK = Struct("<BHII")
 _MICROSECONDS = 1_000_000
 _MOST_HUNDREDTHS = 2**16 - 1
 _LAST_SECOND = 2**32 - 1
+_LAST_VERSION = 2**53
 
 BEGINNING = _HEAD.size + 1 + len(Signal) * _MARK.size
 """Number of bytes that have all of the marks, and no more than need be of the profile."""
@@ -67,12 +68,31 @@ def read_marks(data: bytes) -> Mapping[Signal, Mark]:
 
 
 def read_evidence(data: bytes) -> Evidence:
-    """What is known of a holder; nothing, where there are no bytes."""
-    if not data:
+    """What is known of a holder; nothing, where there are no bytes, or such as guard does not write: then
+    what is learnt next takes their place (learn.lua).
+    """
+    if len(data) < _HEAD.size:
         return NO_EVIDENCE
     version, length = _HEAD.unpack_from(data)
+    if not (1 <= version <= _LAST_VERSION and version.is_integer()):
+        return NO_EVIDENCE
     profile = _HEAD.size + length
     return Evidence(int(version), data[profile:], read_marks(data[_HEAD.size : profile]))
+
+
+def damage_of(data: bytes) -> str | None:
+    """What is wrong with evidence, in words; `None` where nothing is."""
+    if not data:
+        return None
+    if not read_evidence(data).version:
+        return f"{len(data)} bytes that are no evidence"
+    length = data[_HEAD.size - 1]
+    marks = data[_HEAD.size : _HEAD.size + length]
+    if marks and marks[:1] != _FORMAT:
+        return "marks of another version of guard, which say nothing here"
+    if len(marks) < length or len(marks[1:]) % _MARK.size:
+        return "marks that are cut off, and say nothing"
+    return None
 
 
 def marks_in(beginning: bytes) -> Mapping[Signal, Mark]:

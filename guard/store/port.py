@@ -106,13 +106,15 @@ class Control:
     """What the operator has ordered for all, how many processes serve, and what the server does when full.
 
     `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
-    `forgets` says that a full server drops counts, as far as it told at the start.
+    `forgets` says that a full server drops counts, as far as it told at the start. `named` are the digests of
+    the keys that the operator or a hold has named: each counts for itself, whatever else its network sends.
     """
 
     mode: Mode = Mode.ENFORCE
     generation: int = 0
     workers: int = 0
     forgets: bool = False
+    named: frozenset[str] = frozenset()
 
 
 class Store(Protocol):

@@ -30,8 +30,8 @@ class Event:
     label, which holds no credential and no address, and `vouched_by` says who vouches for it, `None` where
     nobody does; an event never holds the text of a query. `action` is what was decided; in mode `shadow` a
     refusal was forwarded all the same. `limits` names the violated ones, and `wait_seconds` is when the same
-    request would be admitted, `None` where that is not known.
-    `status` is what the client got, `None` where it left first.
+    request would be admitted, `None` where that is not known. `status` is what the client got, `None` where
+    it left first.
 
     `store_error` is the kind of error where the store could not decide, and `on_store_error` what was done
     then. `body_read` is false where the request was refused before its body was read.

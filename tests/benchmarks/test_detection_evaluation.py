@@ -57,7 +57,7 @@ def data(tmp_path: Path) -> Path:
 
 def life(variety: str, *disguised: float, theft: bool = False) -> Life:
     moments = [
-        Moment(16 * number, Stratum.SINGLE, 1.0, (), {Signal.DISGUISE: share})
+        Moment(16 * number, 16.0 * number, Stratum.SINGLE, 1.0, (), {Signal.DISGUISE: share})
         for number, share in enumerate(disguised, start=1)
     ]
     return Life(variety, None, theft, frozenset(), moments)

@@ -54,8 +54,8 @@ class TestFile:
 
     def test_a_file_of_another_format_says_to_calibrate_anew(self, tmp_path: Path) -> None:
         file = tmp_path / "old.json"
-        file.write_text(made({}).dump().replace('"format": 3', '"format": 99'))
-        with pytest.raises(ConfigError, match=r"old\.json has format 99.* reads 3: calibrate anew"):
+        file.write_text(made({}).dump().replace('"format": 4', '"format": 99'))
+        with pytest.raises(ConfigError, match=r"old\.json has format 99.* reads 4: calibrate anew"):
             Reference.load(file)
 
     @pytest.mark.parametrize(
@@ -136,7 +136,9 @@ class TestEvidence:
             Signal.DISGUISE: pytest.approx(3.0, abs=0.1)
         }
 
-    @pytest.mark.parametrize(("new", "share"), [(1.0, 1.0), (0.08, 0.64), (0.008, 0.064), (0.0, 0.0)])
+    @pytest.mark.parametrize(
+        ("new", "share"), [(1.0, 1.0), (0.08, 0.64), (0.04, 0.32), (0.008, 0.0), (0.0, 0.0)]
+    )
     def test_content_counts_as_far_as_answers_pay_out(self, new: float, share: float) -> None:
         sure = Table((-50.0, -49.0), (1.0, 0.001), 999, 0.001)
         pupil = Pupil()

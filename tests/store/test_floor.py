@@ -337,6 +337,17 @@ async def test_all_floors_together_cost_no_command(store: OperatorStore) -> None
     assert await commands(store, request("c", LATE, shared)) == count
 
 
+async def test_numbers_from_the_store_bound_floors_together_and_those_of_the_settings_each(
+    store: OperatorStore,
+) -> None:
+    assert [window.count for window in limit().with_counts({DAY: (3, 3)}).for_each().windows] == [3]
+    await store.override(EVERYTHING, "shared", {DAY: (3, 3)}, None)
+    asking = Asking(store, limit())
+    assert [await asking.admitted(each, 30) for each in (GREEDY, MODEST, LATE)] == [5, 1, 0]
+    await store.override(EVERYTHING, "shared", {DAY: (40, 40)}, None)
+    assert await asking.admitted(LATE, 60) >= 30
+
+
 def test_it_lives_where_the_shared_limit_lives() -> None:
     keys, member = Keys(b"pepper", together=True), Identity(GREEDY.principal, {Attribute.ORG: "acme"})
     for shared in (EVERYTHING, Holder(Attribute.POOL, "p"), Holder(Attribute.ORG, "acme")):

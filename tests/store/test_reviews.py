@@ -24,7 +24,7 @@ from guard.store.memory.store import MemoryStore
 from guard.store.port import Reservation
 from guard.store.redis.keys import TERMS
 from guard.store.redis.orders import FOR_GOOD_SECONDS, OperatorStore
-from guard.store.redis.reviews import read_review, write_review
+from guard.store.redis.reviews import is_whole, read_review, write_review
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -168,6 +168,9 @@ async def test_what_is_kept_of_it_expires(store: OperatorStore) -> None:
     st.text(min_size=1),
 )
 def test_what_is_written_is_read(review: Review, label: str) -> None:
-    found, holder = read_review(f"{review.until_us or 0} {write_review(review, label)}")
+    term = f"{review.until_us or 0} {write_review(review, label)}".encode()
+    assert is_whole(term)
+    found, holder = read_review(term)
+    assert found is not None
     assert (found, found.until_us) == (review, review.until_us)
     assert holder == (label if isinstance(review, Held) else "")

@@ -1,11 +1,11 @@
 """What one process does without the store: it decides alone, and owes what it let through.
 
-Whether the store is asked at all, a breaker says. Under `local` the process admits its share of every limit
-(guard/core/shares.py), counted in a store of its own; what is only tried out is not counted, and what a
-caller has for itself of a limit that several share is not kept for it. What the store
-had counted before the outage comes on top, and so does what a process had admitted before it was started
-anew: of a budget of a month, an outage gives away up to one whole budget more, however much was used. What
-was used meanwhile is charged when the store is back (guard/engine/outage/debts.py).
+A breaker says whether the store is asked at all. Under `local` the process admits its share of every limit
+(guard/core/shares.py), counted in a store of its own. Limits that are not enforced are not counted, and
+floors are not kept. What the store had counted before the outage comes on top, and so does what a process had
+admitted before it was started anew: of a budget of a month, an outage gives away up to one whole budget more,
+however much was used. What was used meanwhile is charged when the store is back
+(guard/engine/outage/debts.py).
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ a refund or other numbers are noticed within a second.
 Only what refuses every request of a holder is kept. A request that is larger than its limit says nothing of
 smaller ones; nor does one that wants more tokens than are left, unless none are; nor a full set of leases,
 since any of them may be given back at any time. And it is kept for those to whom as much is left of the limit
-as to who was refused: one whose share is larger may have room. Where callers have something of a limit for
-themselves, that is each one's own. The price: a small request waits for up to a second longer
-than it would have to, where a large one has just found nothing left.
+as to who was refused: one whose share is larger may have room. Where a limit has a floor, each caller's
+refusal is its own. The price: a small request waits for up to a second longer than it would have to, where a
+large one has just found nothing left.
 """
 
 from __future__ import annotations

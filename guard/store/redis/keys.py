@@ -30,6 +30,9 @@ CONTROL = PREFIX + "control"
 WORKERS = PREFIX + "workers"
 """The processes that serve, by when they were last heard of."""
 
+NAMED = PREFIX + "named"
+"""The keys that the operator or a hold has named, by when that is over: each counts for itself till then."""
+
 REVIEW_FIELDS = "review:"
 """What the fields of `TERMS` begin with that are reviews."""
 

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.holds import Held
-from guard.core.identity import Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
-from guard.core.novelty import Recent
-from guard.store.marks import BEGINNING, marks_in, read_evidence
+from guard.core.novelty import BITMAP_BYTES, Recent
+from guard.errors import StoreError
+from guard.store.marks import BEGINNING, damage_of, marks_in, read_evidence
 from guard.store.port import Block, Control
-from guard.store.redis.keys import CONTROL, IDENTITIES, REVIEW_FIELDS, TERMS, WORKERS
-from guard.store.redis.reviews import read_review, write_review
+from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
+from guard.store.redis.reviews import is_whole, read_review, write_review
 from guard.store.redis.scripts import Script
-from guard.store.redis.store import RedisStore
+from guard.store.redis.tolerant import TolerantStore
 from guard.store.redis.wire import record_of
 
 if TYPE_CHECKING:
@@ -76,15 +77,16 @@ class Record:
     cost: int
 
 
-class OperatorStore(RedisStore):
+class OperatorStore(TolerantStore):
     """The store of the requests, with what only the operator may ask of it.
 
-    These calls end within `OPERATOR_SECONDS`.
+    These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
+    and one that is reset or forgiven for as long as an unverified caller is remembered.
     """
 
     async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
         """Refuse a holder for so long, or for good (`None`)."""
-        await self._set_term(self.keys.block_field(holder), seconds, reason)
+        await self._set_term(holder, self.keys.block_field(holder), seconds, reason)
 
     async def unblock(self, holder: Holder) -> bool:
         """Lift a block; `False` where there was none."""
@@ -92,7 +94,7 @@ class OperatorStore(RedisStore):
 
     async def blocked(self, holder: Holder) -> Block | None:
         """The block on exactly this holder."""
-        (found,) = await self._read_terms([self.keys.block_field(holder)])
+        (found,) = await self._read_terms({self.keys.block_field(holder): f"the block of {holder}"})
         return None if found is None else Block(*found)
 
     async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
@@ -104,9 +106,12 @@ class OperatorStore(RedisStore):
         life_us, text = -1, ""
         if review is not None:
             life_us = 0 if review.until_us is None else max(1, review.until_us - review.since_us)
+            await self._name(holder, life_us)
             text = write_review(review, label)
         arguments: list[str | int | bytes] = [field, life_us, text, FOR_GOOD_SECONDS * 1000, before]
         was: Any = await self._run(TERM, [TERMS], arguments)
+        if was < 0 and await self._drop_damaged(field, instead_of):
+            was = await self._run(TERM, [TERMS], [*arguments[:-1], ""])
         return bool(was >= 0)
 
     async def review(self, holder: Holder) -> Review | None:
@@ -114,7 +119,11 @@ class OperatorStore(RedisStore):
         async with self.asking() as client:
             term = cast("bytes | None", await client.hget(TERMS, self.keys.review_field(holder)))
             now_us = await self._now_us()
-        return read_review(term.decode())[0] if term is not None and _lasts(term, now_us) else None
+        if term is None or not _lasts(term, now_us):
+            return None
+        if not is_whole(term):
+            self.damaged[f"the review of {self.keys.label(holder)}"] = _shown(term)
+        return read_review(term)[0]
 
     async def held(self) -> list[tuple[Holder, Held]]:
         """Who is held, the longest first."""
@@ -123,8 +132,15 @@ class OperatorStore(RedisStore):
                 term async for _, term in client.hscan_iter(TERMS, match=f"{REVIEW_FIELDS}*", count=1_000)
             ]
             now_us = await self._now_us()
-        reviews = [read_review(term.decode()) for term in terms if _lasts(term, now_us)]
-        held = [(Holder.parse(label), review) for review, label in reviews if isinstance(review, Held)]
+        held = []
+        for term in terms:
+            review, label = read_review(term)
+            if not _lasts(term, now_us):
+                continue
+            if not is_whole(term):
+                self.damaged[f"the review of {label or 'a holder'}"] = _shown(term)
+            if isinstance(review, Held) and (holder := _holder_of(label)) is not None:
+                held.append((holder, review))
         return sorted(held, key=lambda each: each[1].since_us)
 
     async def override(
@@ -146,7 +162,7 @@ class OperatorStore(RedisStore):
                 f"{period * MICROSECONDS}:{count}:{burst}" for period, (count, burst) in counts.items()
             )
         )
-        await self._set_term(self.keys.override_field(holder, limit), seconds, text)
+        await self._set_term(holder, self.keys.override_field(holder, limit), seconds, text)
 
     async def drop_override(self, holder: Holder, limit: str) -> bool:
         """Let the settings hold again; `False` where they did."""
@@ -155,12 +171,16 @@ class OperatorStore(RedisStore):
     async def overrides(self, holder: Holder, limits: Sequence[str]) -> list[Term]:
         """The overrides of a holder in these limits, and in all (`*`)."""
         names = ["*", *limits]
-        found = await self._read_terms([self.keys.override_field(holder, name) for name in names])
-        return [
-            Term(name, _counts(term[1]), term[0])
-            for name, term in zip(names, found, strict=True)
-            if term is not None
-        ]
+        what = {
+            self.keys.override_field(holder, name): f"the override of {holder} in {name}" for name in names
+        }
+        terms = []
+        for name, said, term in zip(names, what.values(), await self._read_terms(what), strict=True):
+            try:
+                terms += [] if term is None else [Term(name, _counts(term[1]), term[0])]
+            except ValueError:
+                self.damaged[said] = "numbers that cannot be read"
+        return terms
 
     async def overridden(self, holder: Holder) -> list[str]:
         """The limits in which a holder has an override, `*` for all, also those that the settings lack."""
@@ -173,17 +193,26 @@ class OperatorStore(RedisStore):
         """Forget what a holder has used of these limits, and where its answers have been; returns how many
         limits had been used.
         """
+        used, counts = 0, self.keys.counts(holder, identity)
+        await self._name(holder, self._unverified_ms * 1000)
         async with self.asking() as client:
             await client.delete(self.keys.coverage(holder, identity))
-        counts = self.keys.counts(holder, identity)
-        named = [[limit.key, limit.for_floors().key] for limit in limits]
-        return sum([(await self._run(RESET, [counts], [*names]))[0] for names in named])
+        for limit in limits:
+            try:
+                used += (await self._run(RESET, [counts], [limit.key, limit.for_floors().key]))[0]
+            except StoreError as error:
+                self.note_damage(f"the counts of {self.keys.label(holder)}", error)
+                async with self.asking() as client:
+                    used += bool(await client.delete(counts))
+        return used
 
     async def evidence(self, holder: Holder, identity: Identity) -> Evidence:
         """What is known of how a holder behaves, and what speaks against it."""
-        async with self.asking() as client:
-            found = cast("bytes | None", await client.get(self.keys.evidence(holder, identity)))
-        return read_evidence(found or b"")
+        what = f"the evidence of {self.keys.label(holder)}"
+        found = await self._get(what, self.keys.evidence(holder, identity))
+        if damage := damage_of(found):
+            self.damaged[what] = damage
+        return read_evidence(found)
 
     async def marks(self, identities: Sequence[Identity]) -> list[Mapping[Signal, Mark]]:
         """What speaks against the principal of each of these, in one round trip."""
@@ -191,14 +220,24 @@ class OperatorStore(RedisStore):
             pipeline = client.pipeline(transaction=False)
             for identity in identities:
                 pipeline.getrange(self.keys.evidence(identity.principal, identity), 0, BEGINNING - 1)
-            found = cast("list[bytes]", await pipeline.execute() if identities else [])
-        return [marks_in(beginning) for beginning in found]
+            found: list[Any] = await pipeline.execute(raise_on_error=False) if identities else []
+        marks = []
+        for identity, beginning in zip(identities, found, strict=True):
+            what = f"the evidence of {self.keys.label(identity.principal)}"
+            known = self._read(what, beginning)
+            if damage := damage_of(known):
+                self.damaged[what] = damage
+            marks.append(marks_in(known))
+        return marks
 
     async def visited(self, whose: Holder, identity: Identity) -> bytes:
         """The coverage of a caller, or of its end user; empty where its answers have been nowhere."""
-        coverage = self.keys.coverage(whose, identity)
-        async with self.asking() as client:
-            return cast("bytes | None", await client.get(coverage)) or b""
+        what = f"the coverage of {self.keys.label(whose)}"
+        found = await self._get(what, self.keys.coverage(whose, identity))
+        if len(found) > BITMAP_BYTES:
+            self.damaged[what] = f"{len(found)} bytes, of {BITMAP_BYTES} at most"
+            return b""
+        return found
 
     async def payouts(self, limit: Limit, holder: Holder, identity: Identity) -> Recent:
         """What one of a holder's latest answers has paid out to a diversity budget, and drew."""
@@ -207,34 +246,38 @@ class OperatorStore(RedisStore):
 
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""
+        await self._name(holder, self._unverified_ms * 1000)
         async with self.asking() as client:
             return bool(await client.delete(self.keys.evidence(holder, identity)))
 
     async def record(self, holder: Holder) -> Record | None:
         """What is known of the identity with this principal."""
-        async with self.asking() as client:
-            key = self.keys.record(Identity(holder))
-            return _record(cast("bytes | None", await client.get(key)))
+        what = f"the record of {self.keys.label(holder)}"
+        return self._record(what, await self._get(what, self.keys.record(Identity(holder))))
 
     async def labels(self) -> list[str]:
         """The names of all identities that are remembered, the latest first."""
         async with self.asking() as client:
-            return [
-                label.decode() for label in cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
-            ]
+            labels = cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
+        return [str(holder) for holder in self._indexed_in(labels)]
 
     async def recent(self, *, seconds: float | None = None) -> list[Record]:
         """The identities that are remembered; with `seconds`, those seen since."""
         async with self.asking() as client:
             since = await self._now_us() - int(seconds * MICROSECONDS) if seconds else "-inf"
             labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
-        records: list[Record] = []
-        for start in range(0, len(labels), READ_AT_ONCE):  # each part has a deadline of its own
+        holders, records = self._indexed_in(labels), []
+        for start in range(0, len(holders), READ_AT_ONCE):  # each part has a deadline of its own
+            part = holders[start : start + READ_AT_ONCE]
             async with self.asking() as client:
                 pipeline = client.pipeline(transaction=False)
-                for label in labels[start : start + READ_AT_ONCE]:
-                    pipeline.get(self.keys.record(Identity(Holder.parse(label.decode()))))
-                records += filter(None, map(_record, await pipeline.execute()))
+                for holder in part:
+                    pipeline.get(self.keys.record(Identity(holder)))
+                found: list[Any] = await pipeline.execute(raise_on_error=False)
+            for holder, packed in zip(part, found, strict=True):
+                what = f"the record of {holder}"
+                record = self._record(what, self._read(what, packed))
+                records += [] if record is None else [record]
         return records
 
     async def control(self, worker: str | None = None) -> Control:
@@ -251,12 +294,16 @@ class OperatorStore(RedisStore):
                 await client.expire(WORKERS, 10 * WORKER_SECONDS)
             workers = await client.zcard(WORKERS)
             fields = cast("dict[bytes, bytes]", await client.hgetall(CONTROL))
-        mode = fields.get(b"mode", b"").decode()
+            named = cast("list[bytes]", await client.zrangebyscore(NAMED, now, "+inf"))
+        mode, generation = (
+            fields.get(name, b"").decode(errors="replace") for name in (b"mode", b"generation")
+        )
         return Control(
             Mode(mode) if mode in set(Mode) else Mode.ENFORCE,
-            int(fields.get(b"generation", 0)),
+            int(generation) if generation.isdigit() else 0,
             workers,
             self.forgets,
+            frozenset(map(bytes.decode, named)),
         )
 
     async def leave(self, worker: str) -> None:
@@ -277,26 +324,73 @@ class OperatorStore(RedisStore):
             await client.expire(CONTROL, FOR_GOOD_SECONDS)
             return int(await client.zcard(WORKERS))
 
-    async def _set_term(self, field: str, seconds: float | None, text: str) -> None:
+    async def _set_term(self, holder: Holder, field: str, seconds: float | None, text: str) -> None:
         life_us = 0 if seconds is None else max(1, int(seconds * MICROSECONDS))
+        await self._name(holder, life_us)
         await self._run(TERM, [TERMS], [field, life_us, text, FOR_GOOD_SECONDS * 1000])
+
+    async def _name(self, holder: Holder, life_us: int) -> None:
+        """Name the key of a holder, if it has one, for so long at least, or for good (0)."""
+        keys = [self.keys.digest(part) for part in holder.parts if part.attribute is Attribute.KEY]
+        if not keys:
+            return
+        async with self.asking() as client:
+            now = await self._now_us()
+            until = now + (life_us or FOR_GOOD_SECONDS * MICROSECONDS)
+            await client.zremrangebyscore(NAMED, "-inf", now)
+            await client.zadd(NAMED, dict.fromkeys(keys, until), gt=True)
+            await client.expire(NAMED, FOR_GOOD_SECONDS)
 
     async def _drop_term(self, field: str) -> bool:
         return bool(await self._run(TERM, [TERMS], [field, -1, "", FOR_GOOD_SECONDS * 1000]))
 
-    async def _read_terms(self, fields: Sequence[str]) -> list[tuple[int | None, str] | None]:
-        """What holds in each field: for how many µs more (`None`: for good), and what."""
+    async def _read_terms(self, fields: Mapping[str, str]) -> list[tuple[int | None, str] | None]:
+        """What holds in each field: for how many µs more (`None`: for good), and what. `fields` says what
+        each of them is.
+        """
         async with self.asking() as client:
             texts = cast("list[bytes | None]", await client.hmget(TERMS, list(fields)))
             now = await self._now_us()
         found: list[tuple[int | None, str] | None] = []
-        for text in texts:
-            till, _, rest = (text or b"").decode().partition(" ")
-            if till == "0":
+        for what, text in zip(fields.values(), texts, strict=True):
+            until_us, _, rest = (text or b"").decode(errors="replace").partition(" ")
+            if text and not (until_us.isascii() and until_us.isdigit()):
+                self.damaged[what] = _shown(text)
+                found.append(None)
+            elif until_us == "0":
                 found.append((None, rest))
             else:
-                found.append((int(till) - now, rest) if till and int(till) > now else None)
+                found.append((int(until_us) - now, rest) if until_us and int(until_us) > now else None)
         return found
+
+    async def _drop_damaged(self, field: str, instead_of: Review | None) -> bool:
+        """Take a review away that reads as this one, but is not written so; whether it was."""
+        async with self.asking() as client:
+            term = cast("bytes | None", await client.hget(TERMS, field))
+        if term is None or is_whole(term) or read_review(term)[0] != instead_of:
+            return False
+        return await self._drop_term(field)
+
+    def _record(self, what: str, packed: bytes) -> Record | None:
+        if not packed:
+            return None
+        try:
+            identity, (first_us, last_us, _, *totals) = record_of(packed)
+        except ValueError as error:
+            self.damaged[what] = str(error)
+            return None
+        return Record(identity, first_us / MICROSECONDS, last_us / MICROSECONDS, *map(int, totals))
+
+    def _indexed_in(self, labels: Sequence[bytes]) -> list[Holder]:
+        """Whom the index lists."""
+        holders = []
+        for label in labels:
+            holder = _holder_of(label.decode(errors="replace"))
+            if holder is None:
+                self.damaged["the index of identities"] = f"{_shown(label)}, which is no holder"
+            else:
+                holders.append(holder)
+        return holders
 
     async def _now_us(self) -> int:
         """The server's clock; on a cluster, that of the node with the terms."""
@@ -305,9 +399,22 @@ class OperatorStore(RedisStore):
 
 
 def _lasts(term: bytes, now_us: int) -> bool:
-    """Whether a term is not over."""
-    until_us = int(term.partition(b" ")[0])
-    return until_us == 0 or until_us > now_us
+    """Whether a term is not over; what says no end is not."""
+    until_us = term.partition(b" ")[0]
+    return not until_us.isdigit() or int(until_us) == 0 or int(until_us) > now_us
+
+
+def _holder_of(label: str) -> Holder | None:
+    try:
+        return Holder.parse(label)
+    except ValueError:
+        return None
+
+
+def _shown(data: bytes) -> str:
+    """The beginning of bytes that cannot be read."""
+    text = data[:40].decode("ascii", "backslashreplace")
+    return f"{text!r}{'…' if len(data) > 40 else ''}"
 
 
 def _counts(text: str) -> dict[int, tuple[int, int]] | None:
@@ -315,10 +422,3 @@ def _counts(text: str) -> dict[int, tuple[int, int]] | None:
         return None
     triples = (triple.split(":") for triple in text.split())
     return {int(period) // MICROSECONDS: (int(count), int(burst)) for period, count, burst in triples}
-
-
-def _record(packed: bytes | None) -> Record | None:
-    if packed is None:
-        return None
-    identity, (first_us, last_us, _, *totals) = record_of(packed)
-    return Record(identity, first_us / MICROSECONDS, last_us / MICROSECONDS, *map(int, totals))

@@ -23,14 +23,31 @@ def write_review(review: Review, label: str) -> str:
     return f"cleared {_joined(review.groups)} {review.since_us} {review.reason}"
 
 
-def read_review(term: str) -> tuple[Review, str]:
-    """A review behind its end in µs (0: for good), and the label of whom it holds, if it holds anybody."""
-    until, kind, rest = term.split(" ", 2)
+def read_review(term: bytes) -> tuple[Review | None, str]:
+    """A review behind its end in µs (0: for good), and the label of whom it holds, if it holds anybody.
+
+    Scripts refuse whoever is `held`, so that is a hold also where the rest of it cannot be read, or names
+    what this version does not know. All else that cannot be read is no review.
+    """
+    until, kind, rest = (*term.decode(errors="replace").split(" ", 2), "", "")[:3]
+    if not _is_moment(until):
+        return None, ""
     if kind == "held":
-        receipt, band, groups, since, label = rest.split(" ", 4)
-        return Held(receipt, Band(band), _groups(groups), int(since), int(until)), label
-    groups, since, reason = rest.split(" ", 2)
+        receipt, band, groups, since, label = (*rest.split(" ", 4), *[""] * 4)[:5]
+        known = Band(band) if band in set(Band) else Band.HIGH
+        return Held(
+            receipt, known, _groups(groups), int(since) if _is_moment(since) else 0, int(until)
+        ), label
+    groups, since, reason = (*rest.split(" ", 2), "", "")[:3]
+    if kind != "cleared" or not _is_moment(since):
+        return None, ""
     return Cleared(_groups(groups), int(since), int(until) or None, reason), ""
+
+
+def is_whole(term: bytes) -> bool:
+    """Whether a review is one as this version writes it."""
+    review, label = read_review(term)
+    return review is not None and term.partition(b" ")[2] == write_review(review, label).encode()
 
 
 def _joined(groups: tuple[Group, ...]) -> str:
@@ -38,4 +55,8 @@ def _joined(groups: tuple[Group, ...]) -> str:
 
 
 def _groups(text: str) -> tuple[Group, ...]:
-    return () if text == _NO_GROUPS else tuple(map(Group, text.split(",")))
+    return tuple(Group(name) for name in text.split(",") if name in set(Group))
+
+
+def _is_moment(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import replace
 from functools import lru_cache
+from math import isfinite
 from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, Any
 
@@ -118,25 +119,41 @@ def verdict_of(reply: list[Any], charges: Sequence[Charge]) -> Verdict:
         readings=tuple(readings),
         expired=int(expired),
         marks=read_marks(marks),
-        review=read_review(review[0].decode())[0] if review else None,
+        review=read_review(review[0])[0] if review else None,
     )
 
 
 def record_of(packed: bytes) -> tuple[Identity, list[float]]:
     """An identity; when it was first and last seen, and put into the index, in µs; and its totals: requests
     admitted, refused and shadowed, input and output tokens, and cost in micro-dollars.
+
+    Raises `ValueError` for bytes that are no record. An attribute that this version does not know is left
+    out.
     """
+    if len(packed) < _RECORD.size:
+        raise ValueError(f"{len(packed)} bytes that are no record")
     *numbers, length = _RECORD.unpack_from(packed)
-    label = packed[_RECORD.size : _RECORD.size + length].decode()
-    facts = json.loads(packed[_RECORD.size + length :])
-    vouched_by = facts.pop(VOUCHED_BY, None)
-    attributes = {Attribute(name): value for name, value in facts.items()}
-    return Identity(Holder.parse(label), attributes, vouched_by and VouchedBy(vouched_by)), numbers
+    label, facts = packed[_RECORD.size : _RECORD.size + length], packed[_RECORD.size + length :]
+    try:
+        known = json.loads(facts)
+        vouched_by = known.pop(VOUCHED_BY, None)
+        attributes = {Attribute(name): str(value) for name, value in known.items() if name in set(Attribute)}
+        identity = Identity(Holder.parse(label.decode()), attributes, vouched_by and VouchedBy(vouched_by))
+    except (ValueError, AttributeError):
+        raise ValueError("a record that this version of guard cannot read") from None
+    if not all(map(isfinite, numbers)):
+        raise ValueError("a record whose numbers are none")
+    return identity, numbers
 
 
 def first_seen_of(beginning: bytes) -> int | None:
-    """When an identity was first seen, in µs, by the first bytes of its record; `None` where it has none."""
-    return int(_FIRST_SEEN.unpack(beginning)[0]) if beginning else None
+    """When an identity was first seen, in µs, by the first bytes of its record; `None` where it has none that
+    says so.
+    """
+    if len(beginning) != FIRST_SEEN_BYTES:
+        return None
+    (since_us,) = _FIRST_SEEN.unpack(beginning)
+    return int(since_us) if isfinite(since_us) else None
 
 
 @lru_cache(maxsize=4096)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from redis import exceptions
 
+from guard.errors import DAMAGED
+
 
 class ClosedInGreetingError(exceptions.ConnectionError):
     """Redis closed the connection before the first command, as a port does that speaks TLS."""
@@ -133,6 +135,12 @@ TROUBLES = (
         "Redis closed the connection; where the port speaks TLS, store.redis_url begins with rediss://",
     ),
     Trouble("connection", (exceptions.ConnectionError, OSError)),
+    Trouble(
+        DAMAGED,
+        (exceptions.ResponseError,),
+        "WRONGTYPE|missing bytes|bad data format|data string too short|attempt to (compare|perform|index)",
+        "Redis holds something that this version of guard has not written",
+    ),
 )
 """The more special first."""
 

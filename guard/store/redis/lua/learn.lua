@@ -8,7 +8,9 @@
 -- Mirrors nothing: guard/store/marks.py says what the bytes are.
 
 local now, known = clock(ARGV[1]), call('GET', KEYS[1])
-local version = known and unpacked('<d', known) or 0
+local version = known and #known > 8 and unpacked('<d', known) or 0
+-- Bytes that guard has not written say nothing, and go (`read_evidence`).
+if not (version >= 1 and version <= 2 ^ 53 and version % 1 == 0) then version = 0 end
 if version ~= tonumber(ARGV[2]) then return { 0, version, known or '' } end
 -- No version comes again, also after all was forgiven: who learnt before that has nothing to add to what was learnt since.
 version = max(version + 1, now)

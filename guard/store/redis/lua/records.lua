@@ -17,6 +17,7 @@ local RECORD_MS = 2592000000
 local function note(record, index, label, attributes, life, create, now, admitted, refused, shadowed, input, output, cost)
   if record == KEYS[1] then return end
   local text = call('GET', record)
+  if text and #text < struct.size(RECORD) then text = nil end -- cut off: it begins anew
   if not text and not create then return end
   local first, _, indexed, a, r, s, i, o, c = now, now, 0, 0, 0, 0, 0, 0, 0
   if text then first, _, indexed, a, r, s, i, o, c = unpacked(RECORD, text) end

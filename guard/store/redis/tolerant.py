@@ -1,0 +1,41 @@
+"""Reading what Redis holds one by one: a value that cannot be read fails nothing, and is named."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, cast
+
+from guard.errors import DAMAGED, StoreError
+from guard.store.redis.client import OPERATOR_SECONDS
+from guard.store.redis.store import RedisStore
+
+
+class TolerantStore(RedisStore):
+    """Takes a value that guard has not written, or not this version of it, for none, and keeps its name."""
+
+    @cached_property
+    def damaged(self) -> dict[str, str]:
+        """What was found damaged so far, by what it is, and how."""
+        return {}
+
+    async def _get(self, what: str, key: str) -> bytes:
+        """The bytes at a key; none, where there are none, or something else."""
+        try:
+            async with self.asking() as client:
+                return cast("bytes | None", await client.get(key)) or b""
+        except StoreError as error:
+            self.note_damage(what, error)
+            return b""
+
+    def _read(self, what: str, reply: Any) -> bytes:
+        """Likewise of a reply in a pipeline."""
+        if isinstance(reply, Exception):
+            self.note_damage(what, self._trouble(reply, OPERATOR_SECONDS))
+            return b""
+        return cast("bytes | None", reply) or b""
+
+    def note_damage(self, what: str, error: StoreError) -> None:
+        """Note that this is damaged, if that is what the error says; any other is raised."""
+        if error.kind != DAMAGED:
+            raise error
+        self.damaged[what] = str(error)
