@@ -55,10 +55,8 @@ def cells(honest: Iterable[tuple[Life, Reference]]) -> list[Cell]:
     found: dict[tuple[Signal, Stratum], list[tuple[float, Life]]] = defaultdict(list)
     for life, reference in honest:
         for signal in reference.tables.keys() - life.excused:
-            tables = reference.tables[signal]
             for stratum, value in most_shown(signal, life, reference.scores.get(signal)).items():
-                table = tables.get(stratum) or tables[Stratum.ANY]
-                found[signal, stratum].append((table.share(value), life))
+                found[signal, stratum].append((reference.share(signal, stratum, value), life))
     return [
         Cell(signal, stratum, _weighed(found[signal, stratum]))
         for signal in Signal

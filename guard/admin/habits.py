@@ -86,12 +86,12 @@ class Habits:
 
 
 def _told(profile: Profile, reference: Reference, signal: Signal, score: Score) -> Told | None:
-    statistic, table = score.statistic(profile), reference.table(signal, stratum_of(profile))
-    if statistic is None or table is None:
+    statistic = score.statistic(profile)
+    if statistic is None or signal not in reference.tables:
         return None
     speaks_for, against = score.because(profile)
     return Told(
         tuple(each.says for each in speaks_for),
         tuple(each.says for each in against),
-        1 / table.share(statistic),
+        1 / reference.share(signal, stratum_of(profile), statistic),
     )

@@ -96,7 +96,7 @@ SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
 
 REPEATED = 0.97
-"""A query this similar to a recent one is that one again; where nothing of it varies, only the same one is."""
+"""A query this similar to a recent one is that one again; where nothing varies, only the same one is."""
 
 USUAL_MORE = 0.35
 """How far the share of unrelated queries may be above what is usual for a holder and mean nothing: people

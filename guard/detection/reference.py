@@ -109,13 +109,18 @@ class Reference:
 
     def worth(self, signal: Signal, stratum: Stratum, statistic: float) -> float:
         """What a statistic of a signal says in a stratum, in decibans."""
-        table = self.table(signal, stratum)
-        return table.worth(statistic) if table is not None else 0.0
+        return min((table.worth(statistic) for table in self._held_against(signal, stratum)), default=0.0)
 
-    def table(self, signal: Signal, stratum: Stratum) -> Table | None:
-        """How honest holders come out in a signal: those of a stratum, or of any where it has no table."""
+    def share(self, signal: Signal, stratum: Stratum, statistic: float) -> float:
+        """The share of honest holders that ever show as much: the p-value of a statistic in a stratum; 1 for
+        a signal of which nothing is known.
+        """
+        return max((table.share(statistic) for table in self._held_against(signal, stratum)), default=1.0)
+
+    def _held_against(self, signal: Signal, stratum: Stratum) -> list[Table]:
+        """How honest holders come out in a signal: those of a stratum, if it has a table, and all of them."""
         tables = self.tables.get(signal, {})
-        return tables.get(stratum) or tables.get(Stratum.ANY)
+        return [tables[each] for each in {stratum: None, Stratum.ANY: None} if each in tables]
 
     def dump(self) -> str:
         """As JSON, the same for what is the same, and line by line to be compared with another."""

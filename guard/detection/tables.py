@@ -10,7 +10,8 @@ honest holders ever look like this*, however long they are watched.
 
 **Strata.** A person, an app and a batch job differ in what is usual, and one table for all would call the
 most unusual use a suspect. So there is a table for each `Stratum`, which is told from the profile alone, and
-a holder is held against honest holders of its own.
+a holder is held against honest holders of its own, and against all: what counts is the larger p-value. A
+stratum has few sorts of use, and one that it has none of can be usual elsewhere.
 
 **A bounded prior.** Nobody's honest traffic is like a simulation. The shipped tables count for `PRIOR`
 holders, however many they were made from: with an operator's own n, a p-value is

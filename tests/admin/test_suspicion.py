@@ -68,14 +68,15 @@ def test_what_speaks_for_an_enumeration_and_against_is_told_where_enough_was_dra
     habits = Habits.of(profile.write(), reference)
     assert habits is not None
     assert habits.told.keys() == reference.scores.keys()
-    score, table = reference.scores[Signal.ENUMERATION], reference.table(Signal.ENUMERATION, Stratum.SINGLE)
+    score = reference.scores[Signal.ENUMERATION]
     speaks_for, against = score.because(profile)
     told = habits.told[Signal.ENUMERATION]
     assert told.for_it == tuple(each.says for each in speaks_for)
     assert told.against_it == tuple(each.says for each in against)
-    assert table is not None
     assert habits.stratum is Stratum.SINGLE
-    assert told.one_in == 1 / table.share(score.statistic(profile) or 0.0) >= 1
+    shown = score.statistic(profile)
+    assert shown is not None
+    assert told.one_in == 1 / reference.share(Signal.ENUMERATION, Stratum.SINGLE, shown) >= 1
 
 
 def test_what_its_answers_draw_and_pay_is_to_an_answer() -> None:

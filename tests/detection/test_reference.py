@@ -127,14 +127,26 @@ class TestFile:
 class TestEvidence:
     def test_it_is_what_a_statistic_is_worth_among_those_who_ask_alike(self) -> None:
         usual, rare = Table((0.0, 0.001), (1.0, 0.5), 99, 0.001), Table((0.0, 0.001), (1.0, 0.01), 99, 0.001)
-        tables = {Stratum.SINGLE: rare, Stratum.ANY: usual}
+        by = made({Signal.DISGUISE: {Stratum.CONVERSATIONS: usual, Stratum.ANY: rare}})
         pupil = Pupil()
         pupil.ask_all(["\u200b".join(text) for text in enumeration_of(60)])
-        assert made({Signal.DISGUISE: tables}).evidence(pupil.profile) == {Signal.DISGUISE: pytest.approx(20)}
+        assert by.evidence(pupil.profile) == {Signal.DISGUISE: pytest.approx(20)}
         pupil.ask_all([asking(text, "It is so.", "and why?") for text in enumeration_of(60, seed=1)])
-        assert made({Signal.DISGUISE: tables}).evidence(pupil.profile) == {
-            Signal.DISGUISE: pytest.approx(3.0, abs=0.1)
+        assert by.evidence(pupil.profile) == {Signal.DISGUISE: pytest.approx(3.0, abs=0.1)}
+
+    @pytest.mark.parametrize(("own", "all_of_them"), [(0.01, 0.2), (0.2, 0.01), (0.2, 0.2)])
+    def test_what_is_usual_there_or_anywhere_says_no_more_than_that(
+        self, own: float, all_of_them: float
+    ) -> None:
+        tables = {
+            Stratum.SINGLE: Table((0.0, 0.001), (1.0, own), 99, 0.001),
+            Stratum.ANY: Table((0.0, 0.001), (1.0, all_of_them), 99, 0.001),
         }
+        by = made({Signal.DISGUISE: tables})
+        assert by.share(Signal.DISGUISE, Stratum.SINGLE, 0.5) == 0.2
+        assert by.worth(Signal.DISGUISE, Stratum.SINGLE, 0.5) == pytest.approx(6.99, abs=0.01)
+        assert by.share(Signal.GRADING, Stratum.SINGLE, 0.5) == 1
+        assert by.worth(Signal.GRADING, Stratum.SINGLE, 0.5) == 0
 
     @pytest.mark.parametrize(
         ("new", "share"), [(1.0, 1.0), (0.08, 0.64), (0.04, 0.32), (0.008, 0.0), (0.0, 0.0)]
