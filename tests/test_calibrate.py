@@ -213,7 +213,7 @@ class TestCalibrate:
             name for name, each in plain.traces.items() if each.most(Stratum.ANY)[Signal.GRADING] > 0.5
         )
         declared = looked(tmp_path, lines, {Holder.parse(judge): Declared(Use.JUDGE)})
-        assert declared.traces[judge].excused == Use.JUDGE.excused
+        assert declared.traces[judge].excused == Use.JUDGE.excuses(one_person=True)
         without, with_it = made(declared), made(plain)
         assert (without.own[Signal.GRADING], with_it.own[Signal.GRADING]) == (20, 21)
         assert without.reference.worth(Signal.GRADING, Stratum.ANY, 0.9) > with_it.reference.worth(

@@ -70,6 +70,10 @@ ATTACKS: Mapping[str, Attack] = {
     "fake-history": Attack(
         attacks.faking_history, "one query an item, up to six times as long; messages with the role assistant"
     ),
+    "thanked": Attack(attacks.thanked, "as plain, with one query of thanks to two items"),
+    "following-up": Attack(
+        attacks.following_up, "as plain, with a query to each item that repeats its answer"
+    ),
 }
 COVERS: Mapping[str, Callable[[Stage], Iterator[Line]]] = {
     "app": programs.narrow_app,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Evidence, Risk, risk
+from guard.core.identity import Attribute
 from guard.core.signals import Group, Signal
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class Suspicion:
         habits: Habits | None = None,
     ) -> Self:
         """What the evidence against a holder amounts to at this moment, given what it is for."""
-        excused = frozenset[Signal]().union(*(each.use.excused for each in uses))
+        one_person = any(part.attribute is Attribute.END_USER for part in holder.parts)
+        excused = frozenset[Signal]().union(*(each.use.excuses(one_person=one_person) for each in uses))
         findings = [
             Finding(
                 signal,

@@ -235,10 +235,12 @@ class Policy:
         if not self.detection.uses:
             return Suspect(identity.principal)
         declared = self.declared(identity, now_us)
-        excused = frozenset().union(*(each.use.excused for each in declared))
         per_end_user = any(each.use.per_end_user for each in declared)
         holder = identity.holder(Attribute.END_USER) if per_end_user else identity.principal
-        return Suspect(holder, excused)
+        one_person = holder != identity.principal
+        return Suspect(
+            holder, frozenset().union(*(each.use.excuses(one_person=one_person) for each in declared))
+        )
 
     def demand(self, identity: Identity, query: Query | None) -> Demand:
         """What a request asks for."""

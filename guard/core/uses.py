@@ -21,10 +21,11 @@ class Use(StrEnum):
     ROUTER = "router"
     RED_TEAM = "red_team"
 
-    @property
-    def excused(self) -> frozenset[Signal]:
-        """The signals that such a use shows as a matter of course."""
-        return _EXCUSED[self]
+    def excuses(self, *, one_person: bool) -> frozenset[Signal]:
+        """The signals that such a use shows as a matter of course: more of a router's end users together,
+        where requests do not say which of them asks, than of `one_person`.
+        """
+        return _EXCUSED[self] if one_person or not self.per_end_user else _EXCUSED[self] | _ENUMERATING
 
     @property
     def per_end_user(self) -> bool:

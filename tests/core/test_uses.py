@@ -26,18 +26,27 @@ from guard.core.uses import Declared, Use
 def test_a_use_excuses_what_it_shows_as_a_matter_of_course(
     use: Use, signal: Signal, *, excused: bool
 ) -> None:
-    assert (signal in use.excused) is excused
+    assert (signal in use.excuses(one_person=True)) is excused
 
 
 @pytest.mark.parametrize("use", Use)
 @pytest.mark.parametrize("signal", [Signal.REASONING, Signal.LOGITS, Signal.GENERATION])
 def test_no_use_excuses_taking_the_model_away(use: Use, signal: Signal) -> None:
-    assert signal not in use.excused
+    assert signal not in use.excuses(one_person=False)
+
+
+@pytest.mark.parametrize("use", Use)
+def test_many_people_of_whom_nobody_says_which_asks_may_look_like_an_enumeration(use: Use) -> None:
+    together, one = use.excuses(one_person=False), use.excuses(one_person=True)
+    if use is Use.ROUTER:
+        assert together - one == {Signal.ENUMERATION, Signal.DISTANCE, Signal.YIELD}
+    else:
+        assert together == one
 
 
 @pytest.mark.parametrize("use", Use)
 def test_a_declared_machine_may_be_tireless(use: Use) -> None:
-    assert {Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT} <= use.excused
+    assert {Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT} <= use.excuses(one_person=True)
 
 
 @pytest.mark.parametrize("use", Use)
