@@ -377,17 +377,17 @@ class Profile:
         answer = log2(usage.output_tokens / max(1, sight.n) + 16)
         repeated = nearest is not None and nearest >= alike
         return Step(
-            continued,
-            repeated,
-            repeated and self._varies(sight),
-            sight.n >= 5,
-            nearer,
-            similar,
-            self._new_words(sight.words),
-            log_slot,
-            answer,
-            answer - log2(sight.bag.size + 16),
-            sight.template,
+            continued=continued,
+            repeated=repeated,
+            varied=repeated and self._varies(sight),
+            many=sight.n >= 5,
+            nearer=nearer,
+            similar=similar,
+            new_words=self._new_words(sight.words),
+            slot=log_slot,
+            answer=answer,
+            yields=answer - log2(sight.bag.size + 16),
+            template=sight.template,
         )
 
     def _new_words(self, words: int) -> float:
@@ -396,7 +396,7 @@ class Profile:
         return (words & ~self._words).bit_count() / max(free, 0.25)
 
     def _varies(self, sight: Sight) -> bool:
-        """Whether a query has a seed, or another temperature than the last one that named one."""
+        """Whether a query has a seed, or another temperature than the last query had."""
         before = self._temperature
         return sight.sampling.seed is not None or (before == before and _warmth(sight) != before)
 
