@@ -7,14 +7,17 @@ import json
 import os
 import signal
 import sys
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import Guarded, Heard, call
-from patience import eventually
+from patience import PATIENCE_SECONDS, eventually
 
+from guard.analyst import link as links
 from guard.analyst import ways
+from guard.children.shared import SharedChild
 from guard.demo.model import FakeModel
 
 if TYPE_CHECKING:
@@ -106,6 +109,19 @@ async def test_answers_pay_and_two_apps_of_one_store_share_the_process(guarded: 
     # The model says the same to all: the first answer is new, and no other one.
     assert sum(units or 0.0 for units in paid) == pytest.approx(max(units or 0.0 for units in paid), abs=0.2)
     assert max(units or 0.0 for units in paid) > 0.2
+
+
+async def test_what_is_asked_before_it_is_up_is_read_when_it_is(
+    guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "OVERDUE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(SharedChild, "start", partialmethod(SharedChild.start, PATIENCE_SECONDS))
+    heard = Heard()
+    app = guarded(FakeModel(), DIVERSITY, hooks=[heard])
+    for number in range(60):
+        assert (await call(app, body=chat(f"question {number}"), headers=KEY)).status == 200
+    await told(heard, 60)
+    assert heard.unseen == 0
 
 
 async def test_killed_it_is_started_again_and_every_answer_is_accounted_for(guarded: MakeGuarded) -> None:

@@ -1,14 +1,16 @@
 """A worker's way to the process of the analyst, which is never waited for.
 
-What is handed over is sent if the process takes it, and goes unseen at once if not: where there is no
-process, where it is stopped and the buffer is full, where a message is too large. What is sent goes unseen
-where the connection is lost before its outcome comes, or none comes in time. `done` is called once.
+What is handed over is sent if the process takes it, and waits while it is started, at first or after it was
+lost. It goes unseen at once where the process cannot be started, where it is stopped and the buffer is full,
+where more waits than there is room for, where a message is too large. What is sent goes unseen where the
+connection is lost before its outcome comes, or none comes in time. `done` is called once.
 
-    12:00:00.000  three are handed over, and sent                    3 pending
-    12:00:00.002  the outcomes of two                                2 seen
-    12:00:00.003  the process is killed                              1 unseen
-    12:00:00.004  one is handed over                                 2 unseen
-    12:00:00.400  the process is there again, and takes the next
+    12:00:00.000  three are handed over, and wait                    3 pending
+    12:00:01.500  the process is there: they are sent
+    12:00:01.502  the outcomes of two                                2 seen
+    12:00:01.503  the process is killed                              1 unseen
+    12:00:01.504  one is handed over, and waits                      1 pending
+    12:00:01.900  the process is there again: it is sent
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from guard.analyst import hello, wire
 from guard.analyst.callers import Callers
 from guard.analyst.pending import Pending
+from guard.analyst.queue import FairQueue
 from guard.analyst.transcript import UNSEEN
 from guard.analyst.wire import Frames, WireError
 from guard.errors import GuardError
@@ -73,8 +76,11 @@ class Link:
         self._hello = hello.dump(settings)
         self._callers = Callers()
         self._pending = Pending()
+        self._most_waiting = settings.detection.max_waiting
+        self._waiting = self._nothing()
         self._connection: Connection | None = None
-        self._tried = self._silent = False
+        self._starting = True
+        self._silent = False
         self._keeping = asyncio.create_task(self._keep())
         self._watching = asyncio.create_task(self._watch())
 
@@ -83,7 +89,7 @@ class Link:
         """Whether what is handed over now is read."""
         connection = self._connection
         if connection is None:
-            return State.DOWN if self._tried else State.STARTING
+            return State.STARTING if self._starting else State.DOWN
         if connection.full or self._silent:
             return State.DOWN
         return State.OK if connection.welcomed else State.STARTING
@@ -109,9 +115,10 @@ class Link:
         return self._pending.unseen
 
     def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
-        """Send a transcript, or have it go unseen."""
+        """Send a transcript, have it wait for the process to start, or have it go unseen."""
         connection, number = self._connection, self._pending.add(done)
-        if connection is None or connection.full or len(self._pending) > MOST_PENDING:
+        taken = self._starting if connection is None else not connection.full
+        if not taken or len(self._pending) > MOST_PENDING:
             self._pending.finish(number, UNSEEN)
             return
         try:
@@ -120,7 +127,11 @@ class Link:
             limited.log(logging.WARNING, "analyst transcript", "a query goes unseen: %s", error)
             self._pending.finish(number, UNSEEN)
         else:
-            connection.send(frame)
+            if connection is not None:
+                connection.send(frame)
+                return
+            for lost, _ in self._waiting.put((number, frame), len(frame[-1]), transcript.whose):
+                self._pending.finish(lost, UNSEEN)
 
     def renew(self, settings: Settings) -> None:
         """Have the process go on by other settings, as far as it can."""
@@ -144,7 +155,7 @@ class Link:
         if self._connection is not None:
             self._connection.close()
             await self._connection.lost.wait()
-        self._lost()
+        self._lost(starting=False)
         await self._way.aclose()
 
     async def _keep(self) -> None:
@@ -155,15 +166,14 @@ class Link:
                 connection = await self._way.connect(lambda: Connection(self._finish))
             except (OSError, GuardError) as error:
                 limited.log(logging.WARNING, "analyst", "the analyst cannot be reached: %s", error)
+                self._lost(starting=False)
             else:
-                self._connection = connection
-                connection.send(wire.pack_hello(self._hello))
+                self._connected(connection)
                 await connection.lost.wait()
                 if connection.welcomed:
                     pause = FIRST_PAUSE_SECONDS
                 limited.log(logging.WARNING, "analyst", "the analyst is lost: %s", connection.reason)
-                self._lost()
-            self._tried = True
+                self._lost(starting=connection.welcomed)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
@@ -177,10 +187,24 @@ class Link:
         self._silent = False
         self._pending.finish(number, outcome)
 
-    def _lost(self) -> None:
-        self._connection = None
-        self._silent = False
+    def _connected(self, connection: Connection) -> None:
+        self._connection, self._silent = connection, False
+        connection.send(wire.pack_hello(self._hello))
+        while (waiting := self._waiting.take()) is not None:
+            _, frame = waiting
+            connection.send(frame)
+
+    def _lost(self, *, starting: bool) -> None:
+        """There is no process; what comes now waits if it is `starting` again."""
+        self._connection, self._starting = None, starting
+        if lost := len(self._pending):
+            limited.log(logging.WARNING, "analyst unseen", "not read by the analyst: %d queries", lost)
+        self._waiting = self._nothing()
         self._pending.lose()
+
+    def _nothing(self) -> FairQueue[tuple[int, Sequence[bytes]]]:
+        """What waits for the process, by number: nothing yet."""
+        return FairQueue(self._most_waiting, MOST_BUFFERED)
 
 
 class Connection(asyncio.Protocol):

@@ -17,6 +17,8 @@ from guard.analyst.link import Link, State
 from guard.analyst.server import AnalystServer, serve_all
 from guard.analyst.transcript import UNSEEN, Outcome
 from guard.analyst.ways import InThread
+from guard.analyst.wire import Frames
+from guard.errors import StoreError
 from guard.settings.root import Settings
 
 if TYPE_CHECKING:
@@ -55,13 +57,33 @@ class At:
         pass
 
 
-def settings_in(folder: Path) -> Settings:
-    return Settings.model_validate({"data_dir": folder, "detection": {"max_waiting": 10_000}})
+class Starting:
+    """A way to a process that is there when `up` is set, and cannot be had while `broken`."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self.up = asyncio.Event()
+        self.broken = False
+
+    async def connect(self, protocol: Callable[[], Connection]) -> Connection:
+        await self.up.wait()
+        if self.broken:
+            raise StoreError("it does not start", kind="analyst")
+        return await self._way.connect(protocol)
+
+    async def aclose(self) -> None:
+        await self._way.aclose()
+
+
+def settings_in(folder: Path, most_waiting: int = 10_000) -> Settings:
+    return Settings.model_validate({"data_dir": folder, "detection": {"max_waiting": most_waiting}})
 
 
 @asynccontextmanager
-async def linked(way: Way, folder: Path, state: State = State.OK) -> AsyncIterator[Link]:
-    link = Link(way, settings_in(folder))
+async def linked(
+    way: Way, folder: Path, state: State = State.OK, most_waiting: int = 10_000
+) -> AsyncIterator[Link]:
+    link = Link(way, settings_in(folder, most_waiting))
     try:
         await in_state(link, state)
         yield link
@@ -119,12 +141,127 @@ def test_where_nobody_listens_everything_goes_unseen_at_once(play: Play, tmp_pat
     play(scene())
 
 
-def test_before_it_is_connected_it_is_starting(play: Play, tmp_path: Path) -> None:
+def test_what_is_handed_over_while_it_starts_is_read_then(play: Play, tmp_path: Path) -> None:
     async def scene() -> None:
-        async with linked(At(tmp_path / "none"), tmp_path, State.STARTING) as link:
+        way = Starting(InThread(Analysis))
+        async with linked(way, tmp_path, State.STARTING) as link:
             told = Told()
+            for number in range(60):
+                link.hand_over(transcript(b"x" * number), told.append)
+            link.hand_over(transcript(b"x" * (wire.LARGEST_BODY + 1)), told.append)
+            assert (told, link.pending) == ([UNSEEN], 60)
+            way.up.set()
+            await told.reach(61)
+            assert [outcome.paid for outcome in told[1:]] == list(range(60))
+            assert link.state is State.OK
+
+    play(scene())
+
+
+def test_what_has_no_room_while_it_starts_goes_unseen_whoever_has_most_first(
+    play: Play, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        way = Starting(InThread(Analysis))
+        async with linked(way, tmp_path, State.STARTING, most_waiting=8) as link:
+            flood, other = Told(), Told()
+            for _ in range(20):
+                link.hand_over(transcript(holder="flood"), flood.append)
+            for _ in range(3):
+                link.hand_over(transcript(holder="other"), other.append)
+            assert (flood, other, link.pending) == ([UNSEEN] * 15, [], 8)
+            way.up.set()
+            await flood.reach(20)
+            await other.reach(3)
+            assert (link.seen, link.unseen, other) == (8, 15, [Outcome(True, 2)] * 3)
+
+    play(scene())
+
+
+def test_no_more_bytes_wait_while_it_starts_than_for_one_that_takes_nothing(
+    play: Play, tmp_path: Path
+) -> None:
+    async def scene() -> None:
+        way = Starting(InThread(Analysis))
+        async with linked(way, tmp_path, State.STARTING) as link:
+            told, body = Told(), b"x" * (links.MOST_BUFFERED // 10)
+            for _ in range(30):
+                link.hand_over(transcript(body), told.append)
+            assert (told, link.pending) == ([UNSEEN] * 21, 9)
+            way.up.set()
+            await told.reach(30)
+            assert link.seen == 9
+
+    play(scene())
+
+
+def test_where_it_does_not_start_what_waits_goes_unseen_and_the_log_says_so_once(
+    play: Play, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scene() -> None:
+        way = Starting(InThread(Analysis))
+        way.broken = True
+        async with linked(way, tmp_path, State.STARTING) as link:
+            told = Told()
+            for _ in range(3):
+                link.hand_over(transcript(), told.append)
+            way.up.set()
+            await told.reach(3)
+            assert (told, link.state) == ([UNSEEN] * 3, State.DOWN)
             link.hand_over(transcript(), told.append)
-            assert told == [UNSEEN]
+            assert told == [UNSEEN] * 4
+            way.broken = False
+            await in_state(link, State.OK)
+
+    play(scene())
+    said = [record.message for record in caplog.records if "not read" in record.message]
+    assert said == ["not read by the analyst: 3 queries"]
+    assert "cannot be reached: it does not start" in caplog.text
+
+
+def test_what_is_handed_over_while_it_is_started_again_is_read_then(play: Play, tmp_path: Path) -> None:
+    async def scene() -> None:
+        died = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.writelines(wire.pack_welcome())
+            if not died.is_set():
+                await died.wait()
+                return
+            frames, whole = Frames(wire.LARGEST_FRAME), 0
+            while whole < 3:  # settings and two transcripts
+                whole += len(frames.feed(await reader.read(1 << 16)))
+            writer.writelines(wire.pack_outcomes([(number, Outcome(True, number)) for number in (2, 3)]))
+            await reader.read()
+
+        async with listening(tmp_path / "s", serve):
+            way = Starting(At(tmp_path / "s"))
+            way.up.set()
+            async with linked(way, tmp_path) as link:
+                told = Told()
+                link.hand_over(transcript(), told.append)
+                way.up.clear()
+                died.set()
+                await told.reach(1)
+                assert (told, link.state) == ([UNSEEN], State.STARTING)
+                for _ in range(2):
+                    link.hand_over(transcript(), told.append)
+                assert link.pending == 2
+                way.up.set()
+                await told.reach(3)
+                assert told[1:] == [Outcome(True, 2), Outcome(True, 3)]
+
+    play(scene())
+
+
+def test_what_waits_when_it_is_closed_goes_unseen(play: Play, tmp_path: Path) -> None:
+    async def scene() -> None:
+        told = Told()
+        async with linked(Starting(InThread(Analysis)), tmp_path, State.STARTING) as link:
+            link.hand_over(transcript(), told.append)
+        assert told == [UNSEEN]
+        link.hand_over(transcript(), told.append)
+        assert told == [UNSEEN, UNSEEN]
 
     play(scene())
 
@@ -138,18 +275,13 @@ def test_what_waits_for_the_store_to_open_is_read_then(play: Play, tmp_path: Pat
             async def start(self) -> None:
                 await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(opened.wait(), loop))
 
-        link = Link(InThread(Slow), settings_in(tmp_path))
-        told = Told()
-        while link.pending == 0:  # before it is connected, what is handed over goes unseen at once
-            await asyncio.sleep(0)
-            told.clear()
+        async with linked(InThread(Slow), tmp_path, State.STARTING) as link:
+            told = Told()
             link.hand_over(transcript(), told.append)
-        await in_state(link, State.STARTING)
-        opened.set()
-        await told.reach(1)
-        assert told[0].seen
-        assert link.state is State.OK
-        await link.aclose()
+            opened.set()
+            await told.reach(1)
+            assert told[0].seen
+            assert link.state is State.OK
 
     play(scene())
 
