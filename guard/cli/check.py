@@ -14,6 +14,7 @@ from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
+from guard.core.identity import Attribute
 from guard.core.limits import shown
 from guard.core.modes import ENFORCED, Mode
 from guard.extras import NEEDS_DETECTION
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
     from guard.identity.identifier import Identifier
+    from guard.settings.identity import JwtSettings
     from guard.settings.root import Settings
 
 
@@ -128,7 +130,7 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     if identifier.known_keys is not None:
         callers.append(f"{output.counted(identifier.known_keys, 'key')} in the keys file")
     if identity.jwt is not None:
-        callers.append(f"tokens {'/'.join(identity.jwt.algorithms)}")
+        callers.append(f"tokens {'/'.join(identity.jwt.algorithms)} ({_claims(identity.jwt)})")
     if said := identity.headers.model_dump(exclude_none=True):
         callers.append(f"{', '.join(said)} from the gateway")
     yield f"callers: {', '.join(callers)}; unverified ones are new for {identity.new_for}"
@@ -141,6 +143,13 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     counts = ", ".join(f"{number} {action}" for action, number in actions.items())
     yield f"routes: {counts or 'none'}"
     yield f"answers: {_read(settings, policy)}"
+
+
+def _claims(jwt: JwtSettings) -> str:
+    """What a token says of its caller, and which of org and tier it does not say."""
+    said = ", ".join(f"{attribute} from {claim}" for attribute, claim in jwt.claims.items())
+    unsaid = ", ".join(f"no {each}" for each in (Attribute.ORG, Attribute.TIER) if each not in jwt.claims)
+    return f"{said}; {unsaid}" if unsaid else said
 
 
 def _read(settings: Settings, policy: Policy) -> str:

@@ -180,6 +180,23 @@ class TestCheck:
         assert "mode enforce" in told.stdout
         assert "org-tokens" in told.stdout
 
+    @pytest.mark.parametrize(
+        ("claims", "said"),
+        [
+            ("", "user from sub; no org, no tier"),
+            ('org_claim = "o"\nasn_claim = "n"', "user from sub, org from o, asn from n; no tier"),
+            ('org_claim = "o"\ntier_claim = "t"', "user from sub, org from o, tier from t"),
+        ],
+    )
+    def test_a5_it_says_which_claims_of_a_token_are_read(
+        self, tmp_path: Path, claims: str, said: str
+    ) -> None:
+        secret = "a secret of more than thirty-two bytes"
+        (tmp_path / "guard.toml").write_text(
+            f'[identity.jwt]\nsecret = "{secret}"\nalgorithms = ["HS256"]\n{claims}'
+        )
+        assert f"tokens HS256 ({said});" in guard("check", folder=tmp_path).stdout.replace("\n", " ")
+
     def test_u22_the_policy_of_the_starter_fits_a_screen(self, tmp_path: Path) -> None:
         guard("init", folder=tmp_path)
         told = guard("check", folder=tmp_path).stdout.splitlines()
