@@ -270,8 +270,15 @@ class Operator:
             except StoreError as error:
                 self._store.excuse(f"the counts of {self._keys.label(holder)}", error)
                 continue
-            terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest))
+            requests = await self._requests(holder)
+            terrains.append(Terrain(limit, holder, covered(bitmap), recent, rest, requests))
         return tuple(terrains)
+
+    async def _requests(self, holder: Holder) -> int | None:
+        """How many requests of a holder were admitted, `None` where its identities are not remembered."""
+        own = await self._store.record(holder)
+        records = [*(() if own is None else (own,)), *await self.members(holder)]
+        return sum(record.admitted for record in records) if records else None
 
     async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:
         """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Terrain:
     """Why a diversity budget stands as it does: the share of the cells that the holder's answers have
     visited, what one of the latest has paid out and drew, and what is `left` of the tightest window, in
-    thousandths.
+    thousandths. `requests` of it were admitted; `None` where its identities are not remembered.
     """
 
     limit: Limit
@@ -30,6 +30,7 @@ class Terrain:
     covered: float
     recent: Recent
     left: int
+    requests: int | None
 
     @property
     def answers_left(self) -> int | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.holds import Held
-from guard.core.novelty import NOTHING_RECENT, UNIT
+from guard.core.novelty import NOTHING_RECENT, RECENT_ANSWERS, UNIT
 from guard.core.signals import Signal
 
 if TYPE_CHECKING:
@@ -128,6 +128,11 @@ def _terrain_line(terrain: Terrain) -> str:
     whose = f"{terrain.limit.name}: the answers of {terrain.holder} have visited"
     if not terrain.covered and terrain.recent == NOTHING_RECENT:
         return f"{whose} nothing yet; the next is taken for all new"
+    if terrain.requests is not None and terrain.requests < RECENT_ANSWERS:
+        return (
+            f"{whose} {terrain.covered:.1%} of its coverage; what one pays is not known yet, of "
+            f"{output.counted(terrain.requests, 'request')}: that takes {RECENT_ANSWERS}."
+        )
     count = terrain.answers_left
     lasts = "is not used up so" if count is None else f"lasts for {output.counted(count, 'answer')} like that"
     return (
@@ -216,6 +221,7 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
                 "limit": terrain.limit.name,
                 "holder": str(terrain.holder),
                 "covered": terrain.covered,
+                "requests": terrain.requests,
                 "answer_pays": round(terrain.recent.paid / UNIT, 6),
                 "answer_draws": round(terrain.recent.drew / UNIT, 6),
                 "answers_left": terrain.answers_left,
