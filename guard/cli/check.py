@@ -15,7 +15,7 @@ from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
 from guard.core.identity import Attribute
-from guard.core.limits import shown
+from guard.core.limits import Algorithm, shown
 from guard.core.modes import ENFORCED, Mode
 from guard.extras import NEEDS_DETECTION
 from guard.settings.risk import Where
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
+    from guard.cli.tables import Trimmed
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
     from guard.core.limits import Limit, Window
@@ -165,7 +165,7 @@ def _read(settings: Settings, policy: Policy) -> str:
     )
 
 
-def _routes_table(policy: Policy) -> Table:
+def _routes_table(policy: Policy) -> Trimmed:
     rows = [
         (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
         for route in policy.routes
@@ -180,9 +180,11 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             limit.name,
             limit.unit,
             "+".join(limit.per),
-            limit.algorithm,
+            " ".join(_rate(limit, window) for window in limit.windows)
+            + _algorithm(limit)
+            + _ramp(limit)
+            + _floor(limit),
             output.conditions(limit),
-            " ".join(_rate(limit, window) for window in limit.windows) + _ramp(limit) + _floor(limit),
         )
         for limit in tier.limits
     ]
@@ -190,7 +192,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
     title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
     if tier.rollout != ENFORCED:
         title += f", {output.rollout(tier.rollout)}"
-    columns = ("limit", "unit", "per", "algorithm", "only", "rate")
+    columns = ("limit", "unit", "per", "rate", "only")
     table = output.table(title, columns, rows, optional=("only",))
     console.print(table if rows else f"{title}: no limits", markup=False)
 
@@ -201,6 +203,11 @@ def _rate(limit: Limit, window: Window) -> str:
     length = output.length(window)
     rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
     return rate if burst == count else f"{rate} burst {burst}"
+
+
+def _algorithm(limit: Limit) -> str:
+    """How it counts, where that is not by a sliding window or at once."""
+    return f", {limit.algorithm}" if limit.algorithm in (Algorithm.GCRA, Algorithm.CALENDAR) else ""
 
 
 def _ramp(limit: Limit) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from guard.core.holds import Held
 from guard.core.limits import Holders, shown
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
     from guard.admin import Block, Nearest, Record, Term, Totals, Unseen
+    from guard.cli.tables import Trimmed
     from guard.core.holds import Review
     from guard.core.limits import Limit, Reading, Window
     from guard.core.modes import Rollout
@@ -90,42 +90,14 @@ def table(
     *,
     right: int = 0,
     optional: Sequence[str] = (),
-) -> Table:
-    """A table whose last `right` columns are numbers; cells are shown as they are, without markup.
-
-    Columns that are `optional` are left out where they are empty, and, the first one first, where the
-    terminal is too narrow. What is still too wide is wrapped, never cut.
+) -> Trimmed:
+    """A table that fits the terminal, whose last `right` columns are numbers; cells are shown as they are,
+    without markup. A narrow terminal does without the columns that are `optional`, the first one first.
     """
-    from rich.table import Table
-    from rich.text import Text
+    from guard.cli.tables import fitted  # and with it rich: only where there is a table
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    kept = _kept(columns, cells, optional, console().width)
-    made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for place in kept:
-        number = place >= len(columns) - right
-        justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(columns[place], justify=justify, overflow="fold", no_wrap=number)
-    for row in cells:
-        made.add_row(*(Text(row[place]) for place in kept))
-    return made
-
-
-def _kept(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], optional: Sequence[str], width: int
-) -> list[int]:
-    """The places of the columns that are shown."""
-    kept = [
-        place
-        for place, name in enumerate(columns)
-        if name not in optional or any(row[place] not in ("", "0") for row in cells)
-    ]
-    for name in optional:
-        widths = (max(len(columns[place]), *(len(row[place]) for row in cells), 0) for place in kept)
-        if sum(widths) + 2 * len(kept) <= width:
-            break
-        kept = [place for place in kept if columns[place] != name]
-    return kept
+    return fitted(title, columns, cells, right=right, optional=optional, width=console().width)
 
 
 USAGE_COLUMNS = ("admitted", "refused", "would refuse", "tokens in", "out", "cost")
@@ -202,7 +174,7 @@ def length(window: Window) -> str:
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
-def readings_table(readings: Iterable[Reading]) -> Table:
+def readings_table(readings: Iterable[Reading]) -> Trimmed:
     """How limits stand, a row for each window."""
     rows = [
         (
@@ -244,6 +216,8 @@ def conditions(limit: Limit) -> str:
     """Which requests a limit is for, where not for all, and how far it bites."""
     match = limit.match
     parts = [" ".join(globs) for globs in (match.models, match.routes, match.methods) if globs]
+    if match.free:
+        parts.append("free requests")
     if limit.holders is not Holders.ALL:
         parts.append(f"{limit.holders} callers")
     if limit.rollout != ENFORCED:

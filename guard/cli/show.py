@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
-    from rich.table import Table
 
     from guard.admin import Operator, Sheet, Terrain
     from guard.admin.suspicion import Suspicion
+    from guard.cli.tables import Trimmed
     from guard.core.identity import Identity
 
 
@@ -109,7 +109,7 @@ def _member_lines(sheet: Sheet) -> Iterator[str]:
     )
 
 
-def _members_table(sheet: Sheet) -> Table:
+def _members_table(sheet: Sheet) -> Trimmed:
     rows = [
         (
             output.short(output.record_label(record)),
@@ -154,7 +154,7 @@ def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
         yield f"declared: {declared.use}{until}{each}"
 
 
-def _findings_table(suspicion: Suspicion) -> Table:
+def _findings_table(suspicion: Suspicion) -> Trimmed:
     now = time.time()
     rows = [
         (

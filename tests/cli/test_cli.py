@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import guard, guard_process
+from rich.console import Console
 from typer.main import get_command
 
 from guard import Settings, load
@@ -196,6 +197,20 @@ class TestCheck:
             f'[identity.jwt]\nsecret = "{secret}"\nalgorithms = ["HS256"]\n{claims}'
         )
         assert f"tokens HS256 ({said});" in guard("check", folder=tmp_path).stdout.replace("\n", " ")
+
+    def test_b5_on_a_terminal_it_says_of_each_limit_whom_it_is_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.cli.output.console", lambda: Console(width=80, highlight=False))
+        told = guard("check", folder=tmp_path).stdout
+        for limit, only in (
+            ("pool-diversity", "unverified"),
+            ("new-diversity", "new callers"),
+            ("free-requests", "free requests"),
+        ):
+            (line,) = (line for line in told.splitlines() if line.startswith(limit))
+            assert line.endswith(only)
+        assert "hidden" not in told
 
     def test_u22_the_policy_of_the_starter_fits_a_screen(self, tmp_path: Path) -> None:
         guard("init", folder=tmp_path)

@@ -73,7 +73,7 @@ def profile() -> bytes:
 async def answer(
     installation: Installation, settings: Settings, identity: Identity, name: str, tokens: int
 ) -> None:
-    """Admit a query, settle its answer of so many tokens, and say that it was one piece, as all others are."""
+    """Admit a query, settle its answer of so many tokens, and say that it was one piece, alike in all."""
     demand, usage = Demand(QUERY, 512), Usage(10, tokens)
     charges = settings.policy().reserve(identity, demand, Caller())
     await installation.store.admit(Reservation(name, identity, charges))
