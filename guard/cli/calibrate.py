@@ -41,8 +41,8 @@ def calibrate_(
     """Learn from a log how often honest callers look suspicious.
 
     Lines that are labelled attacks are left out. Proposed are thresholds for a share of honest `high`, and a
-    diversity budget for each tier, as lines for the settings, beside the reference, which is written. What
-    they will cost honest callers is judged on others than they were made from.
+    diversity budget for each tier, as lines to paste into the settings, beside the reference, which is
+    written. What they will cost honest callers is judged on others than they were made from.
     """
     require_detection("guard calibrate")
     from guard.admin.calibrate import calibrate
@@ -50,12 +50,13 @@ def calibrate_(
     from guard.admin.survey import survey
     from guard.admin.traffic import STDIN, read_log
     from guard.cli.calibrate_json import calibration_json
-    from guard.cli.proposals import proposals
+    from guard.cli.proposals import Target, proposals
     from guard.detection.reference import Reference
-    from guard.settings.load import load
+    from guard.settings.load import find, load, read_toml
 
     share = _share(honest_high)
-    settings = load(config)
+    file = find(config)
+    settings = load(file)
     declared = read_declared(declare) if declare is not None else {}
     shipped, digest = Reference.load(), sha256()
     found = asyncio.run(survey(settings, read_log(log, digest=digest), declared, shipped.scores))
@@ -69,7 +70,8 @@ def calibrate_(
         honest_high=share,
     )
     made.reference.save(out)
-    toml = list(proposals(made, out))
+    target = Target(file, {} if file is None else read_toml(file), settings)
+    toml = list(proposals(made, out, target))
     if json:
         output.print_json(calibration_json(made, toml))
         return
