@@ -388,6 +388,16 @@ class TestCommand:
         assert "rate = " not in report["toml"]
         assert tomllib.loads(report["toml"])["detection"]["high"] > 0
 
+    def test_c22_a_reference_that_is_there_is_replaced_only_by_force(self, tmp_path: Path) -> None:
+        (tmp_path / "reference.json").write_text("mine")
+        file = log(tmp_path, people(20, 50))
+        told = guard("calibrate", file, folder=tmp_path)
+        assert (told.returncode, told.stdout) == (1, "")
+        assert told.stderr == "guard: reference.json is there already; --force replaces it\n"
+        assert (tmp_path / "reference.json").read_text() == "mine"
+        assert guard("calibrate", file, "--force", folder=tmp_path).returncode == 0
+        assert Reference.load(tmp_path / "reference.json").calibrated is not None
+
     @pytest.mark.parametrize("share", ["0", "50%", "1", "-1%", "few", "nan"])
     def test_a_share_that_is_none_is_wrong_usage(self, tmp_path: Path, share: str) -> None:
         told = guard("calibrate", "log.jsonl", "--honest-high", share, folder=tmp_path)

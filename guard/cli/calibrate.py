@@ -14,6 +14,7 @@ import typer
 from guard.cli import output
 from guard.cli.app import Config, Json
 from guard.cli.replay import Declare, LogFile
+from guard.errors import ConfigError
 from guard.extras import require_detection
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def calibrate_(
     honest_high: Annotated[
         str, typer.Option(help="The share of honest identities that may ever be `high`.")
     ] = "1%",
+    force: Annotated[bool, typer.Option("--force", help="Replace a reference that is there.")] = False,
     json: Json = False,
 ) -> None:
     """Learn from a log how often honest callers look suspicious.
@@ -55,6 +57,8 @@ def calibrate_(
     from guard.settings.load import find, load, read_toml
 
     share = _share(honest_high)
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already; --force replaces it")
     file = find(config)
     settings = load(file)
     declared = read_declared(declare) if declare is not None else {}
