@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from guard.cli.tables import Trimmed
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
-    from guard.core.limits import Limit, Window
+    from guard.core.limits import Limit
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
     from guard.identity.identifier import Identifier
@@ -180,7 +180,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             limit.name,
             limit.unit,
             "+".join(limit.per),
-            " ".join(_rate(limit, window) for window in limit.windows)
+            " ".join(output.rate(limit.unit, window) for window in limit.windows)
             + _algorithm(limit)
             + _ramp(limit)
             + _floor(limit),
@@ -195,14 +195,6 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
     columns = ("limit", "unit", "per", "rate", "only")
     table = output.table(title, columns, rows, optional=("only",))
     console.print(table if rows else f"{title}: no limits", markup=False)
-
-
-def _rate(limit: Limit, window: Window) -> str:
-    """`600/1m`, or `50/1s burst 200`."""
-    count, burst = shown(limit.unit, window.count), shown(limit.unit, window.burst)
-    length = output.length(window)
-    rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
-    return rate if burst == count else f"{rate} burst {burst}"
 
 
 def _algorithm(limit: Limit) -> str:

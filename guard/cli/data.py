@@ -24,6 +24,7 @@ def reading_json(reading: Reading) -> dict[str, Any]:
         "algorithm": reading.limit.algorithm,
         "window_seconds": reading.window.period_seconds,
         "count": shown(reading.limit.unit, reading.window.count),
+        "burst": shown(reading.limit.unit, reading.window.burst),
         "ramp_percent": round(reading.left * 100, 1),
         "remaining": shown(reading.limit.unit, reading.remaining),
         "reset_seconds": reading.reset_us / 1e6,

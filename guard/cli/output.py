@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from guard.core.holds import Held
-from guard.core.limits import Holders, shown
+from guard.core.limits import Holders, Window, shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from guard.admin import Block, Nearest, Record, Term, Totals, Unseen
     from guard.cli.tables import Trimmed
     from guard.core.holds import Review
-    from guard.core.limits import Limit, Reading, Window
+    from guard.core.limits import Limit, Reading
     from guard.core.modes import Rollout
 
 PIPE_WIDTH = 100_000
@@ -181,17 +181,16 @@ def readings_table(readings: Iterable[Reading]) -> Trimmed:
             reading.limit.name,
             reading.limit.unit,
             short(str(reading.holder)),
-            shown(reading.limit.unit, reading.window.burst),
+            rate(reading.limit.unit, reading.window),
             f"{reading.left:.0%}" if reading.left < 1 else "",
-            length(reading.window),
             shown(reading.limit.unit, reading.remaining),
             _wait(reading.wait_us),
             span(reading.reset_us / 1e6),
         )
         for reading in readings
     ]
-    columns = ("limit", "unit", "holder", "count", "ramp", "window", "remaining", "wait", "resets in")
-    return table("", columns, rows, right=6, optional=("ramp", "unit"))
+    columns = ("limit", "unit", "holder", "rate", "ramp", "remaining", "wait", "resets in")
+    return table("", columns, rows, right=5, optional=("ramp", "unit"))
 
 
 def _wait(wait_us: int | None) -> str:
@@ -200,9 +199,16 @@ def _wait(wait_us: int | None) -> str:
 
 
 def numbers(counts: Mapping[int, tuple[int, int]], unit: str) -> str:
-    """The numbers of an override in a limit of this unit: `100/1m, 5000/1d`."""
-    given = ((shown(unit, count), size) for size, (count, _) in counts.items())
-    return ", ".join(f"{count}/{period(size)}" if size else f"{count} at once" for count, size in given)
+    """The numbers of an override in a limit of this unit: `100/1m, 5000/1d burst 9000`."""
+    return ", ".join(rate(unit, Window(count, size, burst)) for size, (count, burst) in counts.items())
+
+
+def rate(unit: str, window: Window) -> str:
+    """`600/1m`, `50/1s burst 200`, `4 at once`."""
+    if not window.period_seconds:
+        return f"{shown(unit, window.count)} at once"
+    beyond = "" if window.burst == window.count else f" burst {shown(unit, window.burst)}"
+    return f"{shown(unit, window.count)}/{length(window)}{beyond}"
 
 
 def rollout(rollout: Rollout) -> str:

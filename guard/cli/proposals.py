@@ -16,7 +16,7 @@ from guard.admin.budgets import LEAST_DAYS, LEAST_HOLDERS
 from guard.admin.calibrate import BANDS
 from guard.cli import output
 from guard.core.evidence import Band
-from guard.core.limits import Unit, shown
+from guard.core.limits import Unit
 from guard.settings.cautions import LEAST_SLIDING
 from guard.settings.limits import LimitSettings
 
@@ -106,9 +106,7 @@ def _budget(budget: Budget, target: Target) -> Iterator[str]:
         f"{budget.quantile:.3g} units{bound}. The largest: {largest}."
     )
     if budget.present is not None:
-        windows = ";".join(
-            f"{shown(budget.limit.unit, each.count)}/{output.length(each)}" for each in budget.limit.windows
-        )
+        windows = " ".join(output.rate(budget.limit.unit, each) for each in budget.limit.windows)
         yield from _comment(f"Now, {windows} would have refused {_refused(budget, budget.present)}.")
     if budget.proposed is None:
         yield from _comment(

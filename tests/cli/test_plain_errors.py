@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -62,6 +64,18 @@ def test_low_an_order_that_cannot_be_meant_is_wrong_usage(
 def test_low_a_burst_of_a_limit_that_has_one_is_taken(folder: Path) -> None:
     told = guard("limits", "set", "key:a", "bursts", "--rate", "9/second", "--burst", "30", folder=folder)
     assert told.returncode == 0
+    try:
+        told = guard("limits", "show", "key:a", folder=folder)
+        assert "key:a has 9/1s burst 30 in bursts, for good" in told.stdout
+        assert re.search(r"^bursts +requests +key:a +9/1s burst 30 +30 ", told.stdout, re.MULTILINE)
+        (limit,) = (
+            each
+            for each in json.loads(guard("limits", "show", "key:a", "--json", folder=folder).stdout)["limits"]
+            if each["limit"] == "bursts"
+        )
+        assert (limit["count"], limit["burst"], limit["remaining"]) == (9, 30, 30)
+    finally:
+        guard("limits", "clear", "key:a", folder=folder)
 
 
 def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:
