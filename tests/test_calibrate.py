@@ -130,7 +130,7 @@ class TestSurvey:
                 *people(1, 1, body={"messages": 1}),
             ],
         )
-        assert (found.queries, found.attacks, found.unread) == (3, 4, 8)
+        assert (found.queries, found.attacks, found.unread.total()) == (3, 4, 8)
 
     def test_a_life_takes_no_more_room_the_longer_it_is(self, tmp_path: Path) -> None:
         (trace,) = looked(tmp_path, people(1, 5 * MOST_MOMENTS)).traces.values()

@@ -17,6 +17,9 @@ from guard.cli.replay import Declare, LogFile
 from guard.errors import ConfigError
 from guard.extras import require_detection
 
+MOST_REASONS = 5
+"""Maximum number of reasons that are listed for which lines are left out; `--json` has all."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -136,7 +139,9 @@ def _left_out(made: Calibration, out: Path) -> Iterator[str]:
     if left.attacks:
         yield f"left out: {left.attacks} lines labelled attacks"
     if left.unread:
-        yield f"left out: {left.unread} lines that could not be read or had no answer"
+        yield f"left out: {output.counted(left.unread.total(), 'line')} that teach nothing:"
+        for reason, count in left.unread.most_common(MOST_REASONS):
+            yield f"  {count} {reason}"
     if made.reference.place is None:
         yield "too few identities with 200 queries to learn `distance`"
 
