@@ -440,7 +440,7 @@ class TestCommand:
             told = guard_process("replay", file, "--json", "-", folder=tmp_path, stdout=writing)
         finally:
             os.close(writing)
-        assert told.returncode == 1
+        assert told.returncode == 141
         assert "Traceback" not in told.stderr
 
     def test_an_interrupt_ends_it(self, tmp_path: Path) -> None:

@@ -500,15 +500,17 @@ class TestTrouble:
         assert "Traceback" not in told.stderr
         assert "canary" not in told.stderr
 
-    def test_a_reader_that_has_left_is_no_trace(self, folder: Path) -> None:
+    @pytest.mark.parametrize("verb", ["top", "mode", "check --json"])
+    def test_c23_a_reader_that_has_left_ends_it_as_a_shell_expects(self, folder: Path, verb: str) -> None:
         reading, writing = os.pipe()
         os.close(reading)
         try:
-            told = guard_process("top", folder=folder, stdout=writing)
+            told = guard_process(*verb.split(), folder=folder, stdout=writing)
         finally:
             os.close(writing)
-        assert told.returncode == 1
+        assert told.returncode == 141
         assert "Traceback" not in told.stderr
+        assert "ignored" not in told.stderr
 
     def test_an_output_that_takes_only_ascii_is_no_trace(self, folder: Path) -> None:
         told = guard_process("top", folder=folder, PYTHONIOENCODING="ascii")
