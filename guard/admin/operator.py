@@ -105,11 +105,11 @@ class Operator:
         record = await self._store.record(holder)
         identity = record.identity if record else Identity(holder)
         readings = await self._look(identity, record, None if record else await self.tiers(holder))
-        units = {limit.name: limit.unit for limit in self._policy.limits}
+        limits = {limit.name: limit for limit in self._policy.limits}
         overrides = [
-            (each, term, units.get(term.limit, ""))
+            (each, term, limits.get(term.limit))
             for each in identity.holders
-            for term in await self._store.overrides(each, list(units))
+            for term in await self._store.overrides(each, list(limits))
         ]
         suspicion = await self.suspicion(holder)
         members = await self.members(holder)

@@ -43,11 +43,11 @@ class Sheet:
     """All that is known of a holder.
 
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
-    or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
-    left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
-    known of how it behaves, and `review` where it is neither held nor cleared. `members` are the records of
-    other identities that belong to the holder, as the keys of an organisation do, those with most tokens
-    first.
+    or on one of its attributes; `overrides` likewise, each with its limit, `None` for all. `readings` say
+    what is left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where
+    nothing is known of how it behaves, and `review` where it is neither held nor cleared. `members` are the
+    records of other identities that belong to the holder, as the keys of an organisation do, those with most
+    tokens first.
     """
 
     holder: Holder
@@ -55,7 +55,7 @@ class Sheet:
     tier: str | None
     record: Record | None
     blocks: tuple[tuple[Holder, Block], ...]
-    overrides: tuple[tuple[Holder, Term, str], ...]
+    overrides: tuple[tuple[Holder, Term, Limit | None], ...]
     readings: tuple[Reading, ...]
     terrains: tuple[Terrain, ...] = ()
     suspicion: Suspicion | None = None

@@ -243,11 +243,12 @@ def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
 
 
 def _override_lines(policy: Policy) -> Iterator[str]:
-    units = {limit.name: limit.unit for limit in policy.limits}
     for holder, overrides in policy.overrides.items():
         for each in overrides:
-            what = "no limit" if each.counts is None else output.numbers(each.counts, units[each.limit])
-            tiers = policy.tiers_with(each.of) if each.of is not None and len(policy.tiers) > 1 else ()
+            what, tiers = "no limit", ()
+            if each.of is not None and each.counts is not None:
+                what = output.numbers(each.of, each.counts)
+                tiers = policy.tiers_with(each.of) if len(policy.tiers) > 1 else ()
             where = f" of tier {', '.join(tiers)}" if tiers else ""
             yield f"{holder} has {what} in {each.limit}{where}{_until(each.until_us)}"
 

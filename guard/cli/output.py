@@ -198,9 +198,11 @@ def _wait(wait_us: int | None) -> str:
     return "never" if wait_us is None else span(wait_us / 1e6)
 
 
-def numbers(counts: Mapping[int, tuple[int, int]], unit: str) -> str:
-    """The numbers of an override in a limit of this unit: `100/1m, 5000/1d burst 9000`."""
-    return ", ".join(rate(unit, Window(count, size, burst)) for size, (count, burst) in counts.items())
+def numbers(limit: Limit, counts: Mapping[int, tuple[int, int]]) -> str:
+    """The numbers of an override in a limit: `100/1m, 5000/1d burst 9000`."""
+    spans = {window.period_seconds: window.span for window in limit.windows}
+    windows = (Window(count, size, burst, spans.get(size)) for size, (count, burst) in counts.items())
+    return ", ".join(rate(limit.unit, window) for window in windows)
 
 
 def rate(unit: str, window: Window) -> str:
@@ -233,9 +235,9 @@ def conditions(limit: Limit) -> str:
     return ", ".join(parts)
 
 
-def terms(term: Term, unit: str) -> str:
-    """An override in words; `unit` is that of its limit."""
+def terms(term: Term, limit: Limit | None) -> str:
+    """An override in words; of a `limit` or of all."""
     seconds = None if term.remaining_us is None else term.remaining_us / 1e6
-    what = "no limit" if term.counts is None else numbers(term.counts, unit)
-    limit = "" if term.limit == "*" else f" in {term.limit}"
-    return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
+    what = "no limit" if term.counts is None or limit is None else numbers(limit, term.counts)
+    where = "" if term.limit == "*" else f" in {term.limit}"
+    return f"{what}{where}, for {span(seconds)}" if seconds is not None else f"{what}{where}, for good"

@@ -50,8 +50,8 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     if isinstance(sheet.review, Held):
         line = f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    for holder_of, term, unit in sheet.overrides:
-        line = f"{holder_of} has {output.terms(term, unit)}"
+    for holder_of, term, of in sheet.overrides:
+        line = f"{holder_of} has {output.terms(term, of)}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
@@ -213,7 +213,7 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
         "totals": data.totals_json(sheet.totals) if sheet.totals else None,
         "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
         "overrides": [
-            {"holder": str(holder), **data.term_json(term, unit)} for holder, term, unit in sheet.overrides
+            {"holder": str(holder), **data.term_json(term, of)} for holder, term, of in sheet.overrides
         ],
         "limits": [data.reading_json(reading) for reading in sheet.readings],
         "diversity": [
