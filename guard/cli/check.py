@@ -245,12 +245,12 @@ def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
 def _override_lines(policy: Policy) -> Iterator[str]:
     for holder, overrides in policy.overrides.items():
         for each in overrides:
-            what, tiers = "no limit", ()
+            what = where = ""
             if each.of is not None and each.counts is not None:
                 what = output.numbers(each.of, each.counts)
-                tiers = policy.tiers_with(each.of) if len(policy.tiers) > 1 else ()
-            where = f" of tier {', '.join(tiers)}" if tiers else ""
-            yield f"{holder} has {what} in {each.limit}{where}{_until(each.until_us)}"
+                if len(policy.tiers) > 1:
+                    where = f" of tier {', '.join(policy.tiers_with(each.of))}"
+            yield f"{holder} has {what or 'no limit'} in {each.limit}{where}{_until(each.until_us)}"
 
 
 def _ladder_lines(ladder: Ladder) -> Iterator[str]:

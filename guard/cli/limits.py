@@ -34,8 +34,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             {
                 "holder": sheet.label,
                 "overrides": [
-                    {"holder": str(each), **data.term_json(term, of)}
-                    for each, term, of in sheet.overrides
+                    {"holder": str(each), **data.term_json(term, of)} for each, term, of in sheet.overrides
                 ],
                 "limits": [data.reading_json(reading) for reading in sheet.readings],
             }

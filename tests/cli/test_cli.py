@@ -6,8 +6,10 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -499,6 +501,17 @@ class TestTrouble:
         assert (told.returncode, told.stdout) == (69, "")
         assert "Traceback" not in told.stderr
         assert "canary" not in told.stderr
+
+    def test_c2_it_says_how_long_it_has_waited(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("guard.store.transport.connection.OPEN_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+            begun = time.monotonic()
+            told = guard("top", folder=tmp_path, GUARD_STORE__REDIS_URL=url, GUARD_IDENTITY__PEPPER="x" * 32)
+        assert told.returncode == 69
+        said = re.fullmatch(r".*\(timeout\): no answer in ([\d.]+) s\n", told.stderr)
+        assert said is not None, told.stderr
+        assert 0.3 <= float(said[1]) <= time.monotonic() - begun + 0.05
 
     @pytest.mark.parametrize("verb", ["top", "mode", "check --json"])
     def test_c23_a_reader_that_has_left_ends_it_as_a_shell_expects(self, folder: Path, verb: str) -> None:
