@@ -383,6 +383,41 @@ class TestState:
         (state,) = seen
         return state
 
+    def test_b9_what_is_left_of_a_burst_is_told_beside_it(self, make_settings: MakeSettings) -> None:
+        states: list[GuardState] = []
+
+        async def handler(request: Request) -> PlainTextResponse:
+            states.append(request.state.guard)
+            return PlainTextResponse("ok")
+
+        app = Starlette(routes=[Route("/v1/chat/completions", handler, methods=["POST"])])
+        limit = {**REQUESTS, "rate": "50/second", "algorithm": "gcra", "burst": 200}
+        with TestClient(GuardMiddleware(app, make_settings(limit))) as client:
+            told = client.post("/v1/chat/completions", json=CHAT, headers=KEY).headers
+        (left,) = states[0].remaining
+        assert (left.count, left.burst, left.remaining) == (50, 200, 199)
+        assert told["x-ratelimit-limit-requests"] == str(left.burst)
+        assert told["x-ratelimit-remaining-requests"] == str(left.remaining)
+        # A client divides by this, so it stays within what a window admits.
+        assert told["ratelimit-policy"] == '"requests-per-second";q=50;w=1'
+        assert told["ratelimit"].startswith('"requests-per-second";r=50;')
+
+    def test_c4_an_address_is_an_attribute_and_no_part_of_the_name(self, make_settings: MakeSettings) -> None:
+        states: list[GuardState] = []
+
+        async def handler(request: Request) -> PlainTextResponse:
+            states.append(request.state.guard)
+            return PlainTextResponse("ok")
+
+        app = Starlette(routes=[Route("/v1/chat/completions", handler, methods=["POST"])])
+        address = "203.0.113.9"
+        with TestClient(GuardMiddleware(app, make_settings(REQUESTS)), client=(address, 5000)) as client:
+            client.post("/v1/chat/completions", json=CHAT)
+        assert states[0].identity.startswith("network:")
+        assert address not in states[0].identity
+        addresses = {name: states[0].attributes[name] for name in ("ip", "network", "pool")}
+        assert addresses == {"ip": address, "network": f"{address}/32", "pool": "203.0.113.0/24"}
+
     def test_u2_a_handler_sees_the_caller_and_what_is_left(
         self, make_settings: MakeSettings, tmp_path: Path
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -31,7 +32,9 @@ from guard.detection.layout import Sum
 from guard.detection.reference import Reference
 from guard.detection.tables import PRIOR, Stratum
 from guard.errors import ConfigError
+from guard.settings.load import load
 from guard.settings.root import Settings
+from guard.settings.tiers import default_tiers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,6 +74,11 @@ def people(count: int, queries: int = 60, **fields: Any) -> list[dict[str, Any]]
             for number in range(queries)
         ]
     return lines
+
+
+def for_weeks(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same, forty times as slow."""
+    return [{**line, "ts": START + (line["ts"] - START) * 40} for line in lines]
 
 
 def log(folder: Path, lines: Iterable[Mapping[str, Any]]) -> Path:
@@ -122,7 +130,7 @@ class TestSurvey:
                 *people(1, 1, body={"messages": 1}),
             ],
         )
-        assert (found.queries, found.attacks, found.unread) == (3, 4, 8)
+        assert (found.queries, found.attacks, found.unread.total()) == (3, 4, 8)
 
     def test_a_life_takes_no_more_room_the_longer_it_is(self, tmp_path: Path) -> None:
         (trace,) = looked(tmp_path, people(1, 5 * MOST_MOMENTS)).traces.values()
@@ -303,10 +311,7 @@ class TestFile:
 
 class TestCommand:
     def test_it_writes_a_reference_and_proposes_lines_that_the_settings_take(self, tmp_path: Path) -> None:
-        lines = people(21)
-        for line in lines:
-            line["ts"] = START + (line["ts"] - START) * 40
-        file = log(tmp_path, lines)
+        file = log(tmp_path, for_weeks(people(21)))
         told = guard("calibrate", file, "--out", "mine.json", folder=tmp_path)
         assert told.returncode == 0, told.stderr
         assert "mine.json: from 21 identities with 1260 queries" in told.stdout
@@ -314,17 +319,55 @@ class TestCommand:
         proposed = told.stdout[told.stdout.index("# Proposed on ") :]
         settings = tomllib.loads(proposed)
         assert settings["detection"]["reference"] == "mine.json"
-        (limit,) = settings["tiers"]["default"]["limits"]
-        assert (limit["name"], limit["unit"]) == ("diversity", "novelty")
+        assert [limit["name"] for limit in settings["tiers"]["default"]["limits"]] == [
+            limit.name for limit in default_tiers()["default"].limits
+        ]
         (tmp_path / "guard.toml").write_text(proposed)
         checked = guard("check", folder=tmp_path)
-        assert checked.returncode == 0, checked.stderr
+        assert (checked.returncode, checked.stderr) == (0, "")
+        changed = load(tmp_path / "guard.toml").tiers["default"].limits
+        for limit, before in zip(changed, default_tiers()["default"].limits, strict=True):
+            assert limit.model_copy(update={"rate": before.rate}) == before
+            assert (limit.rate == before.rate) == (limit.name != "diversity")
         assert "reference of 21 identities of your own with 1260 queries, 2026-01-01 to" in checked.stdout
         assert "calibrated, and settings proposed, on 20" in checked.stdout
         calibrated = json.loads(guard("check", "--json", folder=tmp_path).stdout)["detection"]["reference"][
             "calibrated"
         ]
         assert calibrated["log_sha256"] == sha256(file.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_b6_what_a_file_has_already_is_not_named_again(self, tmp_path: Path, shared: bool) -> None:
+        folder = tmp_path / "settings"
+        folder.mkdir()
+        guard("init", folder=folder)
+        text = (folder / "guard.toml").read_text()
+        table = "[[tiers.default.limits]]"
+        if shared:
+            text = text.replace(f'{table}\nname = "diversity"', '[[limits]]\nname = "diversity"', 1)
+            text = text.replace(
+                '[[tiers.pro.limits]]\nname = "diversity"\nunit', '[[tiers.pro.limits]]\nname = "wide"\nunit'
+            )
+            table = "[[limits]]"
+        (folder / "guard.toml").write_text(text)
+        file = log(tmp_path, for_weeks(people(21)))
+        told = guard("calibrate", file, "--config", "settings/guard.toml", folder=tmp_path)
+        assert told.returncode == 0, told.stderr
+        proposed = told.stdout[told.stdout.index("# Proposed on ") :]
+        headings = [line for line in proposed.splitlines() if line.startswith("[")]
+        assert headings == []
+        words = " ".join(proposed.replace("#", "").split())
+        assert "Put these into [detection] of settings/guard.toml, in place of lines of their names:" in words
+        assert f'Put this into {table} with name = "diversity", in place of its rate:' in words
+        detection, rate = (part for part in proposed.split("\n\n") if "high = " in part or "rate = " in part)
+        text = text.replace("\n[detection]\n", f"\n[detection]\n{detection}\n")
+        begin = text.index(f'{table}\nname = "diversity"')
+        text = text[:begin] + re.sub(r"rate = .*", lambda _: rate, text[begin:], count=1)
+        (folder / "guard.toml").write_text(text)
+        checked = guard("check", folder=folder)
+        assert checked.returncode == 0, checked.stderr
+        assert "reference of 21 identities of your own" in checked.stdout
+        assert "sliding window" not in checked.stderr
 
     def test_of_a_log_of_hours_it_proposes_no_budget_and_gives_the_report_as_data(
         self, tmp_path: Path
@@ -344,6 +387,16 @@ class TestCommand:
         assert budget["proposed"] is None
         assert "rate = " not in report["toml"]
         assert tomllib.loads(report["toml"])["detection"]["high"] > 0
+
+    def test_c22_a_reference_that_is_there_is_replaced_only_by_force(self, tmp_path: Path) -> None:
+        (tmp_path / "reference.json").write_text("mine")
+        file = log(tmp_path, people(20, 50))
+        told = guard("calibrate", file, folder=tmp_path)
+        assert (told.returncode, told.stdout) == (1, "")
+        assert told.stderr == "guard: reference.json is there already; --force replaces it\n"
+        assert (tmp_path / "reference.json").read_text() == "mine"
+        assert guard("calibrate", file, "--force", folder=tmp_path).returncode == 0
+        assert Reference.load(tmp_path / "reference.json").calibrated is not None
 
     @pytest.mark.parametrize("share", ["0", "50%", "1", "-1%", "few", "nan"])
     def test_a_share_that_is_none_is_wrong_usage(self, tmp_path: Path, share: str) -> None:

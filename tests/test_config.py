@@ -710,33 +710,6 @@ class TestStarterFile:
             "network-requests",
         ]
 
-    @pytest.mark.parametrize("name", ["mode", "on_store_error", "default_tier", "data_dir"])
-    def test_what_it_sets_at_the_top_is_the_default(self, name: str) -> None:
-        assert str(self.stated()[name]) == str(getattr(Settings(), name))
-
-    @pytest.mark.parametrize(
-        ("section", "names"),
-        [
-            ("store", {"deadline_ms", "reservation_seconds"}),
-            ("identity", {"anonymous", "unknown_keys", "forwarded_header"}),
-            ("body", {"max_bytes", "timeout_seconds", "max_buffered_bytes"}),
-            ("backend", {"connect_timeout_seconds", "read_timeout_seconds"}),
-            ("models", {"default_max_output_tokens"}),
-            (
-                "detection",
-                {"mode", "enforce_percent", "sample_percent", "half_life_hours", "max_waiting"}
-                | {"elevated", "high", "critical"},
-            ),
-            ("ladder", {"request_percent", "delay_seconds"}),
-        ],
-    )
-    def test_what_it_says_is_the_default_is(self, section: str, names: set[str]) -> None:
-        suggested = self.suggested(section)
-        fields = type(getattr(Settings(), section)).model_fields
-        assert names <= set(suggested) <= set(fields)
-        defaults = getattr(Settings(), section)
-        assert {name: suggested[name] for name in names} == {name: getattr(defaults, name) for name in names}
-
     def test_its_routes_and_limits_are_among_the_defaults(self, tmp_path: Path) -> None:
         starter, default = load(self.FILE), load()
         assert set(starter.routes) <= set(default.routes)

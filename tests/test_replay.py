@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
+from collections import Counter
+from io import StringIO
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import guard, guard_process, guard_started
 from lessons import exemplars_of
+from rich.console import Console
 
 from guard.admin.replay import ERROR, PASS, Replay
 from guard.admin.summary import Summary
 from guard.admin.traffic import read_log
+from guard.cli.replay import show
 from guard.core.evidence import Band
 from guard.core.identity import Holder
 from guard.core.signals import Signal
@@ -385,6 +390,28 @@ class TestCommand:
         assert summary["requests"] == 140
         assert summary["labels"]["attack"]["identities"] == 1
 
+    def test_b10_errors_are_counted_by_their_reason(self, tmp_path: Path) -> None:
+        lines = [line(number, "", body={"model": "m"}) for number in range(2)]
+        lines += [line(20 + number, "hello", path="/elsewhere") for number in range(3)]
+        told = guard("replay", log(tmp_path, lines), "--summary-json", "sum.json", folder=tmp_path).stdout
+        summary = json.loads((tmp_path / "sum.json").read_text())
+        errors = {"404: Unknown path.": 3, "400: 'messages' must be a list of objects.": 2}
+        assert summary["errors"] == errors
+        rows = re.split(r"\nerror +requests\n", told)[1].splitlines()[:2]
+        assert [tuple(row.rsplit(maxsplit=1)) for row in rows] == [
+            (reason, str(count)) for reason, count in errors.items()
+        ]
+
+    def test_b10_many_errors_are_cut_to_the_commonest_and_that_is_said(self) -> None:
+        errors = Counter({f"400: {'x' * 90}{number}": 30 - number for number in range(12)})
+        out = StringIO()
+        show(Summary(errors=errors), Console(file=out, width=200))
+        rows = [row for row in out.getvalue().splitlines() if "xxx" in row or "others" in row]
+        assert rows[-1].split() == ["2", "others:", "--summary-json", str(20 + 19)]
+        assert len(rows) == 11
+        assert all("x…" in row for row in rows[:-1])
+        assert max(map(len, rows)) <= 80
+
     def test_standard_input_and_output_take_data_alone(self, tmp_path: Path) -> None:
         text = log(tmp_path, [line(0, "hello")]).read_text()
         told = guard("replay", "-", "--json", "-", folder=tmp_path, stdin=text)
@@ -413,7 +440,7 @@ class TestCommand:
             told = guard_process("replay", file, "--json", "-", folder=tmp_path, stdout=writing)
         finally:
             os.close(writing)
-        assert told.returncode == 1
+        assert told.returncode == 141
         assert "Traceback" not in told.stderr
 
     def test_an_interrupt_ends_it(self, tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from guard.admin.intervals import rank_above
+from guard.core.limits import Algorithm
 from guard.core.novelty import UNIT
+from guard.settings.cautions import LEAST_SLIDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -102,7 +104,8 @@ class Budget:
     bound (95 %), `None` where there is too little for one, and `largest` the holders with the largest days.
     `present` are the holders that the budget of the settings would have bothered, `None` without one, and
     `bothered` those that the proposed one would have, of so many `requests` in all. From fewer than
-    `LEAST_HOLDERS`, and `LEAST_DAYS` of the log, nothing is proposed.
+    `LEAST_HOLDERS`, and `LEAST_DAYS` of the log, nothing is proposed, and never fewer than `LEAST_SLIDING` of
+    a sliding window, which would admit fewer than it says.
     """
 
     tier: str
@@ -124,7 +127,9 @@ class Budget:
         amounts = sorted(amount for each in days.values() for amount in each)
         bound = _bound(amounts, [len(each) for each in days.values()])
         enough = len(takings) >= LEAST_HOLDERS and log_days >= LEAST_DAYS
-        proposed = max(1, ceil((amounts[-1] if bound is None else bound) / UNIT)) if enough else None
+        sliding = limit.algorithm is Algorithm.SLIDING_WINDOW
+        least, amount = LEAST_SLIDING if sliding else 1, amounts[-1] if bound is None else bound
+        proposed = max(least, ceil(amount / UNIT)) if enough else None
         largest = sorted(((max(each), name) for name, each in days.items()), reverse=True)[:3]
         held = any(each.windows for each in takings.values())
         return cls(

@@ -105,11 +105,11 @@ class Operator:
         record = await self._store.record(holder)
         identity = record.identity if record else Identity(holder)
         readings = await self._look(identity, record, None if record else await self.tiers(holder))
-        units = {limit.name: limit.unit for limit in self._policy.limits}
+        limits = {limit.name: limit for limit in self._policy.limits}
         overrides = [
-            (each, term, units.get(term.limit, ""))
+            (each, term, limits.get(term.limit))
             for each in identity.holders
-            for term in await self._store.overrides(each, list(units))
+            for term in await self._store.overrides(each, list(limits))
         ]
         suspicion = await self.suspicion(holder)
         members = await self.members(holder)
@@ -271,8 +271,15 @@ class Operator:
                 self._store.note_damage(f"the counts of {self._keys.label(holder)}", error)
                 continue
             share = None if bitmap is None else covered(bitmap)
-            terrains.append(Terrain(limit, holder, share, recent, rest))
+            requests = await self._requests(holder)
+            terrains.append(Terrain(limit, holder, share, recent, rest, requests))
         return tuple(terrains)
+
+    async def _requests(self, holder: Holder) -> int | None:
+        """How many requests of a holder were admitted, `None` where its identities are not remembered."""
+        own = await self._store.record(holder)
+        records = [*(() if own is None else (own,)), *await self.members(holder)]
+        return sum(record.admitted for record in records) if records else None
 
     async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:
         """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen

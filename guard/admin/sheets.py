@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Terrain:
     """Why a diversity budget stands as it does: the share of the cells that the caller's answers have
     visited, which is `None` of a budget that several share; what one of the latest has paid out and drew; and
-    what is `left` of the tightest window, in thousandths.
+    what is `left` of the tightest window, in thousandths. `requests` of it were admitted; `None` where its
+    identities are not remembered.
     """
 
     limit: Limit
@@ -30,6 +31,7 @@ class Terrain:
     covered: float | None
     recent: Recent
     left: int
+    requests: int | None
 
     @property
     def answers_left(self) -> int | None:
@@ -42,11 +44,11 @@ class Sheet:
     """All that is known of a holder.
 
     `record` is there where the holder is the principal of an identity. `blocks` are those that bite, on it
-    or on one of its attributes; `overrides` likewise, each with the unit of its limit. `readings` say what is
-    left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where nothing is
-    known of how it behaves, and `review` where it is neither held nor cleared. `members` are the records of
-    other identities that belong to the holder, as the keys of an organisation do, those with most tokens
-    first.
+    or on one of its attributes; `overrides` likewise, each with its limit, `None` for all. `readings` say
+    what is left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where
+    nothing is known of how it behaves, and `review` where it is neither held nor cleared. `members` are the
+    records of other identities that belong to the holder, as the keys of an organisation do, those with most
+    tokens first.
     """
 
     holder: Holder
@@ -54,7 +56,7 @@ class Sheet:
     tier: str | None
     record: Record | None
     blocks: tuple[tuple[Holder, Block], ...]
-    overrides: tuple[tuple[Holder, Term, str], ...]
+    overrides: tuple[tuple[Holder, Term, Limit | None], ...]
     readings: tuple[Reading, ...]
     terrains: tuple[Terrain, ...] = ()
     suspicion: Suspicion | None = None

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from guard.admin.replay import ERROR, Result
 from guard.admin.traffic import Label
 from guard.core.evidence import NO_RISK, Band
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from guard.admin.replay import Result
     from guard.core.evidence import Risk
     from guard.core.signals import Signal
 
@@ -67,7 +67,7 @@ class Summary:
     estimated: int = 0
     actions: Counter[tuple[str, str]] = field(default_factory=Counter)
     limits: Counter[str] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
     courses: dict[str, Course] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
@@ -76,9 +76,9 @@ class Summary:
         self.estimated += result.estimated
         self.actions[result.action, result.mode] += 1
         self.limits.update(result.limits)
-        if result.identity is None:
-            self.reasons[result.reason or ""] += 1
-        else:
+        if result.action == ERROR:
+            self.errors[result.reason or ""] += 1
+        if result.identity is not None:
             self.courses.setdefault(result.identity, Course()).add(result)
 
     def join(self, other: Summary) -> None:
@@ -87,7 +87,7 @@ class Summary:
         self.estimated += other.estimated
         self.actions += other.actions
         self.limits += other.limits
-        self.reasons += other.reasons
+        self.errors += other.errors
         self.courses |= other.courses
 
     def reached(self, band: Band, label: Label | None = None) -> int:
@@ -125,6 +125,7 @@ class Summary:
                 for (action, mode), count in sorted(self.actions.items())
             ],
             "limits": dict(sorted(self.limits.items())),
+            "errors": dict(sorted(self.errors.items())),
             "reached": {band: self.reached(band) for band in BANDS},
             "labels": {
                 label: {

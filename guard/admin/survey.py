@@ -8,6 +8,7 @@ asked after a refusal, no log says.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ class Survey:
     queries: int = 0
     unanswered: int = 0
     attacks: int = 0
-    unread: int = 0
+    unread: Counter[str] = field(default_factory=Counter)
     since_us: int = 0
     until_us: int = 0
 
@@ -98,8 +99,8 @@ async def survey(
             continue
         try:
             await surveyor.take(line)
-        except RequestError:
-            surveyor.found.unread += 1
+        except RequestError as error:
+            surveyor.found.unread[error.message.removesuffix(".")] += 1
         # Nothing here waits; without this, an interrupt would be heard at the end of the log.
         await asyncio.sleep(0)
     return surveyor.found
@@ -127,12 +128,12 @@ class Surveyor:
         self._clock.now_us = line.now_us
         route, path = reader.route(line)
         if route.action is not RouteAction.GUARD:
-            raise RequestError("not read")
+            raise RequestError("no query that guard reads")
         identity = reader.identity(line, route)
         query = reader.query(line, route, path, identity)
         usage, status = reader.answer(line, query, route, identity)
         if query is None or status >= 400:
-            raise RequestError("not answered")
+            raise RequestError("no answer but an error")
         plan = self._plans.find(
             reader.policy, Mode.ENFORCE, identity, query, route.path, line.method, line.now_us
         )

@@ -28,14 +28,17 @@ NAME = "guard"
 class Remaining:
     """What is left of one window of a limit after this request was charged what it may use.
 
-    `count` and `remaining` are in the limit's unit. `window_seconds` is 0 for limits on concurrency.
-    `reset_seconds` is when the window will be as good as new. `enforced` is false where it is only tried out.
+    `count` units are what it admits in each window, and `burst` the most that may be left: as many, but for
+    a limit that is `gcra` and has a `burst` of its own. `count`, `burst` and `remaining` are in the limit's
+    unit. `window_seconds` is 0 for limits on concurrency. `reset_seconds` is when the window will be as good
+    as new. `enforced` is false where it is only tried out.
     """
 
     limit: str
     unit: str
     window_seconds: int
     count: float
+    burst: float
     remaining: float
     reset_seconds: float
     enforced: bool
@@ -45,11 +48,12 @@ class Remaining:
 class GuardState:
     """Who makes this request, and how the caller stands. It holds no credential.
 
-    `identity` is the name that guard's log and `guard show` use, and `vouched_by` says who vouches for it:
-    `keys_file`, `token`, `gateway` or `app`; `None` where nobody does. `tier` is the policy that holds.
-    `attributes` are those that are known of `key` (a name, or a keyed hash), `user`, `org`, `tier`, `ip`,
-    `network`, `pool`, `asn`, `payment` (a keyed hash), `model`, `route` and `end_user`, which is what the
-    caller says where nobody vouches for it.
+    `identity` is the name that guard's log and `guard show` use, in which an address is a keyed hash.
+    `vouched_by` says who vouches for it: `keys_file`, `token`, `gateway` or `app`; `None` where nobody does.
+    `tier` is the policy that holds. `attributes` are those that are known of `key` (a name, or a keyed hash),
+    `user`, `org`, `tier`, `ip`, `network` and `pool` (plain addresses, which guard's log never has), `asn`,
+    `payment` (a keyed hash), `model`, `route` and `end_user`, which is what the caller says where nobody
+    vouches for it.
     """
 
     request_id: str
@@ -108,6 +112,7 @@ def _remaining(reading: Reading) -> Remaining:
         unit=unit,
         window_seconds=window.period_seconds,
         count=shown(unit, window.count),
+        burst=shown(unit, window.burst),
         remaining=shown(unit, reading.remaining),
         reset_seconds=reading.reset_us / MICROSECONDS,
         enforced=reading.enforced,

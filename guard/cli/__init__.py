@@ -1,11 +1,13 @@
 """`guard …`: every verb of the command line.
 
 Exit codes: 0 done, 1 a setting or the machine is at fault, 2 wrong usage, 3 nobody of that name, 69 the store
-does not answer. A verb that could not read all that the store holds shows the rest, and ends with 1.
+does not answer, 141 whoever read the output has left. A verb that could not read all that the store holds
+shows the rest, and ends with 1.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from io import TextIOWrapper
 
@@ -30,6 +32,9 @@ NOBODY = 3
 STORE_DOWN = 69
 """EX_UNAVAILABLE of sysexits(3)."""
 
+PIPE_CLOSED = 128 + 13
+"""What a shell says of a process that SIGPIPE has ended."""
+
 for verb in (check, show, top, find, holds, release, serve, demo, replay):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
@@ -42,19 +47,35 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # where only ASCII can be shown, a name is no reason to fail
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = PIPE_CLOSED
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # or the interpreter tries it once more
+    sys.exit(code)
+
+
+def _run() -> int | str | None:
+    """What the process is to end with."""
     try:
         app(prog_name="guard")
+    except SystemExit as end:
+        return PIPE_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code
     except UnknownHolderError as error:
         complain(str(error))
-        sys.exit(NOBODY)
+        return NOBODY
     except StoreError as error:
         if error.kind == DAMAGED:
             complain(str(error))
-            sys.exit(FAULT)
+            return FAULT
         complain(f"the store does not answer ({error.kind}): {error}")
-        sys.exit(STORE_DOWN)
+        return STORE_DOWN
     except GuardError as error:
         complain(str(error))
-        sys.exit(FAULT)
+        return FAULT
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+    return 0

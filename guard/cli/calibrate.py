@@ -14,7 +14,11 @@ import typer
 from guard.cli import output
 from guard.cli.app import Config, Json
 from guard.cli.replay import Declare, LogFile
+from guard.errors import ConfigError
 from guard.extras import require_detection
+
+MOST_REASONS = 5
+"""Maximum number of reasons that are listed for which lines are left out; `--json` has all."""
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +40,14 @@ def calibrate_(
     honest_high: Annotated[
         str, typer.Option(help="The share of honest identities that may ever be `high`.")
     ] = "1%",
+    force: Annotated[bool, typer.Option("--force", help="Replace a reference that is there.")] = False,
     json: Json = False,
 ) -> None:
     """Learn from a log how often honest callers look suspicious.
 
     Lines that are labelled attacks are left out. Proposed are thresholds for a share of honest `high`, and a
-    diversity budget for each tier, as lines for the settings, beside the reference, which is written. What
-    they will cost honest callers is judged on others than they were made from.
+    diversity budget for each tier, as lines to paste into the settings, beside the reference, which is
+    written. What they will cost honest callers is judged on others than they were made from.
     """
     require_detection("guard calibrate")
     from guard.admin.calibrate import calibrate
@@ -50,12 +55,15 @@ def calibrate_(
     from guard.admin.survey import survey
     from guard.admin.traffic import STDIN, read_log
     from guard.cli.calibrate_json import calibration_json
-    from guard.cli.proposals import proposals
+    from guard.cli.proposals import Target, proposals
     from guard.detection.reference import Reference
-    from guard.settings.load import load
+    from guard.settings.load import find, load, read_toml
 
     share = _share(honest_high)
-    settings = load(config)
+    if out.exists() and not force:
+        raise ConfigError(f"{out} is there already; --force replaces it")
+    file = find(config)
+    settings = load(file)
     declared = read_declared(declare) if declare is not None else {}
     shipped, digest = Reference.load(), sha256()
     found = asyncio.run(survey(settings, read_log(log, digest=digest), declared, shipped.scores))
@@ -69,7 +77,8 @@ def calibrate_(
         honest_high=share,
     )
     made.reference.save(out)
-    toml = list(proposals(made, out))
+    target = Target(file, {} if file is None else read_toml(file), settings)
+    toml = list(proposals(made, out, target))
     if json:
         output.print_json(calibration_json(made, toml))
         return
@@ -130,7 +139,9 @@ def _left_out(made: Calibration, out: Path) -> Iterator[str]:
     if left.attacks:
         yield f"left out: {left.attacks} lines labelled attacks"
     if left.unread:
-        yield f"left out: {left.unread} lines that could not be read or had no answer"
+        yield f"left out: {output.counted(left.unread.total(), 'line')} that teach nothing:"
+        for reason, count in left.unread.most_common(MOST_REASONS):
+            yield f"  {count} {reason}"
     if made.reference.place is None:
         yield "too few identities with 200 queries to learn `distance`"
 

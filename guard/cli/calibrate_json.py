@@ -26,7 +26,8 @@ def calibration_json(made: Calibration, toml: Sequence[str]) -> dict[str, Any]:
         "calibrated": source and asdict(source),
         "left_out": {
             "attack_lines": survey.attacks,
-            "unread_lines": survey.unread,
+            "unread_lines": survey.unread.total(),
+            "unread_reasons": dict(survey.unread.most_common()),
             "small_identities": len(survey.traces) - made.identities,
         },
         "unanswered_queries": survey.unanswered,

@@ -14,7 +14,8 @@ from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.check_json import policy_json
-from guard.core.limits import shown
+from guard.core.identity import Attribute
+from guard.core.limits import Algorithm, shown
 from guard.core.modes import ENFORCED, Mode
 from guard.extras import NEEDS_DETECTION
 from guard.settings.risk import Where
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
+    from guard.cli.tables import Trimmed
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
-    from guard.core.limits import Limit, Window
+    from guard.core.limits import Limit
     from guard.core.policy import Policy, Tier
     from guard.detection.reference import Reference
     from guard.identity.identifier import Identifier
+    from guard.settings.identity import JwtSettings
     from guard.settings.root import Settings
 
 
@@ -128,7 +130,7 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     if identifier.known_keys is not None:
         callers.append(f"{output.counted(identifier.known_keys, 'key')} in the keys file")
     if identity.jwt is not None:
-        callers.append(f"tokens {'/'.join(identity.jwt.algorithms)}")
+        callers.append(f"tokens {'/'.join(identity.jwt.algorithms)} ({_claims(identity.jwt)})")
     if said := identity.headers.model_dump(exclude_none=True):
         callers.append(f"{', '.join(said)} from the gateway")
     yield f"callers: {', '.join(callers)}; unverified ones are new for {identity.new_for}"
@@ -141,6 +143,13 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     counts = ", ".join(f"{number} {action}" for action, number in actions.items())
     yield f"routes: {counts or 'none'}"
     yield f"answers: {_read(settings, policy)}"
+
+
+def _claims(jwt: JwtSettings) -> str:
+    """What a token says of its caller, and which of org and tier it does not say."""
+    said = ", ".join(f"{attribute} from {claim}" for attribute, claim in jwt.claims.items())
+    unsaid = ", ".join(f"no {each}" for each in (Attribute.ORG, Attribute.TIER) if each not in jwt.claims)
+    return f"{said}; {unsaid}" if unsaid else said
 
 
 def _read(settings: Settings, policy: Policy) -> str:
@@ -156,7 +165,7 @@ def _read(settings: Settings, policy: Policy) -> str:
     )
 
 
-def _routes_table(policy: Policy) -> Table:
+def _routes_table(policy: Policy) -> Trimmed:
     rows = [
         (route.path, " ".join(sorted(route.methods)) or "any", route.action, route.dialect or "")
         for route in policy.routes
@@ -171,9 +180,11 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             limit.name,
             limit.unit,
             "+".join(limit.per),
-            limit.algorithm,
+            " ".join(output.rate(limit.unit, window) for window in limit.windows)
+            + _algorithm(limit)
+            + _ramp(limit)
+            + _floor(limit),
             output.conditions(limit),
-            " ".join(_rate(limit, window) for window in limit.windows) + _ramp(limit) + _floor(limit),
         )
         for limit in tier.limits
     ]
@@ -181,17 +192,14 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
     title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
     if tier.rollout != ENFORCED:
         title += f", {output.rollout(tier.rollout)}"
-    columns = ("limit", "unit", "per", "algorithm", "only", "rate")
+    columns = ("limit", "unit", "per", "rate", "only")
     table = output.table(title, columns, rows, optional=("only",))
     console.print(table if rows else f"{title}: no limits", markup=False)
 
 
-def _rate(limit: Limit, window: Window) -> str:
-    """`600/1m`, or `50/1s burst 200`."""
-    count, burst = shown(limit.unit, window.count), shown(limit.unit, window.burst)
-    length = output.length(window)
-    rate = f"{count} {length}" if length == "at once" else f"{count}/{length}"
-    return rate if burst == count else f"{rate} burst {burst}"
+def _algorithm(limit: Limit) -> str:
+    """How it counts, where that is not by a sliding window or at once."""
+    return f", {limit.algorithm}" if limit.algorithm in (Algorithm.GCRA, Algorithm.CALENDAR) else ""
 
 
 def _ramp(limit: Limit) -> str:
@@ -235,13 +243,14 @@ def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
 
 
 def _override_lines(policy: Policy) -> Iterator[str]:
-    units = {limit.name: limit.unit for limit in policy.limits}
     for holder, overrides in policy.overrides.items():
         for each in overrides:
-            what = "no limit" if each.counts is None else output.numbers(each.counts, units[each.limit])
-            tiers = policy.tiers_with(each.of) if each.of is not None and len(policy.tiers) > 1 else ()
-            where = f" of tier {', '.join(tiers)}" if tiers else ""
-            yield f"{holder} has {what} in {each.limit}{where}{_until(each.until_us)}"
+            what = where = ""
+            if each.of is not None and each.counts is not None:
+                what = output.numbers(each.of, each.counts)
+                if len(policy.tiers) > 1:
+                    where = f" of tier {', '.join(policy.tiers_with(each.of))}"
+            yield f"{holder} has {what or 'no limit'} in {each.limit}{where}{_until(each.until_us)}"
 
 
 def _ladder_lines(ladder: Ladder) -> Iterator[str]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from guard.admin import Block, Entry, Nearest, Record, Term, Totals
     from guard.core.holds import Review
     from guard.core.identity import Holder
-    from guard.core.limits import Reading
+    from guard.core.limits import Limit, Reading
 
 
 def reading_json(reading: Reading) -> dict[str, Any]:
@@ -24,6 +24,7 @@ def reading_json(reading: Reading) -> dict[str, Any]:
         "algorithm": reading.limit.algorithm,
         "window_seconds": reading.window.period_seconds,
         "count": shown(reading.limit.unit, reading.window.count),
+        "burst": shown(reading.limit.unit, reading.window.burst),
         "ramp_percent": round(reading.left * 100, 1),
         "remaining": shown(reading.limit.unit, reading.remaining),
         "reset_seconds": reading.reset_us / 1e6,
@@ -76,8 +77,9 @@ def totals_json(totals: Totals) -> dict[str, Any]:
     }
 
 
-def term_json(term: Term, unit: str) -> dict[str, Any]:
-    """An override as data; times in seconds. `unit` is that of its limit."""
+def term_json(term: Term, limit: Limit | None) -> dict[str, Any]:
+    """An override of a limit as data; times in seconds."""
+    unit = "" if limit is None else limit.unit
     return {
         "limit": term.limit,
         "exempt": term.counts is None,

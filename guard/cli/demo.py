@@ -14,8 +14,8 @@ from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from guard.cli.tables import Trimmed
     from guard.demo.run import Demo, Row
 
 
@@ -60,7 +60,7 @@ async def _watch(started: Demo, console: Console, seconds: float | None) -> None
             live.update(_table(rows))
 
 
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[Row]) -> Trimmed:
     columns = ("client", "wants", "admitted", "429 limit", "403 blocked", "other", "tightest limit", "left")
     cells = []
     for row in rows:

@@ -34,16 +34,15 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
             {
                 "holder": sheet.label,
                 "overrides": [
-                    {"holder": str(each), **data.term_json(term, unit)}
-                    for each, term, unit in sheet.overrides
+                    {"holder": str(each), **data.term_json(term, of)} for each, term, of in sheet.overrides
                 ],
                 "limits": [data.reading_json(reading) for reading in sheet.readings],
             }
         )
         return
     console = output.console()
-    for each, term, unit in sheet.overrides:
-        line = f"{each} has {output.terms(term, unit)}"
+    for each, term, of in sheet.overrides:
+        line = f"{each} has {output.terms(term, of)}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
     console.print(output.readings_table(sheet.readings))
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from guard.core.holds import Held
-from guard.core.limits import Holders, shown
+from guard.core.limits import Holders, Window, shown
 from guard.core.modes import ENFORCED, Mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console
-    from rich.table import Table
 
     from guard.admin import Block, Nearest, Record, Term, Totals, Unseen
+    from guard.cli.tables import Trimmed
     from guard.core.holds import Review
-    from guard.core.limits import Limit, Reading, Window
+    from guard.core.limits import Limit, Reading
     from guard.core.modes import Rollout
 
 PIPE_WIDTH = 100_000
@@ -90,42 +90,14 @@ def table(
     *,
     right: int = 0,
     optional: Sequence[str] = (),
-) -> Table:
-    """A table whose last `right` columns are numbers; cells are shown as they are, without markup.
-
-    Columns that are `optional` are left out where they are empty, and, the first one first, where the
-    terminal is too narrow. What is still too wide is wrapped, never cut.
+) -> Trimmed:
+    """A table that fits the terminal, whose last `right` columns are numbers; cells are shown as they are,
+    without markup. A narrow terminal does without the columns that are `optional`, the first one first.
     """
-    from rich.table import Table
-    from rich.text import Text
+    from guard.cli.tables import fitted  # and with it rich: only where there is a table
 
     cells = [[printable(str(cell)) for cell in row] for row in rows]
-    kept = _kept(columns, cells, optional, console().width)
-    made = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for place in kept:
-        number = place >= len(columns) - right
-        justify: Literal["left", "right"] = "right" if number else "left"
-        made.add_column(columns[place], justify=justify, overflow="fold", no_wrap=number)
-    for row in cells:
-        made.add_row(*(Text(row[place]) for place in kept))
-    return made
-
-
-def _kept(
-    columns: Sequence[str], cells: Sequence[Sequence[str]], optional: Sequence[str], width: int
-) -> list[int]:
-    """The places of the columns that are shown."""
-    kept = [
-        place
-        for place, name in enumerate(columns)
-        if name not in optional or any(row[place] not in ("", "0") for row in cells)
-    ]
-    for name in optional:
-        widths = (max(len(columns[place]), *(len(row[place]) for row in cells), 0) for place in kept)
-        if sum(widths) + 2 * len(kept) <= width:
-            break
-        kept = [place for place in kept if columns[place] != name]
-    return kept
+    return fitted(title, columns, cells, right=right, optional=optional, width=console().width)
 
 
 USAGE_COLUMNS = ("admitted", "refused", "would refuse", "tokens in", "out", "cost")
@@ -202,24 +174,23 @@ def length(window: Window) -> str:
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
-def readings_table(readings: Iterable[Reading]) -> Table:
+def readings_table(readings: Iterable[Reading]) -> Trimmed:
     """How limits stand, a row for each window."""
     rows = [
         (
             reading.limit.name,
             reading.limit.unit,
             short(str(reading.holder)),
-            shown(reading.limit.unit, reading.window.burst),
+            rate(reading.limit.unit, reading.window),
             f"{reading.left:.0%}" if reading.left < 1 else "",
-            length(reading.window),
             shown(reading.limit.unit, reading.remaining),
             _wait(reading.wait_us),
             span(reading.reset_us / 1e6),
         )
         for reading in readings
     ]
-    columns = ("limit", "unit", "holder", "count", "ramp", "window", "remaining", "wait", "resets in")
-    return table("", columns, rows, right=6, optional=("ramp", "unit"))
+    columns = ("limit", "unit", "holder", "rate", "ramp", "remaining", "wait", "resets in")
+    return table("", columns, rows, right=5, optional=("ramp", "unit"))
 
 
 def _wait(wait_us: int | None) -> str:
@@ -227,10 +198,19 @@ def _wait(wait_us: int | None) -> str:
     return "never" if wait_us is None else span(wait_us / 1e6)
 
 
-def numbers(counts: Mapping[int, tuple[int, int]], unit: str) -> str:
-    """The numbers of an override in a limit of this unit: `100/1m, 5000/1d`."""
-    given = ((shown(unit, count), size) for size, (count, _) in counts.items())
-    return ", ".join(f"{count}/{period(size)}" if size else f"{count} at once" for count, size in given)
+def numbers(limit: Limit, counts: Mapping[int, tuple[int, int]]) -> str:
+    """The numbers of an override in a limit: `100/1m, 5000/1d burst 9000`."""
+    spans = {window.period_seconds: window.span for window in limit.windows}
+    windows = (Window(count, size, burst, spans.get(size)) for size, (count, burst) in counts.items())
+    return ", ".join(rate(limit.unit, window) for window in windows)
+
+
+def rate(unit: str, window: Window) -> str:
+    """`600/1m`, `50/1s burst 200`, `4 at once`."""
+    if not window.period_seconds:
+        return f"{shown(unit, window.count)} at once"
+    beyond = "" if window.burst == window.count else f" burst {shown(unit, window.burst)}"
+    return f"{shown(unit, window.count)}/{length(window)}{beyond}"
 
 
 def rollout(rollout: Rollout) -> str:
@@ -244,6 +224,8 @@ def conditions(limit: Limit) -> str:
     """Which requests a limit is for, where not for all, and how far it bites."""
     match = limit.match
     parts = [" ".join(globs) for globs in (match.models, match.routes, match.methods) if globs]
+    if match.free:
+        parts.append("free requests")
     if limit.holders is not Holders.ALL:
         parts.append(f"{limit.holders} callers")
     if limit.rollout != ENFORCED:
@@ -253,9 +235,9 @@ def conditions(limit: Limit) -> str:
     return ", ".join(parts)
 
 
-def terms(term: Term, unit: str) -> str:
-    """An override in words; `unit` is that of its limit."""
+def terms(term: Term, limit: Limit | None) -> str:
+    """An override in words; of a `limit` or of all."""
     seconds = None if term.remaining_us is None else term.remaining_us / 1e6
-    what = "no limit" if term.counts is None else numbers(term.counts, unit)
-    limit = "" if term.limit == "*" else f" in {term.limit}"
-    return f"{what}{limit}, for {span(seconds)}" if seconds is not None else f"{what}{limit}, for good"
+    what = "no limit" if term.counts is None or limit is None else numbers(limit, term.counts)
+    where = "" if term.limit == "*" else f" in {term.limit}"
+    return f"{what}{where}, for {span(seconds)}" if seconds is not None else f"{what}{where}, for good"

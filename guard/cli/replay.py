@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 SIGNALS_WIDTH = 26
 """So wide is the column of signals, so that the table fits on 80 columns."""
+
+LONGEST_REASON = 68
+"""Likewise why a request would have been answered with an error."""
+
+MOST_COUNTED = 10
+"""Maximum number of limits, and of errors, that are listed; `--summary-json` has all."""
 
 UNEVEN = 1.5
 """Said is where one process has so many times its part of the lines."""
@@ -121,11 +128,9 @@ def show(summary: Summary, console: Console) -> None:
     console.print()
     actions = [(action, mode, count) for (action, mode), count in sorted(summary.actions.items())]
     console.print(output.table("", ("action", "mode", "requests"), actions, right=1))
-    for title, counts in (("limits violated", summary.limits), ("no decision", summary.reasons)):
+    for title, counts in (("limit violated", summary.limits), ("error", summary.errors)):
         if counts:
-            most = sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:10]
-            cells = [(name[:60], count) for name, count in most]
-            console.print(output.table("", (title, "requests"), cells, right=1))
+            console.print(output.table("", (title, "requests"), _most(counts), right=1))
     labels = [label for label in Label if summary.known(label)]
     columns = ["band", "ever reached by"]
     for label in labels:
@@ -161,18 +166,30 @@ def show(summary: Summary, console: Console) -> None:
         console.print(output.table("", names, top))
 
 
+def _most(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The commonest, and how many there are of the others."""
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    rest = ordered[MOST_COUNTED:]
+    others = [(f"{len(rest)} others: --summary-json", sum(count for _, count in rest))] if rest else []
+    return [(_cut(name, LONGEST_REASON), count) for name, count in ordered[:MOST_COUNTED]] + others
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def _queries(summary: Summary, band: Band, label: Label) -> str:
     count = None if band is Band.LOW else summary.queries_to(band, label)
     return "-" if count is None else f"{count:g}"
 
 
 def _signals(signals: tuple[tuple[str, float], ...]) -> str:
-    """The strongest, as many as there is room for."""
+    """The strongest, as many as there is room for; dots stand for the others."""
     text = ""
     for signal, decibans in signals:
         longer = f"{text}{', ' if text else ''}{signal} {decibans:.0f}"
         if len(longer) > SIGNALS_WIDTH:
-            break
+            return f"{text}, …" if text else _cut(longer, SIGNALS_WIDTH)
         text = longer
     return text
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.holds import Held
-from guard.core.novelty import NOTHING_RECENT, UNIT
+from guard.core.novelty import NOTHING_RECENT, RECENT_ANSWERS, UNIT
 from guard.core.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
-    from rich.table import Table
 
     from guard.admin import Operator, Sheet, Terrain
     from guard.admin.suspicion import Suspicion
+    from guard.cli.tables import Trimmed
     from guard.core.identity import Identity
 
 
@@ -50,8 +50,8 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     if isinstance(sheet.review, Held):
         line = f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    for holder_of, term, unit in sheet.overrides:
-        line = f"{holder_of} has {output.terms(term, unit)}"
+    for holder_of, term, of in sheet.overrides:
+        line = f"{holder_of} has {output.terms(term, of)}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
@@ -109,7 +109,7 @@ def _member_lines(sheet: Sheet) -> Iterator[str]:
     )
 
 
-def _members_table(sheet: Sheet) -> Table:
+def _members_table(sheet: Sheet) -> Trimmed:
     rows = [
         (
             output.short(output.record_label(record)),
@@ -132,6 +132,11 @@ def _terrain_line(terrain: Terrain) -> str:
         ground = "are new or not to each caller by itself"
     else:
         ground = f"have visited {terrain.covered:.1%} of its coverage"
+    if terrain.requests is not None and terrain.requests < RECENT_ANSWERS:
+        return (
+            f"{whose} {ground}; what one pays is not known yet, of "
+            f"{output.counted(terrain.requests, 'request')}: that takes {RECENT_ANSWERS}."
+        )
     count = terrain.answers_left
     lasts = "is not used up so" if count is None else f"lasts for {output.counted(count, 'answer')} like that"
     return (
@@ -152,7 +157,7 @@ def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
         yield f"declared: {declared.use}{until}{each}"
 
 
-def _findings_table(suspicion: Suspicion) -> Table:
+def _findings_table(suspicion: Suspicion) -> Trimmed:
     now = time.time()
     rows = [
         (
@@ -211,7 +216,7 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
         "totals": data.totals_json(sheet.totals) if sheet.totals else None,
         "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
         "overrides": [
-            {"holder": str(holder), **data.term_json(term, unit)} for holder, term, unit in sheet.overrides
+            {"holder": str(holder), **data.term_json(term, of)} for holder, term, of in sheet.overrides
         ],
         "limits": [data.reading_json(reading) for reading in sheet.readings],
         "diversity": [
@@ -219,6 +224,7 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
                 "limit": terrain.limit.name,
                 "holder": str(terrain.holder),
                 "covered": terrain.covered,
+                "requests": terrain.requests,
                 "answer_pays": round(terrain.recent.paid / UNIT, 6),
                 "answer_draws": round(terrain.recent.drew / UNIT, 6),
                 "answers_left": terrain.answers_left,

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from guard.core.identity import Attribute, VouchedBy
+from guard.core.identity import VouchedBy
 from guard.errors import ConfigError, CredentialError
 from guard.identity.caller import Caller, amount_of, name_of, principal_of
 
@@ -25,15 +25,7 @@ class TokenVerifier:
         self._settings = settings
         self._amounts = amounts
         self._keys = _token_keys(settings)
-        named = {
-            Attribute.USER: settings.user_claim,
-            Attribute.ORG: settings.org_claim,
-            Attribute.TIER: settings.tier_claim,
-            Attribute.END_USER: settings.end_user_claim,
-            Attribute.ASN: settings.asn_claim,
-            Attribute.PAYMENT: settings.payment_claim,
-        }
-        self._claims = {attribute: claim for attribute, claim in named.items() if claim is not None}
+        self._claims = settings.claims
         self._naming = [claim for claim in (settings.user_claim, settings.org_claim) if claim is not None]
 
     def verify(self, token: str, now_seconds: float | None = None) -> Caller:

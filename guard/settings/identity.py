@@ -43,6 +43,19 @@ class JwtSettings(Section):
             )
         return self
 
+    @property
+    def claims(self) -> dict[Attribute, str]:
+        """In which claim a token says each attribute, where it says it."""
+        named = {
+            Attribute.USER: self.user_claim,
+            Attribute.ORG: self.org_claim,
+            Attribute.TIER: self.tier_claim,
+            Attribute.END_USER: self.end_user_claim,
+            Attribute.ASN: self.asn_claim,
+            Attribute.PAYMENT: self.payment_claim,
+        }
+        return {attribute: claim for attribute, claim in named.items() if claim is not None}
+
 
 class GatewayHeaders(Section):
     """Headers in which a trusted proxy says who is calling; it must strip them from what clients send."""

@@ -95,7 +95,7 @@ def other_counts(
     strange = {seconds for _, seconds in given} - periods
     if strange:
         known = ", ".join(
-            f"{shown(limit.unit, window.count)} in {window.period_seconds} s" for window in limit.windows
+            f"{shown(limit.unit, window.count)} in {_length(window)}" for window in limit.windows
         )
         raise ValueError(f"limit {limit.name!r} has no window of {min(strange)} s; it has {known}")
     bursts = {window.period_seconds: window.burst / window.count for window in limit.windows}
@@ -110,6 +110,10 @@ def other_counts(
     }
     check_counts(limit.unit, counts.values())
     return counts
+
+
+def _length(window: Window) -> str:
+    return f"a {window.span}" if window.span else f"{window.period_seconds} s"
 
 
 def check_counts(unit: str, counts: Iterable[tuple[int, int]]) -> None:

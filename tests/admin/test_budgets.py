@@ -9,6 +9,7 @@ from guard.admin.budgets import DAY_US, LEAST_DAYS, Budget, Takings
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, Limit, Unit, Window
 from guard.core.novelty import UNIT
+from guard.settings.cautions import LEAST_SLIDING
 
 LIMIT = Limit(
     "diversity",
@@ -83,7 +84,7 @@ class TestBudget:
     def test_from_little_nothing_is_proposed(self) -> None:
         takings = {f"key:{number}": daily(2, 1) for number in range(20)}
         assert Budget.of("default", LIMIT, takings, LEAST_DAYS - 0.1).proposed is None
-        assert Budget.of("default", LIMIT, takings, LEAST_DAYS).proposed == 1
+        assert Budget.of("default", LIMIT, takings, LEAST_DAYS).proposed == LEAST_SLIDING
         del takings["key:7"]
         assert Budget.of("default", LIMIT, takings, LEAST_DAYS).proposed is None
 

@@ -6,14 +6,17 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from commands import guard, guard_process
+from rich.console import Console
 from typer.main import get_command
 
 from guard import Settings, load
@@ -179,6 +182,37 @@ class TestCheck:
         assert told.returncode == 0
         assert "mode enforce" in told.stdout
         assert "org-tokens" in told.stdout
+
+    @pytest.mark.parametrize(
+        ("claims", "said"),
+        [
+            ("", "user from sub; no org, no tier"),
+            ('org_claim = "o"\nasn_claim = "n"', "user from sub, org from o, asn from n; no tier"),
+            ('org_claim = "o"\ntier_claim = "t"', "user from sub, org from o, tier from t"),
+        ],
+    )
+    def test_a5_it_says_which_claims_of_a_token_are_read(
+        self, tmp_path: Path, claims: str, said: str
+    ) -> None:
+        secret = "a secret of more than thirty-two bytes"
+        (tmp_path / "guard.toml").write_text(
+            f'[identity.jwt]\nsecret = "{secret}"\nalgorithms = ["HS256"]\n{claims}'
+        )
+        assert f"tokens HS256 ({said});" in guard("check", folder=tmp_path).stdout.replace("\n", " ")
+
+    def test_b5_on_a_terminal_it_says_of_each_limit_whom_it_is_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.cli.output.console", lambda: Console(width=80, highlight=False))
+        told = guard("check", folder=tmp_path).stdout
+        for limit, only in (
+            ("pool-diversity", "unverified"),
+            ("new-diversity", "new callers"),
+            ("free-requests", "free requests"),
+        ):
+            (line,) = (line for line in told.splitlines() if line.startswith(limit))
+            assert line.endswith(only)
+        assert "hidden" not in told
 
     def test_u22_the_policy_of_the_starter_fits_a_screen(self, tmp_path: Path) -> None:
         guard("init", folder=tmp_path)
@@ -468,15 +502,28 @@ class TestTrouble:
         assert "Traceback" not in told.stderr
         assert "canary" not in told.stderr
 
-    def test_a_reader_that_has_left_is_no_trace(self, folder: Path) -> None:
+    def test_c2_it_says_how_long_it_has_waited(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("guard.store.transport.connection.OPEN_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+            begun = time.monotonic()
+            told = guard("top", folder=tmp_path, GUARD_STORE__REDIS_URL=url, GUARD_IDENTITY__PEPPER="x" * 32)
+        assert told.returncode == 69
+        said = re.fullmatch(r".*\(timeout\): no answer in ([\d.]+) s\n", told.stderr)
+        assert said is not None, told.stderr
+        assert 0.3 <= float(said[1]) <= time.monotonic() - begun + 0.05
+
+    @pytest.mark.parametrize("verb", ["top", "mode", "check --json"])
+    def test_c23_a_reader_that_has_left_ends_it_as_a_shell_expects(self, folder: Path, verb: str) -> None:
         reading, writing = os.pipe()
         os.close(reading)
         try:
-            told = guard_process("top", folder=folder, stdout=writing)
+            told = guard_process(*verb.split(), folder=folder, stdout=writing)
         finally:
             os.close(writing)
-        assert told.returncode == 1
+        assert told.returncode == 141
         assert "Traceback" not in told.stderr
+        assert "ignored" not in told.stderr
 
     def test_an_output_that_takes_only_ascii_is_no_trace(self, folder: Path) -> None:
         told = guard_process("top", folder=folder, PYTHONIOENCODING="ascii")

@@ -15,7 +15,7 @@ from guard import load
 from guard.core.demand import Demand
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
-from guard.core.novelty import CELLS, Payout, Piece
+from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.policy import Caller, actual_charges
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
@@ -57,7 +57,7 @@ def key(name: str) -> Identity:
     return Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name}, vouched_by=VouchedBy.KEYS_FILE)
 
 
-ALICE, BOB, CAROL, NIGHTLY, ROUTER = map(key, ("alice", "bob", "carol", "nightly", "router"))
+ALICE, BOB, CAROL, DAVE, NIGHTLY, ROUTER = map(key, ("alice", "bob", "carol", "dave", "nightly", "router"))
 ANN = ROUTER.asking(end_user="ann")
 
 
@@ -71,25 +71,30 @@ def profile() -> bytes:
     return row.tobytes()
 
 
+async def answer(
+    installation: Installation, settings: Settings, identity: Identity, name: str, tokens: int
+) -> None:
+    """Admit a query, settle its answer of so many tokens, and say that it was one piece, alike in all."""
+    demand, usage = Demand(QUERY, 512), Usage(10, tokens)
+    charges = settings.policy().reserve(identity, demand, Caller())
+    await installation.store.admit(Reservation(name, identity, charges))
+    reservation = Reservation(name, identity, actual_charges(charges, demand, usage))
+    settled = await installation.store.settle(reservation, usage)
+    payout = Payout((Piece(draw(tokens), 0, 7),), 0, 1)
+    await installation.store.pay(reservation, settled.receipts, payout)
+
+
 async def happen(settings: Settings) -> None:
-    """One answered query of each, and evidence against some."""
+    """One answered query of each, sixteen of Dave, and evidence against some."""
     now_us = time.time_ns() // 1000
     enumerating = {Signal.ENUMERATION: Mark(28.0, now_us, now_us - 3_600_000_000)}
     grading = {Signal.GRADING: Mark(16.0, now_us, now_us)}
     installation = Installation.of(settings)
     await installation.store.start()
     for identity in (ALICE, BOB, NIGHTLY, ROUTER):
-        demand = Demand(QUERY, 512)
-        charges = settings.policy().reserve(identity, demand, Caller())
-        await installation.store.admit(Reservation(str(identity.principal), identity, charges))
-        usage = Usage(10, 640)
-        owed, name = actual_charges(charges, demand, usage), str(identity.principal)
-        settled = await installation.store.settle(Reservation(name, identity, owed), usage)
-        await installation.store.pay(
-            Reservation(name, identity, owed),
-            settled.receipts,
-            Payout((Piece(1_250, 0, 7),), 0, 1),
-        )
+        await answer(installation, settings, identity, "first", 640)
+    for number in range(16):
+        await answer(installation, settings, DAVE, f"number {number}", 64)
     for holder, identity, marks in (
         (ALICE.principal, ALICE, enumerating | grading),
         (NIGHTLY.principal, NIGHTLY, enumerating),
@@ -180,15 +185,24 @@ def test_a_diversity_budget_is_shown_in_whole_units_and_why(folder: Path) -> Non
     assert [(each["count"], each["remaining"]) for each in sheet["limits"]] == [(20, 18.75), (300, 298.75)]
     (terrain,) = sheet["diversity"]
     assert terrain["covered"] == 1 / CELLS
+    assert terrain["requests"] == 1
     # One answer of 1.25 units, all new, beside the sixteen of one unit that a newcomer is taken for.
     assert terrain["answer_pays"] == terrain["answer_draws"] == pytest.approx(17.25 / 17)
     assert terrain["answers_left"] == 18
-    told = guard("show", "key:bob", folder=folder).stdout
-    assert "18.75" in told
-    assert "the answers of key:bob have visited 0.0% of its coverage; one pays 1 units lately" in told
-    assert "What is left lasts for 18 answers like that." in told
+    assert "18.75" in guard("show", "key:bob", folder=folder).stdout
     told = guard("show", "key:carol", folder=folder).stdout
     assert "the answers of key:carol have visited nothing yet; the next is taken for all new" in told
+
+
+def test_b4_what_an_answer_pays_is_said_once_enough_are_known(folder: Path) -> None:
+    told = guard("show", "key:bob", folder=folder).stdout
+    assert "the answers of key:bob have visited 0.0% of its coverage; " in told
+    assert "what one pays is not known yet, of 1 request: that takes 16" in told
+    assert "lately" not in told
+    told = guard("show", "key:dave", folder=folder).stdout
+    # Sixteen of an eighth of a unit, beside the sixteen of one unit that a newcomer is taken for.
+    assert "; one pays 0.38 units lately, of 0.46 that it would if all were new." in told
+    assert "What is left lasts for " in told
 
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:

@@ -51,17 +51,49 @@ COLUMNS = ("identity", "tier", "admitted", "note")
 ROWS = [("key:" + "a" * 32, "premium", 12_345, "word " * 20)]
 
 
-@pytest.mark.parametrize("width", [30, 60, 80, 100])
-def test_u22_a_table_fits_the_terminal_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+def table_lines(monkeypatch: pytest.MonkeyPatch, width: int, optional: tuple[str, ...]) -> list[str]:
     out = StringIO()
     monkeypatch.setattr(output, "console", lambda: Console(width=width, file=out))
-    output.console().print(output.table("", COLUMNS, ROWS, right=0, optional=("tier", "admitted")))
-    lines = out.getvalue().splitlines()
+    output.console().print(output.table("A title", COLUMNS, ROWS, optional=optional))
+    return out.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [30, 50, 60, 80, 100, 200])
+def test_u22_a_table_fits_the_terminal_and_cuts_nothing(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    lines = table_lines(monkeypatch, width, ("tier", "admitted"))
     assert max(map(len, lines)) <= width
-    assert "…" not in out.getvalue()
-    assert out.getvalue().count("a" * 4) >= 1
-    assert out.getvalue().count("word") == 20
-    assert ("premium" in out.getvalue()) == (width == 100) or width > 60
+    told = "\n".join(lines)
+    assert "…" not in told
+    assert told.count("a" * 4) >= 1
+    assert told.count("word") == 20
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden"),
+    [
+        (200, ""),
+        (80, ""),
+        (61, ""),
+        (60, "hidden: tier "),
+        (52, "hidden: tier "),
+        (51, "hidden: tier, admitted "),
+    ],
+)
+def test_b5_texts_are_wrapped_first_and_what_is_left_out_is_named(
+    monkeypatch: pytest.MonkeyPatch, width: int, hidden: str
+) -> None:
+    """The name takes 36 columns, the tier 7, the number 8, and a word of the note 4, with gaps of 2."""
+    lines = table_lines(monkeypatch, width, ("tier", "admitted"))
+    assert any("key:" + "a" * 32 in line for line in lines)
+    told = " ".join(line.strip() for line in lines)
+    assert told.endswith(f"{hidden}(widen the terminal, or --json)") if hidden else "hidden" not in told
+    assert ("premium" in told) == ("tier" not in hidden)
+    assert ("12345" in told) == ("admitted" not in hidden)
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_c18_no_line_of_a_table_ends_in_a_blank(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    assert all(line == line.rstrip() for line in table_lines(monkeypatch, width, ("tier",)))
 
 
 def test_u22_an_optional_column_without_a_value_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

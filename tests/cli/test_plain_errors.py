@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -28,6 +30,16 @@ name = "bursts"
 unit = "requests"
 rate = "5/second"
 algorithm = "gcra"
+[[limits]]
+name = "budget"
+unit = "requests"
+rate = "50/day;1000/month"
+per = "org"
+algorithm = "calendar"
+[[overrides]]
+holder = "org:b"
+limit = "budget"
+rate = "7/month"
 """
 
 
@@ -46,8 +58,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("set", "key:a", "at-once", "--count", "9", "--burst", "3"), "belongs to `algorithm"),
         (("set", "key:a", "requests", "--count", "9"), "takes a rate, such as `100/minute`"),
         (("set", "key:a", "at-once", "--rate", "9/hour"), "it takes a count"),
-        (("clear", "key:a", "nolimit"), "there are requests, at-once, bursts"),
-        (("exempt", "key:a", "nolimit"), "there are requests, at-once, bursts"),
+        (("clear", "key:a", "nolimit"), "there are requests, at-once, bursts, budget"),
+        (("exempt", "key:a", "nolimit"), "there are requests, at-once, bursts, budget"),
     ],
 )
 def test_low_an_order_that_cannot_be_meant_is_wrong_usage(
@@ -62,6 +74,33 @@ def test_low_an_order_that_cannot_be_meant_is_wrong_usage(
 def test_low_a_burst_of_a_limit_that_has_one_is_taken(folder: Path) -> None:
     told = guard("limits", "set", "key:a", "bursts", "--rate", "9/second", "--burst", "30", folder=folder)
     assert told.returncode == 0
+    try:
+        told = guard("limits", "show", "key:a", folder=folder)
+        assert "key:a has 9/1s burst 30 in bursts, for good" in told.stdout
+        assert re.search(r"^bursts +requests +key:a +9/1s burst 30 +30 ", told.stdout, re.MULTILINE)
+        (limit,) = (
+            each
+            for each in json.loads(guard("limits", "show", "key:a", "--json", folder=folder).stdout)["limits"]
+            if each["limit"] == "bursts"
+        )
+        assert (limit["count"], limit["burst"], limit["remaining"]) == (9, 30, 30)
+    finally:
+        guard("limits", "clear", "key:a", folder=folder)
+
+
+def test_c1_a_calendars_window_is_named_as_it_was_given(folder: Path) -> None:
+    given = guard("limits", "set", "org:acme", "budget", "--rate", "2000/month", folder=folder)
+    assert given.stdout.startswith("org:acme has 2000/month in budget ")
+    try:
+        for verb in (("limits", "show"), ("show",)):
+            told = guard(*verb, "org:acme", folder=folder).stdout
+            assert "org:acme has 2000/month in budget, for good" in told
+            assert "30d" not in told
+    finally:
+        guard("limits", "clear", "org:acme", folder=folder)
+    assert "org:b has 7/month in budget" in guard("check", folder=folder).stdout
+    refused = guard("limits", "set", "org:acme", "budget", "--rate", "9/hour", folder=folder).stderr
+    assert "it has 50 in a day, 1000 in a month" in " ".join(refused.replace("│", " ").split())
 
 
 def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from redis import exceptions
@@ -72,14 +73,15 @@ class Client:
         """
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
-        seconds = OPERATOR_SECONDS if required else CONNECT_SECONDS
+        begun = monotonic()
         try:
-            await self._nodes().connect(seconds)
+            await self._nodes().connect(OPERATOR_SECONDS if required else CONNECT_SECONDS)
         except (exceptions.RedisError, exceptions.RedisClusterException, OSError) as error:
             if self._server is not None:
                 raise StoreError("the embedded Redis does not answer", kind="connection") from None
             timed_out = kind_of(error) == "timeout"
-            text = f"no answer in {seconds:g} s" if timed_out else explain(error)
+            # What it waits for may have a shorter deadline of its own.
+            text = _no_answer(monotonic() - begun) if timed_out else explain(error)
             if required:
                 raise StoreError(text, kind=kind_of(error)) from error
             logger.warning("Redis does not answer yet: %s", text)
@@ -147,23 +149,24 @@ class Client:
     @asynccontextmanager
     async def asking(self) -> AsyncIterator[Redis | RedisCluster]:
         """A plain client, for what no request waits for."""
-        with self._translated(OPERATOR_SECONDS):
+        with self._translated():
             async with asyncio.timeout(OPERATOR_SECONDS):
                 yield self._nodes().client()
 
     @contextmanager
-    def _translated(self, seconds: float) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         """Turn what can go wrong with Redis into `StoreError`."""
+        begun = monotonic()
         try:
             yield
         except FAILURES as error:
-            raise self._trouble(error, seconds) from error
+            raise self._trouble(error, monotonic() - begun) from error
 
     def _trouble(self, error: Exception, seconds: float) -> StoreError:
         """What has gone wrong, as an error of ours; a lost server is started again."""
         self._revive()
         if isinstance(error, (TimeoutError, exceptions.TimeoutError)):
-            return StoreError(f"no answer in {seconds:g} s", kind="timeout")
+            return StoreError(_no_answer(seconds), kind="timeout")
         return StoreError(explain(error), kind=kind_of(error))
 
     def _nodes(self) -> Nodes:
@@ -184,3 +187,7 @@ class Client:
         except GuardError as error:
             logger.warning("the embedded Redis does not start again: %s", error)
             await asyncio.sleep(1)
+
+
+def _no_answer(seconds: float) -> str:
+    return f"no answer in {seconds:.2g} s"

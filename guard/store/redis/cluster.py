@@ -64,7 +64,7 @@ class Slotted(Client):
     async def first_seen(self, identity: Identity) -> int | None:
         """When an identity was first seen, in Unix microseconds; `None` where there is no record of it."""
         record = self.keys.record(identity)
-        with self._translated(self._deadline_seconds):
+        with self._translated():
             reply = await self._nodes().call(record, "GETRANGE", record, 0, FIRST_SEEN_BYTES - 1)
         return first_seen_of(cast("bytes", reply))
 
@@ -84,7 +84,7 @@ class Slotted(Client):
         now = time.monotonic()
         until, texts = self._terms.get(fields, (0.0, []))
         if until < now:
-            with self._translated(self._deadline_seconds):
+            with self._translated():
                 reply = await self._nodes().call(TERMS, "HMGET", TERMS, *fields)
             texts = [text.decode() if text else "" for text in cast("list[bytes | None]", reply)]
             if len(self._terms) >= TERMS_KEPT:
@@ -117,7 +117,7 @@ class Slotted(Client):
         if len(self._indexed) >= TERMS_KEPT:
             self._indexed.clear()
         self._indexed[label] = now + INDEX_SECONDS
-        with self._translated(self._deadline_seconds):
+        with self._translated():
             await self._nodes().call(IDENTITIES, "ZADD", IDENTITIES, time.time_ns() // 1000, label)
             await self._nodes().call(IDENTITIES, "EXPIRE", IDENTITIES, RECORD_SECONDS)
 
