@@ -90,7 +90,10 @@ def resampling(stage: Stage) -> Iterator[Exchange]:
             continue
         for turn in range(times):
             warmth = 1.0 if way == "repeat" else round(0.2 + 1.2 * turn / times, 2)
-            yield replace(_ask(stage, record, text, style), temperature=warmth, seed=turn)
+            asked = _ask(stage, record, text, style)
+            # Another answer each time, as a warm model gives.
+            answer = stage.prose(len(asked.answer)) if turn else asked.answer
+            yield replace(asked, answer=answer, temperature=warmth, seed=turn)
 
 
 def logits(stage: Stage) -> Iterator[Exchange]:
