@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import secrets
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 KEY = {"authorization": "Bearer sk-test"}
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 OFTEN = "reload_seconds = 0.01\n"
+SWITCH = '"kind": "switch"'
 
 
 class Running:
@@ -357,3 +359,30 @@ class TestOrders:
                 await operator.set_mode(Mode.ENFORCE)
             await app.hear()
         assert await statuses() == [429, 429, 429]
+
+    async def test_each_process_logs_when_the_kill_switch_changes_and_where_it_is_set_at_the_start(
+        self, guarded: MakeGuarded, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def lines() -> list[tuple[str, str, str]]:
+            told = [json.loads(each.message) for each in caplog.records if SWITCH in each.message]
+            return [(each["switch"], each["settings"], each["mode"]) for each in told]
+
+        app = guarded(FakeModel(), reload_seconds=0.01)
+        await app.hear()
+        async with Operator(app.settings) as operator:
+            try:
+                await operator.set_mode(Mode.SHADOW)
+                await logged(caplog, SWITCH)
+                later = Guarded(FakeModel(), app.settings.model_copy(update={"mode": Mode.OFF}))
+                await later.middleware._opened()
+                await logged(caplog, SWITCH, times=2)
+                await later.middleware.aclose()
+            finally:
+                await operator.set_mode(Mode.ENFORCE)
+            await logged(caplog, SWITCH, times=3)
+        assert lines() == [
+            ("shadow", "enforce", "shadow"),
+            ("shadow", "off", "off"),
+            ("enforce", "enforce", "enforce"),
+        ]
+        assert {each.levelno for each in caplog.records if SWITCH in each.message} == {logging.WARNING}

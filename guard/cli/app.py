@@ -210,7 +210,7 @@ def mode(
             await operator.set_mode(wanted)
         return await operator.mode(), operator.mode_of_settings
 
-    switch, settings = ask_store(config, ask)
+    switch, settings = ask_store(config, ask, remind=False)
     said = (
         ""
         if settings is Mode.ENFORCE
@@ -243,8 +243,11 @@ async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
         return None
 
 
-def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]]) -> T:
-    """Put a question to the store that the settings name; `ConfigError` where there is none yet."""
+def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]], *, remind: bool = True) -> T:
+    """Put a question to the store that the settings name; `ConfigError` where there is none yet.
+
+    Reminds of the kill switch where it holds the settings back, unless told not to.
+    """
     from guard.admin import Operator, settings_with_store
 
     settings = settings_with_store(config)
@@ -252,7 +255,10 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
     async def ask() -> T:
         async with Operator(settings) as operator:
             try:
-                return await question(operator)
+                answer = await question(operator)
+                if remind:
+                    _remind(await operator.mode(), operator.mode_of_settings)
+                return answer
             finally:
                 for what, how in operator.damaged.items():
                     output.complain(f"{what} is damaged in Redis: {how}")
@@ -262,6 +268,15 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]])
         return asyncio.run(ask())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _remind(switch: Mode, settings: Mode) -> None:
+    """Say that the kill switch holds the settings back, where it does."""
+    if mildest(switch, settings) is not settings:
+        output.complain(
+            f"the kill switch is at {switch}, which holds in place of {settings} of the settings "
+            "until `guard mode enforce`"
+        )
 
 
 def seconds_of(text: str) -> float:

@@ -31,6 +31,7 @@ from guard.engine.remembered.suspicions import Suspicions
 from guard.engine.transcripts import Transcripts
 from guard.errors import StoreError
 from guard.store.port import Control, Reservation, Store
+from guard.telemetry.log import log_switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,6 +218,8 @@ class Engine:
         await self._books.renew()
         if heard is None:
             return None
+        if heard.mode is not self.control.mode:
+            log_switch(heard.mode, self.policy.rollout.mode)
         self.control = heard
         self._alone.workers = heard.workers
         await self._alone.repay(self._store)

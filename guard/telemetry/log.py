@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from guard.core.decision import Action
-from guard.core.modes import Mode
+from guard.core.modes import Mode, mildest
 from guard.telemetry.lines import LineLimit, limited, logger
 
 if TYPE_CHECKING:
@@ -59,6 +59,12 @@ def _kind(event: Event) -> tuple[str, int]:
     if event.action is not Action.ALLOW:
         return "narrowed", logging.INFO
     return "admitted", logging.DEBUG
+
+
+def log_switch(switch: Mode, settings: Mode) -> None:
+    """Write how the operator's switch stands now, which mode the settings say, and which holds."""
+    line = {"kind": "switch", "switch": switch, "settings": settings, "mode": mildest(switch, settings)}
+    logger.warning("%s", json.dumps(line))
 
 
 def log_unread(status: int) -> None:

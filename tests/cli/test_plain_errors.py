@@ -111,6 +111,32 @@ def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("order", "json"),
+    [
+        (("check", "--store"), True),
+        (("top",), True),
+        (("top", "--by", "org"), True),
+        (("show", "key:a"), True),
+        (("limits", "show", "key:a"), True),
+        (("holds",), True),
+        (("block", "key:a"), False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_who_asks_the_store_is_reminded_of_a_kill_switch_that_holds_the_settings_back(
+    folder: Path, order: tuple[str, ...], json: bool
+) -> None:
+    for switch, reminded in (("enforce", False), ("shadow", False), ("off", True)):
+        said = guard("mode", switch, folder=folder)
+        assert said.stderr == ""
+        told = [guard(*order, folder=folder)]
+        told += [guard(*order, "--json", folder=folder)] if json else []
+        for each in told:
+            assert each.returncode == 0, each.stderr
+            assert ("guard: the kill switch is at off" in each.stderr) is reminded
+
+
+@pytest.mark.parametrize(
     ("url", "place"),
     [
         ("redis://user:canary@db.example:6380/2", "db.example:6380"),
