@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import requires
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,8 @@ class Hiding:
 sys.meta_path[:] = map(Hiding, sys.meta_path)
 """
 """Hides the packages from whatever a process imports."""
+
+LEFT_OUT = "diversity, pool-diversity, new-diversity"
 
 LIMITS = [{"name": "requests", "unit": "requests", "rate": "9/minute"}]
 
@@ -80,9 +83,31 @@ def test_an_app_is_limited(folder: Path, settings: dict[str, object]) -> None:
 
 def test_check_says_that_detection_is_off_and_why(folder: Path) -> None:
     done = guard(folder, "check")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
     assert f"Detection off: it {INSTALL}\n" in done.stdout
     assert "novelty" not in done.stdout
+
+
+def test_check_and_the_log_name_the_default_limits_that_are_left_out(folder: Path) -> None:
+    said = f"the default limits {LEFT_OUT} are left out: novelty {INSTALL}; "
+    assert guard(folder, "check").stderr.startswith(f"guard: {said}")
+    done = run(folder, "-c", serving())
+    assert said in done.stderr, done.stderr
+
+
+def test_init_names_the_limits_that_it_leaves_out_and_nothing_is_said_again(folder: Path) -> None:
+    done = guard(folder, "init")
+    assert done.stderr == f"guard: the limits {LEFT_OUT} are comments in it: novelty {INSTALL}\n"
+    assert guard(folder, "check").stderr == ""
+
+
+@pytest.mark.parametrize("rate", ["200/day", "150/day"], ids=["as guard writes it", "edited"])
+def test_a_limit_of_the_starter_that_is_in_the_file_is_an_error(folder: Path, rate: str) -> None:
+    starter = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
+    (folder / "guard.toml").write_text(starter.replace('rate = "200/day"', f'rate = "{rate}"'))
+    done = guard(folder, "check")
+    assert done.returncode == 1
+    assert f"limit 'diversity' of tier 'default' is on novelty, which {INSTALL}" in done.stderr
 
 
 def test_where_it_was_turned_off_nothing_is_missing(folder: Path) -> None:

@@ -16,7 +16,7 @@ from guard.core.durations import parse_duration
 from guard.core.holds import Held
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
-from guard.extras import detection_installed
+from guard.extras import NEEDS_DETECTION
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -86,16 +86,21 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a settings file in which every setting is explained."""
+    from guard.settings.tiers import limits_left_out
+
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
     text = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
-    if not detection_installed():
+    left_out = limits_left_out()
+    if left_out:
         text = _without_novelty(text)
     try:
         path.write_text(text, "utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     print(f"{path} is written; look through it, then try `guard check`.")
+    if left_out:
+        output.complain(f"the limits {', '.join(left_out)} are comments in it: novelty {NEEDS_DETECTION}")
 
 
 def _without_novelty(text: str) -> str:

@@ -14,7 +14,9 @@ from guard.core.limits import Algorithm, Holders, Unit, scale_of
 from guard.core.modes import Mode, mildest
 from guard.core.policy import RouteAction
 from guard.errors import ConfigError
+from guard.extras import NEEDS_DETECTION
 from guard.settings.environment import unrelated
+from guard.settings.tiers import limits_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,6 +61,11 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
         yield "the settings file is empty: the default settings hold"
     if content.keys == 0:
         yield f"{settings.identity.keys_file}: the keys file names no key"
+    if "tiers" not in settings.model_fields_set and (names := limits_left_out()):
+        yield (
+            f"the default limits {', '.join(names)} are left out: novelty {NEEDS_DETECTION}; "
+            "a file that `guard init` writes does without"
+        )
     for variable in unrelated(environment, type(settings)):
         yield f"{variable} is no setting of guard's and is ignored"
     for network in settings.identity.trusted_proxies:

@@ -23,8 +23,23 @@ class TierSettings(Section):
 
 
 def default_tiers() -> dict[str, TierSettings]:
+    """The limits that hold without a word in the file, as far as what is installed can keep them."""
+    left_out = limits_left_out()
+    return {
+        "default": TierSettings(limits=tuple(each for each in _default_limits() if each.name not in left_out))
+    }
+
+
+def limits_left_out() -> tuple[str, ...]:
+    """The names of the default limits that the extra `detection` is needed for, where it is not there."""
+    if detection_installed():
+        return ()
+    return tuple(each.name for each in _default_limits() if each.unit == Unit.NOVELTY)
+
+
+def _default_limits() -> tuple[LimitSettings, ...]:
     """Limits that a busy person never meets, once it is known; those of the file that `guard init` writes."""
-    limits = (
+    return (
         LimitSettings(name="requests", unit=Unit.REQUESTS, rate="20/second;600/minute"),
         LimitSettings(name="free-requests", unit=Unit.REQUESTS, rate="20/second;1200/minute", free=True),
         LimitSettings(name="tokens", unit=Unit.TOKENS, rate="200000/minute;10000000/day"),
@@ -48,5 +63,3 @@ def default_tiers() -> dict[str, TierSettings]:
             name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
         ),
     )
-    possible = (each for each in limits if each.unit != Unit.NOVELTY or detection_installed())
-    return {"default": TierSettings(limits=tuple(possible))}
