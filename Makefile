@@ -101,7 +101,7 @@ fairness: $(VENV)/dev
 	$(BIN)/python -m benchmarks.fairness
 
 # Real servers and official clients around guard: nginx, Express, LiteLLM, FastAPI; SDKs in Python and in Node.
-interop: $(VENV)/dev build/interop/ready interop/node_modules/ready
+interop: $(VENV)/dev build/interop/ready build/interop-llama-index/ready interop/node_modules/ready
 	$(BIN)/python -m pytest interop
 
 # What guard leaves to who copies a model, and what it costs everybody else: an hour, and a folder of prompts, which
@@ -120,7 +120,7 @@ reference: $(VENV)/dev
 clean:
 	rm -rf $(VENV) build dist .guard interop/node_modules
 
-# What `make interop` needs beside guard: two programs of the system, and two sets of packages.
+# What `make interop` needs beside guard: two programs of the system, and three sets of packages.
 .PHONY: interop-programs
 interop-programs:
 	@if ! command -v nginx >/dev/null || ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
@@ -133,7 +133,12 @@ interop-programs:
 
 build/interop/ready: interop/requirements.txt
 	$(PYTHON) -m venv build/interop
-	build/interop/bin/pip install --quiet --requirement interop/requirements.txt
+	build/interop/bin/pip install --quiet --requirement $<
+	touch $@
+
+build/interop-llama-index/ready: interop/requirements-llama-index.txt
+	$(PYTHON) -m venv build/interop-llama-index
+	build/interop-llama-index/bin/pip install --quiet --requirement $<
 	touch $@
 
 interop/node_modules/ready: interop/package-lock.json | interop-programs

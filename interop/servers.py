@@ -24,6 +24,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PYTHON = Path(os.environ.get("INTEROP_PYTHON", ROOT / "build" / "interop" / "bin" / "python"))
 """The environment with LiteLLM and the clients, which `make interop` makes."""
+PYTHON_OF = {"llama-index-python": ROOT / "build" / "interop-llama-index" / "bin" / "python"}
+"""Likewise those of clients that can be in none with the others."""
 
 START_SECONDS = 120.0
 

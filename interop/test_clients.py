@@ -137,7 +137,8 @@ def _key(name: str, step: str) -> str:
 def _run(name: str, relay: Relay) -> Run:
     folder = servers.HERE / "clients"
     python = name.endswith("-python")
-    command = [servers.PYTHON, folder / "clients.py"] if python else ["node", folder / "clients.mjs"]
+    program = servers.PYTHON_OF.get(name, servers.PYTHON)
+    command = [program, folder / "clients.py"] if python else ["node", folder / "clients.mjs"]
     done = subprocess.run(
         [*command, name, relay.url], capture_output=True, text=True, timeout=900, check=False
     )
@@ -191,6 +192,7 @@ def test_a_client_that_may_retry_does(runs: dict[str, Run]) -> None:
 
 def _versions() -> set[str]:
     """Those of all packages that are pinned."""
-    python = re.findall(r"==(\S+)", (servers.HERE / "requirements.txt").read_text())
+    required = "".join(file.read_text() for file in servers.HERE.glob("requirements*.txt"))
+    python = re.findall(r"==(\S+)", required)
     node = json.loads((servers.HERE / "package.json").read_text())["dependencies"]
     return {*python, *node.values()}
