@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anthropic
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from guard.settings.root import Settings
 
+ON_CLIENTS = (Path(__file__).parents[1] / "docs" / "clients.md").read_text("utf-8")
 QUICK = {"name": "requests", "unit": "requests", "rate": "2/2 second", "algorithm": "gcra"}
 SLOW = {"name": "requests", "unit": "requests", "rate": "1/day"}
 WIDE = {"name": "tokens", "unit": "tokens", "rate": "1000000/minute"}
@@ -133,6 +137,19 @@ class TestOpenAI:
             started = time.monotonic()
             for _ in range(4):  # two at once, then one a second: each of the last two waits, once
                 client.models.list()
+        assert time.monotonic() - started > 1.5
+
+    def test_the_loop_of_the_page_on_clients_comes_again_after_the_wait(
+        self, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (loop,) = re.findall(r"^```python\n(.*?)^```$", ON_CLIENTS, re.DOTALL | re.MULTILINE)
+        monkeypatch.setattr(random, "uniform", lambda least, _: least)
+        names: dict[str, Any] = {"openai": openai, "random": random, "time": time}
+        exec(loop.replace("http://127.0.0.1:8080", serve(QUICK)), names)
+        with names["client"]:
+            started = time.monotonic()
+            for _ in range(4):
+                names["ask"](model="m", messages=[{"role": "user", "content": "hi"}])
         assert time.monotonic() - started > 1.5
 
     def test_a_long_wait_is_not_retried(self, serve: Callable[..., str]) -> None:
