@@ -167,6 +167,7 @@ class GuardMiddleware:
         try:
             await self._open()
         except GuardError as error:
+            await self.aclose()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 
