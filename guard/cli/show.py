@@ -55,6 +55,11 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
+    else:
+        line = (
+            f"no limit of the settings is kept per {'+'.join(each.attribute for each in sheet.holder.parts)}"
+        )
+        console.print(line, markup=False, soft_wrap=True)
     for terrain in sheet.terrains:
         console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
     if sheet.suspicion is not None:

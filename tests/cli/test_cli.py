@@ -367,6 +367,22 @@ class TestReading:
         assert told.stderr == "guard: nothing is known of key:nobody\n"
 
     @pytest.mark.parametrize(
+        "verb", ["show", "unblock", "reset", "forgive", "release", "limits clear", "limits show"]
+    )
+    def test_c5_a_misspelt_name_that_nothing_is_done_for_is_told(self, folder: Path, verb: str) -> None:
+        told = guard(*verb.split(), "key:alicee", folder=folder)
+        assert told.returncode == (3 if verb == "show" else 0)
+        assert told.stderr.endswith("; did you mean key:alice?\n")
+        assert "did you mean" not in guard(*verb.split(), "key:alice", folder=folder).stderr
+
+    @pytest.mark.parametrize("holder", ["everything", "model:m", "route:/v1/chat/completions"])
+    def test_c19_what_no_limit_is_kept_for_is_said(self, folder: Path, holder: str) -> None:
+        told = guard("show", holder, folder=folder)
+        assert (told.returncode, told.stderr) == (0, "")
+        kind = holder.partition(":")[0]
+        assert told.stdout == f"{holder}\nno limit of the settings is kept per {kind}\n"
+
+    @pytest.mark.parametrize(
         "arguments",
         [
             ("show", "alice"),
