@@ -16,10 +16,11 @@ A refusal is not an error: it is a `Decision`.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class GuardError(Exception):
@@ -28,6 +29,15 @@ class GuardError(Exception):
 
 class ConfigError(GuardError):
     """A setting that cannot work; the message names the setting, the value, and what would be right."""
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Have what is wrong with a file say which setting names the file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{setting}: {line}" for line in str(error).splitlines())) from error
 
 
 class UnknownHolderError(GuardError):
