@@ -81,11 +81,14 @@ def start(
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("guard.toml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, or its folder.")] = Path(
+        "guard.toml"
+    ),
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a settings file in which every setting is explained."""
+    path = path / "guard.toml" if path.is_dir() else path
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
     text = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
@@ -203,7 +206,7 @@ def _say_forgiven(name: str, forgiven: Suspicion) -> None:
 @app.command()
 def mode(
     wanted: Annotated[
-        Mode | None, typer.Argument(metavar="[MODE]", help="enforce, shadow or off; without it, tell.")
+        Mode | None, typer.Argument(metavar="MODE", help="enforce, shadow or off; without it, tell.")
     ] = None,
     config: Config = None,
 ) -> None:

@@ -69,7 +69,12 @@ def check(
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     for caution in cautions.at_start(settings, content, os.environ):
         output.complain(caution)
-    of_settings = (cautions.doubled(settings), cautions.unsupplied(settings), cautions.unmeasured(settings))
+    of_settings = (
+        cautions.without_server(settings),
+        cautions.doubled(settings),
+        cautions.unsupplied(settings),
+        cautions.unmeasured(settings),
+    )
     for caution in chain(*of_settings):
         output.complain(caution)
     policy = settings.policy()

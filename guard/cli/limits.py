@@ -83,7 +83,7 @@ def set_(
 @limits.command()
 def exempt(
     holder: HolderText,
-    limit: Annotated[str, typer.Argument(metavar="[LIMIT]", help="The limit; without it, all.")] = "*",
+    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="The limit; without it, all.")] = "*",
     config: Config = None,
     *,
     duration: Duration = "ever",
@@ -105,7 +105,7 @@ def exempt(
 def clear(
     holder: HolderText,
     limit: Annotated[
-        str | None, typer.Argument(metavar="[LIMIT]", help="The limit; without it, every limit.")
+        str | None, typer.Argument(metavar="LIMIT", help="The limit; without it, every limit.")
     ] = None,
     config: Config = None,
 ) -> None:

@@ -22,7 +22,10 @@ def _group() -> None:
 @prices.command(name="import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="LiteLLM's list of prices, model_prices_and_context_window.json.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="LiteLLM's list of prices, model_prices_and_context_window.json."
+        ),
     ],
     target: Annotated[Path, typer.Option("--output", "-o", help="The price file to write.")] = Path(
         "prices.json"

@@ -111,6 +111,17 @@ def unmeasured(settings: Settings) -> Iterator[str]:
             yield f"unit `{name}`: each request has {unit.default}, since nobody says it; {needs}"
 
 
+def without_server(settings: Settings) -> Iterator[str]:
+    """Where guard is to run a redis-server, and there is none."""
+    from guard.store.embedded.server import find_server  # only who runs one
+
+    if settings.store.redis_url is None:
+        try:
+            find_server()
+        except ConfigError as error:
+            yield f"nothing can serve by these settings here: {error}"
+
+
 def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
     """Where a caller gets new limits with each key that it makes up."""
     limits = policy.tiers[policy.default_tier].limits

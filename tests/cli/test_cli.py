@@ -140,6 +140,15 @@ class TestHelp:
         told = guard(*verb.split(), "--help", folder=tmp_path)
         assert set(re.findall(r"\[\w+\]", source_of(verb))) <= set(re.findall(r"\[\w+\]", told.stdout))
 
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_c16_usage_lines_have_one_style(self, tmp_path: Path, verb: str) -> None:
+        """What must be given stands in braces, what may be in brackets, both in capitals."""
+        usage = " ".join(guard(*verb.split(), "--help", folder=tmp_path).stdout.split("\n\n")[0].split())
+        rest = usage.removeprefix(f"Usage: guard {verb} [OPTIONS]").split()
+        assert all(re.fullmatch(r"\{[A-Z]+\}|\[[A-Z]+\]|COMMAND|\[ARGS\]\.\.\.", each) for each in rest), (
+            usage
+        )
+
     def test_the_version(self, tmp_path: Path) -> None:
         command = guard_process("--version", folder=tmp_path).stdout
         assert command.startswith("guard 0.")
@@ -169,6 +178,14 @@ class TestInit:
         example = Path(__file__).parents[2] / "examples" / "guard.toml"
         assert guard("init", folder=tmp_path).returncode == 0
         assert (tmp_path / "guard.toml").read_text() == example.read_text()
+
+    def test_c12_of_a_folder_the_file_is_written_into_it(self, tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+        told = guard("init", "folder", folder=tmp_path)
+        assert told.stdout.startswith("folder/guard.toml is written; ")
+        assert (tmp_path / "folder" / "guard.toml").exists()
+        refused = guard("init", "folder", folder=tmp_path)
+        assert refused.stderr == "guard: folder/guard.toml is there already; --force replaces it\n"
 
     def test_a_folder_that_is_not_there_is_one_line(self, tmp_path: Path) -> None:
         told = guard("init", "no/such/guard.toml", folder=tmp_path)
@@ -374,6 +391,14 @@ class TestReading:
         assert told.returncode == (3 if verb == "show" else 0)
         assert told.stderr.endswith("; did you mean key:alice?\n")
         assert "did you mean" not in guard(*verb.split(), "key:alice", folder=folder).stderr
+
+    @pytest.mark.parametrize("verb", ["block", "show"])
+    def test_c10_a_network_that_is_a_pool_points_to_it(self, folder: Path, verb: str) -> None:
+        told = " ".join(guard(verb, "network:192.0.2.0/24", folder=folder).stderr.replace("│", " ").split())
+        assert "the network of 192.0.2.0 is 192.0.2.0/32; pool:192.0.2.0/24 are all in it" in told
+        told = guard(verb, "network:192.0.2.0/23", folder=folder).stderr
+        assert "192.0.2.0/32" in told
+        assert "pool" not in told
 
     @pytest.mark.parametrize("holder", ["everything", "model:m", "route:/v1/chat/completions"])
     def test_c19_what_no_limit_is_kept_for_is_said(self, folder: Path, holder: str) -> None:
