@@ -66,10 +66,10 @@ def import_(
             }
         )
         return
-    print(f"{target}: {len(found.models)} models.")
+    print(f"{target}: {output.counted(len(found.models), 'model')}.")
     if found.free:
-        print(f"{found.free} of them are listed as free; no limit on cost holds them.")
+        print(f"Listed as free, so that no limit on cost holds them: {found.free}.")
     if found.tiered:
-        print(f"{found.tiered} of them cost more for long queries; guard counts their base price.")
+        print(f"Dearer for long queries, of which guard counts the base price: {found.tiered}.")
     for reason, count in found.skipped.most_common():
         print(f"skipped {count}: {output.printable(reason)}")

@@ -182,7 +182,8 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
     if habits is None:
         return
     yield (
-        f"{habits.queries} queries in {habits.days:.1f} days, {habits.on_first_day} on the first; "
+        f"{output.counted(habits.queries, 'query', 'queries')} in {habits.days:.1f} days, "
+        f"{habits.on_first_day} on the first; "
         f"busy in {habits.busy_hours} of the 168 hours of a week"
     )
     yield (

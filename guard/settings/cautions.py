@@ -234,7 +234,7 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
 def fewer_keys(old: Content, new: Content) -> Iterator[str]:
     """What to say where the keys file has lost keys, as one that is only half written has."""
     if old.keys and new.keys and new.keys < old.keys:
-        yield f"the keys file names {new.keys} keys, and {old.keys} before"
+        yield f"the number of keys in the keys file is {new.keys}, and was {old.keys}"
 
 
 def _is_said(settings: Settings, attribute: Attribute) -> bool:

@@ -241,6 +241,15 @@ class TestCheck:
         assert "/v1/chat/completions" in whole
         assert len(whole.splitlines()) > len(told)
 
+    def test_c17_one_is_not_several(self, tmp_path: Path) -> None:
+        """One of each; `guard calibrate` and `guard show` count with the same words."""
+        (tmp_path / "guard.toml").write_text(
+            '[[overrides]]\nholder = "key:a"\nlimit = "requests"\nexempt = true\n'
+            '[[uses]]\nholder = "key:a"\nuse = "batch"\n'
+        )
+        told = guard("check", folder=tmp_path).stdout.splitlines()
+        assert {"1 override", "1 declared use"} <= set(told)
+
     def test_u22_many_overrides_are_counted_and_the_first_are_listed(self, tmp_path: Path) -> None:
         overrides = "".join(
             f'[[overrides]]\nholder = "key:k{number}"\nlimit = "requests"\nexempt = true\n'
