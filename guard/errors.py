@@ -3,6 +3,7 @@
     GuardError
     ├── ConfigError       the operator's: a setting that cannot work
     ├── RequestError      the caller's: answered with its `status`, in the dialect's shape
+    │   ├── MethodError       a path that only other methods have (405)
     │   ├── PathError         a path that a backend may read in another way (400, 404, 414)
     │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
@@ -16,10 +17,11 @@ A refusal is not an error: it is a `Decision`.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 
 class GuardError(Exception):
@@ -28,6 +30,15 @@ class GuardError(Exception):
 
 class ConfigError(GuardError):
     """A setting that cannot work; the message names the setting, the value, and what would be right."""
+
+
+@contextmanager
+def naming(setting: str) -> Iterator[None]:
+    """Have what is wrong with a file say which setting names the file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{setting}: {line}" for line in str(error).splitlines())) from error
 
 
 class UnknownHolderError(GuardError):
@@ -63,6 +74,16 @@ class RequestError(GuardError):
         self.param = param
         self.reason = reason or self.reasons.get(status, "invalid_request")
         self.detail = detail
+
+
+class MethodError(RequestError):
+    """A path that only other methods have; `allow` are these, as the header of that name says them."""
+
+    reasons: ClassVar[Mapping[int, str]] = {405: "method_not_allowed"}
+
+    def __init__(self, methods: Iterable[str]) -> None:
+        self.allow = ", ".join(sorted(methods))
+        super().__init__(f"This path takes {self.allow} only.", status=405)
 
 
 class PathError(RequestError):

@@ -144,6 +144,9 @@ class Service:
 
     async def _watch(self) -> None:
         await asyncio.wait({self._starting})
+        if self._starting.cancelled() or self._starting.exception() is not None:
+            # Whoever waits for it may end this process for that, which is not to speak of requests then.
+            await asyncio.sleep(self.settings.reload_seconds)
         while True:
             try:
                 await self._look()

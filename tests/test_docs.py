@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -145,6 +146,16 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
 def test_the_settings_in_the_other_pages_load(settings: str, tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text(settings)
     load(tmp_path / "guard.toml")
+
+
+def test_c15_the_python_of_the_page_on_logging_runs_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    for logger in (logging.root, logging.getLogger("guard")):
+        monkeypatch.setattr(logger, "level", logger.level)  # and so set back afterwards
+    found = snippets("python", (ROOT / "docs" / "logging.md").read_text("utf-8"))
+    assert len(found) == 2
+    for each in found:
+        exec(each, {})
 
 
 def test_the_commands_in_the_docs_exist() -> None:

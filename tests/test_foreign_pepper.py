@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from functools import partial
@@ -23,6 +24,8 @@ from guard.store.transport.url import RedisURL
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from starlette.types import Message
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -81,6 +84,27 @@ async def test_u15_a_worker_with_another_pepper_does_not_start(store: OperatorSt
     again = OperatorStore(store.keys, partial(nodes_at, RedisURL.parse(redis_url), 5.0))
     await again.start()
     await again.aclose()
+
+
+async def test_c3_a_worker_that_does_not_start_says_nothing_of_requests(
+    guarded: MakeGuarded, store: OperatorStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.start()
+    app = guarded(FakeModel(), REQUESTS, identity={"pepper": "another pepper than theirs"})
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(ConfigError, match=r"identity\.pepper"):
+        await app({"type": "lifespan"}, receive, send)
+    assert [each["type"] for each in sent] == ["lifespan.startup.failed"]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not [record for record in caplog.records if "on_store_error" in record.getMessage()]
 
 
 async def test_u15_what_could_not_be_asked_at_the_start_is_asked_later(

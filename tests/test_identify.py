@@ -437,10 +437,10 @@ class TestKeysFile:
             ('[a]\nsha256 = "{0}"\nuser = 7', r"a\.user"),
             ('[a]\nsha256 = "{0}0"', r"a\.sha256\.0"),
             ('[a]\nsha256 = "' + "A" * 64 + '"', r"a\.sha256\.0"),
-            ("[a]", r"a\.sha256: Field required"),
-            ('[a]\nsha256 = "abc"', r"a\.sha256\.0: String should match"),
+            ("[a]", r"a\.sha256: must be given"),
+            ('[a]\nsha256 = "abc"', r"a\.sha256\.0: must match"),
             ("[a]\nsha256 = []", r"a\.sha256"),
-            ('[a]\nsha256 = "{0}"\nteam = "x"', r"a\.team: Extra inputs"),
+            ('[a]\nsha256 = "{0}"\nteam = "x"', r"a\.team: no such setting"),
             ('[a]\nsha256 = "{0}"\n[b]\nsha256 = "{0}"', "b and a have the same key"),
         ],
     )

@@ -187,10 +187,10 @@ async def test_w6_a_list_of_models_takes_no_verb(guarded: MakeGuarded, version: 
     for model in ("gemini-dear", "a/x", "a:b"):
         path = f"/{version}/models/{model}:generateContent"
         answer = await call(guarded(app), path, CHAT, method="GET", headers=KEY)
-        assert answer.status == 404
+        assert answer.status in (404, 405)
     path = f"/{version}/models/gemini-dear:generateContent"
     answer = await call(guarded(app, routes=_old_routes(version)), path, CHAT, method="GET", headers=KEY)
-    assert answer.status == 404
+    assert answer.status in (404, 405)
     assert not app.paths
 
 

@@ -205,3 +205,31 @@ class TestModelInThePath:
     ) -> None:
         with pytest.raises(ValueError, match=r"model|\*\*|starts with"):
             make_settings(routes=[{"path": path, "dialect": "openai.chat"}])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("PUT", "/v1/chat/completions", "POST"),
+        ("GET", "/v1/messages", "POST"),
+        ("DELETE", "/v1/models", "GET"),
+        ("PUT", "/v1/responses/resp_1", "DELETE, GET"),
+        ("GET", "/v1beta/models/m:generateContent", "POST"),
+        ("GET", "/v1/models/m:generateContent", "POST"),
+        ("PUT", "/elsewhere", None),
+        ("PUT", "/closed", None),
+    ],
+)
+async def test_c21_a_path_that_other_methods_have_is_not_unknown(
+    guarded: MakeGuarded, method: str, path: str, allow: str | None
+) -> None:
+    closed = [
+        {"path": "/closed", "action": "deny"},
+        {"path": "/closed", "action": "count", "methods": ["GET"]},
+    ]
+    app = guarded(Backend(), unknown_paths="deny", extra_routes=closed)
+    answer = await call(app, path, CHAT, method=method, headers=KEY)
+    assert answer.status == (404 if allow is None else 405)
+    assert answer.headers.get("allow") == allow
+    if allow is not None:
+        assert f"This path takes {allow} only." in str(answer.json)

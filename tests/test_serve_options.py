@@ -183,9 +183,9 @@ class TestBrowsers:
                 ).headers
             )
 
-    def test_u3_without_it_a_preflight_is_an_unknown_path(self, make_settings: MakeSettings) -> None:
+    def test_u3_without_it_a_preflight_is_refused(self, make_settings: MakeSettings) -> None:
         with self.open(make_settings) as client:
-            assert client.options("/v1/chat/completions", headers=PREFLIGHT).status_code == 404
+            assert client.options("/v1/chat/completions", headers=PREFLIGHT).status_code == 405
 
     @pytest.mark.parametrize(
         ("cors", "message"),

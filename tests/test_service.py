@@ -280,7 +280,7 @@ class TestEmptied:
         keys.write_text(self.KEYS + more)
         await logged(caplog, "settings reloaded")
         keys.write_text(self.KEYS)
-        assert "the keys file names 1 keys, and 2 before" in await logged(
+        assert "the number of keys in the keys file is 1, and was 2" in await logged(
             caplog, "settings reloaded", times=2
         )
 

@@ -62,5 +62,7 @@ def only_address(holder: Holder, settings: IdentitySettings) -> Address:
     address = network.network_address
     right = settings.network_of(holder.attribute, address)
     if network.num_addresses > 1 and str(network) != right:
-        raise ValueError(f"{holder}: the {holder.attribute} of {address} is {right}")
+        others = (each for each in ADDRESSES if settings.network_of(each, address) == str(network))
+        hint = "".join(f"; {each}:{network} are all in it that nobody vouches for" for each in others)
+        raise ValueError(f"{holder}: the {holder.attribute} of {address} is {right}{hint}")
     return address

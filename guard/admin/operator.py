@@ -18,7 +18,17 @@ from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import risk
-from guard.core.identity import EVERYTHING, NAMES, ONE_HOLDER, SHARED, UNVERIFIED, Attribute, Holder, Identity
+from guard.core.identity import (
+    CHOSEN,
+    EVERYTHING,
+    NAMES,
+    ONE_HOLDER,
+    SHARED,
+    UNVERIFIED,
+    Attribute,
+    Holder,
+    Identity,
+)
 from guard.core.limits import Algorithm, Charge, Role, Unit
 from guard.core.novelty import covered
 from guard.core.policy import Caller, beside
@@ -128,8 +138,9 @@ class Operator:
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
         known = record or members or sheet.blocks or overrides or suspicion or sheet.review or self.damaged
-        if untouched and not (known or holder.attribute in ONE_HOLDER):
-            raise UnknownHolderError(f"nothing is known of {holder}")
+        if untouched and not (known or holder.attribute in ONE_HOLDER | CHOSEN):
+            unseen = await self.unseen(holder)
+            raise UnknownHolderError(f"nothing is known of {holder}{unseen.hint if unseen else ''}")
         return sheet
 
     async def members(self, holder: Holder) -> list[Record]:

@@ -24,6 +24,7 @@ from guard.core.policy import RouteAction
 from guard.core.pseudonyms import Pseudonyms
 from guard.engine.engine import Engine
 from guard.errors import QueryError, RequestError
+from guard.http.paths import denied
 from guard.store.memory.store import MemoryStore
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Replay:
         if route.action is RouteAction.PASS:
             return Result(line, None, PASS, self._engine.mode)
         if route.action is RouteAction.DENY:
-            raise RequestError("Unknown path.", status=404)
+            raise denied(self._engine.policy, route, line.method, path)
         identity = self._reader.identity(line, route)
         try:
             return await self._exchange(line, route, path, identity)

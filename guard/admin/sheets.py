@@ -87,6 +87,11 @@ class Unseen:
 
     close_to: str | None
 
+    @property
+    def hint(self) -> str:
+        """What the operator may have meant, if that can be said."""
+        return f"; did you mean {self.close_to}?" if self.close_to else ""
+
 
 def used(record: Record) -> tuple[int, int]:
     """By what records are ordered: their tokens, then their requests."""

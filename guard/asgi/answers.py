@@ -11,6 +11,7 @@ from guard.core.decision import Action, Reason
 from guard.dialects.base import Refusal
 from guard.dialects.ratelimit import ratelimit_fields, violated_policies
 from guard.dialects.words import duration, refused_by
+from guard.errors import MethodError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,8 @@ class Refuser:
         """The answer to a request that cannot be judged."""
         code = _CODES.get(error.status, "invalid_request")
         wait_us = 1_000_000 if error.status in (429, 503) else None
-        return self._response(Refusal(error.status, error.message, code, error.param, retry_after_us=wait_us))
+        refusal = Refusal(error.status, error.message, code, error.param, retry_after_us=wait_us)
+        return self._response(refusal, [("allow", error.allow)] if isinstance(error, MethodError) else ())
 
     def backend_failed(self, error: BackendError) -> Response:
         """The answer when the backend gave none."""
@@ -98,6 +100,7 @@ _REFUSALS = {
 _CODES = {
     401: "invalid_api_key",
     404: "unknown_path",
+    405: "method_not_allowed",
     408: "request_timeout",
     413: "request_too_large",
     415: "unsupported_encoding",

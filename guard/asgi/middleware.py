@@ -20,7 +20,7 @@ from guard.dialects import PLAIN, voice_of
 from guard.dialects.plain import asks_for_problems
 from guard.errors import GuardError, RequestError, StoreError
 from guard.http.headers import frozen, values_of
-from guard.http.paths import Routes
+from guard.http.paths import Routes, denied
 from guard.identity.identifier import NOTHING_VOUCHED
 from guard.service import Service
 from guard.telemetry.lines import limited
@@ -121,7 +121,7 @@ class GuardMiddleware:
                 if not problems:
                     answer.voice = dialect or _voice_of(scope)
                 if route.action is RouteAction.DENY:
-                    raise RequestError("Unknown path.", status=404)
+                    raise denied(policy, route, methods[0], path)
                 takes_body = route.takes_body(methods[0])
                 vouched = NOTHING_VOUCHED
                 if self._identify is not None:
@@ -167,6 +167,7 @@ class GuardMiddleware:
         try:
             await self._open()
         except GuardError as error:
+            await self.aclose()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             raise
 

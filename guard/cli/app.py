@@ -81,13 +81,16 @@ def start(
 
 @app.command()
 def init(
-    path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("guard.toml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, or its folder.")] = Path(
+        "guard.toml"
+    ),
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a settings file in which every setting is explained."""
     from guard.settings.tiers import limits_left_out
 
+    path = path / "guard.toml" if path.is_dir() else path
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
     text = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
@@ -142,12 +145,14 @@ def block(
 def unblock(holder: HolderText, config: Config = None) -> None:
     """Lift the block on a holder."""
 
-    async def ask(operator: Operator) -> tuple[str, bool]:
+    async def ask(operator: Operator) -> tuple[str, bool, Unseen | None]:
         found = await operator.resolve(holder)
-        return str(found), await operator.unblock(found)
+        lifted = await operator.unblock(found)
+        return str(found), lifted, None if lifted else await unseen_by(operator, found)
 
-    name, lifted = ask_store(config, ask)
+    name, lifted, unseen = ask_store(config, ask)
     print(f"{output.printable(name)} {'is no longer blocked' if lifted else 'was not blocked'}.")
+    output.note_unseen(unseen)
 
 
 @app.command()
@@ -157,13 +162,15 @@ def reset(holder: HolderText, config: Config = None) -> None:
     Its record, its blocks and its evidence stay.
     """
 
-    async def ask(operator: Operator) -> tuple[str, int, list[Record]]:
+    async def ask(operator: Operator) -> tuple[str, int, list[Record], Unseen | None]:
         found = await operator.resolve(holder)
-        return str(found), await operator.reset(found), await operator.members(found)
+        used, members = await operator.reset(found), await operator.members(found)
+        return str(found), used, members, None if used else await unseen_by(operator, found)
 
-    name, used, members = ask_store(config, ask)
+    name, used, members, unseen = ask_store(config, ask)
     shown = output.printable(name)
     print(f"Reset {output.counted(used, 'limit')} of {shown}." if used else f"{shown} has no recorded usage.")
+    output.note_unseen(unseen)
     output.note_members(members)
 
 
@@ -174,14 +181,18 @@ def forgive(holder: HolderText, config: Config = None) -> None:
     What it has used of its limits stands, and so does a hold.
     """
 
-    async def ask(operator: Operator) -> tuple[str, Suspicion | None, list[Record], Review | None]:
+    async def ask(
+        operator: Operator,
+    ) -> tuple[str, Suspicion | None, list[Record], Review | None, Unseen | None]:
         found = await operator.resolve(holder)
         forgiven, members = await operator.forgive(found), await operator.members(found)
-        return str(found), forgiven, members, await operator.reviews.of(found)
+        unseen = await unseen_by(operator, found) if forgiven is None else None
+        return str(found), forgiven, members, await operator.reviews.of(found), unseen
 
-    name, forgiven, members, review = ask_store(config, ask)
+    name, forgiven, members, review, unseen = ask_store(config, ask)
     if forgiven is None:
         print(f"{output.printable(name)} has no recorded behaviour.")
+        output.note_unseen(unseen)
     else:
         _say_forgiven(name, forgiven)
     if isinstance(review, Held):
@@ -200,7 +211,7 @@ def _say_forgiven(name: str, forgiven: Suspicion) -> None:
 @app.command()
 def mode(
     wanted: Annotated[
-        Mode | None, typer.Argument(metavar="[MODE]", help="enforce, shadow or off; without it, tell.")
+        Mode | None, typer.Argument(metavar="MODE", help="enforce, shadow or off; without it, tell.")
     ] = None,
     config: Config = None,
 ) -> None:

@@ -133,13 +133,15 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
 
 def _left_out(made: Calibration, out: Path) -> Iterator[str]:
     left = made.survey
-    yield f"{out}: from {made.identities} identities with {left.queries} queries in {left.days:.1f} days"
+    queries = output.counted(left.queries, "query", "queries")
+    yield f"{out}: from {made.identities} identities with {queries} in {left.days:.1f} days"
     if len(left.traces) > made.identities:
-        yield f"left out: {len(left.traces) - made.identities} identities with too few queries"
+        few = output.counted(len(left.traces) - made.identities, "identity", "identities")
+        yield f"left out: {few} with too few queries"
     if left.attacks:
-        yield f"left out: {left.attacks} lines labelled attacks"
+        yield f"left out: {output.counted(left.attacks, 'line')} labelled attack"
     if left.unread:
-        yield f"left out: {output.counted(left.unread.total(), 'line')} that teach nothing:"
+        yield f"left out: {output.counted(left.unread.total(), 'line')} of no use here:"
         for reason, count in left.unread.most_common(MOST_REASONS):
             yield f"  {count} {reason}"
     if made.reference.place is None:

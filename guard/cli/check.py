@@ -69,7 +69,12 @@ def check(
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     for caution in cautions.at_start(settings, content, os.environ):
         output.complain(caution)
-    of_settings = (cautions.doubled(settings), cautions.unsupplied(settings), cautions.unmeasured(settings))
+    of_settings = (
+        cautions.without_server(settings),
+        cautions.doubled(settings),
+        cautions.unsupplied(settings),
+        cautions.unmeasured(settings),
+    )
     for caution in chain(*of_settings):
         output.complain(caution)
     policy = settings.policy()
@@ -109,13 +114,13 @@ def check(
     if watches:
         say(_ladders_lines(policy))
         say(_hold_lines(settings, policy))
-    say(_cut(list(_override_lines(policy)), "overrides", verbose))
+    say(_cut(list(_override_lines(policy)), "override", verbose))
     if reference is None:
         say([f"\nDetection off{f': it {NEEDS_DETECTION}' if settings.detection.missing else ''}"])
     else:
         say(_detection_lines(policy.detection, reference, verbose))
     uses = [f"{holder}: {each.use}{_until(each.until_us)}" for holder, each in policy.detection.uses.items()]
-    say(_cut(uses, "declared uses", verbose))
+    say(_cut(uses, "declared use", verbose))
 
 
 def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -> Iterator[str]:
@@ -235,7 +240,7 @@ def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
     """These lines under a title, the first few of many."""
     if not lines:
         return
-    yield f"\n{len(lines)} {what}"
+    yield f"\n{output.counted(len(lines), what)}"
     shown = lines if verbose else lines[:MOST_LINES]
     yield from shown
     if len(shown) < len(lines):

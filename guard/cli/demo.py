@@ -28,7 +28,7 @@ def demo(
         from guard.demo.run import running
     except ImportError as error:
         raise ConfigError(
-            f'{error}; `pip install "asgi-guard[serve]"` brings what `guard demo` needs'
+            f'{error}; `pip install "asgi-guard[serve,embedded]"` brings what `guard demo` needs'
         ) from error
     console = output.console()
     with running() as started:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guard.cli import data, output
-from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of
+from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
 
 if TYPE_CHECKING:
-    from guard.admin import Operator, Released
+    from guard.admin import Operator, Released, Unseen
     from guard.core.holds import Held
     from guard.core.identity import Holder
 
@@ -78,14 +78,16 @@ def release(
         raise typer.BadParameter("give --for or --until, not both")
     seconds = _seconds_until(until) if until is not None else _seconds_for(duration or DAYS_CLEARED)
 
-    async def ask(operator: Operator) -> tuple[Holder, Released, list[Holder], bool]:
+    async def ask(operator: Operator) -> tuple[Holder, Released, list[Holder], bool, Unseen | None]:
         found = await operator.resolve(holder)
         released = await operator.reviews.release(found, seconds, reason)
         held = [other for other, _ in await operator.reviews.held() if other.parts[0] == found]
-        return found, released, held, await operator.may_hold(found)
+        unseen = None if released.was_held else await unseen_by(operator, found)
+        return found, released, held, await operator.may_hold(found), unseen
 
-    found, released, others, may_hold = ask_store(config, ask)
+    found, released, others, may_hold, unseen = ask_store(config, ask)
     print(f"{output.printable(str(found))} {_said(released)}.")
+    output.note_unseen(unseen)
     if released.cleared is not None and not may_hold:
         output.complain("no rung of its tier has `hold = true`, so nobody asks whether it is cleared")
     if others:

@@ -10,7 +10,7 @@ from guard.cli import data, output
 from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
 
 if TYPE_CHECKING:
-    from guard.admin import Operator, Sheet
+    from guard.admin import Operator, Sheet, Unseen
     from guard.core.identity import Holder
 
 limits = typer.Typer(no_args_is_help=True, help="Show the limits of a holder, or override them.")
@@ -25,10 +25,12 @@ Duration = Annotated[
 def show(holder: HolderText, config: Config = None, *, json: Json = False) -> None:
     """Show the limits of a holder, what is left, and its overrides."""
 
-    async def ask(operator: Operator) -> Sheet:
-        return await operator.limits(await operator.resolve(holder))
+    async def ask(operator: Operator) -> tuple[Sheet, Unseen | None]:
+        sheet = await operator.limits(await operator.resolve(holder))
+        return sheet, await unseen_by(operator, sheet.holder)
 
-    sheet = ask_store(config, ask)
+    sheet, unseen = ask_store(config, ask)
+    output.note_unseen(unseen)
     if json:
         output.print_json(
             {
@@ -81,7 +83,7 @@ def set_(
 @limits.command()
 def exempt(
     holder: HolderText,
-    limit: Annotated[str, typer.Argument(metavar="[LIMIT]", help="The limit; without it, all.")] = "*",
+    limit: Annotated[str, typer.Argument(metavar="LIMIT", help="The limit; without it, all.")] = "*",
     config: Config = None,
     *,
     duration: Duration = "ever",
@@ -103,22 +105,25 @@ def exempt(
 def clear(
     holder: HolderText,
     limit: Annotated[
-        str | None, typer.Argument(metavar="[LIMIT]", help="The limit; without it, every limit.")
+        str | None, typer.Argument(metavar="LIMIT", help="The limit; without it, every limit.")
     ] = None,
     config: Config = None,
 ) -> None:
     """Let the settings hold again for a holder, in one limit or in all."""
 
-    async def ask(operator: Operator) -> tuple[str, list[str]]:
+    async def ask(operator: Operator) -> tuple[str, list[str], Unseen | None]:
         found = await operator.resolve(holder)
         if limit is None:
-            return str(found), await operator.drop_overrides(found)
-        return str(found), [limit] if await operator.drop_override(found, limit) else []
+            cleared = await operator.drop_overrides(found)
+        else:
+            cleared = [limit] if await operator.drop_override(found, limit) else []
+        return str(found), cleared, None if cleared else await unseen_by(operator, found)
 
-    name, cleared = ask_store(config, ask)
+    name, cleared, unseen = ask_store(config, ask)
     shown = output.printable(name)
     if not cleared:
         print(f"{shown} has no override{'' if limit is None else f' in {_named(limit)}'}.")
+        output.note_unseen(unseen)
     else:
         print(f"Cleared the overrides of {shown} in {', '.join(map(_named, cleared))}.")
 

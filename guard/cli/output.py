@@ -58,8 +58,7 @@ def printable(text: str, *, keep: str = "") -> str:
 def note_unseen(unseen: Unseen | None) -> None:
     """A remark where an order is for a name that no identity has."""
     if unseen is not None:
-        hint = f"; did you mean {unseen.close_to}?" if unseen.close_to else ""
-        complain(f"no identity of that name has been seen{hint}")
+        complain(f"no identity of that name has been seen{unseen.hint}")
 
 
 def note_members(members: Sequence[Record]) -> None:

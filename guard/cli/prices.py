@@ -22,7 +22,10 @@ def _group() -> None:
 @prices.command(name="import")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="LiteLLM's list of prices, model_prices_and_context_window.json.")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="LiteLLM's list of prices, model_prices_and_context_window.json."
+        ),
     ],
     target: Annotated[Path, typer.Option("--output", "-o", help="The price file to write.")] = Path(
         "prices.json"
@@ -63,10 +66,10 @@ def import_(
             }
         )
         return
-    print(f"{target}: {len(found.models)} models.")
+    print(f"{target}: {output.counted(len(found.models), 'model')}.")
     if found.free:
-        print(f"{found.free} of them are listed as free; no limit on cost holds them.")
+        print(f"Listed as free, so that no limit on cost holds them: {found.free}.")
     if found.tiered:
-        print(f"{found.tiered} of them cost more for long queries; guard counts their base price.")
+        print(f"Dearer for long queries, of which guard counts the base price: {found.tiered}.")
     for reason, count in found.skipped.most_common():
         print(f"skipped {count}: {output.printable(reason)}")

@@ -102,7 +102,8 @@ def _budget(budget: Budget, target: Target) -> Iterator[str]:
     largest = ", ".join(f"{name} {amount:.3g}" for name, amount in budget.largest)
     bound = "" if budget.bound is None else f", with 95 % certainty below {budget.bound:.3g}"
     yield from _comment(
-        f"Tier {budget.tier}: 99 % of {budget.days} days of {budget.holders} holders paid out at most "
+        f"Tier {budget.tier}: 99 % of {output.counted(budget.days, 'day')} of "
+        f"{output.counted(budget.holders, 'holder')} paid out at most "
         f"{budget.quantile:.3g} units{bound}. The largest: {largest}."
     )
     if budget.present is not None:
@@ -150,7 +151,8 @@ def _refused(budget: Budget, bothered: Sequence[Bothered]) -> str:
         return "nobody"
     refused = sum(each.refused for each in bothered)
     names = [
-        f"{each.holder} ({each.refused / each.requests:.1%} of {each.requests} requests, on {each.days} days)"
+        f"{each.holder} ({each.refused / each.requests:.1%} of {output.counted(each.requests, 'request')}, "
+        f"on {output.counted(each.days, 'day')})"
         for each in bothered
     ]
     return f"{refused / budget.requests:.2%} of {budget.requests} requests: {_some(names)}"

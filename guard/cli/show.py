@@ -55,6 +55,11 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
+    else:
+        line = (
+            f"no limit of the settings is kept per {'+'.join(each.attribute for each in sheet.holder.parts)}"
+        )
+        console.print(line, markup=False, soft_wrap=True)
     for terrain in sheet.terrains:
         console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
     if sheet.suspicion is not None:
@@ -180,7 +185,8 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
     if habits is None:
         return
     yield (
-        f"{habits.queries} queries in {habits.days:.1f} days, {habits.on_first_day} on the first; "
+        f"{output.counted(habits.queries, 'query', 'queries')} in {habits.days:.1f} days, "
+        f"{habits.on_first_day} on the first; "
         f"busy in {habits.busy_hours} of the 168 hours of a week"
     )
     yield (

@@ -205,6 +205,13 @@ class Policy:
                 return _NOTHING if self._guarded_otherwise(route, path) else route
         return Route(UNKNOWN_PATH, frozenset(), self.unknown_paths)
 
+    def methods(self, path: str) -> frozenset[str]:
+        """The methods that routes name for a path, and with which it is let through."""
+        named = frozenset(method for each in self.routes if each.fits(path) for method in each.methods)
+        return frozenset(
+            method for method in named if self.route(method, path).action is not RouteAction.DENY
+        ) - {WEBSOCKET}
+
     def stricter(self, route: Route, method: str, reading: str) -> Route | None:
         """The first named route that might take a path read in this way, if it is stricter than `route`."""
         for other in self.routes:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from unicodedata import normalize
 from urllib.parse import quote, unquote_to_bytes
 
-from guard.core.policy import UNKNOWN_PATH, RouteAction
-from guard.errors import PathError
+from guard.core.policy import UNKNOWN_PATH, WEBSOCKET, RouteAction
+from guard.errors import MethodError, PathError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -176,6 +176,14 @@ def route_of(policy: Policy, methods: Iterable[str], path: Path) -> Route:
         if stricter is not None:
             raise PathError(f"Unknown path; it is written as {stricter.path}.", status=404)
     return route
+
+
+def denied(policy: Policy, route: Route, method: str, path: Path) -> RequestError:
+    """The answer where a route denies: a path that is there for other methods is not unknown."""
+    methods = policy.methods(path.judged) if route.path == UNKNOWN_PATH and method != WEBSOCKET else ()
+    if methods:
+        return MethodError(methods)
+    return RequestError("Unknown path.", status=404)
 
 
 def agreeing(scope: Scope, path: Path) -> Scope:

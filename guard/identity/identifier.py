@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from guard.core.by_name import ByName
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy, spelled
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, parse_address
-from guard.errors import CredentialError
+from guard.errors import CredentialError, naming
 from guard.http.credentials import Places
 from guard.http.forwarding import Forwarding
 from guard.http.headers import may_be_trailers, sorted_out
@@ -90,7 +90,8 @@ class Identifier:
         self._settings = settings
         self._keys = keys
         self._units = units
-        self._known = read_keys_file(settings.keys_file, tiers) if settings.keys_file else {}
+        with naming("identity.keys_file"):
+            self._known = read_keys_file(settings.keys_file, tiers) if settings.keys_file else {}
         claims = {name: unit.claim for name, unit in units.items() if unit.claim is not None}
         self._tokens = TokenVerifier(settings.jwt, claims) if settings.jwt else None
         self._proxies = settings.proxies

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from guard.core.identity import Attribute, Holder, VouchedBy
 from guard.errors import ConfigError
 from guard.identity.caller import LONGEST_NAME, Caller, is_name
+from guard.settings.spelling import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -51,7 +52,8 @@ def read_keys_file(file: Path, tiers: Collection[str] | None = None) -> dict[str
         except ValidationError as error:
             detail = error.errors()[0]
             where = ".".join(map(str, (name, *detail["loc"])))
-            raise ConfigError(f"{file}: {where}: {detail['msg']} (`printf %s KEY | sha256sum`)") from None
+            hint = " (`printf %s KEY | sha256sum`)" if "sha256" in detail["loc"] else ""
+            raise ConfigError(f"{file}: {where}: {in_words(detail)}{hint}") from None
         attributes = {
             Attribute(field): value for field in ("user", "org", "tier") if (value := getattr(entry, field))
         }

@@ -118,6 +118,17 @@ def unmeasured(settings: Settings) -> Iterator[str]:
             yield f"unit `{name}`: each request has {unit.default}, since nobody says it; {needs}"
 
 
+def without_server(settings: Settings) -> Iterator[str]:
+    """Where guard is to run a redis-server, and there is none."""
+    from guard.store.embedded.server import find_server  # only who runs one
+
+    if settings.store.redis_url is None:
+        try:
+            find_server()
+        except ConfigError as error:
+            yield f"nothing can serve by these settings here: {error}"
+
+
 def unbounded(settings: Settings, policy: Policy) -> Iterator[str]:
     """Where a caller gets new limits with each key that it makes up."""
     limits = policy.tiers[policy.default_tier].limits
@@ -230,7 +241,7 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
 def fewer_keys(old: Content, new: Content) -> Iterator[str]:
     """What to say where the keys file has lost keys, as one that is only half written has."""
     if old.keys and new.keys and new.keys < old.keys:
-        yield f"the keys file names {new.keys} keys, and {old.keys} before"
+        yield f"the number of keys in the keys file is {new.keys}, and was {old.keys}"
 
 
 def _is_said(settings: Settings, attribute: Attribute) -> bool:

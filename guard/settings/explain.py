@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from guard.settings.environment import ENVIRONMENT_PREFIX, paths, section_in
 from guard.settings.root import Settings
-from guard.settings.spelling import suggestion
+from guard.settings.spelling import in_words, suggestion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,15 +22,10 @@ if TYPE_CHECKING:
 def explain(file: Path | None, values: Mapping[str, Any], detail: ErrorDetails) -> str:
     """One line: where, what, and what would be right."""
     location = tuple(part for part in detail["loc"] if part != "[key]")
-    message = detail["msg"].removeprefix("Value error, ")
+    message = in_words(detail)
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            hint = _elsewhere(location) or suggestion(str(location[-1]), _siblings(location))
-            message = f"no such setting{hint}"
-        case "missing":
-            message = "must be given"
-        case "tuple_type" | "frozen_set_type":
-            message = "must be a list"
+            message += _elsewhere(location) or suggestion(str(location[-1]), _siblings(location))
         case "string_pattern_mismatch":
             message = "must be lower-case letters, digits, `-` and `_`, at most 32 of them"
     if not location:

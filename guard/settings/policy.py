@@ -12,7 +12,7 @@ from guard.core.identity import Holder
 from guard.core.limits import Unit
 from guard.core.modes import Rollout
 from guard.core.policy import Override, Policy, RouteAction, Tier
-from guard.errors import ConfigError
+from guard.errors import ConfigError, naming
 from guard.settings.prices import PriceFile, price_table, read_price_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
     `unknown_paths` is what the door does where the settings do not say.
     """
     models = settings.models
-    file = read_price_file(models.prices_file) if models.prices_file is not None else PriceFile()
+    with naming("models.prices_file"):
+        file = read_price_file(models.prices_file) if models.prices_file is not None else PriceFile()
     own_caps = GlobTable.of(models.max_output_tokens)
     caps = {name: cap for name, cap in file.max_output_tokens.items() if own_caps.find(name) is None}
     tiers = {
@@ -40,7 +41,9 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
     }
     limits = dict.fromkeys(limit for tier in tiers.values() for limit in tier.limits)
     if not (models.prices or file) and any(limit.unit == Unit.COST for limit in limits):
-        raise ConfigError(f"{models.prices_file}: no model has a price, so a limit on cost holds nobody")
+        raise ConfigError(
+            f"models.prices_file: {models.prices_file}: no model has a price, so a limit on cost holds nobody"
+        )
     overrides: dict[Holder, tuple[Override, ...]] = {}
     for each in settings.overrides:
         holder = Holder.parse(each.holder)

@@ -21,6 +21,7 @@ from guard.core.globs import GlobTable
 from guard.core.prices import Price, PriceTable
 from guard.errors import ConfigError
 from guard.settings.fields import Section
+from guard.settings.spelling import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,5 +140,5 @@ def _explain(detail: Any) -> str:
     where = ".".join(map(str, detail["loc"]))
     given = detail["input"]
     shown = f" = {given}" if isinstance(given, str | int | float | Decimal) else ""
-    message = detail["msg"].removeprefix("Value error, ")
+    message = in_words(detail)
     return f"{where}{shown}: {message}" if where else f"{message}: one entry a model"

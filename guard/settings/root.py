@@ -83,7 +83,8 @@ class Settings(BaseSettings):
         for shared in self.limits:
             if not any(fnmatchcase(tier, glob) for tier in self.tiers for glob in shared.tiers):
                 raise ValueError(
-                    f"limit {shared.name!r} is for tiers {shared.tiers}, and there are none such"
+                    f"limit {shared.name!r} is for tiers {', '.join(shared.tiers)}, and there are none such, "
+                    f"only {', '.join(self.tiers)}"
                 )
         dialects = (*DIALECTS, *self.dialects)
         for route in (*self.extra_routes, *self.routes):

@@ -140,6 +140,15 @@ class TestHelp:
         told = guard(*verb.split(), "--help", folder=tmp_path)
         assert set(re.findall(r"\[\w+\]", source_of(verb))) <= set(re.findall(r"\[\w+\]", told.stdout))
 
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_c16_usage_lines_have_one_style(self, tmp_path: Path, verb: str) -> None:
+        """What must be given stands in braces, what may be in brackets, both in capitals."""
+        usage = " ".join(guard(*verb.split(), "--help", folder=tmp_path).stdout.split("\n\n")[0].split())
+        rest = usage.removeprefix(f"Usage: guard {verb} [OPTIONS]").split()
+        assert all(re.fullmatch(r"\{[A-Z]+\}|\[[A-Z]+\]|COMMAND|\[ARGS\]\.\.\.", each) for each in rest), (
+            usage
+        )
+
     def test_the_version(self, tmp_path: Path) -> None:
         command = guard_process("--version", folder=tmp_path).stdout
         assert command.startswith("guard 0.")
@@ -169,6 +178,14 @@ class TestInit:
         example = Path(__file__).parents[2] / "examples" / "guard.toml"
         assert guard("init", folder=tmp_path).returncode == 0
         assert (tmp_path / "guard.toml").read_text() == example.read_text()
+
+    def test_c12_of_a_folder_the_file_is_written_into_it(self, tmp_path: Path) -> None:
+        (tmp_path / "folder").mkdir()
+        told = guard("init", "folder", folder=tmp_path)
+        assert told.stdout.startswith("folder/guard.toml is written; ")
+        assert (tmp_path / "folder" / "guard.toml").exists()
+        refused = guard("init", "folder", folder=tmp_path)
+        assert refused.stderr == "guard: folder/guard.toml is there already; --force replaces it\n"
 
     def test_a_folder_that_is_not_there_is_one_line(self, tmp_path: Path) -> None:
         told = guard("init", "no/such/guard.toml", folder=tmp_path)
@@ -223,6 +240,15 @@ class TestCheck:
         whole = guard("check", "--verbose", folder=tmp_path).stdout
         assert "/v1/chat/completions" in whole
         assert len(whole.splitlines()) > len(told)
+
+    def test_c17_one_is_not_several(self, tmp_path: Path) -> None:
+        """One of each; `guard calibrate` and `guard show` count with the same words."""
+        (tmp_path / "guard.toml").write_text(
+            '[[overrides]]\nholder = "key:a"\nlimit = "requests"\nexempt = true\n'
+            '[[uses]]\nholder = "key:a"\nuse = "batch"\n'
+        )
+        told = guard("check", folder=tmp_path).stdout.splitlines()
+        assert {"1 override", "1 declared use"} <= set(told)
 
     def test_u22_many_overrides_are_counted_and_the_first_are_listed(self, tmp_path: Path) -> None:
         overrides = "".join(
@@ -365,6 +391,30 @@ class TestReading:
         told = guard_process("show", "key:nobody", folder=folder)
         assert (told.returncode, told.stdout) == (3, "")
         assert told.stderr == "guard: nothing is known of key:nobody\n"
+
+    @pytest.mark.parametrize(
+        "verb", ["show", "unblock", "reset", "forgive", "release", "limits clear", "limits show"]
+    )
+    def test_c5_a_misspelt_name_that_nothing_is_done_for_is_told(self, folder: Path, verb: str) -> None:
+        told = guard(*verb.split(), "key:alicee", folder=folder)
+        assert told.returncode == (3 if verb == "show" else 0)
+        assert told.stderr.endswith("; did you mean key:alice?\n")
+        assert "did you mean" not in guard(*verb.split(), "key:alice", folder=folder).stderr
+
+    @pytest.mark.parametrize("verb", ["block", "show"])
+    def test_c10_a_network_that_is_a_pool_points_to_it(self, folder: Path, verb: str) -> None:
+        told = " ".join(guard(verb, "network:192.0.2.0/24", folder=folder).stderr.replace("│", " ").split())
+        assert "the network of 192.0.2.0 is 192.0.2.0/32; pool:192.0.2.0/24 are all in it" in told
+        told = guard(verb, "network:192.0.2.0/23", folder=folder).stderr
+        assert "192.0.2.0/32" in told
+        assert "pool" not in told
+
+    @pytest.mark.parametrize("holder", ["everything", "model:m", "route:/v1/chat/completions"])
+    def test_c19_what_no_limit_is_kept_for_is_said(self, folder: Path, holder: str) -> None:
+        told = guard("show", holder, folder=folder)
+        assert (told.returncode, told.stderr) == (0, "")
+        kind = holder.partition(":")[0]
+        assert told.stdout == f"{holder}\nno limit of the settings is kept per {kind}\n"
 
     @pytest.mark.parametrize(
         "arguments",

@@ -43,6 +43,10 @@ rate = "7/month"
 """
 
 
+C7 = "limit 'o' is for tiers gold, g-*, and there are none such, only default"
+C9 = '[identity]\ntrusted_proxies = ["10.0.0.1/8", "x", "2001:db8::1/32", "10.0.0.0/8", "192.0.2.7", "::/0"]'
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
@@ -163,6 +167,20 @@ def test_low_check_shows_where_the_store_is_and_no_credentials(tmp_path: Path, u
         ('[store]\npepper = "canary"', "did you mean `identity.pepper`?"),
         ('[identity]\ntrusted_proxies = "10.0.0.1"', "must be a list"),
         ('[[routes]]\npath = "/x"\nmethods = "GET"', "must be a list"),
+        ('[identity]\nkeys_file = "none.toml"', "identity.keys_file: none.toml: No such file"),
+        ('[models]\nprices_file = "none.json"', "models.prices_file: none.json: No such file"),
+        ('[[limits]]\nname = "o"\nunit = "requests"\nrate = "1/day"\ntiers = ["gold", "g-*"]', C7),
+        ('[store]\nredis_url = "canary"', "guard.toml: store.redis_url: is no URL of Redis; write redis://"),
+        ('[store]\nredis_url = "redis://h/x?canary=1"', "store.redis_url: redis://… has a parameter"),
+        (C9, "trusted_proxies[0] = '10.0.0.1/8': is an address in a network; write 10.0.0.0/8 for all of it"),
+        (C9, "trusted_proxies[1] = 'x': is no network; write one such as 10.0.0.0/8, or an address"),
+        (C9, "trusted_proxies[2] = '2001:db8::1/32': is an address in a network; write 2001:db8::/32"),
+        (
+            '[[limits]]\nname = "o"\nunit = "requests"\nrate = 10',
+            'must be a text in quotes, such as "100/minute"',
+        ),
+        ("[identity]\nnew_for = 5", 'identity.new_for = 5: must be a text in quotes, such as "14d"'),
+        ("[ladder]\nhigh = 5", "ladder.high = 5: must be a table"),
     ],
 )
 def test_low_a_setting_in_the_wrong_place_or_form_says_the_right_one(
@@ -173,3 +191,20 @@ def test_low_a_setting_in_the_wrong_place_or_form_says_the_right_one(
     assert told.returncode == 1
     assert said in told.stderr
     assert "canary" not in told.stderr
+    assert "Value error" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ('sha256 = "x"', "a.sha256.0: must match pattern '^[0-9a-f]{64}$' (`printf %s KEY | sha256sum`)"),
+        ("sha256 = 5", "a.sha256: must be a list (`printf"),
+        (f'sha256 = "{"0" * 64}"\nteir = "x"', "a.teir: no such setting\n"),
+    ],
+)
+def test_c8_an_entry_of_the_keys_file_that_cannot_be_meant_is_told_in_words(
+    tmp_path: Path, entry: str, said: str
+) -> None:
+    (tmp_path / "guard.toml").write_text('[identity]\nkeys_file = "keys.toml"')
+    (tmp_path / "keys.toml").write_text(f"[a]\n{entry}\n")
+    assert f"identity.keys_file: keys.toml: {said}" in guard("check", folder=tmp_path).stderr

@@ -15,6 +15,7 @@ import pytest
 from google import genai
 from google.genai import errors as genai_errors
 from patience import PATIENCE_SECONDS, until
+from starlette.testclient import TestClient
 
 from guard.demo.model import TOKENS_PER_MESSAGE, VOCABULARY, FakeModel
 from guard.demo.model.wish import REASONING
@@ -617,6 +618,30 @@ class TestAnthropic:
         assert failed.value.status_code == status
         assert failed.value.type == "api_error"
         assert "failed as asked" in failed.value.message
+
+    def test_c20_tokens_are_counted_without_an_answer(self, claude: anthropic.Anthropic) -> None:
+        counted = claude.messages.count_tokens(
+            model="m", messages=[{"role": "user", "content": "one two three"}], system="be brief"
+        )
+        asked = claude.messages.create(
+            model="m",
+            max_tokens=1,
+            messages=[{"role": "user", "content": "one two three"}],
+            system="be brief",
+        )
+        assert counted.input_tokens == asked.usage.input_tokens == 5 + 2 * TOKENS_PER_MESSAGE
+
+    @pytest.mark.parametrize(
+        ("path", "body", "name"),
+        [
+            ("/v1/responses/input_tokens", {"model": "m", "input": "one two"}, "input_tokens"),
+            ("/v1beta/models/m:countTokens", {"contents": [{"parts": [{"text": "one two"}]}]}, "totalTokens"),
+            ("/v1/models/m:countTokens", {"contents": [{"parts": [{"text": "one two"}]}]}, "totalTokens"),
+        ],
+    )
+    def test_c20_and_by_the_other_apis(self, path: str, body: dict[str, Any], name: str) -> None:
+        told = TestClient(FakeModel()).post(path, json=body).json()
+        assert told[name] == 2 + TOKENS_PER_MESSAGE
 
     def test_a_cap_must_be_named(self, claude: anthropic.Anthropic) -> None:
         with pytest.raises(anthropic.BadRequestError, match="max_tokens: Field required") as failed:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from commands import guard
+
 from guard.core.modes import Mode
 from guard.demo.run import CLIENTS, running
 
@@ -65,6 +67,15 @@ def test_without_a_redis_server_the_demo_says_what_to_install(tmp_path: Path) ->
     assert told.returncode == 1
     assert "there is no redis-server to run: install redis-server" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_c14_without_extras_the_demo_names_all_that_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "guard.demo.run", None)
+    told = guard("demo", folder=tmp_path)
+    assert told.returncode == 1
+    assert '`pip install "asgi-guard[serve,embedded]"` brings what `guard demo` needs' in told.stderr
 
 
 def test_with_a_redis_server_that_does_not_run_the_demo_says_why(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from guard.demo.model.anthropic_messages import Messages
+from guard.demo.model.counting import COUNTING
 from guard.demo.model.gemini import GenerateContent
 from guard.demo.model.ollama import Chat, Generate
 from guard.demo.model.openai_chat import ChatCompletions
@@ -49,6 +50,7 @@ APIS: tuple[Api, ...] = (
     GenerateContent(),
     Chat(),
     Generate(),
+    *COUNTING,
 )
 
 
