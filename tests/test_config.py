@@ -307,7 +307,7 @@ class TestErrors:
             ("[stor]", "guard.toml: stor: no such setting; did you mean `store`?"),
             ("[store]\nredisurl = 1", "guard.toml: store.redisurl"),
             ("[store]\ndeadline_ms = 0", "guard.toml: store.deadline_ms = 0: must be greater than 0"),
-            ('[store]\nredis_url = "http://x"', "store.redis_url: is no URL of Redis; write redis://"),
+            ('[store]\nredis_url = "http://x"', "store.redis_url: is not a URL of Redis; write redis://"),
             ('[store]\nredis_url = "redis://x"', "set `identity.pepper` too"),
             ('[[limits]]\nname = "m"\nunit = "cost"\nrate = "1/day"', "on cost, but nothing has a price"),
             ('[identity]\npepper = "short"', "at least 16 characters"),

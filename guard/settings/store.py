@@ -29,7 +29,7 @@ class StoreSettings(Section):
             if url is not None:
                 RedisURL.parse(url.get_secret_value())
         except ConfigError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(str(error).removeprefix("store.redis_url: ")) from None
         return url
 
     @property

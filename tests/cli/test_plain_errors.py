@@ -170,7 +170,10 @@ def test_low_check_shows_where_the_store_is_and_no_credentials(tmp_path: Path, u
         ('[identity]\nkeys_file = "none.toml"', "identity.keys_file: none.toml: No such file"),
         ('[models]\nprices_file = "none.json"', "models.prices_file: none.json: No such file"),
         ('[[limits]]\nname = "o"\nunit = "requests"\nrate = "1/day"\ntiers = ["gold", "g-*"]', C7),
-        ('[store]\nredis_url = "canary"', "guard.toml: store.redis_url: is no URL of Redis; write redis://"),
+        (
+            '[store]\nredis_url = "canary"',
+            "guard.toml: store.redis_url: is not a URL of Redis; write redis://",
+        ),
         ('[store]\nredis_url = "redis://h/x?canary=1"', "store.redis_url: redis://… has a parameter"),
         (C9, "trusted_proxies[0] = '10.0.0.1/8': is an address in a network; write 10.0.0.0/8 for all of it"),
         (C9, "trusted_proxies[1] = 'x': is no network; write one such as 10.0.0.0/8, or an address"),

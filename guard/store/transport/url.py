@@ -87,7 +87,7 @@ class RedisURL:
         scheme, separator, rest = text.partition("://")
         base, _, kind = scheme.partition("+")
         if not separator or base not in _BASES or kind not in _BASES[base]:
-            raise ConfigError(f"is no URL of Redis; write {FORMS}")
+            raise ConfigError(f"store.redis_url: is not a URL of Redis; write {FORMS}")
         rest, _, query = rest.partition("?")
         authority, slash, path = rest.partition("/")
         credentials, _, hosts = authority.rpartition("@")
@@ -232,4 +232,4 @@ class _Parts:
         return url
 
     def _refuse(self, why: str) -> NoReturn:
-        raise ConfigError(f"{self.scheme}://… {why}") from None
+        raise ConfigError(f"store.redis_url: {self.scheme}://… {why}") from None
