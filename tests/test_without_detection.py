@@ -98,7 +98,7 @@ def test_check_and_the_log_name_the_default_limits_that_are_left_out(folder: Pat
 def test_init_names_the_limits_that_it_leaves_out_and_nothing_is_said_again(folder: Path) -> None:
     done = guard(folder, "init")
     assert done.stderr == f"guard: the limits {LEFT_OUT} are comments in it: novelty {INSTALL}\n"
-    assert guard(folder, "check").stderr == ""
+    assert "left out" not in guard(folder, "check").stderr
 
 
 @pytest.mark.parametrize("rate", ["200/day", "150/day"], ids=["as guard writes it", "edited"])

@@ -130,6 +130,7 @@ def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:
 def test_who_asks_the_store_is_reminded_of_a_kill_switch_that_holds_the_settings_back(
     folder: Path, order: tuple[str, ...], json: bool
 ) -> None:
+    guard("block", "key:a", folder=folder)  # so that something is known of it
     for switch, reminded in (("enforce", False), ("shadow", False), ("off", True)):
         said = guard("mode", switch, folder=folder)
         assert said.stderr == ""
