@@ -7,16 +7,17 @@ tokens of its pieces that nothing alike was drawn before of, in units of 512. Th
 guard's coverage (two keyed cells of 13 bits for each piece, and it forgets nothing), so that nothing is taken
 for old by chance. Of accounts with a cover only the attack's items count.
 
-Where a campaign needs more items than the sets have, it goes through them again as though they were others.
+A campaign ends when it is through with its sets: what it had on the day of that is not counted, unless that
+is the first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import count
+from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,8 +111,9 @@ class Day:
 
 @dataclass(slots=True)
 class Harvest:
-    """What came of a scene. `unguarded` is what a model without guard would have paid out a day, and `high`
-    after how many answers the first account was `high`.
+    """What came of a scene, on as many days as its sets lasted. `unguarded` is what a model without guard
+    would have paid out a day, if there were items enough, and `high` after how many answers the first account
+    was `high`.
     """
 
     scene: Scene
@@ -124,13 +126,13 @@ class Union:
     """What an attacker has: the pieces of all answers that it drew."""
 
     def __init__(self) -> None:
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: set[tuple[int, int]] = set()
 
-    def add(self, answer: str, turn: int) -> float:
-        """Units that are new in an answer; what is said in another `turn` of the sets is taken for new."""
+    def add(self, answer: str) -> float:
+        """Units that are new in an answer."""
         new = 0
         for drawn, one, other in _pieces(answer):
-            key = (turn, one, other)
+            key = (one, other)
             if key not in self._seen:
                 self._seen.add(key)
                 new += drawn
@@ -145,20 +147,7 @@ class _Account:
     address: str
     cover: Iterator[Line]
     waiting: Exchange | None = None
-    turn: int = 0
     answers: int = 0
-
-
-@dataclass(slots=True)
-class _Items:
-    """The items of a campaign, dealt out in order: each with the turn of the sets that it belongs to."""
-
-    asked: Iterator[Exchange]
-    in_a_turn: int
-    dealt: Iterator[int] = field(default_factory=count)
-
-    def next(self) -> tuple[Exchange, int]:
-        return next(self.asked), next(self.dealt) // self.in_a_turn
 
 
 def harvest(
@@ -196,7 +185,10 @@ async def _harvest(
             continue
         day, mine = found.days[place], account.waiting is not None or rng.random() * 100 >= scene.cover
         if mine and account.waiting is None:
-            account.waiting, account.turn = items.next()
+            account.waiting = next(items, None)
+            if account.waiting is None:
+                del found.days[max(1, place) :]
+                break
         exchange = account.waiting
         line = account.stage.line(0, exchange) if mine and exchange is not None else next(account.cover)
         result = await gate.ask(at_address(line, account.address), now_us)
@@ -204,7 +196,7 @@ async def _harvest(
         if answered(result):
             account.answers += 1
             if mine and exchange is not None:
-                day.units += union.add(exchange.answer, account.turn)
+                day.units += union.add(exchange.answer)
                 day.items += 1
                 account.waiting = None
         if number == 0 and found.high is None and result.band in (Band.HIGH, Band.CRITICAL):
@@ -213,9 +205,10 @@ async def _harvest(
     return found
 
 
-def _items(split: Split, scene: Scene, seed: int) -> _Items:
+def _items(split: Split, scene: Scene, seed: int) -> Iterator[Exchange]:
+    """What a campaign asks for, each item once, all accounts together."""
     stage = _stage(split, scene, seed, "items")
-    return _Items(ATTACKS[scene.attack].asking(stage), len(split.pool(Part.DISTILL).records))
+    return islice(ATTACKS[scene.attack].asking(stage), len(split.pool(Part.DISTILL).records))
 
 
 def _account(split: Split, scene: Scene, seed: int, number: int) -> _Account:
@@ -238,11 +231,9 @@ def _stage(split: Split, scene: Scene, seed: int, name: object) -> Stage:
 
 def _unguarded(split: Split, scene: Scene, seed: int) -> float:
     """Units that an item has on average, to who goes through all of them."""
-    items, union = _items(split, scene, seed), Union()
-    number = items.in_a_turn
-    return (
-        sum(union.add(exchange.answer, 0) for exchange, _ in (items.next() for _ in range(number))) / number
-    )
+    union = Union()
+    units = [union.add(exchange.answer) for exchange in _items(split, scene, seed)]
+    return sum(units) / len(units)
 
 
 _FINE = (Payouts(b"one secret of the benchmark"), Payouts(b"another secret of the benchmark"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.figures import Table
-from benchmarks.detection.harvest import ATTACKS, PER_DAY, PLAIN, Harvest, Scene
+from benchmarks.detection.harvest import ATTACKS, DAYS, PER_DAY, PLAIN, Harvest, Scene
 from benchmarks.pictures import OURS, SECOND, THEIRS, picture
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ _COLUMNS = (
     "without guard, a day",
     "first day",
     "last day",
+    "days",
     "of that without guard",
     "first account high after",
     "verdict",
@@ -129,6 +130,7 @@ def _row(each: Harvest) -> Iterator[object]:
     yield each.unguarded
     yield each.days[0].units
     yield last
+    yield len(each.days)
     yield f"{kept:.2%}"
     yield each.high
     yield "lost" if kept > LOST else ""
@@ -137,7 +139,8 @@ def _row(each: Harvest) -> Iterator[object]:
 _HEADLINE = f"""\
 What campaigns carry off, in standard new answers (units): the tokens that are new to the attacker over all of
 its accounts, in 512. Keys that nobody vouches for, each of which offers {PER_DAY:,} queries a day and
-waits as long as it is told to. Without guard, a model answers them all; items enough are supposed."""
+waits as long as it is told to. Without guard, a model answers them all; there items enough are supposed.
+A campaign lasts as long as its instruction sets, and {DAYS} days at most; its last day is the last whole one."""
 
 _DISGUISED = "As above, with an address each. Instruction sets by name are gone through alone, by one key."
 

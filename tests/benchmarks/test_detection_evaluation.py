@@ -19,7 +19,7 @@ from benchmarks.detection.figures import Share, Table
 from benchmarks.detection.harvest import Day, Harvest, Scene, Union, harvest
 from benchmarks.detection.leftout import Judged, judged
 from benchmarks.detection.lives import Life, Moment, Work
-from benchmarks.detection.sources import Side, load
+from benchmarks.detection.sources import Part, Side, load
 from guard.core.evidence import Band
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -118,10 +118,16 @@ def test_open_and_hidden_attacks_are_in_tables_of_their_own() -> None:
 
 def test_an_attacker_has_an_answer_once() -> None:
     union, answer = Union(), "What becomes of the thing is not known to anybody. " * 4
-    first = union.add(answer, 0)
-    assert first > 0
-    assert union.add(answer, 0) == 0
-    assert union.add(answer, 1) == first
+    assert union.add(answer) > 0
+    assert union.add(answer) == 0
+
+
+def test_a_campaign_ends_when_it_is_through_with_its_sets(data: Path) -> None:
+    split = load(data, ATTACKED)
+    number = len(split.pool(Part.DISTILL).records)
+    found = harvest(split, Scene(), 1, None, days=9, per_day=number // 3)
+    assert len(found.days) == 3
+    assert sum(day.items for day in found.days) <= number
 
 
 def test_a_campaign_gets_what_guard_answers_and_no_more_than_it_offers(data: Path) -> None:
