@@ -140,7 +140,7 @@ _HEADLINE = f"""\
 What campaigns carry off, in standard new answers (units): the tokens that are new to the attacker over all of
 its accounts, in 512. Keys that nobody vouches for, each of which offers {PER_DAY:,} queries a day and
 waits as long as it is told to. Without guard, a model answers them all; there items enough are supposed.
-A campaign lasts as long as its instruction sets, and {DAYS} days at most; its last day is the last whole one."""
+A campaign lasts as long as its instruction sets, and {DAYS} days at most; its last day is a whole one."""
 
 _DISGUISED = "As above, with an address each. Instruction sets by name are gone through alone, by one key."
 
