@@ -429,8 +429,8 @@ class TestErrors:
             ),
             ("[detection]\nhigh = 5", "guard.toml: detection: the bands must rise: elevated 10, high 5, cri"),
             (
-                "[detection]\ncritical = 18",
-                "detection: the bands must rise: elevated 10, high 18, critical 18",
+                "[detection]\ncritical = 17",
+                "detection: the bands must rise: elevated 10, high 17, critical 17",
             ),
             ("[detection]\nelevated = 0", "detection.elevated = 0: must be greater than 0"),
             ("[detection]\nhalf_life_hours = 0", "detection.half_life_hours = 0: must be greater"),

@@ -43,7 +43,7 @@ def climb(
     [
         (marks(enumeration=9.9), Band.LOW, NO_ACTION),
         (marks(enumeration=10), Band.ELEVATED, SLOW),
-        (marks(enumeration=17, mixture=17), Band.ELEVATED, SLOW),
+        (marks(enumeration=16, mixture=16), Band.ELEVATED, SLOW),
         (marks(enumeration=13, grading=12), Band.HIGH, HALF),
         (marks(enumeration=30), Band.HIGH, HALF),
         (marks(enumeration=28, grading=12), Band.CRITICAL, DENY),

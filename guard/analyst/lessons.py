@@ -70,7 +70,8 @@ class Lessons:
         # Who sends back what it was told says nothing new.
         self._known.add(holder, said.answers)
         payout = self._payouts.of(said.answers, said.opaque_tokens, usage, _floor(query, new, usage))
-        return Lesson(self._learner.look(query, new, beside), usage, payout, now_us)
+        whole = "\n".join(each.text for each in sent)
+        return Lesson(self._learner.look(query, new, beside, whole), usage, payout, now_us)
 
     def _asked(self, copies: Copies | Transcript) -> Asked:
         dialect = self.dialects[copies.dialect]

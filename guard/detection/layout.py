@@ -91,6 +91,7 @@ LAYOUT = np.dtype(
         ("mean", "<f2", (PLACES,)),
         ("common", "u1", (BUCKETS,)),
         ("words", "u1", ((1 << WORD_BITS) // 8,)),
+        ("asked", "<u4", (RING,)),
         ("recent", "u1", (RING, SKETCH)),
         ("older", "u1", (RING, SKETCH)),
     ]

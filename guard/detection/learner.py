@@ -31,9 +31,9 @@ class Learner:
         self._embedder, intents = _shipped()
         self._looker = Looker(fingerprinter, self._embedder, intents, secret)
 
-    def look(self, query: Query, text: str = "", beside: Iterable[str] = ()) -> Sight:
+    def look(self, query: Query, text: str = "", beside: Iterable[str] = (), whole: str = "") -> Sight:
         """What is seen of a query, of which this text is new to its holder; see `Looker.look`."""
-        return self._looker.look(query, text, beside)
+        return self._looker.look(query, text, beside, whole)
 
     def learn(self, profile: Profile, sight: Sight, usage: Usage, now_us: int) -> Step:
         """Take a query with its answer into its holder's profile."""

@@ -7,16 +7,17 @@ weight `FADE` from all before it, so that about the last `HORIZON` count. Whoeve
 is who he was.
 
 **What was drawn** is remembered apart (`Drawn`). There a query weighs by what its answers have paid out, in
-full from `FULL_PAYOUT` units on, and fades what was before as far as it weighs. So what costs nothing changes
-nothing: a "thanks!" after each item, or the same question again and again, does not make somebody who copies
-a model look like a person or an app, however often it is sent.
+full from a quarter of what the holder's answers pay on average, and fades what was before as far as it
+weighs. So what costs next to nothing changes next to nothing: a "thanks!" after each item, or the same
+question again and again, does not make somebody who copies a model look like a person or an app.
 
-    asks           its answers pay   weighs   what is remembered of what was drawn
-    an item        .08 units         1        that of it, and 199 in 200 parts of what was
-    "thanks!"      .0004             .02      2 in 100 parts of it, and all but 1 in 10,000 of what was
-    the item again 0                 0        what was
+    asks             its answers pay   weighs   what is remembered of what was drawn
+    an item          .08 units         1        that of it, and 199 in 200 parts of what was
+    for one word     .006              .3       3 in 10 parts of it, and 1,997 in 2,000 of what was
+    "thanks!"        .0004             .02      2 in 100 parts of it, and all but 1 in 10,000 of what was
+    the item again   0                 0        what was
 
-Four memories are behind the numbers:
+Five memories are behind the numbers:
 
 - **common** counts, in hashed buckets, in how many of the last queries a piece of text occurred. What a
   holder always says tells nothing: a query is placed by its pieces with those that are common weighed down
@@ -29,6 +30,8 @@ Four memories are behind the numbers:
   conversation asks next is nearer to what was asked just now than to what was asked some time; for whoever
   goes through a list it makes no difference. The nearest of several is taken, in any order, so that a few
   people who share a key do not hide each other.
+- **asked** are hashes of all that each of these requests said: the same instruction on another document, or
+  at another place of a conversation, is not the same query.
 - **template** is the commonest wording round the queries, by Boyer and Moore's majority vote (1981).
 """
 
@@ -72,7 +75,10 @@ HORIZON = 200
 FADE = 1 - 1 / HORIZON
 
 FULL_PAYOUT = 0.005
-"""Units from which on the answers to a query weigh in full in what was drawn."""
+"""The least units from which on the answers to a query weigh in full in what was drawn."""
+
+FULL_SHARE = 0.25
+"""And the least share of what the holder's answers pay on average."""
 
 SETTLED = 64
 """By then it is known what a holder always says; before, all that it says is new."""
@@ -94,9 +100,6 @@ RELATED = 0.25
 
 SHORT = 3.0
 """So does one of fewer than seven pieces (as a logarithm): no exemplar is so short."""
-
-REPEATED = 0.97
-"""A query this similar to a recent one is that one again; where nothing varies, only the same one is."""
 
 USUAL_MORE = 0.35
 """How far the share of unrelated queries may be above what is usual for a holder and mean nothing: people
@@ -124,8 +127,8 @@ class Step:
     `slot` and `answer` are logarithms to the base 2 of the pieces that are not common, and of the tokens of
     one answer, and `yields` is that of the tokens of an answer to a piece of what was sent. `nearer` is by
     how much it is nearer to a recent one than to an older one, `None` where too little is known. `template`
-    is its wording. One is `varied` that repeats a recent one with other parameters, and asks for `many` with
-    five answers or more.
+    is its wording. One is `repeated` whose request says what one of the last `RING` said, word for word, and
+    `varied` where that has other parameters; it asks for `many` with five answers or more.
     """
 
     continued: bool
@@ -173,6 +176,7 @@ class Profile:
         self._heard = float(row["heard"])
         # Sets of bits, and sketches, are compared faster as numbers than as arrays.
         self._words = int.from_bytes(row["words"].tobytes(), "little")
+        self._asked: list[int] = row["asked"].tolist()
         self._recent = [int.from_bytes(each.tobytes()) for each in row["recent"]]
         self._older = [int.from_bytes(each.tobytes()) for each in row["older"][: row["held"]]]
 
@@ -207,6 +211,7 @@ class Profile:
         row["temperature"] = self._temperature
         row["mean"], row["common"], row["heard"] = self._mean, self._common, self._heard
         row["words"] = np.frombuffer(self._words.to_bytes((1 << WORD_BITS) // 8, "little"), np.uint8)
+        row["asked"] = self._asked
         row["recent"] = _rows(self._recent)
         row["held"] = len(self._older)
         row["older"][: len(self._older)] = _rows(self._older)
@@ -261,21 +266,16 @@ class Profile:
         buckets = _buckets(sight.bag)
         weights = self._weights(buckets)
         vector = embedder.vector(sight.bag, weights)
-        varies = bool(vector.any())
-        # Where all of it is what the holder always says, all of it is compared.
-        compared = vector if varies else embedder.vector(sight.bag)
         sketch = (
-            int.from_bytes(sketches.sign_sketch(compared[None, :], SKETCH).tobytes())
-            if compared.any()
-            else None
+            int.from_bytes(sketches.sign_sketch(vector[None, :], SKETCH).tobytes()) if vector.any() else None
         )
         slot = float(np.dot(sight.bag.counts, weights))
-        alike = REPEATED if varies else 1.0
-        step = self._step(sight, usage, vector, sketch, alike, slot, embedder)
+        step = self._step(sight, usage, vector, sketch, slot, embedder)
         self.sums *= FADE
         self.sums += np.array(self._counted(sight), np.float32)
         self._drift(step)
         self._remember(sight, buckets)
+        self._asked[self.queries % RING] = sight.whole
         if sketch is not None:
             self._keep_sketch(sketch)
         mean = self.mean * FADE + sketches.rotate(vector, PLACES) / HORIZON
@@ -289,7 +289,7 @@ class Profile:
         """Take in what the answers to a query drew, and have paid out, in units."""
         self.sums[Sum.DREW] += drew
         self.sums[Sum.PAID] += paid
-        weight = min(1.0, paid / FULL_PAYOUT)
+        weight = min(1.0, paid / max(FULL_PAYOUT, FULL_SHARE * self.drawn(Drawn.PAID)))
         if weight > 0:
             self.drawing += weight
             self.of_drawn *= 1 - weight / HORIZON
@@ -354,18 +354,15 @@ class Profile:
         usage: Usage,
         vector: NDArray[np.float32],
         sketch: int | None,
-        alike: float,
         slot: float,
         embedder: Embedder,
     ) -> Step:
-        nearest = nearer = similar = None
-        if sketch is not None and self.queries:
-            nearest = max(similarities(sketch, self._recent[: self.queries], SKETCH))
-            if len(self._older) == RING:
-                older = similarities(sketch, self._older, SKETCH)
-                similar = sum(older) / RING
-                if self.queries >= SETTLED:
-                    nearer = nearest - max(older)
+        nearer = similar = None
+        if sketch is not None and len(self._older) == RING:
+            older = similarities(sketch, self._older, SKETCH)
+            similar = sum(older) / RING
+            if self.queries >= SETTLED:
+                nearer = max(similarities(sketch, self._recent, SKETCH)) - max(older)
         log_slot = log2(slot + 1)
         continued = bool(sight.earlier) and (
             log_slot < SHORT
@@ -375,7 +372,7 @@ class Profile:
             )
         )
         answer = log2(usage.output_tokens / max(1, sight.n) + 16)
-        repeated = nearest is not None and nearest >= alike
+        repeated = sight.whole in self._asked
         return Step(
             continued=continued,
             repeated=repeated,

@@ -10,6 +10,7 @@ import re
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
 
@@ -49,12 +50,13 @@ _SPACED = re.compile(r"[\u0000-\u0dff\u10a0-\u177f\u1e00-\u2fff\uac00-\ud7af]+")
 class Sight:
     """One query as the analysis sees it.
 
-    `template` stands for the wording round the part that varies, 0 where there is none; `disguised` says
-    whether more of the text is than honest texts have. `bag` is what it is made of, `earlier` what the user's
-    turns before it are made of, the latest last. `words` has a bit for the hash of each of its words, and
-    `wants` is what it is after.
+    `whole` stands for all that the request says, and `template` for the wording round the part that varies, 0
+    where there is none; `disguised` says whether more of the text is than honest texts have. `bag` is what it
+    is made of, `earlier` what the user's turns before it are made of, the latest last. `words` has a bit for
+    the hash of each of its words, and `wants` is what it is after.
     """
 
+    whole: int
     template: int
     disguised: bool
     sampling: Sampling
@@ -91,13 +93,15 @@ class Looker:
         self._want = lru_cache(TEXTS_KEPT)(intents.read)
         self._intents = intents
         self._seed = zlib.crc32(b"words", zlib.crc32(secret))
+        self._key = blake2b(secret, person=b"whole").digest()
 
-    def look(self, query: Query, text: str = "", beside: Iterable[str] = ()) -> Sight:
+    def look(self, query: Query, text: str = "", beside: Iterable[str] = (), whole: str = "") -> Sight:
         """What is seen of a query: of this text, which is what of it is new to its holder, or where all of it
         has been said before, of the query proper.
 
         What it wants is also read in the query proper, and in what else is sent `beside` it: who wants the
-        same each time may say so in the same words.
+        same each time may say so in the same words. `whole` is all that the request says; without it, all
+        that its turns do.
         """
         fingerprint = self._fingerprinter.fingerprint(query)
         folded = fold(text) if text else fingerprint.folded
@@ -106,6 +110,7 @@ class Looker:
         if folded != fingerprint.folded:
             said.append(self._want(fingerprint.folded.text))
         return Sight(
+            self._stands_for(whole or "\n".join(turn.text for turn in query.turns)),
             fingerprint.template,
             folded.disguise.share > HONEST_SHARE,
             query.sampling,
@@ -115,6 +120,11 @@ class Looker:
             seen.words,
             seen.wants.together(said) if said else seen.wants,
         )
+
+    def _stands_for(self, text: str) -> int:
+        """A keyed hash of four bytes, which is not 0."""
+        said = text.encode("utf-8", "surrogatepass")
+        return int.from_bytes(blake2b(said, digest_size=4, key=self._key).digest()) or 1
 
     def _seen(self, folded: Folded) -> Seen:
         bag = self._read(folded.text)

@@ -120,7 +120,7 @@ def resampling(profile: Profile) -> float | None:
 
     Rejection sampling draws many answers to each prompt (DeepSeek-R1's 600,000 samples). Who repeats a
     question and gets the same answer, as a probe of a service does, draws nothing by it. Evasion: spreading
-    the repeats out, or wording each anew.
+    the repeats out, or changing a word in each.
     """
     return _at_least_drawn(profile, Drawn.REPEATED, Drawn.MANY)
 

@@ -192,13 +192,14 @@ class TestDrawn:
             assert filled.drawn(what) == pytest.approx(plain.drawn(what)), what
         assert filled.drawn(Drawn.SLOT) == pytest.approx(plain.drawn(Drawn.SLOT), rel=0.15)
 
-    def test_what_pays_a_tenth_of_enough_weighs_a_tenth(self) -> None:
+    @pytest.mark.parametrize(("mean", "full"), [(FULL_PAYOUT, FULL_PAYOUT), (0.2, 0.05)])
+    def test_what_pays_a_tenth_of_enough_weighs_a_tenth(self, mean: float, full: float) -> None:
         pupil = Pupil()
-        pupil.ask("why is the sea salt", 100)
+        pupil.profile.pay(pupil.ask("why is the sea salt", 100, new=0), 0.2, mean)
         before = pupil.profile.of_drawn.copy()
         step = pupil.ask("and what of lakes", 100, new=0)
         assert pupil.profile.of_drawn.tolist() == before.tolist()
-        pupil.profile.pay(step, 0.2, FULL_PAYOUT / 10)
+        pupil.profile.pay(step, 0.2, full / 10)
         kept = 1 - 0.1 / HORIZON
         assert pupil.profile.drawing == pytest.approx(1.1)
         assert pupil.profile.of_drawn[Drawn.WEIGHT] == pytest.approx(kept + 0.1)
@@ -302,6 +303,23 @@ class TestRepeats:
     def test_one_thing_again_and_again_is_a_repeat_each_time(self, text: str) -> None:
         steps = Pupil().ask_all([text] * 400)
         assert [step.repeated for step in steps] == [False] + [True] * 399
+
+    @pytest.mark.parametrize(
+        "queries",
+        [
+            [
+                asking(f"{NOUNS[n]} in a long letter.\n\n{task}")
+                for n in range(20)
+                for task in ("Summarise it.", "Which keywords has it?", "Give it a title.")
+            ],
+            [asking("Tell a story.", " ".join(NOUNS[: 3 * n]), "continue") for n in range(1, 60)],
+            [asking("What do you think of tea?", system=f"You are {NOUNS[n]}.") for n in range(60)],
+        ],
+        ids=["tasks on one document", "continue", "one question to several roles"],
+    )
+    def test_the_same_words_in_another_request_are_no_repeat(self, queries: list[Query]) -> None:
+        pupil = Pupil()
+        assert not any(step.repeated for step in pupil.ask_all(queries))
 
     def test_a_repeat_is_counted_and_so_is_one_under_another_temperature_or_seed(self) -> None:
         pupil = Pupil()
