@@ -97,7 +97,7 @@ async def test_what_one_holder_has_left_behind_fails_its_own_settle_until_it_is_
         assert before
         assert after
         assert isinstance(failed, StoreError)
-        assert failed.kind == "response"
+        assert failed.kind == "damaged"
         assert (await used(store, 1), await used(store, 3)) == (11, 13)
         redis.rename("aside", counts)
     assert await settle(store, 2) == [Settled(True)]
