@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from guard.admin.reading import LogClock
 from guard.analyst.transcript import Copies
 from guard.analyst.transcript import Outcome as Read
 from guard.core.evidence import Evidence, Mark
-from guard.core.identity import Attribute, Holder, Identity
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
@@ -150,6 +151,12 @@ async def test_one_new_key_draws_half_of_a_day_s_budget_and_not_more_than_200(
 ) -> None:
     drawn = await place.day([ONE], 200 * 512 // tokens, tokens)
     assert 95 <= drawn <= 115
+
+
+async def test_what_chance_spares_is_paid_by_what_is_new_also_after_days(place: Place) -> None:
+    known = replace(stranger(0, 0), vouched_by=VouchedBy.KEYS_FILE)
+    drawn = [await place.day([known], 600) for _ in range(4)]
+    assert 195 <= min(drawn) <= max(drawn) <= 1.15 * 200
 
 
 async def test_one_that_is_high_draws_a_trickle(place: Place) -> None:

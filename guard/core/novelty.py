@@ -16,9 +16,11 @@ visited at most, in the long run, by whoever goes everywhere.
 A piece draws its tokens, where 512 tokens are one unit. It pays what it draws where it is new, and `least`
 where it is not: half of that in an answer that was drawn once more to the same question, since who draws one
 many times over is training on all of them. The pieces of an answer visit the coverage one after the other, so
-that one that repeats another is not new. What all of them pay together is the *payout* of the answers, or
-`floor`, where that is more: what the question itself is worth, so that labels drawn for ever new items are
-not free. Amounts are in thousandths of a unit.
+that one that repeats another is not new. Where a share f of the cells was visited before, so many pieces are
+taken for old by chance: so what the new ones pay beyond the `least` is divided by 1 - f, up to what the whole
+answer draws. What all of them pay together is the *payout* of the answers, or `floor`, where that is more:
+what the question itself is worth, so that labels drawn for ever new items are not free. Amounts are in
+thousandths of a unit.
 
     10:00:00  an answer of 192 tokens ends: it draws 375. Of this holder's answers one has paid out 500 of
               1,000 lately, so its settle charges                                                        188
@@ -77,10 +79,6 @@ class Piece(NamedTuple):
     least: int
     cell: int | None
 
-    def charge(self, *, new: bool) -> int:
-        """What it pays."""
-        return self.draw if new else self.least
-
 
 class Payout(NamedTuple):
     """What so many `answers` to one query say, a few dozen pieces at most, and the least that they are
@@ -96,10 +94,18 @@ class Payout(NamedTuple):
         """What is charged where all is new."""
         return max(self.floor, sum(piece.draw for piece in self.pieces))
 
-    def charge(self, new: Sequence[bool]) -> int:
-        """What is charged where these of the pieces are new."""
-        paid = [piece.charge(new=each) for piece, each in zip(self.pieces, new, strict=True)]
-        return max(self.floor, sum(paid))
+    def charge(self, new: Sequence[bool], covered: float) -> int:
+        """What is charged where these of the pieces are new, and this share of the cells was visited."""
+        certain = chance = 0
+        for piece, each in zip(self.pieces, new, strict=True):
+            if piece.cell is None:
+                certain += piece.draw
+            else:
+                certain += piece.least
+                chance += piece.draw - piece.least if each else 0
+        # Where all cells were visited the coverage is damaged, or made so; nothing is divided by zero.
+        paid = certain + int(chance / max(1 / CELLS, 1 - covered))
+        return min(self.drawn, max(self.floor, paid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +153,7 @@ def reserved(n: int, output_tokens: int) -> tuple[int, int]:
     return n * LEAST_RESERVED, most
 
 
-def covered(bitmap: bytes) -> float:
+def covered(bitmap: bytes | bytearray) -> float:
     """The share of the cells that a holder has visited: the chance by which what has nothing to do with any
     answer before is not new.
     """

@@ -47,7 +47,26 @@ def test_a_cap_on_an_answer_is_reserved_between_a_quarter_and_four(
 def test_a_payout_is_the_sum_of_its_new_pieces_or_its_floor(
     pieces: list[Piece], floor: int, new: list[bool], charged: int
 ) -> None:
-    assert Payout(tuple(pieces), floor, 1).charge(new) == charged
+    assert Payout(tuple(pieces), floor, 1).charge(new, 0) == charged
+
+
+@pytest.mark.parametrize(
+    ("pieces", "new", "covered", "charged"),
+    [
+        ([Piece(300, 0, 1), Piece(700, 0, 2)], [True, False], 0.25, 400),
+        ([Piece(300, 0, 1), Piece(700, 0, 2)], [True, False], 0.5, 600),
+        ([Piece(100, 0, 1), Piece(900, 0, 2)], [True, False], 0.25, 133),
+        ([Piece(300, 0, 1), Piece(700, 0, 2)], [True, True], 0.25, 1_000),
+        ([Piece(300, 0, 1), Piece(700, 0, 2)], [False, False], 0.5, 0),
+        ([Piece(600, 300, 1), Piece(800, 400, 2)], [True, False], 0.25, 300 + 400 + 400),
+        ([Piece(300, 0, None), Piece(700, 0, 2)], [True, False], 0.5, 300),
+        ([Piece(300, 0, 1), Piece(700, 0, 2)], [True, False], 1, 1_000),
+    ],
+)
+def test_what_chance_has_spared_is_paid_by_what_is_new(
+    pieces: list[Piece], new: list[bool], covered: float, charged: int
+) -> None:
+    assert Payout(tuple(pieces), 62, 1).charge(new, covered) == max(62, charged)
 
 
 @pytest.mark.parametrize("share", [0, 0.25, 1])

@@ -71,7 +71,7 @@ def novelty(answers: Iterable[str]) -> list[float]:
     for answer in answers:
         paid = drawn = 0
         for piece in PAYOUTS.of([answer], 0, Usage(1, text_bytes(answer))).pieces:
-            paid += piece.charge(new=piece.cell not in visited)
+            paid += piece.least if piece.cell in visited else piece.draw
             drawn += piece.draw
             visited.add(piece.cell)
         shares.append(paid / drawn)

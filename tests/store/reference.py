@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from fractions import Fraction
 from hashlib import sha1
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -586,9 +587,7 @@ class ModelStore:
             user = Attribute.END_USER in charge.limit.per
             whose = identity.holder(Attribute.END_USER) if user else identity.principal
             if whose not in paid:
-                pieces = enumerate(payout.pieces, 1)
-                new = sum(self._visit(whose, f"{name}:{number}", *piece) for number, piece in pieces)
-                paid[whose] = max(payout.floor, new)
+                paid[whose] = self._weigh(whose, name, payout)
             held = self._stored(charge)
             if not charge.limit.beside:
                 held.learn(charge.amount, paid[whose], payout.answers)
@@ -599,14 +598,19 @@ class ModelStore:
                 held.states = before
         return max(paid.values())
 
-    def _visit(self, whose: Holder, name: str, draw: int, least: int, cell: int | None) -> int:
-        """What a piece pays."""
-        if cell is None:
-            return draw
-        known = cell in self.visited[whose]
-        self.visited[whose] -= {forgotten_by(name)}
-        self.visited[whose] |= {cell}
-        return least if known else draw
+    def _weigh(self, whose: Holder, name: str, payout: Payout) -> int:
+        """What answers pay: what is new for more, as many more as chance has spared."""
+        free = Fraction(CELLS - len(self.visited[whose]), CELLS)
+        paid = Fraction(0)
+        for number, (draw, least, cell) in enumerate(payout.pieces, 1):
+            if cell is None:
+                paid += draw
+                continue
+            known = cell in self.visited[whose]
+            self.visited[whose] -= {forgotten_by(f"{name}:{number}")}
+            self.visited[whose] |= {cell}
+            paid += least if known else least + (draw - least) / free
+        return max(payout.floor, min(sum(piece.draw for piece in payout.pieces), math.floor(paid)))
 
     def renew(self, name: str, charges: Sequence[Charge], now: int) -> None:
         for charge in charges:

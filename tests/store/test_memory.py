@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
+from guard.core.novelty import CELLS, Payout, Piece, covered
 from guard.core.query import NO_USAGE
 from guard.core.signals import Signal
 from guard.store.memory.store import MemoryStore
@@ -30,12 +32,12 @@ from guard.store.transport.url import RedisURL
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from reference import ModelStore
 from test_reference import IDENTITIES, PAYOUTS, held_to, limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from guard.core.novelty import Payout
     from guard.core.query import Usage
     from guard.store.embedded.server import EmbeddedServer
     from guard.store.port import Verdict
@@ -242,6 +244,36 @@ def test_requests_overlap_as_in_the_scripts(
         await redis.aclose()
 
     asyncio.run(run())
+
+
+async def test_long_answers_to_a_caller_who_has_been_everywhere_pay_as_in_the_script_and_what_they_draw(
+    store: OperatorStore,
+) -> None:
+    chance, clock = Random(3), LogClock()
+    clock.now_us = T0
+    memory, model = MemoryStore(clock.date_us), ModelStore(60 * MICROSECONDS)
+    budget = Limit(
+        "b", Unit.NOVELTY, (Attribute.KEY,), Algorithm.SLIDING_WINDOW, (Window(10**9, 10**6, 10**9),)
+    )
+    shares = []
+    for number in range(500):
+        drawn = [chance.randrange(1, 200) for _ in range(chance.randrange(30))]
+        cells = [chance.choice((None, *[chance.randrange(CELLS) for _ in range(9)])) for _ in drawn]
+        pieces = [
+            Piece(each, chance.choice((0, each // 2)), cell) for each, cell in zip(drawn, cells, strict=True)
+        ]
+        payout = Payout(tuple(pieces), 10, 1)
+        owed = [Charge(budget, ALICE.principal, payout.drawn)]
+        reservation = Reservation(f"r{number}", ALICE, owed)
+        settled = await memory.settle(reservation, NO_USAGE)
+        there = await store.settle(reservation, NO_USAGE, now_us=T0)
+        model.settle(reservation.id, owed, T0)
+        paid = await memory.pay(reservation, settled.receipts, payout)
+        assert paid == await store.pay(reservation, there.receipts, payout, now_us=T0)
+        assert paid == model.pay(reservation.id, ALICE, owed, payout, T0)
+        shares.append((paid or 0) / payout.drawn)
+    assert covered(await store.visited(ALICE.principal, ALICE)) > 0.35
+    assert sum(shares[-100:]) / 100 > 0.88
 
 
 async def test_it_keeps_evidence_as_the_script_does(store: OperatorStore) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
-from guard.core.novelty import BITMAP_BYTES, CELLS
+from guard.core.novelty import BITMAP_BYTES, CELLS, covered
 
 if TYPE_CHECKING:
     from guard.core.novelty import Payout
@@ -23,12 +23,12 @@ class Coverage:
 
     def weigh(self, reservation_id: str, payout: Payout) -> int:
         """What answers pay out, whose cells are visited."""
-        return payout.charge(
-            [
-                self._visit(piece.cell, f"{reservation_id}:{number}")
-                for number, piece in enumerate(payout.pieces, 1)
-            ]
-        )
+        before = covered(self.visited)
+        new = [
+            self._visit(piece.cell, f"{reservation_id}:{number}")
+            for number, piece in enumerate(payout.pieces, 1)
+        ]
+        return payout.charge(new, before)
 
     def _visit(self, cell: int | None, name: str) -> bool:
         """Whether a cell is new; another is forgotten, which the name of the piece says."""

@@ -54,18 +54,22 @@ local function writes_of(pieces, id)
   return writes
 end
 
--- Visits the cells of all pieces; returns what they are charged.
+-- Visits the cells of all pieces; returns what they are charged: see Payout.charge of guard/core/novelty.py.
 local function visit(coverage, payout, writes, life)
-  local before, sum = {}, 0
+  local before, free = {}, 1
   if #writes > 0 then
     -- Made whole at once: a string that grows bit by bit takes twice what it needs.
     if call('PEXPIRE', coverage, life) == 0 then call('SET', coverage, string.rep('\0', CELLS / 8), 'PX', life) end
+    free = max(1 / CELLS, 1 - call('BITCOUNT', coverage) / CELLS)
     before = call('BITFIELD', coverage, unpack(writes))
   end
+  local drawn, certain, chance = 0, 0, 0
   for _, piece in ipairs(payout.pieces) do
-    sum = sum + (before[piece.at] == 1 and piece.least or piece.draw)
+    drawn = drawn + piece.draw
+    certain = certain + (piece.at and piece.least or piece.draw)
+    if before[piece.at] == 0 then chance = chance + piece.draw - piece.least end
   end
-  return max(payout.floor, sum)
+  return max(payout.floor, min(drawn, certain + floor(chance / free)))
 end
 
 -- Charges what a budget's receipt lacks, or gives back what it has too much.
