@@ -144,7 +144,7 @@ class TestLadder:
         shared = {"name": "shared", "unit": "requests", "rate": "100/hour", "per": "everything"}
         app = guarded(FakeModel(), own, shared, ladder={**AT_ONCE, "high": {"throttle_percent": 50}})
         await accuse(app, HIGH)
-        statuses = [(await call(app, body=chat("hello"), headers=KEY)).status for _ in range(7)]
+        statuses = [(await call(app, body=chat(each), headers=KEY)).status for each in SUBJECTS[:7]]
         assert statuses == [200] * 5 + [429] * 2
         assert (await app.left("sk-test"))["shared"] == 95
 

@@ -1,4 +1,6 @@
-"""What callers draw in a day who ask for far more than they get, by the default limits.
+"""What callers draw in a day who ask for far more than they get, by the default diversity budgets.
+
+The other limits are left out, which bound what is asked for in a minute.
 
 Amounts are standard new answers, of 512 tokens. Every answer is all new, as an enumeration's are at worst,
 but for what falls into visited cells by chance.
@@ -21,11 +23,13 @@ from guard.analyst.transcript import Copies
 from guard.analyst.transcript import Outcome as Read
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.limits import Unit
 from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.query import Query, Usage
 from guard.core.signals import Signal
+from guard.detection.payout import MOST_PIECES
 from guard.engine.engine import Engine
-from guard.settings.tiers import default_tiers
+from guard.settings.tiers import TierSettings, default_tiers
 from guard.store.memory.store import MemoryStore
 from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
     from guard import Settings
     from guard.analyst.transcript import Transcript
+    from guard.engine.admission import Admission
 
 T0 = 1_800_000_000_000_000
 DAY_US = 86_400_000_000
@@ -76,7 +81,8 @@ class AllNew:
 
     async def _pay(self, transcript: Transcript, done: Callable[[Read], None]) -> None:
         tokens = transcript.usage.output_tokens
-        pieces = [Piece(draw(64), 0, self._chance.randrange(CELLS)) for _ in range(tokens // 64)]
+        count = min(MOST_PIECES, tokens // 64)
+        pieces = [Piece(draw(tokens) // count, 0, self._chance.randrange(CELLS)) for _ in range(count)]
         payout, reservation = Payout(tuple(pieces), 0, 1), transcript.reservation
         done(Read(True, await self._store.pay(reservation, transcript.receipts, payout)))
 
@@ -92,11 +98,22 @@ class Place:
 
     async def ask(self, caller: Identity, tokens: int) -> None:
         """Ask for one answer of so many tokens."""
+        admission = await self.begin(caller)
+        if admission is not None:
+            await self.end(admission, caller, tokens)
+
+    async def begin(self, caller: Identity, cap: int | None = None) -> Admission | None:
+        """Ask for one answer of so many tokens at most; `None` where that is refused."""
         self._asked += 1
-        admission = await self.engine.admit(f"r{self._asked}", caller, QUERY, "/v1/chat/completions")
-        if admission.refused:
-            self.engine.refuse(admission, 429)
-            return
+        query = QUERY._replace(max_output_tokens=cap)
+        admission = await self.engine.admit(f"r{self._asked}", caller, query, "/v1/chat/completions")
+        if not admission.refused:
+            return admission
+        self.engine.refuse(admission, 429)
+        return None
+
+    async def end(self, admission: Admission, caller: Identity, tokens: int) -> None:
+        """Let the answer have so many."""
         await self.engine.conclude(admission, Usage(10, tokens), 200, COPIES)
         self.drawn[caller.principal] += draw(tokens)
 
@@ -117,7 +134,8 @@ async def place(
 ) -> Any:
     """On a store in memory, and on a real one."""
     clock = LogClock()
-    settings = make_settings(tiers=default_tiers())
+    limits = [limit for limit in default_tiers()["default"].limits if limit.unit == Unit.NOVELTY]
+    settings = make_settings(tiers={"default": TierSettings(limits=tuple(limits))})
     if request.param == "memory":
         yield Place(settings, MemoryStore(clock.date_us), clock)
         return
@@ -157,6 +175,54 @@ async def test_what_chance_spares_is_paid_by_what_is_new_also_after_days(place: 
     known = replace(stranger(0, 0), vouched_by=VouchedBy.KEYS_FILE)
     drawn = [await place.day([known], 600) for _ in range(4)]
     assert 195 <= min(drawn) <= max(drawn) <= 1.15 * 200
+
+
+@pytest.mark.parametrize("cap", [512, 2_048, 8_192])
+async def test_what_one_new_key_has_in_flight_is_within_a_day_s_budget_and_one_answer(
+    place: Place, cap: int
+) -> None:
+    first = await place.begin(ONE, cap)
+    assert first is not None
+    chance, under_way = Random(2), [first]
+    for turn in range(400):
+        if (admission := await place.begin(ONE, cap)) is not None:
+            under_way.append(admission)
+        if turn > 200 and under_way:
+            await place.end(under_way.pop(chance.randrange(len(under_way))), ONE, cap)
+    for admission in under_way:
+        await place.end(admission, ONE, cap)
+    assert place.drawn.total() <= 1.05 * 100_000 + draw(cap)
+
+
+async def test_one_that_was_read_often_enough_has_four_times_a_day_s_budget_in_flight_at_most(
+    place: Place,
+) -> None:
+    for _ in range(16):
+        await place.ask(ONE, 1)
+    admissions = [await place.begin(ONE, 8_192) for _ in range(200)]
+    for admission in admissions:
+        if admission is not None:
+            await place.end(admission, ONE, 8_192)
+    assert 100_000 <= place.drawn.total() <= 4 * 100_000 + draw(8_192)
+
+
+@pytest.mark.parametrize(("answers", "at_once"), [(0, 6), (16, 24)])
+async def test_a_large_cap_leaves_an_honest_caller_several_calls_at_once(
+    place: Place, answers: int, at_once: int
+) -> None:
+    for _ in range(answers):
+        await place.ask(ONE, 1)
+    admissions = [await place.begin(ONE, 131_072) for _ in range(at_once)]
+    assert None not in admissions
+
+
+async def test_ten_new_keys_that_ask_much_at_once_draw_twice_what_they_share_at_most(place: Place) -> None:
+    callers = [stranger(number, number) for number in range(10)]
+    begun = [(each, await place.begin(each, 8_192)) for each in callers * 100]
+    for caller, admission in begun:
+        if admission is not None:
+            await place.end(admission, caller, 8_192)
+    assert place.drawn.total() <= 1.05 * 2 * 400_000 + draw(8_192)
 
 
 async def test_one_that_is_high_draws_a_trickle(place: Place) -> None:

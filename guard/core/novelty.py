@@ -33,8 +33,9 @@ it says. What is usual are two means over the latest answers: what one has paid 
 Nobody waits for the reading, and where it never comes, what was charged stands. Of a holder of whom nothing
 is known all is taken for new, and each answer for a standard one.
 
-Before the answer is known, the mean payout is reserved for each that is asked for, but a quarter at least of
-what the caller's cap allows, which is taken for no less than 1/4 and no more than 4 units.
+Before the answer is known, all that the caller's cap allows is reserved while fewer than 16 answers of the
+holder were read; later the mean payout for each that is asked for, but a quarter at least of what the cap
+allows. A cap is taken for no less than 1/4 unit an answer and no more than 16.
 
 A diversity budget is a limit whose unit is novelty. It caps what a holder can carry off; it is no verdict on
 the holder, since a curious person pays like a distiller.
@@ -62,8 +63,10 @@ STANDARD_TOKENS = 512
 RECENT_ANSWERS = 16
 """A mean over the latest answers forgets a seventeenth of itself with each."""
 
-LEAST_RESERVED, MOST_RESERVED = UNIT // 4, 4 * UNIT
-"""What a cap is taken for that allows one answer less, or more: who names none reserves no more than that."""
+LEAST_RESERVED, MOST_RESERVED = UNIT // 4, 16 * UNIT
+"""What a cap is taken for that allows one answer less, or more: honest callers name caps of 32,768 tokens
+and more for answers of a few hundred, and several at once.
+"""
 
 RESERVED = 4
 """One part of so many of what a cap allows is reserved, however little the latest answers have paid out: who
@@ -111,16 +114,20 @@ class Payout(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Recent:
     """What one of a holder's latest answers has `paid` out on average, and what it would have, had all of it
-    been new: what it `drew`. In thousandths.
+    been new: what it `drew`. In thousandths. So many `answers` were read, of which no more are counted than
+    make a holder known.
     """
 
     paid: float = UNIT
     drew: float = UNIT
+    answers: int = 0
 
     def reserve(self, least: int, most: int) -> int:
-        """What to charge before answers are known that may draw so much: their mean payouts, within these,
-        and a part of the most at least.
+        """What to charge before answers are known that may draw so much: the most, where few were read; else
+        their mean payouts, within these, and a part of the most at least.
         """
+        if self.answers < RECENT_ANSWERS:
+            return most
         answers = least / LEAST_RESERVED
         return min(most, max(least, ceil(most / RESERVED), ceil(answers * self.paid)))
 
@@ -134,6 +141,7 @@ class Recent:
         return Recent(
             (RECENT_ANSWERS * self.paid + paid) / weight,
             max(1.0, (RECENT_ANSWERS * self.drew + drawn) / weight),
+            min(RECENT_ANSWERS, self.answers + answers),
         )
 
 
@@ -149,8 +157,7 @@ def reserved(n: int, output_tokens: int) -> tuple[int, int]:
     """What is reserved at least, and at most, for `n` answers that may have so many tokens in all."""
     if n < 1:
         return 0, 0
-    most = min(n * MOST_RESERVED, max(n * LEAST_RESERVED, draw(output_tokens)))
-    return n * LEAST_RESERVED, most
+    return n * LEAST_RESERVED, min(n * MOST_RESERVED, max(n * LEAST_RESERVED, draw(output_tokens)))
 
 
 def covered(bitmap: bytes | bytearray) -> float:

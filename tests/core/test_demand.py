@@ -47,7 +47,7 @@ UNREAD = Demand(amounts={"pages": 7})
         (Unit.OUTPUT_TOKENS, demand(n=3), 100, 52),
         (Unit.NOVELTY, demand(output_tokens=512), 1_000, 750),
         (Unit.NOVELTY, demand(output_tokens=0), 250, 0),
-        (Unit.NOVELTY, demand(output_tokens=10**9), 4_000, 3_750),
+        (Unit.NOVELTY, demand(output_tokens=32_768), 16_000, 15_750),
         (Unit.NOVELTY, demand(output_tokens=8 * 512, n=8), 8_000, 6_000),
         (Unit.NOVELTY, demand(output_tokens=512, n=8), 2_000, 0),
         ("pages", demand(), 7, 0),

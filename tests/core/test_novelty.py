@@ -18,7 +18,8 @@ def test_answers_draw_what_their_tokens_are(output_tokens: int, thousandths: int
     [
         (1, 512, 250, 1_000),
         (1, 6, 250, 250),
-        (1, 10**9, 250, 4_000),
+        (1, 8_192, 250, 16_000),
+        (1, 10**9, 250, 16_000),
         (8, 8 * 512, 2_000, 8_000),
         (8, 512, 2_000, 2_000),
         (2, 3 * 512, 500, 3_000),
@@ -26,7 +27,7 @@ def test_answers_draw_what_their_tokens_are(output_tokens: int, thousandths: int
         (-1, 512, 0, 0),
     ],
 )
-def test_a_cap_on_an_answer_is_reserved_between_a_quarter_and_four(
+def test_a_cap_is_reserved_as_what_it_draws_between_a_quarter_and_sixteen_an_answer(
     n: int, output_tokens: int, least: int, most: int
 ) -> None:
     assert reserved(n, output_tokens) == (least, most)

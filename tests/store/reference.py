@@ -295,6 +295,7 @@ class Held:
     receipts: dict[str, list[Ticket]] = field(default_factory=dict)
     paid: float = 1_000.0
     drew: float = 1_000.0
+    answers: int = 0
 
     def __post_init__(self) -> None:
         self.states = [self._new(window) for window in self.limit.windows]
@@ -331,8 +332,10 @@ class Held:
 
     def expected(self, least: int, most: int) -> int:
         """What to reserve: as many mean payouts as there are answers, of which `least` has 250 each; and a
-        quarter of the most.
+        quarter of the most; or the most, before 16 answers were read.
         """
+        if self.answers < 16:
+            return most
         expected = max(least, math.ceil(most / 4), math.ceil(least / 250 * self.paid))
         return min(most, expected) if self.is_budget else most
 
@@ -396,6 +399,7 @@ class Held:
 
     def learn(self, draw: int, paid: int, answers: int) -> None:
         """What answers have paid out whose settle was told that they draw so much."""
+        self.answers += answers
         self.paid = (16 * self.paid + paid) / (16 + answers)
         self.drew = max(1.0, (16 * self.drew + draw) / (16 + answers))
 

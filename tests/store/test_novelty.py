@@ -213,13 +213,21 @@ async def make_narrow(asker: Asker) -> None:
 class TestReserving:
     @pytest.mark.parametrize(
         ("answers", "most", "reserved"),
-        [(1, 4_000, 1_000), (1, 700, 700), (1, 250, 250), (4, 16_000, 4_000), (4, 1_200, 1_200), (0, 0, 0)],
+        [(1, 4_000, 4_000), (1, 700, 700), (1, 250, 250), (4, 16_000, 16_000), (0, 0, 0)],
     )
-    async def test_of_a_new_holder_standard_answers_are_reserved_that_are_all_new(
+    async def test_of_a_new_holder_all_is_reserved_that_its_answers_may_draw(
         self, asker: Asker, answers: int, most: int, reserved: int
     ) -> None:
         await asker.admit("a", charge(BUDGET, most, spare=most - 250 * answers))
         assert await asker.used() == reserved
+
+    async def test_that_holds_until_sixteen_answers_were_read(self, asker: Asker) -> None:
+        for known in (False, True):
+            for _ in range(15 if not known else 1):
+                await asker.ask(HERE)
+            before = await asker.used()
+            await asker.admit(f"a{known}", charge(BUDGET, 64_000, spare=63_750))
+            assert await asker.used() - before == (16_000 if known else 64_000)
 
     async def test_of_one_that_pays_out_little_a_quarter_of_the_most_is_reserved(self, asker: Asker) -> None:
         await make_narrow(asker)
@@ -236,7 +244,7 @@ class TestReserving:
 
     @pytest.mark.parametrize(
         ("limit", "admitted", "reserved"),
-        [(5_000, True, 1_000), (600, True, 600), (250, True, 250), (249, False, 0)],
+        [(5_000, True, 4_000), (600, True, 600), (250, True, 250), (249, False, 0)],
     )
     async def test_what_only_the_cap_asks_for_is_cut_to_the_limit(
         self, asker: Asker, limit: int, reserved: int, *, admitted: bool

@@ -101,12 +101,15 @@ local function load_limit(h, limit, now, as_counted)
   end
 end
 
+-- So many answers are recent: RECENT_ANSWERS of guard/core/novelty.py.
+local RECENT_ANSWERS = 16
+
 -- What a holder's answers have paid out to a diversity budget lately, and what they would have, had all of them been new:
--- means of one answer, and where they stand in its state, if anything is known.
+-- means of one answer; how many were read, RECENT_ANSWERS at most; and where that stands in its state, if anything is known.
 local function recent(state, name)
   local at = find_state(state, FIRST, name, RECENT, 0)
-  if at then return state[at + 4], state[at + 5], at end
-  return UNIT, UNIT
+  if at then return state[at + 4], state[at + 5], state[at + 7], at end
+  return UNIT, UNIT, 0
 end
 
 -- A ticket says what was charged and where, limit after limit, value after value (cmsgpack): name, how, amount, number of

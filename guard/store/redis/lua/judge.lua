@@ -57,9 +57,10 @@ end
 local LEAST_RESERVED, RESERVED = 250, 4
 
 -- Of a diversity budget, as many answers are asked for as `least` stands for, at what one has paid out lately, and at least
--- 1/RESERVED of the most.
+-- 1/RESERVED of the most; or all of that, as long as few answers were read.
 local function expect(limit)
-  local paid = recent(limit.holder.state, limit.name)
+  local paid, _, known = recent(limit.holder.state, limit.name)
+  if known < RECENT_ANSWERS then return end
   limit.most = min(limit.most, max(limit.least, ceil(limit.most / RESERVED), ceil(limit.least / LEAST_RESERVED * paid)))
 end
 

@@ -18,9 +18,6 @@ local CELLS = 8192
 -- What is remembered of an id: by settle.lua, and what that of a payout begins with.
 local SETTLED, PAID = '1', 2
 
--- So many answers are recent: RECENT_ANSWERS of guard/core/novelty.py.
-local RECENT_ANSWERS = 16
-
 local now, remembered = clock(ARGV[1]), ARGV[2]
 
 -- A payout is 'd' its floor, 'd' number of answers, and of each piece 'd' draw, 'd' least, 'h' cell (-1: none, always new).
@@ -92,11 +89,12 @@ end
 
 -- Takes a payout into what is recent of a budget.
 local function remember(state, limit, answers)
-  local paid, drawn, at = recent(state, limit.name)
+  local paid, drawn, known, at = recent(state, limit.name)
   at = at or #state + 1
   paid = (RECENT_ANSWERS * paid + limit.payout) / (RECENT_ANSWERS + answers)
   drawn = max(1, (RECENT_ANSWERS * drawn + limit.most) / (RECENT_ANSWERS + answers))
-  for i, value in ipairs({ limit.name, RECENT, 0, 0, paid, drawn, 0, 0 }) do state[at + i - 1] = value end
+  known = min(RECENT_ANSWERS, known + answers)
+  for i, value in ipairs({ limit.name, RECENT, 0, 0, paid, drawn, 0, known }) do state[at + i - 1] = value end
 end
 
 -- Pays for the request whose keys and arguments begin here; returns its reply.
