@@ -52,7 +52,7 @@ CASES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any]]] = {
     "everything": (EVERYTHING, {"models": {"prices": {"*": {"input": "0.1", "output": "0.4"}}}}),
 }
 
-BOUNDS = {"limits": (604, 61), "everything": (680, 68)}
+BOUNDS = {"limits": (612, 61), "everything": (684, 68)}
 """Calls beyond those of the bare app, and files of guard. The goal for both is 700 calls in 20 files.
 
 Lower them where a change makes fewer. The calls leave 1 or 2 % for turns of the loop and other versions of
