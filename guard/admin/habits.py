@@ -33,11 +33,11 @@ class Habits:
     few hundred.
 
     Shares are from 0 to 1: of the queries that go on with the conversation, that stand by themselves, that
-    come in the commonest wording, and that repeat a recent one. `busy_hours` are of the 168 of a week.
-    `new_words` and `varying_pieces` are to a query, `answer_tokens` to an answer, the last two as a geometric
-    mean. `draws` is what an answer would have paid out on average, in units, had all of it been new, and
-    `pays` what it has. It is held against honest holders of its `stratum`; `told` are the signals that are
-    told by traits, where enough is known.
+    come in the commonest wording, and that repeat a recent request. `new_words` and `varying_pieces` are to a
+    query, `answer_tokens` to an answer, the last two as a geometric mean. In all of these a query weighs by
+    what its answers have paid out. `busy_hours` are of the 168 of a week. `draws` is what an answer would
+    have paid out on average, in units, had all of it been new, and `pays` what it has. It is held against
+    honest holders of its `stratum`; `told` are the signals that are told by traits, where enough is known.
     """
 
     queries: int

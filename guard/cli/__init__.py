@@ -1,7 +1,7 @@
 """`guard …`: every verb of the command line.
 
 Exit codes: 0 done, 1 a setting or the machine is at fault, 2 wrong usage, 3 nobody of that name, 69 the store
-does not answer, 141 whoever read the output has left. A verb that could not read all that the store holds
+does not answer, 141 the reader of a pipe has closed it. A verb that could not read all that the store holds
 shows the rest, and ends with 1.
 """
 
