@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.identity import CHOSEN, ONE_HOLDER, Attribute
+from guard.core.identity import CHOSEN, FOUND, ONE_HOLDER, Attribute
 from guard.core.query import Usage
 from guard.dialects.strict import LARGEST_INTEGER, has_surrogates, read_object
 from guard.errors import ConfigError, QueryError
@@ -276,7 +276,7 @@ _COUNTED = (
     "cache_write_1h_tokens",
 )
 
-_VOUCHED = {each.value: each for each in Attribute if each not in CHOSEN | ONE_HOLDER}
+_VOUCHED = {each.value: each for each in Attribute if each not in CHOSEN | FOUND | ONE_HOLDER}
 """What somebody can vouch for: the rest follows from the request."""
 
 _LABELS = {each.value: each for each in Label}

@@ -46,6 +46,9 @@ class Trait(Enum):
     OF_ONE_TIER = auto()
     """Identities of several tiers are never held to the same count of a limit per it."""
 
+    FOUND = auto()
+    """Guard finds it out itself: nobody may say it of a caller."""
+
     ONE_HOLDER = auto()
     """There is one holder of it, which has no value."""
 
@@ -64,7 +67,8 @@ class Attribute(StrEnum):
     that nobody vouches for, wherever they are: whoever is verified has neither, and is held by its principal.
     So a limit per pool gives a verified caller a budget of its own, and a hundred made-up ones a single
     budget between them. `ASN` is the number of the autonomous system that a caller comes from, and `PAYMENT`
-    a keyed hash of what it pays with (`Pseudonyms.payment`).
+    a keyed hash of what it pays with (`Pseudonyms.payment`). `CAMPAIGN` is the pool of a campaign that the
+    caller is held to be a member of (guard/core/campaigns.py); who is none of any has no such attribute.
     """
 
     traits: frozenset[Trait]
@@ -86,6 +90,7 @@ class Attribute(StrEnum):
     POOL = "pool", Trait.ADDRESS, Trait.SHARED
     ASN = "asn", Trait.SHARED
     PAYMENT = "payment", Trait.SHARED
+    CAMPAIGN = "campaign", Trait.SHARED, Trait.FOUND
     MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
     ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
     END_USER = "end_user", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, *_ONES_OWN
@@ -119,6 +124,7 @@ CUT_BY_THE_LADDER = attributes_with(Trait.CUT_BY_THE_LADDER)
 SHOWN_TO_THE_CLIENT = attributes_with(Trait.SHOWN_TO_THE_CLIENT)
 IN_THE_ORGS_SLOT = attributes_with(Trait.IN_THE_ORGS_SLOT)
 OF_ONE_TIER = attributes_with(Trait.OF_ONE_TIER)
+FOUND = attributes_with(Trait.FOUND)
 ONE_HOLDER = attributes_with(Trait.ONE_HOLDER)
 
 # What could be read as the start of another part, and what stands for it.

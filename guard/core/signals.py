@@ -17,6 +17,7 @@ class Group(StrEnum):
     INTENT = "intent"
     HARVEST = "harvest"
     SELF = "self"
+    RELATIONAL = "relational"
 
 
 class Signal(StrEnum):
@@ -80,4 +81,9 @@ class Signal(StrEnum):
     NO_RAMP = "no_ramp", 15, Group.HARVEST, 2.0, "full use from the first day", True
     ROUND_THE_CLOCK = "round_the_clock", 16, Group.HARVEST, 24.0, "active round the clock", True
     SHIFT = "shift", 17, Group.SELF, 16.0, "behaviour changed from its baseline", True
+    LINEAGE = "lineage", 21, Group.RELATIONAL, 1.0, "sends what was answered to somebody else"
+    CAMPAIGN = (
+        "campaign", 22, Group.RELATIONAL, 1.0,
+        "is one of several that go through one data set together",
+    )
     # fmt: on

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from guard.core.identity import ADDRESSES, CHOSEN, ONE_HOLDER, Attribute
+from guard.core.identity import ADDRESSES, CHOSEN, FOUND, ONE_HOLDER, Attribute
 from guard.errors import ConfigError
 from guard.identity.caller import LONGEST_NAME, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_TOLD = {each.value: each for each in Attribute if each not in ADDRESSES | CHOSEN | ONE_HOLDER}
+_TOLD = {each.value: each for each in Attribute if each not in ADDRESSES | CHOSEN | FOUND | ONE_HOLDER}
 """All but where a caller is, which the connection says, and what it asks, which the request says."""
 
 

@@ -1,0 +1,203 @@
+"""Campaigns: identities that are tied together by evidence, and are held to account as one.
+
+A campaign is data. Whoever judges groups writes it down (guard/campaigns), an operator reads and corrects it,
+and the path of a request knows only in which *pool* its caller is.
+
+**Pools.** A limit per campaign is shared by the members of one pool. How many pools a campaign has depends on
+how strong the ties are: with n members tied with a strength s, from 0 to 1, it has n^(1 - s) of them, each
+with the whole limit. So who is tied surely shares one budget with all others, and a wrong tie costs little.
+
+    100 members    strength 0    100 pools: each as if alone
+                   strength .5    10 pools of about ten members
+                   strength 1      1 pool
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class Verdict(StrEnum):
+    """How sure it is that some identities are one campaign: the scale of Wikipedia's sockpuppet
+    investigations.
+
+    Only a person says `CONFIRMED`, `UNLIKELY` or `UNRELATED`. What is `LIKELY` has ties of two kinds at
+    least, and behaves as one holder that goes through a data set; of what is `POSSIBLE` one of the two is
+    missing. There is too little to judge of what is `INCONCLUSIVE`, and nothing is new of what is `STALE`.
+    """
+
+    counts: bool
+
+    def __new__(cls, name: str, counts: bool = False) -> Self:
+        """One row; `counts` says whether anything follows for its members."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.counts = counts
+        return row
+
+    CONFIRMED = "confirmed", True
+    LIKELY = "likely", True
+    POSSIBLE = "possible", True
+    UNLIKELY = "unlikely"
+    UNRELATED = "unrelated"
+    INCONCLUSIVE = "inconclusive"
+    STALE = "stale"
+
+
+class TieKind(StrEnum):
+    """What ties identities together. Two of one `family` rest on the same facts, and count as one kind.
+
+    `meaning` is what it says to an operator, in a few words.
+    """
+
+    family: str
+    meaning: str
+
+    def __new__(cls, name: str, family: str = "", meaning: str = "") -> Self:
+        """One row."""
+        row = str.__new__(cls, name)
+        row._value_ = name
+        row.family, row.meaning = family, meaning
+        return row
+
+    # fmt: off
+    LINEAGE = "lineage", "lineage", "one sends what was answered to another"
+    TEMPLATE = "template", "wording", "the same rare wording stands round their queries"
+    PAYMENT = "payment", "payment", "they pay by the same means"
+    POOL = "pool", "network", "they come from the same network"
+    ASN = "asn", "network", "they come from the same network operator"
+    CLIENT = "client", "client", "the same rare program sends their requests"
+    TLS = "tls", "client", "the same rare program makes their connections"
+    DOMAIN = "domain", "domain", "they signed up with the same rare mail domain"
+    LIKENESS = "likeness", "content", "they ask about the same things in the same measure"
+    SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap"
+    TURNS = "turns", "timing", "one begins when another ends, and they hardly overlap"
+    HANDOVER = "handover", "timing", "one takes up what another may not do any more"
+    # fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """One thing that so many members have in common. `what` is a keyed digest, or empty; `decibans` how
+    improbable that is among identities that have nothing to do with each other."""
+
+    kind: TieKind
+    what: str
+    members: int
+    decibans: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One reason for or against that a group is one campaign, in words for an operator; `decibans` is what it
+    weighs, 0 where that was not measured."""
+
+    text: str
+    decibans: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One identity of a campaign: since when it is one (Unix microseconds), and how surely, from 0 to 1."""
+
+    since_us: int
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a person has said of a campaign: who, why, and until when that holds (`None`: for good). It
+    outranks what guard says.
+    """
+
+    verdict: Verdict
+    by: str
+    reason: str
+    at_us: int
+    until_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One moment of a campaign's life, in words."""
+
+    at_us: int
+    text: str
+
+
+MOST_EVENTS = 100
+"""Maximum number of events that are kept of one campaign, the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What is known of one campaign.
+
+    `found` is what guard itself says; `verdict` is what holds. `decibans` is how much the group as one holder
+    looks like one that goes through a data set, and `strength`, from 0 to 1, how surely its members are tied.
+    `members` are by their labels (`Pseudonyms.label`), and `cleared` are labels that a person has taken out:
+    they never come back. `queries` and `paid` are what the members have asked and drawn together, in queries
+    and in units of payout. Times are in Unix microseconds.
+    """
+
+    id: str
+    since_us: int
+    seen_us: int
+    found: Verdict
+    decibans: float
+    strength: float
+    members: Mapping[str, Member]
+    ties: Sequence[Tie] = ()
+    speaks_for: Sequence[Finding] = ()
+    speaks_against: Sequence[Finding] = ()
+    not_seen: Sequence[str] = ()
+    queries: int = 0
+    paid: float = 0.0
+    cleared: frozenset[str] = frozenset()
+    judged: Judged | None = None
+    events: Sequence[Event] = field(default=())
+
+    def verdict(self, now_us: int) -> Verdict:
+        """What holds: a person's word while it does, else guard's own."""
+        judged = self.judged
+        if judged is not None and (judged.until_us is None or now_us < judged.until_us):
+            return judged.verdict
+        return self.found
+
+    def pools(self, now_us: int) -> int:
+        """Among how many pools its members are spread; 0 where nothing follows from it."""
+        verdict = self.verdict(now_us)
+        if not verdict.counts or not self.members:
+            return 0
+        strength = 1.0 if verdict is Verdict.CONFIRMED else self.strength
+        return pools_of(len(self.members), strength)
+
+
+def pools_of(members: int, strength: float) -> int:
+    """The number of pools of so many members that are tied so strongly."""
+    strength = min(1.0, max(0.0, strength))
+    return max(1, math.ceil(round(math.pow(members, 1.0 - strength), 6)))
+
+
+def pool(campaign: str, pools: int, digest: str) -> str:
+    """The pool of a member, by its digest: the campaign's id, and a number where it has several pools."""
+    return campaign if pools == 1 else f"{campaign}.{int(digest[:8], 16) % pools}"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What the path of a request knows of campaigns, as of a version: the pool of each member, by the digest
+    of the holder that the evidence is kept for.
+    """
+
+    version: int = 0
+    pools: Mapping[str, str] = field(default_factory=dict)
+
+
+NOBODY = Membership()
