@@ -9,6 +9,7 @@
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
     ├── UnknownHolderError    the operator's: there is no such holder, or several
+    ├── UnknownCampaignError  the operator's: there is no such campaign
     ├── JobError          ours: a process that was to do a part of some work did not
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
@@ -43,6 +44,10 @@ def naming(setting: str) -> Iterator[None]:
 
 class UnknownHolderError(GuardError):
     """Nobody of this name has been seen, or several whose names start so."""
+
+
+class UnknownCampaignError(GuardError):
+    """There is no campaign of this id."""
 
 
 class JobError(GuardError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from guard.analyst.transcript import Transcript
+    from guard.core.campaigns import Membership
     from guard.core.identity import Identity
     from guard.settings.root import Settings
     from guard.store.port import Control, Settled, Verdict
@@ -311,6 +312,9 @@ class TimedStore:
     async def control(self, worker: str | None = None) -> Control:
         return await self._store.control(worker)
 
+    async def membership(self, version: int) -> Membership | None:
+        return await self._store.membership(version)
+
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         await self._store.note(identity, refused=refused, shadowed=shadowed)
 
@@ -357,6 +361,9 @@ class FlakyStore:
 
     async def control(self, worker: str | None = None) -> Control:
         return await self._working().control(worker)
+
+    async def membership(self, version: int) -> Membership | None:
+        return await self._working().membership(version)
 
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         await self._working().note(identity, refused=refused, shadowed=shadowed)

@@ -15,12 +15,12 @@ with the whole limit. So who is tied surely shares one budget with all others, a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class Verdict(StrEnum):
@@ -122,6 +122,10 @@ class Judged:
     at_us: int
     until_us: int | None = None
 
+    def holds(self, now_us: int) -> bool:
+        """Whether it is not over."""
+        return self.until_us is None or now_us < self.until_us
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -137,7 +141,7 @@ MOST_EVENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is known of one campaign.
+    """What is known of one campaign. Its id has no dot: what follows one is a pool's number.
 
     `found` is what guard itself says; `verdict` is what holds. `decibans` is how much the group as one holder
     looks like one that goes through a data set, and `strength`, from 0 to 1, how surely its members are tied.
@@ -163,12 +167,14 @@ class Campaign:
     judged: Judged | None = None
     events: Sequence[Event] = field(default=())
 
+    def __post_init__(self) -> None:
+        if not self.id or "." in self.id:
+            raise ValueError(f"{self.id!r} is not the id of a campaign, which has no dot")
+
     def verdict(self, now_us: int) -> Verdict:
         """What holds: a person's word while it does, else guard's own."""
         judged = self.judged
-        if judged is not None and (judged.until_us is None or now_us < judged.until_us):
-            return judged.verdict
-        return self.found
+        return judged.verdict if judged is not None and judged.holds(now_us) else self.found
 
     def pools(self, now_us: int) -> int:
         """Among how many pools its members are spread; 0 where nothing follows from it."""
@@ -177,6 +183,20 @@ class Campaign:
             return 0
         strength = 1.0 if verdict is Verdict.CONFIRMED else self.strength
         return pools_of(len(self.members), strength)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What people have said of a campaign: nobody else writes it, and it holds whatever guard finds."""
+
+    judged: Judged | None = None
+    cleared: frozenset[str] = frozenset()
+
+    def over(self, campaign: Campaign) -> Campaign:
+        """The campaign with this said of it: who was cleared, here or there, is no member."""
+        cleared = campaign.cleared | self.cleared
+        members = {label: each for label, each in campaign.members.items() if label not in cleared}
+        return replace(campaign, judged=self.judged, cleared=cleared, members=members)
 
 
 def pools_of(members: int, strength: float) -> int:
@@ -188,6 +208,25 @@ def pools_of(members: int, strength: float) -> int:
 def pool(campaign: str, pools: int, digest: str) -> str:
     """The pool of a member, by its digest: the campaign's id, and a number where it has several pools."""
     return campaign if pools == 1 else f"{campaign}.{int(digest[:8], 16) % pools}"
+
+
+def campaign_of(pool: str) -> str:
+    """The id of the campaign that a pool is of."""
+    return pool.partition(".")[0]
+
+
+def pools_by_digest(
+    campaigns: Iterable[Campaign], now_us: int, digest: Callable[[str], str]
+) -> dict[str, str]:
+    """The pool of each member, by its digest, which follows from its label; a member of several campaigns is
+    in that with the fewest pools.
+    """
+    spread = sorted((-each.pools(now_us), each.id, each) for each in campaigns)
+    found: dict[str, str] = {}
+    for pools, campaign, each in spread:
+        names = map(digest, each.members if pools else ())
+        found.update((name, pool(campaign, -pools, name)) for name in names)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from guard.core.campaigns import Campaign, Judged, Membership
     from guard.core.evidence import Mark
     from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
@@ -35,6 +36,19 @@ it has been in use, if that is longer: who came for a week may stay away for one
 
 SETTLED_SECONDS = 60
 """How long a settled reservation's id is remembered, against a second settle."""
+
+
+CAMPAIGN_SECONDS = 90 * 86_400
+"""How long a campaign is remembered of which nobody has written anything."""
+
+MOST_TRACES = 100_000
+"""Maximum number of traces that are kept, the latest."""
+
+TRACES_SECONDS = 30 * 86_400
+"""How long they are kept where none comes any more."""
+
+FIRST_TRACE = "0"
+"""What stands before all traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +122,7 @@ class Control:
     `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
     `forgets` says that a full server drops counts, as far as it told at the start. `named` are the digests of
     the keys that the operator or a hold has named: each counts for itself, whatever else its network sends.
+    `campaigns` is the version of what is known of campaigns, 0 where nothing is.
     """
 
     mode: Mode = Mode.ENFORCE
@@ -115,6 +130,7 @@ class Control:
     workers: int = 0
     forgets: bool = False
     named: frozenset[str] = frozenset()
+    campaigns: int = 0
 
 
 class Store(Protocol):
@@ -183,8 +199,82 @@ class Store(Protocol):
     async def control(self, worker: str | None = None) -> Control:
         """What the operator has ordered for all."""
 
+    async def membership(self, version: int) -> Membership | None:
+        """Who is in which pool of a campaign; `None` where nothing has changed since this version."""
+
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         """Add refusals that the store has not counted to an identity's record."""
 
     async def leave(self, worker: str) -> None:
         """This process serves no more."""
+
+
+class CampaignStore(Protocol):
+    """Campaigns, and what is needed to find them; every call raises `StoreError`.
+
+    What guard finds and what people say may be written at the same time, and neither loses what the other
+    wrote. Whatever is written, the pools of all members follow in the same step, and the version goes up.
+    """
+
+    async def campaigns(self) -> list[Campaign]:
+        """All, by id."""
+
+    async def campaign(self, campaign_id: str) -> Campaign | None:
+        """The one of this id."""
+
+    async def keep_campaigns(self, changed: Sequence[Campaign], dropped: Sequence[str], now_us: int) -> None:
+        """Write down what guard has found, all or nothing.
+
+        What people say is left as it is, but those whom a campaign names as `cleared` stay so: who gives a
+        campaign another id takes them along. One of which a person's word holds is not dropped. Pools follow
+        from the moment too, since a word may be over: so call it now and then, also with nothing.
+        """
+
+    async def judge(self, campaign_id: str, judged: Judged | None) -> None:
+        """Write down what a person says of a campaign, or that nobody says anything (`None`).
+
+        Raises `UnknownCampaignError`.
+        """
+
+    async def clear(self, campaign_id: str, label: str) -> None:
+        """Take a member out for good. Raises `UnknownCampaignError`, and `UnknownHolderError` for one that
+        is no member.
+        """
+
+    async def membership(self, version: int) -> Membership | None:
+        """Who is in which pool; `None` where nothing has changed since this version."""
+
+    async def accuse(
+        self,
+        holder: Holder,
+        identity: Identity,
+        fresh: Mapping[Signal, float],
+        now_us: int,
+        half_life_us: int,
+    ) -> bool:
+        """Add evidence in decibans to what is known of a holder, whose profile stays as it is.
+
+        `False` where others learn of it all the time, so that nothing was added.
+        """
+
+    async def lead(self, name: str, seconds: float) -> bool:
+        """Be the one process that looks for campaigns, for so long, or go on being it; `False` where
+        another one is.
+        """
+
+    async def resign(self, name: str) -> None:
+        """Let another process do it, if it was this one."""
+
+    async def observe(self, records: Sequence[bytes]) -> None:
+        """Add traces; of all that are kept, the oldest go."""
+
+    async def traces(self, after: str, count: int) -> list[tuple[str, bytes]]:
+        """The next traces after this one (`FIRST_TRACE`: from the first that is kept), with their names, at
+        most so many.
+        """
+
+    async def last_trace(self) -> str:
+        """The name of the last trace; `FIRST_TRACE` where there is none."""
+
+    async def traces_after(self, after: str) -> int:
+        """How many traces there are after this one."""

@@ -10,13 +10,15 @@ import pytest
 from lessons import DAY_US, MINUTE_US, START_US, asking, enumeration_of, exemplars_of, learner
 
 from guard.analyst.profiles import KEPT_EVERY, Profiles
-from guard.core.evidence import NO_EVIDENCE, SPEAKING, Evidence, Learnt
+from guard.core.evidence import NO_EVIDENCE, SPEAKING, Evidence, Learnt, Mark
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.query import Usage
+from guard.core.signals import Signal
 from guard.detection.layout import Sum
 from guard.detection.profile import Profile, Step
 from guard.detection.reference import Reference
 from guard.errors import StoreError
+from guard.store.memory.store import MemoryStore
 
 ONE, OTHER = (Holder(Attribute.KEY, name) for name in ("one", "other"))
 REFERENCE = Reference.load()
@@ -201,3 +203,34 @@ async def test_who_is_forgotten_here_is_kept_first() -> None:
     take_in(pupil, "hello there", START_US, OTHER)
     await pupil.quiet()
     assert memory.queries() == 30
+
+
+@pytest.mark.parametrize("reference", [REFERENCE, None])
+async def test_what_others_say_of_a_holder_stays_beside_what_is_learnt_and_fades(
+    reference: Reference | None,
+) -> None:
+    store, who = MemoryStore(lambda: START_US), Identity(ONE)
+    pupil: Profiles[Asked] = Profiles(store, teach, reference, half_life_us=DAY_US)
+    texts = enumeration_of(60)
+    await take_in_all(pupil, texts[:20])
+    await store.accuse(ONE, who, {Signal.LINEAGE: 24.0, Signal.CAMPAIGN: 4.0}, START_US, DAY_US)
+    await take_in_all(pupil, texts[20:])
+    await pupil.keep_all(START_US)
+    known = await evidence(store)
+    assert known.marks[Signal.LINEAGE] == Mark(24.0, START_US, START_US)
+    assert Signal.CAMPAIGN in known.marks
+    assert (len(known.marks) > 2) == (reference is not None)
+    assert Profile.read(known.profile).queries == len(texts)
+    # The weaker is faint a day later, and the stronger has lost half, so that what is new is stronger.
+    await store.accuse(ONE, who, {Signal.LINEAGE: 13.0}, START_US + DAY_US, DAY_US)
+    take_in(pupil, texts[0], START_US + DAY_US)
+    await pupil.keep_all(START_US + DAY_US)
+    known = await evidence(store)
+    assert Signal.CAMPAIGN not in known.marks
+    assert known.marks[Signal.LINEAGE] == Mark(13.0, START_US + DAY_US, START_US)
+    assert Profile.read(known.profile).queries == len(texts) + 1
+
+
+async def evidence(store: MemoryStore) -> Evidence:
+    """What it knows, as it says to who has learnt nothing of it."""
+    return (await store.learn(ONE, Identity(ONE), NO_EVIDENCE)).evidence

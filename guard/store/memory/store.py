@@ -15,11 +15,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt
+from guard.core.evidence import NO_EVIDENCE, Evidence, Learnt, merge
 from guard.core.holds import Held
 from guard.core.limits import Algorithm, Unit
 from guard.core.modes import Mode
+from guard.core.pseudonyms import Pseudonyms
 from guard.store.marks import read_marks, write_marks
+from guard.store.memory.campaigns import MemoryCampaigns
 from guard.store.memory.coverage import Coverage
 from guard.store.memory.holds import Account, Hold, paired
 from guard.store.memory.records import Records
@@ -43,12 +45,16 @@ if TYPE_CHECKING:
 MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
 
+NO_PEPPER = Pseudonyms(b"")
+"""For a store that keeps no campaigns."""
+
 CLEARED_AT_ONCE = 16
 """Each admission then clears away what is over among so many accounts, which is more than it opens."""
 
 
-class MemoryStore:
+class MemoryStore(MemoryCampaigns):
     """Counts in memory, for one event loop; nothing waits in a call. `date_us` tells the Unix microseconds.
+    `keys` names the members of campaigns, as who asks for them does.
 
     A reservation that is not renewed expires after `reservation_seconds`. Where there are `most_accounts`,
     requests that need another one are turned away, so that a flood of names pushes out nobody's count.
@@ -64,7 +70,9 @@ class MemoryStore:
         reservation_seconds: float = 60.0,
         unverified_seconds: float = UNVERIFIED_SECONDS,
         most_accounts: int | None = None,
+        keys: Pseudonyms = NO_PEPPER,
     ) -> None:
+        super().__init__(date_us, keys)
         self._date_us = date_us
         self._life_us = int(reservation_seconds * MICROSECONDS)
         self._most_accounts = most_accounts
@@ -190,13 +198,26 @@ class MemoryStore:
         self._evidence[holder] = Evidence(version, evidence.profile, _as_written(evidence.marks))
         return Learnt(True, replace(evidence, version=version))
 
+    async def accuse(
+        self,
+        holder: Holder,
+        identity: Identity,
+        fresh: Mapping[Signal, float],
+        now_us: int,
+        half_life_us: int,
+    ) -> bool:
+        """Add evidence to what is known of a holder."""
+        known = self._evidence.get(holder, NO_EVIDENCE)
+        marks = merge(known.marks, fresh, now_us, half_life_us)
+        return marks == known.marks or (await self.learn(holder, identity, replace(known, marks=marks))).kept
+
     async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
         """Write down how a holder's review stands, or that it is over."""
         return self._reviews.put(holder, review, instead_of)
 
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""
-        return Control()
+        return Control(campaigns=self._membership.version)
 
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         """Totals are not kept here."""

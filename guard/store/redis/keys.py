@@ -33,6 +33,17 @@ WORKERS = PREFIX + "workers"
 NAMED = PREFIX + "named"
 """The keys that the operator or a hold has named, by when that is over: each counts for itself till then."""
 
+CAMPAIGNS = PREFIX + "{campaigns}:found"
+"""What guard has found of each campaign, by its id. All keys of campaigns live in one slot."""
+WORDS = PREFIX + "{campaigns}:words"
+"""What people have said of campaigns, by id."""
+POOLS = PREFIX + "{campaigns}:pools"
+"""In which pool each member is, and the version of all that is known of campaigns."""
+LEAD = PREFIX + "{campaigns}:lead"
+"""The process that looks for campaigns, while it does."""
+TRACES = PREFIX + "{campaigns}:traces"
+"""What it looks at: a stream."""
+
 REVIEW_FIELDS = "review:"
 """What the fields of `TERMS` begin with that are reviews."""
 

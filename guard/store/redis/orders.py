@@ -13,10 +13,10 @@ from guard.core.novelty import BITMAP_BYTES, Recent
 from guard.errors import StoreError
 from guard.store.marks import BEGINNING, damage_of, marks_in, read_evidence
 from guard.store.port import Block, Control
+from guard.store.redis.campaigns import RedisCampaigns
 from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import is_whole, read_review, write_review
 from guard.store.redis.scripts import Script
-from guard.store.redis.tolerant import TolerantStore
 from guard.store.redis.wire import record_of
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class Record:
     cost: int
 
 
-class OperatorStore(TolerantStore):
-    """The store of the requests, with what only the operator may ask of it.
+class OperatorStore(RedisCampaigns):
+    """The store of the requests and of campaigns, with what only the operator may ask of it.
 
     These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
     and one that is reset or forgiven for as long as an unverified caller is remembered.
@@ -304,6 +304,7 @@ class OperatorStore(TolerantStore):
             workers,
             self.forgets,
             frozenset(map(bytes.decode, named)),
+            await self.campaigns_version(),
         )
 
     async def leave(self, worker: str) -> None:
@@ -391,11 +392,6 @@ class OperatorStore(TolerantStore):
             else:
                 holders.append(holder)
         return holders
-
-    async def _now_us(self) -> int:
-        """The server's clock; on a cluster, that of the node with the terms."""
-        reply = await self._nodes().call(TERMS, "TIME")
-        return int(reply[0]) * MICROSECONDS + int(reply[1])
 
 
 def _lasts(term: bytes, now_us: int) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, cast
 
+from guard.core.calendars import MICROSECONDS
 from guard.errors import DAMAGED, StoreError
 from guard.store.redis.client import OPERATOR_SECONDS
+from guard.store.redis.keys import TERMS
 from guard.store.redis.store import RedisStore
 
 
@@ -27,12 +29,26 @@ class TolerantStore(RedisStore):
             self.note_damage(what, error)
             return b""
 
+    async def _hash(self, what: str, key: str) -> dict[bytes, bytes]:
+        """Likewise of a hash, field by field."""
+        try:
+            async with self.asking() as client:
+                return cast("dict[bytes, bytes]", await client.hgetall(key))
+        except StoreError as error:
+            self.note_damage(what, error)
+            return {}
+
     def _read(self, what: str, reply: Any) -> bytes:
         """Likewise of a reply in a pipeline."""
         if isinstance(reply, Exception):
             self.note_damage(what, self._trouble(reply, OPERATOR_SECONDS))
             return b""
         return cast("bytes | None", reply) or b""
+
+    async def _now_us(self) -> int:
+        """The server's clock; on a cluster, that of the node with the terms."""
+        reply = await self._nodes().call(TERMS, "TIME")
+        return int(reply[0]) * MICROSECONDS + int(reply[1])
 
     def note_damage(self, what: str, error: StoreError) -> None:
         """Note that this is damaged, if that is what the error says; any other is raised."""
