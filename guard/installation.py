@@ -46,6 +46,7 @@ class Installation:
             reservation_seconds=settings.store.reservation_seconds,
             unverified_seconds=settings.store.unverified_seconds,
         )
+        store.most_traces = settings.campaigns.most_traces
         return cls(settings, keys, store, server)
 
 

@@ -262,6 +262,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "[server]": (old.server, new.server),
         "[cors]": (old.cors, new.cors),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
+        "campaigns.most_traces": (old.campaigns.most_traces, new.campaigns.most_traces),
         "detection.analyst": (old.detection.analyst, new.detection.analyst),
     }
     return [name for name, (before, after) in parts.items() if before != after]

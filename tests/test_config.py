@@ -707,6 +707,7 @@ class TestStarterFile:
             "diversity",
             "pool-diversity",
             "new-diversity",
+            "campaign-diversity",
             "network-requests",
         ]
 

@@ -90,6 +90,14 @@ def test_requests_are_counted_by_the_band_of_whom_they_speak_for() -> None:
     }
 
 
+def test_requests_of_members_of_campaigns_are_counted_without_their_names() -> None:
+    counts = counted(EVENT, replace(EVENT, campaign="c1"), replace(THROTTLED, campaign="c2"))
+    assert {key: value for key, value in counts.items() if key[0] == "guard_campaign_requests_total"} == {
+        named("campaign_requests", tier="default", action="allow"): 1,
+        named("campaign_requests", tier="default", action="limited"): 1,
+    }
+
+
 @pytest.mark.parametrize("instead", OnStoreError)
 def test_an_outage_is_counted_by_its_kind_and_by_what_was_done(instead: OnStoreError) -> None:
     counts = counted(replace(EVENT, store_error="timeout", on_store_error=instead))

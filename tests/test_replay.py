@@ -10,7 +10,7 @@ import signal
 from collections import Counter
 from io import StringIO
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from commands import guard, guard_process, guard_started
@@ -21,6 +21,7 @@ from guard.admin.replay import ERROR, PASS, Replay
 from guard.admin.summary import Summary
 from guard.admin.traffic import read_log
 from guard.cli.replay import show
+from guard.core.campaigns import Campaign, Member, Verdict
 from guard.core.evidence import Band
 from guard.core.identity import Holder
 from guard.core.signals import Signal
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from guard.admin.replay import Result
+    from guard.store.memory.store import MemoryStore
 
 START = 1_767_225_600.0
 CHAT = "/v1/chat/completions"
@@ -371,6 +373,19 @@ async def test_a_log_that_ends_in_an_error_has_been_replayed_up_to_there(tmp_pat
         async for result in Replay(settings(REQUESTS)).results(read_log(file)):
             actions.append(result.action)  # noqa: PERF401 - what came before the error counts
     assert actions == ["allow"]
+
+
+async def test_a_line_of_a_member_of_a_campaign_names_it(tmp_path: Path) -> None:
+    file = log(tmp_path, [line(number, "hello", key=f"sk-{number % 2}") for number in range(4)])
+    replay, (first, *others) = Replay(settings(REQUESTS)), read_log(file)
+    who = (await replay.run(first)).identity
+    assert who is not None
+    store, now_us = cast("MemoryStore", replay._engine._store), first.now_us
+    members = {who: Member(now_us, 1.0)}
+    found = Campaign("c1", now_us, now_us, Verdict.LIKELY, 20.0, 0.5, members)
+    await store.keep_campaigns([found], [], now_us)
+    await replay._engine.watch()
+    assert [(await replay.run(each)).json()["campaign"] for each in others] == [None, "c1", None]
 
 
 class TestCommand:

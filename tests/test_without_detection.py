@@ -40,7 +40,7 @@ sys.meta_path[:] = map(Hiding, sys.meta_path)
 """
 """Hides the packages from whatever a process imports."""
 
-LEFT_OUT = "diversity, pool-diversity, new-diversity"
+LEFT_OUT = "diversity, pool-diversity, new-diversity, campaign-diversity"
 
 LIMITS = [{"name": "requests", "unit": "requests", "rate": "9/minute"}]
 

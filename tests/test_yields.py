@@ -21,6 +21,7 @@ import pytest
 from guard.admin.reading import LogClock
 from guard.analyst.transcript import Copies
 from guard.analyst.transcript import Outcome as Read
+from guard.core.campaigns import Campaign, Member, Verdict
 from guard.core.evidence import Evidence, Mark
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Unit
@@ -90,10 +91,12 @@ class AllNew:
 class Place:
     """An engine with the default limits, and what its callers have drawn."""
 
-    def __init__(self, settings: Settings, store: MemoryStore | OperatorStore, clock: LogClock) -> None:
+    def __init__(
+        self, settings: Settings, store: MemoryStore | OperatorStore, keys: Keys, clock: LogClock
+    ) -> None:
         self.store, self.clock, self.drawn = store, clock, Counter[Holder]()
         clock.now_us = T0
-        self.engine = Engine(settings.policy(), store, Keys(b"pepper"), (), clock=clock, reader=AllNew(store))
+        self.engine = Engine(settings.policy(), store, keys, (), clock=clock, reader=AllNew(store))
         self._asked = 0
 
     async def ask(self, caller: Identity, tokens: int) -> None:
@@ -133,16 +136,16 @@ async def place(
     request: pytest.FixtureRequest, make_settings: Callable[..., Settings], redis_url: str
 ) -> Any:
     """On a store in memory, and on a real one."""
-    clock = LogClock()
+    clock, keys = LogClock(), Keys(secrets.token_bytes(16))
     limits = [limit for limit in default_tiers()["default"].limits if limit.unit == Unit.NOVELTY]
     settings = make_settings(tiers={"default": TierSettings(limits=tuple(limits))})
     if request.param == "memory":
-        yield Place(settings, MemoryStore(clock.date_us), clock)
+        yield Place(settings, MemoryStore(clock.date_us, keys=keys), keys, clock)
         return
     nodes = partial(nodes_at, RedisURL.parse(redis_url), 20)
-    store = DatedStore(Keys(secrets.token_bytes(16)), nodes, deadline_seconds=20)
+    store = DatedStore(keys, nodes, deadline_seconds=20)
     store.clock = clock
-    yield Place(settings, store, clock)
+    yield Place(settings, store, keys, clock)
     await store.aclose()
 
 
@@ -261,6 +264,18 @@ async def test_a_thousand_new_keys_with_an_address_each_draw_twice_what_they_sha
 async def test_keys_of_one_network_draw_together_what_their_pool_holds(place: Place, accounts: int) -> None:
     drawn = await place.day([stranger(number, 0) for number in range(accounts)], 800 // accounts)
     assert 190 <= drawn <= 1.05 * 200 + 1
+
+
+@pytest.mark.parametrize(("strength", "least", "most"), [(1.0, 95, 110), (0.5, 900, 1_100)])
+async def test_accounts_of_a_campaign_draw_together_what_its_pools_hold(
+    place: Place, strength: float, least: float, most: float
+) -> None:
+    callers = [replace(stranger(number, number), vouched_by=VouchedBy.KEYS_FILE) for number in range(100)]
+    members = {str(each.principal): Member(T0, 1.0) for each in callers}
+    campaign = Campaign("c1", T0, T0, Verdict.LIKELY, 20.0, strength, members)
+    await place.store.keep_campaigns([campaign], [], T0)
+    await place.engine.watch()
+    assert least <= await place.day(callers, 20) <= most
 
 
 async def test_what_others_were_answered_makes_nothing_cheaper(place: Place) -> None:

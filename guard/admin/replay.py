@@ -68,6 +68,7 @@ class Result:
     estimated: bool = False
     vouched_by: VouchedBy | None = None
     retry_after_us: int | None = None
+    campaign: str | None = None
 
     @property
     def band(self) -> Band:
@@ -94,7 +95,7 @@ class Result:
             "estimated": self.estimated,
             "risk": round(float(self.risk.decibans), 2),
             "band": self.band,
-            "campaign": None,
+            "campaign": self.campaign,
             "signals": [
                 {"signal": signal, "decibans": round(decibans, 2)} for signal, decibans in self.signals
             ],
@@ -116,7 +117,8 @@ class Replay:
         self._keys = keys = Pseudonyms(pepper_of(settings))
         self._reader = LineReader(settings, keys, declared or {})
         self._clock = LogClock()
-        store = MemoryStore(self._clock.date_us, unverified_seconds=settings.store.unverified_seconds)
+        unverified_seconds = settings.store.unverified_seconds
+        store = MemoryStore(self._clock.date_us, unverified_seconds=unverified_seconds, keys=keys)
         self._heard = Heard()
         self._risks: dict[str, tuple[Risk, tuple[tuple[Signal, float], ...]]] = {}
         policy = self._reader.policy
@@ -214,6 +216,7 @@ class Replay:
             estimated=estimated,
             vouched_by=admission.identity.vouched_by,
             retry_after_us=decision.retry_after_us,
+            campaign=admission.campaign,
         )
 
     def _novelty(self, admission: Admission) -> float | None:

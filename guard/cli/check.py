@@ -119,6 +119,8 @@ def check(
         say([f"\nDetection off{f': it {NEEDS_DETECTION}' if settings.detection.missing else ''}"])
     else:
         say(_detection_lines(policy.detection, reference, verbose))
+    if policy.campaigns is not Mode.ENFORCE:
+        say([f"\nCampaigns in mode {policy.campaigns}: their members are held each by itself"])
     uses = [f"{holder}: {each.use}{_until(each.until_us)}" for holder, each in policy.detection.uses.items()]
     say(_cut(uses, "declared use", verbose))
 

@@ -38,6 +38,7 @@ def policy_json(settings: Settings, policy: Policy, reference: Reference | None)
             "expires_days": settings.hold.expires_days,
             "webhook": None if settings.hold.webhook is None else settings.hold.webhook.host,
         },
+        "campaigns": {"mode": policy.campaigns},
         "detection": _detection_json(policy.detection, reference),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from guard.core.campaigns import campaign_of
 from guard.core.globs import same_name
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Trait(Enum):
     """Identities of several tiers are never held to the same count of a limit per it."""
 
     FOUND = auto()
-    """Guard finds it out itself: nobody may say it of a caller."""
+    """Guard finds it out itself: nobody may say it of a caller, and a limit per it holds only who has it."""
 
     ONE_HOLDER = auto()
     """There is one holder of it, which has no value."""
@@ -69,6 +70,7 @@ class Attribute(StrEnum):
     budget between them. `ASN` is the number of the autonomous system that a caller comes from, and `PAYMENT`
     a keyed hash of what it pays with (`Pseudonyms.payment`). `CAMPAIGN` is the pool of a campaign that the
     caller is held to be a member of (guard/core/campaigns.py); who is none of any has no such attribute.
+    It is told by a query, since of a router's end users each may be a member.
     """
 
     traits: frozenset[Trait]
@@ -90,7 +92,7 @@ class Attribute(StrEnum):
     POOL = "pool", Trait.ADDRESS, Trait.SHARED
     ASN = "asn", Trait.SHARED
     PAYMENT = "payment", Trait.SHARED
-    CAMPAIGN = "campaign", Trait.SHARED, Trait.FOUND
+    CAMPAIGN = "campaign", Trait.SHARED, Trait.FOUND, Trait.TOLD_BY_A_QUERY
     MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
     ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
     END_USER = "end_user", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, *_ONES_OWN
@@ -251,10 +253,14 @@ class Identity:
 
     @property
     def holders(self) -> tuple[Holder, ...]:
-        """The principal, every attribute, and those that have no value, each once: where a block can bite."""
+        """The principal, every attribute, those without a value, and the campaign of a pool, each once: where
+        a block can bite.
+        """
         if not self._holders:
             named = map(self.holder, (*self.attributes, Attribute.UNVERIFIED, Attribute.EVERYTHING))
-            found = tuple(dict.fromkeys((self.principal, *named)))
+            pool = self.attributes.get(Attribute.CAMPAIGN)
+            whole = (Holder(Attribute.CAMPAIGN, campaign_of(pool)),) if pool else ()
+            found = tuple(dict.fromkeys((self.principal, *named, *whole)))
             object.__setattr__(self, "_holders", found)
         return self._holders
 

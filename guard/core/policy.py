@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
 from guard.core.holds import DEFAULT_HOLD_TERMS
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import FOUND, Attribute, Holder
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Holders, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
@@ -171,7 +171,8 @@ class Override:
 class Policy:
     """Everything that decides, as the operator set it; immutable, so that one request sees one policy.
 
-    For `new_for_us` after it was first seen, an unverified caller is new.
+    For `new_for_us` after it was first seen, an unverified caller is new. `campaigns` says whether anything
+    follows for members of one.
     """
 
     rollout: Rollout
@@ -186,6 +187,7 @@ class Policy:
     detection: Detection = NO_DETECTION
     holds: HoldTerms = DEFAULT_HOLD_TERMS
     new_for_us: int = 0
+    campaigns: Mode = Mode.ENFORCE
 
     @property
     def reads_texts(self) -> bool:
@@ -320,6 +322,8 @@ class Policy:
         return tuple(limit for limit in limits if self._is_for(limit, identity, caller))
 
     def _is_for(self, limit: Limit, identity: Identity, caller: Caller) -> bool:
+        if not FOUND.intersection(limit.per) <= identity.attributes.keys():
+            return False
         match limit.holders:
             case Holders.ALL:
                 return True

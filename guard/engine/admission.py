@@ -34,7 +34,8 @@ class Admission(NamedTuple):
     `charges` are what was charged; without the store, what should have been. `label` and `tier` are for the
     event at its end. `counted` says that the store has counted a refusal in the identity's record. `read`
     says that query and answer are read when that is over, and `suspect` whom they speak for or against, with
-    the `marks` against it. `wait_seconds` is how long to wait before the backend is asked.
+    the `marks` against it. `wait_seconds` is how long to wait before the backend is asked. `campaign`
+    is that of which the suspect is held to be a member.
     """
 
     request_id: str
@@ -55,6 +56,7 @@ class Admission(NamedTuple):
     marks: Mapping[Signal, Mark] = MappingProxyType({})
     read: bool = False
     wait_seconds: float = 0.0
+    campaign: str | None = None
 
     @classmethod
     def of(cls, plan: Plan, request_id: str, demand: Demand, decision: Decision, **more: Any) -> Admission:
@@ -69,6 +71,7 @@ class Admission(NamedTuple):
             demand,
             decision,
             suspect=plan.suspect,
+            campaign=plan.campaign,
             **more,
         )
 

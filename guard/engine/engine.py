@@ -221,6 +221,7 @@ class Engine:
         if heard.mode is not self.control.mode:
             log_switch(heard.mode, self.policy.rollout.mode)
         self.control = heard
+        await self._hear_campaigns()
         self._alone.workers = heard.workers
         await self._alone.repay(self._store)
         await self._books.report()
@@ -259,6 +260,19 @@ class Engine:
         except StoreError as error:
             self._alone.outage.failed(error)
             return None
+
+    async def _hear_campaigns(self) -> None:
+        """Ask who is in which pool, if that has changed; what was heard last holds until it is heard."""
+        if self.control.campaigns == self._plans.membership.version:
+            return
+        try:
+            with self._alone.asking():
+                membership = await self._store.membership(self._plans.membership.version)
+        except StoreError as error:
+            self._alone.outage.failed(error)
+            return
+        if membership is not None:
+            self._plans.membership = membership
 
     def _plan(self, identity: Identity, query: Query | None, route: str, method: str, now_us: int) -> Plan:
         """How a request is judged, of a caller as it is held to account: where there is a crowd, by that."""

@@ -87,6 +87,7 @@ class Events:
             method=admission.method,
             wait_seconds=_seconds(decision.retry_after_us),
             vouched_by=admission.identity.vouched_by,
+            campaign=admission.campaign,
         )
         tell(self._hooks, event)
 

@@ -5,6 +5,7 @@ key:a asks it again                                 only what this request asks 
 key:a is not new any more                           this plan is worked out again
 the operator reloads, or turns the kill switch      all plans are dropped
 an override or a declared use of anybody is over    all plans are dropped
+who is in which pool of a campaign has changed      all plans are dropped
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from guard.core.campaigns import NOBODY, campaign_of
 from guard.core.demand import Demand
 from guard.core.identity import Attribute
 from guard.core.modes import Mode, mildest
@@ -22,6 +24,7 @@ from guard.core.prices import FREE
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
+    from guard.core.campaigns import Membership
     from guard.core.detection import Suspect
     from guard.core.identity import Holder, Identity
     from guard.core.ladder import Rung
@@ -54,6 +57,9 @@ class Plan:
     `since_us` is when the caller was first seen, in Unix microseconds, where a limit of its tier goes by that
     and nobody vouches for the caller. Where the plan is `provisional` that has yet to be asked of the store,
     and the caller is taken for a new one. At `until_us` the plan is over, since the caller is new no more.
+
+    `campaign` is that of which the suspect, or else its principal, is a member, also where nothing follows
+    from it. Where something does, the identity has the pool.
     """
 
     identity: Identity
@@ -75,6 +81,7 @@ class Plan:
     since_us: int | None = None
     provisional: bool = False
     until_us: int | None = None
+    campaign: str | None = None
 
     def demand(self, query: Query | None, amounts: Mapping[str, int]) -> Demand:
         """What a request asks for."""
@@ -121,6 +128,7 @@ class Plans:
         self._plans: OrderedDict[Hashable, Plan] = OrderedDict()
         self._policy = policy
         self._ceiling = Mode.ENFORCE
+        self._membership = NOBODY
         # Unknown, so worked out with the first plan.
         self._until_us: int | None = 0
 
@@ -156,6 +164,17 @@ class Plans:
                 self._plans.popitem(last=False)
         return plan
 
+    @property
+    def membership(self) -> Membership:
+        """Who is in which pool of a campaign."""
+        return self._membership
+
+    @membership.setter
+    def membership(self, membership: Membership) -> None:
+        if membership.pools != self._membership.pools:
+            self._plans.clear()
+        self._membership = membership
+
     def __len__(self) -> int:
         return len(self._plans)
 
@@ -170,6 +189,9 @@ class Plans:
         models = () if query is None else (query.model, *query.alternatives)
         by_age = tier.by_age and not identity.verified and mode is not Mode.OFF
         since_us = self._first_seen(identity.principal) if by_age else None
+        pool = self._pool(identity, suspect)
+        if policy.campaigns is Mode.ENFORCE:
+            identity = identity.asking(campaign=pool)
         caller = Caller(method, mode, place, now_us, since_us)
         return Plan(
             identity=identity,
@@ -191,7 +213,16 @@ class Plans:
             since_us=since_us,
             provisional=by_age and since_us is None,
             until_us=None if since_us is None else policy.new_until_us(since_us, now_us),
+            campaign=None if pool is None else campaign_of(pool),
         )
+
+    def _pool(self, identity: Identity, suspect: Suspect | None) -> str | None:
+        """The pool that the suspect of a request is in, or else its principal."""
+        pools = self._membership.pools
+        if not pools or self._policy.campaigns is Mode.OFF:
+            return None
+        holders = (identity.principal if suspect is None else suspect.holder, identity.principal)
+        return next(filter(None, (pools.get(self._keys.digest(each)) for each in holders)), None)
 
 
 def _asking(identity: Identity, query: Query | None, route: str, default_tier: str) -> Identity:

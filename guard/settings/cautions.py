@@ -87,6 +87,10 @@ def unsupplied(settings: Settings) -> Iterator[str]:
                     f"limit `{limit.name}`: nothing says the {attribute} of a caller, so each is counted by "
                     f"its key, user or network instead; {_how_to_say(attribute)}"
                 )
+        if settings.campaigns.mode is not Mode.ENFORCE and Attribute.CAMPAIGN in limit.per:
+            yield (
+                f"limit `{limit.name}`: it holds nobody, since campaigns.mode is `{settings.campaigns.mode}`"
+            )
         if limit.holders is Holders.VERIFIED and not _is_anybody_verified(settings):
             yield (
                 f"limit `{limit.name}`: it is for verified callers, and nobody vouches for any; set "
@@ -222,6 +226,8 @@ def loosened(old: Settings, new: Settings) -> Iterator[str]:
         yield f"mode is `{new.mode}`: nothing is refused"
     if old.detection.mode is Mode.ENFORCE and new.detection.mode is not Mode.ENFORCE:
         yield f"detection.mode is `{new.detection.mode}`: nothing is done about risk"
+    if old.campaigns.mode is Mode.ENFORCE and new.campaigns.mode is not Mode.ENFORCE:
+        yield f"campaigns.mode is `{new.campaigns.mode}`: members of a campaign are held each by itself"
     gone = sorted(_looked_at(old) - _looked_at(new))
     if gone:
         yield f"guard no longer looks at {', '.join(gone)}"

@@ -65,5 +65,6 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             {Holder.parse(each.holder): each.declared() for each in settings.uses},
         ),
         holds=settings.hold.terms(),
+        campaigns=settings.campaigns.mode,
         new_for_us=int(parse_duration(settings.identity.new_for) * MICROSECONDS),
     )

@@ -17,6 +17,7 @@ from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.extras import NEEDS_DETECTION, detection_installed
 from guard.settings.backend import BackendSettings
 from guard.settings.body import BodySettings
+from guard.settings.campaigns import CampaignSettings
 from guard.settings.environment import ENVIRONMENT_PREFIX
 from guard.settings.fields import FileName, Name, Percent
 from guard.settings.hold import HoldSettings
@@ -71,6 +72,7 @@ class Settings(BaseSettings):
     detection: DetectionSettings = DetectionSettings()
     ladder: LadderSettings = LadderSettings()
     hold: HoldSettings = HoldSettings()
+    campaigns: CampaignSettings = CampaignSettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

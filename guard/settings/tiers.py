@@ -60,6 +60,9 @@ def _default_limits() -> tuple[LimitSettings, ...]:
             floor=5,
         ),
         LimitSettings(
+            name="campaign-diversity", unit=Unit.NOVELTY, per=(Attribute.CAMPAIGN,), rate="100/day"
+        ),
+        LimitSettings(
             name="network-requests", unit=Unit.REQUESTS, per=(Attribute.NETWORK,), rate="3000/minute"
         ),
     )

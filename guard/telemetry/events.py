@@ -40,7 +40,8 @@ class Event:
     the diversity budgets were charged, in their unit, until the answer is read; `None` where there is none,
     or the store has not said. `unknown_tier` is the tier that the caller's token or gateway names where the
     settings define none of that name; `tier`, the default one, holds for it. `store_forgets` says that a full
-    Redis drops counts (`maxmemory-policy`).
+    Redis drops counts (`maxmemory-policy`). `campaign` is the id of the campaign that the caller is held to
+    be a member of, also where nothing follows from it (mode `shadow`).
     """
 
     request_id: str
@@ -68,6 +69,7 @@ class Event:
     method: str = ""
     wait_seconds: float | None = None
     vouched_by: VouchedBy | None = None
+    campaign: str | None = None
 
     @property
     def verified(self) -> bool:

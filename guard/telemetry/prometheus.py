@@ -118,6 +118,12 @@ class PrometheusHook:
             ("outcome",),
             registry=registry,
         )
+        self._campaigns = Counter(
+            "guard_campaign_requests_total",
+            "Requests of members of campaigns.",
+            ("tier", "action"),
+            registry=registry,
+        )
         self._unknown_tiers = Counter(
             "guard_unknown_tiers_total",
             "Requests whose token or gateway names a tier that the settings do not define.",
@@ -144,6 +150,8 @@ class PrometheusHook:
             self._fallbacks.labels(event.tier, event.on_store_error).inc()
         if event.store_forgets:
             self._forgetful.inc()
+        if event.campaign is not None:
+            self._campaigns.labels(event.tier, event.action).inc()
         if event.unknown_tier is not None:
             self._unknown_tiers.inc()
         self._expired.inc(event.expired_reservations)

@@ -235,7 +235,7 @@ class TestCheck:
     def test_u22_the_policy_of_the_starter_fits_a_screen(self, tmp_path: Path) -> None:
         guard("init", folder=tmp_path)
         told = guard("check", folder=tmp_path).stdout.splitlines()
-        assert len(told) <= 32
+        assert len(told) <= 33
         assert max(map(len, told)) <= 160
         assert told[0].startswith("mode enforce")
         whole = guard("check", "--verbose", folder=tmp_path).stdout

@@ -1,0 +1,18 @@
+"""The section about campaigns: callers that are held to account as one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from guard.core.modes import Mode
+from guard.settings.fields import Section
+from guard.store.port import MOST_TRACES
+
+
+class CampaignSettings(Section):
+    """Whether anything follows for members of a campaign, and how much is kept to find them by."""
+
+    mode: Mode = Mode.ENFORCE
+    most_traces: Annotated[int, Field(ge=1_000, le=10_000_000)] = MOST_TRACES
