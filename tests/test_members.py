@@ -27,6 +27,8 @@ from guard.core.query import NO_USAGE, Query
 from guard.core.uses import Declared, Use
 from guard.demo.model import FakeModel
 from guard.engine.engine import Engine
+from guard.errors import ConfigError
+from guard.identity.vouched import vouched_in
 from guard.installation import Installation
 from guard.settings.cautions import loosened, unsupplied
 from guard.settings.tiers import default_tiers
@@ -183,8 +185,21 @@ class TestALimitPerCampaign:
         assert await admitted(engine, *MEMBERS) == 3
         assert not await ask(engine, router, eve)
         assert await ask(engine, router, ann)
-        # What was refused to one of its people a moment ago says nothing of the next one.
+
+    async def test_who_of_a_router_asks_is_not_known_before_the_body_is_read(self, store: Kept) -> None:
+        uses = {Holder(Attribute.KEY, "router"): Declared(Use.ROUTER)}
+        rules = policy(detection=Detection(Rollout(Mode.SHADOW), uses=uses))
+        others = campaign("c2", labels=("key:router+end_user:eve",))
+        labels = ("key:router", *(str(each.principal) for each in MEMBERS))
+        await store.keep_campaigns([campaign(labels=labels), others], [], now())
+        engine, router = engine_on(store, rules), caller("router")
+        await engine.watch()
+        assert await admitted(engine, *MEMBERS) == 3
+        # The router's campaign has nothing left, and that of one of its people has.
+        assert engine.foresee("f", router, "/", "GET", read=False) is not None
         assert engine.foresee("f", router, "/", "POST", read=True) is None
+        assert await ask(engine, router, QUERY._replace(end_user="eve"))
+        assert not await ask(engine, router, QUERY._replace(end_user="ann"))
 
     async def test_numbers_of_its_own_are_for_a_pool(self, store: Kept) -> None:
         await store.keep_campaigns([campaign()], [], now())
@@ -342,6 +357,19 @@ class TestMembership:
 
 async def _is(status: Any, wanted: int) -> bool:
     return bool(await status == wanted)
+
+
+class TestWhoSaysIt:
+    def test_an_app_may_not(self) -> None:
+        with pytest.raises(ConfigError, match="`identify` names 'campaign'"):
+            vouched_in({"campaign": "c1"})
+
+    @pytest.mark.parametrize(
+        ("pool", "holders"), [("c1", ["campaign:c1"]), ("c1.3", ["campaign:c1.3", "campaign:c1"])]
+    )
+    def test_a_member_is_its_pool_and_its_campaign(self, pool: str, holders: list[str]) -> None:
+        found = map(str, caller("a", campaign=pool).holders)
+        assert [each for each in found if each.startswith("campaign")] == holders
 
 
 class TestSettings:
