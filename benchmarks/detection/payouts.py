@@ -31,6 +31,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.limits import Algorithm, Charge, Limit, Unit, Window
 from guard.core.novelty import UNIT
 from guard.core.query import BYTES_PER_TOKEN, Usage, text_bytes
+from guard.detection.common import CommonText
 from guard.detection.payout import Payouts
 from guard.store.memory.store import MemoryStore
 from guard.store.port import Reservation
@@ -227,10 +228,10 @@ async def pay(payouts: Iterable[Payout]) -> list[Paid]:
     return paid
 
 
-def read(*answers: str) -> Payout:
-    """What the answers to one question pay out."""
+def read(answers: Sequence[str], common: CommonText) -> Payout:
+    """What the answers to one question pay out, of a holder whose answers have this in common."""
     size = sum(map(text_bytes, answers))
-    return PAYOUTS.of(answers, 0, Usage(1, -int(-size // BYTES_PER_TOKEN)))
+    return PAYOUTS.of(answers, 0, Usage(1, -int(-size // BYTES_PER_TOKEN)), common=common)
 
 
 def mean(paid: Sequence[Paid]) -> Paid:
@@ -240,17 +241,18 @@ def mean(paid: Sequence[Paid]) -> Paid:
 
 def trial(
     texts: Sequence[str],
-    reads: Callable[[str, int], Payout] = lambda text, _: read(text),
+    told: Callable[[str, int], Sequence[str]] = lambda text, _: (text,),
     last: int = ANSWERS,
 ) -> Paid:
     """The mean of an answer from `SETTLED` on, or of the last quarter of fewer, over a few holders.
 
-    `reads` an answer to a holder, who is given by number.
+    `told` are the answers of one response to a holder, who is given by number.
     """
     found = []
     for holder in range(HOLDERS):
         mixed = Random(holder).sample(texts, min(last, len(texts)))
-        paid = asyncio.run(pay(reads(text, holder) for text in mixed))
+        common = CommonText()
+        paid = asyncio.run(pay(read(told(text, holder), common) for text in mixed))
         counted = len(paid) - ANSWERS + SETTLED if len(paid) >= ANSWERS else len(paid) * 3 // 4
         found.append(mean(paid[counted:]))
     return mean(found)
@@ -284,11 +286,26 @@ def preambles(sources: Sources) -> dict[str, Callable[[str, int], str]]:
     """Texts that are put round the answers of a holder, and are no disguise of them."""
     turn, texts = count(), sources.preambles
     filler = "As an assistant I am happy to help you with this and go on to the next part."
+
+    def woven(words: int, of_filler: int, pool: int = 1) -> Callable[[str, int], str]:
+        """So many words of one of a `pool` of texts behind so many words of the answer."""
+        blocks = [" ".join(text.split()[:of_filler]) for text in texts[:pool]]
+
+        def weave(text: str, _: int) -> str:
+            said = iter(text.split())
+            parts = iter(lambda: " ".join(islice(said, words)), "")
+            return " ".join(f"{part} {blocks[next(turn) % pool]}" for part in parts)
+
+        return weave
+
     return {
         f"{PREAMBLE_WORDS} constant words in front": lambda text, holder: f"{texts[holder]} {text}",
         f"{PREAMBLE_WORDS} constant words behind": lambda text, holder: f"{text} {texts[holder]}",
         "ten preambles in turn": lambda text, _: f"{texts[next(turn) % len(texts)]} {text}",
         "a constant sentence behind each": lambda text, _: text.replace(". ", f". {filler} "),
+        "40 constant words behind each 16": woven(16, 40),
+        "80 constant words behind each 8": woven(8, 80),
+        "40 words of ten texts behind each 16": woven(16, 40, 10),
     }
 
 
@@ -299,7 +316,7 @@ def disguises(sources: Sources) -> Table:
 
     def row(name: str, seen: str, disguise: Callable[[str, int], str]) -> tuple[object, ...]:
         found = {
-            source: trial(each, lambda text, holder: read(disguise(text, holder)))
+            source: trial(each, lambda text, holder: (disguise(text, holder),))
             for source, each in texts.items()
         }
         cells = (
@@ -333,7 +350,7 @@ def several(sources: Sources) -> Table:
         texts = sources.of(name)
         plain = trial(texts)
         ten = trial(joined(texts, 10), last=ANSWERS // 10)
-        eight = trial(texts, lambda text, _: read(*[text] * 8))
+        eight = trial(texts, lambda text, _: [text] * 8)
         rows.append((name, f"{ten.novelty / plain.novelty:.2f}", f"{eight.novelty / plain.novelty:.2f}"))
     columns = ("source", "ten questions in one request", "one answer drawn eight times, the same each time")
     return Table(

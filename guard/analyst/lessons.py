@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.analyst.answer_texts import answer_texts
@@ -12,6 +13,7 @@ from guard.analyst.request_texts import request_texts
 from guard.analyst.transcript import Asked
 from guard.core.novelty import STANDARD_TOKENS, UNIT
 from guard.core.query import text_bytes
+from guard.detection.common import CommonText
 from guard.detection.learner import Learner
 from guard.detection.payout import Payouts
 from guard.dialects import with_model
@@ -53,12 +55,14 @@ class Lessons:
     def __init__(self, keys: Pseudonyms, dialects: Mapping[str, Dialect], *, bounded: bool = True) -> None:
         self.dialects = dialects
         self._learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
+        self._most_holders = MOST_HOLDERS if bounded else sys.maxsize
         self._known = Known(
             keys.secret("chunks"),
-            most_holders=MOST_HOLDERS if bounded else sys.maxsize,
+            most_holders=self._most_holders,
             most_hashes=MOST_HASHES if bounded else sys.maxsize,
         )
         self._payouts = Payouts(keys.secret("payout"))
+        self._common: OrderedDict[Holder, CommonText] = OrderedDict()
 
     def read(self, holder: Holder, copies: Copies | Transcript, usage: Usage, now_us: int) -> Lesson:
         """Read a query of this holder; raises what the body and its dialect raise."""
@@ -69,7 +73,8 @@ class Lessons:
         said = answer_texts(copies.answer or b"", copies.content_type, copies.codings)
         # Who sends back what it was told says nothing new.
         self._known.add(holder, said.answers)
-        payout = self._payouts.of(said.answers, said.opaque_tokens, usage, _floor(query, new, usage))
+        floor = _floor(query, new, usage)
+        payout = self._payouts.of(said.answers, said.opaque_tokens, usage, floor, self._common_to(holder))
         whole = "\n".join(each.text for each in sent)
         return Lesson(self._learner.look(query, new, beside, whole), usage, payout, now_us)
 
@@ -77,6 +82,14 @@ class Lessons:
         dialect = self.dialects[copies.dialect]
         payload = json.loads(copies.body)
         return Asked(payload, dialect.read(with_model(dialect, payload, copies.model), copies.path))
+
+    def _common_to(self, holder: Holder) -> CommonText:
+        """What the holder's answers have in common."""
+        common = self._common.setdefault(holder, CommonText())
+        self._common.move_to_end(holder)
+        if len(self._common) > self._most_holders:
+            self._common.popitem(last=False)
+        return common
 
     def teach(self, profile: Profile, lesson: Lesson) -> Step:
         """Take it into its holder's profile."""

@@ -16,6 +16,9 @@ word. Word vectors then see one language of noise. To a measure of wording any s
 said before; and an app's answers, which have few meanings, have few wordings. For the same reason nothing is
 decoded or left out here, be it case, spaces or signs: a text can be spelt in these alone.
 
+What many answers of a holder have in common, word for word, could fill most of each piece, wherever it
+stands. Of that, only half a piece stays with each; the rest is in pieces of its own (see common.py).
+
 An n-gram has four characters, or eight and so on where fewer than most of a piece's would differ: what is
 spelt in few signs, such as Morse, is told apart by longer runs of them.
 
@@ -34,6 +37,7 @@ import numpy as np
 
 from guard.core.novelty import CELLS, Payout, Piece, draw
 from guard.core.query import text_bytes
+from guard.detection.common import codes, doubled, without_common
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,12 +45,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from guard.core.query import Usage
+    from guard.detection.common import CommonText
 
 PIECE_BYTES = 256
 """Size of a piece at least, but for an answer's last. It ends with a sentence, or at twice that."""
 
 MOST_PIECES = 32
-"""Maximum number of pieces of a payout, and one more for each answer: of longer answers they are longer."""
+"""Maximum number of pieces of a payout, and two more for each answer: of longer answers they are longer."""
 
 MOST_ANSWERS = 32
 """Those beyond are taken for one."""
@@ -76,11 +81,18 @@ class Payouts:
         self._planes = _packed(np.ascontiguousarray(sides.T))
         self._factor = np.uint32(int.from_bytes(key[:4]) | 1)
 
-    def of(self, answers: Sequence[str], opaque_tokens: int, usage: Usage, floor: int = 0) -> Payout:
+    def of(
+        self,
+        answers: Sequence[str],
+        opaque_tokens: int,
+        usage: Usage,
+        floor: int = 0,
+        common: CommonText | None = None,
+    ) -> Payout:
         """What `answers` to one query pay out, of which each but the first was drawn once more.
 
         `usage` is that of all together, `opaque_tokens` of it were shown as something else than text, and
-        `floor` is what they pay at least.
+        `floor` is what they pay at least. `common` is what the holder's answers before had in common.
         """
         texts = [*answers[: MOST_ANSWERS - 1], "".join(answers[MOST_ANSWERS - 1 :])]
         sizes = [text_bytes(text) for text in texts]
@@ -92,7 +104,7 @@ class Payouts:
         pieces: list[str] = []
         done = 0
         for number, (text, length) in enumerate(zip(texts, sizes, strict=True)):
-            for piece in _cut(text, length, max(PIECE_BYTES, -(-size // MOST_PIECES))):
+            for piece in self._cut(text, length, max(PIECE_BYTES, -(-size // MOST_PIECES)), common):
                 before, done = done, done + text_bytes(piece)
                 share = (shown - opaque) * done // size - (shown - opaque) * before // size
                 drawn.append((share, share // 2 if number else 0))
@@ -101,6 +113,13 @@ class Payouts:
         if opaque:
             charged.insert(0, Piece(opaque, 0, None))
         return Payout(tuple(charged), floor, max(1, len(answers)))
+
+    def _cut(self, text: str, length: int, size: int, common: CommonText | None) -> Iterator[str]:
+        """The pieces of an answer of so many bytes, each of which has this size at least."""
+        step = max(1, size * len(text) // max(1, length))
+        runs = common.find(text, self._factor) if common else []
+        for part in without_common(text, runs, step):
+            yield from _cut(part, step)
 
     def _cells(self, pieces: Sequence[str]) -> list[int]:
         """The cells of a coverage that pieces fall into."""
@@ -116,13 +135,11 @@ class Payouts:
         """Of each piece whether it has n-grams in each bucket."""
         padded = [piece.ljust(SHORTEST, "\0") for piece in pieces]
         ends = list(accumulate(map(len, padded)))
-        codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32)
-        hashes, length = (codes + np.uint32(1)) * self._factor, 1
+        hashes, length = codes("".join(padded), self._factor), 1
         grams = np.zeros((len(pieces), BUCKETS), np.bool_)
         left = list(range(len(pieces)))
         while left:
-            # From the hashes of its halves, that of each n-gram of twice the length.
-            hashes = (hashes[:-length] ^ hashes[:-length] >> np.uint32(15)) * self._factor + hashes[length:]
+            hashes = doubled(hashes, length, self._factor)
             length *= 2
             if length < SHORTEST:
                 continue
@@ -144,9 +161,9 @@ def _packed(flags: NDArray[np.bool_ | np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(flags, axis=1).view(np.uint64)
 
 
-def _cut(text: str, length: int, size: int) -> Iterator[str]:
-    """The pieces of a text of so many bytes."""
-    start, step = 0, max(1, size * len(text) // max(1, length))
+def _cut(text: str, step: int) -> Iterator[str]:
+    """The pieces of a text, of so many characters at least."""
+    start = 0
     while start < len(text):
         end = _END.search(text, start + step, start + 2 * step)
         start, before = end.end() if end else start + 2 * step, start

@@ -6,6 +6,7 @@ import base64
 import codecs
 import json
 import random
+from itertools import cycle, islice, repeat
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from guard.core.novelty import CELLS, draw
 from guard.core.query import Usage, text_bytes
+from guard.detection.common import CommonText
 from guard.detection.payout import MOST_ANSWERS, MOST_PIECES, PIECE_BYTES, Payouts
 
 if TYPE_CHECKING:
@@ -65,12 +67,12 @@ def said(seed: int, words: int = 50) -> str:
     return " ".join(stem + chance.choice(("", "ing", "ation", "ed", " the", " of a")) for stem in stems)
 
 
-def novelty(answers: Iterable[str]) -> list[float]:
+def novelty(answers: Iterable[str], common: CommonText | None = None) -> list[float]:
     """The share of what each of a holder's answers draws that it pays, where nothing is forgotten."""
     visited, shares = set[int | None](), []
     for answer in answers:
         paid = drawn = 0
-        for piece in PAYOUTS.of([answer], 0, Usage(1, text_bytes(answer))).pieces:
+        for piece in PAYOUTS.of([answer], 0, Usage(1, text_bytes(answer)), common=common).pieces:
             paid += piece.least if piece.cell in visited else piece.draw
             drawn += piece.draw
             visited.add(piece.cell)
@@ -102,6 +104,46 @@ def test_what_all_answers_begin_with_hides_nothing_and_is_not_charged_again() ->
         share * text_bytes(each) for share, each in zip(novelty(behind)[10:], behind[10:], strict=True)
     )
     assert 0.8 < paid / plain < 1.3
+
+
+def woven(answer: str, fillers: Iterable[str], words: int) -> str:
+    """The next of the fillers behind so many words of an answer."""
+    said = iter(answer.split())
+    parts = iter(lambda: " ".join(islice(said, words)), "")
+    return " ".join(f"{part} {filler}" for part, filler in zip(parts, fillers, strict=False))
+
+
+@pytest.mark.parametrize("pool", [1, 5, 20])
+@pytest.mark.parametrize(("words", "of_filler"), [(16, 12), (16, 40), (10, 60), (8, 80), (16, 160)])
+def test_filler_between_the_words_of_all_answers_hides_nothing(words: int, of_filler: int, pool: int) -> None:
+    fillers = cycle([said(seed, of_filler) for seed in range(1_000, 1_000 + pool)])
+    answers = [said(seed, 100) for seed in range(300)]
+
+    def paid(texts: list[str], common: CommonText | None) -> float:
+        shares = novelty(texts, common)
+        return sum(share * text_bytes(text) for share, text in zip(shares[100:], texts[100:], strict=True))
+
+    plain = paid(answers, CommonText())
+    assert paid([woven(each, fillers, words) for each in answers], CommonText()) > 0.7 * plain
+
+
+def test_without_what_is_common_filler_would_hide_most() -> None:
+    filler = repeat(said(1_000, 70))
+    shares = novelty(woven(said(seed, 100), filler, 8) for seed in range(300))
+    assert sum(shares[100:]) * 10 / 200 < 0.6  # there are nearly ten words for each of the answer's
+
+
+def test_what_is_common_makes_no_answer_of_an_app_dearer() -> None:
+    chance = random.Random(1)
+    regards = "Write to us if there is anything else that you need. With kind regards, all of us at the shop."
+    orders = [
+        f"Order {chance.randrange(9)} of two {chance.choice(('lamps', 'chairs', 'mats'))} has shipped "
+        f"and arrives on {chance.choice(('Monday', 'Tuesday'))}. {regards} {regards.upper()} {regards[::-1]}"
+        for _ in range(200)
+    ]
+    again = [said(seed, 300) for seed in range(20)] * 10
+    for answers in (orders, again):
+        assert sum(novelty(answers, CommonText())[100:]) <= sum(novelty(answers)[100:]) + 0.01
 
 
 def test_an_app_with_a_template_is_soon_cheap() -> None:
@@ -174,16 +216,21 @@ def test_a_piece_ends_with_a_sentence() -> None:
     tokens=st.integers(0, 10**6),
     hidden=st.integers(0, 10**6),
     opaque=st.integers(0, 10**6),
+    before=st.sampled_from([0, 0, 5]),
 )
 def test_any_answers_draw_what_was_shown_of_them_in_few_pieces(
-    answers: list[str], times: int, tokens: int, hidden: int, opaque: int
+    answers: list[str], times: int, tokens: int, hidden: int, opaque: int, before: int
 ) -> None:
     usage = Usage(1, tokens, hidden_tokens=min(hidden, tokens))
-    payout = PAYOUTS.of([each * times for each in answers], opaque, usage)
+    texts, common = [each * times for each in answers], CommonText()
+    for _ in range(before):
+        PAYOUTS.of(texts, opaque, usage, common=common)
+    texts = [f"{said(seed)} {text}" for seed, text in enumerate(texts)] if before else texts
+    payout = PAYOUTS.of(texts, opaque, usage, common=common)
     assert sum(piece.draw for piece in payout.pieces) == draw(
         min(tokens, tokens - usage.hidden_tokens + opaque)
     )
-    assert len(payout.pieces) <= MOST_PIECES + MOST_ANSWERS + 1
+    assert len(payout.pieces) <= MOST_PIECES + 2 * MOST_ANSWERS + 1
     for piece in payout.pieces:
         assert 0 <= piece.least <= piece.draw
         assert piece.cell is None or 0 <= piece.cell < CELLS
