@@ -18,6 +18,7 @@ from guard.core.identity import Attribute, Holder, Identity
 from guard.core.modes import Mode
 from guard.core.signals import Signal
 from guard.demo.model import FakeModel
+from guard.detection.layout import Sum
 from guard.detection.profile import Profile
 from guard.errors import StoreError
 from guard.installation import Installation
@@ -353,6 +354,47 @@ class TestLearning:
             await call(app, body=chat("hello there"), headers=KEY)
         await app.settled()
         assert learnt(await known(app)) == 0
+
+    @pytest.mark.parametrize(
+        ("code", "status", "queries"),
+        [("invalid_encrypted_content", 400, 3), ("model_not_found", 400, 0), ("content_filter", 503, 0)],
+    )
+    async def test_of_what_fails_only_a_400_is_learnt_from_that_says_why(
+        self, guarded: MakeGuarded, code: str, status: int, queries: int
+    ) -> None:
+        async def refusing(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            body = json.dumps({"error": {"code": code, "message": "It could not be verified."}}).encode()
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+        app = guarded(refusing)
+        for number in range(3):
+            answer = await call(app, body=chat(f"Go on with part {number}."), headers=KEY)
+            assert answer.status == status
+        await app.settled()
+        evidence = await known(app)
+        assert learnt(evidence) == queries
+        assert (Profile.read(evidence.profile).sums[Sum.BOUND] > 1) == bool(queries)
+
+    async def test_a_query_that_the_backend_refuses_speaks_against_its_caller(
+        self, guarded: MakeGuarded
+    ) -> None:
+        async def refusing(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            details = {"type": "refusal", "category": "reasoning_extraction"}
+            answer = {"type": "message", "content": [], "stop_reason": "refusal", "stop_details": details}
+            body = json.dumps({**answer, "usage": {"input_tokens": 9, "output_tokens": 1}}).encode()
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+
+        app = guarded(refusing)
+        for number in range(12):
+            await call(app, body=chat(f"Go on with part {number}."), headers=KEY)
+        await app.settled()
+        assert (await known(app)).marks[Signal.REFUSED].decibans > 17
 
     async def test_a_distiller_climbs_and_a_conversation_does_not(self, guarded: MakeGuarded) -> None:
         events: list[Event] = []

@@ -19,6 +19,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard.analyst.backend_words import NO_VERDICT, Verdict, verdict
 from guard.analyst.mending import mended
 from guard.core.by_name import ByName
 from guard.core.query import text_bytes
@@ -41,10 +42,13 @@ if TYPE_CHECKING:
 
 
 class AnswerTexts(NamedTuple):
-    """The text of each answer that has any, and how many tokens about stand behind what is no text."""
+    """The text of each answer that has any, how many tokens about stand behind what is no text, and what the
+    backend says of the query by itself.
+    """
 
     answers: tuple[str, ...]
     opaque_tokens: int
+    verdict: Verdict = NO_VERDICT
 
 
 LARGEST_ANSWER = 1 << 20
@@ -83,6 +87,7 @@ class _Reading:
         self._blobs: dict[str, int] = {}
         self._count = 0
         self._last: tuple[tuple[Any, ...], str] = ((), "")
+        self._verdict = NO_VERDICT
 
     def texts(self) -> AnswerTexts:
         """What has been said."""
@@ -90,7 +95,7 @@ class _Reading:
         for place, pieces in self._pieces.items():
             answers.setdefault(place[0], []).append(_joined(pieces))
         texts = tuple("\n".join(_once(answers[index])) for index in sorted(answers))
-        return AnswerTexts(texts, sum(self._blobs.values()))
+        return AnswerTexts(texts, sum(self._blobs.values()), self._verdict)
 
     def mark(self) -> int:
         """Where this is now."""
@@ -116,6 +121,7 @@ class _Reading:
 
     def take(self, value: Any) -> None:
         """Take in an answer, or a part of one."""
+        self._verdict = self._verdict.along_with(verdict(value))
         if type(value) is dict:
             self._take_object(value)
         elif type(value) is list:

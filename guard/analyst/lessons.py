@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections import OrderedDict
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from guard.analyst.answer_texts import answer_texts
+from guard.analyst.backend_words import NO_VERDICT
 from guard.analyst.known import MOST_HASHES, MOST_HOLDERS, Known
 from guard.analyst.request_texts import request_texts
 from guard.analyst.transcript import Asked
@@ -76,7 +78,10 @@ class Lessons:
         floor = _floor(query, new, usage)
         payout = self._payouts.of(said.answers, said.opaque_tokens, usage, floor, self._common_to(holder))
         whole = "\n".join(each.text for each in sent)
-        return Lesson(self._learner.look(query, new, beside, whole), usage, payout, now_us)
+        sight = self._learner.look(query, new, beside, whole)
+        if said.verdict != NO_VERDICT:
+            sight = replace(sight, refused=said.verdict.refused, bound=said.verdict.bound)
+        return Lesson(sight, usage, payout, now_us)
 
     def _asked(self, copies: Copies | Transcript) -> Asked:
         dialect = self.dialects[copies.dialect]

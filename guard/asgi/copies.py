@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 MOST_COPIED = 1 << 18
 """Maximum number of bytes of an answer that are kept."""
 
+MOST_OF_AN_ERROR = 1 << 12
+"""And of an answer that says why the backend did not take a request."""
+
 MOST_HELD = 64 << 20
 """Maximum number of bytes of all requests of a process that are kept while their answers come."""
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from guard.asgi.copies import AnswerCopy
+from guard.asgi.copies import MOST_OF_AN_ERROR, AnswerCopy
 from guard.asgi.decoding import DecodingMeter
 from guard.core.query import NO_USAGE
 from guard.dialects.metering import ENCODED, STREAMS, media_type
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_READ_ON = 4 << 20
 """No more bytes than this are read of an answer whose client has left."""
+
+
+BAD_REQUEST = 400
 
 
 class Owner(Protocol):
@@ -49,7 +52,7 @@ class Tap:
     model's last words are often out before that is.
 
     Bytes that go on as they come are sent first and looked at afterwards. Of what the client has got, the
-    first `most_copied` bytes are kept.
+    first `most_copied` bytes are kept, and fewer of why the backend did not take the request.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class Tap:
 
     @property
     def copy(self) -> AnswerCopy | None:
-        """What the client has got of an answer that is metered, where copies are kept."""
+        """What the client has got of an answer that is metered, or of a 400, where copies are kept."""
         return self._copy
 
     async def read_on(self) -> None:
@@ -161,12 +164,15 @@ class Tap:
         dropped = {name for name, _ in self._headers}
         if 200 <= status < 300:
             dropped |= self._watch(headers)
+        elif status == BAD_REQUEST and self._most_copied:
+            encoded = codings(value for name, value in headers if name == b"content-encoding")
+            self._copy = AnswerCopy(_content_type(headers), encoded, min(MOST_OF_AN_ERROR, self._most_copied))
         return {**message, "headers": [*((n, v) for n, v in headers if n not in dropped), *self._headers]}
 
     def _watch(self, headers: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
         """Begin to watch an answer; gives the headers that are not true of what is passed on."""
         encoded = codings(value for name, value in headers if name == b"content-encoding")
-        content_type = dict(headers).get(b"content-type", b"").decode("latin-1")
+        content_type = _content_type(headers)
         if self._owner is not None:
             self._meter = self._owner.meter(content_type if decodable(encoded) else ENCODED)
         if self._meter is None:
@@ -285,3 +291,7 @@ class Tap:
             owner, self._owner = self._owner, None
             self._enough.set()
             await owner.settle(usage, self._status)
+
+
+def _content_type(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    return dict(headers).get(b"content-type", b"").decode("latin-1")

@@ -73,10 +73,15 @@ class Signal(StrEnum):
         "injects instructions, or asks for the system prompt or secrets",
     )
     GENERATION = "generation", 9, Group.INTENT, 0.1, "asks for synthetic training data"
+    REFUSED = (
+        "refused", 18, Group.INTENT, 0.1,
+        "is refused by the backend, for reasoning extraction or hazardous fields",
+    )
     PROBING = "probing", 10, Group.INTENT, 3.0, "tries one technique of coercion after another"
     LOGITS = "logits", 11, Group.HARVEST, 0.1, "asks for token probabilities, or biases them"
     RESAMPLING = "resampling", 12, Group.HARVEST, 0.1, "repeats queries, or asks for many answers at once"
     SWEEP = "sweep", 13, Group.HARVEST, 0.1, "repeats queries with other temperatures or seeds"
+    BOUND = "bound", 19, Group.HARVEST, 0.1, "sends thoughts that the model has sealed for other accounts"
     YIELD = "yield", 14, Group.HARVEST, 1.0, "gets long answers to short prompts", True
     NO_RAMP = "no_ramp", 15, Group.HARVEST, 2.0, "full use from the first day", True
     ROUND_THE_CLOCK = "round_the_clock", 16, Group.HARVEST, 24.0, "active round the clock", True

@@ -43,7 +43,7 @@ _EXCUSED = {
     Use.ROUTER: _TIRELESS | {Signal.MIXTURE},
     Use.RED_TEAM: _TIRELESS
     | _ENUMERATING
-    | {Signal.EXTRACTION, Signal.HAZARD, Signal.PROBING, Signal.DISGUISE, Signal.RESAMPLING},
+    | {Signal.EXTRACTION, Signal.HAZARD, Signal.REFUSED, Signal.PROBING, Signal.DISGUISE, Signal.RESAMPLING},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from guard.detection.sight import WORD_BITS
 
-VERSION = 3
+VERSION = 4
 
 RING = 16
 
@@ -40,8 +40,10 @@ class Sum(IntEnum):
     HAZARD = 7
     EXTRACTION = 8
     GENERATION = 9
-    TRIED = 10  # queries with any of the techniques that follow
-    FAMILY = 11  # and the others after it
+    REFUSED = 10  # by the backend, as far as it counts
+    BOUND = 11  # queries with thoughts that were sealed for another account, likewise
+    TRIED = 12  # queries with any of the techniques that follow
+    FAMILY = 13  # and the others after it
 
 
 class Drawn(IntEnum):

@@ -303,6 +303,8 @@ class Profile:
         added[Sum.QUERIES] = 1
         added[Sum.LOGITS] = 0.5 * sight.sampling.logprobs + 0.5 * sight.sampling.logit_bias
         added[Sum.DISGUISED] = sight.disguised
+        added[Sum.REFUSED] = sight.refused
+        added[Sum.BOUND] = sight.bound
         for intent, place in _INTENTS.items():
             added[place] = wants.scores.get(intent, 0.0) >= STRONG
         for family in wants.families:

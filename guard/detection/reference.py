@@ -24,7 +24,7 @@ from guard.core.signals import Signal
 from guard.detection.layout import Drawn
 from guard.detection.place import Distribution
 from guard.detection.signals import STATISTICS
-from guard.detection.tables import Stratum, Table, stratum_of
+from guard.detection.tables import Stratum, Table, stratum_of, unheard
 from guard.detection.traits import Score
 from guard.errors import ConfigError
 
@@ -44,6 +44,11 @@ apps .01 to .03; instruction sets .04 to .8 (`make payouts`).
 """
 
 WEIGHED_BY_PAYOUT = frozenset({Signal.ENUMERATION, Signal.MIXTURE, Signal.DISTANCE})
+
+
+UNHEARD = frozenset({Signal.REFUSED, Signal.BOUND})
+"""What backends say by themselves. Those of a simulation say nothing, and so the reference that guard ships
+has no tables of these: see `unheard`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,7 @@ class Reference:
             for signal, tables in fields["signals"].items()
             if signal in known
         }
+        tables |= {signal: {Stratum.ANY: unheard(signal)} for signal in UNHEARD - tables.keys()}
         scores = {Signal(signal): Score.of(each) for signal, each in fields["scores"].items()}
         place = Distribution.of(fields["place"]) if fields["place"] else None
         calibrated = Provenance(**fields["calibrated"]) if fields.get("calibrated") else None

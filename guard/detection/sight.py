@@ -53,7 +53,8 @@ class Sight:
     `whole` stands for all that the request says, and `template` for the wording round the part that varies, 0
     where there is none; `disguised` says whether more of the text is than honest texts have. `bag` is what it
     is made of, `earlier` what the user's turns before it are made of, the latest last. `words` has a bit for
-    the hash of each of its words, and `wants` is what it is after.
+    the hash of each of its words, and `wants` is what it is after. `refused` and `bound` are what the backend
+    says of it (guard/analyst/backend_words.py).
     """
 
     whole: int
@@ -65,6 +66,8 @@ class Sight:
     earlier: tuple[Bag, ...]
     words: int
     wants: Wants
+    refused: float = 0.0
+    bound: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,24 @@ def generation(profile: Profile) -> float | None:
     return _at_least(profile, Sum.GENERATION)
 
 
+@_of(Signal.REFUSED)
+def refused(profile: Profile) -> float | None:
+    """The share of queries that the backend refuses, as far as it says why (guard/analyst/backend_words.py).
+
+    It has seen the whole query, and with a better eye. Evasion: wording that the backend lets pass.
+    """
+    return _at_least(profile, Sum.REFUSED)
+
+
+@_of(Signal.BOUND)
+def bound(profile: Profile) -> float | None:
+    """The share of queries that send thoughts back which the model has sealed for another account.
+
+    Accounts that are worked in turns hand conversations on to each other. Evasion: dropping the thoughts.
+    """
+    return _at_least(profile, Sum.BOUND)
+
+
 @_of(Signal.PROBING)
 def probing(profile: Profile) -> float | None:
     """How many different techniques of coercion were tried lately, and at most in how many queries: one that

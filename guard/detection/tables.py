@@ -177,6 +177,11 @@ def table(signal: Signal, most: Sequence[float], weights: Sequence[float] | None
     return _made([*knots.tolist(), beyond], [*shares.tolist(), rarest], len(values), signal.span)
 
 
+def unheard(signal: Signal) -> Table:
+    """The table of a signal that nobody has looked for: as if of `PRIOR` honest holders none had shown it."""
+    return table(signal, [0.0] * PRIOR)
+
+
 def _made(statistics: Sequence[float], shares: Sequence[float], holders: int, span: float) -> Table:
     """A table with as many of these knots as say something: those before and after which a share falls."""
     falling = np.minimum.accumulate(np.minimum(1.0, shares)).tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guard.analyst.backend_words import tells
 from guard.analyst.transcript import UNSEEN, Transcript
 from guard.core.limits import Unit
 
@@ -35,11 +36,11 @@ class Transcripts:
     ) -> None:
         """Have an answer read that owes so much, if it is to be; `done` is called when that is over.
 
-        What the backend refuses is not worth the time. Callers whose credential guard has not checked share
-        the time of their network, since one of them may be many.
+        What the backend does not take is not worth the time, unless it tells of the query why. Callers whose
+        credential guard has not checked share the time of their network, since one of them may be many.
         """
         admission, copies = outcome.admission, outcome.copies
-        if self.reader is None or not admission.read or not outcome.answered:
+        if self.reader is None or not admission.read or not (outcome.answered or _says_why(outcome)):
             if done is not None:
                 done()
             return
@@ -54,7 +55,7 @@ class Transcripts:
             return
         identity = admission.identity
         drawn = [charge for charge in owed if charge.limit.unit == Unit.NOVELTY and charge.amount]
-        receipts = () if settled is None or copies.answer is None else settled.receipts
+        receipts = settled.receipts if settled and outcome.answered and copies.answer is not None else ()
         self.reader.hand_over(
             Transcript(
                 reservation=admission.reservation._replace(charges=tuple(drawn) if receipts else ()),
@@ -74,3 +75,9 @@ class Transcripts:
             ),
             over,
         )
+
+
+def _says_why(outcome: Outcome) -> bool:
+    """Whether a backend has said why it refuses a query, in an error."""
+    copies = outcome.copies
+    return copies is not None and tells(copies.answer or b"", copies.codings)

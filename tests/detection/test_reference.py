@@ -12,7 +12,7 @@ from lessons import Pupil, asking, enumeration_of, exemplars_of
 from guard.core.signals import Signal
 from guard.detection.layout import PLACES
 from guard.detection.place import Distribution
-from guard.detection.reference import Reference
+from guard.detection.reference import UNHEARD, Reference
 from guard.detection.tables import MOST_WORTH, Stratum, Table, table
 from guard.errors import ConfigError
 
@@ -34,7 +34,8 @@ def place() -> Distribution:
 class TestFile:
     def test_a_file_reads_back(self, tmp_path: Path) -> None:
         tables = {stratum: table(Signal.ENUMERATION, [1.0, 2.0, 4.0]) for stratum in Stratum}
-        reference = made({Signal.ENUMERATION: tables}, place())
+        heard = {signal: {Stratum.ANY: table(signal, [0.0, 0.1])} for signal in UNHEARD}
+        reference = made({Signal.ENUMERATION: tables, **heard}, place())
         reference.save(tmp_path / "reference.json")
         read = Reference.load(tmp_path / "reference.json")
         assert read.dump() == reference.dump()
@@ -46,7 +47,13 @@ class TestFile:
         fields = json.loads(made({Signal.ENUMERATION: {Stratum.ANY: KNOTS}}).dump())
         fields["signals"]["telepathy"] = fields["signals"]["enumeration"]
         (tmp_path / "later.json").write_text(json.dumps(fields))
-        assert set(Reference.load(tmp_path / "later.json").tables) == {Signal.ENUMERATION}
+        assert set(Reference.load(tmp_path / "later.json").tables) == {Signal.ENUMERATION} | UNHEARD
+
+    def test_what_no_simulation_has_is_worth_something_from_a_share_on_and_not_from_one_query(self) -> None:
+        shipped = Reference.load()
+        for signal in UNHEARD:
+            worth = [shipped.worth(signal, Stratum.SINGLE, share) for share in (0.0, 0.01, 0.05, 0.1, 1.0)]
+            assert worth == pytest.approx([0, 5, 13, 20, 20], abs=0.1)
 
     def test_a_file_that_is_not_there_says_what_makes_one(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"none\.json: No such file.*`guard calibrate` writes such"):
