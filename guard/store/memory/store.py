@@ -26,6 +26,7 @@ from guard.store.memory.coverage import Coverage
 from guard.store.memory.holds import Account, Hold, paired
 from guard.store.memory.records import Records
 from guard.store.memory.reviews import Reviews
+from guard.store.memory.slots import Slots
 from guard.store.memory.windows import stand_of
 from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, UNVERIFIED_SECONDS, Control, Settled, Verdict
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from guard.core.signals import Signal
     from guard.store.memory.tickets import Entry
     from guard.store.port import Debt, Reservation
+    from guard.store.slots import Found, Step
 
 MOST_ACCOUNTS = 50_000
 """Maximum number of accounts, one for each limit of a holder, where anybody may open one."""
@@ -82,6 +84,7 @@ class MemoryStore(MemoryCampaigns):
         self._settled: OrderedDict[str, int] = OrderedDict()
         self._coverages: defaultdict[Holder, Coverage] = defaultdict(Coverage)
         self._evidence: dict[Holder, Evidence] = {}
+        self._slots = Slots()
         self._reviews = Reviews(date_us)
         self._records = Records(unverified_seconds)
 
@@ -210,6 +213,10 @@ class MemoryStore(MemoryCampaigns):
         known = self._evidence.get(holder, NO_EVIDENCE)
         marks = merge(known.marks, fresh, now_us, half_life_us)
         return marks == known.marks or (await self.learn(holder, identity, replace(known, marks=marks))).kept
+
+    async def trace(self, steps: Sequence[Step], now_us: int) -> list[Found | None]:
+        """Note what was issued to whom; what is known of each token that is asked about."""
+        return self._slots.trace(steps, now_us)
 
     async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
         """Write down how a holder's review stands, or that it is over."""

@@ -19,6 +19,7 @@ from guard.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from guard.core.identity import Identity
+    from guard.store.slots import Table
 
 PREFIX = "guard:5:"
 IDENTITIES = PREFIX + "identities"
@@ -85,6 +86,10 @@ class Keys(Pseudonyms):
     def debt(self, near: str, debt_id: str) -> str:
         """What remembers that a debt was charged, in the slot of the key that it stands near."""
         return beside(near, f"debt:{debt_id}")
+
+    def page(self, table: Table, page: int) -> str:
+        """A page of a table of slots; all of them are in one slot of a cluster."""
+        return f"{PREFIX}{{lineage}}:{table.name}:{table.buckets}:{page}"
 
     def home(self, identity: Identity) -> str:
         """A key in the slot where what this identity holds alone is kept."""

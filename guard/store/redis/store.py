@@ -18,9 +18,10 @@ from guard.store.marks import read_evidence, write_marks
 from guard.store.port import SETTLED_SECONDS, UNVERIFIED_SECONDS, Reservation, Settled, Verdict
 from guard.store.redis.cluster import Slotted
 from guard.store.redis.keys import TERMS, Keys
-from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE
+from guard.store.redis.scripts import ADMIT, LEARN, PAY, RENEW, REPAY, SETTLE, TRACE
 from guard.store.redis.sharing import Shared
 from guard.store.redis.wire import nothing_of, pack_amounts, pack_payout, pack_shapes, verdict_of
+from guard.store.slots import BUCKET_BYTES, IDLE_SECONDS, day_of, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from guard.store.port import Debt
     from guard.store.redis.layout import Layout, Part
     from guard.store.redis.scripts import Script
+    from guard.store.slots import Found, Step
     from guard.store.transport.nodes import Nodes
 
 
@@ -214,6 +216,21 @@ class RedisStore(Slotted):
         if kept:
             return Learnt(True, replace(evidence, version=version))
         return Learnt(False, read_evidence(known[0]))
+
+    async def trace(self, steps: Sequence[Step], now_us: int) -> list[Found | None]:
+        """Note what was issued to whom, in order; what is known of each token that is asked about."""
+        day = day_of(now_us)
+        pages, packed = pack(steps, day)
+        (found,) = await self._run(
+            TRACE,
+            [self.keys.page(*page) for page in pages],
+            [
+                " ".join(str(table.page_buckets * BUCKET_BYTES) for table, _ in pages),
+                IDLE_SECONDS,
+                packed,
+            ],
+        )
+        return unpack(found, day)
 
     async def _admit_apart(
         self, asked: Asked, unreported: int, suspect: Holder | None, reviewed: Mode

@@ -1,0 +1,1 @@
+"""Several holders: whose answers come back from whom, and who belongs together."""
