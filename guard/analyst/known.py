@@ -1,6 +1,6 @@
 """What a holder has sent or been sent before, and what of a request is new.
 
-A text is cut into chunks of about a dozen words (guard/analyst/chunks.py), each of which is remembered by a
+A text is cut into chunks of about a dozen words (guard/text/chunks.py), each of which is remembered by a
 keyed hash. Whatever is put in front of a text, taken out of it or moved about, the chunks elsewhere stay what
 they were, and are known again.
 
@@ -26,8 +26,8 @@ from collections import OrderedDict
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from guard.analyst.chunks import Chunker
 from guard.analyst.request_texts import ASSISTANT, Said
+from guard.text.chunks import Chunker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

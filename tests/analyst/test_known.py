@@ -9,10 +9,10 @@ from counting import calls
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.analyst.chunks import MOST_WORDS
 from guard.analyst.known import Known
 from guard.analyst.request_texts import Said
 from guard.core.identity import Attribute, Holder
+from guard.text.chunks import MOST_WORDS
 
 SECRET = b"0123456789abcdef"
 ANN, BEN = Holder(Attribute.KEY, "ann"), Holder(Attribute.KEY, "ben")

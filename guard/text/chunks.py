@@ -57,32 +57,13 @@ class Chunks(NamedTuple):
     keys: list[int]
 
 
-class Chunker:
-    """Cuts texts into chunks, and hashes them, under one secret."""
+class WordHasher:
+    """Hashes words under one key."""
 
-    def __init__(self, secret: bytes) -> None:
-        key = blake2b(secret, person=b"chunks").digest()
+    def __init__(self, key: bytes) -> None:
         self._factors = np.frombuffer(shake_256(key).digest(8 * PLACES), np.dtype("<u8"))
 
-    def cut(self, text: str) -> Chunks:
-        """The chunks of a text, which are all of it; of an empty text none."""
-        if not text:
-            return Chunks([0], [])
-        codes, kinds = _characters(text)
-        bounds, found = _words(kinds)
-        hashes = self._hashes(codes, bounds)
-        ids = (found & DIGIT != 0) & (bounds[1:] - bounds[:-1] <= LONGEST_ID)
-        alike = np.where(ids, _ALIKE, hashes)
-        marks = hashes if 2 * np.count_nonzero(ids) > len(ids) else alike
-        # Of the three words up to each place, but for the first two.
-        windows = marks[:-2] ^ marks[1:-1] * _SECOND ^ marks[2:] * _THIRD
-        ends = found & LINE_END != 0
-        # Not where it is 0: three ids in a row end nothing.
-        ends[_WINDOW - 1 :] |= windows >> _UPPER == _CUT
-        places = [0, *_spaced((ends.nonzero()[0] + 1).tolist(), windows, len(hashes))]
-        return Chunks(bounds[places].tolist(), _keys(places, ids, hashes, alike))
-
-    def _hashes(self, codes: NDArray[np.unsignedinteger], bounds: NDArray[np.intp]) -> NDArray[np.uint64]:
+    def hashes(self, codes: NDArray[np.unsignedinteger], bounds: NDArray[np.intp]) -> NDArray[np.uint64]:
         """The hash of each word; of a long text some at a time, since they take eight times its memory."""
         some = range(0, len(bounds) - 1, _WORDS_AT_ONCE)
         return np.concatenate([self._hash(codes, bounds[i : i + _WORDS_AT_ONCE + 1]) for i in some])
@@ -94,7 +75,32 @@ class Chunker:
         return np.add.reduceat(codes * self._factors.take(places, mode="wrap"), starts)
 
 
-def _characters(text: str) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8]]:
+class Chunker:
+    """Cuts texts into chunks, and hashes them, under one secret."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._hasher = WordHasher(blake2b(secret, person=b"chunks").digest())
+
+    def cut(self, text: str) -> Chunks:
+        """The chunks of a text, which are all of it; of an empty text none."""
+        if not text:
+            return Chunks([0], [])
+        codes, kinds = characters(text)
+        bounds, found = words_in(kinds)
+        hashes = self._hasher.hashes(codes, bounds)
+        ids = (found & DIGIT != 0) & (bounds[1:] - bounds[:-1] <= LONGEST_ID)
+        alike = np.where(ids, _ALIKE, hashes)
+        marks = hashes if 2 * np.count_nonzero(ids) > len(ids) else alike
+        # Of the three words up to each place, but for the first two.
+        windows = marks[:-2] ^ marks[1:-1] * _SECOND ^ marks[2:] * _THIRD
+        ends = found & LINE_END != 0
+        # Not where it is 0: three ids in a row end nothing.
+        ends[_WINDOW - 1 :] |= windows >> _UPPER == _CUT
+        places = [0, *_spaced((ends.nonzero()[0] + 1).tolist(), windows, len(hashes))]
+        return Chunks(bounds[places].tolist(), _keys(places, ids, hashes, alike))
+
+
+def characters(text: str) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint8]]:
     """The code of each character, and what it is."""
     if text.isascii():
         codes = np.frombuffer(text.encode(), np.uint8)
@@ -103,7 +109,7 @@ def _characters(text: str) -> tuple[NDArray[np.unsignedinteger], NDArray[np.uint
     return wide, _KINDS.take(np.minimum(wide, _BEYOND))
 
 
-def _words(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
+def words_in(kinds: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.uint8]]:
     """Where each word begins, and where the last ends; and what there is in each. Of characters by what they
     are, of which there is one at least."""
     inside = kinds & (SPACED | UNSPACED)
