@@ -127,9 +127,10 @@ class Replay:
         analyst = None
         if policy.reads_texts:
             from guard.analyst.analyst import Analyst  # and with it numpy: only where it is needed
-            from guard.analyst.opened import reference_of
+            from guard.analyst.opened import lineages_of, reference_of
             from guard.background import Foreground
 
+            background = Foreground()
             analyst = Analyst(
                 keys,
                 store,
@@ -138,7 +139,15 @@ class Replay:
                 half_life_us=self._half_life_us,
                 collect_seconds=None,
                 bounded=False,
-                background=Foreground(),
+                background=background,
+                lineages=lineages_of(
+                    settings,
+                    keys,
+                    store,
+                    collect_seconds=None,
+                    background=background,
+                    uses=policy.detection.uses,
+                ),
             )
         self._engine = Engine(policy, store, keys, (self._heard,), reader=analyst, clock=self._clock)
 

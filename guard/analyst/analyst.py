@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from guard.analyst.lessons import Lessons
 from guard.analyst.profiles import REMEMBERED, Memory, Profiles
+from guard.analyst.request_texts import ASSISTANT
 from guard.analyst.transcript import UNSEEN, Outcome
 from guard.background import Background
+from guard.campaigns.lineage import Exchange
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from guard.analyst.lessons import Lesson
     from guard.analyst.profiles import Taken
     from guard.analyst.transcript import Transcript
+    from guard.campaigns.lineage import Lineages
     from guard.core.identity import Holder
     from guard.core.novelty import Payout
     from guard.core.pseudonyms import Pseudonyms
@@ -64,6 +67,7 @@ class Analyst:
     `dialects` are those that transcripts name. Payouts are collected for `collect_seconds`, 0 for the present
     turn of the loop; with `None` each is charged at once. The store is asked in the `background`. Without
     `bounded`, no holder is forgotten for others, and what the analyst takes grows with their number.
+    `lineages` is given each exchange of a suspect's.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Analyst:
         collect_seconds: float | None = 0.0,
         background: Background | None = None,
         bounded: bool = True,
+        lineages: Lineages | None = None,
     ) -> None:
         self.lessons = Lessons(keys, dialects, bounded=bounded)
         self._background = background or Background()
@@ -89,6 +94,7 @@ class Analyst:
             most=REMEMBERED if bounded else sys.maxsize,
         )
         self._store = store
+        self._lineages = lineages
         self._collect_seconds = collect_seconds
         self._payouts: list[Paying] = []
 
@@ -116,6 +122,8 @@ class Analyst:
     async def quiet(self) -> None:
         """Wait until nothing is under way."""
         self._pay()
+        if self._lineages is not None:
+            self._lineages.flush()
         await self._background.quiet()
 
     async def aclose(self, now_us: int) -> None:
@@ -125,10 +133,18 @@ class Analyst:
 
     def _read(self, transcript: Transcript) -> Taken[Lesson]:
         """Take a query and its answers in."""
-        identity, now_us = transcript.reservation.identity, transcript.now_us
-        holder = transcript.suspect or identity.principal
-        lesson = self.lessons.read(holder, transcript, transcript.usage, now_us)
-        return self.profiles.learn(holder, identity, lesson, now_us, keep=transcript.suspect is not None)
+        identity, now_us, suspect = transcript.reservation.identity, transcript.now_us, transcript.suspect
+        holder = suspect or identity.principal
+        opened = self.lessons.open(transcript)
+        lesson = self.lessons.lesson(holder, opened, transcript.usage, now_us)
+        taken = self.profiles.learn(holder, identity, lesson, now_us, keep=suspect is not None)
+        if self._lineages is not None and suspect is not None:
+            history = [each.text for each in opened.sent if each.role == ASSISTANT]
+            said = opened.said
+            self._lineages.take(
+                Exchange(identity, suspect, now_us, opened.payload, history, said.turns, said.ids)
+            )
+        return taken
 
     def _pay(self) -> None:
         """Begin to charge what was collected."""

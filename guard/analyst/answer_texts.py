@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.analyst.backend_words import NO_VERDICT, Verdict, verdict
 from guard.analyst.mending import mended
+from guard.campaigns.ids import ids_in
 from guard.core.by_name import ByName
 from guard.core.query import text_bytes
 from guard.dialects.blobs import LEAST_BLOB, is_dense
@@ -44,15 +45,23 @@ if TYPE_CHECKING:
 class AnswerTexts(NamedTuple):
     """The text of each answer that has any, how many tokens about stand behind what is no text, and what the
     backend says of the query by itself.
+
+    `turns` are the texts without what was thought, which hardly anybody sends back. `ids` are the ids,
+    signatures and sealed contents in them (guard/campaigns/ids.py).
     """
 
     answers: tuple[str, ...]
     opaque_tokens: int
     verdict: Verdict = NO_VERDICT
+    turns: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
 
 
 LARGEST_ANSWER = 1 << 20
 """No more bytes than about this are read of an answer that was encoded."""
+
+MOST_IDS = 64
+"""Maximum number of ids of one answer that are told."""
 
 MOST_ANSWERS = 128
 """What further answers say is read as part of the last."""
@@ -88,14 +97,22 @@ class _Reading:
         self._count = 0
         self._last: tuple[tuple[Any, ...], str] = ((), "")
         self._verdict = NO_VERDICT
+        self._ids: dict[str, None] = {}
 
     def texts(self) -> AnswerTexts:
         """What has been said."""
         answers: dict[int, list[str]] = {}
+        thoughts: set[str] = set()
         for place, pieces in self._pieces.items():
-            answers.setdefault(place[0], []).append(_joined(pieces))
-        texts = tuple("\n".join(_once(answers[index])) for index in sorted(answers))
-        return AnswerTexts(texts, sum(self._blobs.values()), self._verdict)
+            text = _joined(pieces)
+            answers.setdefault(place[0], []).append(text)
+            if any(_IS_THOUGHT[name] for name in place if type(name) is str):
+                thoughts.add(text)
+        said = [_once(answers[index]) for index in sorted(answers)]
+        texts = turns = tuple(map("\n".join, said))
+        if thoughts:
+            turns = tuple("\n".join(text for text in each if text not in thoughts) for each in said)
+        return AnswerTexts(texts, sum(self._blobs.values()), self._verdict, turns, tuple(self._ids))
 
     def mark(self) -> int:
         """Where this is now."""
@@ -122,6 +139,9 @@ class _Reading:
     def take(self, value: Any) -> None:
         """Take in an answer, or a part of one."""
         self._verdict = self._verdict.along_with(verdict(value))
+        for text in ids_in(value):
+            if len(self._ids) < MOST_IDS:
+                self._ids[text] = None
         if type(value) is dict:
             self._take_object(value)
         elif type(value) is list:
@@ -290,6 +310,8 @@ _SILENT = CONTROL.union(
 """Names of what the model has not said in so many words, and of what it was asked."""
 
 _IS_SILENT: ByName[str, bool] = ByName(lambda name: name in _SILENT or is_id(name))
+_THOUGHT = re.compile("reason|think|thought|summary", re.IGNORECASE)
+_IS_THOUGHT: ByName[str, bool] = ByName(lambda name: _THOUGHT.search(name) is not None)
 _NO_TEXT = frozenset({int, float, bool, type(None)})
 _LEAST_TOTAL = 16
 _MOST_COMPARED = 64

@@ -27,7 +27,7 @@ def dump(settings: Settings) -> bytes:
         "store": store | {"redis_url": _revealed(settings.store.redis_url)},
         "identity": {"pepper": _revealed(settings.identity.pepper)},
         "detection": detection,
-        "dialects": settings.model_dump(mode="json", include={"dialects"})["dialects"],
+        **settings.model_dump(mode="json", include={"dialects", "uses", "campaigns"}),
     }
     return json.dumps(told).encode()
 

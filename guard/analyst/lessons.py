@@ -24,6 +24,8 @@ from guard.text.fingerprint import Fingerprinter
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from guard.analyst.answer_texts import AnswerTexts
+    from guard.analyst.request_texts import Said
     from guard.analyst.transcript import Copies, Transcript
     from guard.core.identity import Holder
     from guard.core.novelty import Payout
@@ -32,10 +34,20 @@ if TYPE_CHECKING:
     from guard.detection.profile import Profile, Step
     from guard.detection.sight import Sight
     from guard.dialects.base import Dialect
+    from guard.dialects.strict import Json
 
 PROMPT_SHARE = 16
 """The answers to a prompt pay at least one part of so many of what its new text would, had it been an answer
 of `STANDARD_TOKENS` at most: else labels for ever new items were free."""
+
+
+class Opened(NamedTuple):
+    """A query and its answers that have been read: the body as JSON, the query in it, and who says what."""
+
+    payload: Json
+    query: Query
+    sent: tuple[Said, ...]
+    said: AnswerTexts
 
 
 class Lesson(NamedTuple):
@@ -68,11 +80,19 @@ class Lessons:
 
     def read(self, holder: Holder, copies: Copies | Transcript, usage: Usage, now_us: int) -> Lesson:
         """Read a query of this holder; raises what the body and its dialect raise."""
+        return self.lesson(holder, self.open(copies), usage, now_us)
+
+    def open(self, copies: Copies | Transcript) -> Opened:
+        """Read a query and its answers for what they say; raises what the body and its dialect raise."""
         payload, query = copies.asked or self._asked(copies)
-        sent = request_texts(payload)
+        said = answer_texts(copies.answer or b"", copies.content_type, copies.codings)
+        return Opened(payload, query, request_texts(payload), said)
+
+    def lesson(self, holder: Holder, opened: Opened, usage: Usage, now_us: int) -> Lesson:
+        """What there is to learn from a query of this holder that has been read."""
+        _, query, sent, said = opened
         new = "\n".join(each.text for each in self._known.new(holder, sent))
         beside = (each.text for each in sent if each.role == "system")
-        said = answer_texts(copies.answer or b"", copies.content_type, copies.codings)
         # Who sends back what it was told says nothing new.
         self._known.add(holder, said.answers)
         floor = _floor(query, new, usage)

@@ -11,8 +11,8 @@ from guard.core.signals import Signal
 class Use(StrEnum):
     """What a holder is for, by its own word and the operator's.
 
-    `EVALUATION` runs sets of questions, `JUDGE` has answers graded, `BATCH` works through documents, `ROUTER`
-    carries many people under one key, and `RED_TEAM` attacks on purpose.
+    `EVALUATION` runs sets of questions or transcripts, `JUDGE` has answers graded, `BATCH` works through
+    documents, `ROUTER` carries many people under one key, and `RED_TEAM` attacks on purpose.
     """
 
     EVALUATION = "evaluation"
@@ -37,10 +37,10 @@ _TIRELESS = frozenset({Signal.NO_RAMP, Signal.ROUND_THE_CLOCK, Signal.SHIFT})
 _ENUMERATING = frozenset({Signal.ENUMERATION, Signal.MIXTURE, Signal.DISTANCE, Signal.YIELD})
 
 _EXCUSED = {
-    Use.EVALUATION: _TIRELESS | _ENUMERATING | {Signal.RESAMPLING, Signal.SWEEP},
+    Use.EVALUATION: _TIRELESS | _ENUMERATING | {Signal.RESAMPLING, Signal.SWEEP, Signal.LINEAGE},
     Use.JUDGE: _TIRELESS | _ENUMERATING | {Signal.GRADING, Signal.RESAMPLING},
     Use.BATCH: _TIRELESS | _ENUMERATING,
-    Use.ROUTER: _TIRELESS | {Signal.MIXTURE},
+    Use.ROUTER: _TIRELESS | {Signal.MIXTURE, Signal.LINEAGE},
     Use.RED_TEAM: _TIRELESS
     | _ENUMERATING
     | {Signal.EXTRACTION, Signal.HAZARD, Signal.REFUSED, Signal.PROBING, Signal.DISGUISE, Signal.RESAMPLING},

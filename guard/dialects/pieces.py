@@ -32,7 +32,7 @@ CONTROL = frozenset(
 """Names of what is no text of the model: kinds, reasons, and what describes the answer."""
 
 SEAL = "signature"
-_SEALS = frozenset({SEAL, "encrypted_content", "thoughtSignature", "thought_signature"})
+SEALS = frozenset({SEAL, "encrypted_content", "thoughtSignature", "thought_signature"})
 _MEDIA = frozenset({"data", "b64_json", "result", "partial_image_b64", "url", "image_url", "images"})
 """Names under which base64 is no text; what is not base64 there is text."""
 
@@ -81,13 +81,13 @@ def is_id(name: str) -> bool:
 
 def may_be_opaque(name: str) -> bool:
     """Whether a string under this name may count otherwise than by its text."""
-    return name in _SEALS or name in _MEDIA or is_id(name)
+    return name in SEALS or name in _MEDIA or is_id(name)
 
 
 def opaque_tokens(name: str, text: str) -> int | None:
     """About how many tokens stand behind a string of this name, `None` where it is text."""
-    if (name in _SEALS or name in _MEDIA) and _BASE64.fullmatch(text):
-        return blob_tokens(text, sealed=name in _SEALS)
+    if (name in SEALS or name in _MEDIA) and _BASE64.fullmatch(text):
+        return blob_tokens(text, sealed=name in SEALS)
     return None
 
 

@@ -16,3 +16,5 @@ class CampaignSettings(Section):
 
     mode: Mode = Mode.ENFORCE
     most_traces: Annotated[int, Field(ge=1_000, le=10_000_000)] = MOST_TRACES
+    lineage_ids: Annotated[int, Field(ge=0, le=10**9)] = 1_000_000
+    lineage_turns: Annotated[int, Field(ge=0, le=10**8)] = 100_000

@@ -62,7 +62,7 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             Rollout(settings.detection.mode, settings.detection.enforce_percent),
             settings.detection.weights,
             settings.detection.sample_percent / 100,
-            {Holder.parse(each.holder): each.declared() for each in settings.uses},
+            settings.declared,
         ),
         holds=settings.hold.terms(),
         campaigns=settings.campaigns.mode,

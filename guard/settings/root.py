@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from guard.core.identity import OF_ONE_TIER
+from guard.core.identity import OF_ONE_TIER, Holder
 from guard.core.limits import Limit, Unit
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, Policy, RouteAction
@@ -33,6 +33,7 @@ from guard.settings.store import StoreSettings
 from guard.settings.tiers import TierSettings, default_tiers
 
 if TYPE_CHECKING:
+    from guard.core.uses import Declared
     from guard.dialects.base import Dialect
 
 
@@ -129,6 +130,11 @@ class Settings(BaseSettings):
             *self.models.tokenizers.values(),
         )
         return tuple(file for file in named if file is not None)
+
+    @property
+    def declared(self) -> dict[Holder, Declared]:
+        """What holders are for."""
+        return {Holder.parse(each.holder): each.declared() for each in self.uses}
 
     def all_dialects(self) -> dict[str, Dialect]:
         """The dialects that a route may name: guard's, and the operator's own."""
