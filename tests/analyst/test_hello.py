@@ -1,0 +1,18 @@
+"""What the analyst's process is told of the settings."""
+
+from __future__ import annotations
+
+from guard.analyst.hello import dump, load
+from guard.settings.root import Settings
+
+
+def test_it_is_told_who_is_a_router_and_how_much_to_remember() -> None:
+    settings = Settings.model_validate(
+        {
+            "uses": [{"holder": "org:portal", "use": "router", "until": "2030-06-30T00:00:00Z"}],
+            "campaigns": {"lineage_ids": 5, "lineage_turns": 7},
+        }
+    )
+    told = load(dump(settings))
+    assert told.declared == settings.declared
+    assert told.campaigns == settings.campaigns
