@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy
     from guard.core.pseudonyms import Pseudonyms
     from guard.dialects.base import Dialect
+    from guard.sealing.thoughts import Sealing
     from guard.settings.root import Settings
 
 
@@ -28,6 +29,7 @@ class Rules:
     bodies: Bodies
     dialects: Mapping[str, Dialect]
     estimator: Estimator
+    sealing: Sealing
     read_on_seconds: float
 
     @classmethod
@@ -52,5 +54,6 @@ class Rules:
             Bodies(settings.body),
             settings.all_dialects(),
             Estimator(settings.models.tokenizers),
+            settings.reasoning.sealing(keys),
             settings.models.read_on_seconds,
         )

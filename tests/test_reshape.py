@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from guard.asgi.exchange import prepare, reshaped
 from guard.core.decision import Decision
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 from guard.demo.model import FakeModel
 from guard.dialects import DIALECTS
 from guard.errors import BackendError, QueryError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 KEY = {"authorization": "Bearer sk-test"}
 TOKENS = {"name": "tokens", "unit": "tokens", "rate": "100000/hour"}
 CHAT_PATH = "/v1/chat/completions"
-NARROW = Reshape(logprobs=False, logit_bias=False, max_n=1, max_output_tokens=50, reasoning=False)
+NARROW = Reshape(logprobs=False, logit_bias=False, max_n=1, max_output_tokens=50, reasoning=Reasoning.HIDDEN)
 
 
 def chat(text: str, **fields: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class TestAnswers:
     async def test_reasoning_and_logprobs_are_gone_and_paid_for(
         self, guarded: MakeGuarded, narrow: Narrow
     ) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = guarded(FakeModel(), TOKENS)
         answer = await call(app, body=chat("hi words=7 reasoning=40 logprobs"), headers=KEY)
         assert shown(answer).keys() == {"role", "content"}
@@ -129,7 +129,7 @@ class TestAnswers:
         assert shown(answer)["reasoning_content"] == "first consider because"
 
     async def test_a_stream_goes_on_part_by_part(self, guarded: MakeGuarded, narrow: Narrow) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = guarded(FakeModel(), TOKENS)
         body = chat("hi words=7 reasoning=9 inline", stream=True)
         answer = await call(app, body=body, headers=KEY)
@@ -141,7 +141,7 @@ class TestAnswers:
     async def test_an_error_of_the_backend_passes_as_it_is(
         self, guarded: MakeGuarded, narrow: Narrow
     ) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         answer = await call(guarded(FakeModel(), TOKENS), body=chat("fail=500"), headers=KEY)
         assert answer.status == 500
         assert answer.json["error"]["message"] == "failed as asked"
@@ -198,7 +198,7 @@ class TestAnswersThatCannotBeLookedThrough:
     async def test_the_client_gets_an_error_of_its_api_in_their_place(
         self, guarded: MakeGuarded, narrow: Narrow, app: ASGIApp
     ) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         answer = await call(guarded(app, TOKENS), body=chat("hi"), headers=KEY)
         assert answer.status == 502
         assert answer.json["error"]["code"] == "backend_failed"
@@ -218,7 +218,7 @@ class TestAnswersThatCannotBeLookedThrough:
 
             await StreamingResponse(body(), media_type="text/event-stream")(scope, receive, send)
 
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = guarded(events, TOKENS)
         answer = await call(app, body=chat("hi"), headers=KEY)
         assert not answer.ended
@@ -236,7 +236,7 @@ class TestAnswersThatCannotBeLookedThrough:
         for name in coding.lower().split(", "):
             if name != "identity":
                 data = zlib.compress(data) if name == "deflate" else gzip.compress(data)
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = Response(data, headers={"content-encoding": coding, "content-type": content_type})
         answer = await call(guarded(app, TOKENS), body=chat("hi"), headers=KEY)
         assert answer.status == 200
@@ -246,12 +246,12 @@ class TestAnswersThatCannotBeLookedThrough:
             assert "content-encoding" not in answer.headers
 
     async def test_an_app_may_have_an_error_of_its_own(self, guarded: MakeGuarded, narrow: Narrow) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         answer = await call(guarded(stubborn, TOKENS), body=chat("hi"), headers=KEY)
         assert (answer.status, answer.json) == (500, {"mine": True})
 
     async def test_what_the_backend_has_done_is_charged(self, guarded: MakeGuarded, narrow: Narrow) -> None:
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = guarded(endless, TOKENS)
         await call(app, body=chat("hi"), headers=KEY)
         assert (await app.left("sk-test"))["tokens"] == 0
@@ -263,7 +263,7 @@ class TestAnswersThatCannotBeLookedThrough:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"x" * 400, "more_body": True})
 
-        narrow(Reshape(reasoning=False))
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
         app = guarded(leaving, TOKENS)
         answer = await call(app, body=chat("hi"), headers=KEY)
         assert answer.messages == []

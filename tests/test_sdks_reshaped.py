@@ -11,7 +11,7 @@ import pytest
 from google import genai
 
 from guard.core.decision import Decision
-from guard.core.reshape import Reshape
+from guard.core.reshape import Reasoning, Reshape
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
 from guard.server.app import guarded
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.parametrize("place", ["", "inline"], ids=["apart", "inl
 @pytest.fixture
 def url(make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Guard in front of a model, hiding what it can."""
-    reshape = Reshape(logprobs=False, logit_bias=False, max_n=1, reasoning=False)
+    reshape = Reshape(logprobs=False, logit_bias=False, max_n=1, reasoning=Reasoning.HIDDEN)
     monkeypatch.setattr(Decision, "reshape", property(lambda _: reshape))
     with serving(FakeModel()) as backend:
         settings = make_settings(WIDE, backend={"url": backend})

@@ -10,7 +10,7 @@ import pytest
 
 from guard.asgi.tap import Tap
 from guard.core.query import NO_USAGE, Query
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 from guard.dialects import DIALECTS
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ async def test_a_copy_says_how_it_is_encoded(*, hide: bool) -> None:
 
 
 async def test_a_copy_has_nothing_that_the_client_has_not_got() -> None:
-    passing = Passing(copied=1 << 18, reshape=Reshape(reasoning=False))
+    passing = Passing(copied=1 << 18, reshape=Reshape(reasoning=Reasoning.HIDDEN))
     await passing.answer(said("word", reasoning="a secret"), USAGE)
     assert passing.tap.copy is not None
     assert b"word" in passing.tap.copy.body

@@ -55,7 +55,7 @@ class Admitted:
         self._prepared = prepared
         self._body = body
         self._admission = admission
-        self._reshape = admission.decision.reshape
+        self._reshape = admission.reshape
         self._receive = receive if prepared is not None else body.pass_on
         self._given = prepared is None
         self._left = self._unreached = False
@@ -122,7 +122,11 @@ class Admitted:
         if dialect is None or prepared is None:
             return None
         return dialect.meter(
-            prepared.query, content_type, hide_usage=prepared.hides_usage, reshape=self._reshape
+            prepared.query,
+            content_type,
+            hide_usage=prepared.hides_usage,
+            reshape=self._reshape,
+            sealer=self._exchange.sealer(prepared, self._reshape),
         )
 
     async def settle(self, usage: Usage, status: int | None) -> None:

@@ -10,11 +10,15 @@ from starlette.websockets import WebSocket
 from guard.asgi.admitted import Admitted
 from guard.asgi.body import ClientGoneError
 from guard.asgi.state import with_state
+from guard.asgi.thoughts import SealedError, Thoughts, Unsealed
 from guard.core.query import NO_USAGE
+from guard.core.reshape import Reasoning
 from guard.dialects import elsewhere, thinking, with_model
+from guard.dialects.hiding import Sealer
 from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import QueryError
 from guard.http.headers import check_media_type
+from guard.sealing.seal import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Route
     from guard.core.query import Query
     from guard.core.reshape import Reshape
+    from guard.core.sealed import Mismatch
     from guard.dialects.base import Dialect
     from guard.engine.admission import Admission
     from guard.service import Service
@@ -38,12 +43,18 @@ NOT_CHARGED = frozenset({429, 503})
 
 @dataclass(slots=True)
 class Prepared:
-    """A request that has been read: what it asks, and the body that the app gets, empty once it has it."""
+    """A request that has been read: what it asks, and the body that the app gets, empty once it has it.
+
+    `mismatches` are the sealed thoughts in it that do not belong there, and `prefix` is what its answer's are
+    bound to, where it is known.
+    """
 
     query: Query
     body: bytes
     hides_usage: bool
     reasons: bool = False
+    mismatches: tuple[Mismatch, ...] = ()
+    prefix: bytes | None = None
 
 
 class Exchange:
@@ -72,6 +83,7 @@ class Exchange:
         self.path = path
         self.model = route.model_in(path)
         self.held = service.held
+        self._thoughts = Thoughts(service.rules.sealing, identity, dialect) if dialect else None
         self._bodies = service.rules.bodies
         self._method = method
 
@@ -107,6 +119,7 @@ class Exchange:
             self.path,
             reshape,
             self.model,
+            self._thoughts,
         )
         if narrowed is not prepared:
             prepared.body = b""
@@ -133,10 +146,15 @@ class Exchange:
             except (QueryError, ClientGoneError) as error:
                 body.give_back()
                 status = error.status if isinstance(error, QueryError) else None
-                if status not in NOT_CHARGED and await self._refused_unread(status, scope, receive, send):
+                mismatches = error.mismatches if isinstance(error, SealedError) else ()
+                if status not in NOT_CHARGED and await self._refused_unread(
+                    status, mismatches, scope, receive, send
+                ):
                     return
                 raise
         admission = await self._ask(prepared.query if prepared else None)
+        if prepared is not None and prepared.mismatches:
+            admission = admission._replace(mismatches=prepared.mismatches)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
         else:
@@ -145,18 +163,39 @@ class Exchange:
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
         chunks = await body.read()
         size = sum(map(len, chunks))
-        prepared = await self._bodies.parsed(size, self.whose, prepare, dialect, chunks, path, self.model)
+        prepared = await self._bodies.parsed(
+            size, self.whose, prepare, dialect, chunks, path, self.model, self._thoughts
+        )
         prepared.query = self.estimator.prepare(prepared.query, self.identity.principal)
         return prepared
 
-    async def _refused_unread(self, status: int | None, scope: Scope, receive: Receive, send: Send) -> bool:
+    async def _refused_unread(
+        self,
+        status: int | None,
+        mismatches: tuple[Mismatch, ...],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> bool:
         """Charge one request for a body that is the client's fault; whether it is refused anyway."""
-        admission = await self._ask(None)
+        admission = (await self._ask(None))._replace(mismatches=mismatches)
         if admission.refused:
             await self._refuse(admission, scope, receive, send)
         else:
             await self.engine.settle(admission, NO_USAGE, status)
         return admission.refused
+
+    def sealer(self, prepared: Prepared, reshape: Reshape) -> Sealer | None:
+        """What the answer tells of thoughts, `None` where that is nothing."""
+        told = tuple(
+            {"type": "thinking_dropped", "path": each.path, "reason": each.reason}
+            for each in prepared.mismatches
+            if each.dropped
+        )
+        seal = None
+        if reshape.reasoning is Reasoning.SEALED and prepared.prefix is not None and self._thoughts:
+            seal = self._thoughts.seal(prepared.query, prepared.prefix)
+        return Sealer(seal, told) if seal is not None or told else None
 
     def _ask(self, query: Query | None) -> Awaitable[Admission]:
         return self.engine.admit(self.answer.request_id, self.identity, query, self.route.path, self._method)
@@ -167,34 +206,62 @@ class Exchange:
         await answer_with(response, scope, receive, send)
 
 
-def prepare(dialect: Dialect, chunks: list[bytes], path: str, model: str | None = None) -> Prepared:
+def prepare(
+    dialect: Dialect,
+    chunks: list[bytes],
+    path: str,
+    model: str | None = None,
+    thoughts: Thoughts | None = None,
+) -> Prepared:
     """Read a body, and leave nothing of the chunks in which it came; raises `QueryError`.
 
     What was judged is what the app gets, byte for byte unless usage is asked for, or the body names another
-    model than the path does, which is `model`: then that one stands in the body.
+    model than the path does, which is `model`: then that one stands in the body; or sealed thoughts stand in
+    it: then they are put back, and judged with the rest.
     """
     body = b"".join(chunks)
     chunks.clear()
     payload = parse_object(body)
     asked = payload if model is None else with_model(dialect, payload, model)
     query = elsewhere.read(dialect, asked, path)
+    unsealed = Unsealed(payload)
+    if MARK in body and thoughts is not None:
+        unsealed = thoughts.open(payload, query)
+        if unsealed.payload is not payload:
+            payload, body = unsealed.payload, serialize(unsealed.payload)
+            asked = payload if model is None else with_model(dialect, payload, model)
+            query = elsewhere.read(dialect, asked, path)
     asking = dialect.ask_usage(payload)
     reasons = thinking.asks_reasoning(payload)
     told = payload if asking is None else asking
     if model is not None and told.get("model") is not None:
         told = with_model(dialect, told, model)
     sent = body if told is payload else amended(body, payload, told)
-    return Prepared(query, sent, hides_usage=asking is not None, reasons=reasons)
+    return Prepared(
+        query,
+        sent,
+        hides_usage=asking is not None,
+        reasons=reasons,
+        mismatches=unsealed.mismatches,
+        prefix=unsealed.prefix,
+    )
 
 
 def reshaped(
-    dialect: Dialect, prepared: Prepared, path: str, reshape: Reshape, model: str | None = None
+    dialect: Dialect,
+    prepared: Prepared,
+    path: str,
+    reshape: Reshape,
+    model: str | None = None,
+    thoughts: Thoughts | None = None,
 ) -> Prepared:
     """A request as it is forwarded narrowed; itself where nothing of it changes.
 
     What was estimated of the query stays. What it draws is that of the narrowed body, read as the first was.
     """
     payload = parse_object(prepared.body)
+    if reshape.reasoning is Reasoning.SEALED and prepared.prefix is None and thoughts is not None:
+        prepared.prefix = thoughts.prefix(payload)
     narrowed = dialect.reshape(payload, reshape)
     if narrowed is payload:
         return prepared

@@ -17,6 +17,7 @@ from guard.cli.check_json import policy_json
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, shown
 from guard.core.modes import ENFORCED, Mode
+from guard.core.reshape import Reasoning
 from guard.extras import NEEDS_DETECTION
 from guard.settings.risk import Where
 
@@ -195,8 +196,9 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
         )
         for limit in tier.limits
     ]
+    reasoning = "" if tier.reasoning is Reasoning.SHOWN else f", {_REASONING[tier.reasoning]}"
     default = ", the default" if tier.name == policy.default_tier and tier.name != "default" else ""
-    title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}"
+    title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}{reasoning}"
     if tier.rollout != ENFORCED:
         title += f", {output.rollout(tier.rollout)}"
     columns = ("limit", "unit", "per", "rate", "only")
@@ -279,12 +281,15 @@ def _rung(rung: Rung) -> str:
         "" if reshape.logit_bias else "no logit bias",
         "" if reshape.max_n is None else f"n at most {reshape.max_n}",
         "" if reshape.max_output_tokens is None else f"at most {reshape.max_output_tokens} output tokens",
-        "" if reshape.reasoning else "no reasoning shown",
+        "" if reshape.shows_reasoning else _REASONING[reshape.reasoning],
         f"up to {rung.slow_seconds:g} s slower" if rung.slow_seconds else "",
         f"own limits at {rung.throttle:.0%}" if rung.throttle < 1 else "",
         f"novelty counts {rung.novelty_price:g} times" if rung.novelty_price > 1 else "",
     )
     return ", ".join(part for part in parts if part)
+
+
+_REASONING = {Reasoning.SEALED: "reasoning sealed", Reasoning.HIDDEN: "no reasoning shown"}
 
 
 def _detection_lines(detection: Detection, reference: Reference, verbose: bool) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The ladder: what is done about a risk, from nothing to a refusal, band by band.
 
     allow       nothing
-    reshape     logprobs and logit bias taken out, `n` and the length capped, reasoning hidden
+    reshape     logprobs and logit bias taken out, `n` and the length capped, reasoning sealed or
+                hidden
     slow        the answer waits a little before it is asked for
     throttle    every limit of the caller's own holds a share of what it held
     price       what a caller draws counts so many times for its own diversity budgets

@@ -15,6 +15,7 @@ from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Holders, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
+from guard.core.reshape import Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -129,13 +130,15 @@ _NOTHING = Route(UNKNOWN_PATH, frozenset(), RouteAction.DENY)
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A named policy: the limits of the identities that fall under it."""
+    """A named policy: the limits of the identities that fall under it, and how much of the model's reasoning
+    they see where nothing is held against them."""
 
     name: str
     limits: tuple[Limit, ...]
     on_store_error: OnStoreError
     rollout: Rollout = ENFORCED
     ladder: Ladder = NO_LADDER
+    reasoning: Reasoning = Reasoning.SHOWN
 
     @property
     def counts_novelty(self) -> bool:

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reasoning(StrEnum):
+    """What becomes of what the model thought on its way to an answer; the narrower, the later."""
+
+    SHOWN = "shown"
+    SEALED = "sealed"
+    """It leaves encrypted, and the backend gets it again when the client sends it back (guard/sealing)."""
+    HIDDEN = "hidden"
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,15 +21,15 @@ class Reshape:
 
     Where `logprobs` is false, they are not asked for, and are taken out of an answer that has them all the
     same; where `logit_bias` is, it is dropped. `max_n` caps how many answers there are to one prompt, and
-    `max_output_tokens` how long each is, also where the caller named no cap. Where `reasoning` is false, an
-    answer comes without what the model thought on its way to it. Raises `ValueError` for a cap below 1.
+    `max_output_tokens` how long each is, also where the caller named no cap. `reasoning` is how much is shown
+    of what the model thought on its way to an answer. Raises `ValueError` for a cap below 1.
     """
 
     logprobs: bool = True
     logit_bias: bool = True
     max_n: int | None = None
     max_output_tokens: int | None = None
-    reasoning: bool = True
+    reasoning: Reasoning = Reasoning.SHOWN
 
     def __post_init__(self) -> None:
         for name, cap in (("max_n", self.max_n), ("max_output_tokens", self.max_output_tokens)):
@@ -32,9 +42,14 @@ class Reshape:
         return self != UNCHANGED
 
     @property
+    def shows_reasoning(self) -> bool:
+        """Whether an answer may have it in words."""
+        return self.reasoning is Reasoning.SHOWN
+
+    @property
     def shows_logprobs(self) -> bool:
         """Whether an answer may have them: they spell out every token, those of the reasoning too."""
-        return self.logprobs and self.reasoning
+        return self.logprobs and self.shows_reasoning
 
     @property
     def hides(self) -> bool:
@@ -48,7 +63,7 @@ class Reshape:
             logit_bias=self.logit_bias and other.logit_bias,
             max_n=_least(self.max_n, other.max_n),
             max_output_tokens=_least(self.max_output_tokens, other.max_output_tokens),
-            reasoning=self.reasoning and other.reasoning,
+            reasoning=max(self.reasoning, other.reasoning, key=list(Reasoning).index),
         )
 
 

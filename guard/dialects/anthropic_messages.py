@@ -12,6 +12,7 @@ from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, strict, thinking
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, kind, numbers, parts, retry_headers
 from guard.dialects.fields.anthropic_messages import MESSAGES
+from guard.dialects.hiding import Sealer, Telling
 from guard.dialects.hiding.anthropic_messages import THOUGHTS, MessagesHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.pieces import pieces
@@ -107,7 +108,7 @@ class AnthropicMessages:
             narrowed = caps.lowered(narrowed, most, ("max_tokens",))
             if most < payload["max_tokens"]:
                 narrowed = thinking.fit(narrowed, "thinking", "budget_tokens", most)
-        if not reshape.reasoning and _lacks_thoughts(payload.get("messages")):
+        if not reshape.shows_reasoning and _lacks_thoughts(payload.get("messages")):
             narrowed = edits.without(narrowed, {"thinking"})
         if "thinking" in payload and "thinking" not in narrowed:
             narrowed = edits.inside(narrowed, "context_management", _without_thoughts)
@@ -118,16 +119,24 @@ class AnthropicMessages:
         return None
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
+        seal = Sealer.sealing(sealer, reshape)
+        hiding = MessagesHiding(seal) if not reshape.shows_reasoning else None
         return AnswerMeter(
             tally,
             content_type,
             _Watching(tally),
             known=_ANSWER,
-            hiding=MessagesHiding() if not reshape.reasoning else None,
+            hiding=Telling.of(hiding, sealer, inside="message"),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:

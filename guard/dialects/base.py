@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from guard.core.limits import Reading
     from guard.core.query import Query, Usage
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 OPAQUE_TOKENS = 1_000
@@ -77,11 +78,18 @@ class Dialect(Voice, Protocol):
         """
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query, which is of this type (empty where its bytes are encoded).
 
         `hide_usage` takes out what only `ask_usage` asked for, and `reshape` what the client may not see.
+        `sealer` is what is told of thoughts; an API without a place for that has nothing to tell.
         """
 
 

@@ -36,10 +36,15 @@ def inside(fields: Json, name: str, edit: Callable[[Json], Json]) -> Json:
 
 def each(fields: Json, name: str, edit: Callable[[Json], Json | None]) -> Json:
     """With each object in the list of this name edited, and left out where `edit` gives `None`."""
+    return each_placed(fields, name, lambda _, item: edit(item))
+
+
+def each_placed(fields: Json, name: str, edit: Callable[[int, Json], Json | None]) -> Json:
+    """Likewise, where `edit` is given the place of each too."""
     items = fields.get(name)
     if not isinstance(items, list):
         return fields
-    edited = [edit(item) if isinstance(item, dict) else item for item in items]
+    edited = [edit(place, item) if isinstance(item, dict) else item for place, item in enumerate(items)]
     if all(one is other for one, other in zip(items, edited, strict=True)):
         return fields
     return {**fields, name: [item for item in edited if item is not None]}

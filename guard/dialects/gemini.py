@@ -18,6 +18,7 @@ from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.fields.gemini import GENERATE, snake
+from guard.dialects.hiding import Sealer, Telling
 from guard.dialects.hiding.gemini import GeminiHiding
 from guard.dialects.metering import AnswerMeter, media_type
 from guard.dialects.tally import Report, Tally, count, read_usage, total
@@ -126,18 +127,24 @@ class GeminiGenerate:
         return None
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
-        hiding = GeminiHiding(reshape) if reshape.hides else None
+        hiding = GeminiHiding(reshape, Sealer.sealing(sealer, reshape)) if reshape.hides else None
         return AnswerMeter(
             tally,
             content_type,
             lambda answer: _watch(answer, tally),
             known=_either("candidates", "usageMetadata", "promptFeedback", "error"),
             arrays=query.stream and media_type(content_type) == "application/json",
-            hiding=hiding,
+            hiding=Telling.of(hiding, sealer),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
@@ -202,7 +209,7 @@ def _narrowed(config: Json, reshape: Reshape) -> Json:
     """The configuration without what is not allowed, and with what there is of the others capped."""
     if not reshape.shows_logprobs:
         config = edits.without(config, _either("responseLogprobs", "logprobs"))
-    if not reshape.reasoning:
+    if not reshape.shows_reasoning:
         for name in _either("thinkingConfig"):
             config = edits.inside(
                 config, name, lambda thinking: edits.without(thinking, _either("includeThoughts"))

@@ -16,6 +16,7 @@ from guard.errors import QueryError
 
 if TYPE_CHECKING:
     from guard.dialects.base import Meter
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 _PATH = re.compile(r"/models/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents|asyncBatchEmbedContent)")
@@ -60,7 +61,13 @@ class GeminiEmbed(GeminiGenerate):
         return payload
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query, gives_text=False)

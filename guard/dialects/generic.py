@@ -24,6 +24,7 @@ from guard.errors import QueryError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 
@@ -119,7 +120,13 @@ class Generic(Plain):
         return payload
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query; nobody has said what in it could be hidden."""
         tally = Tally(query)

@@ -14,6 +14,7 @@ from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, strict
 from guard.dialects.base import OPAQUE_TOKENS, Answer, Meter, Refusal, parts, retry_headers
 from guard.dialects.fields.ollama import CHAT, GENERATE
+from guard.dialects.hiding import Sealer, Telling
 from guard.dialects.hiding.ollama import OllamaHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.tally import Report, Tally, count
@@ -58,16 +59,23 @@ class Ollama:
         return caps.lowered(payload, most, ("num_predict",))
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
+        hiding = OllamaHiding(reshape, Sealer.sealing(sealer, reshape)) if reshape.hides else None
         return AnswerMeter(
             tally,
             content_type,
             lambda answer: _watch(answer, tally),
             known=_ANSWER,
-            hiding=OllamaHiding(reshape) if reshape.hides else None,
+            hiding=Telling.of(hiding, sealer),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from guard.dialects.base import Meter
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 _NAMES = frozenset({"model", "input", "prompt"})
@@ -47,7 +48,13 @@ class OllamaEmbed(Ollama):
         return payload
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query, gives_text=False)

@@ -9,6 +9,7 @@ from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, parts
 from guard.dialects.fields.openai import CHAT
+from guard.dialects.hiding import Sealer, Telling
 from guard.dialects.hiding.openai_chat import ChatHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
@@ -85,10 +86,17 @@ class OpenAIChat(OpenAI):
         return openai.narrow(payload, reshape, "max_completion_tokens", "max_tokens")
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
+        hiding = ChatHiding(reshape, Sealer.sealing(sealer, reshape)) if reshape.hides else None
         return AnswerMeter(
             tally,
             content_type,
@@ -96,7 +104,7 @@ class OpenAIChat(OpenAI):
             known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
             may_hide=openai.may_have_usage,
-            hiding=ChatHiding(reshape) if reshape.hides else None,
+            hiding=Telling.of(hiding, sealer),
         )
 
 

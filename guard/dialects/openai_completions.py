@@ -16,6 +16,7 @@ from guard.dialects.weighing import weigh
 
 if TYPE_CHECKING:
     from guard.dialects.base import Meter
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 _LEAST = {
@@ -73,7 +74,13 @@ class OpenAICompletions(OpenAI):
         return openai.narrow(payload, reshape, "max_tokens")
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)

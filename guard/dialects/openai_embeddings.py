@@ -15,6 +15,7 @@ from guard.dialects.weighing import weigh
 
 if TYPE_CHECKING:
     from guard.dialects.base import Meter
+    from guard.dialects.hiding import Sealer
     from guard.dialects.strict import Json
 
 
@@ -44,7 +45,13 @@ class OpenAIEmbeddings(OpenAI):
         return payload
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query, in which there is nothing to hide."""
         tally = Tally(query, gives_text=False)

@@ -16,6 +16,7 @@ from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, kind, parts
 from guard.dialects.fields.openai import RESPONSES
+from guard.dialects.hiding import Sealer, Telling
 from guard.dialects.hiding.openai_responses import ResponsesHiding
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import OpenAI
@@ -88,7 +89,7 @@ class OpenAIResponses(OpenAI):
         if not reshape.shows_logprobs:
             payload = edits.without(payload, {"top_logprobs"})
             payload = edits.unlisted(payload, "include", _LOGPROBS)
-        if not reshape.reasoning:
+        if not reshape.shows_reasoning:
             payload = edits.unlisted(payload, "include", _ENCRYPTED)
             payload = edits.inside(payload, "reasoning", openai.without_summary)
         if reshape.max_n is not None:
@@ -101,16 +102,23 @@ class OpenAIResponses(OpenAI):
         return payload
 
     def meter(
-        self, query: Query, content_type: str, *, hide_usage: bool, reshape: Reshape = UNCHANGED
+        self,
+        query: Query,
+        content_type: str,
+        *,
+        hide_usage: bool,
+        reshape: Reshape = UNCHANGED,
+        sealer: Sealer | None = None,
     ) -> Meter:
         """What watches the answer to this query."""
         tally = Tally(query)
+        hiding = ResponsesHiding(reshape, Sealer.sealing(sealer, reshape)) if reshape.hides else None
         return AnswerMeter(
             tally,
             content_type,
             _Watching(tally),
             known=_ANSWER,
-            hiding=ResponsesHiding(reshape) if reshape.hides else None,
+            hiding=Telling.of(hiding, sealer, inside="response"),
         )
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard.core.modes import Mode
 from guard.core.query import NO_USAGE
+from guard.core.reshape import UNCHANGED, Reshape
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
     from guard.core.query import Usage
+    from guard.core.sealed import Mismatch
     from guard.core.signals import Signal
     from guard.engine.plan import Plan
 
@@ -35,7 +38,8 @@ class Admission(NamedTuple):
     event at its end. `counted` says that the store has counted a refusal in the identity's record. `read`
     says that query and answer are read when that is over, and `suspect` whom they speak for or against, with
     the `marks` against it. `wait_seconds` is how long to wait before the backend is asked. `campaign`
-    is that of which the suspect is held to be a member.
+    is that of which the suspect is held to be a member. `usual` is how its tier narrows whatever is asked,
+    and `mismatches` are the sealed thoughts in it that do not belong there.
     """
 
     request_id: str
@@ -57,6 +61,8 @@ class Admission(NamedTuple):
     read: bool = False
     wait_seconds: float = 0.0
     campaign: str | None = None
+    usual: Reshape = UNCHANGED
+    mismatches: tuple[Mismatch, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan, request_id: str, demand: Demand, decision: Decision, **more: Any) -> Admission:
@@ -72,6 +78,7 @@ class Admission(NamedTuple):
             decision,
             suspect=plan.suspect,
             campaign=plan.campaign,
+            usual=Reshape(reasoning=plan.tier.reasoning) if plan.mode is Mode.ENFORCE else UNCHANGED,
             **more,
         )
 
@@ -79,6 +86,11 @@ class Admission(NamedTuple):
     def refused(self) -> bool:
         """Whether the request must not be forwarded."""
         return self.decision.refused
+
+    @property
+    def reshape(self) -> Reshape:
+        """How the query and its answer are to be narrowed."""
+        return self.decision.reshape.narrower(self.usual)
 
     @property
     def reservation(self) -> Reservation:

@@ -88,6 +88,7 @@ class Events:
             wait_seconds=_seconds(decision.retry_after_us),
             vouched_by=admission.identity.vouched_by,
             campaign=admission.campaign,
+            mismatches=tuple([each.reason for each in admission.mismatches]),
         )
         tell(self._hooks, event)
 

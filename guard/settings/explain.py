@@ -73,7 +73,9 @@ def _given(values: Any, location: Iterable[int | str]) -> Any:
     return values
 
 
-_SECRET = frozenset({"pepper", "secret", "redis_url", "headers", "url", "webhook", "webhook_headers"})
+_SECRET = frozenset(
+    {"pepper", "secret", "old_secret", "redis_url", "headers", "url", "webhook", "webhook_headers"}
+)
 
 
 def _secret(location: Iterable[int | str]) -> bool:

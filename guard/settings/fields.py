@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from guard.core.durations import parse_duration
+from guard.core.reshape import Reasoning
 from guard.http.forwarding import check_forwarded
 
 LARGEST_COUNT = 10**15 - 1
@@ -86,6 +87,15 @@ def _without_secrets(url: AnyHttpUrl) -> AnyHttpUrl:
         raise ValueError("a URL is shown and logged; put credentials into its headers, as `authorization`")
     return url
 
+
+def _as_a_word(value: object) -> object:
+    if isinstance(value, bool):
+        return Reasoning.SHOWN if value else Reasoning.HIDDEN
+    return value
+
+
+Showing = Annotated[Reasoning, BeforeValidator(_as_a_word)]
+"""What becomes of reasoning; a flag says whether it is shown."""
 
 HttpUrl = Annotated[
     AnyHttpUrl,

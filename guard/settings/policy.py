@@ -36,6 +36,7 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             tier.on_store_error or settings.on_store_error,
             Rollout(tier.mode, tier.enforce_percent),
             (tier.ladder or settings.ladder).ladder(),
+            tier.reasoning,
         )
         for name, tier in settings.tiers.items()
     }

@@ -12,10 +12,10 @@ from guard.core.evidence import Band, Weights
 from guard.core.identity import Holder
 from guard.core.ladder import Ladder, Rung
 from guard.core.modes import Mode
-from guard.core.reshape import Reshape
+from guard.core.reshape import Reasoning, Reshape
 from guard.core.uses import Declared, Use
 from guard.extras import NEEDS_DETECTION, detection_installed
-from guard.settings.fields import Decibans, FileName, Percent, Section
+from guard.settings.fields import Decibans, FileName, Percent, Section, Showing
 
 
 class RungSettings(Section):
@@ -25,7 +25,7 @@ class RungSettings(Section):
     logit_bias: bool = True
     max_n: PositiveInt | None = None
     max_output_tokens: PositiveInt | None = None
-    reasoning: bool = True
+    reasoning: Showing = Reasoning.SHOWN
     slow_seconds: Annotated[float, Field(ge=0, le=60)] = 0
     throttle_percent: Annotated[float, Field(gt=0, le=100)] = 100
     novelty_price: Annotated[float, Field(ge=1, le=1000)] = 1
@@ -65,7 +65,7 @@ class LadderSettings(Section):
         logprobs=False,
         logit_bias=False,
         max_n=1,
-        reasoning=False,
+        reasoning=Reasoning.HIDDEN,
         slow_seconds=2,
         novelty_price=10,
     )

@@ -25,6 +25,7 @@ from guard.settings.identity import IdentitySettings
 from guard.settings.limits import OverrideSettings, SharedLimitSettings, UnitSettings
 from guard.settings.models import ModelSettings
 from guard.settings.policy import policy_of
+from guard.settings.reasoning import ReasoningSettings
 from guard.settings.risk import DetectionSettings, LadderSettings, UseSettings
 from guard.settings.routes import DialectName, RouteSettings, default_routes
 from guard.settings.server import CorsSettings, ServerSettings
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     ladder: LadderSettings = LadderSettings()
     hold: HoldSettings = HoldSettings()
     campaigns: CampaignSettings = CampaignSettings()
+    reasoning: ReasoningSettings = ReasoningSettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

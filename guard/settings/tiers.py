@@ -6,8 +6,9 @@ from guard.core.identity import Attribute
 from guard.core.limits import Holders, Unit
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
+from guard.core.reshape import Reasoning
 from guard.extras import detection_installed
-from guard.settings.fields import Percent, Section
+from guard.settings.fields import Percent, Section, Showing
 from guard.settings.limits import LimitSettings
 from guard.settings.risk import LadderSettings
 
@@ -18,6 +19,7 @@ class TierSettings(Section):
     limits: tuple[LimitSettings, ...] = ()
     ladder: LadderSettings | None = None
     on_store_error: OnStoreError | None = None
+    reasoning: Showing = Reasoning.SHOWN
     mode: Mode = Mode.ENFORCE
     enforce_percent: Percent = 100
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from guard.core.identity import VouchedBy
     from guard.core.modes import Mode
     from guard.core.policy import OnStoreError
+    from guard.core.sealed import MismatchReason
     from guard.core.signals import Group
 
 
@@ -41,7 +42,8 @@ class Event:
     or the store has not said. `unknown_tier` is the tier that the caller's token or gateway names where the
     settings define none of that name; `tier`, the default one, holds for it. `store_forgets` says that a full
     Redis drops counts (`maxmemory-policy`). `campaign` is the id of the campaign that the caller is held to
-    be a member of, also where nothing follows from it (mode `shadow`).
+    be a member of, also where nothing follows from it (mode `shadow`). `mismatches` is what is wrong with
+    sealed thoughts that came back in the request, one for each that does not belong there.
     """
 
     request_id: str
@@ -70,6 +72,7 @@ class Event:
     wait_seconds: float | None = None
     vouched_by: VouchedBy | None = None
     campaign: str | None = None
+    mismatches: tuple[MismatchReason, ...] = ()
 
     @property
     def verified(self) -> bool:

@@ -21,7 +21,8 @@ class EventLog:
     A line has the fields of `Event`, `Failure` or `Hold`, and `kind`: `refused`, `would_refuse` (mode
     `shadow`), `narrowed`, `admitted`, `failed` or `held`; `suppressed` counts lines like it that were left
     out before. The level is ERROR for an error of status 500 and above, WARNING for other errors, refusals
-    and holds, INFO for what was narrowed or would have been refused, and DEBUG for the rest.
+    and holds, INFO for what was narrowed or would have been refused, or has sealed thoughts that do not
+    belong there, and DEBUG for the rest.
     """
 
     def __init__(self, limit: LineLimit | None = None) -> None:
@@ -58,7 +59,7 @@ def _kind(event: Event) -> tuple[str, int]:
         return ("refused", logging.WARNING) if event.mode is Mode.ENFORCE else ("would_refuse", logging.INFO)
     if event.action is not Action.ALLOW:
         return "narrowed", logging.INFO
-    return "admitted", logging.DEBUG
+    return "admitted", logging.INFO if event.mismatches else logging.DEBUG
 
 
 def log_switch(switch: Mode, settings: Mode) -> None:

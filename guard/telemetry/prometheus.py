@@ -28,6 +28,8 @@ where `PROMETHEUS_MULTIPROC_DIR` names a directory, as prometheus-client describ
                                                           since too many waited
     guard_unknown_tiers_total                             requests whose token or gateway names a tier that
                                                           the settings do not define; the default one holds
+    guard_sealed_mismatches_total{tier, reason}           sealed thoughts that came back where they do not
+                                                          belong
     guard_reservations_expired_total                      reservations of requests that died, given back
     guard_tokens_total{tier, direction}                   `input` and `output`
     guard_cost_dollars_total{tier}                        by the operator's prices
@@ -129,6 +131,12 @@ class PrometheusHook:
             "Requests whose token or gateway names a tier that the settings do not define.",
             registry=registry,
         )
+        self._mismatches = Counter(
+            "guard_sealed_mismatches_total",
+            "Sealed thoughts that came back where they do not belong.",
+            ("tier", "reason"),
+            registry=registry,
+        )
         self._expired = Counter(
             "guard_reservations_expired_total",
             "Reservations of requests that died, given back at their expiry.",
@@ -154,6 +162,8 @@ class PrometheusHook:
             self._campaigns.labels(event.tier, event.action).inc()
         if event.unknown_tier is not None:
             self._unknown_tiers.inc()
+        for mismatch in event.mismatches:
+            self._mismatches.labels(event.tier, mismatch).inc()
         self._expired.inc(event.expired_reservations)
         self._tokens.labels(event.tier, "input").inc(event.input_tokens)
         self._tokens.labels(event.tier, "output").inc(event.output_tokens)

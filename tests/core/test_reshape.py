@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 
 caps = st.none() | st.integers(1, 2**53)
-reshapes = st.builds(Reshape, st.booleans(), st.booleans(), caps, caps, st.booleans())
+reshapes = st.builds(Reshape, st.booleans(), st.booleans(), caps, caps, st.sampled_from(Reasoning))
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ reshapes = st.builds(Reshape, st.booleans(), st.booleans(), caps, caps, st.boole
         (Reshape(logit_bias=False), True, False),
         (Reshape(max_n=1), True, False),
         (Reshape(max_output_tokens=1), True, False),
-        (Reshape(reasoning=False), True, True),
+        (Reshape(reasoning=Reasoning.HIDDEN), True, True),
     ],
 )
 def test_what_it_does(reshape: Reshape, *, changes: bool, hides: bool) -> None:
@@ -29,7 +29,7 @@ def test_what_it_does(reshape: Reshape, *, changes: bool, hides: bool) -> None:
 
 def test_logprobs_would_spell_out_a_hidden_reasoning() -> None:
     assert Reshape().shows_logprobs
-    assert not Reshape(reasoning=False).shows_logprobs
+    assert not Reshape(reasoning=Reasoning.HIDDEN).shows_logprobs
 
 
 @pytest.mark.parametrize("cap", [{"max_n": 0}, {"max_output_tokens": -1}])
@@ -40,9 +40,9 @@ def test_a_cap_that_leaves_nothing_is_an_error(cap: dict[str, int]) -> None:
 
 def test_of_two_the_narrower_holds_in_each_respect() -> None:
     one = Reshape(logprobs=False, max_n=4, max_output_tokens=100)
-    other = Reshape(logit_bias=False, max_n=2, reasoning=False)
+    other = Reshape(logit_bias=False, max_n=2, reasoning=Reasoning.HIDDEN)
     assert one.narrower(other) == Reshape(
-        logprobs=False, logit_bias=False, max_n=2, max_output_tokens=100, reasoning=False
+        logprobs=False, logit_bias=False, max_n=2, max_output_tokens=100, reasoning=Reasoning.HIDDEN
     )
 
 

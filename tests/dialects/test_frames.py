@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passing import EVENTS, LINES
 
 from guard.core.query import Query
-from guard.core.reshape import Reshape
+from guard.core.reshape import Reasoning, Reshape
 from guard.dialects import DIALECTS
 from guard.dialects.metering import AnswerMeter
 from guard.dialects.openai import may_have_usage, only_usage, take_texts, take_usage
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guard.dialects.strict import Json
 
 QUERY = Query("m", (), stream=True, max_output_tokens=900, n=2, input_bytes=44, other_tokens=0)
-PARSED = Reshape(logprobs=False, reasoning=False)
+PARSED = Reshape(logprobs=False, reasoning=Reasoning.HIDDEN)
 """Each part of an answer that is reshaped is parsed on the way."""
 
 HOLE = "\N{BLACK SQUARE}"

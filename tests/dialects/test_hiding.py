@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from passing import EVENTS, JSON, LINES, pass_through
 
 from guard.core.query import Query, Usage
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 from guard.dialects import DIALECTS
 from guard.dialects.hiding.tags import Untagged, untagged
 from guard.dialects.streamed import LARGEST_HELD
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from guard.dialects.base import Meter
 
 QUERY = Query("m", (), stream=True, max_output_tokens=9, n=1, input_bytes=44, other_tokens=0)
-NO_REASONING = Reshape(reasoning=False)
+NO_REASONING = Reshape(reasoning=Reasoning.HIDDEN)
 NO_LOGPROBS = Reshape(logprobs=False)
 ARRAY = "application/json; charset=UTF-8"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.core.query import Sampling
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 from guard.dialects import DIALECTS, Generic, GenericPaths
 
 if TYPE_CHECKING:
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 MESSAGES = [{"role": "user", "content": "hi"}]
 NO_LOGPROBS = Reshape(logprobs=False)
 NO_BIAS = Reshape(logit_bias=False)
-NO_REASONING = Reshape(reasoning=False)
-NARROWEST = Reshape(logprobs=False, logit_bias=False, max_n=1, max_output_tokens=16, reasoning=False)
+NO_REASONING = Reshape(reasoning=Reasoning.HIDDEN)
+NARROWEST = Reshape(
+    logprobs=False, logit_bias=False, max_n=1, max_output_tokens=16, reasoning=Reasoning.HIDDEN
+)
 GEMINI = "/v1beta/models/gemini-x:generateContent"
 
 Fields = dict[str, Any]

@@ -2,6 +2,9 @@
 
 The signature of a function's call stays: it says nothing to the client, and the API refuses the call's result
 without it.
+
+Where reasoning is sealed, a blob is the signature of the part behind the thoughts: of an empty text where
+that is a call with a signature of its own, or where the answer ends.
 """
 
 from __future__ import annotations
@@ -19,20 +22,26 @@ if TYPE_CHECKING:
 
     from guard.core.reshape import Reshape
     from guard.dialects.strict import Json
+    from guard.sealing.thoughts import Seal
 
 _LOGPROBS = frozenset({"logprobsResult", "avgLogprobs"})
 
 
 class GeminiHiding:
-    """Takes logprobs out of an answer, and reasoning too where it is not to be seen."""
+    """Takes logprobs out of an answer, and reasoning too where it is not to be seen.
 
-    def __init__(self, reshape: Reshape) -> None:
-        self._reasoning = not reshape.reasoning
+    With `seal`, a blob takes its place.
+    """
+
+    def __init__(self, reshape: Reshape, seal: Seal | None = None) -> None:
+        self._reasoning = not reshape.shows_reasoning
+        self._seal = seal
+        self._thoughts: defaultdict[int, list[Json]] = defaultdict(list)
         self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of an answer in one piece."""
-        return self._candidates(answer, lambda candidate: _unthought(candidate, untagged))
+        return self._candidates(answer, lambda candidate: self._unthought(candidate, untagged, last=True))
 
     def part(self, part: Json) -> Sequence[Json]:
         """What is shown of a chunk. What a text held back comes with the reason why it ended."""
@@ -47,13 +56,53 @@ class GeminiHiding:
 
     def _piece(self, candidate: Json) -> Json:
         text = self._texts[place(candidate)]
-        candidate = _unthought(candidate, text.feed)
-        if candidate.get("finishReason") is None or not (held := text.finish()):
+        last = candidate.get("finishReason") is not None
+        candidate = self._unthought(candidate, text.feed, last=last)
+        if not last or not (held := text.finish()):
             return candidate
         content = candidate.get("content")
         content = content if isinstance(content, dict) else {"role": "model"}
         said = [*parts(content.get("parts")), {"text": held}]
         return {**candidate, "content": {**content, "parts": said}}
+
+    def _unthought(self, candidate: Json, edit: Callable[[str], str], *, last: bool) -> Json:
+        if self._seal is None:
+            return _unthought(candidate, edit)
+        thoughts, content = self._thoughts[place(candidate)], candidate.get("content")
+        content = content if isinstance(content, dict) else {"role": "model"}
+        sealed = _sealed(parts(content.get("parts")), edit, thoughts, self._seal)
+        if last and thoughts:
+            sealed.append(_marked({"text": ""}, thoughts, None, self._seal))
+        if not sealed:
+            return edits.inside(candidate, "content", lambda content: edits.without(content, {"parts"}))
+        return {**candidate, "content": {**content, "parts": sealed}}
+
+
+def _sealed(found: list[Json], edit: Callable[[str], str], thoughts: list[Json], seal: Seal) -> list[Json]:
+    """Parts of which those that are thoughts have joined the others, and then those others are in blobs."""
+    shown: list[Json] = []
+    for part in found:
+        if part.get("thought") is True:
+            thoughts.append(part)
+            continue
+        signature, is_call = part.get("thoughtSignature"), "functionCall" in part
+        part = edits.text(part, "text", edit)
+        if signature is not None and not is_call:
+            shown.append(_marked(part, thoughts, signature, seal))
+        elif thoughts and signature is not None:
+            shown += (_marked({"text": ""}, thoughts, None, seal), part)
+        elif thoughts:
+            shown.append(_marked(part, thoughts, None, seal))
+        elif part:
+            shown.append(part)
+    return shown
+
+
+def _marked(part: Json, thoughts: list[Json], signature: object, seal: Seal) -> Json:
+    """A part with a blob of the thoughts before it, and of its own signature; that of thoughts ends there."""
+    blob = seal({"parts": thoughts.copy(), "signature": signature})
+    thoughts.clear()
+    return {**part, "thoughtSignature": blob}
 
 
 def _unthought(candidate: Json, edit: Callable[[str], str]) -> Json:

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from guard.dialects import edits
 from guard.dialects.base import kind
 from guard.dialects.hiding import place
-from guard.dialects.hiding.tags import Untagged, untagged
+from guard.dialects.hiding.gathered import Gathered
+from guard.dialects.hiding.tags import Untagged, cut, untagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from guard.core.reshape import Reshape
+    from guard.dialects.hiding.tags import Cut
     from guard.dialects.strict import Json
+    from guard.sealing.thoughts import Seal
 
     EditText = Callable[[str], str]
 
@@ -40,20 +43,30 @@ LOGPROBS = frozenset({"prompt_logprobs", "completion_probabilities", "hidden_sta
 TOKEN_IDS = frozenset({"token_ids"})
 """What was written, once more (vLLM)."""
 
-_THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
+DETAILS = "reasoning_details"
+"""The field for a blob."""
+
+THOUGHTS = frozenset({"thinking", "redacted_thinking", "reasoning"})
 """Kinds of parts of a content that hold reasoning (Mistral)."""
 
 
 class ChatHiding:
-    """Takes logprobs out of an answer, and reasoning too where it is not to be seen."""
+    """Takes logprobs out of an answer, and reasoning too where it is not to be seen.
 
-    def __init__(self, reshape: Reshape) -> None:
-        self._reasoning = not reshape.reasoning
-        self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
+    With `seal`, a blob takes its place: in a stream beside the reason why an answer ended.
+    """
+
+    def __init__(self, reshape: Reshape, seal: Seal | None = None) -> None:
+        self._reasoning = not reshape.shows_reasoning
+        self._seal = seal
+        self._texts: defaultdict[int, Untagged] = defaultdict(lambda: Untagged(keeps=seal is not None))
+        self._thoughts: defaultdict[int, Gathered] = defaultdict(Gathered)
 
     def whole(self, answer: Json) -> Json:
         """What is shown of an answer in one piece."""
-        return self._choices(answer, lambda choice: self._message(choice, "message", untagged))
+        if self._seal is None:
+            return self._choices(answer, lambda choice: self._message(choice, "message", untagged))
+        return self._choices(answer, lambda choice: edits.inside(choice, "message", self._sealed))
 
     def part(self, part: Json) -> Sequence[Json]:
         """What is shown of a chunk. What a text held back comes with the reason why it ended."""
@@ -75,12 +88,43 @@ class ChatHiding:
 
     def _delta(self, choice: Json) -> Json:
         text = self._texts[place(choice)]
+        if self._seal is not None and isinstance(said := choice.get("delta"), dict):
+            self._thoughts[place(choice)].add(_reasoning_of(said))
         # Some servers send the message as far as it has come along with each delta.
         choice = self._message(self._message(choice, "message", untagged), "delta", text.feed)
-        if choice.get("finish_reason") is None or not (held := text.finish()):
+        if choice.get("finish_reason") is None:
             return choice
+        held = text.finish()
         delta = choice.get("delta")
-        return {**choice, "delta": _said_last(delta if isinstance(delta, dict) else {}, held)}
+        delta = ended = delta if isinstance(delta, dict) else {}
+        if held:
+            ended = _said_last(ended, held)
+        if self._seal is not None:
+            thought = self._thoughts.pop(place(choice), Gathered()).joined()
+            ended = self._with_blob(ended, thought, self._texts.pop(place(choice)).cuts)
+        return choice if ended is delta else {**choice, "delta": ended}
+
+    def _sealed(self, message: Json) -> Json:
+        cuts: list[Cut] = []
+
+        def edit(text: str) -> str:
+            shown, taken = cut(text, keeps=True)
+            cuts.extend(taken)
+            return shown
+
+        whole = Gathered()
+        whole.add(_reasoning_of(message))
+        in_parts = isinstance(message.get("content"), list)
+        message = _unthought(message, untagged if in_parts else edit)
+        return self._with_blob(message, whole.joined(), cuts)
+
+    def _with_blob(self, message: Json, fields: Json, cuts: list[Cut]) -> Json:
+        """A message or delta with a blob of these thoughts, if there are any."""
+        fields = {name: value for name, value in fields.items() if value not in (None, "", [], {})}
+        if self._seal is None or not (fields or cuts):
+            return message
+        blob = self._seal({"fields": fields, "cuts": cuts})
+        return {**message, DETAILS: [{"type": "reasoning.encrypted", "data": blob, "index": 0}]}
 
 
 def without_logprobs(choice: Json) -> Json:
@@ -97,12 +141,16 @@ def _said_last(delta: Json, text: str) -> Json:
     return {**delta, "content": (content if isinstance(content, str) else "") + text}
 
 
+def _reasoning_of(message: Json) -> Json:
+    return {name: message[name] for name in REASONING & message.keys()}
+
+
 def _unthought(message: Json, edit: EditText) -> Json:
     """A message or delta without reasoning."""
     message = edits.text(edits.without(message, REASONING), "content", edit)
     message = edits.inside(message, "provider_specific_fields", lambda more: edits.without(more, REASONING))
 
     def part(part: Json) -> Json | None:
-        return None if kind(part) in _THOUGHTS else edits.text(part, "text", edit)
+        return None if kind(part) in THOUGHTS else edits.text(part, "text", edit)
 
     return edits.each(message, "content", part)

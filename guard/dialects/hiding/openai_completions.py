@@ -21,7 +21,7 @@ class CompletionsHiding:
     """Takes logprobs out of an answer, and reasoning too where it is not to be seen."""
 
     def __init__(self, reshape: Reshape) -> None:
-        self._reasoning = not reshape.reasoning
+        self._reasoning = not reshape.shows_reasoning
         self._texts: defaultdict[int, Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:

@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 
     from guard.core.reshape import Reshape
     from guard.dialects.strict import Json
+    from guard.sealing.thoughts import Seal
 
 _REASONING_EVENT = "response.reasoning"
 _THOUGHTS = frozenset({"reasoning_text", "summary_text"})
+_THOUGHT = ("summary", "content", "encrypted_content")
 _DELTA = "response.output_text.delta"
 _DONE = "response.output_text.done"
 
 
 class ResponsesHiding:
-    """Takes logprobs out of an answer, and reasoning too where it is not to be seen."""
+    """Takes logprobs out of an answer, and reasoning too where it is not to be seen.
 
-    def __init__(self, reshape: Reshape) -> None:
-        self._reasoning = not reshape.reasoning
+    With `seal`, a blob takes its place, as the `encrypted_content` of its item.
+    """
+
+    def __init__(self, reshape: Reshape, seal: Seal | None = None) -> None:
+        self._reasoning = not reshape.shows_reasoning
+        self._seal = seal
         self._texts: defaultdict[tuple[int, int], Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
@@ -59,7 +65,10 @@ class ResponsesHiding:
             return edits.each(item, "content", self._content)
         if not self._reasoning:
             return item
+        thought = {name: item[name] for name in _THOUGHT if item.get(name)}
         item = edits.without(item, {"content"})
+        if self._seal is not None and thought:
+            return {**item, "summary": [], "encrypted_content": self._seal(thought)}
         item = edits.changed(item, "encrypted_content", value=None) if "encrypted_content" in item else item
         return {**item, "summary": []} if item.get("summary") != [] else item
 

@@ -12,6 +12,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _NAMES = ("think", "thinking", "thought", "thoughts", "reasoning", "seed:think")
 _TAGS = {
@@ -24,6 +28,9 @@ _TAGS = {
 }
 """Closing tags by those that open, in lower case: the usual ones, ByteDance's Seed, Mistral's, Moonshot's,
 and the channel of OpenAI's gpt-oss."""
+
+Cut: TypeAlias = tuple[int, str]
+"""What was taken out of a text, and its place in what is left."""
 
 _LONGEST = max(map(len, [*_TAGS, *_TAGS.values()]))
 
@@ -56,12 +63,18 @@ _LONE_CLOSING = _Mark.of(*(closing for closing in _TAGS.values() if closing != "
 
 
 class Untagged:
-    """What a text that comes in pieces says outside of tags; also without the white space behind them."""
+    """What a text that comes in pieces says outside of tags; also without the white space behind them.
 
-    def __init__(self) -> None:
+    With `keeps`, `cuts` is what was taken out so far (see `uncut`).
+    """
+
+    def __init__(self, *, keeps: bool = False) -> None:
         self._held = ""
         self._closing: _Mark | None = None
         self._behind = False
+        self._keeps = keeps
+        self._size = 0
+        self._cuts: list[tuple[int, list[str]]] = []
 
     def feed(self, text: str) -> str:
         """What can be shown once this has come."""
@@ -72,7 +85,9 @@ class Untagged:
             if self._closing is None:
                 shown.append(self._shown(text[place : found.start()]))
                 self._closing = mark = _CLOSING[found[0].lower()]
+                self._cut(found[0])
             else:
+                self._cut(text[place : found.end()])
                 self._closing, self._behind, mark = None, True, _OPENING
             place = found.end()
         rest = text[place:]
@@ -80,25 +95,67 @@ class Untagged:
         self._held = rest[certain:]
         if self._closing is None:
             shown.append(self._shown(rest[:certain]))
+        else:
+            self._cut(rest[:certain])
         return "".join(shown)
 
     def finish(self) -> str:
         """What was held back and is no tag after all."""
         held, self._held = self._held, ""
-        return self._shown(held) if self._closing is None else ""
+        if self._closing is None:
+            return self._shown(held)
+        self._cut(held)
+        return ""
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """What was taken out, each with its place in what was shown."""
+        return [(place, "".join(pieces)) for place, pieces in self._cuts]
+
+    def begin_behind(self, text: str) -> None:
+        """Begin with reasoning that was opened before, which is this text."""
+        self._cut(text)
+        self._behind = True
 
     def _shown(self, text: str) -> str:
         if self._behind:
-            text = text.lstrip()
-            self._behind = not text
+            left = text.lstrip()
+            self._cut(text[: len(text) - len(left)])
+            self._behind = not left
+            text = left
+        self._size += len(text)
         return text
+
+    def _cut(self, text: str) -> None:
+        if not self._keeps or not text:
+            return
+        if not self._cuts or self._cuts[-1][0] != self._size:
+            self._cuts.append((self._size, []))
+        self._cuts[-1][1].append(text)
 
 
 def untagged(text: str) -> str:
     """What a whole text says outside of tags."""
+    return cut(text)[0]
+
+
+def cut(text: str, *, keeps: bool = False) -> tuple[str, list[Cut]]:
+    """Likewise, and what was taken out."""
     opened = _OPENING.pattern.search(text)
     before = text if opened is None else text[: opened.start()]
     closed = max((found.end() for found in _LONE_CLOSING.pattern.finditer(before)), default=0)
-    outside = Untagged()
-    shown = outside.feed(text[closed:].lstrip() if closed else text)
-    return shown + outside.finish()
+    outside = Untagged(keeps=keeps)
+    if closed:
+        outside.begin_behind(text[:closed])
+    shown = outside.feed(text[closed:])
+    return shown + outside.finish(), outside.cuts
+
+
+def uncut(text: str, cuts: Sequence[Cut]) -> str:
+    """The text with what was taken out of it; what stood behind its end stands at its end."""
+    pieces: list[str] = []
+    place = 0
+    for where, taken in cuts:
+        pieces += (text[place:where], taken)
+        place = max(place, where)
+    return "".join((*pieces, text[place:]))
