@@ -33,14 +33,23 @@ class Item:
         return self.raw[self.raw.index(b"{") :]
 
     @property
+    def lead(self) -> bytes:
+        """What stands before it, which opens the array or divides it."""
+        return self.raw[: self.raw.index(b"{")]
+
+    def behind(self, lead: bytes) -> Item:
+        """The same object behind something else."""
+        return Item(lead + self.data)
+
+    @property
     def stands_alone(self) -> bool:
         """Whether nothing stands before the object but white space and what divides an array."""
-        return not self.raw[: self.raw.index(b"{")].strip(b" \t\r\n[],")
+        return not self.lead.strip(b" \t\r\n[],")
 
     def carrying(self, values: Sequence[Json]) -> bytes:
         """Items with these values. There must be one at least, since what stood before an item opens or
         divides the array."""
-        return self.raw[: self.raw.index(b"{")] + b",".join(compact(value) for value in values)
+        return self.lead + b",".join(compact(value) for value in values)
 
 
 class ItemSplitter(Splitter):

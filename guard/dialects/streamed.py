@@ -78,6 +78,7 @@ class StreamMeter:
         self._changes = hidden is not None or hiding is not None
         self._may_hide = may_hide
         self._gist: Gist | None = None
+        self._lead: bytes | None = None
         self._frames = Frames(tally)
         self._unread: list[bytes] = []
         self._unread_size = 0
@@ -184,6 +185,14 @@ class StreamMeter:
         if self._hiding is None:
             return part.raw
         shown = self._hiding.part(found)
+        if isinstance(part, Item):
+            if not shown:
+                self._lead = part.lead if self._lead is None else self._lead
+                return b""
+            if self._lead:
+                part = part.behind(self._lead)
+            # What divides the items after this one stands before them; those left out take it with them.
+            self._lead = b""
         return part.raw if len(shown) == 1 and shown[0] is found else part.carrying(shown)
 
     def _show_unread(self, part: Part, *, cut: bool) -> bytes:

@@ -443,7 +443,6 @@ SENT: list[Fields] = [
     candidate(THOUGHT_PART, finishReason="STOP"),
 ]
 SHOWN: list[Fields] = [
-    candidate(),
     candidate({"text": "a"}),
     candidate({"text": "b"}, {"text": ""}),
     candidate({"text": "<"}, finishReason="STOP"),
@@ -475,7 +474,7 @@ class TestGemini:
         body = array(SENT)
         cut = body.rindex(b"SECRET")
         shown, _ = pass_through(meter("gemini.generate", ARRAY, NO_REASONING), body[:cut])
-        assert json.loads(shown + b"]") == SHOWN[:3]
+        assert json.loads(shown + b"]") == SHOWN[:2]
 
 
 class TestOllama:

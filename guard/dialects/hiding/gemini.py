@@ -44,8 +44,12 @@ class GeminiHiding:
         return self._candidates(answer, lambda candidate: self._unthought(candidate, untagged, last=True))
 
     def part(self, part: Json) -> Sequence[Json]:
-        """What is shown of a chunk. What a text held back comes with the reason why it ended."""
-        return [self._candidates(part, self._piece)]
+        """What is shown of a chunk: nothing where all that it said were thoughts, since official clients keep
+        no turn in their history of which a chunk has no parts. What a text held back comes with the reason
+        why it ended.
+        """
+        shown = self._candidates(part, self._piece)
+        return [] if _says(part) and not _says(shown) else [shown]
 
     def _candidates(self, answer: Json, edit: Callable[[Json], Json]) -> Json:
         def candidate(candidate: Json) -> Json:
@@ -76,6 +80,15 @@ class GeminiHiding:
         if not sealed:
             return edits.inside(candidate, "content", lambda content: edits.without(content, {"parts"}))
         return {**candidate, "content": {**content, "parts": sealed}}
+
+
+def _says(chunk: Json) -> bool:
+    """Whether any candidate has parts, or has ended."""
+    return any(
+        candidate.get("finishReason") is not None
+        or (isinstance(content := candidate.get("content"), dict) and content.get("parts"))
+        for candidate in parts(chunk.get("candidates"))
+    )
 
 
 def _sealed(found: list[Json], edit: Callable[[str], str], thoughts: list[Json], seal: Seal) -> list[Json]:
