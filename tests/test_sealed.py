@@ -466,6 +466,62 @@ class TestOtherTurns:
         assert PREFIX.encode() not in answer.body
 
 
+class TestErrors:
+    """A backend may quote what it was sent."""
+
+    @pytest.mark.parametrize(
+        ("quote", "passes"),
+        [
+            (lambda _: json.dumps({"error": "max_tokens is too large: 9999 > 2048"}), True),
+            (lambda body: json.dumps({"error": repr(body)}), False),
+            (lambda body: str(body)[:150] + "…", True),
+            (lambda body: json.dumps({"error": json.dumps(json.dumps(body))}), False),
+            (lambda body: json.dumps(body).replace("e", "\\u0065"), False),
+            (lambda _: "x" * 100_000, False),
+        ],
+    )
+    async def test_one_that_quotes_a_thought_is_not_passed_on(
+        self, guarded: MakeGuarded, quote: Callable[[Any], str], *, passes: bool
+    ) -> None:
+        model = FakeModel()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if not model.requests:
+                await model(scope, receive, send)
+                return
+            body = json.loads((await receive())["body"])
+            headers = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 422, "headers": headers})
+            await send({"type": "http.response.body", "body": quote(body).encode()})
+
+        heard = Heard()
+        app_behind = guarded(app, tiers=SEALED, hooks=[heard])
+        body = await after_first(app_behind)
+        answer = await call(app_behind, body=body, headers=KEY)
+        assert answer.status == 422
+        assert THOUGHT.search(answer.body.replace(b"\\u0065", b"e")) is None
+        assert (b"not passed on" not in answer.body) == passes
+        assert answer.headers["content-length"] == str(len(answer.body))
+        assert len(answer.starts) == 1
+
+    async def test_one_that_cannot_be_decoded_is_not_passed_on(self, guarded: MakeGuarded) -> None:
+        model = FakeModel()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if not model.requests:
+                await model(scope, receive, send)
+                return
+            headers = [(b"content-type", b"application/json"), (b"content-encoding", b"br")]
+            await send({"type": "http.response.start", "status": 400, "headers": headers})
+            await send({"type": "http.response.body", "body": b"SECRET"})
+
+        app_behind = guarded(app, tiers=SEALED)
+        body = await after_first(app_behind)
+        answer = await call(app_behind, body=body, headers=KEY)
+        assert (answer.status, answer.json["error"]["code"]) == (400, "backend_failed")
+        assert "content-encoding" not in answer.headers
+
+
 class TestBodies:
     async def test_one_without_a_blob_goes_on_byte_for_byte(self, guarded: MakeGuarded) -> None:
         model = FakeModel()

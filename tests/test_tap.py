@@ -73,6 +73,9 @@ class Passing:
         self.sent.append(message)
         self.happened.append("sent")
 
+    def error_meter(self, status: int, *, readable: bool) -> Meter | None:
+        return None
+
     def meter(self, content_type: str) -> Meter:
         meter = DIALECTS["openai.chat"].meter(
             QUERY, content_type, hide_usage=self._hide, reshape=self._reshape

@@ -11,6 +11,7 @@ from guard.asgi.body import HELD
 from guard.asgi.copies import MOST_COPIED
 from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
+from guard.asgi.thoughts import ErrorMeter
 from guard.core.query import NO_USAGE, Usage
 from guard.errors import BackendError
 
@@ -121,6 +122,7 @@ class Admitted:
         dialect, prepared = self._exchange.dialect, self._prepared
         if dialect is None or prepared is None:
             return None
+        prepared.opened = ()
         return dialect.meter(
             prepared.query,
             content_type,
@@ -128,6 +130,14 @@ class Admitted:
             reshape=self._reshape,
             sealer=self._exchange.sealer(prepared, self._reshape),
         )
+
+    def error_meter(self, status: int, *, readable: bool) -> Meter | None:
+        """What watches an answer that is an error: one that might quote what its client may not see."""
+        if self._prepared is None or not self._prepared.opened:
+            return None
+        # Once: guard's own error, in place of one that was withheld, is none of the backend's.
+        opened, self._prepared.opened = self._prepared.opened, ()
+        return ErrorMeter(opened, status, readable=readable)
 
     async def settle(self, usage: Usage, status: int | None) -> None:
         """The answer is over: charge what it used, or give all back where no backend has got the request."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from guard.core.sealed import Mismatch
     from guard.dialects.base import Dialect
     from guard.engine.admission import Admission
+    from guard.sealing.thoughts import Thought
     from guard.service import Service
 
 NOT_CHARGED = frozenset({429, 503})
@@ -45,14 +46,15 @@ NOT_CHARGED = frozenset({429, 503})
 class Prepared:
     """A request that has been read: what it asks, and the body that the app gets, empty once it has it.
 
-    `mismatches` are the sealed thoughts in it that do not belong there, and `prefix` is what its answer's are
-    bound to, where it is known.
+    `opened` are the thoughts that were sealed in it, `mismatches` those that do not belong there, and
+    `prefix` is what its answer's are bound to, where it is known.
     """
 
     query: Query
     body: bytes
     hides_usage: bool
     reasons: bool = False
+    opened: tuple[Thought, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
     prefix: bytes | None = None
 
@@ -242,6 +244,7 @@ def prepare(
         sent,
         hides_usage=asking is not None,
         reasons=reasons,
+        opened=unsealed.opened,
         mismatches=unsealed.mismatches,
         prefix=unsealed.prefix,
     )

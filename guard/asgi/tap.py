@@ -34,6 +34,10 @@ class Owner(Protocol):
     def meter(self, content_type: str) -> Meter | None:
         """What watches a body of this type, or one that cannot be decoded (`ENCODED`)."""
 
+    def error_meter(self, status: int, *, readable: bool) -> Meter | None:
+        """What watches a body that is an error of this status, where that is not to pass as it is; `readable`
+        is whether it can be decoded."""
+
     async def settle(self, usage: Usage, status: int | None) -> None:
         """The answer is over."""
 
@@ -162,29 +166,32 @@ class Tap:
         self._status = status
         headers = [(name.lower(), value) for name, value in message.get("headers", ())]
         dropped = {name for name, _ in self._headers}
-        if 200 <= status < 300:
-            dropped |= self._watch(headers)
-        elif status == BAD_REQUEST and self._most_copied:
-            encoded = codings(value for name, value in headers if name == b"content-encoding")
-            self._copy = AnswerCopy(_content_type(headers), encoded, min(MOST_OF_AN_ERROR, self._most_copied))
+        if 200 <= status < 300 or status >= BAD_REQUEST:
+            dropped |= self._watch(headers, status)
         return {**message, "headers": [*((n, v) for n, v in headers if n not in dropped), *self._headers]}
 
-    def _watch(self, headers: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    def _watch(self, headers: Sequence[tuple[bytes, bytes]], status: int) -> set[bytes]:
         """Begin to watch an answer; gives the headers that are not true of what is passed on."""
         encoded = codings(value for name, value in headers if name == b"content-encoding")
         content_type = _content_type(headers)
+        readable, error = decodable(encoded), status >= BAD_REQUEST
         if self._owner is not None:
-            self._meter = self._owner.meter(content_type if decodable(encoded) else ENCODED)
-        if self._meter is None:
-            return set()
-        if encoded and decodable(encoded):
-            self._meter = DecodingMeter(self._meter, encoded)
-        self._changes = self._meter.changes
-        untrue = {b"content-length"} if self._changes or media_type(content_type) in STREAMS else set()
-        if self._changes and encoded and decodable(encoded):
-            untrue, encoded = untrue | {b"content-encoding"}, []
-        if self._most_copied:
-            self._copy = AnswerCopy(content_type, encoded, self._most_copied)
+            if error:
+                self._meter = self._owner.error_meter(status, readable=readable)
+            else:
+                self._meter = self._owner.meter(content_type if readable else ENCODED)
+        untrue: set[bytes] = set()
+        if self._meter is not None:
+            if encoded and readable:
+                self._meter = DecodingMeter(self._meter, encoded)
+            self._changes = self._meter.changes
+            if self._changes or media_type(content_type) in STREAMS:
+                untrue = {b"content-length"}
+            if self._changes and encoded and readable:
+                untrue, encoded = untrue | {b"content-encoding"}, []
+        if self._most_copied and (status == BAD_REQUEST if error else self._meter is not None):
+            most = min(MOST_OF_AN_ERROR, self._most_copied) if error else self._most_copied
+            self._copy = AnswerCopy(content_type, encoded, most)
         return untrue
 
     async def _send_start(self, start: Message) -> None:

@@ -108,9 +108,11 @@ class Sealing:
 
 
 class Opener:
-    """Opens the blobs of one request; `mismatches` are those that do not belong where they stand."""
+    """Opens the blobs of one request; `opened` are the thoughts in them that the backend is to get, and
+    `mismatches` the blobs that do not belong where they stand."""
 
     def __init__(self, sealing: Sealing, bound: Bound, dialect: str, prefixes: Prefixes) -> None:
+        self.opened: list[Thought] = []
         self.mismatches: list[Mismatch] = []
         self._sealing = sealing
         self._bound = bound
@@ -122,12 +124,13 @@ class Opener:
         is not to get it."""
         prefix = self._prefixes.before.get(turn)
         thought, reason, meant = self._sealing.judge(blob, self._dialect, self._bound, prefix)
-        if reason is None:
-            return thought
-        if self._sealing.on_mismatch is not OnMismatch.REPORT:
-            thought = None
-        names = ("", "") if meant is None else (meant.organization.hex(), _hex(meant.end_user))
-        self.mismatches.append(Mismatch(path, reason, *names, dropped=thought is None))
+        if reason is not None:
+            if self._sealing.on_mismatch is not OnMismatch.REPORT:
+                thought = None
+            names = ("", "") if meant is None else (meant.organization.hex(), _hex(meant.end_user))
+            self.mismatches.append(Mismatch(path, reason, *names, dropped=thought is None))
+        if thought is not None:
+            self.opened.append(thought)
         return thought
 
 
