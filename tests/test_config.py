@@ -306,6 +306,14 @@ class TestErrors:
             ('mode = "on"', "guard.toml: mode = 'on': must be 'enforce', 'shadow' or 'off'"),
             ("[stor]", "guard.toml: stor: no such setting; did you mean `store`?"),
             ("[store]\nredisurl = 1", "guard.toml: store.redisurl"),
+            (
+                '[reasoning]\nold_secret = "shortsecret"',
+                "guard.toml: reasoning.old_secret: a secret has at least 16 characters; try `openssl rand",
+            ),
+            (
+                '[tiers.default]\nreasoning = "open"',
+                "guard.toml: tiers.default.reasoning = 'open': must be 'shown', 'sealed' or 'hidden'",
+            ),
             ("[store]\ndeadline_ms = 0", "guard.toml: store.deadline_ms = 0: must be greater than 0"),
             ('[store]\nredis_url = "http://x"', "store.redis_url: is not a URL of Redis; write redis://"),
             ('[store]\nredis_url = "redis://x"', "set `identity.pepper` too"),

@@ -12,6 +12,7 @@ from guard.core.decision import Action, Reason
 from guard.core.evidence import Band
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError
+from guard.core.sealed import MismatchReason
 from guard.core.signals import Group
 from guard.telemetry.events import Event, Hold, Notice, Told, tell, tell_hold, tell_notice
 from guard.telemetry.prometheus import PrometheusHook
@@ -117,6 +118,15 @@ def test_tokens_cost_and_reservations_given_back_add_up() -> None:
 def test_w19_requests_of_a_store_that_forgets_are_counted() -> None:
     counts = counted(EVENT, replace(EVENT, store_forgets=True))
     assert counts[named("store_forgetful")] == 1
+
+
+def test_sealed_thoughts_that_do_not_belong_are_counted_by_what_is_wrong() -> None:
+    moved, damaged = MismatchReason.ORGANIZATION, MismatchReason.UNREADABLE
+    counts = counted(EVENT, replace(EVENT, mismatches=(moved, moved, damaged)))
+    assert {key: value for key, value in counts.items() if "sealed" in key[0]} == {
+        named("sealed_mismatches", tier="default", reason="organization_binding_mismatch"): 2,
+        named("sealed_mismatches", tier="default", reason="unreadable"): 1,
+    }
 
 
 def test_ten_thousand_identities_make_no_series_of_their_own() -> None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dialogs import CLIENTS, KEY, Client, objects
-from fakes import Guarded, Heard, call
+from fakes import Guarded, Heard, call, recorded
 
+from guard.analyst.answer_texts import answer_texts
+from guard.analyst.request_texts import request_texts
 from guard.core.sealed import MismatchReason
 from guard.demo.model import FakeModel
 from guard.demo.model.wish import REASONING
@@ -586,3 +588,25 @@ async def test_nothing_of_a_thought_is_logged(guarded: MakeGuarded, caplog: pyte
     assert "organization_binding_mismatch" in caplog.text
     assert THOUGHT.search(caplog.text.encode()) is None
     assert PREFIX not in caplog.text
+
+
+@each_client
+@each_way
+async def test_who_reads_queries_and_answers_sees_neither_thoughts_nor_blobs(
+    guarded: MakeGuarded, client: Client, *, stream: bool
+) -> None:
+    limit = {"name": "diversity", "unit": "novelty", "rate": "100/day"}
+    app = guarded(FakeModel(), tiers={"default": {"reasoning": "sealed", "limits": [limit]}})
+    recorder = await recorded(app)
+    body = client.ask("words=400 reasoning=600")
+    turns, _ = await client.say(app, body, stream=stream)
+    await client.say(app, client.after(body, turns, client.user("words=3 reasoning=9")), stream=stream)
+    service = await app.middleware._opened()
+    await service.engine.drain()
+    for copies in recorder.taken:
+        said = answer_texts(copies.answer or b"", copies.content_type, copies.codings)
+        texts = [*said.answers, *(each.text for each in request_texts(json.loads(copies.body)))]
+        assert texts
+        assert not any(PREFIX in text or THOUGHT.search(text.encode()) for text in texts)
+        assert said.opaque_tokens == 0
+    assert len(recorder.taken) == 2

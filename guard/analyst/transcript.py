@@ -27,8 +27,8 @@ class Transcript(NamedTuple):
     `suspect` is whom the evidence is about, `None` where nothing is learnt. `whose` share of the analyst's
     time this takes. `dialect` is the name of the route's, `path` that of the request, and `model` the one
     that the path names. `now_us` is when the answer was over, in Unix microseconds. `body` is the request as
-    the backend got it, `answer` what its client got, or the first of it, in these `codings`. Who has read
-    the body already says what it `asked` in its place.
+    the backend got it, but for thoughts that came sealed, `answer` what its client got, or the first of it,
+    in these `codings`. Who has read the body already says what it `asked` in its place.
     """
 
     reservation: Reservation

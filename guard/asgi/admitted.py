@@ -104,8 +104,9 @@ class Admitted:
         if not self._given and self._prepared is not None:
             self._given = True
             content, self._prepared.body = self._prepared.body, b""
+            as_sent, self._prepared.as_sent = self._prepared.as_sent, b""
             if self._admission.read:
-                self._kept = self._exchange.held.keep(content)
+                self._kept = self._exchange.held.keep(as_sent or content)
             self._body.handed_on()
             return {"type": "http.request", "body": content, "more_body": False}
         if not self._left:

@@ -46,14 +46,17 @@ NOT_CHARGED = frozenset({429, 503})
 class Prepared:
     """A request that has been read: what it asks, and the body that the app gets, empty once it has it.
 
-    `opened` are the thoughts that were sealed in it, `mismatches` those that do not belong there, and
-    `prefix` is what its answer's are bound to, where it is known.
+    `as_sent` is the body with the blobs that stood in it, empty where there were none: who reads what callers
+    ask is not to take a model's thoughts for it. `opened` are the thoughts that were sealed in it,
+    `mismatches` those that do not belong there, and `prefix` is what its answer's are bound to, where it is
+    known.
     """
 
     query: Query
     body: bytes
     hides_usage: bool
     reasons: bool = False
+    as_sent: bytes = b""
     opened: tuple[Thought, ...] = ()
     mismatches: tuple[Mismatch, ...] = ()
     prefix: bytes | None = None
@@ -226,11 +229,11 @@ def prepare(
     payload = parse_object(body)
     asked = payload if model is None else with_model(dialect, payload, model)
     query = elsewhere.read(dialect, asked, path)
-    unsealed = Unsealed(payload)
+    unsealed, as_sent = Unsealed(payload), b""
     if MARK in body and thoughts is not None:
         unsealed = thoughts.open(payload, query)
         if unsealed.payload is not payload:
-            payload, body = unsealed.payload, serialize(unsealed.payload)
+            as_sent, payload, body = body, unsealed.payload, serialize(unsealed.payload)
             asked = payload if model is None else with_model(dialect, payload, model)
             query = elsewhere.read(dialect, asked, path)
     asking = dialect.ask_usage(payload)
@@ -244,6 +247,7 @@ def prepare(
         sent,
         hides_usage=asking is not None,
         reasons=reasons,
+        as_sent=as_sent,
         opened=unsealed.opened,
         mismatches=unsealed.mismatches,
         prefix=unsealed.prefix,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from guard.detection.reference import Reference
     from guard.identity.identifier import Identifier
     from guard.settings.identity import JwtSettings
+    from guard.settings.reasoning import ReasoningSettings
     from guard.settings.root import Settings
 
 
@@ -151,6 +152,15 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     counts = ", ".join(f"{number} {action}" for action, number in actions.items())
     yield f"routes: {counts or 'none'}"
     yield f"answers: {_read(settings, policy)}"
+    if any(tier.seals for tier in policy.tiers.values()):
+        yield f"sealed reasoning: {_sealed(settings.reasoning)}"
+
+
+def _sealed(reasoning: ReasoningSettings) -> str:
+    """By what reasoning is sealed, and what becomes of what does not belong where it comes back."""
+    whose = "that follows from the pepper" if reasoning.secret is None else "of its own"
+    also = f", taken from every caller: {', '.join(reasoning.also)}" if reasoning.also else ""
+    return f"by a secret {whose}, where it does not belong: {reasoning.mismatch}{also}"
 
 
 def _claims(jwt: JwtSettings) -> str:

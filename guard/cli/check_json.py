@@ -32,6 +32,7 @@ def policy_json(settings: Settings, policy: Policy, reference: Reference | None)
             }
             for route in policy.routes
         ],
+        "reasoning": {"mismatch": settings.reasoning.mismatch, "also": settings.reasoning.also},
         "tiers": {tier.name: _tier_json(tier) for tier in policy.tiers.values()},
         "answers_read_by": settings.detection.analyst if policy.reads_texts else None,
         "hold": {

@@ -146,6 +146,12 @@ class Tier:
         return any(limit.unit == Unit.NOVELTY for limit in self.limits)
 
     @property
+    def seals(self) -> bool:
+        """Whether it, or a rung of its ladder, seals reasoning."""
+        ways = (self.reasoning, *(rung.reshape.reasoning for rung in self.ladder.rungs.values()))
+        return Reasoning.SEALED in ways
+
+    @property
     def by_age(self) -> bool:
         """Whether any of its limits depends on when an unverified caller was first seen."""
         return any(limit.by_age for limit in self.limits)

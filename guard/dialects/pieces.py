@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from guard.sealing.seal import is_blob
+
 CONTROL = frozenset(
     {
         *("type", "role", "id", "object", "status", "format", "model", "modelVersion", "created_at"),
@@ -33,6 +35,8 @@ CONTROL = frozenset(
 
 SEAL = "signature"
 SEALS = frozenset({SEAL, "encrypted_content", "thoughtSignature", "thought_signature"})
+_OLLAMAS = "thinking"
+"""Where Ollama's clients have what guard has sealed."""
 _MEDIA = frozenset({"data", "b64_json", "result", "partial_image_b64", "url", "image_url", "images"})
 """Names under which base64 is no text; what is not base64 there is text."""
 
@@ -86,6 +90,8 @@ def may_be_opaque(name: str) -> bool:
 
 def opaque_tokens(name: str, text: str) -> int | None:
     """About how many tokens stand behind a string of this name, `None` where it is text."""
+    if (name in SEALS or name == _OLLAMAS) and is_blob(text) and _BASE64.fullmatch(text):
+        return 0  # sealed by guard: the client will never read it
     if (name in SEALS or name in _MEDIA) and _BASE64.fullmatch(text):
         return blob_tokens(text, sealed=name in SEALS)
     return None
