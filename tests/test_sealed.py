@@ -506,6 +506,16 @@ class TestErrors:
         assert answer.headers["content-length"] == str(len(answer.body))
         assert len(answer.starts) == 1
 
+    async def test_of_one_in_place_of_the_backends_nothing_is_feared(
+        self, guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("guard.asgi.thoughts.MOST_THOUGHT", 1)
+        app = guarded(FakeModel(), tiers=SEALED)
+        body = CHAT.after(await after_first(app), [], CHAT.user("fail=500"))
+        answer = await call(app, body=body, headers=KEY)
+        assert (answer.status, answer.json["error"]["code"]) == (500, "backend_failed")
+        assert answer.ended
+
     async def test_one_that_cannot_be_decoded_is_not_passed_on(self, guarded: MakeGuarded) -> None:
         model = FakeModel()
 

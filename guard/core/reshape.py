@@ -47,6 +47,11 @@ class Reshape:
         return self.reasoning is Reasoning.SHOWN
 
     @property
+    def wants_reasoning(self) -> bool:
+        """Whether the backend may be asked for it: what is sealed has to come first."""
+        return self.reasoning is not Reasoning.HIDDEN
+
+    @property
     def shows_logprobs(self) -> bool:
         """Whether an answer may have them: they spell out every token, those of the reasoning too."""
         return self.logprobs and self.shows_reasoning

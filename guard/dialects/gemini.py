@@ -209,7 +209,7 @@ def _narrowed(config: Json, reshape: Reshape) -> Json:
     """The configuration without what is not allowed, and with what there is of the others capped."""
     if not reshape.shows_logprobs:
         config = edits.without(config, _either("responseLogprobs", "logprobs"))
-    if not reshape.shows_reasoning:
+    if not reshape.wants_reasoning:
         for name in _either("thinkingConfig"):
             config = edits.inside(
                 config, name, lambda thinking: edits.without(thinking, _either("includeThoughts"))

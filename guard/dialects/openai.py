@@ -138,7 +138,7 @@ def _narrowed(fields: Json, reshape: Reshape) -> Json:
         fields = edits.without(fields, LOGPROBS)
     if not reshape.logit_bias:
         fields = edits.without(fields, BIASES)
-    if not reshape.shows_reasoning:
+    if not reshape.wants_reasoning:
         # What the caller did not name is not named to a server that may not know it.
         if "include_reasoning" in fields:
             fields = edits.changed(fields, "include_reasoning", value=False)

@@ -89,7 +89,7 @@ class OpenAIResponses(OpenAI):
         if not reshape.shows_logprobs:
             payload = edits.without(payload, {"top_logprobs"})
             payload = edits.unlisted(payload, "include", _LOGPROBS)
-        if not reshape.shows_reasoning:
+        if not reshape.wants_reasoning:
             payload = edits.unlisted(payload, "include", _ENCRYPTED)
             payload = edits.inside(payload, "reasoning", openai.without_summary)
         if reshape.max_n is not None:

@@ -437,3 +437,15 @@ SAMPLING: list[tuple[str, Fields, Sampling]] = [
 @pytest.mark.parametrize(("name", "asked", "sampling"), SAMPLING)
 def test_how_an_answer_is_to_be_drawn(name: str, asked: Fields, sampling: Sampling) -> None:
     assert DIALECTS[name].read({**base(name), **asked}, path_of(name)).sampling == sampling
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("openai.chat", {"include_reasoning": True, "reasoning": {"summary": "auto"}}),
+        ("openai.responses", {"include": ["reasoning.encrypted_content"], "reasoning": {"summary": "auto"}}),
+        ("gemini.generate", {"generationConfig": {"thinkingConfig": {"includeThoughts": True}}}),
+    ],
+)
+def test_what_is_to_be_sealed_is_asked_for(name: str, fields: Fields) -> None:
+    check(name, Reshape(reasoning=Reasoning.SEALED), fields, fields)
