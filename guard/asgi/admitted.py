@@ -123,13 +123,15 @@ class Admitted:
         dialect, prepared = self._exchange.dialect, self._prepared
         if dialect is None or prepared is None:
             return None
-        prepared.opened = ()
+        prepared.opened, sealer = (), None
+        if prepared.prefix is not None:
+            sealer = self._exchange.sealer(prepared, self._reshape)
         return dialect.meter(
             prepared.query,
             content_type,
             hide_usage=prepared.hides_usage,
             reshape=self._reshape,
-            sealer=self._exchange.sealer(prepared, self._reshape),
+            sealer=sealer,
         )
 
     def error_meter(self, status: int, *, readable: bool) -> Meter | None:

@@ -21,7 +21,7 @@ from guard.http.headers import check_media_type
 from guard.sealing.seal import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -88,7 +88,7 @@ class Exchange:
         self.path = path
         self.model = route.model_in(path)
         self.held = service.held
-        self._thoughts = Thoughts(service.rules.sealing, identity, dialect) if dialect else None
+        self._sealing = service.rules.sealing
         self._bodies = service.rules.bodies
         self._method = method
 
@@ -198,9 +198,13 @@ class Exchange:
             if each.dropped
         )
         seal = None
-        if reshape.reasoning is Reasoning.SEALED and prepared.prefix is not None and self._thoughts:
-            seal = self._thoughts.seal(prepared.query, prepared.prefix)
+        if reshape.reasoning is Reasoning.SEALED and prepared.prefix is not None:
+            seal = self._thoughts().seal(prepared.query, prepared.prefix)
         return Sealer(seal, told) if seal is not None or told else None
+
+    def _thoughts(self) -> Thoughts:
+        assert self.dialect is not None
+        return Thoughts(self._sealing, self.identity, self.dialect)
 
     def _ask(self, query: Query | None) -> Awaitable[Admission]:
         return self.engine.admit(self.answer.request_id, self.identity, query, self.route.path, self._method)
@@ -216,7 +220,7 @@ def prepare(
     chunks: list[bytes],
     path: str,
     model: str | None = None,
-    thoughts: Thoughts | None = None,
+    thoughts: Callable[[], Thoughts] | None = None,
 ) -> Prepared:
     """Read a body, and leave nothing of the chunks in which it came; raises `QueryError`.
 
@@ -231,7 +235,7 @@ def prepare(
     query = elsewhere.read(dialect, asked, path)
     unsealed, as_sent = Unsealed(payload), b""
     if MARK in body and thoughts is not None:
-        unsealed = thoughts.open(payload, query)
+        unsealed = thoughts().open(payload, query)
         if unsealed.payload is not payload:
             as_sent, payload, body = body, unsealed.payload, serialize(unsealed.payload)
             asked = payload if model is None else with_model(dialect, payload, model)
@@ -260,7 +264,7 @@ def reshaped(
     path: str,
     reshape: Reshape,
     model: str | None = None,
-    thoughts: Thoughts | None = None,
+    thoughts: Callable[[], Thoughts] | None = None,
 ) -> Prepared:
     """A request as it is forwarded narrowed; itself where nothing of it changes.
 
@@ -268,7 +272,7 @@ def reshaped(
     """
     payload = parse_object(prepared.body)
     if reshape.reasoning is Reasoning.SEALED and prepared.prefix is None and thoughts is not None:
-        prepared.prefix = thoughts.prefix(payload)
+        prepared.prefix = thoughts().prefix(payload)
     narrowed = dialect.reshape(payload, reshape)
     if narrowed is payload:
         return prepared

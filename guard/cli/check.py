@@ -206,7 +206,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
         )
         for limit in tier.limits
     ]
-    reasoning = "" if tier.reasoning is Reasoning.SHOWN else f", {_REASONING[tier.reasoning]}"
+    reasoning = "" if tier.reshape.reasoning is Reasoning.SHOWN else f", {_REASONING[tier.reshape.reasoning]}"
     default = ", the default" if tier.name == policy.default_tier and tier.name != "default" else ""
     title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}{reasoning}"
     if tier.rollout != ENFORCED:

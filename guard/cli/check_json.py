@@ -47,7 +47,7 @@ def policy_json(settings: Settings, policy: Policy, reference: Reference | None)
 def _tier_json(tier: Tier) -> dict[str, Any]:
     return {
         "on_store_error": tier.on_store_error,
-        "reasoning": tier.reasoning,
+        "reasoning": tier.reshape.reasoning,
         "limits": [
             {
                 "name": limit.name,

@@ -15,7 +15,7 @@ from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
 from guard.core.limits import Charge, Holders, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
-from guard.core.reshape import Reasoning
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -130,15 +130,15 @@ _NOTHING = Route(UNKNOWN_PATH, frozenset(), RouteAction.DENY)
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """A named policy: the limits of the identities that fall under it, and how much of the model's reasoning
-    they see where nothing is held against them."""
+    """A named policy: the limits of the identities that fall under it, and how their requests and answers are
+    narrowed where nothing is held against them."""
 
     name: str
     limits: tuple[Limit, ...]
     on_store_error: OnStoreError
     rollout: Rollout = ENFORCED
     ladder: Ladder = NO_LADDER
-    reasoning: Reasoning = Reasoning.SHOWN
+    reshape: Reshape = UNCHANGED
 
     @property
     def counts_novelty(self) -> bool:
@@ -148,8 +148,8 @@ class Tier:
     @property
     def seals(self) -> bool:
         """Whether it, or a rung of its ladder, seals reasoning."""
-        ways = (self.reasoning, *(rung.reshape.reasoning for rung in self.ladder.rungs.values()))
-        return Reasoning.SEALED in ways
+        ways = (self.reshape, *(rung.reshape for rung in self.ladder.rungs.values()))
+        return any(each.reasoning is Reasoning.SEALED for each in ways)
 
     @property
     def by_age(self) -> bool:

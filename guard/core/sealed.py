@@ -49,5 +49,6 @@ class Mismatch(NamedTuple):
 
     @property
     def tells_sharing(self) -> bool:
-        """Whether it speaks for accounts that are used together."""
+        """Whether it speaks for accounts that are used together. A caller without a key goes by its address,
+        which changes for honest reasons too."""
         return self.reason in (MismatchReason.ORGANIZATION, MismatchReason.END_USER)

@@ -136,7 +136,7 @@ class AnthropicMessages:
             content_type,
             _Watching(tally),
             known=_ANSWER,
-            hiding=Telling.of(hiding, sealer, inside="message"),
+            hiding=hiding if sealer is None else Telling.of(hiding, sealer, inside="message"),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:

@@ -144,7 +144,7 @@ class GeminiGenerate:
             lambda answer: _watch(answer, tally),
             known=_either("candidates", "usageMetadata", "promptFeedback", "error"),
             arrays=query.stream and media_type(content_type) == "application/json",
-            hiding=Telling.of(hiding, sealer),
+            hiding=hiding if sealer is None else Telling.of(hiding, sealer),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:

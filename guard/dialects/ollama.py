@@ -75,7 +75,7 @@ class Ollama:
             content_type,
             lambda answer: _watch(answer, tally),
             known=_ANSWER,
-            hiding=Telling.of(hiding, sealer),
+            hiding=hiding if sealer is None else Telling.of(hiding, sealer),
         )
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:

@@ -104,7 +104,7 @@ class OpenAIChat(OpenAI):
             known=openai.ANSWER,
             hidden=openai.only_usage if hide_usage else None,
             may_hide=openai.may_have_usage,
-            hiding=Telling.of(hiding, sealer),
+            hiding=hiding if sealer is None else Telling.of(hiding, sealer),
         )
 
 

@@ -118,7 +118,7 @@ class OpenAIResponses(OpenAI):
             content_type,
             _Watching(tally),
             known=_ANSWER,
-            hiding=Telling.of(hiding, sealer, inside="response"),
+            hiding=hiding if sealer is None else Telling.of(hiding, sealer, inside="response"),
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guard.core.modes import Mode
 from guard.core.query import NO_USAGE
-from guard.core.reshape import UNCHANGED, Reshape
+from guard.core.reshape import UNCHANGED
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from guard.core.limits import Charge
     from guard.core.policy import OnStoreError
     from guard.core.query import Usage
+    from guard.core.reshape import Reshape
     from guard.core.sealed import Mismatch
     from guard.core.signals import Signal
     from guard.engine.plan import Plan
@@ -78,7 +79,7 @@ class Admission(NamedTuple):
             decision,
             suspect=plan.suspect,
             campaign=plan.campaign,
-            usual=Reshape(reasoning=plan.tier.reasoning) if plan.mode is Mode.ENFORCE else UNCHANGED,
+            usual=plan.tier.reshape if plan.mode is Mode.ENFORCE else UNCHANGED,
             **more,
         )
 
@@ -90,7 +91,8 @@ class Admission(NamedTuple):
     @property
     def reshape(self) -> Reshape:
         """How the query and its answer are to be narrowed."""
-        return self.decision.reshape.narrower(self.usual)
+        reshape = self.decision.reshape
+        return reshape if self.usual is UNCHANGED else reshape.narrower(self.usual)
 
     @property
     def reservation(self) -> Reservation:

@@ -12,6 +12,7 @@ from guard.core.identity import Holder
 from guard.core.limits import Unit
 from guard.core.modes import Rollout
 from guard.core.policy import Override, Policy, RouteAction, Tier
+from guard.core.reshape import UNCHANGED, Reasoning, Reshape
 from guard.errors import ConfigError, naming
 from guard.settings.prices import PriceFile, price_table, read_price_file
 
@@ -36,7 +37,7 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
             tier.on_store_error or settings.on_store_error,
             Rollout(tier.mode, tier.enforce_percent),
             (tier.ladder or settings.ladder).ladder(),
-            tier.reasoning,
+            UNCHANGED if tier.reasoning is Reasoning.SHOWN else Reshape(reasoning=tier.reasoning),
         )
         for name, tier in settings.tiers.items()
     }

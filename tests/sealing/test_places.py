@@ -92,7 +92,7 @@ def thoughts_of(name: str) -> Thoughts:
 
 def read(name: str, body: dict[str, Any]) -> Any:
     path, _ = SAID[name]
-    return prepare(DIALECTS[name], [json.dumps(body).encode()], path, None, thoughts_of(name))
+    return prepare(DIALECTS[name], [json.dumps(body).encode()], path, None, lambda: thoughts_of(name))
 
 
 VALUES = ("null", "1", '""', '"a"', "[]", "{}", "[{}]", '{"a": []}', '"guardsealed1"', '"guardsealed1AAAA"')

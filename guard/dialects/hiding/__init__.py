@@ -65,9 +65,9 @@ class Telling:
         self._told = False
 
     @classmethod
-    def of(cls, hiding: Hiding | None, sealer: Sealer | None, inside: str | None = None) -> Hiding | None:
+    def of(cls, hiding: Hiding | None, sealer: Sealer, inside: str | None = None) -> Hiding | None:
         """What edits an answer that has this to tell."""
-        if sealer is None or not sealer.transformations:
+        if not sealer.transformations:
             return hiding
         return cls(hiding, sealer.transformations, inside)
 
