@@ -235,6 +235,17 @@ async def after_first(app: Guarded, client: Client = CHAT, first: str = FIRST) -
     return client.after(body, turns, client.user("words=3"))
 
 
+async def test_who_has_no_key_may_change_its_address(guarded: MakeGuarded) -> None:
+    heard = Heard()
+    app = guarded(FakeModel(), tiers=SEALED, hooks=[heard])
+    body = CHAT.ask(FIRST)
+    answer = await call(app, body=body, client="192.0.2.1")
+    body = CHAT.after(body, CHAT.answered(answer.json), CHAT.user("on"))
+    await call(app, body=body, client="198.51.100.7")
+    await call(app, body=body, headers=KEY)
+    assert [event.mismatches for event in heard] == [(), (), (ORGANIZATION,)]
+
+
 class TestSecrets:
     OLD = "an old secret of enough length"
     NEW = "a new secret of enough length"

@@ -36,8 +36,9 @@ class Mismatch(NamedTuple):
     """One blob that came back where it does not belong.
 
     `path` is where it stands in the request. `holder` is the digest of the organisation, or else of the
-    caller, that the thought was given to (`Pseudonyms.digest`), and `end_user` that of its end user, empty
-    where there is none; both are empty where the blob cannot be read. `dropped` says that the backend does
+    caller, that the thought was given to (`Pseudonyms.digest`), and `end_user` that of its end user, each
+    empty where there is none: a caller without a key has only its address. Both are empty where the blob
+    cannot be read. `dropped` says that the backend does
     not get the thought.
     """
 
@@ -49,6 +50,5 @@ class Mismatch(NamedTuple):
 
     @property
     def tells_sharing(self) -> bool:
-        """Whether it speaks for accounts that are used together. A caller without a key goes by its address,
-        which changes for honest reasons too."""
+        """Whether it speaks for accounts that are used together."""
         return self.reason in (MismatchReason.ORGANIZATION, MismatchReason.END_USER)

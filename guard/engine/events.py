@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Scope
 
+    from guard.core.sealed import Mismatch, MismatchReason
     from guard.engine.admission import Admission, Outcome
     from guard.errors import BackendError, RequestError
     from guard.telemetry.events import Hook
@@ -88,7 +89,7 @@ class Events:
             wait_seconds=_seconds(decision.retry_after_us),
             vouched_by=admission.identity.vouched_by,
             campaign=admission.campaign,
-            mismatches=tuple([each.reason for each in admission.mismatches]),
+            mismatches=_reasons(admission.mismatches) if admission.mismatches else (),
         )
         tell(self._hooks, event)
 
@@ -147,6 +148,10 @@ class Events:
 
 _NO_LIMITS = (None, Reason.RISK)
 """Reasons for which no limit is named."""
+
+
+def _reasons(mismatches: Iterable[Mismatch]) -> tuple[MismatchReason, ...]:
+    return tuple(each.reason for each in mismatches)
 
 
 def _seconds(wait_us: int | None) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guard.core.identity import Attribute, Holder
+from guard.core.identity import ADDRESSES, Attribute, Holder
 from guard.core.sealed import Mismatch, MismatchReason, OnMismatch
 from guard.sealing.prefix import DIGEST, Prefixes
 
@@ -61,8 +61,10 @@ class Sealing:
         asking = identity.asking(
             model=model, end_user=identity.attributes.get(Attribute.END_USER) or end_user
         )
+        whose = asking.holder(Attribute.ORG)
         return Bound(
-            self._digest(asking.holder(Attribute.ORG)),
+            # An address changes for honest reasons, so who has nothing else is bound to nobody.
+            _NOBODY if whose.attribute in ADDRESSES else self._digest(whose),
             *(
                 self._digest(Holder(each, value)) if (value := asking.attributes.get(each)) else _NOBODY
                 for each in (Attribute.END_USER, Attribute.MODEL)
@@ -127,7 +129,7 @@ class Opener:
         if reason is not None:
             if self._sealing.on_mismatch is not OnMismatch.REPORT:
                 thought = None
-            names = ("", "") if meant is None else (meant.organization.hex(), _hex(meant.end_user))
+            names = ("", "") if meant is None else (_hex(meant.organization), _hex(meant.end_user))
             self.mismatches.append(Mismatch(path, reason, *names, dropped=thought is None))
         if thought is not None:
             self.opened.append(thought)
