@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket
 from guard.asgi.admitted import Admitted
 from guard.asgi.body import ClientGoneError
 from guard.asgi.state import with_state
-from guard.asgi.thoughts import SealedError, Thoughts, Unsealed
+from guard.asgi.thoughts import SealedError, Thoughts
 from guard.core.query import NO_USAGE
 from guard.core.reshape import Reasoning
 from guard.dialects import elsewhere, thinking, with_model
@@ -233,7 +233,7 @@ def prepare(
     payload = parse_object(body)
     asked = payload if model is None else with_model(dialect, payload, model)
     query = elsewhere.read(dialect, asked, path)
-    unsealed, as_sent = Unsealed(payload), b""
+    unsealed, as_sent = None, b""
     if MARK in body and thoughts is not None:
         unsealed = thoughts().open(payload, query)
         if unsealed.payload is not payload:
@@ -246,16 +246,10 @@ def prepare(
     if model is not None and told.get("model") is not None:
         told = with_model(dialect, told, model)
     sent = body if told is payload else amended(body, payload, told)
-    return Prepared(
-        query,
-        sent,
-        hides_usage=asking is not None,
-        reasons=reasons,
-        as_sent=as_sent,
-        opened=unsealed.opened,
-        mismatches=unsealed.mismatches,
-        prefix=unsealed.prefix,
-    )
+    prepared = Prepared(query, sent, hides_usage=asking is not None, reasons=reasons, as_sent=as_sent)
+    if unsealed is not None:
+        _, prepared.opened, prepared.mismatches, prepared.prefix = unsealed
+    return prepared
 
 
 def reshaped(
