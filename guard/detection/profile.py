@@ -44,10 +44,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from guard.detection.intents import STRONG, Intent
 from guard.detection.layout import (
     BUCKETS,
-    FAMILIES,
     LAYOUT,
     PLACES,
     RING,
@@ -59,6 +57,7 @@ from guard.detection.layout import (
 )
 from guard.detection.sight import WORD_BITS
 from guard.detection.sketches import similarities
+from guard.detection.trace import Trace, bits, family_bits, intent_bits, warmth
 
 if TYPE_CHECKING:
     from typing import Self
@@ -106,50 +105,46 @@ USUAL_MORE = 0.35
 take up other subjects, and a batch goes on to other documents.
 """
 
+MANY = 5
+"""A query with so many answers or more asks for many."""
+
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 
 HOURS = 168
 """Of a week."""
 
-_INTENTS = {
-    Intent.REASONING_COERCION: Sum.REASONING,
-    Intent.GRADING: Sum.GRADING,
-    Intent.HAZARD: Sum.HAZARD,
-    Intent.EXTRACTION: Sum.EXTRACTION,
-    Intent.GENERATION: Sum.GENERATION,
-}
+_INTENTS = (Sum.REASONING, Sum.GRADING, Sum.HAZARD, Sum.EXTRACTION, Sum.GENERATION)
+"""Where each of `INTENTS` is counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """How one query stands to the holder's others, worked out while it is taken in.
 
-    `slot` and `answer` are logarithms to the base 2 of the pieces that are not common, and of the tokens of
-    one answer, and `yields` is that of the tokens of an answer to a piece of what was sent. `nearer` is by
-    how much it is nearer to a recent one than to an older one, `None` where too little is known. `template`
-    is its wording. One is `repeated` whose request says what one of the last `RING` said, word for word, and
-    `varied` where that has other parameters; it asks for `many` with five answers or more.
+    `nearer` is by how much it is nearer to a recent one than to an older one, `None` where too little is
+    known. One is `repeated` whose request says what one of the last `RING` said, word for word, and `varied`
+    where that has other parameters.
     """
 
-    continued: bool
+    trace: Trace
     repeated: bool
     varied: bool
-    many: bool
     nearer: float | None
     similar: float | None
     new_words: float
-    slot: float
-    answer: float
-    yields: float
-    template: int
+
+    @property
+    def continued(self) -> bool:
+        """Whether it goes on with a conversation."""
+        return self.trace.continued
 
     @property
     def unrelated(self) -> bool:
         """Whether the query stands by itself: long enough for an exemplar, near to nothing before, and no
         part of a conversation.
         """
-        alone = self.slot > 3.6 and self.similar is not None and self.similar < 0.15
-        return alone and not self.continued
+        alone = self.trace.slot > 3.6 and self.similar is not None and self.similar < 0.15
+        return alone and not self.trace.continued
 
 
 class Profile:
@@ -264,24 +259,25 @@ class Profile:
     def see(self, sight: Sight, usage: Usage, now_us: int, embedder: Embedder, sketches: Sketches) -> Step:
         """Take in one query with its answer; returns how it stands to the others."""
         buckets = _buckets(sight.bag)
-        weights = self._weights(buckets)
-        vector = embedder.vector(sight.bag, weights)
-        sketch = (
-            int.from_bytes(sketches.sign_sketch(vector[None, :], SKETCH).tobytes()) if vector.any() else None
-        )
-        slot = float(np.dot(sight.bag.counts, weights))
-        step = self._step(sight, usage, vector, sketch, slot, embedder)
+        step = self.take(self._trace(sight, usage, buckets, embedder, sketches), now_us)
+        self._hear(buckets)
+        return step
+
+    def take(self, trace: Trace, now_us: int) -> Step:
+        """Likewise from its trace, which may have been made against another profile; what this holder always
+        says is not learnt from it.
+        """
+        step = self._step(trace)
         self.sums *= FADE
-        self.sums += np.array(self._counted(sight), np.float32)
+        self.sums += np.array(_counted(trace), np.float32)
         self._drift(step)
-        self._remember(sight, buckets)
-        self._asked[self.queries % RING] = sight.whole
-        if sketch is not None:
-            self._keep_sketch(sketch)
-        mean = self.mean * FADE + sketches.rotate(vector, PLACES) / HORIZON
-        self._mean = mean.astype(np.float16)
+        self._keep_words(trace.words)
+        self._asked[self.queries % RING] = trace.whole
+        if trace.sketch is not None:
+            self._keep_sketch(trace.sketch)
+        self._mean = (self.mean * FADE + trace.place / HORIZON).astype(np.float16)
         self._date(now_us)
-        self._temperature = _warmth(sight)
+        self._temperature = trace.temperature
         self.queries += 1
         return step
 
@@ -296,40 +292,25 @@ class Profile:
             self.of_drawn += np.array(self._drew(step, drew, paid), np.float32) * np.float32(weight)
             self._vote(step, weight)
 
-    @staticmethod
-    def _counted(sight: Sight) -> list[float]:
-        """What a query adds to each of the sums of all queries."""
-        added, wants = [0.0] * SUMS, sight.wants
-        added[Sum.QUERIES] = 1
-        added[Sum.LOGITS] = 0.5 * sight.sampling.logprobs + 0.5 * sight.sampling.logit_bias
-        added[Sum.DISGUISED] = sight.disguised
-        added[Sum.REFUSED] = sight.refused
-        added[Sum.BOUND] = sight.bound
-        for intent, place in _INTENTS.items():
-            added[place] = wants.scores.get(intent, 0.0) >= STRONG
-        for family in wants.families:
-            if family in _FAMILIES:
-                added[_FAMILIES[family]] = added[Sum.TRIED] = 1
-        return added
-
     def _drew(self, step: Step, drew: float, paid: float) -> list[float]:
         """What a query adds to each of the sums of what was drawn, if it weighs in full."""
         added = [0.0] * len(Drawn)
         added[Drawn.WEIGHT] = 1
-        added[Drawn.CONTINUED] = step.continued
+        trace = step.trace
+        added[Drawn.CONTINUED] = trace.continued
         if step.nearer is not None:
             added[Drawn.PLACED] = 1
             added[Drawn.NEARER] = step.nearer
             added[Drawn.NEW_WORDS] = step.new_words
-        added[Drawn.SLOT] = step.slot
-        added[Drawn.SLOT_SQUARED] = step.slot**2
-        added[Drawn.ANSWER] = step.answer
-        added[Drawn.ANSWER_SQUARED] = step.answer**2
-        added[Drawn.SLOT_ANSWER] = step.slot * step.answer
-        added[Drawn.YIELD] = step.yields
+        added[Drawn.SLOT] = trace.slot
+        added[Drawn.SLOT_SQUARED] = trace.slot**2
+        added[Drawn.ANSWER] = trace.answer
+        added[Drawn.ANSWER_SQUARED] = trace.answer**2
+        added[Drawn.SLOT_ANSWER] = trace.slot * trace.answer
+        added[Drawn.YIELD] = trace.yields
         added[Drawn.REPEATED] = step.repeated
         added[Drawn.VARIED] = step.varied
-        added[Drawn.MANY] = step.many
+        added[Drawn.MANY] = trace.n >= MANY
         added[Drawn.UNRELATED] = step.unrelated
         added[Drawn.OFF_TEMPLATE] = step.unrelated and self._is_off_template(step)
         added[Drawn.DREW] = drew
@@ -350,43 +331,68 @@ class Profile:
         weights[share > by_chance + COMMON * (1 - by_chance)] = 0
         return weights
 
-    def _step(
+    def _trace(
         self,
         sight: Sight,
         usage: Usage,
-        vector: NDArray[np.float32],
-        sketch: int | None,
-        slot: float,
+        buckets: NDArray[np.intp],
         embedder: Embedder,
-    ) -> Step:
-        nearer = similar = None
-        if sketch is not None and len(self._older) == RING:
-            older = similarities(sketch, self._older, SKETCH)
-            similar = sum(older) / RING
-            if self.queries >= SETTLED:
-                nearer = max(similarities(sketch, self._recent, SKETCH)) - max(older)
-        log_slot = log2(slot + 1)
+        sketches: Sketches,
+    ) -> Trace:
+        """What a query leaves behind of what this holder does not always say."""
+        weights = self._weights(buckets)
+        vector = embedder.vector(sight.bag, weights)
+        sketch = (
+            int.from_bytes(sketches.sign_sketch(vector[None, :], SKETCH).tobytes()) if vector.any() else None
+        )
+        slot = log2(float(np.dot(sight.bag.counts, weights)) + 1)
         continued = bool(sight.earlier) and (
-            log_slot < SHORT
+            slot < SHORT
             or any(
                 float(np.dot(embedder.vector(bag, self._weights(_buckets(bag))), vector)) > RELATED
                 for bag in reversed(sight.earlier)
             )
         )
         answer = log2(usage.output_tokens / max(1, sight.n) + 16)
-        repeated = sight.whole in self._asked
-        return Step(
+        sampling = sight.sampling
+        return Trace(
+            whole=sight.whole,
+            template=sight.template,
+            disguised=sight.disguised,
+            refused=sight.refused,
+            bound=sight.bound,
             continued=continued,
-            repeated=repeated,
-            varied=repeated and self._varies(sight),
-            many=sight.n >= 5,
-            nearer=nearer,
-            similar=similar,
-            new_words=self._new_words(sight.words),
-            slot=log_slot,
+            logprobs=sampling.logprobs,
+            logit_bias=sampling.logit_bias,
+            seeded=sampling.seed is not None,
+            temperature=warmth(sampling),
+            n=sight.n,
+            intents=intent_bits(sight.wants),
+            families=family_bits(sight.wants),
+            slot=slot,
             answer=answer,
             yields=answer - log2(sight.bag.size + 16),
-            template=sight.template,
+            sketch=sketch,
+            place=sketches.rotate(vector, PLACES),
+            words=sight.words,
+        )
+
+    def _step(self, trace: Trace) -> Step:
+        """How a query stands to those before."""
+        nearer = similar = None
+        if trace.sketch is not None and len(self._older) == RING:
+            older = similarities(trace.sketch, self._older, SKETCH)
+            similar = sum(older) / RING
+            if self.queries >= SETTLED:
+                nearer = max(similarities(trace.sketch, self._recent, SKETCH)) - max(older)
+        repeated = trace.whole in self._asked
+        return Step(
+            trace=trace,
+            repeated=repeated,
+            varied=repeated and self._varies(trace),
+            nearer=nearer,
+            similar=similar,
+            new_words=self._new_words(trace.words),
         )
 
     def _new_words(self, words: int) -> float:
@@ -394,22 +400,23 @@ class Profile:
         free = 1 - self._words.bit_count() / (1 << WORD_BITS)
         return (words & ~self._words).bit_count() / max(free, 0.25)
 
-    def _varies(self, sight: Sight) -> bool:
+    def _varies(self, trace: Trace) -> bool:
         """Whether a query has a seed, or another temperature than the last query had."""
         before = self._temperature
-        return sight.sampling.seed is not None or (before == before and _warmth(sight) != before)
+        return trace.seeded or (before == before and trace.temperature != before)
 
     def _is_off_template(self, step: Step) -> bool:
         """Whether most of what was drawn has one wording, and this query another."""
-        return self.templated > 0.5 and step.template != self._template
+        return self.templated > 0.5 and step.trace.template != self._template
 
     def _vote(self, step: Step, weight: float) -> None:
         """Let a query vote for its template."""
         self._votes *= 1 - weight / HORIZON
-        if self._template == step.template:
+        template = step.trace.template
+        if self._template == template:
             self._votes += weight
         elif self._votes < weight:
-            self._template, self._votes = step.template, weight
+            self._template, self._votes = template, weight
         else:
             self._votes -= weight
 
@@ -422,14 +429,17 @@ class Profile:
         else:
             self._usual += (unrelated - self._usual) / (self.queries + 1)
 
-    def _remember(self, sight: Sight, buckets: NDArray[np.intp]) -> None:
-        """Count the buckets, each once, and keep the words."""
+    def _hear(self, buckets: NDArray[np.intp]) -> None:
+        """Count the buckets, each once."""
         self._common[buckets] += 1
         self._heard += 1
         if self._heard >= HEARD_MOST:
             self._common >>= 1
             self._heard /= 2
-        self._words |= sight.words
+
+    def _keep_words(self, words: int) -> None:
+        """Remember these, and forget some where there are too many."""
+        self._words |= words
         while (known := self._words.bit_count()) > (1 << WORD_BITS) // 2:
             self._words &= _mask(self.queries + known)
 
@@ -464,8 +474,6 @@ _NUMBERS = ("sums", "mean", "votes", "heard", "usual", "drift")
 _PACKED = b"\x78"
 """The first byte of what zlib has packed."""
 
-_FAMILIES = {family: Sum.FAMILY + number for number, family in enumerate(FAMILIES)}
-
 
 def _unpacked(data: bytes) -> bytes:
     """What was packed; nothing, where it cannot be."""
@@ -480,10 +488,19 @@ def _rows(sketches: list[int]) -> NDArray[np.uint8]:
     return np.frombuffer(b"".join(each.to_bytes(SKETCH) for each in sketches), np.uint8).reshape(-1, SKETCH)
 
 
-def _warmth(sight: Sight) -> float:
-    """The temperature of a query as it is kept, NaN without one: else .7 would not be the same as .7."""
-    asked = sight.sampling.temperature
-    return float("nan") if asked is None else float(np.float32(min(max(asked, -1e3), 1e3)))
+def _counted(trace: Trace) -> list[float]:
+    """What a query adds to each of the sums of all queries."""
+    added = [0.0] * SUMS
+    added[Sum.QUERIES] = 1
+    added[Sum.LOGITS] = 0.5 * trace.logprobs + 0.5 * trace.logit_bias
+    added[Sum.DISGUISED] = trace.disguised
+    added[Sum.REFUSED] = trace.refused
+    added[Sum.BOUND] = trace.bound
+    for bit in bits(trace.intents):
+        added[_INTENTS[bit]] = 1
+    for bit in bits(trace.families):
+        added[Sum.FAMILY + bit] = added[Sum.TRIED] = 1
+    return added
 
 
 def _hour(number: int) -> int:

@@ -203,7 +203,7 @@ class TestDrawn:
         kept = 1 - 0.1 / HORIZON
         assert pupil.profile.drawing == pytest.approx(1.1)
         assert pupil.profile.of_drawn[Drawn.WEIGHT] == pytest.approx(kept + 0.1)
-        slot = before[Drawn.SLOT] * kept + 0.1 * step.slot
+        slot = before[Drawn.SLOT] * kept + 0.1 * step.trace.slot
         assert pupil.profile.of_drawn[Drawn.SLOT] == pytest.approx(slot)
 
     def test_who_draws_nothing_is_remembered_for_nothing_drawn(self) -> None:
@@ -247,7 +247,7 @@ class TestCommon:
     def test_it_stays_away_however_long_it_is_said(self) -> None:
         steps = Pupil().ask_all([FRAME + text for text in enumeration_of(300, words=5)])
         first, early, late = (
-            np.mean([step.slot for step in part]) for part in (steps[:3], steps[60:90], steps[270:])
+            np.mean([step.trace.slot for step in part]) for part in (steps[:3], steps[60:90], steps[270:])
         )
         assert first > early + 0.5
         assert late == pytest.approx(early, abs=0.3)
@@ -258,7 +258,7 @@ class TestCommon:
             step = pupil.ask(f"{FRAME}{text}" if number % 50 == 10 else text)
             if number == 60:
                 framed = step
-        assert framed.slot > np.log2(30)
+        assert framed.trace.slot > np.log2(30)
 
 
 def nearness(pupil: Pupil, framed: list[tuple[str, str]]) -> list[float]:
@@ -499,4 +499,5 @@ class TestCounts:
 
     @given(st.integers(1, 50), st.integers(0, 100_000))
     def test_an_answer_is_as_long_as_one_of_those_that_were_wanted(self, n: int, tokens: int) -> None:
-        assert Pupil().ask(asking("hello", n=n), n * tokens).answer == pytest.approx(np.log2(tokens + 16))
+        step = Pupil().ask(asking("hello", n=n), n * tokens)
+        assert step.trace.answer == pytest.approx(np.log2(tokens + 16))
