@@ -55,7 +55,7 @@ class Work(NamedTuple):
 
 def replay_all(work: Work, write: Callable[[str], object]) -> Summary:
     """Replay a log in this process, and write a line of JSON for each of its lines; raises `ConfigError`."""
-    return _run(_replayed(work, read_log(work.log), write))
+    return _run(_replayed(work, read_log(work.log), write, alone=True))
 
 
 class Jobs:
@@ -168,7 +168,7 @@ def _work(pipe: Connection, work: Work, of_line: bytes, shard: int) -> None:
     told: Summary | ConfigError
     try:
         try:
-            told = _run(_replayed(work, read_log(work.log, is_ours), write))
+            told = _run(_replayed(work, read_log(work.log, is_ours), write, alone=False))
         except ConfigError as error:
             told = error
         pipe.send(lines)
@@ -177,9 +177,11 @@ def _work(pipe: Connection, work: Work, of_line: bytes, shard: int) -> None:
         return
 
 
-async def _replayed(work: Work, lines: Iterable[Line], write: Callable[[str], object]) -> Summary:
+async def _replayed(
+    work: Work, lines: Iterable[Line], write: Callable[[str], object], *, alone: bool
+) -> Summary:
     summary = Summary()
-    async for result in Replay(work.settings, work.declared).results(lines):
+    async for result in Replay(work.settings, work.declared, alone=alone).results(lines):
         summary.add(result)
         write(result.text() if work.told else "")
     return summary

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
     from guard.admin.traffic import Label, Line
+    from guard.campaigns.worker import Worker
     from guard.core.identity import Holder, Identity, VouchedBy
     from guard.core.policy import Route
     from guard.core.signals import Signal
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from guard.http.paths import Path
     from guard.settings.root import Settings
     from guard.telemetry.events import Event, Read
+
+LINES_BETWEEN_LOOKS = 50
+"""Campaigns are looked for after every so many lines."""
 
 ERROR, PASS = "error", "pass"
 """The actions of lines that no decision was made on."""
@@ -110,10 +114,13 @@ class Result:
 class Replay:
     """Replays lines in order, on a store of its own that was empty, whatever store the settings name.
 
-    `declared` uses go before those of the settings. Raises `ConfigError`.
+    `declared` uses go before those of the settings. Where it is not `alone`, but has a part of the log only,
+    nobody looks for campaigns. Raises `ConfigError`.
     """
 
-    def __init__(self, settings: Settings, declared: Mapping[Holder, Declared] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, declared: Mapping[Holder, Declared] | None = None, *, alone: bool = True
+    ) -> None:
         self._keys = keys = Pseudonyms(pepper_of(settings))
         self._reader = LineReader(settings, keys, declared or {})
         self._clock = LogClock()
@@ -124,13 +131,24 @@ class Replay:
         policy = self._reader.policy
         weights = policy.detection.weights
         self._half_life_us = weights.half_life_us
+        self._worker: Worker | None = None
+        self._lines = 0
         analyst = None
         if policy.reads_texts:
             from guard.analyst.analyst import Analyst  # and with it numpy: only where it is needed
-            from guard.analyst.opened import lineages_of, reference_of
+            from guard.analyst.opened import followers_of, reference_of
             from guard.background import Foreground
+            from guard.campaigns.opened import worker_of
 
             background = Foreground()
+            lineages, observer = followers_of(
+                settings,
+                keys,
+                store,
+                collect_seconds=None,
+                background=background,
+                uses=policy.detection.uses,
+            )
             analyst = Analyst(
                 keys,
                 store,
@@ -140,15 +158,11 @@ class Replay:
                 collect_seconds=None,
                 bounded=False,
                 background=background,
-                lineages=lineages_of(
-                    settings,
-                    keys,
-                    store,
-                    collect_seconds=None,
-                    background=background,
-                    uses=policy.detection.uses,
-                ),
+                lineages=lineages,
+                observer=observer,
             )
+            if alone:
+                self._worker = worker_of(settings, store, self._clock.date_us)
         self._engine = Engine(policy, store, keys, (self._heard,), reader=analyst, clock=self._clock)
 
     async def results(self, lines: Iterable[Line]) -> AsyncIterator[Result]:
@@ -168,7 +182,15 @@ class Replay:
             result = self._failed(line, error)
         # What the ladder refused, the store has yet to take back.
         await self._engine.quiet()
+        await self._look_for_campaigns()
         return result
+
+    async def _look_for_campaigns(self) -> None:
+        """As the worker does beside live traffic, now and then; and the engine hears of it."""
+        self._lines += 1
+        if self._worker is not None and self._lines % LINES_BETWEEN_LOOKS == 0:
+            await self._worker.step()
+            await self._engine.watch()
 
     async def _run(self, line: Line) -> Result:
         if self._engine.mode is Mode.OFF:

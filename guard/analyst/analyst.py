@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from guard.analyst.profiles import Taken
     from guard.analyst.transcript import Transcript
     from guard.campaigns.lineage import Lineages
+    from guard.campaigns.observer import Observer
     from guard.core.identity import Holder
     from guard.core.novelty import Payout
     from guard.core.pseudonyms import Pseudonyms
@@ -67,7 +68,7 @@ class Analyst:
     `dialects` are those that transcripts name. Payouts are collected for `collect_seconds`, 0 for the present
     turn of the loop; with `None` each is charged at once. The store is asked in the `background`. Without
     `bounded`, no holder is forgotten for others, and what the analyst takes grows with their number.
-    `lineages` is given each exchange of a suspect's.
+    `lineages` is given each exchange of a suspect's, and `observer` what each leaves behind.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Analyst:
         background: Background | None = None,
         bounded: bool = True,
         lineages: Lineages | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.lessons = Lessons(keys, dialects, bounded=bounded)
         self._background = background or Background()
@@ -95,6 +97,7 @@ class Analyst:
         )
         self._store = store
         self._lineages = lineages
+        self._observer = observer
         self._collect_seconds = collect_seconds
         self._payouts: list[Paying] = []
 
@@ -109,7 +112,7 @@ class Analyst:
         if not transcript.reservation.charges:
             # Without a budget nobody knows what was new: all of it is taken for that.
             drawn = paying.taken.lesson.payout.drawn
-            self.profiles.pay(paying.holder, paying.taken, drawn, drawn)
+            self._has_paid(paying, drawn)
             done(Outcome(seen=True))
             return
         if self._collect_seconds is None:
@@ -124,6 +127,8 @@ class Analyst:
         self._pay()
         if self._lineages is not None:
             self._lineages.flush()
+        if self._observer is not None:
+            self._observer.flush()
         await self._background.quiet()
 
     async def aclose(self, now_us: int) -> None:
@@ -146,6 +151,15 @@ class Analyst:
             )
         return taken
 
+    def _has_paid(self, paying: Paying, paid: int) -> None:
+        """It is known what the answers have paid out."""
+        taken, transcript = paying.taken, paying.transcript
+        drew = taken.lesson.payout.drawn
+        self.profiles.pay(paying.holder, taken, drew, paid)
+        if self._observer is not None and transcript.suspect is not None:
+            identity, trace = transcript.reservation.identity, taken.step.trace
+            self._observer.take(transcript.suspect, identity, transcript.now_us, trace, drew, paid)
+
     def _pay(self) -> None:
         """Begin to charge what was collected."""
         for paying in self._payouts:
@@ -165,5 +179,5 @@ class Analyst:
                 else:
                     await asyncio.sleep(pause)
         if paid is not None:
-            self.profiles.pay(paying.holder, paying.taken, payout.drawn, paid)
+            self._has_paid(paying, paid)
         paying.done(Outcome(seen=True, paid=paid))

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from guard.analyst.analyst import Analyst
 from guard.background import Background
-from guard.campaigns.lineage import Lineages
+from guard.campaigns.lineage import Lineages, LineageStore
+from guard.campaigns.observer import Observer, Observing
+from guard.campaigns.opened import worker_of
 from guard.clock import SystemClock
 from guard.core.modes import Mode
 from guard.detection.reference import Reference
 from guard.installation import Installation
+from guard.settings.campaigns import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from guard.analyst.transcript import Outcome, Transcript
-    from guard.campaigns.lineage import LineageStore
+    from guard.campaigns.worker import Worker
     from guard.core.identity import Holder
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.uses import Declared
@@ -31,6 +34,10 @@ KEEP_SECONDS = 1.0
 """How often it is looked for profiles that have not been kept for long."""
 
 
+class FollowersStore(LineageStore, Observing, Protocol):
+    """Where it is kept what campaigns are found by."""
+
+
 class OpenAnalyst:
     """An analyst with a store of its own; raises `ConfigError` for settings that cannot work."""
 
@@ -38,7 +45,7 @@ class OpenAnalyst:
         self._installation = Installation.of(settings)
         self._clock = SystemClock()
         background = Background()
-        self._lineages = lineages_of(
+        self._lineages, self._observer = followers_of(
             settings,
             self._installation.keys,
             self._installation.store,
@@ -46,6 +53,9 @@ class OpenAnalyst:
             background=background,
             uses=settings.declared,
         )
+        self._worker: Worker | None = None
+        if settings.campaigns.worker is Place.ANALYST:
+            self._worker = worker_of(settings, self._installation.store)
         self._analyst = Analyst(
             self._installation.keys,
             self._installation.store,
@@ -55,13 +65,16 @@ class OpenAnalyst:
             collect_seconds=COLLECT_SECONDS,
             background=background,
             lineages=self._lineages,
+            observer=self._observer,
         )
-        self._keeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the store; raises `GuardError`."""
         await self._installation.store.start()
-        self._keeping = asyncio.create_task(self._keep())
+        self._tasks.append(asyncio.create_task(self._keep()))
+        if self._worker is not None:
+            self._tasks.append(asyncio.create_task(self._worker.run()))
 
     def adopt(self, settings: Settings) -> None:
         """Go on by another reference, half-life and dialects; raises `ConfigError`."""
@@ -69,6 +82,10 @@ class OpenAnalyst:
         self._analyst.profiles.half_life_us = settings.detection.weights.half_life_us
         self._analyst.lessons.dialects = settings.all_dialects()
         self._lineages.adopt(settings.declared, settings.detection.weights.half_life_us)
+        if self._observer is not None:
+            self._observer.uses = settings.declared
+        if self._worker is not None:
+            self._worker.adopt(settings)
 
     def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
         """Read a transcript."""
@@ -80,10 +97,12 @@ class OpenAnalyst:
 
     async def aclose(self) -> None:
         """Close the store."""
-        if self._keeping is not None:
-            self._keeping.cancel()
+        for task in self._tasks:
+            task.cancel()
             with suppress(asyncio.CancelledError):
-                await self._keeping
+                await task
+        if self._worker is not None:
+            await self._worker.aclose()
         await self._installation.store.aclose()
 
     async def _keep(self) -> None:
@@ -92,17 +111,22 @@ class OpenAnalyst:
             self._analyst.profiles.keep_due(self._clock.date_us())
 
 
-def lineages_of(
+def followers_of(
     settings: Settings,
     keys: Pseudonyms,
-    store: LineageStore,
+    store: FollowersStore,
     *,
     collect_seconds: float | None,
     background: Background,
     uses: Mapping[Holder, Declared],
-) -> Lineages:
-    """What says whose answers come back, by these settings and declared uses."""
-    return Lineages(
+) -> tuple[Lineages, Observer | None]:
+    """What says whose answers come back, and what tells the worker of each query, by these settings and
+    declared uses.
+    """
+    observer = None
+    if settings.campaigns.mode is not Mode.OFF:
+        observer = Observer(keys, store, collect_seconds=collect_seconds, background=background, uses=uses)
+    lineages = Lineages(
         keys,
         store,
         ids=settings.campaigns.lineage_ids,
@@ -111,7 +135,9 @@ def lineages_of(
         collect_seconds=collect_seconds,
         background=background,
         uses=uses,
+        tell=None if observer is None else observer.hear,
     )
+    return lineages, observer
 
 
 def reference_of(settings: Settings) -> Reference | None:

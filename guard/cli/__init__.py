@@ -24,6 +24,7 @@ from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
+from guard.cli.worker import worker
 from guard.errors import DAMAGED, GuardError, StoreError, UnknownHolderError
 
 __all__ = ["main"]
@@ -35,7 +36,7 @@ STORE_DOWN = 69
 PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
-for verb in (check, show, top, find, holds, release, serve, demo, replay):
+for verb in (check, show, top, find, holds, release, serve, worker, demo, replay):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")

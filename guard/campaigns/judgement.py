@@ -1,0 +1,362 @@
+"""Whether some holders are one campaign: what ties them, and how they behave as if they were one holder.
+
+**Likeness never convicts.** The users of one app, and a class with one exercise, are as like each other as
+the accounts of a distiller. So a group is judged by what it does: what its members have asked, by turns, goes
+into one profile, and the score that tells an enumeration of one holder (guard/detection/traits.py) reads it.
+A second profile takes only what carries the thing in common, so that cover under other wordings hides
+nothing.
+
+What only a group has is added to that: honest people repeat each other, and parts of one list never do. Of
+600 queries of the users of one app 4 to 11 in a hundred lie right beside one of somebody else's, and of
+persons' up to 60; of those that share out a data set, 0 to 3.
+
+                                        as one holder    beside each other    conviction
+    30 accounts, parts of gsm8k         21 to 27 dB      0 %                  25 to 31 dB
+    parts of gpteacher, one template    10               2                    14
+    30 users of one letters app         10               0                    14
+    30 users of other apps              1 to 8           6 to 11              0 to 5
+    a class, the same exercises         1 to 2           55                   0
+    30 persons                          0 to 2           40                   0
+
+`LIKELY` needs `CONVICTED` decibans, two ties of different families, and that no more queries lie beside each
+other than those of honest groups: whoever runs one public benchmark asks what others ask.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import log10
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from guard.campaigns.window import Common, units
+from guard.core.campaigns import Finding, Tie, TieKind, Verdict
+from guard.core.signals import Signal
+from guard.detection.profile import Profile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from guard.campaigns.window import Seen, Sighting, Window
+    from guard.detection.reference import Reference
+
+LEAST_PARTIES = 3
+"""A group has so many at least, of whom no two belong to one organisation."""
+
+LEAST_QUERIES = 240
+"""A group of which fewer queries are known is not judged: honest ones come out too high then."""
+
+MOST_QUERIES = 600
+"""Of a larger group so many are judged, the latest of each member by turns."""
+
+CONVICTED = 15.0
+"""Decibans from which on a group behaves as one that goes through a data set.
+
+Chosen on the sources of one side (benchmarks/detection): no honest group of 30 accounts came to more than
+14.8 there after 240 queries; of the other side, which nothing was chosen on, the most is 13.6.
+"""
+
+SUSPECTED = 10.0
+"""Likewise as one that may."""
+
+TIED = 5.0
+"""A tie counts from so many decibans on."""
+
+BESIDE = 0.9
+"""Two queries with this cosine, the mean taken away, lie right beside each other."""
+
+USUALLY_BESIDE = 0.04
+"""The least share of `MOST_QUERIES` queries of an honest group that lie beside one of somebody else's."""
+
+MOST_FOR, MOST_AGAINST = 4.0, -6.0
+"""The most that the share beside each other adds to a conviction, and takes from it, in decibans."""
+
+SHARED_BY = 0.6
+"""What so large a share of the members has in common ties the group."""
+
+_HARD = {
+    TieKind.PAYMENT: 20.0,
+    TieKind.TLS: 10.0,
+    TieKind.DOMAIN: 10.0,
+    TieKind.TEMPLATE: 10.0,
+    TieKind.CLIENT: 6.0,
+    TieKind.POOL: 6.0,
+    TieKind.ASN: 3.0,
+}
+"""What each is worth, in decibans, where few others are known; where many are, up to twice that, the rarer it
+is among them."""
+
+OVERLAP = -2.0
+"""Decibans for lying apart below which a group is no more than possible: it does not share a set out."""
+
+_ENOUGH_OTHERS = 20
+_MOST_OTHERS = 1_000
+_LEAST_OF_ONE = 4
+_LIKE_AS_OWN = 0.002
+
+
+class Judgement(NamedTuple):
+    """What was found of a group. `members` are labels, each with how surely it is one, from 0 to 1."""
+
+    members: Mapping[str, float]
+    verdict: Verdict
+    decibans: float
+    strength: float
+    ties: tuple[Tie, ...]
+    speaks_for: tuple[Finding, ...]
+    speaks_against: tuple[Finding, ...]
+    not_seen: tuple[str, ...]
+    queries: int
+    paid: float
+
+
+def judge(
+    members: Sequence[Seen], common: Common | None, window: Window, reference: Reference
+) -> Judgement | None:
+    """What holds of these holders, which have this in common; `None` where there is too little to judge.
+
+    `window` knows all others, and `reference` what enumerations look like.
+    """
+    if len({each.party for each in members}) < LEAST_PARTIES:
+        return None
+    every = _by_turns(members, None)
+    shared = _by_turns(members, common) if common is not None else every
+    if len(shared) < LEAST_QUERIES:
+        return None
+    content = _as_one(shared, reference)
+    if len(every) > len(shared):
+        content = max(content, _as_one(every, reference))
+    beside = _beside(shared)
+    apart = _apart(beside, len(shared))
+    decibans = max(0.0, content + apart) if content else 0.0
+    ties = _ties(members, common, window, shared, beside)
+    families = {tie.kind.family for tie in ties if tie.decibans >= TIED}
+    verdict = _verdict(decibans, len(families), apart)
+    return Judgement(
+        {each.label: _confidence(each, common) for each in members},
+        verdict,
+        decibans,
+        _strength(ties),
+        ties,
+        *_findings(content, apart, beside, shared, members),
+        _not_seen(ties),
+        sum(each.queries for each in members),
+        sum(each.paid for each in members),
+    )
+
+
+def _verdict(decibans: float, families: int, apart: float) -> Verdict:
+    if decibans >= CONVICTED and families >= 2 and apart >= OVERLAP:
+        return Verdict.LIKELY
+    one_is_missing = decibans >= CONVICTED or (decibans >= SUSPECTED and families >= 2)
+    return Verdict.POSSIBLE if one_is_missing else Verdict.UNRELATED
+
+
+def _by_turns(members: Iterable[Seen], common: Common | None) -> list[tuple[str, Sighting]]:
+    """The latest queries of all, in the order of time, of each member as many as fit."""
+    carried = {
+        each.label: [s for s in each.latest if common is None or common in s.common] for each in members
+    }
+    often = max(1, MOST_QUERIES // max(1, len(carried)))
+    short = MOST_QUERIES - sum(min(often, len(each)) for each in carried.values())
+    found = []
+    for label, sightings in carried.items():
+        take = min(len(sightings), often)
+        more = min(len(sightings) - take, max(0, short))
+        short -= more
+        found += [(label, each) for each in sightings[len(sightings) - take - more :]]
+    found.sort(key=lambda each: each[1].at_us)
+    return found[-MOST_QUERIES:]
+
+
+def _as_one(sightings: Iterable[tuple[str, Sighting]], reference: Reference) -> float:
+    """How much these look like an enumeration of one holder, in decibans."""
+    profile = Profile.new()
+    for _, each in sightings:
+        profile.pay(profile.take(each.trace, each.at_us), each.drew, each.paid)
+    return reference.evidence(profile).get(Signal.ENUMERATION, 0.0)
+
+
+def _beside(sightings: Sequence[tuple[str, Sighting]]) -> float:
+    """The share of queries that lie right beside one of another member."""
+    places, owners = _places(sightings)
+    if len(places) < 2:
+        return 0.0
+    cosines = places @ places.T
+    cosines[owners[:, None] == owners[None, :]] = -1
+    return float((cosines.max(axis=1) > BESIDE).mean())
+
+
+def _apart(beside: float, queries: int) -> float:
+    """What it says that so few lie beside each other, in decibans: less than nothing where many do."""
+    usual = USUALLY_BESIDE * queries / MOST_QUERIES
+    return min(MOST_FOR, max(MOST_AGAINST, 10 * log10(usual / max(beside, 1 / queries))))
+
+
+def _ties(
+    members: Sequence[Seen],
+    common: Common | None,
+    window: Window,
+    shared: Sequence[tuple[str, Sighting]],
+    beside: float,
+) -> tuple[Tie, ...]:
+    """What ties these, the strongest first."""
+    ties = _held_in_common(members, common, window)
+    linked = _linked(members)
+    if linked:
+        ties.append(Tie(TieKind.LINEAGE, "", linked, 5 + 25 * linked / len(members)))
+    like = _likeness(members, window, shared)
+    if like > 0:
+        ties.append(Tie(TieKind.LIKENESS, "", len(members), like))
+    apart = _apart(beside, len(shared))
+    if apart > 0:
+        ties.append(Tie(TieKind.SLICES, "", len(members), 2 * apart))
+    return tuple(sorted(ties, key=lambda tie: -tie.decibans))
+
+
+def _held_in_common(members: Sequence[Seen], common: Common | None, window: Window) -> list[Tie]:
+    """For each kind of thing, how many members have one in common with another member."""
+    carriers: dict[Common, set[str]] = {}
+    for member in members:
+        for sighting in member.latest:
+            for each in sighting.common:
+                carriers.setdefault(each, set()).add(member.label)
+    ties = []
+    for kind, hard in _HARD.items():
+        several = {each: who for each, who in carriers.items() if each.kind is kind and len(who) > 1}
+        if not several:
+            continue
+        together = set[str]().union(*several.values())
+        most = max(several, key=lambda each: (len(several[each]), each == common))
+        if len(together) < SHARED_BY * len(members) and (common is None or common.kind is not kind):
+            continue
+        what = most.what if len(several[most]) >= SHARED_BY * len(members) else ""
+        worth = hard * _rarity(several, window) * len(together) / len(members)
+        ties.append(Tie(kind, what, len(together), worth))
+    return ties
+
+
+def _rarity(shared: Mapping[Common, set[str]], window: Window) -> float:
+    """How rare it is among others to have any of these, from 0 for one in three of them to 2 for none of
+    many; 1 where few others are known.
+    """
+    members = set[str]().union(*shared.values())
+    having = {label for common in shared for label in window.carriers(common)} - members
+    others = window.holders - len(members)
+    if others < _ENOUGH_OTHERS:
+        return 1.0 if len(having) <= others / 3 else 0.0
+    return min(2.0, max(0.0, log10(others / (3 * len(having) + 1)) * 2 / 3))
+
+
+def _linked(members: Sequence[Seen]) -> int:
+    """How many have sent back what was answered to another member."""
+    labels = {member.label for member in members}
+    return sum(any(who in labels and sure >= 1 for who, sure in member.links.items()) for member in members)
+
+
+def _likeness(members: Sequence[Seen], window: Window, shared: Sequence[tuple[str, Sighting]]) -> float:
+    """How improbable it is that holders ask about the same things in the same measure, in decibans: by how
+    few others lie as near to the middle of the group as half of its members do. Where few others are known,
+    it is whether the members are as like each other as they are like themselves.
+    """
+    labels = {member.label for member in members}
+    others = [each for each in window if each.label not in labels and len(each.latest) >= _LEAST_OF_ONE]
+    others = others[-_MOST_OTHERS:]
+    ours = [each.mean for each in members if len(each.latest) >= _LEAST_OF_ONE]
+    if len(ours) < LEAST_PARTIES:
+        return 0.0
+    if len(others) < _ENOUGH_OTHERS:
+        own, other = _cosines(shared)
+        return 6.0 if other >= own - _LIKE_AS_OWN else 0.0
+    middle = np.mean([each.mean for each in others], axis=0)
+    means = np.array(ours) - middle
+    total = means.sum(axis=0)
+    inside = [_cosine(each, total - each) for each in means]
+    median = float(np.median(inside))
+    outside = sum(_cosine(each.mean - middle, total) >= median for each in others)
+    if median <= 0:
+        return 0.0
+    return min(20.0, -10 * log10((outside + 1) / (len(others) + 1)))
+
+
+def _strength(ties: Sequence[Tie]) -> float:
+    """How surely the members are tied, from 0 to 1: 30 decibans of different families are sure."""
+    best: dict[str, float] = {}
+    for tie in ties:
+        best[tie.kind.family] = max(best.get(tie.kind.family, 0.0), tie.decibans)
+    return min(1.0, sum(best.values()) / 30)
+
+
+def _confidence(member: Seen, common: Common | None) -> float:
+    """How surely one of a group belongs to it: by how much of what it asks is the group's."""
+    if common is None or not member.latest:
+        return 1.0
+    return min(1.0, 0.25 + member.carried(common) / len(member.latest))
+
+
+def _findings(
+    content: float,
+    apart: float,
+    beside: float,
+    shared: Sequence[tuple[str, Sighting]],
+    members: Sequence[Seen],
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """What speaks for and what against it, apart from the ties."""
+    speaks_for, speaks_against = [], []
+    queries = len(shared)
+    if content >= SUSPECTED / 2:
+        text = f"{queries} of their queries, taken for those of one holder, go through a set item by item"
+        speaks_for.append(Finding(text, content))
+    else:
+        text = f"{queries} of their queries, taken for those of one holder, look like those of an honest one"
+        speaks_against.append(Finding(text, 0.0))
+    text = f"{beside:.1%} of their queries lie right beside one of another member's"
+    if apart > 0:
+        speaks_for.append(Finding(f"only {text}", apart))
+    elif apart < 0:
+        speaks_against.append(Finding(text, apart))
+    continued = sum(each.trace.continued for _, each in shared) / queries
+    if continued >= 0.1:
+        speaks_against.append(Finding(f"{continued:.0%} of their queries go on with a conversation"))
+    verified = len({each.party for each in members if each.verified})
+    if verified:
+        speaks_against.append(Finding(f"somebody vouches for {verified} of them"))
+    return tuple(speaks_for), tuple(speaks_against)
+
+
+def _not_seen(ties: Sequence[Tie]) -> tuple[str, ...]:
+    """What was looked for and not found."""
+    found = {tie.kind for tie in ties if tie.decibans >= TIED}
+    return tuple(kind.meaning for kind in TieKind if kind not in found)
+
+
+def _places(sightings: Sequence[tuple[str, Sighting]]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """Where these lie, the mean taken away, as rows of length 1; and a number for each one's owner."""
+    known = [(label, each.place) for label, each in sightings if each.trace.sketch is not None]
+    numbers: Counter[str] = Counter()
+    for label, _ in known:
+        numbers.setdefault(label, len(numbers))
+    if not known:
+        return np.zeros((0, 1), np.float32), np.zeros(0, np.intp)
+    rows = np.array([place for _, place in known], np.float32)
+    return units(rows - rows.mean(axis=0)), np.array([numbers[label] for label, _ in known])
+
+
+def _cosines(sightings: Sequence[tuple[str, Sighting]]) -> tuple[float, float]:
+    """The mean cosine of two queries of one member, and of two of different ones."""
+    places, owners = _places(sightings)
+    if len(places) < 2:
+        return 0.0, 0.0
+    cosines, same = places @ places.T, owners[:, None] == owners[None, :]
+    np.fill_diagonal(same, val=False)
+    apart = owners[:, None] != owners[None, :]
+    own = float(cosines[same].mean()) if same.any() else 0.0
+    return own, float(cosines[apart].mean()) if apart.any() else 0.0
+
+
+def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length else 0.0

@@ -1,0 +1,122 @@
+"""What the analyst tells the worker of one query: who asked, what that shares with others, and its trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack  # type: ignore[import-untyped]
+
+from guard.core.campaigns import TieKind
+from guard.core.identity import Attribute, Holder
+from guard.detection.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.identity import Identity
+    from guard.core.pseudonyms import Pseudonyms
+
+LARGEST = 4 << 10
+"""Maximum size of one that is written down, in bytes."""
+
+MOST_LINKS = 16
+
+_UNITS = 1_000
+
+
+class Observation(NamedTuple):
+    """One query that was answered.
+
+    `label` names the holder whose evidence it is, `org` the organisation that somebody vouches for, empty
+    where nobody does; `verified` is whether anybody vouches for the caller. `at_us` is in Unix microseconds.
+    `facts` are what others may have in common with the holder, by kind, as keyed digests or public numbers.
+    `me` is the short name under which answers of this holder are remembered (guard/campaigns/lineage.py), and
+    `links` are those whose answers it has sent back, each with how sure that is, from 0 to 1. `drew` and
+    `paid` are in units of payout.
+    """
+
+    label: str
+    org: str
+    verified: bool
+    at_us: int
+    facts: Mapping[TieKind, str]
+    me: int
+    links: tuple[tuple[int, float], ...]
+    drew: float
+    paid: float
+    trace: Trace
+
+    @property
+    def party(self) -> str:
+        """Who is one, whatever number of holders it has: the organisation, or else the holder."""
+        return self.org or self.label
+
+    def write(self) -> bytes:
+        """As bytes."""
+        row = (
+            self.label,
+            self.org,
+            self.verified,
+            self.at_us,
+            {kind.value: what for kind, what in self.facts.items()},
+            self.me,
+            self.links[:MOST_LINKS],
+            round(self.drew * _UNITS),
+            round(self.paid * _UNITS),
+            self.trace.write(),
+        )
+        packed: bytes = msgpack.packb(row)
+        return packed
+
+    @classmethod
+    def read(cls, data: bytes) -> Observation:
+        """From bytes; raises `ValueError` where they are none of an observation."""
+        if len(data) > LARGEST:
+            raise ValueError("an observation is too large")
+        try:
+            row: Any = msgpack.unpackb(data, strict_map_key=False)
+            label, org, verified, at_us, facts, me, links, drew, paid, trace = row
+            return cls(
+                _text(label),
+                _text(org),
+                bool(verified),
+                int(at_us),
+                {TieKind(kind): _text(what) for kind, what in facts.items() if kind in set(TieKind)},
+                int(me),
+                tuple((int(who), float(sure)) for who, sure in links),
+                int(drew) / _UNITS,
+                int(paid) / _UNITS,
+                Trace.read(trace),
+            )
+        except (msgpack.UnpackException, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError("no observation") from error
+
+
+def facts_of(identity: Identity, keys: Pseudonyms) -> dict[TieKind, str]:
+    """What others may have in common with a caller, as far as somebody says it who is to be believed."""
+    facts = {}
+    for kind, attribute in _ATTRIBUTES.items():
+        value = identity.attributes.get(attribute)
+        if value:
+            holder = Holder(attribute, value)
+            facts[kind] = keys.label(holder).partition(":")[2]
+    return facts
+
+
+def org_of(identity: Identity) -> str:
+    """The label of the organisation that somebody vouches for; empty where nobody does."""
+    org = identity.attributes.get(Attribute.ORG)
+    return str(Holder(Attribute.ORG, org)) if org and identity.verified else ""
+
+
+_ATTRIBUTES = {
+    TieKind.PAYMENT: Attribute.PAYMENT,
+    TieKind.POOL: Attribute.POOL,
+    TieKind.ASN: Attribute.ASN,
+}
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError("no text")
+    return value

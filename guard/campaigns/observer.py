@@ -1,0 +1,136 @@
+"""Tells the worker what was read: an observation of each query, added to the store's stream."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from guard.campaigns.lineage import Kind
+from guard.campaigns.observation import MOST_LINKS, Observation, facts_of, org_of
+from guard.core.identity import Attribute, Holder
+from guard.core.novelty import UNIT
+from guard.errors import StoreError
+from guard.telemetry.lines import limited
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from guard.background import Background
+    from guard.campaigns.lineage import Exchange, Lineage
+    from guard.core.identity import Identity
+    from guard.core.pseudonyms import Pseudonyms
+    from guard.core.uses import Declared
+    from guard.detection.trace import Trace
+
+MOST_AT_ONCE = 256
+"""Maximum number of observations in one call: while it runs, the store does nothing else."""
+
+MOST_LINKED = 4_096
+"""Maximum number of holders whose links wait for their next observation."""
+
+
+class Observing(Protocol):
+    """Where observations go."""
+
+    async def observe(self, records: Sequence[bytes]) -> None:
+        """Add them; raises `StoreError`."""
+
+
+class Observer:
+    """Collects observations for `collect_seconds` and adds them in the `background`; with `None`, at once.
+
+    What cannot be added is lost: the worker judges by what it hears. Who is declared in `uses` is what its
+    operator says, and nobody's account; of a router, its end users are observed.
+    """
+
+    def __init__(
+        self,
+        keys: Pseudonyms,
+        store: Observing,
+        *,
+        collect_seconds: float | None,
+        background: Background,
+        uses: Mapping[Holder, Declared],
+    ) -> None:
+        self.uses = uses
+        self._keys = keys
+        self._store = store
+        self._collect_seconds = collect_seconds
+        self._background = background
+        self._waiting: list[bytes] = []
+        self._links: OrderedDict[Holder, dict[int, float]] = OrderedDict()
+
+    def hear(self, exchange: Exchange, found: Sequence[Lineage]) -> None:
+        """A holder has sent what was answered to others: that goes with its next observation."""
+        if exchange.suspect is None:
+            return
+        crossed = {int(each.issuer, 16): _SURE[each.kind] for each in found if each.whose.crosses}
+        if not crossed:
+            return
+        links = self._links.setdefault(exchange.suspect, {})
+        self._links.move_to_end(exchange.suspect)
+        for issuer, sure in crossed.items():
+            if len(links) < MOST_LINKS:
+                links[issuer] = max(links.get(issuer, 0.0), sure)
+        if len(self._links) > MOST_LINKED:
+            self._links.popitem(last=False)
+
+    def take(
+        self, holder: Holder, identity: Identity, now_us: int, trace: Trace, drew: int, paid: int
+    ) -> None:
+        """A query of this holder was read, whose answers drew and paid out so much, in thousandths."""
+        links = self._links.pop(holder, {})
+        if self._is_declared(holder, identity, now_us):
+            return
+        seen = Observation(
+            label=self._keys.label(holder),
+            org=org_of(identity),
+            verified=identity.verified,
+            at_us=now_us,
+            facts=facts_of(identity, self._keys),
+            me=self._name(identity),
+            links=tuple(links.items()),
+            drew=drew / UNIT,
+            paid=paid / UNIT,
+            trace=trace,
+        )
+        self._waiting.append(seen.write())
+        if self._collect_seconds is None:
+            self.flush()
+        elif len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(self._collect_seconds, self.flush)
+
+    def flush(self) -> None:
+        """Begin to add what was collected."""
+        waiting, self._waiting = self._waiting, []
+        for start in range(0, len(waiting), MOST_AT_ONCE):
+            self._background.begin(self._added(waiting[start : start + MOST_AT_ONCE]))
+
+    async def _added(self, records: Sequence[bytes]) -> None:
+        try:
+            await self._store.observe(records)
+        except StoreError as error:
+            limited.log(
+                logging.WARNING,
+                "observe",
+                "%d queries go unobserved (%s): %s",
+                len(records),
+                error.kind,
+                error,
+            )
+
+    def _is_declared(self, holder: Holder, identity: Identity, now_us: int) -> bool:
+        declared = (self.uses[each] for each in identity.holders if each in self.uses) if self.uses else ()
+        held = [each.use for each in declared if each.holds(now_us)]
+        return any(not use.per_end_user or holder == identity.principal for use in held)
+
+    def _name(self, identity: Identity) -> int:
+        """The short name under which answers are remembered (guard/campaigns/lineage.py)."""
+        org = identity.attributes.get(Attribute.ORG) if identity.verified else None
+        return int(self._keys.digest(Holder(Attribute.ORG, org) if org else identity.principal)[:8], 16)
+
+
+_SURE = {Kind.ID: 1.0, Kind.TEXT: 0.5}
+"""How sure it is that what came back was answered to another: two texts that match are as sure as one id."""

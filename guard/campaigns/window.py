@@ -1,0 +1,185 @@
+"""The latest of each holder: what the worker remembers, and which holders have something in common.
+
+Of one holder the latest `OF_ONE` queries are kept, of all together `most` at most; beyond that, who has been
+silent longest is forgotten. So a busy holder crowds nobody out, and an account that asks six times a day is
+remembered as long as there is room: 100,000 queries are the latest forty of 2,500 busy holders, or the latest
+six of 16,000 slow ones.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from guard.core.campaigns import TieKind
+from guard.detection.layout import PLACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from guard.campaigns.observation import Observation
+    from guard.detection.trace import Trace
+
+OF_ONE = 40
+MOST = 100_000
+
+MOST_ISSUERS = 200_000
+"""Maximum number of short names that are remembered, of whose answers come back."""
+
+
+class Common(NamedTuple):
+    """Something that holders may have in common."""
+
+    kind: TieKind
+    what: str
+
+
+class Sighting(NamedTuple):
+    """One query of a holder; see `Observation`. `place` is where it lies, as a row of length 1, or zeros."""
+
+    at_us: int
+    trace: Trace
+    place: NDArray[np.float32]
+    drew: float
+    paid: float
+    common: tuple[Common, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Seen:
+    """One holder. `party` is who is one, whatever number of holders it has, and `queries` and `paid` are
+    since it is remembered. `links` are the holders whose answers it has sent back, each with how surely.
+    """
+
+    label: str
+    party: str
+    verified: bool
+    first_us: int
+    last_us: int = 0
+    queries: int = 0
+    paid: float = 0.0
+    latest: deque[Sighting] = field(default_factory=deque)
+    links: dict[str, float] = field(default_factory=dict)
+    _sum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(PLACES, np.float32))
+
+    def carried(self, common: Common) -> int:
+        """In how many of its latest queries there was this."""
+        return sum(common in each.common for each in self.latest)
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """Where its latest queries lie on average; shape (`PLACES`,)."""
+        return self._sum / np.float32(max(1, len(self.latest)))
+
+    def keep(self, sighting: Sighting) -> None:
+        """Take in a query."""
+        self.latest.append(sighting)
+        self._sum += sighting.place
+
+    def drop(self) -> Sighting:
+        """Forget the oldest query."""
+        oldest = self.latest.popleft()
+        self._sum -= oldest.place
+        return oldest
+
+
+class Window:
+    """The latest of each holder, `most` queries of all together at most."""
+
+    def __init__(self, most: int = MOST, of_one: int = OF_ONE) -> None:
+        self._most = most
+        self._of_one = of_one
+        self._holders: OrderedDict[str, Seen] = OrderedDict()
+        self._carriers: dict[Common, Counter[str]] = {}
+        self._issuers: OrderedDict[int, str] = OrderedDict()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, label: str) -> bool:
+        return label in self._holders
+
+    def __iter__(self) -> Iterator[Seen]:
+        return iter(self._holders.values())
+
+    @property
+    def holders(self) -> int:
+        """How many are remembered."""
+        return len(self._holders)
+
+    def of(self, label: str) -> Seen | None:
+        """What is remembered of a holder."""
+        return self._holders.get(label)
+
+    def carriers(self, common: Common) -> Mapping[str, int]:
+        """The holders whose latest queries had this, each with in how many."""
+        return self._carriers.get(common, {})
+
+    def add(self, seen: Observation) -> Sighting:
+        """Take in one query."""
+        holder = self._holders.get(seen.label)
+        if holder is None:
+            holder = Seen(seen.label, seen.party, seen.verified, seen.at_us)
+            self._holders[seen.label] = holder
+        else:
+            self._holders.move_to_end(seen.label)
+        holder.party, holder.verified = seen.party, seen.verified
+        holder.last_us = max(holder.last_us, seen.at_us)
+        holder.queries += 1
+        holder.paid += seen.paid
+        self._issuers[seen.me] = seen.label
+        self._issuers.move_to_end(seen.me)
+        for issuer, sure in seen.links:
+            from_whom = self._issuers.get(issuer)
+            if from_whom is not None and from_whom != seen.label:
+                holder.links[from_whom] = holder.links.get(from_whom, 0.0) + sure
+        common = _common_in(seen)
+        place = units(seen.trace.place[None, :])[0]
+        sighting = Sighting(seen.at_us, seen.trace, place, seen.drew, seen.paid, common)
+        holder.keep(sighting)
+        for each in common:
+            self._carriers.setdefault(each, Counter())[seen.label] += 1
+        self._size += 1
+        if len(holder.latest) > self._of_one:
+            self._drop(holder)
+        self._bound()
+        return sighting
+
+    def _drop(self, holder: Seen) -> None:
+        """Forget the oldest query of a holder."""
+        for each in holder.drop().common:
+            carriers = self._carriers[each]
+            carriers[holder.label] -= 1
+            if not carriers[holder.label]:
+                del carriers[holder.label]
+            if not carriers:
+                del self._carriers[each]
+        self._size -= 1
+
+    def _bound(self) -> None:
+        while self._size > self._most and len(self._holders) > 1:
+            _, silent = self._holders.popitem(last=False)
+            while silent.latest:
+                self._drop(silent)
+        if len(self._issuers) > MOST_ISSUERS:
+            self._issuers.popitem(last=False)
+
+
+def _common_in(seen: Observation) -> tuple[Common, ...]:
+    """What a query may have in common with those of others."""
+    common = [Common(kind, what) for kind, what in seen.facts.items()]
+    if seen.trace.template:
+        common.append(Common(TieKind.TEMPLATE, f"{seen.trace.template:016x}"))
+    return tuple(common)
+
+
+def units(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1; zeros stay."""
+    lengths = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
+    return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)

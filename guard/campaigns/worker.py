@@ -1,0 +1,183 @@
+"""The worker: reads what the analysts have observed, and writes down which campaigns there are.
+
+One worker looks for campaigns at a time, wherever it runs: it holds a lease, and where it dies another one
+takes over, reads again what the stream has kept, and goes on with the campaigns that the store has. What it
+writes is written whole or not at all, so that no membership is lost that was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from guard.campaigns.groups import Groups
+from guard.campaigns.observation import Observation
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.signals import Signal
+from guard.detection.reference import Reference
+from guard.errors import StoreError
+from guard.store.port import FIRST_TRACE
+from guard.telemetry.lines import limited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from guard.campaigns.groups import Accused, Changes
+    from guard.core.campaigns import Campaign, Membership
+    from guard.settings.root import Settings
+
+PASS_SECONDS = 1.0
+"""How often a worker looks for what is new."""
+
+LEASE_SECONDS = 10.0
+"""A worker that is not heard of for so long is taken for dead."""
+
+AT_ONCE = 1_000
+"""How many observations are read in one call."""
+
+IN_A_PASS = 20_000
+"""How many are read before groups are judged, and before the lease is renewed."""
+
+
+class WorkerStore(Protocol):
+    """What a worker needs of a store; every call raises `StoreError`. See `CampaignStore`."""
+
+    async def lead(self, name: str, seconds: float) -> bool:
+        """Be the one worker, or go on being it."""
+
+    async def resign(self, name: str) -> None:
+        """Let another one be it."""
+
+    async def traces(self, after: str, count: int) -> list[tuple[str, bytes]]:
+        """What was observed after this."""
+
+    async def traces_after(self, after: str) -> int:
+        """How much that is."""
+
+    async def campaigns(self) -> list[Campaign]:
+        """All campaigns."""
+
+    async def membership(self, version: int) -> Membership | None:
+        """`None` where nothing has changed since this version."""
+
+    async def keep_campaigns(self, changed: Sequence[Campaign], dropped: Sequence[str], now_us: int) -> None:
+        """Write down what was found."""
+
+    async def accuse(
+        self,
+        holder: Holder,
+        identity: Identity,
+        fresh: Mapping[Signal, float],
+        now_us: int,
+        half_life_us: int,
+    ) -> bool:
+        """Add to the evidence against a holder."""
+
+
+class Worker:
+    """Looks for campaigns, for one event loop; raises `ConfigError`. `date_us` tells Unix microseconds."""
+
+    def __init__(self, store: WorkerStore, settings: Settings, *, date_us: Callable[[], int]) -> None:
+        self.adopt(settings)
+        self._store = store
+        self._date_us = date_us
+        self._name = secrets.token_hex(8)
+        self._groups: Groups | None = None
+        self._after = FIRST_TRACE
+        self._version = 0
+        self.lag = 0
+        """How many observations had yet to be read after the last pass."""
+
+    def adopt(self, settings: Settings) -> None:
+        """Go on by these settings; raises `ConfigError`."""
+        self._reference = Reference.load(settings.detection.reference)
+        self._half_life_us = settings.detection.weights.half_life_us
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one worker."""
+        return self._groups is not None
+
+    async def run(self) -> None:
+        """Look for campaigns until cancelled, also while the store fails."""
+        while True:
+            try:
+                await self.step()
+            except StoreError as error:
+                limited.log(
+                    logging.WARNING, "worker", "campaigns are not looked for (%s): %s", error.kind, error
+                )
+            await asyncio.sleep(PASS_SECONDS)
+
+    async def step(self) -> None:
+        """One pass: read what is new, judge, and write down what has changed; raises `StoreError`."""
+        if not await self._store.lead(self._name, LEASE_SECONDS):
+            self._groups = None
+            return
+        if self._groups is None:
+            self._groups, self._after, self._version = Groups(self._reference), FIRST_TRACE, 0
+        groups = self._groups
+        groups.reference = self._reference
+        # What people have said since, and what another worker has found before this one.
+        known = await self._store.membership(self._version)
+        if known is not None:
+            self._version = known.version
+            groups.adopt(await self._store.campaigns())
+        await self._read(groups)
+        while True:
+            changes = groups.judge(self._date_us(), 1)
+            await self._write(changes)
+            if not groups.due():
+                break
+            await asyncio.sleep(0)  # the analyst shares this loop
+
+    async def aclose(self) -> None:
+        """Let another worker go on."""
+        if self.leads:
+            self._groups = None
+            try:
+                await self._store.resign(self._name)
+            except StoreError as error:
+                limited.log(logging.WARNING, "worker", "the lease is left to end (%s)", error.kind)
+
+    async def _read(self, groups: Groups) -> None:
+        read = 0
+        while read < IN_A_PASS:
+            records = await self._store.traces(self._after, AT_ONCE)
+            for name, record in records:
+                self._after = name
+                try:
+                    groups.take(Observation.read(record))
+                except ValueError as error:
+                    limited.log(logging.ERROR, "observation", "skipped: %s", error)
+            read += len(records)
+            if len(records) < AT_ONCE:
+                self.lag = 0
+                return
+        self.lag = await self._store.traces_after(self._after)
+
+    async def _write(self, changes: Changes) -> None:
+        now_us = self._date_us()
+        if changes.campaigns or changes.dropped:
+            await self._store.keep_campaigns(changes.campaigns, changes.dropped, now_us)
+        for accused in changes.accused:
+            holder = Holder.parse(accused.label)
+            await self._store.accuse(
+                holder,
+                _identity(holder, accused),
+                {Signal.CAMPAIGN: accused.decibans},
+                now_us,
+                self._half_life_us,
+            )
+
+
+def _identity(holder: Holder, accused: Accused) -> Identity:
+    """Whose life and place in a cluster the evidence of a holder has."""
+    org = accused.org.partition(":")[2]
+    return Identity(
+        holder.parts[0],
+        {Attribute.ORG: org} if org else {},
+        VouchedBy.KEYS_FILE if accused.verified else None,
+    )

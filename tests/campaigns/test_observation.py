@@ -1,0 +1,77 @@
+"""Observations: the same on the other side, and nothing in them that could be read."""
+
+from __future__ import annotations
+
+import pytest
+from fleets import Fleet, sharing_out
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guard.campaigns.observation import LARGEST, Observation, facts_of, org_of
+from guard.core.campaigns import TieKind
+from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.pseudonyms import Pseudonyms
+
+KEYS = Pseudonyms(b"a pepper of the tests")
+
+
+def one() -> Observation:
+    fleet = Fleet("a", sharing_out(members=1, each=1), lambda _: {TieKind.PAYMENT: "visa", TieKind.ASN: "1"})
+    return fleet.observed()[0]._replace(links=((7, 1.0), (9, 0.5)), me=3)
+
+
+def test_it_is_the_same_on_the_other_side() -> None:
+    seen = one()
+    read = Observation.read(seen.write())
+    for name in ("label", "org", "verified", "at_us", "facts", "me", "links", "party"):
+        assert getattr(read, name) == getattr(seen, name), name
+    assert read.drew == pytest.approx(seen.drew, abs=1e-3)
+    assert read.paid == pytest.approx(seen.paid, abs=1e-3)
+    assert read.trace.whole == seen.trace.whole
+
+
+def test_it_is_small() -> None:
+    assert len(one().write()) < 500
+
+
+def test_the_party_is_the_organisation_where_somebody_vouches_for_one() -> None:
+    assert one().party == "key:a0"
+    assert one()._replace(org="org:acme").party == "org:acme"
+
+
+@given(st.binary(max_size=600))
+def test_what_is_none_is_an_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match="no observation"):
+        Observation.read(data)
+
+
+@given(st.integers(0, 2_000), st.integers(0, 255))
+def test_a_damaged_one_is_an_error_or_another(place: int, value: int) -> None:
+    data = bytearray(one().write())
+    data[place % len(data)] = value
+    try:
+        assert isinstance(Observation.read(bytes(data)).label, str)
+    except ValueError:
+        return
+
+
+def test_one_that_is_too_large_is_an_error() -> None:
+    with pytest.raises(ValueError, match="too large"):
+        Observation.read(one()._replace(label="x" * LARGEST).write())
+
+
+def test_facts_have_no_address() -> None:
+    identity = Identity(
+        Holder(Attribute.KEY, "k"),
+        {Attribute.POOL: "192.0.2.0/24", Attribute.ASN: "64500", Attribute.PAYMENT: "0" * 32},
+    )
+    facts = facts_of(identity, KEYS)
+    assert facts.keys() == {TieKind.POOL, TieKind.ASN, TieKind.PAYMENT}
+    assert facts[TieKind.ASN] == "64500"
+    assert "192.0.2" not in str(facts)
+
+
+def test_only_an_organisation_that_somebody_vouches_for_is_one() -> None:
+    said = {Attribute.ORG: "acme"}
+    assert org_of(Identity(Holder(Attribute.KEY, "k"), said, VouchedBy.KEYS_FILE)) == "org:acme"
+    assert org_of(Identity(Holder(Attribute.KEY, "k"), said)) == ""

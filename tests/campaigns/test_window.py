@@ -1,0 +1,77 @@
+"""The window: what is remembered, and that it is bounded."""
+
+from __future__ import annotations
+
+from fleets import START_US, Fleet, sharing_out
+
+from guard.campaigns.window import Common, Window
+from guard.core.campaigns import TieKind
+
+PAYS = Common(TieKind.PAYMENT, "visa")
+
+
+def paying(members: int, each: int, name: str = "a") -> Fleet:
+    return Fleet(name, sharing_out(members=members, each=each), lambda _: {TieKind.PAYMENT: "visa"})
+
+
+def test_the_latest_of_each_holder_are_kept() -> None:
+    window = Window(of_one=3)
+    for seen in paying(2, 10).observed():
+        window.add(seen)
+    assert [len(each.latest) for each in window] == [3, 3]
+    assert [each.queries for each in window] == [10, 10]
+    assert len(window) == 6
+    assert window.carriers(PAYS) == {"key:a0": 3, "key:a1": 3}
+
+
+def test_who_has_been_silent_longest_is_forgotten_first() -> None:
+    window = Window(most=20, of_one=10)
+    for fleet in (paying(1, 10, "a"), paying(1, 10, "b"), paying(1, 10, "c")):
+        for seen in fleet.observed():
+            window.add(seen)
+    assert "key:a0" not in window
+    assert window.holders == 2
+    assert set(window.carriers(PAYS)) == {"key:b0", "key:c0"}
+    assert len(window) == 20
+
+
+def test_what_nobody_has_any_more_is_forgotten() -> None:
+    window = Window(most=5, of_one=5)
+    for seen in paying(1, 5, "a").observed():
+        window.add(seen)
+    for seen in Fleet("b", sharing_out(members=1, each=5, system="", seed=9)).observed():
+        window.add(seen)
+    assert window.carriers(PAYS) == {}
+
+
+def test_the_mean_is_that_of_the_latest() -> None:
+    window, again = Window(of_one=4), Window(of_one=4)
+    seen = paying(1, 12).observed()
+    for each in seen:
+        window.add(each)
+    for each in seen[-4:]:
+        again.add(each)
+    ours, theirs = window.of("key:a0"), again.of("key:a0")
+    assert ours is not None
+    assert theirs is not None
+    assert abs(ours.mean - theirs.mean).max() < 1e-5
+
+
+def test_whose_answers_come_back_is_told_by_short_names() -> None:
+    window = Window()
+    first, second = (each.observed()[0] for each in (paying(1, 1, "a"), paying(1, 1, "b")))
+    window.add(first._replace(me=1))
+    window.add(second._replace(me=2, links=((1, 1.0), (5, 1.0), (2, 1.0))))
+    seen = window.of("key:b0")
+    assert seen is not None
+    assert seen.links == {"key:a0": 1.0}
+
+
+def test_times_are_those_of_the_queries() -> None:
+    window = Window()
+    for each in paying(1, 3).observed():
+        window.add(each)
+    seen = window.of("key:a0")
+    assert seen is not None
+    assert seen.first_us == START_US
+    assert seen.last_us > START_US
