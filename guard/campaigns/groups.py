@@ -127,10 +127,20 @@ class Groups:
                 if judgement.verdict.counts:
                     touched |= self._keep(common, judgement, now_us, dropped)
             touched |= self._contradicted(common, found, now_us)
-        touched |= self._stale(now_us)
-        changed = tuple(self._known[name] for name in sorted(touched) if name in self._known)
         self._forget()
-        return Changes(changed, tuple(sorted(dropped)), tuple(self._accusations(now_us)))
+        return self._changes(touched, dropped, now_us)
+
+    def look_after(self, now_us: int) -> Changes:
+        """What has changed with time alone: what is stale, and what is to be said again."""
+        stale = self._stale(now_us)
+        return self._changes(stale, (), now_us)._replace(
+            accused=tuple(self._accusations(self._known, now_us))
+        )
+
+    def _changes(self, touched: Collection[str], dropped: Collection[str], now_us: int) -> Changes:
+        names = sorted(name for name in touched if name in self._known)
+        changed = tuple(self._known[name] for name in names)
+        return Changes(changed, tuple(sorted(dropped)), tuple(self._accusations(names, now_us)))
 
     def due(self) -> list[Common]:
         """The groups for which it is time, the busiest first."""
@@ -284,8 +294,9 @@ class Groups:
                 touched.add(name)
         return touched
 
-    def _accusations(self, now_us: int) -> Iterable[Accused]:
-        for campaign in self._known.values():
+    def _accusations(self, names: Iterable[str], now_us: int) -> Iterable[Accused]:
+        """What these campaigns say against their members, as far as it is more than was said, or long ago."""
+        for campaign in (self._known[name] for name in names):
             against = against_members(campaign, now_us)
             if not against:
                 continue

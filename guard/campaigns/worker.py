@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from guard.campaigns.groups import Groups
@@ -34,7 +35,10 @@ PASS_SECONDS = 1.0
 LEASE_SECONDS = 10.0
 """A worker that is not heard of for so long is taken for dead."""
 
-AT_ONCE = 1_000
+LOOK_AFTER_US = 60_000_000
+"""How often it is looked for what time alone changes: what is stale, and a person's word that is over."""
+
+AT_ONCE = 250
 """How many observations are read in one call."""
 
 IN_A_PASS = 20_000
@@ -85,8 +89,10 @@ class Worker:
         self._date_us = date_us
         self._name = secrets.token_hex(8)
         self._groups: Groups | None = None
+        self._unwritten: deque[Changes] = deque()
         self._after = FIRST_TRACE
         self._version = 0
+        self._looked_us = 0
         self.lag = 0
         """How many observations had yet to be read after the last pass."""
 
@@ -118,8 +124,10 @@ class Worker:
             return
         if self._groups is None:
             self._groups, self._after, self._version = Groups(self._reference), FIRST_TRACE, 0
+            self._unwritten.clear()
         groups = self._groups
         groups.reference = self._reference
+        await self._write()
         # What people have said since, and what another worker has found before this one.
         known = await self._store.membership(self._version)
         if known is not None:
@@ -127,11 +135,16 @@ class Worker:
             groups.adopt(await self._store.campaigns())
         await self._read(groups)
         while True:
-            changes = groups.judge(self._date_us(), 1)
-            await self._write(changes)
+            self._unwritten.append(groups.judge(self._date_us(), 1))
+            await self._write()
             if not groups.due():
                 break
             await asyncio.sleep(0)  # the analyst shares this loop
+        if self._date_us() - self._looked_us >= LOOK_AFTER_US:
+            self._looked_us = self._date_us()
+            self._unwritten.append(groups.look_after(self._looked_us))
+            await self._write()
+            await self._store.keep_campaigns((), (), self._looked_us)
 
     async def aclose(self) -> None:
         """Let another worker go on."""
@@ -158,19 +171,17 @@ class Worker:
                 return
         self.lag = await self._store.traces_after(self._after)
 
-    async def _write(self, changes: Changes) -> None:
-        now_us = self._date_us()
-        if changes.campaigns or changes.dropped:
-            await self._store.keep_campaigns(changes.campaigns, changes.dropped, now_us)
-        for accused in changes.accused:
-            holder = Holder.parse(accused.label)
-            await self._store.accuse(
-                holder,
-                _identity(holder, accused),
-                {Signal.CAMPAIGN: accused.decibans},
-                now_us,
-                self._half_life_us,
-            )
+    async def _write(self) -> None:
+        """Write down what has changed, and what could not be written before."""
+        while self._unwritten:
+            changes, now_us = self._unwritten[0], self._date_us()
+            if changes.campaigns or changes.dropped:
+                await self._store.keep_campaigns(changes.campaigns, changes.dropped, now_us)
+            for accused in changes.accused:
+                holder = Holder.parse(accused.label)
+                identity, fresh = _identity(holder, accused), {Signal.CAMPAIGN: accused.decibans}
+                await self._store.accuse(holder, identity, fresh, now_us, self._half_life_us)
+            self._unwritten.popleft()
 
 
 def _identity(holder: Holder, accused: Accused) -> Identity:

@@ -192,6 +192,15 @@ def test_they_are_not_accused_at_every_look(hydra: list[Observation]) -> None:
     assert len(labels) < 3 * len(HYDRA.labels)
 
 
+def test_who_goes_on_is_accused_again_while_evidence_fades(hydra: list[Observation]) -> None:
+    groups, _ = fed(hydra)
+    later_us = hydra[-1].at_us + DAY_US
+    assert {each.label for each in groups.look_after(later_us).accused} == HYDRA.labels
+    assert not groups.look_after(later_us + DAY_US).accused
+    groups.take(hydra[0]._replace(at_us=later_us + DAY_US))
+    assert [each.label for each in groups.look_after(later_us + DAY_US).accused] == [hydra[0].label]
+
+
 def test_a_person_s_word_outranks_what_was_found(hydra: list[Observation]) -> None:
     groups, _ = fed(hydra)
     (found,) = counting(groups)
@@ -212,7 +221,7 @@ def test_what_is_possible_never_brings_anybody_into_a_band() -> None:
 
 def test_a_campaign_that_is_silent_is_stale(hydra: list[Observation]) -> None:
     groups, _ = fed(hydra)
-    changes = groups.judge(hydra[-1].at_us + STALE_US + DAY_US)
+    changes = groups.look_after(hydra[-1].at_us + STALE_US + DAY_US)
     (found,) = changes.campaigns
     assert found.found is Verdict.STALE
     assert not found.verdict(START_US).counts
