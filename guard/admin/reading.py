@@ -16,6 +16,7 @@ from guard.dialects import elsewhere, with_model
 from guard.dialects.strict import serialize
 from guard.engine.token_estimate import Estimator
 from guard.errors import QueryError
+from guard.http.client import program
 from guard.http.headers import check_media_type
 from guard.http.parameters import check_parameters
 from guard.http.paths import read_path, route_of
@@ -158,6 +159,7 @@ class LineReader:
             content_type="application/json",
             codings=(),
             asked=Asked(line.body, query),
+            client=program(line.headers),
         )
 
     def answer(self, line: Line, query: Query | None, route: Route, identity: Identity) -> tuple[Usage, int]:

@@ -157,8 +157,15 @@ class Analyst:
         drew = taken.lesson.payout.drawn
         self.profiles.pay(paying.holder, taken, drew, paid)
         if self._observer is not None and transcript.suspect is not None:
-            identity, trace = transcript.reservation.identity, taken.step.trace
-            self._observer.take(transcript.suspect, identity, transcript.now_us, trace, drew, paid)
+            self._observer.take(
+                transcript.suspect,
+                transcript.reservation.identity,
+                transcript.now_us,
+                taken.step.trace,
+                drew,
+                paid,
+                transcript.client,
+            )
 
     def _pay(self) -> None:
         """Begin to charge what was collected."""

@@ -45,6 +45,7 @@ class Transcript(NamedTuple):
     content_type: str
     codings: tuple[str, ...] = ()
     asked: Asked | None = None
+    client: bytes = b""
 
 
 class Copies(NamedTuple):
@@ -58,6 +59,7 @@ class Copies(NamedTuple):
     content_type: str
     codings: tuple[str, ...]
     asked: Asked | None = None
+    client: bytes = b""
 
 
 class Outcome(NamedTuple):

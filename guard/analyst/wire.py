@@ -24,6 +24,7 @@ import msgpack  # type: ignore[import-untyped]
 from guard.analyst.transcript import Outcome, Transcript
 from guard.core.limits import Charge
 from guard.core.query import Usage
+from guard.http.client import LONGEST
 from guard.store.port import Reservation
 
 if TYPE_CHECKING:
@@ -116,6 +117,7 @@ def pack_transcript(number: int, transcript: Transcript, callers: Callers) -> Se
         transcript.answer,
         transcript.content_type,
         transcript.codings,
+        transcript.client,
     )
     return _frame(message, LARGEST_FRAME)
 
@@ -169,8 +171,8 @@ def unpack_hello(message: tuple[Any, ...]) -> bytes:
 
 def unpack_transcript(message: tuple[Any, ...], caller_of: CallerReader) -> tuple[int, Transcript]:
     """A transcript and its number. `caller_of` reads what is the same for every request of a caller."""
-    _, numbered, packed, request_id, amounts, receipts, *others = as_row(message, 15)
-    dialect, path, model, usage, now_us, body, answer, content_type, codings = others
+    _, numbered, packed, request_id, amounts, receipts, *others = as_row(message, 16)
+    dialect, path, model, usage, now_us, body, answer, content_type, codings, client = others
     caller: Caller = caller_of(as_bytes(packed, LARGEST_CALLER))
     if len(as_row(amounts)) != len(caller.held):
         raise WireError("another number of charges than of limits")
@@ -192,6 +194,7 @@ def unpack_transcript(message: tuple[Any, ...], caller_of: CallerReader) -> tupl
         answer=as_bytes(answer, LARGEST_ANSWER),
         content_type=as_text(content_type),
         codings=tuple(as_text(each) for each in as_row(codings)),
+        client=as_bytes(client, LONGEST),
     )
     return as_number(numbered), transcript
 

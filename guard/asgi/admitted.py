@@ -14,8 +14,11 @@ from guard.asgi.tap import Tap
 from guard.asgi.thoughts import ErrorMeter
 from guard.core.query import NO_USAGE, Usage
 from guard.errors import BackendError
+from guard.http.client import program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.types import Message, Receive, Scope, Send
 
     from guard.asgi.body import Body
@@ -62,6 +65,7 @@ class Admitted:
         self._left = self._unreached = False
         headers = exchange.answer.limit_headers(admission.decision)
         self._kept: bytes | None = None
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._tap = Tap(
             send,
             self,
@@ -73,6 +77,7 @@ class Admitted:
     async def run(self, scope: Scope) -> None:
         """Have the app answer; raises what it raises, but for a failure of the backend."""
         exchange, admission, body, tap = self._exchange, self._admission, self._body, self._tap
+        self._headers = scope["headers"]
         try:
             if admission.wait_seconds:
                 await asyncio.sleep(admission.wait_seconds)
@@ -176,6 +181,7 @@ class Admitted:
             copy.body,
             copy.content_type,
             copy.codings,
+            client=program(self._headers),
         )
 
     @property

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from guard.detection.reference import Reference
 
 PROPOSING = frozenset(
-    {TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.CLIENT, TieKind.TLS, TieKind.DOMAIN}
+    {TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.CLIENT, TieKind.DOMAIN, TieKind.LINEAGE}
 )
 """What groups are proposed by. The rest is too common by itself."""
 
@@ -108,8 +108,8 @@ class Groups:
 
     def take(self, seen: Observation) -> None:
         """Take in one query."""
-        for common in self.window.add(seen).common:
-            if common.kind in PROPOSING:
+        for common in (*self.window.add(seen).common, self.window.lineage(seen.label)):
+            if common is not None and common.kind in PROPOSING:
                 self._asked[common] += 1
 
     def adopt(self, kept: Iterable[Campaign]) -> None:

@@ -18,8 +18,9 @@ persons' up to 60; of those that share out a data set, 0 to 3.
     a class, the same exercises         1 to 2           55                   0
     30 persons                          0 to 2           40                   0
 
-`LIKELY` needs `CONVICTED` decibans, two ties of different families, and that no more queries lie beside each
-other than those of honest groups: whoever runs one public benchmark asks what others ask.
+`LIKELY` needs `CONVICTED` decibans, two ties of different families, one of which is not by what they ask, and
+that no more queries lie beside each other than those of honest groups: whoever runs one public benchmark asks
+what others ask.
 """
 
 from __future__ import annotations
@@ -79,7 +80,6 @@ SHARED_BY = 0.6
 
 _HARD = {
     TieKind.PAYMENT: 20.0,
-    TieKind.TLS: 10.0,
     TieKind.DOMAIN: 10.0,
     TieKind.TEMPLATE: 10.0,
     TieKind.CLIENT: 6.0,
@@ -123,7 +123,8 @@ def judge(
     if len({each.party for each in members}) < LEAST_PARTIES:
         return None
     every = _by_turns(members, None)
-    shared = _by_turns(members, common) if common is not None else every
+    carried = None if common is None or common.kind is TieKind.LINEAGE else common
+    shared = every if carried is None else _by_turns(members, carried)
     if len(shared) < LEAST_QUERIES:
         return None
     content = _as_one(shared, reference)
@@ -133,8 +134,7 @@ def judge(
     apart = _apart(beside, len(shared))
     decibans = max(0.0, content + apart) if content else 0.0
     ties = _ties(members, common, window, shared, beside)
-    families = {tie.kind.family for tie in ties if tie.decibans >= TIED}
-    verdict = _verdict(decibans, len(families), apart)
+    verdict = _verdict(decibans, ties, apart)
     return Judgement(
         {each.label: _confidence(each, common) for each in members},
         verdict,
@@ -148,10 +148,14 @@ def judge(
     )
 
 
-def _verdict(decibans: float, families: int, apart: float) -> Verdict:
-    if decibans >= CONVICTED and families >= 2 and apart >= OVERLAP:
+def _verdict(decibans: float, ties: Sequence[Tie], apart: float) -> Verdict:
+    tied = [tie.kind for tie in ties if tie.decibans >= TIED]
+    if all(kind.asked for kind in tied):
+        return Verdict.UNRELATED
+    two = len({kind.family for kind in tied}) >= 2
+    if decibans >= CONVICTED and two and apart >= OVERLAP:
         return Verdict.LIKELY
-    one_is_missing = decibans >= CONVICTED or (decibans >= SUSPECTED and families >= 2)
+    one_is_missing = decibans >= CONVICTED or (decibans >= SUSPECTED and two)
     return Verdict.POSSIBLE if one_is_missing else Verdict.UNRELATED
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
@@ -92,15 +93,25 @@ class Observation(NamedTuple):
             raise ValueError("no observation") from error
 
 
-def facts_of(identity: Identity, keys: Pseudonyms) -> dict[TieKind, str]:
-    """What others may have in common with a caller, as far as somebody says it who is to be believed."""
+def facts_of(identity: Identity, keys: Pseudonyms, client: bytes = b"") -> dict[TieKind, str]:
+    """What others may have in common with a caller, as far as somebody says it who is to be believed, and
+    what tells the program of its `client` from others: keyed digests, but for numbers of networks.
+    """
     facts = {}
     for kind, attribute in _ATTRIBUTES.items():
         value = identity.attributes.get(attribute)
         if value:
-            holder = Holder(attribute, value)
-            facts[kind] = keys.label(holder).partition(":")[2]
+            facts[kind] = keys.label(Holder(attribute, value)).partition(":")[2]
+    _, at, domain = identity.attributes.get(Attribute.USER, "").rpartition("@")
+    if at and domain:
+        facts[TieKind.DOMAIN] = _digest(keys, domain.lower().encode("utf-8", "surrogatepass"))
+    if client:
+        facts[TieKind.CLIENT] = _digest(keys, client)
     return facts
+
+
+def _digest(keys: Pseudonyms, said: bytes) -> str:
+    return hmac.digest(keys.secret("facts"), said, "sha256")[:16].hex()
 
 
 def org_of(identity: Identity) -> str:

@@ -78,9 +78,18 @@ class Observer:
             self._links.popitem(last=False)
 
     def take(
-        self, holder: Holder, identity: Identity, now_us: int, trace: Trace, drew: int, paid: int
+        self,
+        holder: Holder,
+        identity: Identity,
+        now_us: int,
+        trace: Trace,
+        drew: int,
+        paid: int,
+        client: bytes = b"",
     ) -> None:
-        """A query of this holder was read, whose answers drew and paid out so much, in thousandths."""
+        """A query of this holder was read, whose answers drew and paid out so much, in thousandths. `client`
+        is what tells the program that sent it from others.
+        """
         links = self._links.pop(holder, {})
         if self._is_declared(holder, identity, now_us):
             return
@@ -89,7 +98,7 @@ class Observer:
             org=org_of(identity),
             verified=identity.verified,
             at_us=now_us,
-            facts=facts_of(identity, self._keys),
+            facts=facts_of(identity, self._keys, client),
             me=self._name(identity),
             links=tuple(links.items()),
             drew=drew / UNIT,

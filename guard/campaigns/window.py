@@ -18,7 +18,7 @@ from guard.core.campaigns import TieKind
 from guard.detection.layout import PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -68,7 +68,9 @@ class Seen:
     _sum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(PLACES, np.float32))
 
     def carried(self, common: Common) -> int:
-        """In how many of its latest queries there was this."""
+        """In how many of its latest queries there was this. A lineage is of all that a holder asks."""
+        if common.kind is TieKind.LINEAGE:
+            return len(self.latest)
         return sum(common in each.common for each in self.latest)
 
     @property
@@ -97,6 +99,7 @@ class Window:
         self._holders: OrderedDict[str, Seen] = OrderedDict()
         self._carriers: dict[Common, Counter[str]] = {}
         self._issuers: OrderedDict[int, str] = OrderedDict()
+        self._lineages = Lineages()
         self._size = 0
 
     def __len__(self) -> int:
@@ -119,7 +122,15 @@ class Window:
 
     def carriers(self, common: Common) -> Mapping[str, int]:
         """The holders whose latest queries had this, each with in how many."""
+        if common.kind is TieKind.LINEAGE:
+            members = self._lineages.members(common.what)
+            return {label: len(self._holders[label].latest) for label in members}
         return self._carriers.get(common, {})
+
+    def lineage(self, label: str) -> Common | None:
+        """What a holder has in common with those whose answers it has sent back, or they its."""
+        name = self._lineages.of(label)
+        return None if name is None else Common(TieKind.LINEAGE, name)
 
     def add(self, seen: Observation) -> Sighting:
         """Take in one query."""
@@ -139,6 +150,8 @@ class Window:
             from_whom = self._issuers.get(issuer)
             if from_whom is not None and from_whom != seen.label:
                 holder.links[from_whom] = holder.links.get(from_whom, 0.0) + sure
+                if holder.links[from_whom] >= 1 and from_whom in self._holders:
+                    self._lineages.join(seen.label, from_whom)
         common = _common_in(seen)
         place = units(seen.trace.place[None, :])[0]
         sighting = Sighting(seen.at_us, seen.trace, place, seen.drew, seen.paid, common)
@@ -167,8 +180,47 @@ class Window:
             _, silent = self._holders.popitem(last=False)
             while silent.latest:
                 self._drop(silent)
+            self._lineages.forget(silent.label)
         if len(self._issuers) > MOST_ISSUERS:
             self._issuers.popitem(last=False)
+
+
+class Lineages:
+    """Who has sent what was answered to whom, and they to others: sets of holders (union-find), each named
+    by one of them.
+    """
+
+    def __init__(self) -> None:
+        self._name: dict[str, str] = {}
+        self._members: dict[str, set[str]] = {}
+
+    def of(self, label: str) -> str | None:
+        """The name of the set that a holder is in."""
+        return self._name.get(label)
+
+    def members(self, name: str) -> Collection[str]:
+        """Who is in a set."""
+        return self._members.get(name, ())
+
+    def join(self, one: str, other: str) -> None:
+        """Two holders are in one set from now on, with whoever is with either."""
+        ours, theirs = (self._name.setdefault(each, each) for each in (one, other))
+        for name in (ours, theirs):
+            self._members.setdefault(name, {name})
+        if ours != theirs:
+            small, large = sorted((ours, theirs), key=lambda name: (len(self._members[name]), name))
+            moved = self._members.pop(small)
+            self._members[large] |= moved
+            self._name.update(dict.fromkeys(moved, large))
+
+    def forget(self, label: str) -> None:
+        """A holder is in none any more."""
+        name = self._name.pop(label, None)
+        if name is not None:
+            members = self._members[name]
+            members.discard(label)
+            if not members:
+                del self._members[name]
 
 
 def _common_in(seen: Observation) -> tuple[Common, ...]:

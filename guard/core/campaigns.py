@@ -53,17 +53,19 @@ class Verdict(StrEnum):
 class TieKind(StrEnum):
     """What ties identities together. Two of one `family` rest on the same facts, and count as one kind.
 
-    `meaning` is what it says to an operator, in a few words.
+    `meaning` is what it says to an operator, in a few words. `asked` is one that only says what they ask:
+    honest people may have that in common, so it ties nobody by itself.
     """
 
     family: str
     meaning: str
+    asked: bool
 
-    def __new__(cls, name: str, family: str = "", meaning: str = "") -> Self:
+    def __new__(cls, name: str, family: str = "", meaning: str = "", asked: bool = False) -> Self:
         """One row."""
         row = str.__new__(cls, name)
         row._value_ = name
-        row.family, row.meaning = family, meaning
+        row.family, row.meaning, row.asked = family, meaning, asked
         return row
 
     # fmt: off
@@ -73,12 +75,9 @@ class TieKind(StrEnum):
     POOL = "pool", "network", "they come from the same network"
     ASN = "asn", "network", "they come from the same network operator"
     CLIENT = "client", "client", "the same rare program sends their requests"
-    TLS = "tls", "client", "the same rare program makes their connections"
-    DOMAIN = "domain", "domain", "they signed up with the same rare mail domain"
-    LIKENESS = "likeness", "content", "they ask about the same things in the same measure"
-    SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap"
-    TURNS = "turns", "timing", "one begins when another ends, and they hardly overlap"
-    HANDOVER = "handover", "timing", "one takes up what another may not do any more"
+    DOMAIN = "domain", "domain", "their names have the same rare mail domain"
+    LIKENESS = "likeness", "content", "they ask about the same things in the same measure", True
+    SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap", True
     # fmt: on
 
 

@@ -72,6 +72,7 @@ class Transcripts:
                 content_type=copies.content_type,
                 codings=copies.codings,
                 asked=copies.asked,
+                client=copies.client,
             ),
             over,
         )

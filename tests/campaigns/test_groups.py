@@ -125,6 +125,27 @@ def test_what_they_share_need_not_be_a_wording(kind: TieKind) -> None:
     assert kind in {tie.kind for tie in found.ties}
 
 
+def test_answers_that_come_back_propose_a_group_too() -> None:
+    fleet = Fleet("hydra", sharing_out(system=""))
+    seen = fleet.observed()
+    # Each sends, now and then, what was answered to the one before it.
+    linked = [
+        each._replace(me=number % 20, links=(((number - 1) % 20, 1.0),) if number % 7 == 0 else ())
+        for number, each in enumerate(seen)
+    ]
+    groups, _ = fed(linked)
+    (found,) = counting(groups)
+    assert TieKind.LINEAGE in {tie.kind for tie in found.ties}
+    assert len(found.members) >= 18
+
+
+def test_what_is_only_asked_alike_ties_nobody(hydra: list[Observation]) -> None:
+    """Most callers have this wording: it is worth nothing, and the rest is what they ask."""
+    others = Fleet("other", customers(members=60, each=6))
+    groups, _ = fed(hydra, others.observed())
+    assert not [each for each in groups.campaigns if each.found is Verdict.LIKELY]
+
+
 def test_people_behind_the_same_network_are_no_members(honest: list[Observation]) -> None:
     fleet = Fleet("hydra", sharing_out(system=""), lambda _: {TieKind.POOL: "x"})
     neighbours = [seen._replace(facts={TieKind.POOL: "x"}) for seen in honest]

@@ -11,6 +11,7 @@ from guard.campaigns.observation import LARGEST, Observation, facts_of, org_of
 from guard.core.campaigns import TieKind
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.pseudonyms import Pseudonyms
+from guard.http.client import LONGEST, program
 
 KEYS = Pseudonyms(b"a pepper of the tests")
 
@@ -58,6 +59,29 @@ def test_a_damaged_one_is_an_error_or_another(place: int, value: int) -> None:
 def test_one_that_is_too_large_is_an_error() -> None:
     with pytest.raises(ValueError, match="too large"):
         Observation.read(one()._replace(label="x" * LARGEST).write())
+
+
+def test_programs_are_told_apart_by_their_headers() -> None:
+    def program_of(*headers: tuple[bytes, bytes]) -> str:
+        return facts_of(Identity(Holder(Attribute.KEY, "k")), KEYS, program(headers))[TieKind.CLIENT]
+
+    said = ((b"host", b"a"), (b"user-agent", b"x/1"), (b"accept", b"*/*"))
+    assert program_of(*said) == program_of((b"host", b"b"), *said[1:])
+    assert program_of(*said) != program_of(said[0], (b"user-agent", b"x/2"), said[2])
+    assert program_of(*said) != program_of(said[1], said[0], said[2])
+    assert len(program([(b"x" * 5_000, b"")])) == LONGEST
+
+
+def test_a_mail_domain_is_a_fact_without_its_name() -> None:
+    def domain_of(user: str) -> str | None:
+        return facts_of(Identity(Holder(Attribute.USER, user), {Attribute.USER: user}), KEYS).get(
+            TieKind.DOMAIN
+        )
+
+    assert domain_of("ann@mail.example") == domain_of("bob@MAIL.example") != domain_of("ann@other.example")
+    assert "example" not in str(domain_of("ann@mail.example"))
+    assert domain_of("ann") is None
+    assert domain_of("ann@") is None
 
 
 def test_facts_have_no_address() -> None:

@@ -67,6 +67,34 @@ def test_whose_answers_come_back_is_told_by_short_names() -> None:
     assert seen.links == {"key:a0": 1.0}
 
 
+def test_a_lineage_is_held_in_common_with_whoever_is_in_it() -> None:
+    window = Window()
+    seen = [paying(1, 1, name).observed()[0]._replace(me=number) for number, name in enumerate("abcd")]
+    for each in seen:
+        window.add(each)
+    window.add(seen[1]._replace(links=((0, 1.0),)))
+    window.add(seen[2]._replace(links=((1, 0.5),)))  # by wording once: not sure enough
+    window.add(seen[2]._replace(links=((1, 0.5),)))
+    for each in seen:
+        window.add(each)
+    (lineage,) = {window.lineage(f"key:{name}0") for name in "abc"}
+    assert lineage is not None
+    assert set(window.carriers(lineage)) == {"key:a0", "key:b0", "key:c0"}
+    assert window.lineage("key:d0") is None
+
+
+def test_who_is_forgotten_is_in_no_lineage() -> None:
+    window = Window(most=3, of_one=1)
+    seen = [paying(1, 1, name).observed()[0]._replace(me=number) for number, name in enumerate("abcd")]
+    window.add(seen[0])
+    window.add(seen[1]._replace(links=((0, 1.0),)))
+    lineage = window.lineage("key:b0")
+    assert lineage is not None
+    for each in seen[2:]:
+        window.add(each)
+    assert set(window.carriers(lineage)) == {"key:b0"}
+
+
 def test_times_are_those_of_the_queries() -> None:
     window = Window()
     for each in paying(1, 3).observed():

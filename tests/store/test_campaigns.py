@@ -62,7 +62,7 @@ def campaign(
 
 
 WHOLE = campaign(
-    ties=(Tie(TieKind.PAYMENT, "ab" * 16, 8, 30.0), Tie(TieKind.TURNS, "", 3, 4.25)),
+    ties=(Tie(TieKind.PAYMENT, "ab" * 16, 8, 30.0), Tie(TieKind.SLICES, "", 3, 4.25)),
     speaks_for=(Finding("they ask for parts of one set", 12.0),),
     speaks_against=(Finding("one of them is years old"),),
     not_seen=("a shared network",),
