@@ -15,7 +15,7 @@ from redis import Redis
 
 from guard import GuardMiddleware
 from guard.demo.model import FakeModel
-from guard.store.redis.keys import FINGERPRINT
+from guard.store.redis.keys import FINGERPRINT, IDENTITIES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, redis_server: EmbeddedServe
         )
     )
     with Redis(unix_socket_path=str(redis_server.socket)) as client:
-        client.delete(FINGERPRINT)  # that of the file before
+        client.delete(FINGERPRINT, IDENTITIES)  # those of the file before
     settings = CONFIG.format(socket=redis_server.socket, pepper=secrets.token_hex(16))
     (folder / "guard.toml").write_text(settings)
     asyncio.run(ask(folder))
