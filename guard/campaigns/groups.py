@@ -34,16 +34,11 @@ if TYPE_CHECKING:
     from guard.core.campaigns import Tie
     from guard.detection.reference import Reference
 
-PROPOSING = frozenset(
-    {TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.CLIENT, TieKind.DOMAIN, TieKind.LINEAGE}
-)
-"""What groups are proposed by. The rest is too common by itself."""
+PROPOSING = frozenset({TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.LINEAGE})
+"""What groups are proposed by. The rest is too common by itself: there are few programs, and few operators."""
 
 GROWN = 1.25
 """A group is judged again when so many times as much was asked."""
-
-TRUSTED = 3
-"""What so many organisations have that somebody vouches for is a popular program, and nothing rare."""
 
 LEAST_CARRIED = 0.2
 """A holder belongs to a group where this share of its latest queries has what the group has in common."""
@@ -156,8 +151,6 @@ class Groups:
     def _judgements(self, common: Common) -> list[Judgement]:
         """What holds of those that have this in common, of each community by itself."""
         members = list(self._members(common))
-        if len({each.party for each in members if each.verified}) >= TRUSTED:
-            return []
         judged = (judge(each, common, self.window, self.reference) for each in communities(members))
         return [each for each in judged if each is not None]
 

@@ -226,8 +226,7 @@ class Lineages:
 def _common_in(seen: Observation) -> tuple[Common, ...]:
     """What a query may have in common with those of others."""
     common = [Common(kind, what) for kind, what in seen.facts.items()]
-    if seen.trace.template:
-        common.append(Common(TieKind.TEMPLATE, f"{seen.trace.template:016x}"))
+    common += [Common(TieKind.TEMPLATE, f"{each:016x}") for each in seen.trace.wordings]
     return tuple(common)
 
 

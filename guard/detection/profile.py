@@ -358,6 +358,7 @@ class Profile:
         return Trace(
             whole=sight.whole,
             template=sight.template,
+            wordings=sight.wordings,
             disguised=sight.disguised,
             refused=sight.refused,
             bound=sight.bound,

@@ -54,7 +54,7 @@ class Sight:
     where there is none; `disguised` says whether more of the text is than honest texts have. `bag` is what it
     is made of, `earlier` what the user's turns before it are made of, the latest last. `words` has a bit for
     the hash of each of its words, and `wants` is what it is after. `refused` and `bound` are what the backend
-    says of it (guard/analyst/backend_words.py).
+    says of it (guard/analyst/backend_words.py). `wordings` are all that stand round the part that varies.
     """
 
     whole: int
@@ -68,6 +68,7 @@ class Sight:
     wants: Wants
     refused: float = 0.0
     bound: float = 0.0
+    wordings: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +123,7 @@ class Looker:
             tuple(self._read_turn(bound(turn)) for turn in _earlier(query.turns)),
             seen.words,
             seen.wants.together(said) if said else seen.wants,
+            wordings=fingerprint.wordings,
         )
 
     def _stands_for(self, text: str) -> int:

@@ -2,10 +2,10 @@
 
 A trace is made against the profile of the one who asked, since what that one always says weighs nothing in
 it. It can then be taken into other profiles: that of a group, as if one holder had asked all of it. Nothing
-of it can be read as text, and it goes into about 250 bytes.
+of it can be read as text, and it goes into about 280 bytes.
 
     flags, numbers  32 bytes      what it wants, how it is drawn, whether it goes on with a conversation
-    hashes          12            of all that it says, and of the wording round it
+    hashes          36            of all that it says, and of the wordings round it
     sketch, place   16 and 128    where it lies: as signs to be compared, and in numbers to be averaged
     words           2 for each    which words it is made of, as numbers of 12 bits, `MOST_WORDS` at most
 """
@@ -36,8 +36,10 @@ INTENTS = (Intent.REASONING_COERCION, Intent.GRADING, Intent.HAZARD, Intent.EXTR
 MOST_WORDS = 128
 """Maximum number of words that are written down of one query: evenly drawn where there are more."""
 
-_HEAD = Struct("<HBHfBfffffIQ")
-"""Flags, intents, families, temperature, the number of answers, five more numbers and two hashes."""
+_HEAD = Struct("<HBHfBfffffIQQQQ")
+"""Flags, intents, families, temperature, the number of answers, five more numbers and five hashes."""
+
+_MOST_WORDINGS = 3
 
 _DISGUISED, _CONTINUED, _LOGPROBS, _LOGIT_BIAS, _SEEDED, _SKETCHED = (1 << bit for bit in range(6))
 
@@ -49,17 +51,18 @@ class Trace:
     """One query with its answer, as a profile takes it in.
 
     `whole` stands for all that the request says, and `template` for the wording round the part that varies, 0
-    where there is none. `disguised` says that more of it is than of honest texts, and `continued` that it
-    goes on with a conversation. `refused` and `bound` are what the backend says of it. `temperature` is not a
-    number where none was asked for. `intents` and `families` are bits, by `INTENTS` and `FAMILIES`. `slot`
-    and `answer` are logarithms to the base 2 of the pieces that are not common, and of the tokens of one
-    answer, and `yields` is that of the tokens of an answer to a piece of what was sent. `sketch` and `place`,
-    of shape (`PLACES`,), are where it lies; `None` and zeros where that is not known. `words` has a bit for
-    the hash of each of its words.
+    where there is none; `wordings` are all that may stand there, three at most. `disguised` says that more of
+    it is than of honest texts, and `continued` that it goes on with a conversation. `refused` and `bound` are
+    what the backend says of it. `temperature` is not a number where none was asked for. `intents` and
+    `families` are bits, by `INTENTS` and `FAMILIES`. `slot` and `answer` are logarithms to the base 2 of the
+    pieces that are not common, and of the tokens of one answer, and `yields` is that of the tokens of an
+    answer to a piece of what was sent. `sketch` and `place`, of shape (`PLACES`,), are where it lies; `None`
+    and zeros where that is not known. `words` has a bit for the hash of each of its words.
     """
 
     whole: int
     template: int
+    wordings: tuple[int, ...]
     disguised: bool
     refused: float
     bound: float
@@ -101,6 +104,7 @@ class Trace:
             self.bound,
             self.whole,
             self.template,
+            *(*self.wordings, 0, 0, 0)[:_MOST_WORDINGS],
         )
         sketch = (self.sketch or 0).to_bytes(SKETCH)
         return head + sketch + self.place.astype("<f2").tobytes() + _write_words(self.words)
@@ -112,7 +116,8 @@ class Trace:
         if len(data) < fixed or len(data) % 2 != fixed % 2 or len(data) > fixed + 2 * MOST_WORDS:
             raise ValueError("no trace")
         head = _HEAD.unpack_from(data)
-        flags, intents, families, temperature, n, slot, answer, yields, refused, bound, whole, template = head
+        flags, intents, families, temperature, n, slot, answer, yields, refused, bound, whole = head[:11]
+        template, *wordings = head[11:]
         place = np.frombuffer(data, "<f2", PLACES, _HEAD.size + SKETCH).astype(np.float32)
         words = np.frombuffer(data, "<u2", offset=fixed)
         if not np.isfinite(place).all() or not np.isfinite([slot, answer, yields, refused, bound]).all():
@@ -122,6 +127,7 @@ class Trace:
         return cls(
             whole=whole,
             template=template,
+            wordings=tuple(each for each in wordings if each),
             disguised=bool(flags & _DISGUISED),
             refused=refused,
             bound=bound,

@@ -1,6 +1,7 @@
 """The wording round the part of a query that varies, so that a program is known again, and nobody can aim.
 
     head      the first words of the query proper, with numbers, quotations and the like made equal
+    tail      its last words
     system    what the system and developer turns say
 
 Words are runs of letters and digits, in scripts that space them; of Chinese, Japanese, Thai and the like each
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from guard.core.query import Query, Turn
 
 HEAD_WORDS = 8
-"""The first words of a query that are its head."""
+"""The first words of a query that are its head, and as many are its tail."""
 
 LEAST_SECRET_BYTES = 16
 """A shorter secret could be found by trying."""
@@ -37,19 +38,26 @@ class Fingerprint:
     `folded` is the query proper: the last turns of the user, up to the assistant's turn before.
 
     The hashes have 64 bits, and are 0 where there is nothing to hash. They are of words with numbers made
-    equal: `system` of what the system and developer turns say; `head` of the first `HEAD_WORDS` words of the
-    query proper, in which quotations, code, addresses and long literals are made equal too. A query with
-    fewer than twice as many words has no head: a short question that is asked twice is no wrapper.
+    equal: `system` of what the system and developer turns say; `head` and `tail` of the first and the last
+    `HEAD_WORDS` words of the query proper, in which quotations, code, addresses and long literals are made
+    equal too. A query with fewer than twice as many words has neither: a short question that is asked twice
+    is no wrapper.
     """
 
     folded: Folded
     head: int
     system: int
+    tail: int = 0
 
     @property
     def template(self) -> int:
         """The wording round the part that varies: what the system says, or else the head."""
         return self.system or self.head
+
+    @property
+    def wordings(self) -> tuple[int, ...]:
+        """All that may stand round the part that varies: what the system says, the head and the tail."""
+        return tuple(each for each in (self.system, self.head, self.tail) if each)
 
 
 class Fingerprinter:
@@ -66,7 +74,7 @@ class Fingerprinter:
             return blake2b(key=key, digest_size=8, person=purpose)
 
         key = blake2b(secret, person=b"fingerprint").digest()
-        self._head = keyed(b"head")
+        self._head, self._tail = keyed(b"head"), keyed(b"tail")
         by_system = keyed(b"system")
 
         @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
@@ -79,10 +87,12 @@ class Fingerprinter:
     def fingerprint(self, query: Query) -> Fingerprint:
         """The fingerprint of a query. Pure."""
         folded = fold(_joined(_proper(query.turns)))
-        head = " ".join(_head(folded.text, folded.words)).encode()
+        words = _maskable(folded.text, folded.words)
+        head, tail = (" ".join(map(_masked, part)).encode() for part in _ends(words))
         return Fingerprint(
             folded,
             head=_hash(self._head, head) if head else 0,
+            tail=_hash(self._tail, tail) if tail else 0,
             system=self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES])),
         )
 
@@ -137,14 +147,19 @@ _QUOTED = re.compile(
 )
 
 
-def _head(text: str, words: Sequence[str]) -> list[str]:
-    """The first words of a folded text, with what a program would fill in made equal; none of a short one."""
+def _maskable(text: str, words: Sequence[str]) -> Sequence[str]:
+    """The words of a folded text, with what a program would fill in made equal."""
     masked = _QUOTED.sub(_LITERAL, text) if _MARK.search(text) else text
     if "@" in masked or "://" in masked:
         masked = " ".join(_LITERAL if "@" in word or "://" in word else word for word in masked.split())
-    if masked != text:
-        words = words_of(masked)
-    return list(map(_masked, words[:HEAD_WORDS])) if len(words) >= 2 * HEAD_WORDS else []
+    return words if masked == text else words_of(masked)
+
+
+def _ends(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The first and the last words of a query; none of a short one."""
+    if len(words) < 2 * HEAD_WORDS:
+        return (), ()
+    return words[:HEAD_WORDS], words[-HEAD_WORDS:]
 
 
 def _masked(word: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fleets import REFERENCE, START_US, Fleet, customers, mixed, people, sharing_out
+from lessons import asking
 
 from guard.campaigns.groups import STALE_US, Changes, Groups, against_members
 from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES
@@ -107,16 +108,30 @@ def test_one_organisation_s_fleet_is_one_holder() -> None:
     assert not groups.campaigns
 
 
-def test_a_popular_program_s_prompt_proposes_nothing(hydra: list[Observation]) -> None:
+def test_a_popular_program_s_prompt_ties_nobody(hydra: list[Observation]) -> None:
     trusted = [
         replace(Fleet(f"t{number}", customers(1, 6)), org=f"org:{number}", verified=True).observed()
-        for number in range(3)
+        for number in range(40)
     ]
     groups, _ = fed(hydra, *trusted)
-    assert not groups.campaigns
+    assert not [each for each in groups.campaigns if each.found is Verdict.LIKELY]
 
 
-@pytest.mark.parametrize("kind", [TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.CLIENT])
+@pytest.mark.parametrize(
+    "wrapper", ["Answer the following as an examiner would, step by step and briefly: {}", "{} {}"]
+)
+def test_a_wording_may_stand_before_an_item_or_behind_it(wrapper: str) -> None:
+    behind = "Think of it as an examiner would, then answer in one short line."
+    queries = [
+        [asking(wrapper.format(query.turns[-1].text, behind)) for query in each]
+        for each in sharing_out(system="")
+    ]
+    (found,) = counting(fed(Fleet("hydra", queries).observed())[0])
+    assert found.members.keys() == HYDRA.labels
+    assert TieKind.TEMPLATE in {tie.kind for tie in found.ties}
+
+
+@pytest.mark.parametrize("kind", [TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN])
 def test_what_they_share_need_not_be_a_wording(kind: TieKind) -> None:
     fleet = Fleet("hydra", sharing_out(system=""), lambda _: {kind: "x"})
     groups, _ = fed(fleet.observed())

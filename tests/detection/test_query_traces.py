@@ -34,7 +34,17 @@ def test_a_trace_is_the_same_on_the_other_side() -> None:
     assert read.answer == pytest.approx(trace.answer)
     assert read.yields == pytest.approx(trace.yields)
     for name in (
-        *("whole", "template", "disguised", "continued", "logprobs", "logit_bias", "seeded", "temperature"),
+        *(
+            "whole",
+            "template",
+            "wordings",
+            "disguised",
+            "continued",
+            "logprobs",
+            "logit_bias",
+            "seeded",
+            "temperature",
+        ),
         *("n", "intents", "families", "sketch", "words"),
     ):
         assert getattr(read, name) == getattr(trace, name), name
