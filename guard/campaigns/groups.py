@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from guard.detection.reference import Reference
 
 PROPOSING = frozenset({TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.LINEAGE})
-"""What groups are proposed by. The rest is too common by itself: there are few programs, and few operators."""
+"""What groups are proposed by. The rest is too common by itself: there are few programs and operators."""
 
 GROWN = 1.25
 """A group is judged again when so many times as much was asked."""

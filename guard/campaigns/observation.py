@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
@@ -21,6 +22,8 @@ LARGEST = 4 << 10
 """Maximum size of one that is written down, in bytes."""
 
 MOST_LINKS = 16
+
+DIGESTS_KEPT = 4_096
 
 _UNITS = 1_000
 
@@ -93,25 +96,32 @@ class Observation(NamedTuple):
             raise ValueError("no observation") from error
 
 
-def facts_of(identity: Identity, keys: Pseudonyms, client: bytes = b"") -> dict[TieKind, str]:
-    """What others may have in common with a caller, as far as somebody says it who is to be believed, and
-    what tells the program of its `client` from others: keyed digests, but for numbers of networks.
-    """
-    facts = {}
-    for kind, attribute in _ATTRIBUTES.items():
-        value = identity.attributes.get(attribute)
-        if value:
-            facts[kind] = keys.label(Holder(attribute, value)).partition(":")[2]
-    _, at, domain = identity.attributes.get(Attribute.USER, "").rpartition("@")
-    if at and domain:
-        facts[TieKind.DOMAIN] = _digest(keys, domain.lower().encode("utf-8", "surrogatepass"))
-    if client:
-        facts[TieKind.CLIENT] = _digest(keys, client)
-    return facts
+class Facts:
+    """What others may have in common with a caller: keyed digests, but for numbers of networks."""
 
+    def __init__(self, keys: Pseudonyms) -> None:
+        self._keys = keys
+        self._secret = keys.secret("facts")
+        self._digest = lru_cache(DIGESTS_KEPT)(self._hash)
 
-def _digest(keys: Pseudonyms, said: bytes) -> str:
-    return hmac.digest(keys.secret("facts"), said, "sha256")[:16].hex()
+    def of(self, identity: Identity, client: bytes = b"") -> dict[TieKind, str]:
+        """As far as somebody says it who is to be believed, and what tells the program of its `client` from
+        others.
+        """
+        facts = {}
+        for kind, attribute in _ATTRIBUTES.items():
+            value = identity.attributes.get(attribute)
+            if value:
+                facts[kind] = self._keys.label(Holder(attribute, value)).partition(":")[2]
+        _, at, domain = identity.attributes.get(Attribute.USER, "").rpartition("@")
+        if at and domain:
+            facts[TieKind.DOMAIN] = self._digest(domain.lower().encode("utf-8", "surrogatepass"))
+        if client:
+            facts[TieKind.CLIENT] = self._digest(client)
+        return facts
+
+    def _hash(self, said: bytes) -> str:
+        return hmac.digest(self._secret, said, "sha256")[:16].hex()
 
 
 def org_of(identity: Identity) -> str:

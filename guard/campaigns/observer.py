@@ -8,7 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from guard.campaigns.lineage import Kind
-from guard.campaigns.observation import MOST_LINKS, Observation, facts_of, org_of
+from guard.campaigns.observation import MOST_LINKS, Facts, Observation, org_of
 from guard.core.identity import Attribute, Holder
 from guard.core.novelty import UNIT
 from guard.errors import StoreError
@@ -56,6 +56,7 @@ class Observer:
     ) -> None:
         self.uses = uses
         self._keys = keys
+        self._facts = Facts(keys)
         self._store = store
         self._collect_seconds = collect_seconds
         self._background = background
@@ -98,7 +99,7 @@ class Observer:
             org=org_of(identity),
             verified=identity.verified,
             at_us=now_us,
-            facts=facts_of(identity, self._keys, client),
+            facts=self._facts.of(identity, client),
             me=self._name(identity),
             links=tuple(links.items()),
             drew=drew / UNIT,

@@ -7,7 +7,7 @@ from fleets import Fleet, sharing_out
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.campaigns.observation import LARGEST, Observation, facts_of, org_of
+from guard.campaigns.observation import LARGEST, Facts, Observation, org_of
 from guard.core.campaigns import TieKind
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.pseudonyms import Pseudonyms
@@ -63,7 +63,7 @@ def test_one_that_is_too_large_is_an_error() -> None:
 
 def test_programs_are_told_apart_by_their_headers() -> None:
     def program_of(*headers: tuple[bytes, bytes]) -> str:
-        return facts_of(Identity(Holder(Attribute.KEY, "k")), KEYS, program(headers))[TieKind.CLIENT]
+        return Facts(KEYS).of(Identity(Holder(Attribute.KEY, "k")), program(headers))[TieKind.CLIENT]
 
     said = ((b"host", b"a"), (b"user-agent", b"x/1"), (b"accept", b"*/*"))
     assert program_of(*said) == program_of((b"host", b"b"), *said[1:])
@@ -74,9 +74,8 @@ def test_programs_are_told_apart_by_their_headers() -> None:
 
 def test_a_mail_domain_is_a_fact_without_its_name() -> None:
     def domain_of(user: str) -> str | None:
-        return facts_of(Identity(Holder(Attribute.USER, user), {Attribute.USER: user}), KEYS).get(
-            TieKind.DOMAIN
-        )
+        identity = Identity(Holder(Attribute.USER, user), {Attribute.USER: user})
+        return Facts(KEYS).of(identity).get(TieKind.DOMAIN)
 
     assert domain_of("ann@mail.example") == domain_of("bob@MAIL.example") != domain_of("ann@other.example")
     assert "example" not in str(domain_of("ann@mail.example"))
@@ -89,7 +88,7 @@ def test_facts_have_no_address() -> None:
         Holder(Attribute.KEY, "k"),
         {Attribute.POOL: "192.0.2.0/24", Attribute.ASN: "64500", Attribute.PAYMENT: "0" * 32},
     )
-    facts = facts_of(identity, KEYS)
+    facts = Facts(KEYS).of(identity)
     assert facts.keys() == {TieKind.POOL, TieKind.ASN, TieKind.PAYMENT}
     assert facts[TieKind.ASN] == "64500"
     assert "192.0.2" not in str(facts)
