@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guard.admin.cases import Case, Pool
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
@@ -15,12 +16,14 @@ from guard.store.redis.orders import Record, Term
 __all__ = [
     "GROUPED_BY",
     "Block",
+    "Case",
     "Entry",
     "Found",
     "Group",
     "Idle",
     "Nearest",
     "Operator",
+    "Pool",
     "Record",
     "Released",
     "Sheet",

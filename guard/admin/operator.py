@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
+from guard.admin.cases import Campaigns
 from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import resolved
 from guard.admin.idle import Idle
@@ -17,6 +18,7 @@ from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
+from guard.core.campaigns import campaign_of
 from guard.core.evidence import risk
 from guard.core.identity import (
     CHOSEN,
@@ -69,6 +71,7 @@ class Operator:
         self._installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
         self._keys = self._installation.keys
         self._store = self._installation.store
+        self.campaigns = Campaigns(self._store, self._clock, self._pools, self._blocks)
         self.reviews = Reviews(self._store, self._policy.detection.weights, self._clock, self._belonging)
 
     async def __aenter__(self) -> Self:
@@ -203,6 +206,11 @@ class Operator:
         if record is not None:
             return await self._look(record.identity, record)
         return await self._look(Identity(holder), None, await self.tiers(holder))
+
+    async def _pools(self, pools: Sequence[Holder]) -> list[tuple[Reading, ...]]:
+        """How each limit stands that some pools of one campaign are held to."""
+        tiers = await self.tiers(Holder(Attribute.CAMPAIGN, campaign_of(pools[0].value)))
+        return await asyncio.gather(*(self._look(Identity(pool), None, tiers) for pool in pools))
 
     async def tiers(self, holder: Holder) -> tuple[str, ...]:
         """The tiers whose limits hold for a holder, as far as the keys file or its requests say; else all."""

@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 from guard.cli.app import FAULT, app
 from guard.cli.calibrate import calibrate_
+from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
 from guard.cli.demo import demo
 from guard.cli.find import find
@@ -25,7 +26,7 @@ from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
 from guard.cli.worker import worker
-from guard.errors import DAMAGED, GuardError, StoreError, UnknownHolderError
+from guard.errors import DAMAGED, GuardError, StoreError, UnknownCampaignError, UnknownHolderError
 
 __all__ = ["main"]
 
@@ -36,7 +37,10 @@ STORE_DOWN = 69
 PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
-for verb in (check, show, top, find, holds, release, serve, worker, demo, replay):
+for verb in (
+    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear),
+    *(serve, worker, demo, replay),
+):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")
@@ -65,7 +69,7 @@ def _run() -> int | str | None:
         app(prog_name="guard")
     except SystemExit as end:
         return PIPE_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code
-    except UnknownHolderError as error:
+    except (UnknownHolderError, UnknownCampaignError) as error:
         complain(str(error))
         return NOBODY
     except StoreError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +55,10 @@ Config = Annotated[
     typer.Option(
         "--config", "-c", help="The settings; else $GUARD_CONFIG, else ./guard.toml if there is one."
     ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(help="Until when, in place of --for: 2030-06-30, or 2030-06-30T12:00+02:00; else in UTC."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HolderText = Annotated[
@@ -293,6 +299,28 @@ def _remind(switch: Mode, settings: Mode) -> None:
             f"the kill switch is at {switch}, which holds in place of {settings} of the settings "
             "until `guard mode enforce`"
         )
+
+
+def seconds_left(duration: str | None, until: str | None, *, otherwise: str) -> float | None:
+    """How long something holds, by the options `--for` and `--until`; `None` for good."""
+    if duration is not None and until is not None:
+        raise typer.BadParameter("give --for or --until, not both")
+    if until is not None:
+        return _seconds_until(until)
+    duration = duration or otherwise
+    return None if duration == "ever" else seconds_of(duration)
+
+
+def _seconds_until(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text!r} is not a date; write 2030-06-30") from None
+    seconds = moment.timestamp() - time.time()
+    if seconds <= 0:
+        raise typer.BadParameter(f"{text} is over")
+    return seconds
 
 
 def seconds_of(text: str) -> float:

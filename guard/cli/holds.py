@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guard.cli import data, output
-from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
+from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 
 if TYPE_CHECKING:
     from guard.admin import Operator, Released, Unseen
@@ -61,12 +60,7 @@ def release(
             "--for", help=f"How long it is cleared, such as 12h or 7d; `ever` for good. [{DAYS_CLEARED}]"
         ),
     ] = None,
-    until: Annotated[
-        str | None,
-        typer.Option(
-            help="Until when, in place of --for: 2030-06-30, or 2030-06-30T12:00+02:00; else in UTC."
-        ),
-    ] = None,
+    until: Until = None,
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
 ) -> None:
     """Serve a holder again that is held, and clear it for a time.
@@ -74,9 +68,7 @@ def release(
     HOLDER may also be the receipt that its client was given.
     What spoke against it until now then refuses it nothing; limits that its risk cuts stay cut.
     """
-    if duration is not None and until is not None:
-        raise typer.BadParameter("give --for or --until, not both")
-    seconds = _seconds_until(until) if until is not None else _seconds_for(duration or DAYS_CLEARED)
+    seconds = seconds_left(duration, until, otherwise=DAYS_CLEARED)
 
     async def ask(operator: Operator) -> tuple[Holder, Released, list[Holder], bool, Unseen | None]:
         found = await operator.resolve(holder)
@@ -100,19 +92,3 @@ def _said(released: Released) -> str:
     if cleared is None:
         return f"{was}; nothing speaks against it"
     return f"{was}; cleared of {', '.join(cleared.groups)} {output.until_us(cleared.until_us)}"
-
-
-def _seconds_for(duration: str) -> float | None:
-    return None if duration == "ever" else seconds_of(duration)
-
-
-def _seconds_until(text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is not a date; write 2030-06-30") from None
-    seconds = moment.timestamp() - time.time()
-    if seconds <= 0:
-        raise typer.BadParameter(f"{text} is over")
-    return seconds

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,21 +33,33 @@ class Verdict(StrEnum):
     """
 
     counts: bool
+    meaning: str
 
-    def __new__(cls, name: str, counts: bool = False) -> Self:
-        """One row; `counts` says whether anything follows for its members."""
+    def __new__(cls, name: str, meaning: str = "", counts: bool = False) -> Self:
+        """One row; `counts` says whether anything follows for its members, and `meaning` what it says to an
+        operator.
+        """
         row = str.__new__(cls, name)
         row._value_ = name
-        row.counts = counts
+        row.meaning, row.counts = meaning, counts
         return row
 
-    CONFIRMED = "confirmed", True
-    LIKELY = "likely", True
-    POSSIBLE = "possible", True
-    UNLIKELY = "unlikely"
-    UNRELATED = "unrelated"
-    INCONCLUSIVE = "inconclusive"
-    STALE = "stale"
+    # fmt: off
+    CONFIRMED = "confirmed", "a person is sure that its members are one", True
+    LIKELY = "likely", "ties of two kinds or more, and together its members go through a data set", True
+    POSSIBLE = (
+        "possible",
+        "either ties of two kinds, or members that go through a data set together, not both", True,
+    )
+    UNLIKELY = "unlikely", "a person holds that its members are probably not one"
+    UNRELATED = "unrelated", "a person is sure that its members have nothing to do with each other"
+    INCONCLUSIVE = "inconclusive", "too little is known to judge"
+    STALE = "stale", "nothing new was seen for a long time"
+    # fmt: on
+
+
+SAID_BY_PEOPLE = tuple(each for each in Verdict if each not in (Verdict.INCONCLUSIVE, Verdict.STALE))
+"""What a person may say of a campaign."""
 
 
 class TieKind(StrEnum):
@@ -190,12 +202,21 @@ class Word:
 
     judged: Judged | None = None
     cleared: frozenset[str] = frozenset()
+    events: Sequence[Event] = ()
+
+    def with_(self, event: Event | None, **said: Any) -> Word:
+        """The same with something else said, and the event of that, if it is one."""
+        events = self.events if event is None else (*self.events, event)[-MOST_EVENTS:]
+        return replace(self, events=events, **said)
 
     def over(self, campaign: Campaign) -> Campaign:
-        """The campaign with this said of it: who was cleared, here or there, is no member."""
+        """The campaign with this said of it: who was cleared, here or there, is no member. What people did
+        stands among the events once, also where a campaign was written down with it.
+        """
         cleared = campaign.cleared | self.cleared
         members = {label: each for label, each in campaign.members.items() if label not in cleared}
-        return replace(campaign, judged=self.judged, cleared=cleared, members=members)
+        events = sorted(dict.fromkeys((*campaign.events, *self.events)), key=lambda event: event.at_us)
+        return replace(campaign, judged=self.judged, cleared=cleared, members=members, events=tuple(events))
 
 
 def pools_of(members: int, strength: float) -> int:

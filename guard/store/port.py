@@ -12,7 +12,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from guard.core.campaigns import Campaign, Judged, Membership
+    from guard.core.campaigns import Campaign, Event, Judged, Membership
     from guard.core.evidence import Mark
     from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
@@ -230,15 +230,16 @@ class CampaignStore(Protocol):
         from the moment too, since a word may be over: so call it now and then, also with nothing.
         """
 
-    async def judge(self, campaign_id: str, judged: Judged | None) -> None:
-        """Write down what a person says of a campaign, or that nobody says anything (`None`).
+    async def judge(self, campaign_id: str, judged: Judged | None, event: Event | None = None) -> None:
+        """Write down what a person says of a campaign, or that nobody says anything (`None`); and the event
+        of that, if it is one.
 
         Raises `UnknownCampaignError`.
         """
 
-    async def clear(self, campaign_id: str, label: str) -> None:
-        """Take a member out for good. Raises `UnknownCampaignError`, and `UnknownHolderError` for one that
-        is no member.
+    async def clear(self, campaign_id: str, label: str, event: Event | None = None) -> None:
+        """Take a member out for good, likewise. Raises `UnknownCampaignError`, and `UnknownHolderError` for
+        one that is no member.
         """
 
     async def membership(self, version: int) -> Membership | None:

@@ -218,6 +218,21 @@ async def test_one_that_a_person_has_judged_is_not_dropped_while_that_holds(stor
     assert await pools(store) == {}
 
 
+async def test_what_people_do_stands_among_the_events_once(store: Kept) -> None:
+    found = campaign(events=(Event(5, "it began"), Event(now() + DAY_US, "it goes on")))
+    await store.keep_campaigns([found], [], now())
+    said, cleared = Event(now(), "ann says confirmed"), Event(now() + 1, "ann takes key:a out")
+    await store.judge("c1", word(Verdict.CONFIRMED), said)
+    await store.clear("c1", LABELS[0], cleared)
+    known = await store.campaign("c1")
+    assert known is not None
+    assert known.events == (found.events[0], said, cleared, found.events[1])
+    await store.keep_campaigns([known], [], now())
+    again = await store.campaign("c1")
+    assert again is not None
+    assert again.events == known.events
+
+
 async def test_what_is_said_of_nobody_is_an_error(store: Kept) -> None:
     with pytest.raises(UnknownCampaignError, match="there is no campaign c1"):
         await store.judge("c1", word(Verdict.CONFIRMED))

@@ -16,7 +16,7 @@ from guard.store.port import CAMPAIGN_SECONDS, FIRST_TRACE, MOST_TRACES
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from guard.core.campaigns import Campaign, Judged
+    from guard.core.campaigns import Campaign, Event, Judged
     from guard.core.pseudonyms import Pseudonyms
 
 _NO_WORD = Word()
@@ -54,20 +54,20 @@ class MemoryCampaigns:
         self._found.update({each.id: (replace(each, judged=None), now_us) for each in changed})
         await self._follow(now_us)
 
-    async def judge(self, campaign_id: str, judged: Judged | None) -> None:
+    async def judge(self, campaign_id: str, judged: Judged | None, event: Event | None = None) -> None:
         """Write down what a person says of a campaign, or that nobody says anything (`None`)."""
         await self._there(campaign_id)
         now_us = self._now_us()
-        self._words[campaign_id] = replace(self._word(campaign_id), judged=judged), now_us
+        self._words[campaign_id] = self._word(campaign_id).with_(event, judged=judged), now_us
         await self._follow(now_us)
 
-    async def clear(self, campaign_id: str, label: str) -> None:
+    async def clear(self, campaign_id: str, label: str, event: Event | None = None) -> None:
         """Take a member out for good."""
         campaign = await self._there(campaign_id)
         if label not in campaign.members.keys() | campaign.cleared:
             raise UnknownHolderError(f"{label} is no member of campaign {campaign_id}")
         now_us, word = self._now_us(), self._word(campaign_id)
-        self._words[campaign_id] = replace(word, cleared=word.cleared | {label}), now_us
+        self._words[campaign_id] = word.with_(event, cleared=word.cleared | {label}), now_us
         await self._follow(now_us)
 
     async def membership(self, version: int) -> Membership | None:

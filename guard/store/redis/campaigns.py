@@ -100,19 +100,19 @@ class RedisCampaigns(TolerantStore):
 
         await self._change(edit, now_us)
 
-    async def judge(self, campaign_id: str, judged: Judged | None) -> None:
+    async def judge(self, campaign_id: str, judged: Judged | None, event: Event | None = None) -> None:
         """Write down what a person says of a campaign, or that nobody says anything (`None`)."""
         async with self.asking():
             now_us = await self._now_us()
 
         def edit(texts: Texts) -> None:
             self._there(texts, campaign_id)
-            word = replace(self._word(texts, campaign_id), judged=judged)
+            word = self._word(texts, campaign_id).with_(event, judged=judged)
             texts.words[campaign_id] = write_word(word, now_us)
 
         await self._change(edit, now_us)
 
-    async def clear(self, campaign_id: str, label: str) -> None:
+    async def clear(self, campaign_id: str, label: str, event: Event | None = None) -> None:
         """Take a member out for good."""
         async with self.asking():
             now_us = await self._now_us()
@@ -122,7 +122,8 @@ class RedisCampaigns(TolerantStore):
             if label not in campaign.members.keys() | campaign.cleared:
                 raise UnknownHolderError(f"{label} is no member of campaign {campaign_id}")
             word = self._word(texts, campaign_id)
-            texts.words[campaign_id] = write_word(replace(word, cleared=word.cleared | {label}), now_us)
+            said = word.with_(event, cleared=word.cleared | {label})
+            texts.words[campaign_id] = write_word(said, now_us)
 
         await self._change(edit, now_us)
 
@@ -285,7 +286,7 @@ def write_campaign(campaign: Campaign, now_us: int) -> bytes:
         queries=campaign.queries,
         paid=campaign.paid,
         cleared=sorted(campaign.cleared),
-        events=[(each.at_us, each.text) for each in campaign.events[-MOST_EVENTS:]],
+        events=_pairs(campaign.events[-MOST_EVENTS:]),
     )
     read_campaign(campaign.id, text)
     return text
@@ -320,7 +321,7 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
             int(fields["queries"]),
             float(fields["paid"]),
             frozenset(map(str, fields["cleared"])),
-            events=tuple(Event(int(at_us), str(said)) for at_us, said in fields["events"]),
+            events=_events(fields["events"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"a campaign that cannot be read: {error!r}") from None
@@ -330,7 +331,7 @@ def write_word(word: Word, now_us: int) -> bytes:
     """What people have said of a campaign, and when it was written."""
     judged = word.judged
     said = judged and (judged.verdict, judged.by, judged.reason, judged.at_us, judged.until_us)
-    return _written(now_us, judged=said, cleared=sorted(word.cleared))
+    return _written(now_us, judged=said, cleared=sorted(word.cleared), events=_pairs(word.events))
 
 
 def read_word(text: bytes) -> Word:
@@ -342,7 +343,7 @@ def read_word(text: bytes) -> Word:
             verdict, by, reason, at_us, until_us = fields["judged"]
             end_us = None if until_us is None else int(until_us)
             judged = Judged(Verdict(verdict), str(by), str(reason), int(at_us), end_us)
-        return Word(judged, frozenset(map(str, fields["cleared"])))
+        return Word(judged, frozenset(map(str, fields["cleared"])), _events(fields["events"]))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"words that cannot be read: {error!r}") from None
 
@@ -363,6 +364,14 @@ def _fields(text: bytes) -> dict[str, Any]:
 
 def _findings(pairs: Sequence[tuple[Any, Any]]) -> tuple[Finding, ...]:
     return tuple(Finding(str(text), float(decibans)) for text, decibans in pairs)
+
+
+def _pairs(events: Sequence[Event]) -> list[tuple[int, str]]:
+    return [(each.at_us, each.text) for each in events]
+
+
+def _events(pairs: Sequence[tuple[Any, Any]]) -> tuple[Event, ...]:
+    return tuple(Event(int(at_us), str(said)) for at_us, said in pairs)
 
 
 def _written_us(texts: Texts, campaign_id: str) -> float:

@@ -1,0 +1,189 @@
+"""`guard campaigns`, `campaign`, `verdict`, `clear`: who is held to be one, and what a person says of it."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from guard.cli import cases, output
+from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left
+from guard.core.campaigns import SAID_BY_PEOPLE
+
+if TYPE_CHECKING:
+    from guard.admin import Case, Operator
+    from guard.core.campaigns import Campaign, Judged
+
+OPTIONAL = ("since", "tie", "by", "queries", "dB")
+"""The columns that a narrow terminal has no room for, the first one first."""
+
+CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign, as `guard campaigns` lists it.")]
+By = Annotated[str | None, typer.Option("--by", help="Who says so; else the user of this machine.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the campaign, and never told to a caller.")]
+
+
+def campaigns(
+    config: Config = None,
+    *,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those of which nothing follows, such as stale ones.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the campaigns: several identities that are held to be one.
+
+    `guard campaign ID` shows one, and `guard verdict ID` says what you hold of it.
+    """
+
+    async def ask(operator: Operator) -> list[Campaign]:
+        return await operator.campaigns.all()
+
+    now_us = int(time.time() * 1e6)
+    known = ask_store(config, ask)
+    found = [each for each in known if every or each.verdict(now_us).counts]
+    if json:
+        output.print_json([cases.summary_json(each, now_us) for each in found])
+        return
+    if found:
+        rows = [_row(each, now_us) for each in found]
+        columns = (
+            *("id", "verdict", "by", "tie", "members", "queries", "units"),
+            *("since", "seen", "dB"),
+        )
+        output.console().print(output.table("", columns, rows, right=6, optional=OPTIONAL))
+    else:
+        output.console().print("There is no campaign." if every or not known else "No campaign counts now.")
+    if len(found) < len(known):
+        rest = output.counted(len(known) - len(found), "campaign")
+        output.complain(f"nothing follows from {rest} more; --all lists all")
+
+
+def _row(campaign: Campaign, now_us: int) -> tuple[object, ...]:
+    strongest = max(campaign.ties, key=lambda tie: tie.decibans, default=None)
+    return (
+        campaign.id,
+        campaign.verdict(now_us),
+        cases.said_by(campaign, now_us),
+        "" if strongest is None else strongest.kind,
+        len(campaign.members),
+        campaign.queries,
+        f"{campaign.paid:.0f}",
+        output.span(max(0.0, (now_us - campaign.since_us) / 1e6)),
+        output.span(max(0.0, (now_us - campaign.seen_us) / 1e6)),
+        f"{campaign.decibans:.0f}",
+    )
+
+
+def campaign(
+    campaign_id: CampaignId,
+    config: Config = None,
+    *,
+    members: Annotated[
+        int, typer.Option("--members", min=0, help="How many members to list, the surest first.")
+    ] = output.MOST_MEMBERS,
+    json: Json = False,
+) -> None:
+    """Show a campaign: its verdict, the evidence for and against, its ties, members and limits."""
+
+    async def ask(operator: Operator) -> Case:
+        return await operator.campaigns.of(campaign_id)
+
+    case = ask_store(config, ask)
+    if json:
+        output.print_json(cases.case_json(case))
+    else:
+        cases.show(case, members)
+
+
+def verdict(
+    campaign_id: CampaignId,
+    said: Annotated[
+        str | None, typer.Argument(metavar="VERDICT", help=f"What you hold: {', '.join(SAID_BY_PEOPLE)}.")
+    ] = None,
+    config: Config = None,
+    *,
+    drop: Annotated[bool, typer.Option("--drop", help="Take back what a person has said.")] = False,
+    by: By = None,
+    reason: Reason = "",
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", help="How long it holds, such as 12h or 30d; `ever` for good. [ever]"),
+    ] = None,
+    until: Until = None,
+) -> None:
+    """Say what a campaign is; that outranks what guard says.
+
+    Needs a --reason. With `confirmed`, its members share one budget; with `unlikely` or `unrelated`, nothing
+    follows for them. --drop has what guard says hold again.
+    """
+    if drop:
+        if said is not None or duration is not None or until is not None:
+            raise typer.BadParameter("--drop says nothing new: leave out the verdict, --for and --until")
+        _drop(campaign_id, config, by or _user())
+        return
+    if said is None:
+        raise typer.BadParameter(f"say one of {', '.join(SAID_BY_PEOPLE)}, or --drop")
+    _need(reason)
+    seconds = seconds_left(duration, until, otherwise="ever")
+
+    async def ask(operator: Operator) -> Case:
+        return await operator.campaigns.judge(campaign_id, said, by or _user(), reason, seconds)
+
+    case = ask_store(config, ask)
+    end = output.until_us(case.word.until_us) if case.word else ""
+    print(output.printable(f"{campaign_id} is {case.verdict} {end}: {case.verdict.meaning}."))
+    print(f"{cases.spread(case)}.")
+
+
+def _drop(campaign_id: str, config: Config, by: str) -> None:
+    async def ask(operator: Operator) -> tuple[Judged | None, Case]:
+        return await operator.campaigns.drop(campaign_id, by), await operator.campaigns.of(campaign_id)
+
+    judged, case = ask_store(config, ask)
+    if judged is None:
+        print(output.printable(f"Nobody has said anything of {campaign_id}; guard says {case.verdict}."))
+    else:
+        print(
+            output.printable(
+                f"{campaign_id} is {case.verdict} again, as guard says; {judged.by} said {judged.verdict}."
+            )
+        )
+
+
+def clear(
+    campaign_id: CampaignId,
+    member: HolderText,
+    config: Config = None,
+    *,
+    by: By = None,
+    reason: Reason = "",
+) -> None:
+    """Take an innocent member out of a campaign, for good.
+
+    Needs a --reason. What speaks against it stays: `guard forgive` clears that.
+    """
+    _need(reason)
+
+    async def ask(operator: Operator) -> tuple[str, bool]:
+        found = await operator.resolve(member)
+        return operator.name(found), await operator.campaigns.clear(campaign_id, found, by or _user(), reason)
+
+    name, cleared = ask_store(config, ask)
+    if cleared:
+        print(output.printable(f"{name} is no member of {campaign_id} any more, and never will be again."))
+    else:
+        print(output.printable(f"{name} was taken out of {campaign_id} before."))
+
+
+def _need(reason: str) -> None:
+    if not reason.strip():
+        raise typer.BadParameter("give a --reason: who looks at the campaign later wants to know why")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in a container
+        return "an operator"

@@ -1,0 +1,228 @@
+"""A campaign in words, and as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from guard.admin.atlas import TECHNIQUES
+from guard.cli import data, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from guard.admin import Case
+    from guard.cli.tables import Trimmed
+    from guard.core.campaigns import Campaign, Finding, Judged
+
+MOST_POOLS = 5
+"""Maximum number of pools whose limits are shown; `--json` has all."""
+
+MOST_MOMENTS = 12
+"""Maximum number of events that are shown, the latest; `--json` has all."""
+
+
+def said_by(campaign: Campaign, now_us: int) -> str:
+    """Whose the verdict is that holds."""
+    judged = campaign.judged
+    return judged.by if judged is not None and judged.holds(now_us) else "guard"
+
+
+def spread(case: Case) -> str:
+    """Among how many pools the members are, in words."""
+    if not case.pools:
+        return "Nothing follows for its members" if case.campaign.members else "It has no members"
+    members = sum(pool.members for pool in case.pools)
+    elsewhere = len(case.held_by) - members
+    rest = {0: "", 1: "; 1 is held as a member of another"}.get(
+        elsewhere, f"; {elsewhere} are held as members of another"
+    )
+    pools = f"one pool, {case.pools[0].holder}" if len(case.pools) == 1 else f"{len(case.pools)} pools"
+    return f"{output.counted(members, 'member shares', 'members share')} {pools}{rest}"
+
+
+def show(case: Case, most_members: int) -> None:
+    """Print a campaign."""
+    console = output.console()
+
+    def say(line: str = "", style: str = "") -> None:
+        console.print(output.printable(line), markup=False, soft_wrap=True, style=style)
+
+    say(f"{case.campaign.id}: {case.verdict}", "bold")
+    for line in _head(case):
+        say(line)
+    for title, findings in (("For", case.campaign.speaks_for), ("Against", case.campaign.speaks_against)):
+        say()
+        say(title, "bold")
+        for each in sorted(findings, key=lambda finding: -abs(finding.decibans)):
+            say(_finding(each))
+        if not findings:
+            say("         nothing")
+    if case.campaign.not_seen:
+        say(f"Looked for and not seen: {'; '.join(case.campaign.not_seen)}.")
+    if case.campaign.ties:
+        say()
+        console.print(_ties(case))
+        for technique in case.techniques:
+            say(f"{technique} {technique.called}")
+    _show_limits(case, console)
+    if most_members and case.campaign.members:
+        say()
+        console.print(_members(case, most_members))
+    if case.campaign.cleared:
+        say(f"Taken out for good: {', '.join(map(output.short, sorted(case.campaign.cleared)))}")
+    if case.campaign.events:
+        say()
+        for event in case.campaign.events[-MOST_MOMENTS:]:
+            say(f"{output.moment(event.at_us / 1e6)}  {event.text}")
+
+
+def _head(case: Case) -> Iterator[str]:
+    campaign, word = case.campaign, case.word
+    yield f"{case.verdict.meaning}."
+    if word is not None:
+        yield (
+            f"So says {word.by} since {output.moment(word.at_us / 1e6)}, "
+            f"{output.until_us(word.until_us)}: {word.reason} (guard says {campaign.found})"
+        )
+    yield (
+        f"{output.counted(len(campaign.members), 'member')}, "
+        f"{output.counted(campaign.queries, 'query', 'queries')}, {campaign.paid:.1f} units drawn; "
+        f"{output.moment(campaign.since_us / 1e6)} to {output.moment(campaign.seen_us / 1e6)}"
+    )
+    yield (
+        f"As one holder it looks {campaign.decibans:.1f} dB like one that goes through a data set; "
+        f"its ties have a strength of {campaign.strength:.2f} of 1."
+    )
+    if case.block is not None:
+        yield (
+            f"BLOCKED {output.until(case.block)} as {case.holder}: {case.block.reason or 'no reason given'}"
+        )
+
+
+def _finding(finding: Finding) -> str:
+    weight = f"{finding.decibans:.1f} dB" if finding.decibans else ""
+    return f"{weight:>8} {finding.text}"
+
+
+def _ties(case: Case) -> Trimmed:
+    rows = [
+        (
+            tie.kind,
+            tie.kind.meaning,
+            ", ".join(TECHNIQUES[tie.kind]),
+            tie.members,
+            f"{tie.decibans:.1f}",
+        )
+        for tie in sorted(case.campaign.ties, key=lambda tie: -tie.decibans)
+    ]
+    return output.table("", ("tie", "", "ATLAS", "members", "dB"), rows, right=2)
+
+
+def _show_limits(case: Case, console: Console) -> None:
+    console.print()
+    console.print(output.printable(f"{spread(case)}."), markup=False, soft_wrap=True)
+    readings = [reading for pool in case.pools[:MOST_POOLS] for reading in pool.readings]
+    if readings:
+        console.print(output.readings_table(readings))
+        if len(case.pools) > MOST_POOLS:
+            output.complain(f"these are the {MOST_POOLS} pools with least left; --json has all")
+    elif case.pools:
+        console.print("No limit of the settings is kept per campaign.", markup=False)
+
+
+def _members(case: Case, most: int) -> Trimmed:
+    known = sorted(case.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
+    rows = [
+        (
+            output.short(label),
+            case.held_by.get(label, ""),
+            output.moment(member.since_us / 1e6),
+            f"{member.confidence:.2f}",
+        )
+        for label, member in known[:most]
+    ]
+    title = f"The {len(rows)} surest members of {len(known)}" if len(rows) < len(known) else ""
+    return output.table(title, ("member", "pool", "since", "confidence"), rows, right=1, optional=("pool",))
+
+
+def summary_json(campaign: Campaign, now_us: int) -> dict[str, Any]:
+    """A campaign as a line of a list."""
+    judged = campaign.judged
+    strongest = max(campaign.ties, key=lambda tie: tie.decibans, default=None)
+    return {
+        "campaign": campaign.id,
+        "verdict": campaign.verdict(now_us),
+        "counts": campaign.verdict(now_us).counts,
+        "found": campaign.found,
+        "judged": None if judged is None else _judged_json(judged, now_us),
+        "members": len(campaign.members),
+        "queries": campaign.queries,
+        "units": campaign.paid,
+        "since": output.moment(campaign.since_us / 1e6),
+        "last_seen": output.moment(campaign.seen_us / 1e6),
+        "decibans": campaign.decibans,
+        "strength": campaign.strength,
+        "strongest_tie": None if strongest is None else strongest.kind,
+    }
+
+
+def case_json(case: Case) -> dict[str, Any]:
+    """All that is known of a campaign (docs/campaigns.md)."""
+    campaign = case.campaign
+    return {
+        **summary_json(campaign, case.now_us),
+        "means": case.verdict.meaning,
+        "for": [_finding_json(each) for each in campaign.speaks_for],
+        "against": [_finding_json(each) for each in campaign.speaks_against],
+        "not_seen": list(campaign.not_seen),
+        "ties": [
+            {
+                "kind": tie.kind,
+                "family": tie.kind.family,
+                "means": tie.kind.meaning,
+                "digest": tie.what,
+                "members": tie.members,
+                "decibans": tie.decibans,
+                "atlas": list(TECHNIQUES[tie.kind]),
+            }
+            for tie in campaign.ties
+        ],
+        "atlas": {technique: technique.called for technique in case.techniques},
+        "pools": [
+            {
+                "holder": str(pool.holder),
+                "members": pool.members,
+                "limits": [data.reading_json(reading) for reading in pool.readings],
+            }
+            for pool in case.pools
+        ],
+        "block": None if case.block is None else data.block_json(case.holder, case.block),
+        "identities": [
+            {
+                "identity": label,
+                "since": output.moment(member.since_us / 1e6),
+                "confidence": member.confidence,
+                "pool": case.held_by.get(label),
+            }
+            for label, member in sorted(campaign.members.items())
+        ],
+        "cleared": sorted(campaign.cleared),
+        "events": [{"at": output.moment(event.at_us / 1e6), "text": event.text} for event in campaign.events],
+    }
+
+
+def _judged_json(judged: Judged, now_us: int) -> dict[str, Any]:
+    return {
+        "verdict": judged.verdict,
+        "by": judged.by,
+        "reason": judged.reason,
+        "at": output.moment(judged.at_us / 1e6),
+        "until": None if judged.until_us is None else output.moment(judged.until_us / 1e6),
+        "holds": judged.holds(now_us),
+    }
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {"text": finding.text, "decibans": finding.decibans}
