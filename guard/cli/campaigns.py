@@ -10,6 +10,7 @@ import typer
 
 from guard.cli import cases, output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left
+from guard.cli.reports import print_report
 from guard.core.campaigns import SAID_BY_PEOPLE
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def campaign(
     if json:
         output.print_json(cases.case_json(case))
     else:
-        cases.show(case, members)
+        print_report(cases.case_report(case, members))
 
 
 def verdict(

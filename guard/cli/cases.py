@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from guard.admin.atlas import TECHNIQUES
 from guard.cli import data, output
+from guard.cli.reports import Report, Section, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import Console
+    from collections.abc import Iterator, Sequence
 
     from guard.admin import Case
-    from guard.cli.tables import Trimmed
-    from guard.core.campaigns import Campaign, Finding, Judged
+    from guard.core.campaigns import Campaign, Event, Finding, Judged
 
 MOST_POOLS = 5
 """Maximum number of pools whose limits are shown; `--json` has all."""
@@ -42,40 +40,27 @@ def spread(case: Case) -> str:
     return f"{output.counted(members, 'member shares', 'members share')} {pools}{rest}"
 
 
-def show(case: Case, most_members: int) -> None:
-    """Print a campaign."""
-    console = output.console()
+def case_report(case: Case, most_members: int) -> Report:
+    """A campaign in words, with so many of its members."""
+    campaign = case.campaign
+    not_seen = f"Looked for and not seen: {'; '.join(campaign.not_seen)}." if campaign.not_seen else ""
+    return Report(
+        f"{campaign.id}: {case.verdict}",
+        tuple(_head(case)),
+        (
+            Section("For", _findings(campaign.speaks_for)),
+            Section("Against", _findings(campaign.speaks_against), below=(not_seen,) if not_seen else ()),
+            Section("Ties", table=_ties(case), below=_techniques(case)),
+            _limits(case),
+            _members(case, most_members),
+            Section("Timeline", tuple(map(moment_line, campaign.events[-MOST_MOMENTS:]))),
+        ),
+    )
 
-    def say(line: str = "", style: str = "") -> None:
-        console.print(output.printable(line), markup=False, soft_wrap=True, style=style)
 
-    say(f"{case.campaign.id}: {case.verdict}", "bold")
-    for line in _head(case):
-        say(line)
-    for title, findings in (("For", case.campaign.speaks_for), ("Against", case.campaign.speaks_against)):
-        say()
-        say(title, "bold")
-        for each in sorted(findings, key=lambda finding: -abs(finding.decibans)):
-            say(_finding(each))
-        if not findings:
-            say("         nothing")
-    if case.campaign.not_seen:
-        say(f"Looked for and not seen: {'; '.join(case.campaign.not_seen)}.")
-    if case.campaign.ties:
-        say()
-        console.print(_ties(case))
-        for technique in case.techniques:
-            say(f"{technique} {technique.called}")
-    _show_limits(case, console)
-    if most_members and case.campaign.members:
-        say()
-        console.print(_members(case, most_members))
-    if case.campaign.cleared:
-        say(f"Taken out for good: {', '.join(map(output.short, sorted(case.campaign.cleared)))}")
-    if case.campaign.events:
-        say()
-        for event in case.campaign.events[-MOST_MOMENTS:]:
-            say(f"{output.moment(event.at_us / 1e6)}  {event.text}")
+def moment_line(event: Event) -> str:
+    """One event of a timeline."""
+    return f"{output.moment(event.at_us / 1e6)}  {event.text}"
 
 
 def _head(case: Case) -> Iterator[str]:
@@ -101,12 +86,17 @@ def _head(case: Case) -> Iterator[str]:
         )
 
 
+def _findings(findings: Sequence[Finding]) -> tuple[str, ...]:
+    heaviest = sorted(findings, key=lambda finding: -abs(finding.decibans))
+    return tuple(map(_finding, heaviest)) or ("         nothing",)
+
+
 def _finding(finding: Finding) -> str:
     weight = f"{finding.decibans:.1f} dB" if finding.decibans else ""
     return f"{weight:>8} {finding.text}"
 
 
-def _ties(case: Case) -> Trimmed:
+def _ties(case: Case) -> Table:
     rows = [
         (
             tie.kind,
@@ -117,34 +107,42 @@ def _ties(case: Case) -> Trimmed:
         )
         for tie in sorted(case.campaign.ties, key=lambda tie: -tie.decibans)
     ]
-    return output.table("", ("tie", "", "ATLAS", "members", "dB"), rows, right=2)
+    return Table(("tie", "", "ATLAS", "members", "dB"), rows, right=2)
 
 
-def _show_limits(case: Case, console: Console) -> None:
-    console.print()
-    console.print(output.printable(f"{spread(case)}."), markup=False, soft_wrap=True)
-    readings = [reading for pool in case.pools[:MOST_POOLS] for reading in pool.readings]
-    if readings:
-        console.print(output.readings_table(readings))
-        if len(case.pools) > MOST_POOLS:
-            output.complain(f"these are the {MOST_POOLS} pools with least left; --json has all")
-    elif case.pools:
-        console.print("No limit of the settings is kept per campaign.", markup=False)
+def _techniques(case: Case) -> tuple[str, ...]:
+    return tuple(f"{technique} {technique.called}" for technique in case.techniques)
 
 
-def _members(case: Case, most: int) -> Trimmed:
+def _limits(case: Case) -> Section:
+    below = []
+    shown = case.pools[:MOST_POOLS]
+    rows = [output.reading_cells(reading) for pool in shown for reading in pool.readings]
+    if case.pools and not rows:
+        below.append("No limit of the settings is kept per campaign.")
+    if rows and len(case.pools) > len(shown):
+        below.append(f"These are the {len(shown)} pools with least left; --json has all.")
+    columns, right, optional = output.READING_COLUMNS, output.READING_NUMBERS, output.READING_OPTIONAL
+    table = Table(columns, rows, right, optional)
+    return Section("Limits", (f"{spread(case)}.",), table, tuple(below))
+
+
+def _members(case: Case, most: int) -> Section:
     known = sorted(case.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
     rows = [
         (
-            output.short(label),
+            label,
             case.held_by.get(label, ""),
             output.moment(member.since_us / 1e6),
             f"{member.confidence:.2f}",
         )
         for label, member in known[:most]
     ]
-    title = f"The {len(rows)} surest members of {len(known)}" if len(rows) < len(known) else ""
-    return output.table(title, ("member", "pool", "since", "confidence"), rows, right=1, optional=("pool",))
+    title = f"The {len(rows)} surest of {len(known)}" if len(rows) < len(known) else ""
+    columns = ("member", "pool", "since", "confidence")
+    table = Table(columns, rows, right=1, optional=("pool",), title=title, names=True)
+    cleared = ", ".join(map(output.short, sorted(case.campaign.cleared)))
+    return Section("Members", (), table, (f"Taken out for good: {cleared}",) if cleared else ())
 
 
 def summary_json(campaign: Campaign, now_us: int) -> dict[str, Any]:

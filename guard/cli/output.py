@@ -173,23 +173,29 @@ def length(window: Window) -> str:
 _SIZES = ((86_400, "d"), (3_600, "h"), (60, "m"))
 
 
+READING_COLUMNS = ("limit", "unit", "holder", "rate", "ramp", "remaining", "wait", "resets in")
+READING_NUMBERS = 5
+READING_OPTIONAL = ("ramp", "unit")
+
+
 def readings_table(readings: Iterable[Reading]) -> Trimmed:
     """How limits stand, a row for each window."""
-    rows = [
-        (
-            reading.limit.name,
-            reading.limit.unit,
-            short(str(reading.holder)),
-            rate(reading.limit.unit, reading.window),
-            f"{reading.left:.0%}" if reading.left < 1 else "",
-            shown(reading.limit.unit, reading.remaining),
-            _wait(reading.wait_us),
-            span(reading.reset_us / 1e6),
-        )
-        for reading in readings
-    ]
-    columns = ("limit", "unit", "holder", "rate", "ramp", "remaining", "wait", "resets in")
-    return table("", columns, rows, right=5, optional=("ramp", "unit"))
+    rows = map(reading_cells, readings)
+    return table("", READING_COLUMNS, rows, right=READING_NUMBERS, optional=READING_OPTIONAL)
+
+
+def reading_cells(reading: Reading) -> tuple[str, ...]:
+    """How a window of a limit stands, under `READING_COLUMNS`."""
+    return (
+        reading.limit.name,
+        reading.limit.unit,
+        short(str(reading.holder)),
+        rate(reading.limit.unit, reading.window),
+        f"{reading.left:.0%}" if reading.left < 1 else "",
+        str(shown(reading.limit.unit, reading.remaining)),
+        _wait(reading.wait_us),
+        span(reading.reset_us / 1e6),
+    )
 
 
 def _wait(wait_us: int | None) -> str:
