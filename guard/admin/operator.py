@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
-from guard.admin.cases import Campaigns
+from guard.admin.cases import Campaigns, Case
 from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import resolved
 from guard.admin.idle import Idle
@@ -113,6 +113,23 @@ class Operator:
         """
         return await resolved(text, self._settings.identity, self._store)
 
+    async def subject(self, text: str) -> Case | Sheet:
+        """All that is known of whom a text names: a campaign by its id, or else a holder as in `resolve`.
+
+        Raises `UnknownCampaignError` and `UnknownHolderError`.
+        """
+        prefix = f"{Attribute.CAMPAIGN}:"
+        name = campaign_of(text.removeprefix(prefix)) if text.startswith(prefix) else text
+        if name != text or await self._store.campaign(name) is not None:
+            return await self.campaigns.of(name)
+        try:
+            holder = await self.resolve(text)
+        except ValueError:
+            if ":" in text:
+                raise
+            return await self.campaigns.of(text)  # which says that there is none
+        return await self.show(holder)
+
     async def show(self, holder: Holder) -> Sheet:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""
         record = await self._store.record(holder)
@@ -138,9 +155,11 @@ class Operator:
             suspicion=suspicion,
             members=tuple(members),
             review=await self.reviews.of(holder),
+            campaigns=tuple(await self.campaigns.having(self._keys.label(holder))),
         )
         untouched = all(reading.reset_us == 0 for reading in sheet.readings)
-        known = record or members or sheet.blocks or overrides or suspicion or sheet.review or self.damaged
+        found = (record, members, sheet.blocks, overrides, suspicion, sheet.review, sheet.campaigns)
+        known = any(found) or self.damaged
         if untouched and not (known or holder.attribute in ONE_HOLDER | CHOSEN):
             unseen = await self.unseen(holder)
             raise UnknownHolderError(f"nothing is known of {holder}{unseen.hint if unseen else ''}")
@@ -179,6 +198,10 @@ class Operator:
                 what = f"the profile of {self._keys.label(holder)}"
                 self._store.damaged[what] = "it is of another version of guard, or cut off, and begins anew"
         return Suspicion.of(holder, evidence, uses, now_us, self._policy.detection.weights, habits)
+
+    async def suspicions(self, holders: Iterable[Holder]) -> list[Suspicion | None]:
+        """What speaks against each of some holders."""
+        return await asyncio.gather(*map(self.suspicion, holders))
 
     def _habits(self, profile: bytes) -> Habits | None:
         # And with them numpy: only where there is a profile to read.

@@ -9,6 +9,7 @@ from guard.admin.totals import Nearest, Totals
 
 if TYPE_CHECKING:
     from guard.admin.suspicion import Suspicion
+    from guard.core.campaigns import Campaign
     from guard.core.evidence import Risk
     from guard.core.holds import Review
     from guard.core.identity import Holder
@@ -48,7 +49,7 @@ class Sheet:
     what is left of each limit, and `terrains` why, of the diversity budgets. `suspicion` is `None` where
     nothing is known of how it behaves, and `review` where it is neither held nor cleared. `members` are the
     records of other identities that belong to the holder, as the keys of an organisation do, those with most
-    tokens first.
+    tokens first. `campaigns` are those that it is a member of, or was until a person took it out.
     """
 
     holder: Holder
@@ -62,6 +63,7 @@ class Sheet:
     suspicion: Suspicion | None = None
     members: tuple[Record, ...] = ()
     review: Review | None = None
+    campaigns: tuple[Campaign, ...] = ()
 
     @property
     def totals(self) -> Totals | None:

@@ -16,6 +16,7 @@ from guard.cli.calibrate import calibrate_
 from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
 from guard.cli.demo import demo
+from guard.cli.evidence import evidence
 from guard.cli.find import find
 from guard.cli.holds import holds, release
 from guard.cli.limits import limits
@@ -38,8 +39,9 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear),
-    *(serve, worker, demo, replay),
+from guard.cli.worker import worker
+    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence),
+    *(serve, demo, replay),
 ):
     app.command()(verb)
 app.command("calibrate")(calibrate_)

@@ -86,7 +86,10 @@ def campaign(
     ] = output.MOST_MEMBERS,
     json: Json = False,
 ) -> None:
-    """Show a campaign: its verdict, the evidence for and against, its ties, members and limits."""
+    """Show a campaign, with the evidence for and against.
+
+    And its verdict, its ties, its members, what is left of its limits, and what happened when.
+    """
 
     async def ask(operator: Operator) -> Case:
         return await operator.campaigns.of(campaign_id)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from guard.admin import Case
-    from guard.core.campaigns import Campaign, Event, Finding, Judged
+    from guard.core.campaigns import Campaign, Event, Finding, Judged, Member
 
 MOST_POOLS = 5
 """Maximum number of pools whose limits are shown; `--json` has all."""
@@ -48,8 +48,8 @@ def case_report(case: Case, most_members: int) -> Report:
         f"{campaign.id}: {case.verdict}",
         tuple(_head(case)),
         (
-            Section("For", _findings(campaign.speaks_for)),
-            Section("Against", _findings(campaign.speaks_against), below=(not_seen,) if not_seen else ()),
+            _findings("For", campaign.speaks_for),
+            _findings("Against", campaign.speaks_against, (not_seen,) if not_seen else ()),
             Section("Ties", table=_ties(case), below=_techniques(case)),
             _limits(case),
             _members(case, most_members),
@@ -61,6 +61,11 @@ def case_report(case: Case, most_members: int) -> Report:
 def moment_line(event: Event) -> str:
     """One event of a timeline."""
     return f"{output.moment(event.at_us / 1e6)}  {event.text}"
+
+
+def surest(case: Case) -> list[tuple[str, Member]]:
+    """The members by their labels, the surest first."""
+    return sorted(case.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
 
 
 def _head(case: Case) -> Iterator[str]:
@@ -86,14 +91,11 @@ def _head(case: Case) -> Iterator[str]:
         )
 
 
-def _findings(findings: Sequence[Finding]) -> tuple[str, ...]:
+def _findings(title: str, findings: Sequence[Finding], below: Sequence[str] = ()) -> Section:
+    """Evidence in one direction, the heaviest first."""
     heaviest = sorted(findings, key=lambda finding: -abs(finding.decibans))
-    return tuple(map(_finding, heaviest)) or ("         nothing",)
-
-
-def _finding(finding: Finding) -> str:
-    weight = f"{finding.decibans:.1f} dB" if finding.decibans else ""
-    return f"{weight:>8} {finding.text}"
+    rows = [(each.text, f"{each.decibans:.1f}" if each.decibans else "") for each in heaviest]
+    return Section(title, () if rows else ("nothing",), Table(("what is known", "dB"), rows, right=1), below)
 
 
 def _ties(case: Case) -> Table:
@@ -128,12 +130,12 @@ def _limits(case: Case) -> Section:
 
 
 def _members(case: Case, most: int) -> Section:
-    known = sorted(case.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
+    known = surest(case)
     rows = [
         (
             label,
             case.held_by.get(label, ""),
-            output.moment(member.since_us / 1e6),
+            output.moment(member.since_us / 1e6)[:10],
             f"{member.confidence:.2f}",
         )
         for label, member in known[:most]

@@ -6,7 +6,8 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.cli import data, output
+from guard.admin.atlas import TECHNIQUES
+from guard.cli import cases, data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.holds import Held
 from guard.core.novelty import NOTHING_RECENT, RECENT_ANSWERS, UNIT
@@ -34,25 +35,17 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
 
     sheet = ask_store(config, ask)
     if json:
-        output.print_json(_sheet_json(sheet))
+        output.print_json(sheet_json(sheet))
         return
     console = output.console()
     console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
-    for line in (*_record_lines(sheet), *_member_lines(sheet)):
+    for line in (*record_lines(sheet), *member_lines(sheet)):
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if sheet.members:
         console.print(_members_table(sheet))
-    for blocked, block in sheet.blocks:
-        line = f"BLOCKED {output.until(block)} as {blocked}: {block.reason or 'no reason given'}"
-        console.print(output.printable(line), markup=False, style="red", soft_wrap=True)
-    if sheet.review is not None:
-        console.print(output.printable(output.review(sheet.review)), markup=False, soft_wrap=True)
-    if isinstance(sheet.review, Held):
-        line = f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
-        console.print(output.printable(line), markup=False, soft_wrap=True)
-    for holder_of, term, of in sheet.overrides:
-        line = f"{holder_of} has {output.terms(term, of)}"
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+    for line in order_lines(sheet):
+        style = "red" if line.startswith("BLOCKED") else ""
+        console.print(output.printable(line), markup=False, style=style, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
     else:
@@ -61,26 +54,43 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         )
         console.print(line, markup=False, soft_wrap=True)
     for terrain in sheet.terrains:
-        console.print(output.printable(_terrain_line(terrain)), markup=False, soft_wrap=True)
+        console.print(output.printable(terrain_line(terrain)), markup=False, soft_wrap=True)
     if sheet.suspicion is not None:
         _show_suspicion(sheet.suspicion, console)
 
 
-def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
+def order_lines(sheet: Sheet) -> Iterator[str]:
+    """What people and guard have decided of a holder."""
+    for blocked, block in sheet.blocks:
+        yield f"BLOCKED {output.until(block)} as {blocked}: {block.reason or 'no reason given'}"
+    if sheet.review is not None:
+        yield output.review(sheet.review)
+    if isinstance(sheet.review, Held):
+        yield f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
+    now_us = int(time.time() * 1e6)
+    for campaign in sheet.campaigns:
+        is_one = "taken out of" if sheet.label in campaign.cleared else "member of"
+        verdict = f"{campaign.verdict(now_us)}, says {cases.said_by(campaign, now_us)}"
+        yield f"{is_one} campaign {campaign.id} ({verdict}): `guard campaign {campaign.id}`"
+    for holder_of, term, of in sheet.overrides:
+        yield f"{holder_of} has {output.terms(term, of)}"
 
+
+def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
     console.print()
-    for line in _risk_lines(suspicion):
+    for line in risk_lines(suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
     if suspicion.findings:
         console.print(_findings_table(suspicion))
     for finding in suspicion.findings:
         line = f"{finding.signal}: {finding.signal.meaning}"
         console.print(output.printable(line), markup=False, soft_wrap=True)
-    for line in _habit_lines(suspicion):
+    for line in habit_lines(suspicion):
         console.print(output.printable(line), markup=False, soft_wrap=True)
 
 
-def _record_lines(sheet: Sheet) -> Iterator[str]:
+def record_lines(sheet: Sheet) -> Iterator[str]:
+    """What is known of an identity's requests."""
     record = sheet.record
     if record is None:
         return
@@ -99,7 +109,7 @@ def _vouched(identity: Identity) -> str:
     return "unverified" if identity.vouched_by is None else f"verified by {identity.vouched_by}"
 
 
-def _member_lines(sheet: Sheet) -> Iterator[str]:
+def member_lines(sheet: Sheet) -> Iterator[str]:
     """What the identities of an organisation, a user or a network have used together."""
     totals = sheet.totals
     if totals is None:
@@ -128,7 +138,7 @@ def _members_table(sheet: Sheet) -> Trimmed:
     return output.table(title, columns, rows, right=7, optional=("would refuse", "cost", "out"))
 
 
-def _terrain_line(terrain: Terrain) -> str:
+def terrain_line(terrain: Terrain) -> str:
     """Why a diversity budget stands as it does, in a sentence or two."""
     whose = f"{terrain.limit.name}: the answers of {terrain.holder}"
     if not terrain.covered and terrain.recent == NOTHING_RECENT:
@@ -150,7 +160,8 @@ def _terrain_line(terrain: Terrain) -> str:
     )
 
 
-def _risk_lines(suspicion: Suspicion) -> Iterator[str]:
+def risk_lines(suspicion: Suspicion) -> Iterator[str]:
+    """How suspect a holder is, and what it is declared to be for."""
     groups = ", ".join(f"{group} {said:.1f}" for group, said in suspicion.risk.groups.items())
     yield (
         f"risk of {suspicion.holder}: {suspicion.risk.decibans:.1f} dB, {suspicion.risk.band}"
@@ -180,7 +191,8 @@ def _findings_table(suspicion: Suspicion) -> Trimmed:
     return output.table("", columns, rows, right=4)
 
 
-def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
+def habit_lines(suspicion: Suspicion) -> Iterator[str]:
+    """How a holder asks."""
     habits = suspicion.habits
     if habits is None:
         return
@@ -212,7 +224,8 @@ def _habit_lines(suspicion: Suspicion) -> Iterator[str]:
             yield f"one honest holder in {told.one_in:.0f} ever shows as much {signal} as it does now"
 
 
-def _sheet_json(sheet: Sheet) -> dict[str, Any]:
+def sheet_json(sheet: Sheet) -> dict[str, Any]:
+    """All that is known of a holder, as data."""
     return {
         "holder": sheet.label,
         "tier": sheet.tier,
@@ -221,6 +234,10 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
         "review": data.review_json(sheet.review) if sheet.review else None,
         "totals": data.totals_json(sheet.totals) if sheet.totals else None,
         "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
+        "campaigns": [
+            {"campaign": each.id, "member": sheet.label in each.members, "found": each.found}
+            for each in sheet.campaigns
+        ],
         "overrides": [
             {"holder": str(holder), **data.term_json(term, of)} for holder, term, of in sheet.overrides
         ],
@@ -237,12 +254,12 @@ def _sheet_json(sheet: Sheet) -> dict[str, Any]:
             }
             for terrain in sheet.terrains
         ],
-        "evidence": _suspicion_json(sheet.suspicion) if sheet.suspicion else None,
+        "evidence": suspicion_json(sheet.suspicion) if sheet.suspicion else None,
     }
 
 
-def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
-
+def suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
+    """What speaks against a holder, as data."""
     return {
         "holder": str(suspicion.holder),
         "risk_decibans": suspicion.risk.decibans,
@@ -257,6 +274,7 @@ def _suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
                 "signal": finding.signal,
                 "group": finding.group,
                 "means": finding.signal.meaning,
+                "atlas": list(TECHNIQUES[finding.signal]),
                 "decibans": finding.left,
                 "decibans_when_seen": finding.decibans,
                 "at": output.moment(finding.at),

@@ -159,8 +159,10 @@ class TestOne:
         told = said(folder, "campaign", "c1")
         lines = told.splitlines()
         assert lines[:2] == ["c1: likely", f"{Verdict.LIKELY.meaning}."]
-        assert " 12.0 dB they ask for parts of one set" in lines
-        assert lines.index("For") < lines.index("Against") < lines.index("         one of them is years old")
+        assert [line.split() for line in lines if line.startswith("they ask")] == [
+            ["they", "ask", "for", "parts", "of", "one", "set", "12.0"]
+        ]
+        assert lines.index("For") < lines.index("Against") < lines.index("one of them is years old")
         assert "Looked for and not seen: a shared network; one program." in lines
         assert "30 members share one pool, campaign:c1." in lines
         assert "AML.T0008.005 Acquire Infrastructure: AI Service Proxies" in lines
