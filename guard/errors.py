@@ -10,6 +10,7 @@
     ├── BackendError      the backend's: it failed (502) or took too long (504)
     ├── UnknownHolderError    the operator's: there is no such holder, or several
     ├── UnknownCampaignError  the operator's: there is no such campaign
+    ├── UnknownReceiptError   the operator's: it is no receipt of this installation's
     ├── JobError          ours: a process that was to do a part of some work did not
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
@@ -48,6 +49,10 @@ class UnknownHolderError(GuardError):
 
 class UnknownCampaignError(GuardError):
     """There is no campaign of this id."""
+
+
+class UnknownReceiptError(GuardError):
+    """It is no receipt that this installation has given."""
 
 
 class JobError(GuardError):

@@ -28,6 +28,7 @@ from guard.engine.engine import Engine
 from guard.errors import GuardError
 from guard.identity.crowds import Crowds
 from guard.installation import Installation
+from guard.receipts import Receipts
 from guard.rules import Rules
 from guard.settings import cautions
 from guard.settings.cautions import Content
@@ -78,6 +79,7 @@ class Service:
         self._seen = self._looked_at = self._files()
         self._installation = Installation.of(self.settings)
         self.rules = self._rules_of(self.settings, self._installation.keys)
+        self.receipts = Receipts(self._installation.keys)
         self._content = self._content_of(self.rules)
         self._app_identifies = app_identifies
         for caution in cautions.at_start(self.settings, self._content, os.environ):

@@ -8,13 +8,14 @@ from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
 from guard.admin.reviews import Released
-from guard.admin.sheets import Entry, Sheet, Terrain, Unseen
+from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block
 from guard.store.redis.orders import Record, Term
 
 __all__ = [
     "GROUPED_BY",
+    "Appeal",
     "Block",
     "Case",
     "Entry",

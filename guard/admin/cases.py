@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from guard.admin.atlas import Technique, techniques
 from guard.admin.totals import Nearest
+from guard.core.atlas import Technique, techniques
 from guard.core.calendars import MICROSECONDS
 from guard.core.campaigns import NOBODY, SAID_BY_PEOPLE, Event, Judged, Verdict, campaign_of
 from guard.core.identity import Attribute, Holder

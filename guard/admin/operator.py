@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Self
 
 from guard.admin.cases import Campaigns, Case
 from guard.admin.finding import Found, of_address, of_credential
-from guard.admin.holders import resolved
+from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
 from guard.admin.reviews import Reviews
-from guard.admin.sheets import Entry, Sheet, Terrain, Unseen, used
+from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.campaigns import campaign_of
+from guard.core.decision import Reason
 from guard.core.evidence import risk
 from guard.core.identity import (
     CHOSEN,
@@ -38,6 +39,7 @@ from guard.errors import DAMAGED, ConfigError, GuardError, StoreError, UnknownHo
 from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
+from guard.receipts import Receipts
 from guard.settings.rates import counts_by_limit
 from guard.store.redis.client import OPERATOR_SECONDS
 
@@ -129,6 +131,22 @@ class Operator:
                 raise
             return await self.campaigns.of(text)  # which says that there is none
         return await self.show(holder)
+
+    async def appeal(self, text: str) -> Appeal:
+        """What a receipt says, and what is known now of whom it names.
+
+        Raises `UnknownReceiptError`, and `UnknownHolderError` for the receipt of a hold that is over.
+        """
+        if text.startswith(RECEIPTS):
+            return Appeal(None, await self.show(await self.resolve(text)))
+        refused = Receipts(self._keys).open(text)
+        try:
+            holder = await self.resolve(refused.label)
+            # What its evidence has not refused was refused to the caller, whoever it asked for.
+            sheet = await self.show(holder if refused.reason is Reason.RISK else holder.parts[0])
+        except UnknownHolderError:
+            return Appeal(refused, None)
+        return Appeal(refused, sheet)
 
     async def show(self, holder: Holder) -> Sheet:
         """All that is known of a holder; raises `UnknownHolderError` where nothing is."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from guard.core.identity import Holder
     from guard.core.limits import Limit, Reading
     from guard.core.novelty import Recent
+    from guard.receipts import Refused
     from guard.store.port import Block
     from guard.store.redis.orders import Record, Term
 
@@ -69,6 +70,16 @@ class Sheet:
     def totals(self) -> Totals | None:
         """What the members have used together."""
         return Totals.of(self.members) if self.members else None
+
+
+@dataclass(frozen=True, slots=True)
+class Appeal:
+    """A refusal that somebody complains of, and what is known of whom it was; `refused` is `None` for the
+    receipt of a hold, and `sheet` where nothing is known any more.
+    """
+
+    refused: Refused | None
+    sheet: Sheet | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,15 @@ class Refuser:
         """The answer when the backend gave none."""
         return self._response(Refusal(error.status, str(error), "backend_failed"))
 
-    def refusal(self, admission: Admission) -> Response:
-        """The answer to a request that was refused."""
+    def refusal(self, admission: Admission, receipt: str) -> Response:
+        """The answer to a request that was refused, with a receipt of that."""
         decision = admission.decision
         unit = decision.violated[0].limit.unit if decision.violated else None
         if decision.action is Action.CHALLENGE:
-            refusal = Refusal(403, decision.rung.challenge, "verification_required")
+            refusal = Refusal(403, decision.rung.challenge, "verification_required", receipt=receipt)
             return self._response(refusal, self.limit_headers(decision))
         if decision.action is Action.HOLD:
-            refusal = Refusal(403, decision.notice, "account_held")
+            refusal = Refusal(403, decision.notice, "account_held", receipt=receipt)
             return self._response(refusal, self.limit_headers(decision))
         # A deny for risk is told as a quota that is used up.
         used_up = decision.reason in (Reason.QUOTA, Reason.RISK)
@@ -66,6 +66,7 @@ class Refuser:
             unit,
             decision.retry_after_us,
             violated_policies(decision.visible) if used_up else (),
+            receipt,
         )
         return self._response(refusal, self.limit_headers(decision))
 
@@ -78,6 +79,8 @@ class Refuser:
         answer = self.voice.refuse(refusal, self.request_id)
         # Also where this API has another name for it: the log's lines are found by it.
         own = {"cache-control": "no-store", "x-request-id": self.request_id}
+        if refusal.receipt is not None:
+            own["guard-receipt"] = refusal.receipt
         return Response(answer.body, answer.status, {**dict(answer.headers), **dict(headers), **own})
 
 

@@ -18,6 +18,7 @@ EXPOSED_HEADERS = (
     "Retry-After-Ms",
     "X-Request-Id",
     "Request-Id",
+    "Guard-Receipt",
     "X-Should-Retry",
     *(
         f"X-RateLimit-{what}-{unit}"

@@ -89,6 +89,7 @@ class Exchange:
         self.model = route.model_in(path)
         self.held = service.held
         self._sealing = service.rules.sealing
+        self._receipts = service.receipts
         self._bodies = service.rules.bodies
         self._method = method
 
@@ -210,7 +211,7 @@ class Exchange:
         return self.engine.admit(self.answer.request_id, self.identity, query, self.route.path, self._method)
 
     async def _refuse(self, admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
-        response = self.answer.refusal(admission)
+        response = self.answer.refusal(admission, self._receipts.of(admission))
         self.engine.refuse(admission, response.status_code)
         await answer_with(response, scope, receive, send)
 

@@ -12,6 +12,7 @@ import sys
 from io import TextIOWrapper
 
 from guard.cli.app import FAULT, app
+from guard.cli.appeal import appeal
 from guard.cli.calibrate import calibrate_
 from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
@@ -27,7 +28,14 @@ from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
 from guard.cli.worker import worker
-from guard.errors import DAMAGED, GuardError, StoreError, UnknownCampaignError, UnknownHolderError
+from guard.errors import (
+    DAMAGED,
+    GuardError,
+    StoreError,
+    UnknownCampaignError,
+    UnknownHolderError,
+    UnknownReceiptError,
+)
 
 __all__ = ["main"]
 
@@ -39,9 +47,8 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-from guard.cli.worker import worker
-    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence),
-    *(serve, demo, replay),
+    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence, appeal),
+    *(serve, worker, demo, replay),
 ):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
@@ -71,7 +78,7 @@ def _run() -> int | str | None:
         app(prog_name="guard")
     except SystemExit as end:
         return PIPE_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code
-    except (UnknownHolderError, UnknownCampaignError) as error:
+    except (UnknownHolderError, UnknownCampaignError, UnknownReceiptError) as error:
         complain(str(error))
         return NOBODY
     except StoreError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guard.admin.atlas import TECHNIQUES
 from guard.cli import data, output
 from guard.cli.reports import Report, Section, Table
+from guard.core.atlas import TECHNIQUES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from guard.admin import Case
-from guard.admin.atlas import TECHNIQUES, techniques
 from guard.cli import cases, output, show
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.reports import Report, Section, Table, print_report
+from guard.core.atlas import TECHNIQUES, techniques
 from guard.core.campaigns import Verdict
 from guard.core.holds import Held
 from guard.core.identity import Holder
@@ -24,7 +23,9 @@ from guard.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from guard.admin import Operator, Sheet
+    from typing_extensions import TypeIs
+
+    from guard.admin import Case, Operator, Sheet
     from guard.admin.suspicion import Suspicion
 
 Help: TypeAlias = tuple[str, str]
@@ -61,7 +62,7 @@ def evidence(
 
     async def ask(operator: Operator) -> tuple[Case | Sheet, list[Suspicion]]:
         subject = await operator.subject(name)
-        if not isinstance(subject, Case):
+        if not is_case(subject):
             return subject, [subject.suspicion] if subject.suspicion is not None else []
         holders = [Holder.parse(label) for label, _ in cases.surest(subject)[:members]]
         found = await operator.suspicions(holders)
@@ -77,8 +78,15 @@ def evidence(
         print_report(_report(subject, suspicions, members, now))
 
 
+def is_case(subject: Case | Sheet) -> TypeIs[Case]:
+    """Whether this is a campaign."""
+    from guard.admin import Case  # which a verb's help does without
+
+    return isinstance(subject, Case)
+
+
 def _report(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, now: float) -> Report:
-    if not isinstance(subject, Case):
+    if not is_case(subject):
         return sheet_report(subject, now)
     report = cases.case_report(subject, members)
     sections = (*report.sections, _suspects(suspicions), _helps(_case_helps(subject)))
@@ -181,7 +189,7 @@ def _page(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, 
     from guard.cli import pictures
     from guard.cli.page import page
 
-    if isinstance(subject, Case):
+    if is_case(subject):
         title = f"{subject.campaign.id} is {subject.verdict}"
         drawn = [
             (
@@ -208,7 +216,7 @@ def _page(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, 
 def evidence_json(subject: Case | Sheet, suspicions: Sequence[Suspicion], now: float) -> dict[str, Any]:
     """The case as data (docs/campaigns.md)."""
     head = {"schema": SCHEMA, "at": output.moment(now)}
-    if isinstance(subject, Case):
+    if is_case(subject):
         suspects = [show.suspicion_json(each) for each in suspicions]
         return {**head, "kind": "campaign", **cases.case_json(subject), "suspects": suspects}
     return {

@@ -6,9 +6,9 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from guard.admin.atlas import TECHNIQUES
 from guard.cli import cases, data, output
 from guard.cli.app import Config, HolderText, Json, ask_store
+from guard.core.atlas import TECHNIQUES
 from guard.core.holds import Held
 from guard.core.novelty import NOTHING_RECENT, RECENT_ANSWERS, UNIT
 from guard.core.signals import Signal

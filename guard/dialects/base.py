@@ -29,7 +29,8 @@ class Refusal:
     """An error answer before it has a shape.
 
     `retry_after_us` is when to come again, `None` where coming again is no use or nobody knows when.
-    `policies` are those without room, by the names that clients are told.
+    `policies` are those without room, by the names that clients are told. `receipt` is what the operator can
+    read of a refusal, and stands in a header of all APIs, and in the body where there is a place for it.
     """
 
     status: int
@@ -39,6 +40,7 @@ class Refusal:
     unit: str | None = None
     retry_after_us: int | None = None
     policies: tuple[str, ...] = ()
+    receipt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

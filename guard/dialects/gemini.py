@@ -149,7 +149,10 @@ class GeminiGenerate:
 
     def refuse(self, refusal: Refusal, request_id: str) -> Answer:
         """`{"error": {code, message, status, details}}`, a google.rpc.Status with the wait as RetryInfo."""
-        details: list[Json] = [{"@type": f"{_DETAIL}RequestInfo", "requestId": request_id}]
+        about: Json = {"@type": f"{_DETAIL}RequestInfo", "requestId": request_id}
+        if refusal.receipt is not None:
+            about["servingData"] = refusal.receipt
+        details: list[Json] = [about]
         details.append({"@type": f"{_DETAIL}ErrorInfo", "reason": refusal.code.upper(), "domain": "guard"})
         if refusal.param is not None:
             violation = {"field": refusal.param, "description": refusal.message}

@@ -56,6 +56,8 @@ class Plain:
         }
         if problem:
             body["violated-policies"] = refusal.policies
+        if refusal.receipt is not None:
+            body["receipt"] = refusal.receipt
         headers = (
             ("content-type", MEDIA_TYPE),
             ("x-request-id", request_id),

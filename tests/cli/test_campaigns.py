@@ -16,7 +16,7 @@ from commands import guard
 from redis import Redis
 
 from guard import load
-from guard.admin.atlas import TECHNIQUES, Technique
+from guard.core.atlas import TECHNIQUES, Technique
 from guard.core.campaigns import Campaign, Event, Finding, Judged, Member, Tie, TieKind, Verdict
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Charge

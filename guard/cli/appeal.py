@@ -1,0 +1,102 @@
+"""`guard appeal`: what a receipt says that somebody was given with a refusal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guard.cli import output
+from guard.cli.app import Config, Json, ask_store
+from guard.cli.evidence import evidence_json, sheet_report
+from guard.cli.reports import print_report
+from guard.core.decision import Action, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from guard.admin import Appeal, Operator
+    from guard.receipts import Refused
+
+SCHEMA = "guard/appeal/1"
+
+_REASONS = {
+    Reason.QUOTA: "the limit {limit} had no room",
+    Reason.TOO_LARGE: "the limit {limit} is smaller than this request",
+    Reason.BLOCKED: "it was blocked",
+    Reason.STORE: "the store did not answer",
+    Reason.RISK: "its risk was too high",
+}
+_ACTIONS = {
+    Action.HOLD: "it was held for review, because of its risk",
+    Action.CHALLENGE: "it was to verify itself, because of its risk",
+}
+
+
+def appeal(
+    receipt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECEIPT",
+            help="What the client got as `guard-receipt`, or was told with a hold; else standard input.",
+        ),
+    ] = None,
+    config: Config = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Print what a receipt says: who was refused, when and why.
+
+    And what is known of that caller now, and which orders help.
+    """
+    words = (sys.stdin.readline() if receipt is None else receipt).split()
+    if not words:
+        raise typer.BadParameter("give a receipt, or have it on standard input")
+    text = words[-1]  # of a whole header too
+
+    async def ask(operator: Operator) -> Appeal:
+        return await operator.appeal(text)
+
+    found = ask_store(config, ask)
+    now = time.time()
+    if json:
+        output.print_json(_appeal_json(found, now))
+        return
+    for line in _refused_lines(found.refused) if found.refused else ():
+        output.console().print(output.printable(line), markup=False, soft_wrap=True)
+    if found.refused and found.sheet:
+        output.console().print()
+    if found.sheet is None:
+        output.console().print("Nothing is known of it any more.")
+    else:
+        print_report(sheet_report(found.sheet, now))
+
+
+def _refused_lines(refused: Refused) -> Iterator[str]:
+    yield f"{refused.label} was refused at {output.moment(refused.at_us / 1e6)}: {_why(refused)}."
+    yield f"The request was {refused.request_id}; the log has it under this id."
+
+
+def _why(refused: Refused) -> str:
+    told = _ACTIONS.get(refused.action) or _REASONS[refused.reason]
+    return told.format(limit=refused.limit or "of the settings")
+
+
+def _appeal_json(found: Appeal, now: float) -> dict[str, Any]:
+    refused = found.refused
+    return {
+        "schema": SCHEMA,
+        "refused": None
+        if refused is None
+        else {
+            "identity": refused.label,
+            "request_id": refused.request_id,
+            "at": output.moment(refused.at_us / 1e6),
+            "action": refused.action,
+            "reason": refused.reason,
+            "limit": refused.limit or None,
+        },
+        "evidence": None if found.sheet is None else evidence_json(found.sheet, (), now),
+    }
