@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import sys
 import time
@@ -436,6 +437,15 @@ class TestDamage:
         await redis.keep_campaigns([campaign(queries=3)], [], now())
         async with redis.asking() as client:
             assert await client.hget(CAMPAIGNS, "c2") == text
+
+    @pytest.mark.parametrize("moment", [-1, 10**18, 10**30])
+    async def test_a_moment_that_no_calendar_has_is_damage(self, redis: OperatorStore, moment: int) -> None:
+        await redis.keep_campaigns([campaign()], [], now())
+        async with redis.asking() as client:
+            text = json.loads((await client.hget(CAMPAIGNS, "c1")) or b"")
+            await client.hset(CAMPAIGNS, "c1", json.dumps({**text, "since": moment}))
+        assert await redis.campaigns() == []
+        assert f"{moment} is no moment" in redis.damaged["the campaign c1"]
 
     @pytest.mark.parametrize("text", [b"\xff", b"[]", b'{"a":1}'])
     async def test_pools_that_cannot_be_read_are_none_and_mended_with_the_next_writing(

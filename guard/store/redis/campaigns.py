@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 VERSION = 1
 """The version of how a campaign is written; one of another version is damaged here."""
 
+LAST_US = 253_402_300_800 * MICROSECONDS
+"""The end of the year 9999, which is the last that people write."""
+
 TRIES = 10
 """Compare-and-set attempts when several processes write at the same time."""
 
@@ -299,13 +302,13 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
     fields = _fields(text)
     try:
         members = {
-            str(Holder.parse(label)): Member(int(since_us), float(confidence))
+            str(Holder.parse(label)): Member(_moment(since_us), float(confidence))
             for label, (since_us, confidence) in fields["members"].items()
         }
         return Campaign(
             campaign_id,
-            int(fields["since"]),
-            int(fields["seen"]),
+            _moment(fields["since"]),
+            _moment(fields["seen"]),
             Verdict(fields["found"]),
             float(fields["decibans"]),
             float(fields["strength"]),
@@ -341,8 +344,8 @@ def read_word(text: bytes) -> Word:
         judged = None
         if fields["judged"] is not None:
             verdict, by, reason, at_us, until_us = fields["judged"]
-            end_us = None if until_us is None else int(until_us)
-            judged = Judged(Verdict(verdict), str(by), str(reason), int(at_us), end_us)
+            end_us = None if until_us is None else _moment(until_us)
+            judged = Judged(Verdict(verdict), str(by), str(reason), _moment(at_us), end_us)
         return Word(judged, frozenset(map(str, fields["cleared"])), _events(fields["events"]))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ValueError(f"words that cannot be read: {error!r}") from None
@@ -371,7 +374,15 @@ def _pairs(events: Sequence[Event]) -> list[tuple[int, str]]:
 
 
 def _events(pairs: Sequence[tuple[Any, Any]]) -> tuple[Event, ...]:
-    return tuple(Event(int(at_us), str(said)) for at_us, said in pairs)
+    return tuple(Event(_moment(at_us), str(said)) for at_us, said in pairs)
+
+
+def _moment(value: Any) -> int:
+    """A moment in Unix microseconds, which a calendar has."""
+    at_us = int(value)
+    if not 0 <= at_us < LAST_US:
+        raise ValueError(f"{at_us} is no moment")
+    return at_us
 
 
 def _written_us(texts: Texts, campaign_id: str) -> float:
