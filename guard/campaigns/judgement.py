@@ -25,19 +25,19 @@ what others ask.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from math import log10
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from guard.campaigns.window import Common, units
+from guard.campaigns.window import OF_ONE, Common, units
 from guard.core.campaigns import Finding, Tie, TieKind, Verdict
 from guard.core.signals import Signal
 from guard.detection.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence, Set
 
     from numpy.typing import NDArray
 
@@ -160,18 +160,20 @@ def _verdict(decibans: float, ties: Sequence[Tie], apart: float) -> Verdict:
 
 
 def _by_turns(members: Iterable[Seen], common: Common | None) -> list[tuple[str, Sighting]]:
-    """The latest queries of all, in the order of time, of each member as many as fit."""
-    carried = {
-        each.label: [s for s in each.latest if common is None or common in s.common] for each in members
-    }
-    often = max(1, MOST_QUERIES // max(1, len(carried)))
-    short = MOST_QUERIES - sum(min(often, len(each)) for each in carried.values())
+    """The latest queries of all, in the order of time, of each party as many as fit."""
+    carried: defaultdict[str, list[Sighting]] = defaultdict(list)
+    for each in members:
+        carried[each.party] += [s for s in each.latest if common is None or common in s.common]
+    # Many keys of one organisation say no more than one key does.
+    latest = {who: sorted(said, key=lambda each: each.at_us)[-OF_ONE:] for who, said in carried.items()}
+    often = max(1, MOST_QUERIES // max(1, len(latest)))
+    short = MOST_QUERIES - sum(min(often, len(each)) for each in latest.values())
     found = []
-    for label, sightings in carried.items():
+    for party, sightings in latest.items():
         take = min(len(sightings), often)
         more = min(len(sightings) - take, max(0, short))
         short -= more
-        found += [(label, each) for each in sightings[len(sightings) - take - more :]]
+        found += [(party, each) for each in sightings[len(sightings) - take - more :]]
     found.sort(key=lambda each: each[1].at_us)
     return found[-MOST_QUERIES:]
 
@@ -185,7 +187,7 @@ def _as_one(sightings: Iterable[tuple[str, Sighting]], reference: Reference) -> 
 
 
 def _beside(sightings: Sequence[tuple[str, Sighting]]) -> float:
-    """The share of queries that lie right beside one of another member."""
+    """The share of queries that lie right beside one of another party."""
     places, owners = _places(sightings)
     if len(places) < 2:
         return 0.0
@@ -222,12 +224,14 @@ def _ties(
 
 
 def _held_in_common(members: Sequence[Seen], common: Common | None, window: Window) -> list[Tie]:
-    """For each kind of thing, how many members have one in common with another member."""
+    """For each kind of thing, how many parties have one in common with another."""
     carriers: dict[Common, set[str]] = {}
     for member in members:
         for sighting in member.latest:
             for each in sighting.common:
-                carriers.setdefault(each, set()).add(member.label)
+                carriers.setdefault(each, set()).add(member.party)
+    labels = {member.label for member in members}
+    parties = len({member.party for member in members})
     ties = []
     for kind, hard in _HARD.items():
         several = {each: who for each, who in carriers.items() if each.kind is kind and len(who) > 1}
@@ -235,21 +239,20 @@ def _held_in_common(members: Sequence[Seen], common: Common | None, window: Wind
             continue
         together = set[str]().union(*several.values())
         most = max(several, key=lambda each: (len(several[each]), each == common))
-        if len(together) < SHARED_BY * len(members) and (common is None or common.kind is not kind):
+        if len(together) < SHARED_BY * parties and (common is None or common.kind is not kind):
             continue
-        what = most.what if len(several[most]) >= SHARED_BY * len(members) else ""
-        worth = hard * _rarity(several, window) * len(together) / len(members)
+        what = most.what if len(several[most]) >= SHARED_BY * parties else ""
+        worth = hard * _rarity(several, labels, window) * len(together) / parties
         ties.append(Tie(kind, what, len(together), worth))
     return ties
 
 
-def _rarity(shared: Mapping[Common, set[str]], window: Window) -> float:
-    """How rare it is among others to have any of these, from 0 for one in three of them to 2 for none of
-    many; 1 where few others are known.
+def _rarity(shared: Iterable[Common], labels: Set[str], window: Window) -> float:
+    """How rare it is among others than these to have any of what they share, from 0 for one in three of the
+    others to 2 for none of many; 1 where few others are known.
     """
-    members = set[str]().union(*shared.values())
-    having = {label for common in shared for label in window.carriers(common)} - members
-    others = window.holders - len(members)
+    having = {label for common in shared for label in window.carriers(common)} - labels
+    others = window.holders - len(labels)
     if others < _ENOUGH_OTHERS:
         return 1.0 if len(having) <= others / 3 else 0.0
     return min(2.0, max(0.0, log10(others / (3 * len(having) + 1)) * 2 / 3))

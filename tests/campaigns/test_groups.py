@@ -108,6 +108,12 @@ def test_one_organisation_s_fleet_is_one_holder() -> None:
     assert not groups.campaigns
 
 
+def test_one_organisation_s_fleet_convicts_nobody_who_has_the_same_wording() -> None:
+    fleet = replace(HYDRA, org="org:acme", verified=True)
+    groups, _ = fed(fleet.observed(), Fleet("other", sharing_out(members=3, each=10, seed=2)).observed())
+    assert not groups.campaigns
+
+
 def test_a_popular_program_s_prompt_ties_nobody(hydra: list[Observation]) -> None:
     trusted = [
         replace(Fleet(f"t{number}", customers(1, 6)), org=f"org:{number}", verified=True).observed()
