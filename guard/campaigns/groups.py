@@ -21,6 +21,7 @@ from guard.campaigns.judgement import (
     LEAST_QUERIES,
     SUSPECTED,
     Judgement,
+    conduct,
     judge,
 )
 from guard.campaigns.window import Common, Window
@@ -150,9 +151,19 @@ class Groups:
 
     def _judgements(self, common: Common) -> list[Judgement]:
         """What holds of those that have this in common, of each community by itself."""
-        members = list(self._members(common))
-        judged = (judge(each, common, self.window, self.reference) for each in communities(members))
-        return [each for each in judged if each is not None]
+        behaved = [
+            (members, conduct(members, common, self.reference))
+            for members in communities(list(self._members(common)))
+        ]
+        suspects = {
+            each.label
+            for members, how in behaved
+            if how is not None and how.decibans >= SUSPECTED
+            for each in members
+        }
+        return [
+            judge(members, common, how, self.window, suspects) for members, how in behaved if how is not None
+        ]
 
     def _members(self, common: Common) -> Iterable[Seen]:
         for label, carried in self.window.carriers(common).items():

@@ -35,6 +35,7 @@ from guard.campaigns.window import OF_ONE, Common, units
 from guard.core.campaigns import Finding, Tie, TieKind, Verdict
 from guard.core.signals import Signal
 from guard.detection.profile import Profile
+from guard.detection.reference import ENOUGH_PAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
@@ -113,35 +114,55 @@ class Judgement(NamedTuple):
     paid: float
 
 
-def judge(
-    members: Sequence[Seen], common: Common | None, window: Window, reference: Reference
-) -> Judgement | None:
-    """What holds of these holders, which have this in common; `None` where there is too little to judge.
+class Conduct(NamedTuple):
+    """How a group behaves as one holder, in decibans: by what it asks (`content`), and by how far its queries
+    lie `apart`, of which the share `beside` lies right beside another's. `shared` are those that carry what
+    it has in common.
+    """
 
-    `window` knows all others, and `reference` what enumerations look like.
+    shared: Sequence[tuple[str, Sighting]]
+    content: float
+    beside: float
+    apart: float
+
+    @property
+    def decibans(self) -> float:
+        """Both together."""
+        return max(0.0, self.content + self.apart) if self.content else 0.0
+
+
+def conduct(members: Sequence[Seen], common: Common, reference: Reference) -> Conduct | None:
+    """How these holders behave, which have this in common; `None` where there is too little to tell.
+    `reference` knows what enumerations look like.
     """
     if len({each.party for each in members}) < LEAST_PARTIES:
         return None
     every = _by_turns(members, None)
-    carried = None if common is None or common.kind is TieKind.LINEAGE else common
-    shared = every if carried is None else _by_turns(members, carried)
+    shared = every if common.kind is TieKind.LINEAGE else _by_turns(members, common)
     if len(shared) < LEAST_QUERIES:
         return None
     content = _as_one(shared, reference)
     if len(every) > len(shared):
         content = max(content, _as_one(every, reference))
     beside = _beside(shared)
-    apart = _apart(beside, len(shared))
-    decibans = max(0.0, content + apart) if content else 0.0
-    ties = _ties(members, common, window, shared, beside)
-    verdict = _verdict(decibans, ties, apart)
+    return Conduct(shared, content, beside, _apart(beside, len(shared)))
+
+
+def judge(
+    members: Sequence[Seen], common: Common, behaved: Conduct, window: Window, suspects: Set[str]
+) -> Judgement:
+    """What holds of holders that have this in common and have behaved so. `window` knows all others, and
+    `suspects` are those that are no reason to take for popular what they share: others that were found to
+    behave so.
+    """
+    ties = _ties(members, common, behaved, window, suspects)
     return Judgement(
         {each.label: _confidence(each, common) for each in members},
-        verdict,
-        decibans,
+        _verdict(behaved.decibans, ties, behaved.apart),
+        behaved.decibans,
         _strength(ties),
         ties,
-        *_findings(content, apart, beside, shared, members),
+        *_findings(behaved, members),
         _not_seen(ties),
         sum(each.queries for each in members),
         sum(each.paid for each in members),
@@ -203,27 +224,22 @@ def _apart(beside: float, queries: int) -> float:
 
 
 def _ties(
-    members: Sequence[Seen],
-    common: Common | None,
-    window: Window,
-    shared: Sequence[tuple[str, Sighting]],
-    beside: float,
+    members: Sequence[Seen], common: Common, behaved: Conduct, window: Window, suspects: Set[str]
 ) -> tuple[Tie, ...]:
     """What ties these, the strongest first."""
-    ties = _held_in_common(members, common, window)
+    ties = _held_in_common(members, common, window, suspects)
     linked = _linked(members)
     if linked:
         ties.append(Tie(TieKind.LINEAGE, "", linked, 5 + 25 * linked / len(members)))
-    like = _likeness(members, window, shared)
+    like = _likeness(members, window, behaved.shared)
     if like > 0:
         ties.append(Tie(TieKind.LIKENESS, "", len(members), like))
-    apart = _apart(beside, len(shared))
-    if apart > 0:
-        ties.append(Tie(TieKind.SLICES, "", len(members), 2 * apart))
+    if behaved.apart > 0:
+        ties.append(Tie(TieKind.SLICES, "", len(members), 2 * behaved.apart))
     return tuple(sorted(ties, key=lambda tie: -tie.decibans))
 
 
-def _held_in_common(members: Sequence[Seen], common: Common | None, window: Window) -> list[Tie]:
+def _held_in_common(members: Sequence[Seen], common: Common, window: Window, suspects: Set[str]) -> list[Tie]:
     """For each kind of thing, how many parties have one in common with another."""
     carriers: dict[Common, set[str]] = {}
     for member in members:
@@ -239,23 +255,29 @@ def _held_in_common(members: Sequence[Seen], common: Common | None, window: Wind
             continue
         together = set[str]().union(*several.values())
         most = max(several, key=lambda each: (len(several[each]), each == common))
-        if len(together) < SHARED_BY * parties and (common is None or common.kind is not kind):
+        if len(together) < SHARED_BY * parties and common.kind is not kind:
             continue
         what = most.what if len(several[most]) >= SHARED_BY * parties else ""
-        worth = hard * _rarity(several, labels, window) * len(together) / parties
+        worth = hard * _rarity(several, labels | suspects, window) * len(together) / parties
         ties.append(Tie(kind, what, len(together), worth))
     return ties
 
 
-def _rarity(shared: Iterable[Common], labels: Set[str], window: Window) -> float:
-    """How rare it is among others than these to have any of what they share, from 0 for one in three of the
-    others to 2 for none of many; 1 where few others are known.
+def _rarity(shared: Iterable[Common], ours: Set[str], window: Window) -> float:
+    """How rare it is among others than ours to have any of what they share, from 0 for one in three of the
+    others to 2 for none of many; 1 where few others are known. Who draws next to nothing vouches for nothing:
+    such an account is cheap.
     """
-    having = {label for common in shared for label in window.carriers(common)} - labels
-    others = window.holders - len(labels)
+    having = {label for common in shared for label in window.carriers(common)} - ours
+    drawing = sum(_draws(window.of(label)) for label in having)
+    others = window.holders - len(ours)
     if others < _ENOUGH_OTHERS:
-        return 1.0 if len(having) <= others / 3 else 0.0
-    return min(2.0, max(0.0, log10(others / (3 * len(having) + 1)) * 2 / 3))
+        return 1.0 if drawing <= others / 3 else 0.0
+    return min(2.0, max(0.0, log10(others / (3 * drawing + 1)) * 2 / 3))
+
+
+def _draws(seen: Seen | None) -> bool:
+    return seen is not None and seen.paid >= ENOUGH_PAYOUT * seen.queries
 
 
 def _linked(members: Sequence[Seen]) -> int:
@@ -297,22 +319,15 @@ def _strength(ties: Sequence[Tie]) -> float:
     return min(1.0, sum(best.values()) / 30)
 
 
-def _confidence(member: Seen, common: Common | None) -> float:
+def _confidence(member: Seen, common: Common) -> float:
     """How surely one of a group belongs to it: by how much of what it asks is the group's."""
-    if common is None or not member.latest:
-        return 1.0
-    return min(1.0, 0.25 + member.carried(common) / len(member.latest))
+    return min(1.0, 0.25 + member.carried(common) / max(1, len(member.latest)))
 
 
-def _findings(
-    content: float,
-    apart: float,
-    beside: float,
-    shared: Sequence[tuple[str, Sighting]],
-    members: Sequence[Seen],
-) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+def _findings(behaved: Conduct, members: Sequence[Seen]) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
     """What speaks for and what against it, apart from the ties."""
     speaks_for, speaks_against = [], []
+    shared, content, beside, apart = behaved
     queries = len(shared)
     if content >= SUSPECTED / 2:
         text = f"{queries} of their queries, taken for those of one holder, go through a set item by item"

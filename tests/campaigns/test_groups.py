@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from fleets import REFERENCE, START_US, Fleet, customers, mixed, people, sharing_out
-from lessons import asking
+from fleets import REFERENCE, START_US, SYSTEM, Fleet, customers, mixed, people, sharing_out
+from lessons import asking, noise_of
 
 from guard.campaigns.groups import STALE_US, Changes, Groups, against_members
 from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES
@@ -121,6 +121,20 @@ def test_a_popular_program_s_prompt_ties_nobody(hydra: list[Observation]) -> Non
     ]
     groups, _ = fed(hydra, *trusted)
     assert not [each for each in groups.campaigns if each.found is Verdict.LIKELY]
+
+
+def test_two_sets_under_one_wording_do_not_make_it_popular(hydra: list[Observation]) -> None:
+    other = Fleet(
+        "other", [[asking(each, system=SYSTEM) for each in noise_of(20, seed=n)] for n in range(20)]
+    )
+    groups, _ = fed(hydra, other.observed(), PEOPLE.observed(), APP.observed())
+    assert HYDRA.labels in [each.members.keys() & HYDRA.labels for each in counting(groups)]
+
+
+def test_accounts_that_draw_nothing_do_not_make_a_wording_popular(hydra: list[Observation]) -> None:
+    decoys = Fleet("decoy", customers(members=60, each=6), answer=2, new=0.0)
+    groups, _ = fed(hydra, decoys.observed())
+    assert HYDRA.labels in [each.members.keys() & HYDRA.labels for each in counting(groups)]
 
 
 @pytest.mark.parametrize(
