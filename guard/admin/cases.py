@@ -99,6 +99,10 @@ class Campaigns:
             key=lambda each: (not each.verdict(now_us).counts, -each.decibans, each.id),
         )
 
+    async def are_looked_for(self) -> bool:
+        """Whether an analyst or a `guard worker` looks for campaigns now."""
+        return await self._store.is_led()
+
     async def of(self, campaign_id: str) -> Case:
         """What is known of one; raises `UnknownCampaignError`."""
         campaign, now_us = await self._there(campaign_id), self._clock.date_us()

@@ -38,11 +38,13 @@ def campaigns(
     `guard campaign ID` shows one, and `guard verdict ID` says what you hold of it.
     """
 
-    async def ask(operator: Operator) -> list[Campaign]:
-        return await operator.campaigns.all()
+    async def ask(operator: Operator) -> tuple[list[Campaign], bool]:
+        return await operator.campaigns.all(), await operator.campaigns.are_looked_for()
 
     now_us = int(time.time() * 1e6)
-    known = ask_store(config, ask)
+    known, looked_for = ask_store(config, ask)
+    if not looked_for:
+        output.complain("nobody looks for campaigns now: neither guard's analyst nor a `guard worker` runs")
     found = [each for each in known if every or each.verdict(now_us).counts]
     if json:
         output.print_json([cases.summary_json(each, now_us) for each in found])

@@ -266,6 +266,9 @@ class CampaignStore(Protocol):
     async def resign(self, name: str) -> None:
         """Let another process do it, if it was this one."""
 
+    async def is_led(self) -> bool:
+        """Whether a process looks for campaigns now."""
+
     async def observe(self, records: Sequence[bytes]) -> None:
         """Add traces; of all that are kept, the oldest go."""
 

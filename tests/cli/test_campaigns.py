@@ -25,7 +25,7 @@ from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.installation import Installation
 from guard.store.port import Reservation
-from guard.store.redis.keys import CAMPAIGNS, POOLS, WORDS
+from guard.store.redis.keys import CAMPAIGNS, LEAD, POOLS, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,8 +90,9 @@ async def fill(folder: Path) -> None:
 def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url) as client:
         client.delete(CAMPAIGNS, WORDS, POOLS)
+        client.set(LEAD, "a worker", ex=600)
         yield client
-        client.delete(CAMPAIGNS, WORDS, POOLS)
+        client.delete(CAMPAIGNS, WORDS, POOLS, LEAD)
 
 
 @pytest.fixture
@@ -145,6 +146,11 @@ class TestTheList:
         redis.delete(CAMPAIGNS)
         assert said(folder, "campaigns") == "There is no campaign.\n"
         assert data(folder, "campaigns") == []
+
+    def test_it_says_where_nobody_looks(self, folder: Path, redis: Redis) -> None:
+        assert guard("campaigns", "--all", folder=folder).stderr == ""
+        redis.delete(LEAD)
+        assert "nobody looks for campaigns now" in guard("campaigns", "--all", folder=folder).stderr
 
     def test_it_says_where_none_counts(self, folder: Path) -> None:
         for name in ("c1", "c2"):

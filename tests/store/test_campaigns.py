@@ -296,12 +296,15 @@ async def test_two_who_accuse_at_the_same_time_are_both_heard(store: Kept) -> No
 
 
 async def test_one_process_leads_until_it_resigns(store: Kept) -> None:
+    assert not await store.is_led()
     assert await store.lead("a", 600)
+    assert await store.is_led()
     assert not await store.lead("b", 600)
     assert await store.lead("a", 600)
     await store.resign("b")
     assert not await store.lead("b", 600)
     await store.resign("a")
+    assert not await store.is_led()
     assert await store.lead("b", 600)
 
 

@@ -82,6 +82,10 @@ class MemoryCampaigns:
         self._leader = name, self._now_us() + int(seconds * MICROSECONDS)
         return True
 
+    async def is_led(self) -> bool:
+        """Whether a process looks for campaigns now."""
+        return self._now_us() < self._leader[1]
+
     async def resign(self, name: str) -> None:
         """Let another one do it, if it was this one."""
         if self._leader[0] == name:

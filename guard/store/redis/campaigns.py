@@ -178,6 +178,11 @@ class RedisCampaigns(TolerantStore):
         """Be the one process that looks for campaigns, or go on being it."""
         return bool(await self._run(LEADING, [LEAD], [name, max(1, int(seconds * 1000))]))
 
+    async def is_led(self) -> bool:
+        """Whether a process looks for campaigns now."""
+        async with self.asking() as client:
+            return bool(await client.exists(LEAD))
+
     async def resign(self, name: str) -> None:
         """Let another process do it, if it was this one."""
         await self._run(LEADING, [LEAD], [name, 0])
