@@ -37,7 +37,7 @@ from guard.background import Background
 from guard.campaigns.crossings import Crossings
 from guard.campaigns.ids import ids_in
 from guard.campaigns.shingles import KEPT, LOOKED_UP, Shingler
-from guard.core.identity import ADDRESSES, Attribute, Holder
+from guard.core.identity import ADDRESSES, Holder
 from guard.core.signals import Signal
 from guard.core.uses import Use
 from guard.errors import StoreError
@@ -235,11 +235,11 @@ class Lineages:
     def _who(self, exchange: Exchange) -> Issuer | None:
         """Who is held to have got an answer; `None` where that is nobody in particular."""
         identity = exchange.identity
-        org = identity.attributes.get(Attribute.ORG) if identity.verified else None
-        holder = Holder(Attribute.ORG, org) if org else identity.principal
+        org = identity.known_org
+        holder = org or identity.principal
         if holder.attribute in ADDRESSES or self._routes(identity, exchange.now_us):
             return None
-        return Issuer(int(self._keys.digest(holder)[:8], 16), bool(org))
+        return Issuer(int(self._keys.digest(holder)[:8], 16), org is not None)
 
     def _routes(self, identity: Identity, now_us: int) -> bool:
         uses = self._uses

@@ -124,12 +124,6 @@ class Facts:
         return hmac.digest(self._secret, said, "sha256")[:16].hex()
 
 
-def org_of(identity: Identity) -> str:
-    """The label of the organisation that somebody vouches for; empty where nobody does."""
-    org = identity.attributes.get(Attribute.ORG)
-    return str(Holder(Attribute.ORG, org)) if org and identity.verified else ""
-
-
 _ATTRIBUTES = {
     TieKind.PAYMENT: Attribute.PAYMENT,
     TieKind.POOL: Attribute.POOL,

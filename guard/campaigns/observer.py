@@ -8,8 +8,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from guard.campaigns.lineage import Kind
-from guard.campaigns.observation import MOST_LINKS, Facts, Observation, org_of
-from guard.core.identity import Attribute, Holder
+from guard.campaigns.observation import MOST_LINKS, Facts, Observation
 from guard.core.novelty import UNIT
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from guard.background import Background
     from guard.campaigns.lineage import Exchange, Lineage
-    from guard.core.identity import Identity
+    from guard.core.identity import Holder, Identity
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.uses import Declared
     from guard.detection.trace import Trace
@@ -96,7 +95,7 @@ class Observer:
             return
         seen = Observation(
             label=self._keys.label(holder),
-            org=org_of(identity),
+            org=str(identity.known_org or ""),
             verified=identity.verified,
             at_us=now_us,
             facts=self._facts.of(identity, client),
@@ -138,8 +137,7 @@ class Observer:
 
     def _name(self, identity: Identity) -> int:
         """The short name under which answers are remembered (guard/campaigns/lineage.py)."""
-        org = identity.attributes.get(Attribute.ORG) if identity.verified else None
-        return int(self._keys.digest(Holder(Attribute.ORG, org) if org else identity.principal)[:8], 16)
+        return int(self._keys.digest(identity.known_org or identity.principal)[:8], 16)
 
 
 _SURE = {Kind.ID: 1.0, Kind.TEXT: 0.5}

@@ -14,12 +14,12 @@ from guard.installation import Installation
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from guard.campaigns.worker import WorkerStore
     from guard.settings.root import Settings
+    from guard.store.port import CampaignStore
 
 
 def worker_of(
-    settings: Settings, store: WorkerStore, date_us: Callable[[], int] | None = None
+    settings: Settings, store: CampaignStore, date_us: Callable[[], int] | None = None
 ) -> Worker | None:
     """The worker of these settings; `None` where nobody looks for campaigns. `date_us` tells the Unix
     microseconds in place of the system's clock. Raises `ConfigError`.

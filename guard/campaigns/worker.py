@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from guard.campaigns.groups import Groups
 from guard.campaigns.observation import Observation
@@ -23,11 +23,11 @@ from guard.store.port import FIRST_TRACE
 from guard.telemetry.lines import limited
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from guard.campaigns.groups import Accused, Changes
-    from guard.core.campaigns import Campaign, Membership
     from guard.settings.root import Settings
+    from guard.store.port import CampaignStore
 
 PASS_SECONDS = 1.0
 """How often a worker looks for what is new."""
@@ -45,45 +45,10 @@ IN_A_PASS = 20_000
 """How many are read before groups are judged, and before the lease is renewed."""
 
 
-class WorkerStore(Protocol):
-    """What a worker needs of a store; every call raises `StoreError`. See `CampaignStore`."""
-
-    async def lead(self, name: str, seconds: float) -> bool:
-        """Be the one worker, or go on being it."""
-
-    async def resign(self, name: str) -> None:
-        """Let another one be it."""
-
-    async def traces(self, after: str, count: int) -> list[tuple[str, bytes]]:
-        """What was observed after this."""
-
-    async def traces_after(self, after: str) -> int:
-        """How much that is."""
-
-    async def campaigns(self) -> list[Campaign]:
-        """All campaigns."""
-
-    async def membership(self, version: int) -> Membership | None:
-        """`None` where nothing has changed since this version."""
-
-    async def keep_campaigns(self, changed: Sequence[Campaign], dropped: Sequence[str], now_us: int) -> None:
-        """Write down what was found."""
-
-    async def accuse(
-        self,
-        holder: Holder,
-        identity: Identity,
-        fresh: Mapping[Signal, float],
-        now_us: int,
-        half_life_us: int,
-    ) -> bool:
-        """Add to the evidence against a holder."""
-
-
 class Worker:
     """Looks for campaigns, for one event loop; raises `ConfigError`. `date_us` tells Unix microseconds."""
 
-    def __init__(self, store: WorkerStore, settings: Settings, *, date_us: Callable[[], int]) -> None:
+    def __init__(self, store: CampaignStore, settings: Settings, *, date_us: Callable[[], int]) -> None:
         self.adopt(settings)
         self._store = store
         self._date_us = date_us

@@ -247,6 +247,12 @@ class Identity:
         return Holder(Attribute.NETWORK, network) if network and not self.verified else self.principal
 
     @property
+    def known_org(self) -> Holder | None:
+        """The organisation, where somebody vouches for it: its keys are one caller's."""
+        org = self.attributes.get(Attribute.ORG) if self.verified else None
+        return Holder(Attribute.ORG, org) if org else None
+
+    @property
     def lasting(self) -> dict[Attribute, str]:
         """The attributes of who makes the request, without those of the request."""
         return {name: value for name, value in self.attributes.items() if name not in OF_A_REQUEST}

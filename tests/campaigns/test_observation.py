@@ -7,9 +7,9 @@ from fleets import Fleet, sharing_out
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.campaigns.observation import LARGEST, Facts, Observation, org_of
+from guard.campaigns.observation import LARGEST, Facts, Observation
 from guard.core.campaigns import TieKind
-from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.identity import Attribute, Holder, Identity
 from guard.core.pseudonyms import Pseudonyms
 from guard.http.client import LONGEST, program
 
@@ -92,9 +92,3 @@ def test_facts_have_no_address() -> None:
     assert facts.keys() == {TieKind.POOL, TieKind.ASN, TieKind.PAYMENT}
     assert facts[TieKind.ASN] == "64500"
     assert "192.0.2" not in str(facts)
-
-
-def test_only_an_organisation_that_somebody_vouches_for_is_one() -> None:
-    said = {Attribute.ORG: "acme"}
-    assert org_of(Identity(Holder(Attribute.KEY, "k"), said, VouchedBy.KEYS_FILE)) == "org:acme"
-    assert org_of(Identity(Holder(Attribute.KEY, "k"), said)) == ""

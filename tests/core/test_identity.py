@@ -274,3 +274,11 @@ def test_equal_values_of_different_attributes_are_different_holders() -> None:
 def test_nobody_is_verified_by_default() -> None:
     assert not ALICE.verified
     assert not ASKING.verified
+
+
+def test_an_organisation_is_known_where_somebody_vouches_for_it() -> None:
+    said = {Attribute.ORG: "acme"}
+    key = Holder(Attribute.KEY, "k")
+    assert Identity(key, said, VouchedBy.KEYS_FILE).known_org == Holder(Attribute.ORG, "acme")
+    assert Identity(key, said).known_org is None
+    assert Identity(key, {}, VouchedBy.KEYS_FILE).known_org is None
