@@ -94,6 +94,7 @@ class Groups:
         self._known: dict[str, Campaign] = {}
         self._asked: defaultdict[Common, int] = defaultdict(int)
         self._judged: dict[Common, int] = {}
+        self._ready: set[Common] = set()
         self._found: defaultdict[str, dict[Common, Judgement]] = defaultdict(dict)
         self._accused: dict[str, tuple[int, float]] = {}
 
@@ -107,6 +108,8 @@ class Groups:
         for common in (*self.window.add(seen).common, self.window.lineage(seen.label)):
             if common is not None and common.kind in PROPOSING:
                 self._asked[common] += 1
+                if self._asked[common] >= max(LEAST_QUERIES, GROWN * self._judged.get(common, 0)):
+                    self._ready.add(common)
 
     def adopt(self, kept: Iterable[Campaign]) -> None:
         """Go on by what the store has, with what persons have said."""
@@ -118,6 +121,7 @@ class Groups:
         dropped: set[str] = set()
         for common in self.due()[:most]:
             self._judged[common] = self._asked[common]
+            self._ready.discard(common)
             found = self._judgements(common)
             for judgement in found:
                 if judgement.verdict.counts:
@@ -140,14 +144,8 @@ class Groups:
 
     def due(self) -> list[Common]:
         """The groups for which it is time, the busiest first."""
-        due = [
-            common
-            for common, asked in self._asked.items()
-            if asked >= LEAST_QUERIES
-            and asked >= GROWN * self._judged.get(common, 0)
-            and len(self.window.carriers(common)) >= LEAST_PARTIES
-        ]
-        return sorted(due, key=lambda common: -self._asked[common])
+        self._ready = {each for each in self._ready if len(self.window.carriers(each)) >= LEAST_PARTIES}
+        return sorted(self._ready, key=lambda common: (-self._asked[common], common))
 
     def _judgements(self, common: Common) -> list[Judgement]:
         """What holds of those that have this in common, of each community by itself."""
