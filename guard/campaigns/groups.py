@@ -114,6 +114,8 @@ class Groups:
     def adopt(self, kept: Iterable[Campaign]) -> None:
         """Go on by what the store has, with what persons have said."""
         self._known = {each.id: each for each in kept}
+        for lost in self._found.keys() - self._known.keys():
+            del self._found[lost]
 
     def judge(self, now_us: int, most: int = MOST_JUDGED) -> Changes:
         """Judge the groups for which it is time, so many at most; what has changed by that."""

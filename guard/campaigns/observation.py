@@ -81,8 +81,8 @@ class Observation(NamedTuple):
             row: Any = msgpack.unpackb(data, strict_map_key=False)
             label, org, verified, at_us, facts, me, links, drew, paid, trace = row
             return cls(
-                _text(label),
-                _text(org),
+                _holder(label),
+                _holder(org) if org else "",
                 bool(verified),
                 int(at_us),
                 {TieKind(kind): _text(what) for kind, what in facts.items() if kind in set(TieKind)},
@@ -129,6 +129,10 @@ _ATTRIBUTES = {
     TieKind.POOL: Attribute.POOL,
     TieKind.ASN: Attribute.ASN,
 }
+
+
+def _holder(value: Any) -> str:
+    return str(Holder.parse(_text(value)))
 
 
 def _text(value: Any) -> str:

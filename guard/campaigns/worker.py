@@ -80,6 +80,8 @@ class Worker:
                 limited.log(
                     logging.WARNING, "worker", "campaigns are not looked for (%s): %s", error.kind, error
                 )
+            except Exception:  # noqa: BLE001 - nobody would notice that nobody looks any more
+                limited.exception("worker fails", "a pass over what was observed has failed")
             await asyncio.sleep(PASS_SECONDS)
 
     async def step(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ from fleets import REFERENCE, START_US, Fleet, customers, mixed, sharing_out
 
 from guard.background import Background
 from guard.campaigns import worker as worker_module
+from guard.campaigns.groups import Groups
 from guard.campaigns.lineage import Exchange, Kind, Lineage, Whose
 from guard.campaigns.observation import Observation
 from guard.campaigns.observer import Observer
@@ -25,6 +27,7 @@ from guard.store.memory.store import MemoryStore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from guard.campaigns.groups import Changes
     from guard.detection.trace import Trace
 
 KEYS = Pseudonyms(b"a pepper of the tests")
@@ -140,7 +143,8 @@ async def test_a_person_s_word_is_heard(store: MemoryStore, clock: Clock) -> Non
 async def test_what_is_no_observation_is_skipped(
     store: MemoryStore, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await store.observe([b"", b"nonsense", b"\x00" * 9_000])
+    named = [seen._replace(label="nobody").write() for seen in HYDRA.observed()]
+    await store.observe([b"", b"nonsense", b"\x00" * 9_000, *named])
     await observed(store, clock, HYDRA.observed())
     await made(store, clock).step()
     assert len(await store.campaigns()) == 1
@@ -159,6 +163,29 @@ async def test_what_is_too_much_for_a_pass_is_read_in_the_next(
         await worker.step()
         lags.append(worker.lag)
     assert lags == [300, 200, 100, 0]
+    assert len(await store.campaigns()) == 1
+
+
+async def test_a_mistake_does_not_end_it(
+    store: MemoryStore, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await observed(store, clock, HYDRA.observed())
+    judge, calls, over = Groups.judge, 0, asyncio.Event()
+
+    def judged(groups: Groups, now_us: int, most: int) -> Changes:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyError("a mistake")
+        over.set()
+        return judge(groups, now_us, most)
+
+    monkeypatch.setattr(Groups, "judge", judged)
+    monkeypatch.setattr(worker_module, "PASS_SECONDS", 0.0)
+    running = asyncio.create_task(made(store, clock).run())
+    await over.wait()
+    running.cancel()
+    assert "has failed" in caplog.text
     assert len(await store.campaigns()) == 1
 
 
