@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from guard.campaigns.judgement import BESIDE
 from guard.campaigns.window import units
+from guard.detection.layout import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +62,11 @@ def _halves(holder: Seen) -> NDArray[np.float32]:
     Shape (2, `PLACES` + 3).
     """
     rows = np.array([[*each.place, *_manner(each.trace)] for each in holder.latest], np.float32)
+    places = rows[:, :PLACES]
+    # What is asked again, in the same words or nearly, is no query that the division has not seen.
+    new = np.tril(places @ places.T, -1).max(axis=1) <= BESIDE
+    if new.sum() >= LEAST_OF_ONE:
+        rows = rows[new]
     return np.array([rows[::2].mean(axis=0), rows[1::2].mean(axis=0)], np.float32)
 
 

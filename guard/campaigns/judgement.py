@@ -181,12 +181,14 @@ def _verdict(decibans: float, ties: Sequence[Tie], apart: float) -> Verdict:
 
 
 def _by_turns(members: Iterable[Seen], common: Common | None) -> list[tuple[str, Sighting]]:
-    """The latest queries of all, in the order of time, of each party as many as fit."""
+    """The latest queries of all in the order of time, of each party as many as fit: those first that pay."""
     carried: defaultdict[str, list[Sighting]] = defaultdict(list)
     for each in members:
         carried[each.party] += [s for s in each.latest if common is None or common in s.common]
     # Many keys of one organisation say no more than one key does.
-    latest = {who: sorted(said, key=lambda each: each.at_us)[-OF_ONE:] for who, said in carried.items()}
+    latest = {
+        who: sorted(said, key=lambda each: (each.pays, each.at_us))[-OF_ONE:] for who, said in carried.items()
+    }
     often = max(1, MOST_QUERIES // max(1, len(latest)))
     short = MOST_QUERIES - sum(min(often, len(each)) for each in latest.values())
     found = []

@@ -1,9 +1,9 @@
 """The latest of each holder: what the worker remembers, and which holders have something in common.
 
-Of one holder the latest `OF_ONE` queries are kept, of all together `most` at most; beyond that, who has been
-silent longest is forgotten. So a busy holder crowds nobody out, and an account that asks six times a day is
-remembered as long as there is room: 100,000 queries are the latest forty of 2,500 busy holders, or the latest
-six of 16,000 slow ones.
+Of one holder the latest `OF_ONE` queries are kept, those first that pay, of all together `most` at most;
+beyond that, who has been silent longest is forgotten. So a busy holder crowds nobody out, and an account that
+asks six times a day is remembered as long as there is room: 100,000 queries are the latest forty of 2,500
+busy holders, or the latest six of 16,000 slow ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from guard.core.campaigns import TieKind
 from guard.detection.layout import PLACES
+from guard.detection.profile import FULL_PAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -48,6 +49,11 @@ class Sighting(NamedTuple):
     drew: float
     paid: float
     common: tuple[Common, ...]
+
+    @property
+    def pays(self) -> bool:
+        """Whether its answers paid out anything to speak of: what is asked again pays nothing."""
+        return self.paid >= FULL_PAYOUT
 
 
 @dataclass(slots=True, eq=False)
@@ -84,8 +90,12 @@ class Seen:
         self._sum += sighting.place
 
     def drop(self) -> Sighting:
-        """Forget the oldest query."""
-        oldest = self.latest.popleft()
+        """Forget the oldest query that pays nothing, or else the oldest: so nobody has forgotten what it has
+        drawn by asking again.
+        """
+        place = next((place for place, each in enumerate(self.latest) if not each.pays), 0)
+        oldest = self.latest[place]
+        del self.latest[place]
         self._sum -= oldest.place
         return oldest
 
@@ -165,7 +175,7 @@ class Window:
         return sighting
 
     def _drop(self, holder: Seen) -> None:
-        """Forget the oldest query of a holder."""
+        """Forget a query of a holder."""
         for each in holder.drop().common:
             carriers = self._carriers[each]
             carriers[holder.label] -= 1

@@ -30,6 +30,14 @@ def test_equals_are_not_divided() -> None:
         assert [labels(part) for part in communities(seen_of(fleet))] == [fleet.labels]
 
 
+def test_what_is_asked_twice_divides_nobody() -> None:
+    window = Window()
+    for each in HYDRA.observed():
+        window.add(each)
+        window.add(each)
+    assert [labels(part) for part in communities(list(window))] == [HYDRA.labels]
+
+
 def test_who_asks_about_something_else_is_told_apart() -> None:
     found = [labels(part) for part in communities(seen_of(HYDRA, APP))]
     assert sorted(found, key=min) == sorted([HYDRA.labels, APP.labels], key=min)

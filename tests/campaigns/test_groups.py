@@ -295,6 +295,36 @@ def test_a_group_that_turns_out_to_be_honest_is_none_any_more(hydra: list[Observ
     assert found.found is Verdict.LIKELY
 
 
+def test_who_asks_again_what_it_has_asked_hides_nothing(hydra: list[Observation]) -> None:
+    groups, _ = fed(hydra)
+    again = [seen._replace(at_us=seen.at_us + DAY_US, paid=0.0) for seen in hydra]
+    fed(again, [seen._replace(at_us=seen.at_us + DAY_US) for seen in again], groups=groups)
+    assert [each.found for each in groups.campaigns] == [Verdict.LIKELY]
+
+
+def test_who_asks_each_item_twice_hides_nothing(hydra: list[Observation]) -> None:
+    twice = [each for seen in hydra for each in (seen, seen._replace(at_us=seen.at_us + 1, paid=0.0))]
+    groups, _ = fed(twice)
+    (found,) = groups.campaigns
+    assert found.found is Verdict.LIKELY
+    assert len(found.members) >= 18
+
+
+def test_a_campaign_that_the_store_has_lost_is_judged_anew(hydra: list[Observation]) -> None:
+    groups, _ = fed(hydra)
+    (lost,) = groups.campaigns
+    groups.adopt([])
+    for seen in Fleet("hydra", customers(each=60)).observed(hydra[-1].at_us):
+        groups.take(seen)
+    groups.judge(hydra[-1].at_us)
+    assert not groups.campaigns
+    begun = Groups(REFERENCE)
+    fed(hydra[:300], groups=begun)
+    begun.adopt([])
+    fed(hydra[300:], groups=begun)
+    assert [each.id for each in begun.campaigns] == [lost.id]
+
+
 def events(groups: Groups) -> Sequence[str]:
     return [event.text for each in groups.campaigns for event in each.events]
 

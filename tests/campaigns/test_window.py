@@ -24,6 +24,16 @@ def test_the_latest_of_each_holder_are_kept() -> None:
     assert window.carriers(PAYS) == {"key:a0": 3, "key:a1": 3}
 
 
+def test_what_pays_nothing_is_forgotten_first() -> None:
+    window = Window(of_one=3)
+    for number, seen in enumerate(paying(1, 9).observed()):
+        window.add(seen if number < 4 else seen._replace(paid=0.0))
+    (holder,) = window
+    assert [sighting.pays for sighting in holder.latest] == [True] * 3
+    assert holder.queries == 9
+    assert window.carriers(PAYS) == {"key:a0": 3}
+
+
 def test_who_has_been_silent_longest_is_forgotten_first() -> None:
     window = Window(most=20, of_one=10)
     for fleet in (paying(1, 10, "a"), paying(1, 10, "b"), paying(1, 10, "c")):
