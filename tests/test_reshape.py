@@ -115,6 +115,43 @@ class TestAnswers:
         assert len(answer.starts) == 1
         assert answer.ended
 
+    @pytest.mark.parametrize("reasoning", [Reasoning.HIDDEN, Reasoning.SEALED])
+    @pytest.mark.parametrize(
+        ("method", "below"), [("GET", ""), ("GET", "/input_items"), ("POST", "/cancel"), ("DELETE", "")]
+    )
+    async def test_a_response_that_is_read_again_tells_no_more(
+        self, guarded: MakeGuarded, narrow: Narrow, method: str, below: str, reasoning: Reasoning
+    ) -> None:
+        thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hence"}]}
+        stored = {"id": "resp_1", "usage": {"output_tokens": 9}, "output": [thought], "data": [thought]}
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await JSONResponse(stored)(scope, receive, send)
+
+        narrow(Reshape(reasoning=reasoning))
+        front = guarded(app, TOKENS)
+        answer = await call(front, path=f"/v1/responses/resp_1{below}", method=method, headers=KEY)
+        hidden = {"type": "reasoning", "summary": []}
+        assert answer.json == {**stored, "output": [hidden], "data": [hidden]}
+        assert (await front.left("sk-test"))["tokens"] == 100_000
+
+    async def test_a_response_that_is_streamed_again_tells_no_more(
+        self, guarded: MakeGuarded, narrow: Narrow
+    ) -> None:
+        events = [
+            {"type": "response.reasoning_text.delta", "delta": "hence"},
+            {"type": "response.output_text.delta", "delta": "so"},
+        ]
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            parts = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+            await Response(parts, media_type="text/event-stream")(scope, receive, send)
+
+        narrow(Reshape(reasoning=Reasoning.HIDDEN))
+        answer = await call(guarded(app, TOKENS), path="/v1/responses/resp_1", method="GET", headers=KEY)
+        assert "so" in answer.body.decode()
+        assert "hence" not in answer.body.decode()
+
     async def test_logprobs_alone(self, guarded: MakeGuarded, narrow: Narrow) -> None:
         narrow(Reshape(logprobs=False))
         answer = await call(guarded(FakeModel(), TOKENS), body=chat("reasoning=3 logprobs"), headers=KEY)

@@ -13,6 +13,7 @@ from guard.asgi.state import with_state
 from guard.asgi.tap import Tap
 from guard.asgi.thoughts import ErrorMeter
 from guard.core.query import NO_USAGE, Usage
+from guard.dialects.openai_responses import StoredMeter
 from guard.errors import BackendError
 from guard.http.client import program
 
@@ -127,7 +128,7 @@ class Admitted:
         """What watches an answer of this type."""
         dialect, prepared = self._exchange.dialect, self._prepared
         if dialect is None or prepared is None:
-            return None
+            return StoredMeter.of(self._exchange.path, content_type, self._reshape)
         prepared.opened, sealer = (), None
         if prepared.prefix is not None:
             sealer = self._exchange.sealer(prepared, self._reshape)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from guard.core.query import TOKENS_PER_TURN, Query, Sampling, Turn
+from guard.core.query import NO_USAGE, TOKENS_PER_TURN, Query, Sampling, Turn, Usage
 from guard.core.reshape import UNCHANGED, Reshape
 from guard.dialects import caps, edits, openai, strict
 from guard.dialects.base import OPAQUE_TOKENS, Meter, kind, parts
@@ -46,6 +46,8 @@ LEAST_CAP = 16
 _PENDING = ("queued", "in_progress")  # no set: a status may be anything
 _DONE = ("text", "refusal", "arguments", "input", "code")
 _EVENTS = ("error", "ping", "keepalive")
+_STORED = "/responses/"
+_NOTHING_ASKED = Query("", (), stream=False, max_output_tokens=None, n=1, input_bytes=0, other_tokens=0)
 _ANSWER = frozenset({"type", "response", "output", "usage", "status", "error"})
 
 
@@ -120,6 +122,25 @@ class OpenAIResponses(OpenAI):
             known=_ANSWER,
             hiding=hiding if sealer is None else Telling.of(hiding, sealer, inside="response"),
         )
+
+
+class StoredMeter(AnswerMeter):
+    """What watches a response that is read again: it was paid for when it was made."""
+
+    @property
+    def usage(self) -> Usage:
+        """Nothing."""
+        return NO_USAGE
+
+    @classmethod
+    def of(cls, path: str, content_type: str, reshape: Reshape) -> Meter | None:
+        """That of an answer to this path; `None` where it is not below a response, or all of it is for the
+        client. What was sealed is hidden: what came before it is not known here.
+        """
+        if not reshape.hides or _STORED not in path:
+            return None
+        tally = Tally(_NOTHING_ASKED)
+        return cls(tally, content_type, _Watching(tally), known=_ANSWER, hiding=ResponsesHiding(reshape))
 
 
 def _sampling(payload: Json) -> Sampling:

@@ -40,8 +40,8 @@ class ResponsesHiding:
         self._texts: defaultdict[tuple[int, int], Untagged] = defaultdict(Untagged)
 
     def whole(self, answer: Json) -> Json:
-        """What is shown of a response."""
-        return edits.each(answer, "output", self._item)
+        """What is shown of a response, or of a list of items."""
+        return edits.each(edits.each(answer, "output", self._item), "data", self._item)
 
     def part(self, part: Json) -> Sequence[Json]:
         """What is shown of an event. What a text held back comes as a delta before the event of its end."""
