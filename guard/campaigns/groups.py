@@ -133,10 +133,11 @@ class Groups:
         return self._changes(touched, dropped, now_us)
 
     def look_after(self, now_us: int) -> Changes:
-        """What has changed with time alone: what is stale, and what is to be said again."""
-        stale = self._stale(now_us)
-        return self._changes(stale, (), now_us)._replace(
-            accused=tuple(self._accusations(self._known, now_us))
+        """What has changed with time alone: what goes on, what is stale, and what is to be said again."""
+        changed = self._going_on(now_us) | self._stale(now_us)
+        return Changes(
+            tuple(self._known[name] for name in sorted(changed)),
+            accused=tuple(self._accusations(self._known, now_us)),
         )
 
     def _changes(self, touched: Collection[str], dropped: Collection[str], now_us: int) -> Changes:
@@ -287,6 +288,25 @@ class Groups:
                 speaks_against=worst.speaks_against,
             )
             self._known[name] = replace(ended, events=_events(before, ended, now_us))
+        return touched
+
+    def _going_on(self, now_us: int) -> set[str]:
+        """The campaigns that have asked since they were judged, which may be months ago: one that has grown
+        large takes long to grow by a quarter.
+        """
+        touched = set()
+        for name, each in self._known.items():
+            if not each.found.counts or now_us - each.seen_us < AGAIN_US:
+                continue
+            seen = (self.window.of(label) for label in each.members)
+            members = [member for member in seen if member is not None]
+            last_us = max(
+                (member.last_with_us(common) for common in self._found.get(name, ()) for member in members),
+                default=0,
+            )
+            if last_us > each.seen_us:
+                self._known[name] = replace(each, seen_us=last_us)
+                touched.add(name)
         return touched
 
     def _stale(self, now_us: int) -> set[str]:

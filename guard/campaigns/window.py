@@ -79,6 +79,12 @@ class Seen:
             return len(self.latest)
         return sum(common in each.common for each in self.latest)
 
+    def last_with_us(self, common: Common) -> int:
+        """When it asked last with this, as far as is remembered; 0 where it has not."""
+        if common.kind is TieKind.LINEAGE:
+            return self.last_us
+        return max((each.at_us for each in self.latest if common in each.common), default=0)
+
     @property
     def mean(self) -> NDArray[np.float32]:
         """Where its latest queries lie on average; shape (`PLACES`,)."""

@@ -284,6 +284,25 @@ def test_a_campaign_that_is_silent_is_stale(hydra: list[Observation]) -> None:
     assert found.events[-1].text == "likely became stale"
 
 
+def test_a_campaign_that_goes_on_is_not_stale_until_it_is_judged_again(hydra: list[Observation]) -> None:
+    groups, _ = fed(hydra)
+    (found,) = groups.campaigns
+    last = hydra[-1]
+    for days in range(1, 40):
+        groups.take(last._replace(at_us=last.at_us + days * DAY_US))
+        assert not groups.due()
+        groups.look_after(last.at_us + days * DAY_US)
+        (found,) = groups.campaigns
+        assert found.found is Verdict.LIKELY
+    assert found.seen_us == last.at_us + 39 * DAY_US
+    # Who asks about other things only is none that goes on.
+    other = last._replace(trace=APP.observed()[0].trace)
+    groups.take(other._replace(at_us=last.at_us + 53 * DAY_US))
+    groups.look_after(last.at_us + 53 * DAY_US)
+    (found,) = groups.campaigns
+    assert found.found is Verdict.STALE
+
+
 def test_a_group_that_turns_out_to_be_honest_is_none_any_more(hydra: list[Observation]) -> None:
     groups, _ = fed(hydra[:300])
     (found,) = counting(groups)
