@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from guard.detection.trace import Trace
 
 LEAST_OF_ONE = 4
-"""Of whom fewer queries are known goes with the nearest."""
+"""Of whom fewer queries are known goes with the nearest, or with none that is near enough."""
+
+NEAR = 0.75
 
 LEAST_HOLDERS = 6
 """Fewer are not divided."""
@@ -42,7 +44,10 @@ DEEPEST = 12
 
 
 def communities(holders: Sequence[Seen]) -> list[list[Seen]]:
-    """The communities of these holders, the largest first; all of them where nothing divides them."""
+    """The communities of these holders, the largest first; all of them where nothing divides them. Who has
+    hardly asked yet is in one only where that lies as near to its middle as the first queries of `NEAR` of
+    its members do: else whoever asks in a popular wording would be in the campaign that hides in it.
+    """
     known = [each for each in holders if len(each.latest) >= LEAST_OF_ONE]
     others = [each for each in holders if len(each.latest) < LEAST_OF_ONE]
     if len(known) < LEAST_HOLDERS:
@@ -52,8 +57,15 @@ def communities(holders: Sequence[Seen]) -> list[list[Seen]]:
     found = [[known[place] for place in part] for part in parts]
     if others:
         middles = units(np.array([np.sum([each.mean for each in part], axis=0) for part in found]))
-        for each in others:
-            found[int((middles @ each.mean).argmax())].append(each)
+        nears = [
+            np.quantile([each.latest[0].place @ middle for each in part], 1 - NEAR)
+            for part, middle in zip(found, middles, strict=True)
+        ]
+        cosines = units(np.array([each.mean for each in others])) @ middles.T
+        for each, row in zip(others, cosines, strict=True):
+            nearest = int(row.argmax())
+            if row[nearest] >= nears[nearest]:
+                found[nearest].append(each)
     return sorted(found, key=len, reverse=True)
 
 

@@ -54,6 +54,14 @@ def test_who_has_hardly_asked_goes_with_the_nearest() -> None:
     assert HYDRA.labels | {"key:new0"} in found
 
 
+def test_who_has_hardly_asked_and_something_else_goes_with_none() -> None:
+    strangers = Fleet("stranger", [queries[:2] for queries in people(members=30, seed=9)])
+    found = [labels(part) for part in communities(seen_of(HYDRA, strangers))]
+    assert len(found) == 1
+    assert HYDRA.labels <= found[0]
+    assert len(found[0] & strangers.labels) <= 20
+
+
 def test_a_few_are_one() -> None:
     assert len(communities(seen_of(Fleet("few", sharing_out(members=3))))) == 1
     assert communities([]) == [[]]
