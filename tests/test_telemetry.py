@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from guard import GuardMiddleware, errors
 from guard.core.decision import Action, Reason
 from guard.core.evidence import Band
 from guard.core.modes import Mode
+from guard.core.sealed import MismatchReason
 from guard.core.signals import Group
 from guard.demo.model import FakeModel
 from guard.errors import BackendError, CredentialError, PathError, QueryError, RequestError
@@ -76,6 +78,14 @@ def test_a_line_of_the_log_is_json_with_the_risk_and_its_groups(caplog: pytest.L
     (line,) = lines(caplog)
     assert (line["kind"], line["action"], line["reason"]) == ("refused", "deny", "risk")
     assert (line["risk"], line["band"], line["groups"]) == (52.5, "critical", ["content", "intent"])
+
+
+def test_a_line_of_the_log_is_no_longer_for_thousands_of_blobs(caplog: pytest.LogCaptureFixture) -> None:
+    moved, damaged = MismatchReason.ORGANIZATION, MismatchReason.UNREADABLE
+    with caplog.at_level(logging.INFO, "guard"):
+        EventLog()(replace(DENIED, mismatches=(damaged, moved, *[damaged] * 5_000)))
+    (record,) = caplog.records
+    assert json.loads(record.message)["mismatches"] == [moved, damaged]
 
 
 def test_the_log_says_who_has_been_put_on_hold(caplog: pytest.LogCaptureFixture) -> None:

@@ -50,6 +50,8 @@ class EventLog:
         if suppressed is None:
             return
         line = {"kind": kind, **asdict(about), **({"suppressed": suppressed} if suppressed else {})}
+        if line.get("mismatches"):  # of each blob that a client has sent, thousands in one body
+            line["mismatches"] = sorted(set(line["mismatches"]))
         logger.log(level, "%s", json.dumps(line))
 
 
