@@ -84,6 +84,7 @@ def replayed(folder: Path, jobs: int) -> tuple[str, str, str]:
     files = ("--json", f"{jobs}.jsonl", "--summary-json", f"{jobs}.json", "--declare", "uses.jsonl")
     told = guard("replay", "traffic.jsonl", *files, "--jobs", str(jobs), folder=folder)
     assert told.returncode == 0, told.stderr
+    assert ("nobody looks for campaigns" in told.stderr) is (jobs > 1)
     return (folder / f"{jobs}.jsonl").read_text(), (folder / f"{jobs}.json").read_text(), told.stdout
 
 

@@ -14,6 +14,7 @@ import typer
 from guard.cli import output
 from guard.cli.app import Config
 from guard.core.evidence import Band
+from guard.core.modes import Mode
 from guard.errors import ConfigError
 from guard.extras import NEEDS_DETECTION
 
@@ -66,7 +67,8 @@ def replay(
     """Report what guard would have done with a log of traffic.
 
     The settings decide as they would have then, on an empty store that is gone afterwards; the live store is
-    not touched. The same log and settings give the same results, to the byte, with any number of jobs.
+    not touched. The same log and settings give the same results, to the byte, with any number of jobs, but
+    for campaigns and lineage: several jobs look for no campaigns.
     """
     from rich.console import Console
 
@@ -103,6 +105,8 @@ def _replayed(work: Work, jobs: int, file: TextIO | None) -> Summary:
         output.complain(_uneven(shards))
     if len(shards.sizes) == 1:
         return replay_all(work, write)
+    if Mode.OFF not in (work.settings.detection.mode, work.settings.campaigns.mode):
+        output.complain("nobody looks for campaigns in several processes; --jobs 1 does")
     with Jobs(work, shards) as running:
         return running.run(write)
 
