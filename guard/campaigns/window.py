@@ -73,6 +73,13 @@ class Seen:
     links: dict[str, float] = field(default_factory=dict)
     _sum: NDArray[np.float32] = field(default_factory=lambda: np.zeros(PLACES, np.float32))
 
+    @property
+    def crosses(self) -> bool:
+        """Whether it has sent back what was answered to others: who only was answered that, had no part in
+        it.
+        """
+        return any(sure >= 1 for sure in self.links.values())
+
     def carried(self, common: Common) -> int:
         """In how many of its latest queries there was this. A lineage is of all that a holder asks."""
         if common.kind is TieKind.LINEAGE:
@@ -139,8 +146,8 @@ class Window:
     def carriers(self, common: Common) -> Mapping[str, int]:
         """The holders whose latest queries had this, each with in how many."""
         if common.kind is TieKind.LINEAGE:
-            members = self._lineages.members(common.what)
-            return {label: len(self._holders[label].latest) for label in members}
+            members = (self._holders[label] for label in self._lineages.members(common.what))
+            return {each.label: len(each.latest) for each in members if each.crosses}
         return self._carriers.get(common, {})
 
     def lineage(self, label: str) -> Common | None:

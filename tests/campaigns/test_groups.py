@@ -174,6 +174,18 @@ def test_answers_that_come_back_propose_a_group_too() -> None:
     assert len(found.members) >= 18
 
 
+def test_who_sends_the_answers_of_others_draws_them_into_nothing() -> None:
+    fleet = Fleet("hydra", sharing_out(system=""))
+    victims = Fleet("victim", sharing_out(each=6, system="", seed=77))
+    names = {label: number for number, label in enumerate(sorted(fleet.labels | victims.labels))}
+    seen = [each._replace(me=names[each.label]) for each in fleet.observed()]
+    # Each sends what was answered to the next of them, and to an honest caller who asks alike.
+    seen = [each._replace(links=(((each.me + 1) % 20, 1.0), (each.me + 20, 1.0))) for each in seen]
+    groups, _ = fed(seen, [each._replace(me=names[each.label]) for each in victims.observed()])
+    (found,) = counting(groups)
+    assert found.members.keys() == fleet.labels
+
+
 def test_what_is_only_asked_alike_ties_nobody(hydra: list[Observation]) -> None:
     """Most callers have this wording: it is worth nothing, and the rest is what they ask."""
     others = Fleet("other", customers(members=60, each=6))
