@@ -388,7 +388,7 @@ def _overlap(ours: Collection[str], theirs: Collection[str]) -> bool:
     return both > 0 and both >= SAME * min(len(ours), len(theirs))
 
 
-_STRENGTH = {Verdict.LIKELY: 1.0, Verdict.POSSIBLE: 0.5}
+_STRENGTH = {Verdict.LIKELY: 1.0, Verdict.POSSIBLE: 0.25}
 """The most that ties count for: what is possible only may be wrong, and then costs its members little."""
 
 _RANK = {Verdict.LIKELY: 2, Verdict.POSSIBLE: 1}

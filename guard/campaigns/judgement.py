@@ -18,9 +18,11 @@ persons' up to 60; of those that share out a data set, 0 to 3.
     a class, the same exercises         1 to 2           55                   0
     30 persons                          0 to 2           40                   0
 
-`LIKELY` needs `CONVICTED` decibans, two ties of different families, one of which is not by what they ask, and
-that no more queries lie beside each other than those of honest groups: whoever runs one public benchmark asks
-what others ask.
+**A prompt convicts nobody.** The users of a chat app that keeps no conversations ask single questions about
+anything, under one prompt and by one program: together they look like one that goes through a set (up to 31
+dB). So `LIKELY` needs `CONVICTED` decibans and two things in common of different families, of which the
+program and its prompt are one, and that no more queries lie beside each other than those of honest groups:
+whoever runs one public benchmark asks what others ask.
 """
 
 from __future__ import annotations
@@ -170,14 +172,11 @@ def judge(
 
 
 def _verdict(decibans: float, ties: Sequence[Tie], apart: float) -> Verdict:
-    tied = [tie.kind for tie in ties if tie.decibans >= TIED]
-    if all(kind.asked for kind in tied):
-        return Verdict.UNRELATED
-    two = len({kind.family for kind in tied}) >= 2
-    if decibans >= CONVICTED and two and apart >= OVERLAP:
+    families = {tie.kind.family for tie in ties if tie.decibans >= TIED and not tie.kind.asked}
+    if len(families) >= 2 and decibans >= CONVICTED and apart >= OVERLAP:
         return Verdict.LIKELY
-    one_is_missing = decibans >= CONVICTED or (decibans >= SUSPECTED and two)
-    return Verdict.POSSIBLE if one_is_missing else Verdict.UNRELATED
+    one_is_missing = decibans >= (SUSPECTED if len(families) >= 2 else CONVICTED)
+    return Verdict.POSSIBLE if families and one_is_missing else Verdict.UNRELATED
 
 
 def _by_turns(members: Iterable[Seen], common: Common | None) -> list[tuple[str, Sighting]]:

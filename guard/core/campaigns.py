@@ -27,8 +27,8 @@ class Verdict(StrEnum):
     """How sure it is that some identities are one campaign: the scale of Wikipedia's sockpuppet
     investigations.
 
-    Only a person says `CONFIRMED`, `UNLIKELY` or `UNRELATED`. What is `LIKELY` has ties of two kinds at
-    least, and behaves as one holder that goes through a data set; of what is `POSSIBLE` one of the two is
+    Only a person says `CONFIRMED`, `UNLIKELY` or `UNRELATED`. What is `LIKELY` has two things in common
+    at least, and behaves as one holder that goes through a data set; of what is `POSSIBLE` one of the two is
     missing. There is too little to judge of what is `INCONCLUSIVE`, and nothing is new of what is `STALE`.
     """
 
@@ -46,10 +46,10 @@ class Verdict(StrEnum):
 
     # fmt: off
     CONFIRMED = "confirmed", "a person is sure that its members are one", True
-    LIKELY = "likely", "ties of two kinds or more, and together its members go through a data set", True
+    LIKELY = "likely", "two things in common or more, and together its members go through a data set", True
     POSSIBLE = (
         "possible",
-        "either ties of two kinds, or members that go through a data set together, not both", True,
+        "one thing in common, or members that look only a little like one that goes through a set", True,
     )
     UNLIKELY = "unlikely", "a person holds that its members are probably not one"
     UNRELATED = "unrelated", "a person is sure that its members have nothing to do with each other"
@@ -82,11 +82,11 @@ class TieKind(StrEnum):
 
     # fmt: off
     LINEAGE = "lineage", "lineage", "one sends what was answered to another"
-    TEMPLATE = "template", "wording", "the same rare wording stands round their queries"
+    TEMPLATE = "template", "program", "the same rare wording stands round their queries"
     PAYMENT = "payment", "payment", "they pay by the same means"
     POOL = "pool", "network", "they come from the same network"
     ASN = "asn", "network", "they come from the same network operator"
-    CLIENT = "client", "client", "the same rare program sends their requests"
+    CLIENT = "client", "program", "the same rare program sends their requests"
     DOMAIN = "domain", "domain", "their names have the same rare mail domain"
     LIKENESS = "likeness", "content", "they ask about the same things in the same measure", True
     SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap", True

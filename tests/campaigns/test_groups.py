@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from guard.campaigns.observation import Observation
 
-HYDRA = Fleet("hydra", sharing_out())
+HYDRA = Fleet("hydra", sharing_out(), lambda _: {TieKind.PAYMENT: "visa"})
 APP = Fleet("app", customers(system="You take orders for a shop of lamps."))
 PEOPLE = Fleet("person", people(system="You are a friend."))
 DAY_US = 86_400_000_000
@@ -186,6 +186,18 @@ def test_who_sends_the_answers_of_others_draws_them_into_nothing() -> None:
     assert found.members.keys() == fleet.labels
 
 
+def test_a_prompt_convicts_nobody() -> None:
+    """Who asks single questions about anything, under the one prompt of an app and by its program, looks like
+    one that goes through a set: it is possible, and its members are spread over many pools.
+    """
+    users = Fleet("user", sharing_out(members=60, each=6), lambda _: {TieKind.CLIENT: "an app"})
+    groups, changes = fed(users.observed())
+    (found,) = counting(groups)
+    assert found.found is Verdict.POSSIBLE
+    assert found.pools(START_US) > 20
+    assert not [each for change in changes for each in change.accused if each.decibans >= 10]
+
+
 def test_what_is_only_asked_alike_ties_nobody(hydra: list[Observation]) -> None:
     """Most callers have this wording: it is worth nothing, and the rest is what they ask."""
     others = Fleet("other", customers(members=60, each=6))
@@ -194,7 +206,7 @@ def test_what_is_only_asked_alike_ties_nobody(hydra: list[Observation]) -> None:
 
 
 def test_people_behind_the_same_network_are_no_members(honest: list[Observation]) -> None:
-    fleet = Fleet("hydra", sharing_out(system=""), lambda _: {TieKind.POOL: "x"})
+    fleet = Fleet("hydra", sharing_out(system=""), lambda _: {TieKind.POOL: "x", TieKind.DOMAIN: "y"})
     neighbours = [seen._replace(facts={TieKind.POOL: "x"}) for seen in honest]
     groups, _ = fed(fleet.observed(), neighbours)
     likely = [each for each in groups.campaigns if each.found is Verdict.LIKELY]
@@ -308,7 +320,7 @@ def test_a_campaign_that_goes_on_is_not_stale_until_it_is_judged_again(hydra: li
         assert found.found is Verdict.LIKELY
     assert found.seen_us == last.at_us + 39 * DAY_US
     # Who asks about other things only is none that goes on.
-    other = last._replace(trace=APP.observed()[0].trace)
+    other = last._replace(trace=APP.observed()[0].trace, facts={})
     groups.take(other._replace(at_us=last.at_us + 53 * DAY_US))
     groups.look_after(last.at_us + 53 * DAY_US)
     (found,) = groups.campaigns
@@ -319,7 +331,7 @@ def test_a_group_that_turns_out_to_be_honest_is_none_any_more(hydra: list[Observ
     groups, _ = fed(hydra[:300])
     (found,) = counting(groups)
     # The same accounts, and from now on they talk about what everybody talks about.
-    later = Fleet("hydra", customers(each=60))
+    later = replace(HYDRA, queries=customers(each=60))
     fed(later.observed(hydra[300].at_us), groups=groups)
     assert groups.campaigns
     assert not counting(groups)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from guard.detection.trace import Trace
 
 KEYS = Pseudonyms(b"a pepper of the tests")
-HYDRA = Fleet("hydra", sharing_out())
+HYDRA = Fleet("hydra", sharing_out(), lambda _: {TieKind.PAYMENT: "visa"})
 APP = Fleet("app", customers(system="You take orders for a shop of lamps."))
 
 

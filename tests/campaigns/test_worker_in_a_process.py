@@ -15,6 +15,7 @@ from patience import eventually
 
 from guard.campaigns.worker import PASS_SECONDS, Worker
 from guard.clock import SystemClock
+from guard.core.campaigns import TieKind
 from guard.core.pseudonyms import Pseudonyms
 from guard.errors import StoreError
 from guard.installation import Installation
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from guard.campaigns.observation import Observation
     from guard.core.campaigns import Campaign
 
-HYDRA = Fleet("hydra", sharing_out())
+HYDRA = Fleet("hydra", sharing_out(), lambda _: {TieKind.PAYMENT: "visa"})
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,9 @@ async def test_it_is_found_by_one_that_goes_on_where_another_was_killed(
             before = await found(installation, 20)
             first.send_signal(signal.SIGKILL)
             await first.wait()
-        later = Fleet("later", sharing_out(seed=77)).observed(seen[-1].at_us)
+        later = Fleet("later", sharing_out(seed=77), lambda _: {TieKind.PAYMENT: "visa"}).observed(
+            seen[-1].at_us
+        )
         await installation.store.observe(written(seen[300:] + later))
         async with working(config):
             after = await found(installation, 40)
