@@ -124,6 +124,8 @@ class Trace:
             raise ValueError("a trace with what is no number")
         if len(words) and int(words.max()) >= 1 << WORD_BITS:
             raise ValueError("a trace with words that are none")
+        if intents >> len(INTENTS) or families >> len(FAMILIES):
+            raise ValueError("a trace with intents or techniques that are none")
         return cls(
             whole=whole,
             template=template,

@@ -90,6 +90,14 @@ def test_what_is_no_trace_is_an_error(data: bytes) -> None:
     Profile.new().take(trace, NOW_US)
 
 
+@pytest.mark.parametrize(("place", "value"), [(2, 1 << 5), (4, 1 << 3)])
+def test_intents_and_techniques_that_are_none_are_an_error(place: int, value: int) -> None:
+    data = bytearray(traces(1)[0].write())
+    data[place] |= value
+    with pytest.raises(ValueError, match="are none"):
+        Trace.read(bytes(data))
+
+
 @given(st.integers(0, 200), st.integers(0, 255))
 def test_a_damaged_trace_is_an_error_or_another_trace(place: int, value: int) -> None:
     data = bytearray(traces(1)[0].write())
