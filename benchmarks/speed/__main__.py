@@ -6,6 +6,7 @@
     left     what a settled request leaves in Redis after a minute
     worker   the import, and the memory of a worker
     memory   the memory of an identity in Redis, at 100,000; not among those that run unasked
+    campaigns what a worker takes to look for campaigns; neither
     litellm  `guard serve` beside LiteLLM (`make bench-litellm`); neither
 
 What a part finds goes into `docs/performance-results.json`, and from there into the tables and pictures of
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import processes
 from benchmarks.processes import ROOT
-from benchmarks.speed import peers, plots, proxy, report, store, worker
+from benchmarks.speed import campaigns, peers, plots, proxy, report, store, worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ def main() -> None:
         "left": lambda: store.left(tell),
         "worker": lambda: worker.run(tell),
         "memory": lambda: store.memory(options.identities, tell),
+        "campaigns": lambda: campaigns.run(tell),
     }
     if unknown := set(options.parts) - set(runs):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
