@@ -34,7 +34,7 @@ def actors(
     """
     frames = Frames(split.side)
     for variety in VARIETIES:
-        if variety.name in varieties if varieties is not None else _plays(variety, split):
+        if variety.name in varieties if varieties is not None else plays(variety, split):
             for instance in range(instances):
                 lines = _Lines(
                     variety, split, frames, f"{split.side}/{seed}/{variety.name}/{instance}", queries
@@ -45,7 +45,7 @@ def actors(
                 )
 
 
-def _plays(variety: Variety, split: Split) -> bool:
+def plays(variety: Variety, split: Split) -> bool:
     """Whether the split has what a variety repeats, if it repeats anything."""
     part = RECORDED.get(variety.name)
     return part is None or part in split.pools

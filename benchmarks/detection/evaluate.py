@@ -15,12 +15,12 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from benchmarks.detection import calibration, costs, leftout, yields
+from benchmarks.detection import alliances, calibration, costs, leftout, yields
 from benchmarks.detection.costs import Standing, bill
 from benchmarks.detection.figures import Table
 from benchmarks.detection.harvest import DAYS, PER_DAY, Scene, harvest
@@ -29,22 +29,24 @@ from benchmarks.detection.reference import make
 from benchmarks.detection.side_by_side import counted, in_order
 from benchmarks.detection.sources import Part, Side, SourceError, load
 from benchmarks.detection.twins import TWINS
+from guard.detection.reference import Reference
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from benchmarks.detection.alliances import Group
     from benchmarks.detection.costs import Bill
     from benchmarks.detection.harvest import Harvest
     from benchmarks.detection.lives import Life, Work
     from benchmarks.detection.sources import Split
-    from guard.detection.reference import Reference
+    from guard.campaigns.observation import Observation
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-TOLD, COSTS, YIELDS = "told", "costs", "yields"
-PARTS = (YIELDS, COSTS, TOLD)
+TOLD, COSTS, YIELDS, CAMPAIGNS = "told", "costs", "yields", "campaigns"
+PARTS = (YIELDS, COSTS, TOLD, CAMPAIGNS)
 
 ATTACKED = Side.JUDGING
 """The side whose instruction sets campaigns go through."""
@@ -64,10 +66,11 @@ class Size(NamedTuple):
     cost_queries: int
     days: int
     per_day: int
+    neighbours: int
 
 
-FULL = Size(8, 600, 4, leftout.QUERIES, 4, 400, DAYS, PER_DAY)
-QUICK = Size(2, 96, 1, 112, 1, 40, 1, 300)
+FULL = Size(8, 600, 4, leftout.QUERIES, 4, 400, DAYS, PER_DAY, 8)
+QUICK = Size(2, 96, 1, 112, 1, 40, 1, 300, 1)
 QUICK_SCENES = (Scene(), Scene(accounts=10, one_network=True), Scene(accounts=10))
 
 
@@ -139,6 +142,27 @@ class Evaluation:
         calibration.draw(cells, self._pictures / "calibration.svg")
         return [leftout.soon(found), leftout.hidden(found), calibration.calibration(cells)]
 
+    def campaigns(self) -> list[Table]:
+        """Which groups are found to be campaigns."""
+        choose = alliances.quick if self._options.quick else alliances.groups_of
+        splits = {side: load(self._options.data, side) for side in Side}
+        work = [group for split in splits.values() for group in choose(split)]
+        found = self._each(_watch, work)
+        outcomes = [outcome for outcome, _ in found]
+        together = {}
+        for side, split in splits.items():
+            near = alliances.neighbours(split, self._options.seed, self._size.neighbours)
+            others = [each for _, each in found if each is not None and each.group.side is side]
+            together[side] = alliances.together(others, near, Reference.load(self._files[side]))
+        drawn = self._each(_amplify, yields.AMPLIFIED[:2] if self._options.quick else yields.AMPLIFIED)
+        return [
+            alliances.thefts(outcomes),
+            alliances.honest(outcomes),
+            alliances.at_once(together),
+            alliances.in_replay(self._each(_replay, list(splits))),
+            yields.amplified(drawn),
+        ]
+
     @cached_property
     def _lives(self) -> Mapping[Side, Sequence[Life]]:
         options, size = self._options, self._size
@@ -205,6 +229,18 @@ def _harvest(scene: Scene) -> Harvest:
     return harvest(splits[ATTACKED], scene, seed, files[ATTACKED], size.days, size.per_day)
 
 
+def _amplify(scene: Scene) -> Harvest:
+    splits, files, seed, size = _loaded
+    split = splits[ATTACKED]
+    known = alliances.others(split, seed, size.neighbours)
+    return harvest(split, scene, seed, files[ATTACKED], 1, size.per_day, others=known)
+
+
+def _replay(side: Side) -> alliances.Replayed:
+    splits, files, seed, size = _loaded
+    return alliances.replayed(splits[side], seed, size.neighbours, files[side])
+
+
 def _bill(work: tuple[Work, Standing]) -> Bill:
     splits, files, seed, _ = _loaded
     honest_one, standing = work
@@ -212,10 +248,24 @@ def _bill(work: tuple[Work, Standing]) -> Bill:
     return bill(splits[side], honest_one, standing, seed, files[side])
 
 
+@cache
+def _neighbours(side: Side) -> tuple[Sequence[Observation], Reference]:
+    """The callers that groups are watched among, and what those are judged by."""
+    splits, files, seed, size = _loaded
+    return alliances.neighbours(splits[side], seed, size.neighbours), Reference.load(files[side])
+
+
+def _watch(group: Group) -> tuple[alliances.Outcome, alliances.Watched | None]:
+    splits, _, seed, _ = _loaded
+    seen = alliances.watched(splits[group.side], group, seed)
+    return alliances.outcome(seen, *_neighbours(group.side)), seen if group.stands_with_others else None
+
+
 _SECTIONS = {
     YIELDS: ("What is carried off", "yields"),
     COSTS: ("What it costs honest holders", ""),
     TOLD: ("What is told of whom", "calibration"),
+    CAMPAIGNS: ("Which groups are found", ""),
 }
 
 _HEAD = """\

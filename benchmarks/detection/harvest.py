@@ -36,7 +36,7 @@ from guard.core.query import Usage
 from guard.detection.payout import Payouts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from benchmarks.detection.attacks import Asking
@@ -157,16 +157,24 @@ def harvest(
     reference: Path | None,
     days: int = DAYS,
     per_day: int = PER_DAY,
+    others: Sequence[Line] = (),
 ) -> Harvest:
-    """Let a campaign go on for so many days, of so many queries an account at most.
+    """Let a campaign go on for so many days, of so many queries an account at most, before a guard that has
+    known these `others` since the day before.
 
     Raises `SourceError` and `ConfigError`.
     """
-    return asyncio.run(_harvest(split, scene, seed, reference, days, per_day))
+    return asyncio.run(_harvest(split, scene, seed, reference, days, per_day, others))
 
 
 async def _harvest(
-    split: Split, scene: Scene, seed: int, reference: Path | None, days: int, per_day: int
+    split: Split,
+    scene: Scene,
+    seed: int,
+    reference: Path | None,
+    days: int,
+    per_day: int,
+    others: Sequence[Line],
 ) -> Harvest:
     if scene.source is not None:
         split = split.only(Part.DISTILL, scene.source)
@@ -174,6 +182,8 @@ async def _harvest(
     unguarded = paid * per_day * scene.accounts * (100 - scene.cover) / 100
     found = Harvest(scene, [Day() for _ in range(days)], unguarded)
     gate, union, items = Gate(reference), Union(), _items(split, scene, seed)
+    for place, line in enumerate(others):
+        await gate.ask(line, START_US - DAY_US + place * DAY_US // len(others))
     rng = Random(f"{seed}/harvest/{scene}")
     accounts = [_account(split, scene, seed, number) for number in range(scene.accounts)]
     due = [(START_US + rng.randrange(gap_us), number) for number in range(scene.accounts)]

@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.sources import Split
     from benchmarks.detection.traffic import Actor, Json, Line
-    from guard.analyst.lessons import Lesson
+    from guard.analyst.lessons import Opened
     from guard.core.novelty import Payout
     from guard.core.policy import Policy
     from guard.core.signals import Signal
+    from guard.detection.trace import Trace
 
 SECRET = b"a benchmark keeps no secrets and is the same every time"
 
@@ -99,14 +100,22 @@ class Work(NamedTuple):
     source: str | None = None
 
 
+class Taken(NamedTuple):
+    """What a query leaves behind, and what its answers drew and have paid out, in thousandths."""
+
+    trace: Trace
+    drew: int
+    paid: int
+
+
 class Eyes:
     """What queries and answers are read with; it takes some 100 ms to make."""
 
     def __init__(self) -> None:
         self._lessons = Lessons(Pseudonyms(SECRET), DIALECTS)
 
-    def read(self, holder: Holder, line: Line) -> Lesson:
-        """Read a line of the log, as guard would have read the request and its answer."""
+    def open(self, line: Line) -> Opened:
+        """Read a line of the log for what it says, as guard would have read the request and its answer."""
         dialect = DEFAULTS.route("POST", line.path).dialect
         if dialect is None:
             raise ValueError(f"no queries are read at {line.path}")
@@ -119,17 +128,17 @@ class Eyes:
             "application/json",
             (),
         )
-        usage = line.response["usage"]
-        return self._lessons.read(
-            holder, copies, Usage(usage["input_tokens"], usage["output_tokens"]), int(line.ts * MICROSECONDS)
-        )
+        return self._lessons.open(copies)
 
-    def take(self, known: Known, lesson: Lesson) -> int:
-        """Take a lesson into what is known of its holder; what its answers have paid out, in thousandths."""
+    def take(self, holder: Holder, known: Known, line: Line, opened: Opened) -> Taken:
+        """Take a line that was read into what is known of its holder."""
+        usage = line.response["usage"]
+        used = Usage(usage["input_tokens"], usage["output_tokens"])
+        lesson = self._lessons.lesson(holder, opened, used, int(line.ts * MICROSECONDS))
         step = self._lessons.teach(known.profile, lesson)
-        paid = known.pay(lesson.payout)
-        known.profile.pay(step, lesson.payout.drawn / UNIT, paid / UNIT)
-        return paid
+        drew, paid = lesson.payout.drawn, known.pay(lesson.payout)
+        known.profile.pay(step, drew / UNIT, paid / UNIT)
+        return Taken(step.trace, drew, paid)
 
 
 @dataclass(slots=True)
@@ -156,7 +165,8 @@ def answered(dialect: str, line: Line) -> Json:
     text, number = line.response["text"], line.body.get("n") or 1
     match dialect:
         case "openai.chat":
-            said = {"role": "assistant", "content": text}
+            calls = line.response.get("tool_calls")
+            said = {"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {})
             return {"choices": [{"index": index, "message": said} for index in range(number)]}
         case "anthropic.messages":
             return {"content": [{"type": "text", "text": text}]}
@@ -234,7 +244,7 @@ class Stand:
                 theft = watched.kind == "attack"
                 found[suspect.holder] = Known(), Life(work.variety, work.source, theft, suspect.excused)
             known, life = found[suspect.holder]
-            self._eyes.take(known, self._eyes.read(suspect.holder, line))
+            self._eyes.take(suspect.holder, known, line, self._eyes.open(line))
             if known.profile.queries % STRIDE == 0:
                 life.moments.append(_moment(known.profile))
         return [life for _, life in found.values() if life.moments]

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from benchmarks.detection.actors import VARIETIES, actors
-from benchmarks.detection.campaigns import FLEETS, campaigns
+from benchmarks.detection.campaigns import campaigns
+from benchmarks.detection.fleets import FLEETS
 from benchmarks.detection.sources import Side, SourceError, load
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ RECORDED = {
 }
 """The varieties that repeat the requests and the answers of one source, and what it plays."""
 
-_INSTRUCTIONS = {
+INSTRUCTIONS = {
     Part.LABELLED: "do_label",
     Part.EXTRACTED: "do_extract",
     Part.READ: "do_read",
@@ -66,8 +66,10 @@ _INSTRUCTIONS = {
     Part.DIALOGUE: "app",
     Part.CODE: "do_code",
 }
+"""The frames with what such a program has done."""
+
 _RECORDED = tuple(
-    Variety(name, "benign", programs.recorded(part, _INSTRUCTIONS[part]), Caller.PROGRAM)
+    Variety(name, "benign", programs.recorded(part, INSTRUCTIONS[part]), Caller.PROGRAM)
     for name, part in RECORDED.items()
 )
 TWINS: tuple[Variety, ...] = (*_PEOPLE, *_PROGRAMS, *_RECORDED)

@@ -6,17 +6,16 @@ into one profile, and the score that tells an enumeration of one holder (guard/d
 A second profile takes only what carries the thing in common, so that cover under other wordings hides
 nothing.
 
-What only a group has is added to that: honest people repeat each other, and parts of one list never do. Of
-600 queries of the users of one app 4 to 11 in a hundred lie right beside one of somebody else's, and of
-persons' up to 60; of those that share out a data set, 0 to 3.
+What only a group has is added to that: honest people repeat each other, and parts of one list never do. By
+references that know none of the judged sources, of 600 queries (docs/decisions/0030):
 
                                         as one holder    beside each other    conviction
-    30 accounts, parts of gsm8k         21 to 27 dB      0 %                  25 to 31 dB
-    parts of gpteacher, one template    10               2                    14
-    30 users of one letters app         10               0                    14
-    30 users of other apps              1 to 8           6 to 11              0 to 5
-    a class, the same exercises         1 to 2           55                   0
-    30 persons                          0 to 2           40                   0
+    30 accounts, parts of gsm8k         15 to 21 dB      0 %                  19 to 25 dB
+    parts of gpteacher, one template    16               5                    15
+    40 users of one letters app         4, or 15         0                    8, or 19
+    40 users of most other apps         0 to 9           0 to 67              0 to 7
+    a class, the same exercises         0 to 2           60 to 80             0
+    40 persons                          1 to 3           28 to 46             0
 
 **A prompt convicts nobody.** The users of a chat app that keeps no conversations ask single questions about
 anything, under one prompt and by one program: together they look like one that goes through a set (up to 31
@@ -59,8 +58,9 @@ MOST_QUERIES = 600
 CONVICTED = 15.0
 """Decibans from which on a group behaves as one that goes through a data set.
 
-Chosen on the sources of one side (benchmarks/detection): no honest group of 30 accounts came to more than
-14.8 there after 240 queries; of the other side, which nothing was chosen on, the most is 13.6.
+Chosen on the sources of one side (benchmarks/detection), with room: of 600 queries no honest group of 40
+callers came to more than 8.5 there. On the other side, which nothing was chosen on, users of an app that
+answers letters came to 19, and nobody else to more than 13.6.
 """
 
 SUSPECTED = 10.0

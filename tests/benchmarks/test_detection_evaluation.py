@@ -184,7 +184,7 @@ def test_a_part_is_run_and_the_others_are_kept(
         copy(SHIPPED, references / f"reference-for-{side}.json")
     kept = Table("Kept", "From before.", ("a",), (("b",),))
     values.write_text(json.dumps({"costs": [kept.values()]}))
-    monkeypatch.setattr(evaluate, "QUICK", Size(2, 96, 1, 96, 1, 16, days=1, per_day=5))
+    monkeypatch.setattr(evaluate, "QUICK", Size(2, 96, 1, 96, 1, 16, days=1, per_day=5, neighbours=1))
     monkeypatch.setattr(yields, "draw", lambda found, file: None)
     arguments = ["--data", str(data), "--quick", "--part", "yields", "--processes", "1"]
     arguments += ["--out", str(out), "--json", str(values), "--references", str(references)]

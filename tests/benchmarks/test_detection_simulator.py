@@ -14,7 +14,8 @@ import pytest
 from benchmarks.detection import log, timing
 from benchmarks.detection.actors import VARIETIES, actors
 from benchmarks.detection.attacks import DILUTED, SHARES
-from benchmarks.detection.campaigns import FLEETS, campaigns
+from benchmarks.detection.campaigns import campaigns
+from benchmarks.detection.fleets import COVERS, FLEETS
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.sources import Part, Side, SourceError, Split, load
 from benchmarks.detection.topics import Topics
@@ -318,7 +319,8 @@ def test_accounts_of_a_campaign_have_keys_of_their_own_and_one_campaign(split: S
             times = [line.ts for line in actor.lines]
             assert times == sorted(times)
             assert actor.campaign == campaign.name
-            assert {line.label for line in actor.lines} <= {campaign.kind}
+            # Cover is honest, whoever sends it.
+            assert {line.label for line in actor.lines} <= {campaign.kind, "benign"}
             assert {line.headers["authorization"] for line in actor.lines} <= {f"Bearer {actor.key}"}
 
 
@@ -327,7 +329,7 @@ def test_a_campaign_is_the_same_every_time(split: Split) -> None:
         return [[list(actor.lines) for actor in campaign.actors] for campaign in campaigns(split, 5, 3, 20)]
 
     assert made() == made()
-    assert len(made()) == len(FLEETS)
+    assert len(made()) == sum(fleet.plays(split) for fleet in FLEETS)
 
 
 @pytest.mark.parametrize(
@@ -357,6 +359,47 @@ def test_the_accounts_of_a_templated_fleet_have_one_template(data: Path) -> None
     assert len(set(bodies)) > 50
     wrappings = Frames(Side.JUDGING).all("wrap_what")
     assert any(all(wrapping in body for body in bodies) for wrapping in wrappings)
+
+
+def asked_by(name: str, split: Split, accounts: int = 5, queries: int = 40) -> list[list[str]]:
+    """What each account of a hydra asks of its set, without cover."""
+    (campaign,) = campaigns(split, 1, accounts, queries, fleets=[name])
+    return [[said_in(line) for line in actor.lines if line.label == "attack"] for actor in campaign.actors]
+
+
+def test_a_hydra_s_accounts_share_a_set_out(data: Path) -> None:
+    split = load(data, Side.JUDGING)
+    plain = asked_by("hydra-bare", split)
+    items = [item for account in plain for item in account]
+    assert len(items) == len(set(items)) > 100
+    assert all(map(len, plain))
+    twice = [item for account in asked_by("hydra-overlapping", split) for item in account]
+    assert 0 < len(twice) - len(set(twice)) < 0.3 * len(twice)
+
+
+def test_a_covered_hydra_asks_for_less(data: Path) -> None:
+    split = load(data, Side.JUDGING)
+    for cover in COVERS:
+        (campaign,) = campaigns(split, 1, 5, 40, fleets=[f"hydra-wrapped-app-{cover}"])
+        lines = [line for actor in campaign.actors for line in actor.lines]
+        honest = sum(line.label == "benign" for line in lines)
+        assert abs(100 * honest / len(lines) - cover) < 15
+
+
+def test_a_rotating_hydra_s_accounts_go_on_one_after_another(data: Path) -> None:
+    (campaign,) = campaigns(load(data, Side.JUDGING), 1, 5, 10, fleets=["hydra-rotating"])
+    spans = [(lines[0].ts, lines[-1].ts) for actor in campaign.actors if (lines := list(actor.lines))]
+    assert len(spans) > 2
+    assert all(last < first for (_, last), (first, _) in pairwise(spans))
+
+
+def test_the_ids_of_a_relay_come_back(data: Path) -> None:
+    (relay,) = campaigns(load(data, Side.JUDGING), 1, 5, 100, fleets=["fleet-relay-ids"])
+    lines = [line for actor in relay.actors for line in actor.lines]
+    issued = {call["id"] for line in lines for call in line.response["tool_calls"]}
+    turns = [turn for line in lines for turn in line.body["messages"]]
+    sent = {call["id"] for turn in turns for call in turn.get("tool_calls", ())}
+    assert len(sent & issued) > 10
 
 
 def test_a_relay_moves_conversations_between_accounts(data: Path) -> None:
