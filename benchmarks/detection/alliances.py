@@ -261,8 +261,8 @@ def outcome(watched: Watched, neighbours: Sequence[Observation], reference: Refe
         found.possible = found.possible or number
         if ours.found is Verdict.LIKELY:
             found.likely = found.likely or number
-            if len(ours.members.keys() & watched.labels) >= ALL_IN * len(watched.labels):
-                found.all_in = found.all_in or number
+        if len(ours.members.keys() & watched.labels) >= ALL_IN * len(watched.labels):
+            found.all_in = found.all_in or number
     found.accused = len(accused)
     last = _ours(groups.campaigns, watched.labels)
     if last is not None:
@@ -409,19 +409,19 @@ def thefts(found: Iterable[Outcome]) -> Table:
             groups[each.group.fleet, each.group.side, each.group.accounts].append(each)
     rows = []
     for (fleet, side, accounts), some in sorted(groups.items(), key=lambda each: _order(each[0])):
-        likely = [each for each in some if each.likely is not None]
+        known = [each for each in some if each.possible is not None]
         rows.append(
             (
                 *(fleet, side, accounts),
                 *_some(some, "possible"),
                 *_some(some, "likely"),
                 *_some(some, "all_in"),
-                _share(sum(each.found for each in likely), sum(each.members for each in likely)),
+                _share(sum(each.found for each in known), sum(each.members for each in known)),
                 _share(
-                    sum(each.outsiders for each in likely),
-                    sum(each.found + each.outsiders for each in likely),
+                    sum(each.outsiders for each in known),
+                    sum(each.found + each.outsiders for each in known),
                 ),
-                ", ".join(sorted(each.group.source or "" for each in some if each.likely is None)),
+                ", ".join(sorted(each.group.source or "" for each in some if each.possible is None)),
             )
         )
     columns = (
@@ -520,9 +520,9 @@ one *network* (a /24), or have nothing in common (*bare*), with an address each 
 Of *app* and *person* so many queries in a hundred are a cover's; *rotating* accounts are banned after three
 days, and others go on; *overlapping* ones send one item in ten twice. *Relays* pass on conversations of
 people. Of so many sets it is told how many were found (and the median of the exchanges of all accounts
-together until then): possible, likely, and likely with {ALL_IN:.0%} of the accounts in the campaign. The
-share of members, and of outsiders among those that are in it, are of those found likely, at the end. Three
-in ten have one system prompt in all accounts, by which *bare* ones are found too, and small sets run out."""
+together until then): possible at least, likely, and with {ALL_IN:.0%} of the accounts in the campaign. The
+share of members, and of outsiders among those that are in it, are of those found, at the end. Three in ten
+have one system prompt in all accounts, by which *bare* ones are found too, and small sets run out."""
 
 _HONEST = f"""\
 Groups of {HONEST[0]} callers with {HONEST[1]} queries each: {INSTANCES} of each, or one of each source that
