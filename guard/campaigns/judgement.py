@@ -19,9 +19,9 @@ references that know none of the judged sources, of 600 queries (docs/decisions/
 
 **A prompt convicts nobody.** The users of a chat app that keeps no conversations ask single questions about
 anything, under one prompt and by one program: together they look like one that goes through a set (up to 31
-dB). So `LIKELY` needs `CONVICTED` decibans and two things in common of different families, of which the
-program and its prompt are one, and that no more queries lie beside each other than those of honest groups:
-whoever runs one public benchmark asks what others ask.
+dB). So `LIKELY` needs `CONVICTED` decibans, and two things in common of different families, of which the
+program and its prompt are one, or one means of payment; and that no more queries lie beside each other than
+those of honest groups: whoever runs one public benchmark asks what others ask.
 """
 
 from __future__ import annotations
@@ -172,11 +172,13 @@ def judge(
 
 
 def _verdict(decibans: float, ties: Sequence[Tie], apart: float) -> Verdict:
-    families = {tie.kind.family for tie in ties if tie.decibans >= TIED and not tie.kind.asked}
-    if len(families) >= 2 and decibans >= CONVICTED and apart >= OVERLAP:
+    tied = {tie.kind for tie in ties if tie.decibans >= TIED and not tie.kind.asked}
+    # Whoever pays for all of them is one customer.
+    enough = TieKind.PAYMENT in tied or len({kind.family for kind in tied}) >= 2
+    if enough and decibans >= CONVICTED and apart >= OVERLAP:
         return Verdict.LIKELY
-    one_is_missing = decibans >= (SUSPECTED if len(families) >= 2 else CONVICTED)
-    return Verdict.POSSIBLE if families and one_is_missing else Verdict.UNRELATED
+    one_is_missing = decibans >= (SUSPECTED if enough else CONVICTED)
+    return Verdict.POSSIBLE if tied and one_is_missing else Verdict.UNRELATED
 
 
 def _by_turns(members: Iterable[Seen], common: Common | None) -> list[tuple[str, Sighting]]:

@@ -27,9 +27,10 @@ class Verdict(StrEnum):
     """How sure it is that some identities are one campaign: the scale of Wikipedia's sockpuppet
     investigations.
 
-    Only a person says `CONFIRMED`, `UNLIKELY` or `UNRELATED`. What is `LIKELY` has two things in common
-    at least, and behaves as one holder that goes through a data set; of what is `POSSIBLE` one of the two is
-    missing. There is too little to judge of what is `INCONCLUSIVE`, and nothing is new of what is `STALE`.
+    Only a person says `CONFIRMED`, `UNLIKELY` or `UNRELATED`. What is `LIKELY` has two things in common at
+    least, or one who pays, and behaves as one holder that goes through a data set; of what is `POSSIBLE` one
+    of the two is missing. There is too little to judge of what is `INCONCLUSIVE`, and nothing is new of what
+    is `STALE`.
     """
 
     counts: bool

@@ -114,12 +114,12 @@ def test_one_organisation_s_fleet_convicts_nobody_who_has_the_same_wording() -> 
     assert not groups.campaigns
 
 
-def test_a_popular_program_s_prompt_ties_nobody(hydra: list[Observation]) -> None:
+def test_a_popular_program_s_prompt_ties_nobody() -> None:
     trusted = [
         replace(Fleet(f"t{number}", customers(1, 6)), org=f"org:{number}", verified=True).observed()
         for number in range(40)
     ]
-    groups, _ = fed(hydra, *trusted)
+    groups, _ = fed(Fleet("hydra", sharing_out()).observed(), *trusted)
     assert not [each for each in groups.campaigns if each.found is Verdict.LIKELY]
 
 
@@ -198,10 +198,19 @@ def test_a_prompt_convicts_nobody() -> None:
     assert not [each for change in changes for each in change.accused if each.decibans >= 10]
 
 
-def test_what_is_only_asked_alike_ties_nobody(hydra: list[Observation]) -> None:
+@pytest.mark.parametrize(
+    "kinds", [{TieKind.PAYMENT}, {TieKind.POOL, TieKind.DOMAIN}, {TieKind.POOL, TieKind.CLIENT}]
+)
+def test_it_takes_two_things_in_common_or_one_who_pays(kinds: set[TieKind]) -> None:
+    fleet = Fleet("hydra", sharing_out(system=""), lambda _: dict.fromkeys(kinds, "x"))
+    (found,) = counting(fed(fleet.observed())[0])
+    assert found.found is Verdict.LIKELY
+
+
+def test_what_is_only_asked_alike_ties_nobody() -> None:
     """Most callers have this wording: it is worth nothing, and the rest is what they ask."""
     others = Fleet("other", customers(members=60, each=6))
-    groups, _ = fed(hydra, others.observed())
+    groups, _ = fed(Fleet("hydra", sharing_out()).observed(), others.observed())
     assert not [each for each in groups.campaigns if each.found is Verdict.LIKELY]
 
 
