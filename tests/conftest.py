@@ -43,9 +43,12 @@ hypothesis.settings.load_profile("small")
 
 @pytest.fixture(autouse=True)
 def inline_analyst(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test starts an analyst's process unasked: apps read on their event loop, programs in a thread."""
+    """No test starts an analyst's process unasked: apps read on their event loop, programs in a thread. And
+    none looks for campaigns: tests share a Redis, each with a pepper of its own.
+    """
     monkeypatch.setattr("guard.analyst.ways.link_of", Inline)
     monkeypatch.setenv("GUARD_DETECTION__ANALYST", "thread")
+    monkeypatch.setenv("GUARD_CAMPAIGNS__WORKER", "apart")
 
 
 @pytest.fixture(scope="session")

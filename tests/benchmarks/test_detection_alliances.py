@@ -26,7 +26,7 @@ def watched(group: Group, fleet: Fleet) -> Watched:
 
 @pytest.fixture(scope="module")
 def hydra() -> Watched:
-    return watched(HYDRA, Fleet("hydra", sharing_out()))
+    return watched(HYDRA, Fleet("hydra", sharing_out(), lambda _: {TieKind.PAYMENT: "visa"}))
 
 
 @pytest.fixture(scope="module")
