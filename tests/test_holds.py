@@ -314,7 +314,7 @@ class TestModes:
     ) -> None:
         app = guarded(FakeModel(), ladder={**HOLD, "request_percent": 30})
         await accuse(app, HIGH)
-        while (await ask(app)).status == 200:
+        while (await ask(app)).status != 403:  # a limit may refuse one before chance does
             pass
         await app.placed()
         assert {(await ask(app)).status for _ in range(20)} == {403}
