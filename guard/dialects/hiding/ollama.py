@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
 from guard.dialects.hiding.gathered import Gathered
-from guard.dialects.hiding.tags import Untagged, cut, untagged
+from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,15 +51,9 @@ class OllamaHiding:
 
     def _sealed(self, answer: Json) -> Json:
         cuts: list[Cut] = []
-
-        def edit(text: str) -> str:
-            shown, taken = cut(text, keeps=True)
-            cuts.extend(taken)
-            return shown
-
         whole = Gathered()
         whole.add(_thinking_in(answer))
-        return self._with_blob(self._shown(answer, edit), whole.joined(), cuts)
+        return self._with_blob(self._shown(answer, partial(untagged, cuts=cuts)), whole.joined(), cuts)
 
     def _with_blob(self, answer: Json, thought: Json, cuts: list[Cut]) -> Json:
         thinking = thought.get("thinking", "")

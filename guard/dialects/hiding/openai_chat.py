@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from guard.dialects import edits
 from guard.dialects.base import kind
 from guard.dialects.hiding import place
 from guard.dialects.hiding.gathered import Gathered
-from guard.dialects.hiding.tags import Untagged, cut, untagged
+from guard.dialects.hiding.tags import Untagged, untagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,16 +107,10 @@ class ChatHiding:
 
     def _sealed(self, message: Json) -> Json:
         cuts: list[Cut] = []
-
-        def edit(text: str) -> str:
-            shown, taken = cut(text, keeps=True)
-            cuts.extend(taken)
-            return shown
-
         whole = Gathered()
         whole.add(_reasoning_of(message))
         in_parts = isinstance(message.get("content"), list)
-        message = _unthought(message, untagged if in_parts else edit)
+        message = _unthought(message, untagged if in_parts else partial(untagged, cuts=cuts))
         return self._with_blob(message, whole.joined(), cuts)
 
     def _with_blob(self, message: Json, fields: Json, cuts: list[Cut]) -> Json:

@@ -134,21 +134,18 @@ class Untagged:
         self._cuts[-1][1].append(text)
 
 
-def untagged(text: str) -> str:
-    """What a whole text says outside of tags."""
-    return cut(text)[0]
-
-
-def cut(text: str, *, keeps: bool = False) -> tuple[str, list[Cut]]:
-    """Likewise, and what was taken out."""
+def untagged(text: str, cuts: list[Cut] | None = None) -> str:
+    """What a whole text says outside of tags. What was taken out is added to `cuts`, if given."""
     opened = _OPENING.pattern.search(text)
     before = text if opened is None else text[: opened.start()]
     closed = max((found.end() for found in _LONE_CLOSING.pattern.finditer(before)), default=0)
-    outside = Untagged(keeps=keeps)
+    outside = Untagged(keeps=cuts is not None)
     if closed:
         outside.begin_behind(text[:closed])
-    shown = outside.feed(text[closed:])
-    return shown + outside.finish(), outside.cuts
+    shown = outside.feed(text[closed:]) + outside.finish()
+    if cuts is not None:
+        cuts += outside.cuts
+    return shown
 
 
 def uncut(text: str, cuts: Sequence[Cut]) -> str:
