@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 GUARD = Path(sys.executable).with_name("guard")
 COLUMNS = "80"
+_OF_CAMPAIGNS = """
+store.redis_url = "{url}"
+identity.pepper = "{pepper}"
+[[tiers.default.limits]]
+name = "requests"
+unit = "requests"
+rate = "10/hour"
+[[tiers.default.limits]]
+name = "of-a-campaign"
+unit = "requests"
+rate = "5/hour"
+per = "campaign"
+"""
 
 
 def guard(
@@ -45,6 +59,12 @@ def guard(
     ):
         code = thread.submit(_exit_code).result()
     return subprocess.CompletedProcess(sys.argv, code, _text(out), _text(err))
+
+
+def write_settings_of_campaigns(folder: Path, redis_url: str) -> None:
+    """Write a guard.toml with a limit for each identity, and one for each campaign."""
+    pepper = secrets.token_hex(16)
+    (folder / "guard.toml").write_text(_OF_CAMPAIGNS.format(url=redis_url, pepper=pepper))
 
 
 def open_store(folder: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import guard
+from commands import guard, write_settings_of_campaigns
 
 from guard import load
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
@@ -21,19 +20,6 @@ from guard.store.port import Reservation
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIG = """
-store.redis_url = "{url}"
-identity.pepper = "{pepper}"
-[[tiers.default.limits]]
-name = "requests"
-unit = "requests"
-rate = "10/hour"
-[[tiers.default.limits]]
-name = "of-a-campaign"
-unit = "requests"
-rate = "5/hour"
-per = "campaign"
-"""
 POOL = Holder(Attribute.CAMPAIGN, "c1.3")
 MEMBER, OTHER = (
     Identity(Holder(Attribute.KEY, name), {Attribute.KEY: name, **more}, VouchedBy.KEYS_FILE)
@@ -58,7 +44,7 @@ async def fill(folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, redis_url: str) -> Path:
-    (tmp_path / "guard.toml").write_text(CONFIG.format(url=redis_url, pepper=secrets.token_hex(16)))
+    write_settings_of_campaigns(tmp_path, redis_url)
     asyncio.run(fill(tmp_path))
     return tmp_path
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import guard
+from commands import guard, write_settings_of_campaigns
 from redis import Redis
 
 from guard import load
@@ -31,19 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ON_CAMPAIGNS = (Path(__file__).parents[2] / "docs" / "campaigns.md").read_text("utf-8")
-CONFIG = """
-store.redis_url = "{url}"
-identity.pepper = "{pepper}"
-[[tiers.default.limits]]
-name = "requests"
-unit = "requests"
-rate = "10/hour"
-[[tiers.default.limits]]
-name = "of-a-campaign"
-unit = "requests"
-rate = "5/hour"
-per = "campaign"
-"""
 DAY_US = 86_400_000_000
 NOW_US = time.time_ns() // 1000
 FLEET = Campaign(
@@ -97,7 +83,7 @@ def redis(redis_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def folder(tmp_path: Path, redis_url: str, redis: Redis) -> Path:
-    (tmp_path / "guard.toml").write_text(CONFIG.format(url=redis_url, pepper=secrets.token_hex(16)))
+    write_settings_of_campaigns(tmp_path, redis_url)
     asyncio.run(fill(tmp_path))
     return tmp_path
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import shlex
 import stat
 import time
@@ -13,7 +12,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from commands import guard
+from commands import guard, write_settings_of_campaigns
 from redis import Redis
 
 from guard import load
@@ -30,19 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CONFIG = """
-store.redis_url = "{url}"
-identity.pepper = "{pepper}"
-[[tiers.default.limits]]
-name = "requests"
-unit = "requests"
-rate = "10/hour"
-[[tiers.default.limits]]
-name = "of-a-campaign"
-unit = "requests"
-rate = "5/hour"
-per = "campaign"
-"""
 NOW_US = time.time_ns() // 1000
 DAY_US = 86_400_000_000
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u202e]]>--><!--"
@@ -87,7 +73,7 @@ async def fill(folder: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, redis_url: str) -> Iterator[Path]:
-    (tmp_path / "guard.toml").write_text(CONFIG.format(url=redis_url, pepper=secrets.token_hex(16)))
+    write_settings_of_campaigns(tmp_path, redis_url)
     with Redis.from_url(redis_url) as client:
         client.delete(CAMPAIGNS, WORDS, POOLS)
         asyncio.run(fill(tmp_path))
