@@ -39,7 +39,7 @@ from guard.campaigns.ids import ids_in
 from guard.campaigns.shingles import KEPT, LOOKED_UP, Shingler
 from guard.core.identity import ADDRESSES, Holder
 from guard.core.signals import Signal
-from guard.core.uses import Use
+from guard.core.uses import Use, declared_of
 from guard.errors import StoreError
 from guard.store.slots import Found, Issuer, Step, Table
 from guard.telemetry.lines import limited
@@ -242,9 +242,7 @@ class Lineages:
         return Issuer(int(self._keys.digest(holder)[:8], 16), org is not None)
 
     def _routes(self, identity: Identity, now_us: int) -> bool:
-        uses = self._uses
-        declared = (uses[holder] for holder in identity.holders if holder in uses) if uses else ()
-        return any(each.use is Use.ROUTER and each.holds(now_us) for each in declared)
+        return any(each.use is Use.ROUTER for each in declared_of(identity, self._uses, now_us))
 
     def _steps(self, exchange: Exchange, who: Issuer) -> _Waiting:
         steps: list[Step] = []

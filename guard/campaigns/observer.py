@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from guard.campaigns.lineage import Kind
 from guard.campaigns.observation import MOST_LINKS, Facts, Observation
 from guard.core.novelty import UNIT
+from guard.core.uses import declared_of
 from guard.errors import StoreError
 from guard.telemetry.lines import limited
 
@@ -131,9 +132,8 @@ class Observer:
             )
 
     def _is_declared(self, holder: Holder, identity: Identity, now_us: int) -> bool:
-        declared = (self.uses[each] for each in identity.holders if each in self.uses) if self.uses else ()
-        held = [each.use for each in declared if each.holds(now_us)]
-        return any(not use.per_end_user or holder == identity.principal for use in held)
+        declared = declared_of(identity, self.uses, now_us)
+        return any(not each.use.per_end_user or holder == identity.principal for each in declared)
 
     def _name(self, identity: Identity) -> int:
         """The short name under which answers are remembered (guard/campaigns/lineage.py)."""

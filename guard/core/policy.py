@@ -16,6 +16,7 @@ from guard.core.limits import Charge, Holders, Limit, Unit
 from guard.core.modes import ENFORCED, Mode, Rollout, mildest
 from guard.core.patterns import MODEL, compiled, has_wildcard, literal_length, loosely_compiled
 from guard.core.reshape import UNCHANGED, Reasoning, Reshape
+from guard.core.uses import declared_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -244,9 +245,7 @@ class Policy:
 
     def declared(self, identity: Identity, now_us: int) -> tuple[Declared, ...]:
         """What this identity, or one of its attributes, is declared to be for."""
-        uses = self.detection.uses
-        found = (uses[holder] for holder in identity.holders if holder in uses)
-        return tuple(each for each in found if each.holds(now_us))
+        return declared_of(identity, self.detection.uses, now_us)
 
     def suspect(self, identity: Identity, now_us: int) -> Suspect:
         """Whom the evidence of this request is about: the principal, or one end user of a router's."""

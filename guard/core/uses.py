@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from guard.core.signals import Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guard.core.identity import Holder, Identity
 
 
 class Use(StrEnum):
@@ -57,3 +63,11 @@ class Declared:
     def holds(self, now_us: int) -> bool:
         """Whether it is not over."""
         return self.until_us is None or now_us < self.until_us
+
+
+def declared_of(identity: Identity, uses: Mapping[Holder, Declared], now_us: int) -> tuple[Declared, ...]:
+    """What this identity, or one of its attributes, is declared to be for, by the `uses` of holders."""
+    if not uses:
+        return ()
+    found = (uses[holder] for holder in identity.holders if holder in uses)
+    return tuple(each for each in found if each.holds(now_us))
