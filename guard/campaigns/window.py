@@ -122,7 +122,7 @@ class Window:
         self._holders: OrderedDict[str, Seen] = OrderedDict()
         self._carriers: dict[Common, Counter[str]] = {}
         self._issuers: OrderedDict[int, str] = OrderedDict()
-        self._lineages = Lineages()
+        self._lineages = _Sets()
         self._size = 0
 
     def __len__(self) -> int:
@@ -208,7 +208,7 @@ class Window:
             self._issuers.popitem(last=False)
 
 
-class Lineages:
+class _Sets:
     """Who has sent what was answered to whom, and they to others: sets of holders (union-find), each named
     by one of them.
     """
