@@ -24,7 +24,7 @@ from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.installation import Installation
 from guard.store.port import Reservation
-from guard.store.redis.keys import CAMPAIGNS, LEAD, POOLS, WORDS
+from guard.store.redis.keys import CAMPAIGNS, LEAD, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,10 +75,8 @@ async def fill(folder: Path) -> None:
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url) as client:
-        client.delete(CAMPAIGNS, WORDS, POOLS)
         client.set(LEAD, "a worker", ex=600)
         yield client
-        client.delete(CAMPAIGNS, WORDS, POOLS, LEAD)
 
 
 @pytest.fixture
