@@ -186,7 +186,7 @@ def _helps(pairs: Iterable[Help]) -> Section:
 
 
 def _page(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, now: float) -> str:
-    from guard.cli import pictures
+    from guard.admin import pictures
     from guard.cli.page import page
 
     if is_case(subject):

@@ -6,10 +6,9 @@ and the page itself forbids scripts.
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
-from guard.cli import output
+from guard.words import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -121,8 +120,3 @@ def _cell(tag: str, text: str, *, number: bool) -> str:
 
 def _paragraph(line: str) -> str:
     return f"<p>{safe(line)}</p>\n"
-
-
-def safe(text: object) -> str:
-    """A foreign text as it may stand in a page, also in an attribute."""
-    return escape(output.printable(str(text)))

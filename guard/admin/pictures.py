@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from guard.cli import output
-from guard.cli.page import safe
+from guard import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,11 +44,11 @@ def ties_and_members(case: Case) -> str:
         parts.append(f'<rect class="box" x="1" y="{y - 14:.1f}" width="250" height="28" rx="6"/>')
         parts.append(_text(12, y + 4, tie.kind, "name"))
         parts.append(_text(150, y + 4, f"{tie.decibans:.1f} dB", "end"))
-        parts.append(_text(240, y + 4, output.counted(tie.members, "member"), "end"))
+        parts.append(_text(240, y + 4, words.counted(tie.members, "member"), "end"))
     offset = middle - tops[-1] / 2
     for (pool, members), top in zip(blocks, tops, strict=False):
         parts.append(_curve(HUB + 30, middle, DOTS_LEFT - 8, offset + top + 12, 1.5))
-        told = f"{_cut(pool, 20)}: {output.counted(len(members), 'member')}"
+        told = f"{_cut(pool, 20)}: {words.counted(len(members), 'member')}"
         parts.append(_text(DOTS_LEFT, offset + top + 16, told, "name"))
         parts += _dots(members, offset + top + 32)
     parts.append(f'<circle class="hub" cx="{HUB}" cy="{middle:.1f}" r="32"/>')
@@ -81,7 +80,7 @@ def _tops(blocks: Sequence[tuple[str, Sequence[object]]]) -> list[int]:
 def _dots(members: Sequence[tuple[str, float]], top: float) -> Iterator[str]:
     for number, (label, confidence) in enumerate(members[:MOST_DOTS]):
         x, y = DOTS_LEFT + 6 + number % DOTS_A_LINE * 15, top + number // DOTS_A_LINE * 15
-        title = f"<title>{safe(label)}, {confidence:.2f}</title>"
+        title = f"<title>{words.safe(label)}, {confidence:.2f}</title>"
         opacity = 0.15 + 0.85 * min(1.0, max(0.0, confidence))
         yield f'<circle class="dot" cx="{x}" cy="{y:.1f}" r="5" fill-opacity="{opacity:.2f}">{title}</circle>'
 
@@ -108,12 +107,12 @@ def growth(case: Case) -> str:
         f'<path class="axis" d="M{left},{floor}H{right}"/>',
         _text(left - 6, roof + 4, str(len(joined)), "end"),
         _text(left - 6, floor, "0", "end"),
-        _text(left, floor + 34, output.moment(start / 1e6)[:10], ""),
-        _text(right, floor + 34, output.moment(end / 1e6)[:10], "end"),
+        _text(left, floor + 34, words.moment(start / 1e6)[:10], ""),
+        _text(right, floor + 34, words.moment(end / 1e6)[:10], "end"),
     ]
     for event in campaign.events:
         x = across(event.at_us)
-        told = f"<title>{safe(output.moment(event.at_us / 1e6))} {safe(event.text)}</title>"
+        told = f"<title>{words.safe(words.moment(event.at_us / 1e6))} {words.safe(event.text)}</title>"
         parts.append(
             f'<path class="event" d="M{x:.1f},{floor + 3}l-6,11h12Z">{told}</path>'
             f'<path class="rule" d="M{x:.1f},{roof}V{floor}"/>'
@@ -139,19 +138,19 @@ def signals(suspicion: Suspicion, now: float) -> str:
         parts.append(
             f'<rect class="bar" x="{begin:.1f}" y="{y - 8:.1f}" width="{max(6.0, end - begin):.1f}" '
             f'height="16" rx="4" fill-opacity="{faint:.2f}">'
-            f"<title>{safe(finding.signal.meaning)}</title></rect>"
+            f"<title>{words.safe(finding.signal.meaning)}</title></rect>"
         )
         parts.append(_text(left - 10, y + 4, finding.signal, "end name"))
         parts.append(_text(WIDTH - 2, y + 4, f"{finding.left:.1f} dB", "end"))
     height = len(findings) * ROW + 24
-    parts.append(_text(left, height - 6, output.moment(start)[:10], ""))
-    parts.append(_text(right, height - 6, output.moment(now)[:10], "end"))
+    parts.append(_text(left, height - 6, words.moment(start)[:10], ""))
+    parts.append(_text(right, height - 6, words.moment(now)[:10], "end"))
     return _svg(height, f"signals against {suspicion.holder} in time", parts)
 
 
 def _svg(height: float, what: str, parts: Iterable[str]) -> str:
     """One part a line, so that a browser which shows texts only keeps them apart."""
-    head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{safe(what)}">'
+    head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{words.safe(what)}">'
     return "\n".join((head, *parts, "</svg>"))
 
 
@@ -162,7 +161,7 @@ def _curve(x: float, y: float, to_x: float, to_y: float, width: float) -> str:
 
 
 def _text(x: float, y: float, text: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{safe(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{words.safe(text)}</text>'
 
 
 def _cut(text: str, longest: int) -> str:
