@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from guard.clock import Clock
-    from guard.core.campaigns import Campaign
+    from guard.core.campaigns import Campaign, Lag
     from guard.core.limits import Reading
     from guard.store.port import Block
     from guard.store.redis.orders import OperatorStore
@@ -102,6 +102,10 @@ class Campaigns:
     async def are_looked_for(self) -> bool:
         """Whether an analyst or a `guard worker` looks for campaigns now."""
         return await self._store.is_led()
+
+    async def lag(self) -> Lag:
+        """How far behind it is who looks for campaigns."""
+        return await self._store.lag()
 
     async def of(self, campaign_id: str) -> Case:
         """What is known of one; raises `UnknownCampaignError`."""

@@ -58,8 +58,6 @@ class Worker:
         self._after = FIRST_TRACE
         self._version = 0
         self._looked_us = 0
-        self.lag = 0
-        """How many observations had yet to be read after the last pass."""
 
     def adopt(self, settings: Settings) -> None:
         """Go on by these settings; raises `ConfigError`."""
@@ -86,8 +84,7 @@ class Worker:
 
     async def step(self) -> None:
         """One pass: read what is new, judge, and write down what has changed; raises `StoreError`."""
-        if not await self._store.lead(self._name, LEASE_SECONDS):
-            self._groups = None
+        if not await self._leads():
             return
         if self._groups is None:
             self._groups, self._after, self._version = Groups(self._reference), FIRST_TRACE, 0
@@ -100,7 +97,8 @@ class Worker:
         if known is not None:
             self._version = known.version
             groups.adopt(await self._store.campaigns())
-        await self._read(groups)
+        if await self._read(groups) and not await self._leads(self._after):
+            return
         while True:
             self._unwritten.append(groups.judge(self._date_us(), 1))
             await self._write()
@@ -122,7 +120,15 @@ class Worker:
             except StoreError as error:
                 limited.log(logging.WARNING, "worker", "the lease is left to end (%s)", error.kind)
 
-    async def _read(self, groups: Groups) -> None:
+    async def _leads(self, read: str | None = None) -> bool:
+        """Whether it is this one that looks, which has read up to there."""
+        leads = await self._store.lead(self._name, LEASE_SECONDS, read)
+        if not leads:
+            self._groups = None
+        return leads
+
+    async def _read(self, groups: Groups) -> int:
+        """Take in what is new, so much at most as fits in a pass; how many observations that were."""
         read = 0
         while read < IN_A_PASS:
             records = await self._store.traces(self._after, AT_ONCE)
@@ -134,9 +140,8 @@ class Worker:
                     limited.log(logging.ERROR, "observation", "skipped: %s", error)
             read += len(records)
             if len(records) < AT_ONCE:
-                self.lag = 0
-                return
-        self.lag = await self._store.traces_after(self._after)
+                break
+        return read
 
     async def _write(self) -> None:
         """Write down what has changed, and what could not be written before."""

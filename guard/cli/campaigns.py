@@ -15,7 +15,7 @@ from guard.core.campaigns import SAID_BY_PEOPLE
 
 if TYPE_CHECKING:
     from guard.admin import Case, Operator
-    from guard.core.campaigns import Campaign, Judged
+    from guard.core.campaigns import Campaign, Judged, Lag
 
 OPTIONAL = ("since", "tie", "by", "queries", "dB")
 """The columns that a narrow terminal has no room for, the first one first."""
@@ -38,13 +38,19 @@ def campaigns(
     `guard campaign ID` shows one, and `guard verdict ID` says what you hold of it.
     """
 
-    async def ask(operator: Operator) -> tuple[list[Campaign], bool]:
-        return await operator.campaigns.all(), await operator.campaigns.are_looked_for()
+    async def ask(operator: Operator) -> tuple[list[Campaign], bool, Lag]:
+        asked = operator.campaigns
+        return await asked.all(), await asked.are_looked_for(), await asked.lag()
 
     now_us = int(time.time() * 1e6)
-    known, looked_for = ask_store(config, ask)
+    known, looked_for, lag = ask_store(config, ask)
     if not looked_for:
         output.complain("nobody looks for campaigns now: neither guard's analyst nor a `guard worker` runs")
+    elif lag.late:
+        waiting = output.counted(lag.queries, "query", "queries")
+        output.complain(
+            f"campaigns are found late: {waiting} wait, the oldest for {output.span(lag.seconds)}"
+        )
     found = [each for each in known if every or each.verdict(now_us).counts]
     if json:
         output.print_json([cases.summary_json(each, now_us) for each in found])

@@ -261,3 +261,22 @@ class Membership:
 
 
 NOBODY = Membership()
+
+
+LATE_SECONDS = 60
+"""Who looks for campaigns is late where a query has waited for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far behind it is who looks for campaigns: the number of queries that it has yet to look at, and for
+    how many seconds the oldest of them has waited.
+    """
+
+    queries: int = 0
+    seconds: float = 0.0
+
+    @property
+    def late(self) -> bool:
+        """Whether that is more than a moment's."""
+        return self.seconds >= LATE_SECONDS

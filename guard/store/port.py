@@ -12,7 +12,7 @@ from guard.core.modes import Mode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from guard.core.campaigns import Campaign, Event, Judged, Membership
+    from guard.core.campaigns import Campaign, Event, Judged, Lag, Membership
     from guard.core.evidence import Mark
     from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
@@ -258,9 +258,9 @@ class CampaignStore(Protocol):
         `False` where others learn of it all the time, so that nothing was added.
         """
 
-    async def lead(self, name: str, seconds: float) -> bool:
+    async def lead(self, name: str, seconds: float, read: str | None = None) -> bool:
         """Be the one process that looks for campaigns, for so long, or go on being it; `False` where
-        another one is.
+        another one is. `read` is the last trace that it has read, once it has read more.
         """
 
     async def resign(self, name: str) -> None:
@@ -277,8 +277,5 @@ class CampaignStore(Protocol):
         most so many.
         """
 
-    async def last_trace(self) -> str:
-        """The name of the last trace; `FIRST_TRACE` where there is none."""
-
-    async def traces_after(self, after: str) -> int:
-        """How many traces there are after this one."""
+    async def lag(self) -> Lag:
+        """How far behind it is who looks for campaigns, or was who did so last."""

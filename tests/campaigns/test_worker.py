@@ -15,7 +15,7 @@ from guard.campaigns.lineage import Exchange, Kind, Lineage, Whose
 from guard.campaigns.observation import Observation
 from guard.campaigns.observer import Observer
 from guard.campaigns.worker import LEASE_SECONDS, Worker
-from guard.core.campaigns import Judged, TieKind, Verdict, campaign_of
+from guard.core.campaigns import Judged, Lag, TieKind, Verdict, campaign_of
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.pseudonyms import Pseudonyms
 from guard.core.signals import Signal
@@ -73,7 +73,7 @@ async def test_what_was_observed_becomes_a_campaign(store: MemoryStore, clock: C
     (found,) = await store.campaigns()
     assert found.found is Verdict.LIKELY
     assert found.members.keys() == HYDRA.labels
-    assert worker.lag == 0
+    assert await store.lag() == Lag()
     membership = await store.membership(0)
     assert membership is not None
     assert {campaign_of(pool) for pool in membership.pools.values()} == {found.id}
@@ -161,9 +161,25 @@ async def test_what_is_too_much_for_a_pass_is_read_in_the_next(
     lags = []
     for _ in range(4):
         await worker.step()
-        lags.append(worker.lag)
+        lags.append((await store.lag()).queries)
     assert lags == [300, 200, 100, 0]
     assert len(await store.campaigns()) == 1
+
+
+async def test_who_has_lost_the_lead_while_it_read_writes_nothing(store: MemoryStore, clock: Clock) -> None:
+    await observed(store, clock, HYDRA.observed())
+    slow, read = made(store, clock), store.traces
+
+    async def traces(after: str, count: int) -> list[tuple[str, bytes]]:
+        clock.now_us += int(LEASE_SECONDS * 2e6)
+        assert await store.lead("another", LEASE_SECONDS)
+        return await read(after, count)
+
+    store.traces = traces  # type: ignore[method-assign]
+    await slow.step()
+    assert not slow.leads
+    assert await store.campaigns() == []
+    assert (await store.lag()).queries == len(HYDRA.observed())
 
 
 async def test_a_mistake_does_not_end_it(

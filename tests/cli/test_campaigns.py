@@ -24,7 +24,7 @@ from guard.core.query import Usage
 from guard.core.signals import Signal
 from guard.installation import Installation
 from guard.store.port import Reservation
-from guard.store.redis.keys import CAMPAIGNS, LEAD, WORDS
+from guard.store.redis.keys import CAMPAIGNS, LEAD, READ, TRACES, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +135,16 @@ class TestTheList:
         assert guard("campaigns", "--all", folder=folder).stderr == ""
         redis.delete(LEAD)
         assert "nobody looks for campaigns now" in guard("campaigns", "--all", folder=folder).stderr
+
+    def test_it_says_where_the_worker_is_late(self, folder: Path, redis: Redis) -> None:
+        at_ms = NOW_US // 1_000 - 7_200_000
+        for number in (1, 2, 3):
+            redis.xadd(TRACES, {"trace": b"", "at": at_ms}, f"7-{number}")
+        redis.set(READ, "7-1")
+        told = guard("campaigns", "--all", folder=folder)
+        assert told.stderr == "guard: campaigns are found late: 2 queries wait, the oldest for 2h\n"
+        redis.set(READ, "7-3")
+        assert guard("campaigns", "--all", folder=folder).stderr == ""
 
     def test_it_says_where_none_counts(self, folder: Path) -> None:
         for name in ("c1", "c2"):

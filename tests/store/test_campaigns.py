@@ -18,6 +18,7 @@ from guard.core.campaigns import (
     Event,
     Finding,
     Judged,
+    Lag,
     Member,
     Membership,
     Tie,
@@ -30,7 +31,7 @@ from guard.core.signals import Signal
 from guard.errors import DAMAGED, StoreError, UnknownCampaignError, UnknownHolderError
 from guard.store.memory.store import MemoryStore
 from guard.store.port import CAMPAIGN_SECONDS, FIRST_TRACE
-from guard.store.redis.keys import CAMPAIGNS, LEAD, POOLS, TRACES, WORDS, Keys
+from guard.store.redis.keys import CAMPAIGNS, LEAD, POOLS, READ, TRACES, WORDS, Keys
 from guard.store.redis.orders import OperatorStore
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -325,21 +326,57 @@ async def test_a_lead_expires(redis: OperatorStore) -> None:
 
 
 async def test_traces_are_read_on_from_where_the_last_reading_ended(store: Kept) -> None:
-    assert await store.last_trace() == FIRST_TRACE
     assert await store.traces(FIRST_TRACE, 10) == []
-    assert await store.traces_after(FIRST_TRACE) == 0
     await store.observe([])
     await store.observe([b"1", b"2"])
     await store.observe([b"3"])
     first = await store.traces(FIRST_TRACE, 2)
     assert [record for _, record in first] == [b"1", b"2"]
-    after = first[-1][0]
-    assert await store.traces_after(FIRST_TRACE) == 3
-    assert await store.traces_after(after) == 1
-    ((last, record),) = await store.traces(after, 10)
+    ((last, record),) = await store.traces(first[-1][0], 10)
     assert record == b"3"
-    assert await store.last_trace() == last
-    assert (await store.traces(last, 10), await store.traces_after(last)) == ([], 0)
+    assert await store.traces(last, 10) == []
+
+
+async def test_who_leads_lags_by_what_it_has_not_read(store: Kept) -> None:
+    assert await store.lag() == Lag()
+    assert await store.lead("a", 600)
+    await store.observe([b"1", b"2", b"3"])
+    assert (await store.lag()).queries == 3
+    names = [name for name, _ in await store.traces(FIRST_TRACE, 10)]
+    assert await store.lead("a", 600, names[0])
+    assert not await store.lead("b", 600, names[2])
+    assert await store.lead("a", 600)
+    assert (await store.lag()).queries == 2
+    await store.resign("a")
+    assert (await store.lag()).queries == 2
+    assert await store.lead("b", 600, names[2])
+    assert await store.lag() == Lag()
+
+
+async def test_a_lag_is_as_long_as_the_oldest_has_waited() -> None:
+    moment = [0]
+    store = MemoryStore(lambda: moment[0])
+    await store.observe([b"1"])
+    moment[0] = 59_000_000
+    await store.observe([b"2"])
+    assert await store.lag() == Lag(2, 59.0)
+    assert not (await store.lag()).late
+    moment[0] = 60_000_000
+    assert (await store.lag()).late
+    await store.lead("a", 600, "1")
+    assert await store.lag() == Lag(1, 1.0)
+
+
+async def test_a_lag_is_measured_by_the_clock_of_redis(redis: OperatorStore) -> None:
+    async with redis.asking() as client:
+        hour_ago_ms = now() // 1_000 - 3_600_000
+        await client.xadd(TRACES, {"trace": b"1", "at": hour_ago_ms}, "7-1")
+        await client.xadd(TRACES, {"trace": b"2", "at": now() // 1_000}, "7-2")
+        assert 3_600 <= (await redis.lag()).seconds < 7_200
+        assert await redis.lead("a", 600, "7-1")
+        assert 0 <= (await redis.lag()).seconds < 3_600
+        await client.set(READ, "nonsense")
+        assert (await redis.lag()).queries == 2
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
@@ -354,15 +391,17 @@ async def test_of_many_traces_the_latest_are_kept(kind: str, single: str) -> Non
     assert 100 <= len(kept) <= 300  # Redis drops whole nodes of a stream
     assert kept[-1][1] == b"999"
     first = kept[0][0]
-    assert await store.traces_after(FIRST_TRACE) == len(kept)
-    assert await store.traces_after(first) == len(kept) - 1
+    assert (await store.lag()).queries == len(kept)
+    await store.lead("a", 600, first)
+    assert (await store.lag()).queries == len(kept) - 1
     if isinstance(store, OperatorStore):
         await store.aclose()
 
 
 async def test_no_name_of_a_trace_comes_again_after_all_was_lost(redis: OperatorStore) -> None:
     await redis.observe([b"1", b"2"])
-    last = await redis.last_trace()
+    last = (await redis.traces(FIRST_TRACE, 10))[-1][0]
+    await redis.lead("a", 600, last)
     async with redis.asking() as client:
         began = int(last.partition("-")[0])
         await client.delete(TRACES)
@@ -370,17 +409,17 @@ async def test_no_name_of_a_trace_comes_again_after_all_was_lost(redis: Operator
         pass
     await redis.observe([b"3"])
     assert [record for _, record in await redis.traces(last, 10)] == [b"3"]
-    assert await redis.traces_after(last) == 1
+    assert (await redis.lag()).queries == 1
 
 
 async def test_every_key_has_an_expiry_and_names_nobody_in_a_key(redis: OperatorStore) -> None:
     await redis.keep_campaigns([campaign()], [], now())
     await redis.judge("c1", word(Verdict.CONFIRMED))
     await redis.observe([b"1"])
-    await redis.lead("a", 600)
+    await redis.lead("a", 600, "7-1")
     async with redis.asking() as client:
         keys = [key async for key in client.scan_iter()]
-        assert {CAMPAIGNS, WORDS, POOLS, LEAD, TRACES} == set(map(bytes.decode, keys))
+        assert {CAMPAIGNS, WORDS, POOLS, LEAD, READ, TRACES} == set(map(bytes.decode, keys))
         assert all([await client.pttl(key) > 0 for key in keys])
         assert await client.ttl(CAMPAIGNS) > CAMPAIGN_SECONDS - 600
 
@@ -468,6 +507,15 @@ class TestDamage:
         assert (await redis.control()).campaigns == 0
         await redis.keep_campaigns([campaign()], [], now())
         assert (await redis.control()).campaigns > 0
+
+    @pytest.mark.parametrize("key", [TRACES, READ])
+    async def test_a_lag_that_cannot_be_measured_is_named(self, redis: OperatorStore, key: str) -> None:
+        await redis.observe([b"1"])
+        async with redis.asking() as client:
+            await client.delete(key)
+            await client.hset(key, "x", "x")
+        assert await redis.lag() == Lag()
+        assert set(redis.damaged) == {"what campaigns are found by"}
 
     @pytest.mark.parametrize("key", [CAMPAIGNS, WORDS, POOLS])
     async def test_a_key_of_another_type_is_named_and_fails_no_reading(

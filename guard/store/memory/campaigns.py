@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
-from guard.core.campaigns import NOBODY, Membership, Word, pools_by_digest
+from guard.core.campaigns import NOBODY, Lag, Membership, Word, pools_by_digest
 from guard.core.identity import Holder
 from guard.errors import UnknownCampaignError, UnknownHolderError
-from guard.store.port import CAMPAIGN_SECONDS, FIRST_TRACE, MOST_TRACES
+from guard.store.port import CAMPAIGN_SECONDS, MOST_TRACES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,9 +32,10 @@ class MemoryCampaigns:
         self._words: dict[str, tuple[Word, int]] = {}
         self._membership = NOBODY
         self._leader = ("", 0)
-        self._traces: deque[tuple[int, bytes]] = deque()
+        self._traces: deque[tuple[int, bytes, int]] = deque()
         self.most_traces = MOST_TRACES
         self._observed = 0
+        self._read = 0
 
     async def campaigns(self) -> list[Campaign]:
         """All, by id."""
@@ -74,12 +75,14 @@ class MemoryCampaigns:
         """Who is in which pool; `None` where nothing has changed since this version."""
         return None if version == self._membership.version else self._membership
 
-    async def lead(self, name: str, seconds: float) -> bool:
-        """Be the one that looks for campaigns, or go on being it."""
+    async def lead(self, name: str, seconds: float, read: str | None = None) -> bool:
+        """Be the one that looks for campaigns, or go on being it; and say up to where it has read."""
         leader, until_us = self._leader
         if leader != name and self._now_us() < until_us:
             return False
         self._leader = name, self._now_us() + int(seconds * MICROSECONDS)
+        if read is not None:
+            self._read = int(read)
         return True
 
     async def is_led(self) -> bool:
@@ -93,23 +96,29 @@ class MemoryCampaigns:
 
     async def observe(self, records: Sequence[bytes]) -> None:
         """Add traces; of all that are kept, the oldest go."""
-        self._traces.extend(enumerate(records, self._observed + 1))
-        self._observed += len(records)
+        now_us = self._now_us()
+        for record in records:
+            self._observed += 1
+            self._traces.append((self._observed, record, now_us))
         while len(self._traces) > self.most_traces:
             self._traces.popleft()
 
     async def traces(self, after: str, count: int) -> list[tuple[str, bytes]]:
         """The next traces after this one, at most so many."""
-        first = len(self._traces) - await self.traces_after(after)
-        return [(str(number), record) for number, record in islice(self._traces, first, first + count)]
+        first = len(self._traces) - self._after(int(after))
+        return [(str(number), record) for number, record, _ in islice(self._traces, first, first + count)]
 
-    async def last_trace(self) -> str:
-        """The name of the last trace."""
-        return str(self._observed or FIRST_TRACE)
+    async def lag(self) -> Lag:
+        """How far behind it is who looks for campaigns."""
+        left = self._after(self._read)
+        if not left:
+            return Lag()
+        _, _, at_us = self._traces[-left]
+        return Lag(left, (self._now_us() - at_us) / MICROSECONDS)
 
-    async def traces_after(self, after: str) -> int:
-        """How many traces there are after this one."""
-        return min(len(self._traces), self._observed - int(after))
+    def _after(self, number: int) -> int:
+        """How many traces there are after that of this number."""
+        return min(len(self._traces), self._observed - number)
 
     async def _follow(self, now_us: int) -> None:
         """Have the pools follow from what is known now."""

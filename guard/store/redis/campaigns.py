@@ -1,4 +1,4 @@
-"""Campaigns, as they are kept in Redis, and what is needed to find them.
+"""Campaigns, as they are kept in Redis.
 
 Three hashes that live in one slot: what guard has found, what people have said, and the pools that follow
 from both. Who writes reads all of it, works the pools out, and writes if nobody has written since (keep.lua):
@@ -31,10 +31,10 @@ from guard.core.evidence import merge
 from guard.core.identity import Holder
 from guard.errors import StoreError, UnknownCampaignError, UnknownHolderError
 from guard.store.marks import read_evidence
-from guard.store.port import CAMPAIGN_SECONDS, FIRST_TRACE, MOST_TRACES, TRACES_SECONDS
-from guard.store.redis.keys import CAMPAIGNS, LEAD, POOLS, TRACES, WORDS
+from guard.store.port import CAMPAIGN_SECONDS
+from guard.store.redis.keys import CAMPAIGNS, POOLS, WORDS
 from guard.store.redis.scripts import Script
-from guard.store.redis.tolerant import TolerantStore
+from guard.store.redis.traces import RedisTraces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -52,8 +52,6 @@ TRIES = 10
 """Compare-and-set attempts when several processes write at the same time."""
 
 KEEP = Script.load("keep")
-LEADING = Script.load("lead")
-OBSERVE = Script.load("observe")
 
 _NO_WORD = Word()
 
@@ -77,10 +75,8 @@ class Texts:
         return replace(self, found=dict(self.found), words=dict(self.words))
 
 
-class RedisCampaigns(TolerantStore):
-    """Keeps campaigns, and what is needed to find them; of traces, about the latest `most_traces`."""
-
-    most_traces = MOST_TRACES
+class RedisCampaigns(RedisTraces):
+    """Keeps campaigns, and what is needed to find them."""
 
     async def campaigns(self) -> list[Campaign]:
         """All, by id."""
@@ -173,45 +169,6 @@ class RedisCampaigns(TolerantStore):
                 return True
             known = learnt.evidence
         return False
-
-    async def lead(self, name: str, seconds: float) -> bool:
-        """Be the one process that looks for campaigns, or go on being it."""
-        return bool(await self._run(LEADING, [LEAD], [name, max(1, int(seconds * 1000))]))
-
-    async def is_led(self) -> bool:
-        """Whether a process looks for campaigns now."""
-        async with self.asking() as client:
-            return bool(await client.exists(LEAD))
-
-    async def resign(self, name: str) -> None:
-        """Let another process do it, if it was this one."""
-        await self._run(LEADING, [LEAD], [name, 0])
-
-    async def observe(self, records: Sequence[bytes]) -> None:
-        """Add traces; of all that are kept, the oldest go."""
-        if records:
-            await self._run(OBSERVE, [TRACES], [self.most_traces, TRACES_SECONDS * 1000, *records])
-
-    async def traces(self, after: str, count: int) -> list[tuple[str, bytes]]:
-        """The next traces after this one, at most so many."""
-        first = "-" if after == FIRST_TRACE else f"({after}"
-        async with self.asking() as client:
-            found = cast("list[Any]", await client.xrange(TRACES, first, "+", count))
-        return [(name.decode(), fields.get(b"trace", b"")) for name, fields in found]
-
-    async def last_trace(self) -> str:
-        """The name of the last trace."""
-        async with self.asking() as client:
-            found = cast("list[Any]", await client.xrevrange(TRACES, "+", "-", 1))
-        return found[0][0].decode() if found else FIRST_TRACE
-
-    async def traces_after(self, after: str) -> int:
-        """How many traces there are after this one."""
-        last = await self.last_trace()
-        async with self.asking() as client:
-            kept = int(await client.xlen(TRACES))
-        (began, number), (last_began, last_number) = _place(after), _place(last)
-        return min(kept, last_number - number) if began == last_began else kept
 
     async def _change(self, edit: Callable[[Texts], None], now_us: int) -> None:
         """Have all of it edited, and the pools follow, in one step."""
@@ -407,9 +364,3 @@ def _changes(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> list[st
 
 def _number(text: bytes) -> int:
     return int(text) if text.isdigit() else 0
-
-
-def _place(name: str) -> tuple[int, int]:
-    """When the stream of a trace began, and the number of the trace in it."""
-    began, _, number = name.partition("-")
-    return int(began), int(number or 0)

@@ -44,6 +44,8 @@ LEAD = PREFIX + "{campaigns}:lead"
 """The process that looks for campaigns, while it does."""
 TRACES = PREFIX + "{campaigns}:traces"
 """What it looks at: a stream."""
+READ = PREFIX + "{campaigns}:read"
+"""The last trace that it has read."""
 
 REVIEW_FIELDS = "review:"
 """What the fields of `TERMS` begin with that are reviews."""
