@@ -6,6 +6,7 @@
     │   ├── MethodError       a path that only other methods have (405)
     │   ├── PathError         a path that a backend may read in another way (400, 404, 414)
     │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
+    │   ├── TooManyTriesError  too many wrong tokens of one network (429)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
     ├── UnknownHolderError    the operator's: there is no such holder, or several
@@ -110,6 +111,16 @@ class CredentialError(RequestError):
     """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one."""
 
     reasons: ClassVar[Mapping[int, str]] = {400: "ambiguous_credential", 401: "invalid_credential"}
+
+
+class TooManyTriesError(RequestError):
+    """One network has sent too many wrong tokens: 429, with the seconds to wait until the next try."""
+
+    reasons: ClassVar[Mapping[int, str]] = {429: "too_many_tries"}
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__("Too many wrong tokens came from this network.", status=429)
+        self.wait_seconds = wait_seconds
 
 
 class QueryError(RequestError):

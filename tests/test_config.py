@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 import traceback
+from hashlib import sha256
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from guard.core.uses import Declared, Use
 from guard.settings.risk import LadderSettings
 from guard.settings.root import Settings
 
+TOKEN = f'[[admin.tokens]]\nname = "ann"\nsha256 = "{sha256(b"secret").hexdigest()}"\n'
 LIMIT = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "1/second"\n'
 
 
@@ -469,6 +471,19 @@ class TestErrors:
             ),
             ("[hold]\nexpires_days = 0", "hold.expires_days = 0: must be greater than 0"),
             ("[hold]\nmessage = ''", "hold.message = '': must have at least 1 character"),
+            ("[[admin.tokens]]\nname = 'a'\nsha256 = '…'", "guard.toml: admin.tokens[0].sha256: must be the"),
+            (
+                "[[admin.tokens]]\nname = 'a'\nsha256 = 'guard_admin_xyz'",
+                "sha256: must be the SHA-256 of the",
+            ),
+            (
+                f"[[admin.tokens]]\nname = 'a'\nsha256 = '{sha256(b'').hexdigest()}'",
+                "SHA-256 of an empty token",
+            ),
+            (TOKEN + TOKEN, "guard.toml: admin: two tokens have the name 'ann'"),
+            (TOKEN + TOKEN.replace("ann", "bob"), "admin: 'ann' and 'bob' are one token: make one for each"),
+            (TOKEN + "role = 'admin'", "admin.tokens[0].role = 'admin': must be 'read' or 'operate'"),
+            ("[admin]\nport = 0", "admin.port = 0: must be"),
             ("[hold]\nwebhook = 'trust.example.com'", "guard.toml: hold.webhook: a URL begins with http"),
             ("[hold]\nwebhook = 'ftp://h/'", "guard.toml: hold.webhook: URL scheme should be"),
             ("[hold]\nwebhook = 'https://me:pw@h/'", "hold.webhook: a URL is shown and logged; put cred"),

@@ -11,6 +11,7 @@ import os
 import sys
 from io import TextIOWrapper
 
+from guard.cli.admin import admin
 from guard.cli.app import FAULT, app
 from guard.cli.appeal import appeal
 from guard.cli.calibrate import calibrate_
@@ -54,6 +55,7 @@ for verb in (
 app.command("calibrate")(calibrate_)
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
+app.add_typer(admin, name="admin")
 
 
 def main() -> None:

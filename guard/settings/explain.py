@@ -74,7 +74,7 @@ def _given(values: Any, location: Iterable[int | str]) -> Any:
 
 
 _SECRET = frozenset(
-    {"pepper", "secret", "old_secret", "redis_url", "headers", "url", "webhook", "webhook_headers"}
+    {"pepper", "secret", "old_secret", "redis_url", "headers", "url", "webhook", "webhook_headers", "sha256"}
 )
 
 

@@ -15,6 +15,7 @@ from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, Policy, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.extras import NEEDS_DETECTION, detection_installed
+from guard.settings.admin import AdminSettings
 from guard.settings.backend import BackendSettings
 from guard.settings.body import BodySettings
 from guard.settings.campaigns import CampaignSettings
@@ -64,6 +65,7 @@ class Settings(BaseSettings):
     backend: BackendSettings = BackendSettings()
     server: ServerSettings = ServerSettings()
     cors: CorsSettings = CorsSettings()
+    admin: AdminSettings = AdminSettings()
     models: ModelSettings = ModelSettings()
     extra_routes: tuple[RouteSettings, ...] = ()
     routes: tuple[RouteSettings, ...] = Field(default_factory=default_routes)
