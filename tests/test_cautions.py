@@ -85,6 +85,7 @@ UNSAID = {
         {"trusted_proxies": PROXY, "headers": {"payment": "x-card"}},
         "nothing says the payment",
     ),
+    "tls": (per("tls"), {"trusted_proxies": PROXY, "headers": {"tls": "x-ja4"}}, "nothing says the tls"),
     "org": (per("org", "model"), {"keys_file": "keys.toml"}, "nothing says the org"),
     "user": (per("user"), {"jwt": JWT}, "nothing says the user"),
     "verified": (

@@ -150,12 +150,15 @@ class TestTraits:
 
     SETTINGS: ClassVar[dict[str, Any]] = {
         "trusted_proxies": ["10.0.0.0/8"],
-        "headers": {"user": "x-user", "asn": "X-ASN", "payment": "x-card"},
+        "headers": {"user": "x-user", "asn": "X-ASN", "payment": "x-card", "tls": "x-ja4"},
     }
-    SAYS: ClassVar[list[tuple[str, str]]] = [("x-asn", "AS13335"), ("x-card", "fp_1")]
+    SAYS: ClassVar[list[tuple[str, str]]] = [
+        *(("x-asn", "AS13335"), ("x-card", "fp_1"), ("x-ja4", "t13d1516h2_8daaf6152771"))
+    ]
     TOLD: ClassVar[dict[Attribute, str]] = {
         Attribute.ASN: "13335",
-        Attribute.PAYMENT: KEYS.payment("fp_1"),
+        Attribute.PAYMENT: KEYS.hashed(Attribute.PAYMENT, "fp_1"),
+        Attribute.TLS: KEYS.hashed(Attribute.TLS, "t13d1516h2_8daaf6152771"),
     }
 
     def told(self, identity: Identity) -> dict[Attribute, str]:
@@ -178,6 +181,7 @@ class TestTraits:
         assert self.told(identity) == self.TOLD
         assert identity.holder(Attribute.ASN) == Holder(Attribute.ASN, "13335")
         assert "fp_1" not in repr(identity)
+        assert "t13d" not in repr(identity)
 
     def test_a_client_does_not_choose_them(self) -> None:
         identity = identify(self.SETTINGS, [*self.SAYS, ("x-api-key", "k")])
@@ -185,10 +189,11 @@ class TestTraits:
         assert identity.holder(Attribute.PAYMENT) == identity.principal
 
     def test_an_empty_header_says_nothing(self) -> None:
-        identity = identify(self.SETTINGS, [("x-asn", ""), ("x-card", ""), ("x-api-key", "k")], "10.0.0.1")
+        empty = [(name, "") for name, _ in self.SAYS]
+        identity = identify(self.SETTINGS, [*empty, ("x-api-key", "k")], "10.0.0.1")
         assert self.told(identity) == {}
 
-    @pytest.mark.parametrize("says", [("x-asn", "1"), ("x-card", "x" * 257)])
+    @pytest.mark.parametrize("says", [("x-asn", "1"), ("x-card", "x" * 257), ("x-ja4", "\x00")])
     def test_what_cannot_be_told_apart_is_refused(self, says: tuple[str, str]) -> None:
         assert refused(self.SETTINGS, [*self.SAYS, says], "10.0.0.1") in (400, 401)
 
@@ -196,7 +201,7 @@ class TestTraits:
         """An MD5 of a card number looks like a digest of guard's own."""
         md5 = "0123456789abcdef" * 2
         identity = identify(self.SETTINGS, [("x-card", md5)], "10.0.0.1")
-        assert identity.attributes[Attribute.PAYMENT] == KEYS.payment(md5) != md5
+        assert identity.attributes[Attribute.PAYMENT] == KEYS.hashed(Attribute.PAYMENT, md5) != md5
 
     def test_a_token_may_say_them(self) -> None:
         settings = {
@@ -209,27 +214,32 @@ class TestTraits:
         }
         claims = {"sub": "alice", "asn": 13335, "card": "fp_1", "exp": int(time.time()) + 600}
         token = jwt.encode(claims, SECRET, "HS256")
-        assert self.told(identify(settings, [("authorization", f"Bearer {token}")])) == self.TOLD
+        told = self.told(identify(settings, [("authorization", f"Bearer {token}")]))
+        assert told == {name: self.TOLD[name] for name in (Attribute.ASN, Attribute.PAYMENT)}
 
     def test_an_app_may_say_them(self) -> None:
         identifier = Identifier(IdentitySettings(), KEYS)
-        vouched = {Attribute.ASN: "as13335", Attribute.PAYMENT: "fp_1"}
+        vouched = {
+            Attribute.ASN: "as13335",
+            Attribute.PAYMENT: "fp_1",
+            Attribute.TLS: "t13d1516h2_8daaf6152771",
+        }
         assert self.told(identifier.identify([], None, vouched)) == self.TOLD
 
     @pytest.mark.parametrize("name", [b"x-user", b"x-api-key"])
     @pytest.mark.parametrize(
         ("forwarded", "kept"),
-        [([], set()), (["x-card"], {b"x-card"}), (["x-*"], {b"x-asn", b"x-card"})],
+        [([], set()), (["x-card"], {b"x-card"}), (["x-*"], {b"x-asn", b"x-card", b"x-ja4"})],
     )
     def test_they_are_no_business_of_the_backend(
         self, name: bytes, forwarded: list[str], kept: set[bytes]
     ) -> None:
         settings = IdentitySettings.model_validate({**self.SETTINGS, "forward_headers": forwarded})
-        headers = [(b"x-asn", b"13335"), (b"x-card", b"fp_1"), (name, b"alice")]
+        headers = [(b"x-asn", b"13335"), (b"x-card", b"fp_1"), (b"x-ja4", b"t13"), (name, b"alice")]
         goes_on = {header for header, _ in Identifier(settings, KEYS).judge(headers, ("10.0.0.1", 1)).headers}
         assert goes_on - {name} == kept
         of_a_client = Identifier(settings, KEYS).judge(headers, ("192.0.2.1", 1)).headers
-        assert {header for header, _ in of_a_client}.isdisjoint({b"x-asn", b"x-card"})
+        assert {header for header, _ in of_a_client}.isdisjoint({b"x-asn", b"x-card", b"x-ja4"})
 
     def test_they_need_no_header_that_names_the_caller(self) -> None:
         settings = {"trusted_proxies": ["10.0.0.0/8"], "headers": {"payment": "x-card"}}

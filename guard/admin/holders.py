@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from guard.core.identity import ADDRESSES, Attribute, Holder
+from guard.core.identity import ADDRESSES, HASHED, Holder
 from guard.core.network import NO_ADDRESS, parse_address
 from guard.core.pseudonyms import is_digest
 from guard.errors import UnknownHolderError
@@ -39,14 +39,14 @@ async def resolved(text: str, settings: IdentitySettings, store: OperatorStore) 
 
 def normal(holder: Holder, settings: IdentitySettings, keys: Pseudonyms) -> Holder:
     """An address in the form in which requests name it: `pool:203.0.113.9` is `pool:203.0.113.0/24`; and what
-    somebody pays with as the keyed hash of it.
+    is kept as a keyed hash, such as what somebody pays with, as that.
 
     Both may also be given as the digest that stands for them.
     """
     if holder.and_:
         return Holder.together([normal(part, settings, keys) for part in holder.parts])
-    if holder.attribute is Attribute.PAYMENT and not is_digest(holder.value):
-        return Holder(holder.attribute, keys.payment(holder.value))
+    if holder.attribute in HASHED and not is_digest(holder.value):
+        return Holder(holder.attribute, keys.hashed(holder.attribute, holder.value))
     if holder.attribute not in ADDRESSES or is_digest(holder.value) or holder.value == NO_ADDRESS:
         return holder
     address = parse_address(holder.value) or only_address(holder, settings)

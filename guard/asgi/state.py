@@ -52,8 +52,8 @@ class GuardState:
     `vouched_by` says who vouches for it: `keys_file`, `token`, `gateway` or `app`; `None` where nobody does.
     `tier` is the policy that holds. `attributes` are those that are known of `key` (a name, or a keyed hash),
     `user`, `org`, `tier`, `ip`, `network` and `pool` (plain addresses, which guard's log never has), `asn`,
-    `payment` (a keyed hash), `model`, `route` and `end_user`, which is what the caller says where nobody
-    vouches for it.
+    `payment` and `tls` (keyed hashes), `model`, `route` and `end_user`, which is what the caller says where
+    nobody vouches for it.
     """
 
     request_id: str

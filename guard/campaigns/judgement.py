@@ -87,6 +87,7 @@ _HARD = {
     TieKind.TEMPLATE: 10.0,
     TieKind.CLIENT: 6.0,
     TieKind.POOL: 6.0,
+    TieKind.TLS: 4.0,
     TieKind.ASN: 3.0,
 }
 """What each is worth, in decibans, where few others are known; where many are, up to twice that, the rarer it

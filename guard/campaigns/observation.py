@@ -128,6 +128,7 @@ _ATTRIBUTES = {
     TieKind.PAYMENT: Attribute.PAYMENT,
     TieKind.POOL: Attribute.POOL,
     TieKind.ASN: Attribute.ASN,
+    TieKind.TLS: Attribute.TLS,
 }
 
 

@@ -31,6 +31,7 @@ class By(StrEnum):
     TIER = "tier"
     ASN = "asn"
     PAYMENT = "payment"
+    TLS = "tls"
 
 
 def top(

@@ -66,6 +66,7 @@ TECHNIQUES: dict[str, tuple[Technique, ...]] = {
     TieKind.POOL:           (Technique.PROXIES,),
     TieKind.ASN:            (Technique.PROXIES,),
     TieKind.CLIENT:         (Technique.PROXIES,),
+    TieKind.TLS:            (Technique.PROXIES,),
     TieKind.DOMAIN:         (Technique.PROXIES,),
     TieKind.LIKENESS:       (Technique.EXTRACTION,),
     TieKind.SLICES:         (Technique.EXTRACTION,),

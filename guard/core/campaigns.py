@@ -88,6 +88,7 @@ class TieKind(StrEnum):
     POOL = "pool", "network", "they come from the same network"
     ASN = "asn", "network", "they come from the same network operator"
     CLIENT = "client", "program", "the same rare program sends their requests"
+    TLS = "tls", "program", "their connections have the same rare TLS fingerprint"
     DOMAIN = "domain", "domain", "their names have the same rare mail domain"
     LIKENESS = "likeness", "content", "they ask about the same things in the same measure", True
     SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap", True

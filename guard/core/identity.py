@@ -32,6 +32,9 @@ class Trait(Enum):
     NAME = auto()
     """It is a name that an operator knows somebody by."""
 
+    HASHED = auto()
+    """What is said of it may identify a person or a machine: it is kept and shown as a keyed hash only."""
+
     SHARED = auto()
     """Several identities may have it in common."""
 
@@ -67,8 +70,9 @@ class Attribute(StrEnum):
     `POOL` is one holder for all of a network that nobody vouches for, and `UNVERIFIED` one for all callers
     that nobody vouches for, wherever they are: whoever is verified has neither, and is held by its principal.
     So a limit per pool gives a verified caller a budget of its own, and a hundred made-up ones a single
-    budget between them. `ASN` is the number of the autonomous system that a caller comes from, and `PAYMENT`
-    a keyed hash of what it pays with (`Pseudonyms.payment`). `CAMPAIGN` is the pool of a campaign that the
+    budget between them. `ASN` is the number of the autonomous system that a caller comes from. `PAYMENT`
+    and `TLS` are keyed hashes of what it pays with, and of the fingerprint of its TLS handshake
+    (`Pseudonyms.hashed`). `CAMPAIGN` is the pool of a campaign that the
     caller is held to be a member of (guard/core/campaigns.py); who is none of any has no such attribute.
     It is told by a query, since of a router's end users each may be a member.
     """
@@ -91,7 +95,8 @@ class Attribute(StrEnum):
     NETWORK = "network", Trait.ADDRESS, Trait.SHARED, Trait.SHOWN_TO_THE_CLIENT
     POOL = "pool", Trait.ADDRESS, Trait.SHARED
     ASN = "asn", Trait.SHARED
-    PAYMENT = "payment", Trait.SHARED
+    PAYMENT = "payment", Trait.SHARED, Trait.HASHED
+    TLS = "tls", Trait.SHARED, Trait.HASHED
     CAMPAIGN = "campaign", Trait.SHARED, Trait.FOUND, Trait.TOLD_BY_A_QUERY
     MODEL = "model", Trait.OF_A_REQUEST, Trait.TOLD_BY_A_QUERY, Trait.CHOSEN
     ROUTE = "route", Trait.OF_A_REQUEST, Trait.CHOSEN
@@ -121,6 +126,7 @@ TOLD_BY_A_QUERY = attributes_with(Trait.TOLD_BY_A_QUERY)
 CHOSEN = attributes_with(Trait.CHOSEN)
 ADDRESSES = attributes_with(Trait.ADDRESS)
 NAMES = attributes_with(Trait.NAME)
+HASHED = attributes_with(Trait.HASHED)
 SHARED = attributes_with(Trait.SHARED)
 CUT_BY_THE_LADDER = attributes_with(Trait.CUT_BY_THE_LADDER)
 SHOWN_TO_THE_CLIENT = attributes_with(Trait.SHOWN_TO_THE_CLIENT)

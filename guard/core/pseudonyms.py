@@ -56,9 +56,9 @@ class Pseudonyms:
         """The stable name of a credential that no key file knows: 32 hex digits of a keyed hash."""
         return self._hash("credential", secret)
 
-    def payment(self, means: str) -> str:
-        """The name of what somebody pays with, such as the fingerprint of a card: likewise."""
-        return self._hash("payment", means)
+    def hashed(self, attribute: Attribute, said: str) -> str:
+        """The name of what a gateway says of an attribute that is kept as a hash: likewise."""
+        return self._hash(attribute, said)
 
     def digest(self, holder: Holder) -> str:
         """The keyed hash of a holder; an address may be given as its digest already (see `label`)."""

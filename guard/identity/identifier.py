@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from guard.core.by_name import ByName
-from guard.core.identity import Attribute, Holder, Identity, VouchedBy, spelled
+from guard.core.identity import HASHED, Attribute, Holder, Identity, VouchedBy, spelled
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, parse_address
 from guard.errors import CredentialError, naming
 from guard.http.credentials import Places
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 NO_UNITS: Mapping[str, UnitSettings] = MappingProxyType({})
 
 NOTHING_VOUCHED: Mapping[Attribute, str] = MappingProxyType({})
-_TRAITS = (Attribute.ASN, Attribute.PAYMENT)
+_TRAITS = (Attribute.ASN, Attribute.PAYMENT, Attribute.TLS)
 """What a gateway may say of a caller that it does not name. It is not the backend's business."""
 
 NOBODY = (None, False)
@@ -268,8 +268,9 @@ class Identifier:
         """The attributes under the names that they are known by."""
         if asn := attributes.get(Attribute.ASN):
             attributes[Attribute.ASN] = spelled(Attribute.ASN, asn)
-        if payment := attributes.get(Attribute.PAYMENT):
-            attributes[Attribute.PAYMENT] = self._keys.payment(payment)
+        for attribute in HASHED:
+            if said := attributes.get(attribute):
+                attributes[attribute] = self._keys.hashed(attribute, said)
         return attributes
 
     def _gateway_amounts(self, values: Mapping[bytes, list[str]]) -> dict[str, int]:

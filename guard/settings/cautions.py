@@ -40,6 +40,7 @@ SAID_BY = {
     Attribute.TIER: "identity.keys_file, identity.jwt.tier_claim or identity.headers.tier",
     Attribute.ASN: "identity.headers.asn or identity.jwt.asn_claim",
     Attribute.PAYMENT: "identity.headers.payment or identity.jwt.payment_claim",
+    Attribute.TLS: "identity.headers.tls",
 }
 """The settings by which somebody says an attribute that neither the connection nor the request has. In an app
 the app may.
@@ -256,7 +257,7 @@ def _is_said(settings: Settings, attribute: Attribute) -> bool:
     return (
         (identity.keys_file is not None and attribute in IN_KEYS_FILE)
         or getattr(identity.headers, attribute) is not None
-        or (identity.jwt is not None and getattr(identity.jwt, f"{attribute}_claim") is not None)
+        or (identity.jwt is not None and attribute in identity.jwt.claims)
     )
 
 

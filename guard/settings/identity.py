@@ -81,6 +81,7 @@ class GatewayHeaders(Section):
     end_user: HeaderName | None = None
     asn: HeaderName | None = None
     payment: HeaderName | None = None
+    tls: HeaderName | None = None
 
 
 class NetworkPrefix(Section):

@@ -12,7 +12,7 @@ from fleets import REFERENCE, START_US, SYSTEM, Fleet, customers, mixed, people,
 from lessons import asking, noise_of
 
 from guard.campaigns.groups import STALE_US, Changes, Groups, against_members
-from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES
+from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES, TIED
 from guard.core.campaigns import Campaign, Judged, TieKind, Verdict
 
 if TYPE_CHECKING:
@@ -188,11 +188,15 @@ def test_who_sends_the_answers_of_others_draws_them_into_nothing() -> None:
 
 def test_a_prompt_convicts_nobody() -> None:
     """Who asks single questions about anything, under the one prompt of an app and by its program, looks like
-    one that goes through a set: it is possible, and its members are spread over many pools.
+    one that goes through a set: it is possible, and its members are spread over many pools. That nobody else
+    has the app makes its program rare, and its TLS fingerprint; but these are of one kind with the prompt.
     """
-    users = Fleet("user", sharing_out(members=60, each=6), lambda _: {TieKind.CLIENT: "an app"})
-    groups, changes = fed(users.observed())
+    shared = {TieKind.CLIENT: "an app", TieKind.TLS: "its library"}
+    users = Fleet("user", sharing_out(members=60, each=6), lambda _: shared)
+    others = Fleet("other", customers(members=120, each=2, system=""))
+    groups, changes = fed(users.observed(), others.observed())
     (found,) = counting(groups)
+    assert {TieKind.CLIENT, TieKind.TLS} <= {tie.kind for tie in found.ties if tie.decibans >= TIED}
     assert found.found is Verdict.POSSIBLE
     assert found.pools(START_US) > 20
     assert not [each for change in changes for each in change.accused if each.decibans >= 10]

@@ -86,9 +86,14 @@ def test_a_mail_domain_is_a_fact_without_its_name() -> None:
 def test_facts_have_no_address() -> None:
     identity = Identity(
         Holder(Attribute.KEY, "k"),
-        {Attribute.POOL: "192.0.2.0/24", Attribute.ASN: "64500", Attribute.PAYMENT: "0" * 32},
+        {
+            Attribute.POOL: "192.0.2.0/24",
+            Attribute.ASN: "64500",
+            Attribute.PAYMENT: "0" * 32,
+            Attribute.TLS: "1" * 32,
+        },
     )
     facts = Facts(KEYS).of(identity)
-    assert facts.keys() == {TieKind.POOL, TieKind.ASN, TieKind.PAYMENT}
+    assert facts.keys() == {TieKind.POOL, TieKind.ASN, TieKind.PAYMENT, TieKind.TLS}
     assert facts[TieKind.ASN] == "64500"
     assert "192.0.2" not in str(facts)

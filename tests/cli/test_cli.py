@@ -496,16 +496,17 @@ class TestWriting:
         assert asyncio.run(blocked(load(folder / "guard.toml"), caller))
         guard("unblock", text, folder=folder)
 
-    def test_a_payment_is_blocked_by_what_the_gateway_calls_it_and_shown_as_its_hash(
-        self, folder: Path
+    @pytest.mark.parametrize("attribute", [Attribute.PAYMENT, Attribute.TLS])
+    def test_what_is_kept_as_a_hash_is_blocked_by_what_the_gateway_says_and_shown_as_its_hash(
+        self, folder: Path, attribute: Attribute
     ) -> None:
         settings = load(folder / "guard.toml")
-        payment = Installation.of(settings).keys.payment("fp_1")
-        told = guard("block", "payment:fp_1", folder=folder).stdout
-        assert f"payment:{payment} is blocked" in told
-        caller = Identity(Holder(Attribute.KEY, "f" * 32), {Attribute.PAYMENT: payment})
+        digest = Installation.of(settings).keys.hashed(attribute, "fp_1")
+        told = guard("block", f"{attribute}:fp_1", folder=folder).stdout
+        assert f"{attribute}:{digest} is blocked" in told
+        caller = Identity(Holder(Attribute.KEY, "f" * 32), {attribute: digest})
         assert asyncio.run(blocked(settings, caller))
-        assert guard("unblock", f"payment:{payment}", folder=folder).returncode == 0
+        assert guard("unblock", f"{attribute}:{digest}", folder=folder).returncode == 0
         assert not asyncio.run(blocked(settings, caller))
 
     def test_a_pool_that_is_none_is_wrong_usage(self, folder: Path) -> None:

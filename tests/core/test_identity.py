@@ -145,7 +145,7 @@ def test_parts_that_are_there_twice_count_once() -> None:
 
 
 def test_a_refusal_of_a_holder_says_what_would_be_right() -> None:
-    kinds = "network, pool, asn, payment, campaign, model, route, end_user, unverified, everything"
+    kinds = "network, pool, asn, payment, tls, campaign, model, route, end_user, unverified, everything"
     with pytest.raises(ValueError, match=kinds):
         Holder.parse("team:x")
     with pytest.raises(ValueError, match="user:VALUE"):
