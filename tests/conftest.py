@@ -16,7 +16,7 @@ from redis import Redis
 
 from guard.settings.root import Settings
 from guard.store.embedded.server import EmbeddedServer
-from guard.store.redis.keys import CAMPAIGNS, FINGERPRINT, LEAD, POOLS, TRACES, WORDS, Keys
+from guard.store.redis.keys import Keys
 from guard.store.redis.orders import OperatorStore
 from guard.store.transport.nodes import nodes_at
 from guard.store.transport.url import RedisURL
@@ -63,11 +63,9 @@ def redis_server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def redis_url(redis_server: EmbeddedServer) -> str:
-    """Where the server is. Each test has a pepper of its own, so none sees what another has left, but for
-    what is named without one.
-    """
+    """Where the server is, which knows nothing of other tests."""
     with Redis(unix_socket_path=str(redis_server.socket)) as client:
-        client.delete(FINGERPRINT, CAMPAIGNS, WORDS, POOLS, LEAD, TRACES)
+        client.flushdb()
     return f"unix://{redis_server.socket}"
 
 

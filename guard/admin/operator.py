@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from guard.core.modes import Mode
     from guard.settings.root import Settings
     from guard.store.port import Block
-    from guard.store.redis.capacity import Capacity
+    from guard.store.redis.condition import Capacity
     from guard.store.redis.orders import Record
 
 

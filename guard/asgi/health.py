@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from guard.http.reach import takes_a_connection
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,8 +36,6 @@ PROBE_HEADER = "x-guard-probe"
 
 KEPT_SECONDS = 1.0
 """A report is given again for so long, so that probes are no way to load the backend."""
-
-CONNECT_SECONDS = 2.0
 
 
 class Health(StrEnum):
@@ -116,10 +116,5 @@ class HealthRoutes:
 
     async def _backend_health(self) -> Health:
         """Whether the backend takes a connection."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                _, writer = await asyncio.open_connection(self._backend.host, self._backend.port)
-        except OSError:  # a timeout is one too
-            return Health.DOWN
-        writer.close()
-        return Health.OK
+        reached = await takes_a_connection(self._backend.host, self._backend.port)
+        return Health.OK if reached else Health.DOWN

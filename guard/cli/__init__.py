@@ -18,6 +18,7 @@ from guard.cli.calibrate import calibrate_
 from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
 from guard.cli.demo import demo
+from guard.cli.doctor import doctor
 from guard.cli.evidence import evidence
 from guard.cli.find import find
 from guard.cli.holds import holds, release
@@ -48,7 +49,7 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-    *(check, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence, appeal),
+    *(check, doctor, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence, appeal),
     *(serve, worker, demo, replay),
 ):
     app.command()(verb)

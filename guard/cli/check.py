@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,24 +68,8 @@ def check(
     keys = Pseudonyms(b"only to read the files that the settings name")
     identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
-    for caution in cautions.at_start(settings, content, os.environ):
-        output.complain(caution)
-    of_settings = (
-        cautions.without_server(settings),
-        cautions.doubled(settings),
-        cautions.unsupplied(settings),
-        cautions.unmeasured(settings),
-    )
-    for caution in chain(*of_settings):
-        output.complain(caution)
     policy = settings.policy()
-    of_policy = (
-        cautions.coarse(policy),
-        cautions.unbounded(settings, policy),
-        cautions.unpriced(policy),
-        cautions.untold(settings, policy),
-    )
-    for caution in chain(*of_policy):
+    for caution in cautions.of(settings, policy, content, os.environ):
         output.complain(caution)
     room = ask_store(config, lambda operator: operator.capacity()) if store else None
     if room is not None and room.forgets:

@@ -56,6 +56,19 @@ class Content(NamedTuple):
     keys: int | None
 
 
+def of(settings: Settings, policy: Policy, content: Content, environment: Mapping[str, str]) -> Iterator[str]:
+    """All that is to be said of settings before anything serves by them."""
+    yield from at_start(settings, content, environment)
+    yield from without_server(settings)
+    yield from doubled(settings)
+    yield from unsupplied(settings)
+    yield from unmeasured(settings)
+    yield from coarse(policy)
+    yield from unbounded(settings, policy)
+    yield from unpriced(policy)
+    yield from untold(settings, policy)
+
+
 def at_start(settings: Settings, content: Content, environment: Mapping[str, str]) -> Iterator[str]:
     """What to tell the operator of settings that are about to be used."""
     if content.empty:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 from redis import exceptions
 
 from guard.errors import ConfigError, GuardError, StoreError
-from guard.store.redis.capacity import Capacity, capacity
 from guard.store.redis.claim import FOREIGN, claim
+from guard.store.redis.condition import Capacity, Condition, Node, capacity, info, lacking, measured
 from guard.store.transport.trouble import explain, kind_of
 from guard.store.transport.url import CONNECT_SECONDS
 
@@ -108,6 +108,20 @@ class Client:
         """How much room the server has, and what becomes of counts when it is full."""
         async with self.asking() as client:
             return await capacity(client)
+
+    async def condition(self) -> Condition:
+        """How the servers do, and what guard's user may do there."""
+        call = self._nodes().call
+        with self._translated():
+            latency, ahead = await measured(call)
+        async with self.asking() as client:
+            nodes = [Node.of(name, told) for name, told in sorted((await info(client)).items())]
+        try:
+            with self._translated():
+                missing = await lacking(call)
+        except StoreError:
+            missing = None
+        return Condition(tuple(nodes), latency, ahead, missing)
 
     async def _log_capacity(self) -> None:
         """Log how much room the server has; one that does not say may be used all the same."""

@@ -64,8 +64,7 @@ TROUBLES = (
         "permission",
         (exceptions.NoPermissionError,),
         "",
-        "the user in store.redis_url may not do all that guard needs, which is every command, scripts too, "
-        "on the keys `guard:*`",
+        "the user in store.redis_url may not do all that guard needs: see examples/deploy/redis.acl",
     ),
     Trouble("permission", (exceptions.AuthenticationError,)),
     Trouble(
