@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from guard.clock import Clock
-    from guard.core.campaigns import Campaign, Lag
+    from guard.core.campaigns import Campaign, Lag, Member
     from guard.core.limits import Reading
     from guard.store.port import Block
     from guard.store.redis.orders import OperatorStore
@@ -67,6 +67,11 @@ class Case:
         """What a person says, while that holds."""
         judged = self.campaign.judged
         return judged if judged is not None and judged.holds(self.now_us) else None
+
+    @property
+    def surest(self) -> list[tuple[str, Member]]:
+        """The members by their labels, the surest first."""
+        return sorted(self.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
 
     @property
     def techniques(self) -> tuple[Technique, ...]:

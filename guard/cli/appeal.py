@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
-from guard.cli.evidence import evidence_json, sheet_report
+from guard.cli.evidence import sheet_report
 from guard.cli.reports import print_report
 from guard.core.decision import Action, Reason
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from guard.admin import Appeal, Operator
     from guard.receipts import Refused
-
-SCHEMA = "guard/appeal/1"
 
 _REASONS = {
     Reason.QUOTA: "the limit {limit} had no room",
@@ -62,7 +60,9 @@ def appeal(
     found = ask_store(config, ask)
     now = time.time()
     if json:
-        output.print_json(_appeal_json(found, now))
+        from guard.admin.json.evidence import appeal_json
+
+        output.print_json(appeal_json(found, now))
         return
     for line in _refused_lines(found.refused) if found.refused else ():
         output.console().print(output.printable(line), markup=False, soft_wrap=True)
@@ -82,21 +82,3 @@ def _refused_lines(refused: Refused) -> Iterator[str]:
 def _why(refused: Refused) -> str:
     told = _ACTIONS.get(refused.action) or _REASONS[refused.reason]
     return told.format(limit=refused.limit or "of the settings")
-
-
-def _appeal_json(found: Appeal, now: float) -> dict[str, Any]:
-    refused = found.refused
-    return {
-        "schema": SCHEMA,
-        "refused": None
-        if refused is None
-        else {
-            "identity": refused.label,
-            "request_id": refused.request_id,
-            "at": output.moment(refused.at_us / 1e6),
-            "action": refused.action,
-            "reason": refused.reason,
-            "limit": refused.limit or None,
-        },
-        "evidence": None if found.sheet is None else evidence_json(found.sheet, (), now),
-    }

@@ -52,9 +52,9 @@ def calibrate_(
     require_detection("guard calibrate")
     from guard.admin.calibrate import calibrate
     from guard.admin.declared import read_declared
+    from guard.admin.json.calibration import calibration_json
     from guard.admin.survey import survey
     from guard.admin.traffic import STDIN, read_log
-    from guard.cli.calibrate_json import calibration_json
     from guard.cli.proposals import Target, proposals
     from guard.detection.reference import Reference
     from guard.settings.load import find, load, read_toml

@@ -53,7 +53,9 @@ def campaigns(
         )
     found = [each for each in known if every or each.verdict(now_us).counts]
     if json:
-        output.print_json([cases.summary_json(each, now_us) for each in found])
+        from guard.admin.json.campaigns import campaign_json
+
+        output.print_json([campaign_json(each, now_us) for each in found])
         return
     if found:
         rows = [_row(each, now_us) for each in found]
@@ -104,7 +106,9 @@ def campaign(
 
     case = ask_store(config, ask)
     if json:
-        output.print_json(cases.case_json(case))
+        from guard.admin.json.campaigns import case_json
+
+        output.print_json(case_json(case))
     else:
         print_report(cases.case_report(case, members))
 

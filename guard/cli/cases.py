@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from guard.cli import data, output
+from guard.cli import output
 from guard.cli.reports import Report, Section, Table
 from guard.core.atlas import TECHNIQUES
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from guard.admin import Case
-    from guard.core.campaigns import Campaign, Event, Finding, Judged, Member
+    from guard.core.campaigns import Campaign, Event, Finding
 
 MOST_POOLS = 5
 """Maximum number of pools whose limits are shown; `--json` has all."""
@@ -61,11 +61,6 @@ def case_report(case: Case, most_members: int) -> Report:
 def moment_line(event: Event) -> str:
     """One event of a timeline."""
     return f"{output.moment(event.at_us / 1e6)}  {event.text}"
-
-
-def surest(case: Case) -> list[tuple[str, Member]]:
-    """The members by their labels, the surest first."""
-    return sorted(case.campaign.members.items(), key=lambda each: (-each[1].confidence, each[0]))
 
 
 def _head(case: Case) -> Iterator[str]:
@@ -130,7 +125,7 @@ def _limits(case: Case) -> Section:
 
 
 def _members(case: Case, most: int) -> Section:
-    known = surest(case)
+    known = case.surest
     rows = [
         (
             label,
@@ -145,84 +140,3 @@ def _members(case: Case, most: int) -> Section:
     table = Table(columns, rows, right=1, optional=("pool",), title=title, names=True)
     cleared = ", ".join(map(output.short, sorted(case.campaign.cleared)))
     return Section("Members", (), table, (f"Taken out for good: {cleared}",) if cleared else ())
-
-
-def summary_json(campaign: Campaign, now_us: int) -> dict[str, Any]:
-    """A campaign as a line of a list."""
-    judged = campaign.judged
-    strongest = max(campaign.ties, key=lambda tie: tie.decibans, default=None)
-    return {
-        "campaign": campaign.id,
-        "verdict": campaign.verdict(now_us),
-        "counts": campaign.verdict(now_us).counts,
-        "found": campaign.found,
-        "judged": None if judged is None else _judged_json(judged, now_us),
-        "members": len(campaign.members),
-        "queries": campaign.queries,
-        "units": campaign.paid,
-        "since": output.moment(campaign.since_us / 1e6),
-        "last_seen": output.moment(campaign.seen_us / 1e6),
-        "decibans": campaign.decibans,
-        "strength": campaign.strength,
-        "strongest_tie": None if strongest is None else strongest.kind,
-    }
-
-
-def case_json(case: Case) -> dict[str, Any]:
-    """All that is known of a campaign (docs/campaigns.md)."""
-    campaign = case.campaign
-    return {
-        **summary_json(campaign, case.now_us),
-        "means": case.verdict.meaning,
-        "for": [_finding_json(each) for each in campaign.speaks_for],
-        "against": [_finding_json(each) for each in campaign.speaks_against],
-        "not_seen": list(campaign.not_seen),
-        "ties": [
-            {
-                "kind": tie.kind,
-                "family": tie.kind.family,
-                "means": tie.kind.meaning,
-                "digest": tie.what,
-                "members": tie.members,
-                "decibans": tie.decibans,
-                "atlas": list(TECHNIQUES[tie.kind]),
-            }
-            for tie in campaign.ties
-        ],
-        "atlas": {technique: technique.called for technique in case.techniques},
-        "pools": [
-            {
-                "holder": str(pool.holder),
-                "members": pool.members,
-                "limits": [data.reading_json(reading) for reading in pool.readings],
-            }
-            for pool in case.pools
-        ],
-        "block": None if case.block is None else data.block_json(case.holder, case.block),
-        "identities": [
-            {
-                "identity": label,
-                "since": output.moment(member.since_us / 1e6),
-                "confidence": member.confidence,
-                "pool": case.held_by.get(label),
-            }
-            for label, member in sorted(campaign.members.items())
-        ],
-        "cleared": sorted(campaign.cleared),
-        "events": [{"at": output.moment(event.at_us / 1e6), "text": event.text} for event in campaign.events],
-    }
-
-
-def _judged_json(judged: Judged, now_us: int) -> dict[str, Any]:
-    return {
-        "verdict": judged.verdict,
-        "by": judged.by,
-        "reason": judged.reason,
-        "at": output.moment(judged.at_us / 1e6),
-        "until": None if judged.until_us is None else output.moment(judged.until_us / 1e6),
-        "holds": judged.holds(now_us),
-    }
-
-
-def _finding_json(finding: Finding) -> dict[str, Any]:
-    return {"text": finding.text, "decibans": finding.decibans}

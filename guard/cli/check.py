@@ -12,7 +12,6 @@ import typer
 from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
-from guard.cli.check_json import policy_json
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, shown
 from guard.core.modes import ENFORCED, Mode
@@ -81,6 +80,8 @@ def check(
 
         reference = Reference.load(settings.detection.reference)
     if json:
+        from guard.admin.json.policy import policy_json
+
         output.print_json(policy_json(settings, policy, reference))
         return
     console = output.console()

@@ -6,8 +6,7 @@ import os
 import time
 from importlib.metadata import version
 from pathlib import Path
-from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,24 +14,16 @@ from guard.cli import cases, output, show
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.reports import Report, Section, Table, print_report
 from guard.core.atlas import TECHNIQUES, techniques
-from guard.core.campaigns import Verdict
-from guard.core.holds import Held
-from guard.core.identity import Holder
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from typing_extensions import TypeIs
 
     from guard.admin import Case, Operator, Sheet
+    from guard.admin.helps import Help
     from guard.admin.suspicion import Suspicion
-
-Help: TypeAlias = tuple[str, str]
-"""An order, and what it does. Names in it are quoted, since whoever is called so may have chosen them for a
-shell."""
-
-SCHEMA = "guard/evidence/1"
 
 Of = Annotated[
     str,
@@ -61,18 +52,17 @@ def evidence(
     """
 
     async def ask(operator: Operator) -> tuple[Case | Sheet, list[Suspicion]]:
-        subject = await operator.subject(name)
-        if not is_case(subject):
-            return subject, [subject.suspicion] if subject.suspicion is not None else []
-        holders = [Holder.parse(label) for label, _ in cases.surest(subject)[:members]]
-        found = await operator.suspicions(holders)
-        return subject, [suspicion for suspicion in found if suspicion is not None]
+        return await evidence_of(operator, name, members)
+
+    from guard.admin.evidence import evidence_of
 
     subject, suspicions = ask_store(config, ask)
     now = time.time()
     if html is not None:
         _write(html, _page(subject, suspicions, members, now))
     if json:
+        from guard.admin.json.evidence import evidence_json
+
         output.print_json(evidence_json(subject, suspicions, now))
     elif html is None:
         print_report(_report(subject, suspicions, members, now))
@@ -86,15 +76,19 @@ def is_case(subject: Case | Sheet) -> TypeIs[Case]:
 
 
 def _report(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, now: float) -> Report:
+    from guard.admin.helps import case_helps
+
     if not is_case(subject):
         return sheet_report(subject, now)
     report = cases.case_report(subject, members)
-    sections = (*report.sections, _suspects(suspicions), _helps(_case_helps(subject)))
+    sections = (*report.sections, _suspects(suspicions), _helps(case_helps(subject)))
     return Report(report.title, report.lines, sections)
 
 
 def sheet_report(sheet: Sheet, now: float) -> Report:
     """What is known of an identity, as far as it bears on whether it is a distiller."""
+    from guard.admin.helps import sheet_helps
+
     lines = (*show.record_lines(sheet), *show.member_lines(sheet), *show.order_lines(sheet))
     suspicion = sheet.suspicion
     columns, right, optional = output.READING_COLUMNS, output.READING_NUMBERS, output.READING_OPTIONAL
@@ -146,41 +140,6 @@ def _suspects(suspicions: Sequence[Suspicion]) -> Section:
     return Section("Members by themselves", table=table)
 
 
-def _case_helps(case: Case) -> Iterator[Help]:
-    """The orders that an operator may give next, and what each does."""
-    name, holder = quote(case.campaign.id), quote(str(case.holder))
-    if case.verdict is not Verdict.CONFIRMED:
-        yield f"guard verdict {name} confirmed --reason …", "its members share one budget"
-    if case.verdict.counts:
-        yield f"guard verdict {name} unrelated --reason …", "nothing follows for its members any more"
-        yield f"guard clear {name} LABEL --reason …", "takes one member out for good"
-    if case.word is not None:
-        yield f"guard verdict {name} --drop", "has what guard says hold again"
-    if case.block is None:
-        yield f"guard block {holder} --for 7d", "refuses all members"
-    else:
-        yield f"guard unblock {holder}", "serves its members again"
-
-
-def sheet_helps(sheet: Sheet, now: float) -> Iterator[Help]:
-    """The orders that serve an innocent again, and what each does."""
-    name = quote(sheet.label)
-    if isinstance(sheet.review, Held):
-        yield f"guard release {name} --for 30d", "serves it again, and clears it"
-    for blocked, _ in sheet.blocks:
-        yield f"guard unblock {quote(str(blocked))}", "lifts the block"
-    for campaign in sheet.campaigns:
-        if sheet.label in campaign.members and campaign.verdict(int(now * 1e6)).counts:
-            campaign_id = quote(campaign.id)
-            yield f"guard clear {campaign_id} {name} --reason …", "takes it out of the campaign, for good"
-            yield f"guard verdict {campaign_id} unrelated --reason …", "nothing follows from the campaign"
-    if sheet.suspicion is not None and sheet.suspicion.findings:
-        yield f"guard forgive {name}", "forgets what speaks against it"
-        yield "[[uses]] in the settings", "excuses what a declared use shows, such as an evaluation"
-    for limit in dict.fromkeys(reading.limit.name for reading in sheet.readings if not reading.remaining):
-        yield f"guard limits set {name} {quote(limit)} --rate …", "gives it more of this limit"
-
-
 def _helps(pairs: Iterable[Help]) -> Section:
     return Section("What helps", table=Table(("order", "what it does"), list(pairs)))
 
@@ -211,20 +170,6 @@ def _page(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, 
         ]
     made = f"guard {version('asgi-guard')}, {output.moment(now)}: evidence on {title}. Confidential."
     return page(_report(subject, suspicions, members, now), drawn, made)
-
-
-def evidence_json(subject: Case | Sheet, suspicions: Sequence[Suspicion], now: float) -> dict[str, Any]:
-    """The case as data (docs/campaigns.md)."""
-    head = {"schema": SCHEMA, "at": output.moment(now)}
-    if is_case(subject):
-        suspects = [show.suspicion_json(each) for each in suspicions]
-        return {**head, "kind": "campaign", **cases.case_json(subject), "suspects": suspects}
-    return {
-        **head,
-        "kind": "identity",
-        **show.sheet_json(subject),
-        "helps": [order for order, _ in sheet_helps(subject, now)],
-    }
 
 
 def _write(path: Path, text: str) -> None:

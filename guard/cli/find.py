@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from getpass import getpass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.cli import data, output
+from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.errors import CredentialError, UnknownHolderError
 
@@ -42,7 +42,9 @@ def find(
         detail = error.detail or error.message
         raise UnknownHolderError(f"requests with it are refused ({error.reason}): {detail}") from None
     if json:
-        output.print_json(_found_json(found, names))
+        from guard.admin.json.records import found_json
+
+        output.print_json(found_json(found, names))
         return
     for line in _lines(found, names):
         print(output.printable(line))
@@ -71,22 +73,9 @@ def _lines(found: Found, names: list[str]) -> list[str]:
     if not found.records:
         lines.append("not seen yet")
     for record in found.records:
-        label = output.record_label(record)
         lines.append(
-            f"{label}: last seen {output.moment(record.last_seen)}, "
+            f"{record.label}: last seen {output.moment(record.last_seen)}, "
             f"{record.admitted} admitted, {record.refused} refused"
         )
     lines.append(f"guard show {names[0]}")
     return lines
-
-
-def _found_json(found: Found, names: list[str]) -> dict[str, Any]:
-    return {
-        "names": names,
-        "how": found.how,
-        "tier": found.tier,
-        "attributes": found.attributes,
-        "blocks": [data.block_json(holder, block) for holder, block in found.blocks],
-        "review": data.review_json(found.review) if found.review else None,
-        "records": [data.record_json(output.record_label(record), record) for record in found.records],
-    }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.cli import data, output
+from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 
 if TYPE_CHECKING:
@@ -29,7 +29,9 @@ def holds(config: Config = None, *, json: Json = False) -> None:
 
     found = ask_store(config, ask)
     if json:
-        output.print_json([{"holder": str(holder), **data.review_json(held)} for holder, held in found])
+        from guard.admin.json.records import hold_json
+
+        output.print_json([hold_json(holder, held) for holder, held in found])
         return
     if not found:
         output.console().print("Nobody is held.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from guard.cli import data, output
+from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
 
 if TYPE_CHECKING:
@@ -32,15 +32,9 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
     sheet, unseen = ask_store(config, ask)
     output.note_unseen(unseen)
     if json:
-        output.print_json(
-            {
-                "holder": sheet.label,
-                "overrides": [
-                    {"holder": str(each), **data.term_json(term, of)} for each, term, of in sheet.overrides
-                ],
-                "limits": [data.reading_json(reading) for reading in sheet.readings],
-            }
-        )
+        from guard.admin.json.limits import limits_json
+
+        output.print_json(limits_json(sheet))
         return
     console = output.console()
     for each, term, of in sheet.overrides:

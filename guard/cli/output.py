@@ -69,7 +69,7 @@ def note_unseen(unseen: Unseen | None) -> None:
 def note_members(members: Sequence[Record]) -> None:
     """A remark after an order for one holder alone, where other identities belong to it."""
     if members:
-        names = ", ".join(record_label(each) for each in members[:MOST_MEMBERS])
+        names = ", ".join(each.label for each in members[:MOST_MEMBERS])
         more = f" and {len(members) - MOST_MEMBERS} more" if len(members) > MOST_MEMBERS else ""
         complain(f"what its members have of their own stands, name them to change it: {names}{more}")
 
@@ -111,11 +111,6 @@ def usage_cells(used: Record | Totals) -> tuple[str, ...]:
 def nearest(found: Nearest | None) -> str:
     """How much of the tightest limit is used: `87% tokens`."""
     return "" if found is None else f"{found.used:.0%} {found.limit}"
-
-
-def record_label(record: Record) -> str:
-    """The name of an identity whose record this is; addresses stand in it as their keyed hash."""
-    return str(record.identity.principal)
 
 
 READING_COLUMNS = ("limit", "unit", "holder", "rate", "ramp", "remaining", "wait", "resets in")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from guard.cli import cases, data, output
+from guard.cli import cases, output
 from guard.cli.app import Config, HolderText, Json, ask_store
-from guard.core.atlas import TECHNIQUES
 from guard.core.holds import Held
 from guard.core.novelty import NOTHING_RECENT, RECENT_ANSWERS, UNIT
 from guard.core.signals import Signal
@@ -35,6 +33,8 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
 
     sheet = ask_store(config, ask)
     if json:
+        from guard.admin.json.sheets import sheet_json
+
         output.print_json(sheet_json(sheet))
         return
     console = output.console()
@@ -127,7 +127,7 @@ def member_lines(sheet: Sheet) -> Iterator[str]:
 def _members_table(sheet: Sheet) -> Trimmed:
     rows = [
         (
-            output.short(output.record_label(record)),
+            output.short(record.label),
             *output.usage_cells(record),
             f"{output.span(max(0.0, time.time() - record.last_seen))} ago",
         )
@@ -222,66 +222,3 @@ def habit_lines(suspicion: Suspicion) -> Iterator[str]:
             )
         if signal in speaking:
             yield f"one honest holder in {told.one_in:.0f} ever shows as much {signal} as it does now"
-
-
-def sheet_json(sheet: Sheet) -> dict[str, Any]:
-    """All that is known of a holder, as data."""
-    return {
-        "holder": sheet.label,
-        "tier": sheet.tier,
-        "record": data.record_json(sheet.label, sheet.record) if sheet.record else None,
-        "blocks": [data.block_json(holder, block) for holder, block in sheet.blocks],
-        "review": data.review_json(sheet.review) if sheet.review else None,
-        "totals": data.totals_json(sheet.totals) if sheet.totals else None,
-        "members": [data.record_json(output.record_label(each), each) for each in sheet.members],
-        "campaigns": [
-            {"campaign": each.id, "member": sheet.label in each.members, "found": each.found}
-            for each in sheet.campaigns
-        ],
-        "overrides": [
-            {"holder": str(holder), **data.term_json(term, of)} for holder, term, of in sheet.overrides
-        ],
-        "limits": [data.reading_json(reading) for reading in sheet.readings],
-        "diversity": [
-            {
-                "limit": terrain.limit.name,
-                "holder": str(terrain.holder),
-                "covered": terrain.covered,
-                "requests": terrain.requests,
-                "answer_pays": round(terrain.recent.paid / UNIT, 6),
-                "answer_draws": round(terrain.recent.drew / UNIT, 6),
-                "answers_left": terrain.answers_left,
-            }
-            for terrain in sheet.terrains
-        ],
-        "evidence": suspicion_json(sheet.suspicion) if sheet.suspicion else None,
-    }
-
-
-def suspicion_json(suspicion: Suspicion) -> dict[str, Any]:
-    """What speaks against a holder, as data."""
-    return {
-        "holder": str(suspicion.holder),
-        "risk_decibans": suspicion.risk.decibans,
-        "band": suspicion.risk.band,
-        "groups": dict(suspicion.risk.groups),
-        "uses": [
-            {"use": each.use, "until": None if each.until_us is None else output.moment(each.until_us / 1e6)}
-            for each in suspicion.uses
-        ],
-        "signals": [
-            {
-                "signal": finding.signal,
-                "group": finding.group,
-                "means": finding.signal.meaning,
-                "atlas": list(TECHNIQUES[finding.signal]),
-                "decibans": finding.left,
-                "decibans_when_seen": finding.decibans,
-                "at": output.moment(finding.at),
-                "since": output.moment(finding.since),
-                "excused": finding.excused,
-            }
-            for finding in suspicion.findings
-        ],
-        "habits": asdict(suspicion.habits) if suspicion.habits else None,
-    }

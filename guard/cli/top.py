@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from guard.cli import data, output
+from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_of
 from guard.core.identity import Attribute
 
@@ -68,7 +68,9 @@ async def _ask(operator: Operator, count: int, seconds: float, by_risk: bool) ->
 
 def _entries(entries: Sequence[tuple[str, Entry]], since: str, *, by_risk: bool, json: bool) -> None:
     if json:
-        output.print_json([data.entry_json(label, entry) for label, entry in entries])
+        from guard.admin.json.records import entry_json
+
+        output.print_json([entry_json(label, entry) for label, entry in entries])
         return
     rows = [
         (
@@ -87,7 +89,9 @@ def _entries(entries: Sequence[tuple[str, Entry]], since: str, *, by_risk: bool,
 
 def _groups(groups: Sequence[Group], attribute: Attribute, since: str, json: bool) -> None:
     if json:
-        output.print_json([_group_json(group, attribute) for group in groups])
+        from guard.admin.json.records import group_json
+
+        output.print_json([group_json(group, attribute) for group in groups])
         return
     rows = [
         (
@@ -116,12 +120,3 @@ def _print(
 
 def _ago(seconds: float) -> str:
     return f"{output.span(max(0.0, time.time() - seconds))} ago"
-
-
-def _group_json(group: Group, attribute: Attribute) -> dict[str, Any]:
-    return {
-        "by": attribute,
-        "holder": None if group.holder is None else str(group.holder),
-        **data.totals_json(group.totals),
-        **data.nearest_json(group.nearest),
-    }

@@ -76,6 +76,11 @@ class Record:
     output_tokens: int
     cost: int
 
+    @property
+    def label(self) -> str:
+        """The name of the identity; an address stands in it as its keyed hash."""
+        return str(self.identity.principal)
+
 
 class OperatorStore(RedisCampaigns):
     """The store of the requests and of campaigns, with what only the operator may ask of it.

@@ -1,4 +1,4 @@
-"""What `guard calibrate --json` prints: the report and the proposals as data."""
+"""What a calibration has found, and the settings that it proposes."""
 
 from __future__ import annotations
 
