@@ -139,4 +139,5 @@ def terms(term: Term, limit: Limit | None) -> str:
     seconds = None if term.remaining_us is None else term.remaining_us / 1e6
     what = "no limit" if term.counts is None or limit is None else numbers(limit, term.counts)
     where = "" if term.limit == "*" else f" in {term.limit}"
-    return f"{what}{where}, for {span(seconds)}" if seconds is not None else f"{what}{where}, for good"
+    said = f"{what}{where}, for {span(seconds)}" if seconds is not None else f"{what}{where}, for good"
+    return said if term.then is None else f"{said}; then {terms(term.then, limit)}"

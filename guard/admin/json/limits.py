@@ -53,13 +53,16 @@ class TermWindowJson(TypedDict):
 
 
 class TermJson(TypedDict):
-    """Other numbers in a limit, or in all (`*`) none at all, for so long or for good (`null`)."""
+    """Other numbers in a limit, or in all (`*`) none at all, for so long or for good (`null`); and what holds
+    again when that is over, `null` for the settings.
+    """
 
     holder: str
     limit: str
     exempt: bool
     windows: list[TermWindowJson]
     remaining_seconds: float | None
+    then: TermJson | None
 
 
 class LimitsJson(TypedDict):
@@ -120,4 +123,5 @@ def _term_json(holder: Holder, term: Term, limit: Limit | None) -> TermJson:
             for size, (count, burst) in (term.counts or {}).items()
         ],
         "remaining_seconds": None if term.remaining_us is None else term.remaining_us / 1e6,
+        "then": None if term.then is None else _term_json(holder, term.then, limit),
     }

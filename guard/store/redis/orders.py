@@ -45,17 +45,22 @@ RECENT = Script.load("recent", "windows", "holders")
 
 EXEMPT = "exempt"
 
+_ALL, _END = -1, -2
+"""What of a term goes: all, or of an override what ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """An override that the operator gave one holder: for `remaining_us` more, or for good (`None`).
 
-    `counts` are (count, burst) by period in seconds, `None` where the holder is exempt.
+    `counts` are (count, burst) by period in seconds, `None` where the holder is exempt. `then` is the one
+    that it was put on, and that holds again when it is over.
     """
 
     limit: str
     counts: Mapping[int, tuple[int, int]] | None
     remaining_us: int | None
+    then: Term | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,17 @@ class OperatorStore(RedisCampaigns):
 
     async def blocked(self, holder: Holder) -> Block | None:
         """The block on exactly this holder."""
-        (found,) = await self._read_terms({self.keys.block_field(holder): f"the block of {holder}"})
-        return None if found is None else Block(*found)
+        async with self.asking() as client:
+            text = cast("bytes | None", await client.hget(TERMS, self.keys.block_field(holder))) or b""
+            now_us = await self._now_us()
+        until_us, _, reason = text.decode(errors="replace").partition(" ")
+        if text and not (until_us.isascii() and until_us.isdigit()):
+            self.damaged[f"the block of {holder}"] = _shown(text)
+        elif until_us == "0":
+            return Block(None, reason)
+        elif until_us and int(until_us) > now_us:
+            return Block(int(until_us) - now_us, reason)
+        return None
 
     async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
         """Write down how a holder's review stands, or that it is over (`None`); `False` where it does not
@@ -155,7 +169,8 @@ class OperatorStore(RedisCampaigns):
         counts: Mapping[int, tuple[int, int]] | None,
         seconds: float | None,
     ) -> None:
-        """Give a holder other numbers in a limit, for so long or for good (`None`).
+        """Give a holder other numbers in a limit, for so long or for good (`None`). Where it ends, what held
+        before and outlasts it holds again.
 
         `counts` are (count, burst) by period in seconds; `None` exempts the holder. `limit` may be `*`, for
         an exemption from all.
@@ -173,18 +188,25 @@ class OperatorStore(RedisCampaigns):
         """Let the settings hold again; `False` where they did."""
         return await self._drop_term(self.keys.override_field(holder, limit))
 
+    async def end_override(self, holder: Holder, limit: str) -> bool:
+        """End an override before its time: what it was put on holds again; `False` where none ends."""
+        return await self._drop_term(self.keys.override_field(holder, limit), _END)
+
     async def overrides(self, holder: Holder, limits: Sequence[str]) -> list[Term]:
         """The overrides of a holder in these limits, and in all (`*`)."""
         names = ["*", *limits]
-        what = {
-            self.keys.override_field(holder, name): f"the override of {holder} in {name}" for name in names
-        }
+        async with self.asking() as client:
+            fields = [self.keys.override_field(holder, name) for name in names]
+            texts = cast("list[bytes | None]", await client.hmget(TERMS, fields))
+            now_us = await self._now_us()
         terms = []
-        for name, said, term in zip(names, what.values(), await self._read_terms(what), strict=True):
+        for name, text in zip(names, texts, strict=True):
             try:
-                terms += [] if term is None else [Term(name, _counts(term[1]), term[0])]
+                term = _standing(name, text or b"", now_us)
             except ValueError:
-                self.damaged[said] = "numbers that cannot be read"
+                self.damaged[f"the override of {holder} in {name}"] = _shown(text or b"")
+            else:
+                terms += [] if term is None else [term]
         return terms
 
     async def overridden(self, holder: Holder) -> list[str]:
@@ -347,27 +369,8 @@ class OperatorStore(RedisCampaigns):
             await client.zadd(NAMED, dict.fromkeys(keys, until), gt=True)
             await client.expire(NAMED, FOR_GOOD_SECONDS)
 
-    async def _drop_term(self, field: str) -> bool:
-        return bool(await self._run(TERM, [TERMS], [field, -1, "", FOR_GOOD_SECONDS * 1000]))
-
-    async def _read_terms(self, fields: Mapping[str, str]) -> list[tuple[int | None, str] | None]:
-        """What holds in each field: for how many µs more (`None`: for good), and what. `fields` says what
-        each of them is.
-        """
-        async with self.asking() as client:
-            texts = cast("list[bytes | None]", await client.hmget(TERMS, list(fields)))
-            now = await self._now_us()
-        found: list[tuple[int | None, str] | None] = []
-        for what, text in zip(fields.values(), texts, strict=True):
-            until_us, _, rest = (text or b"").decode(errors="replace").partition(" ")
-            if text and not (until_us.isascii() and until_us.isdigit()):
-                self.damaged[what] = _shown(text)
-                found.append(None)
-            elif until_us == "0":
-                found.append((None, rest))
-            else:
-                found.append((int(until_us) - now, rest) if until_us and int(until_us) > now else None)
-        return found
+    async def _drop_term(self, field: str, which: int = _ALL) -> bool:
+        return bool(await self._run(TERM, [TERMS], [field, which, "", FOR_GOOD_SECONDS * 1000]))
 
     async def _drop_damaged(self, field: str, instead_of: Review | None) -> bool:
         """Take a review away that reads as this one, but is not written so; whether it was."""
@@ -416,6 +419,19 @@ def _shown(data: bytes) -> str:
     """The beginning of bytes that cannot be read."""
     text = data[:40].decode("ascii", "backslashreplace")
     return f"{text!r}{'…' if len(data) > 40 else ''}"
+
+
+def _standing(limit: str, text: bytes, now_us: int) -> Term | None:
+    """The override of a text that holds, as terms.lua says; raises `ValueError`."""
+    term = None
+    for part in reversed(text.decode(errors="replace").split("|") if text else []):
+        until_us, _, rest = part.partition(" ")
+        if not (until_us.isascii() and until_us.isdigit()):
+            raise ValueError(f"no moment: {until_us!r}")
+        if until_us == "0" or int(until_us) > now_us:
+            remaining_us = None if until_us == "0" else int(until_us) - now_us
+            term = Term(limit, _counts(rest), remaining_us, term)
+    return term
 
 
 def _counts(text: str) -> dict[int, tuple[int, int]] | None:
