@@ -18,11 +18,14 @@ PUBLIC = {
     "Events and hooks": (
         "guard.Hook",
         "guard.Event",
+        "guard.telemetry.events.Times",
         "guard.telemetry.events.Failure",
         "guard.telemetry.events.Read",
         "guard.telemetry.events.Hold",
         "guard.telemetry.events.Notice",
         "guard.telemetry.events.Told",
+        "guard.telemetry.state.State",
+        "guard.telemetry.state.Analyst",
         "guard.telemetry.prometheus.PrometheusHook",
     ),
     "Settings": ("guard.load", "guard.Settings"),
@@ -81,7 +84,8 @@ def _parameters(signature: inspect.Signature) -> Iterator[str]:
             keyword_only = True
             yield "*"
         default = "" if each.default is inspect.Parameter.empty else f" = {_shown(each.default)}"
-        yield f"{each.name}: {each.annotation}{default}"
+        annotation = getattr(each.annotation, "__forward_arg__", each.annotation)  # as a named tuple has them
+        yield f"{each.name}: {annotation}{default}"
 
 
 def _shown(default: object) -> str:

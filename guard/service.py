@@ -35,6 +35,8 @@ from guard.settings.cautions import Content
 from guard.settings.load import find, load, read_toml
 from guard.settings.root import Settings
 from guard.store.memory.store import MOST_ACCOUNTS, MemoryStore
+from guard.telemetry.events import tell_state
+from guard.telemetry.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,6 +70,7 @@ class Service:
         reload_on_sighup: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self._hooks = tuple(hooks)
         self._rules_of = partial(
             Rules.of, unknown_paths=unknown_paths, only_listed_headers=only_listed_headers
         )
@@ -90,7 +93,7 @@ class Service:
             self.rules.policy,
             self._installation.store,
             self._installation.keys,
-            hooks,
+            self._hooks,
             local=MemoryStore(
                 SystemClock().date_us,
                 reservation_seconds=self.settings.store.reservation_seconds,
@@ -107,6 +110,7 @@ class Service:
         self._asked = asyncio.Event()
         self._generation: int | None = None
         self._store_answers = False
+        self._current = True
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
@@ -126,6 +130,22 @@ class Service:
         denied = all(tier.on_store_error is OnStoreError.DENY for tier in tiers)
         return Health.DOWN if denied and self.engine.mode is Mode.ENFORCE else Health.DEGRADED
 
+    @property
+    def _state(self) -> State:
+        engine, link = self.engine, self._link
+        return State(
+            in_flight=engine.running,
+            unsettled=engine.unsettled,
+            debts=engine.debts,
+            store_up=self._store_answers,
+            store_seconds=engine.store_seconds,
+            mode=engine.mode,
+            switch=engine.control.mode,
+            generation=engine.control.generation,
+            settings_current=self._current,
+            analyst=None if link is None else link.report,
+        )
+
     async def started(self) -> None:
         """Return when the store has started; raises `StoreError` where it does not."""
         await asyncio.shield(self._starting)
@@ -143,6 +163,7 @@ class Service:
         if self._link is not None:
             await self._link.aclose()
         await self._installation.store.aclose()
+        tell_state(self._hooks, self._state)
 
     async def _watch(self) -> None:
         await asyncio.wait({self._starting})
@@ -152,6 +173,7 @@ class Service:
         while True:
             try:
                 await self._look()
+                tell_state(self._hooks, self._state)
             except Exception:  # what goes wrong once must not end renewals and the kill switch for good
                 logger.exception("looking after the store and the settings failed")
             with suppress(TimeoutError):
@@ -189,6 +211,7 @@ class Service:
         if any(after[file] != files[file] for file in after.keys() & files.keys()):
             return
         self._seen = self._looked_at = after
+        self._current = refused is None
         if refused is not None:
             logger.error("settings not reloaded, keeping the previous ones: %s", refused)
             return

@@ -17,6 +17,7 @@ from guard.analyst.transcript import Outcome
 from guard.core.identity import Attribute, Holder
 from guard.errors import GuardError, StoreError
 from guard.installation import Installation
+from guard.telemetry.state import Analyst, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -191,6 +192,7 @@ class Heard(list["Event"]):
         self.reads: list[Read] = []
         self.holds: list[Hold] = []
         self.notices: list[Notice] = []
+        self.states: list[State] = []
 
     def __call__(self, event: Event, /) -> None:
         """Keep an event."""
@@ -207,6 +209,10 @@ class Heard(list["Event"]):
     def told(self, notice: Notice) -> None:
         """Keep what came of telling a web-hook."""
         self.notices.append(notice)
+
+    def watched(self, state: State) -> None:
+        """Keep how the process did."""
+        self.states.append(state)
 
     @property
     def unseen(self) -> int:
@@ -228,6 +234,11 @@ class Inline:
     def renew(self, settings: Settings) -> None:
         """Go on by other settings."""
         self._analyst.adopt(settings)
+
+    @property
+    def report(self) -> Analyst:
+        """How it does."""
+        return Analyst(connected=True, pending=0, losses=0)
 
     async def flush(self) -> None:
         """Pay out and keep all."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +19,7 @@ from starlette.testclient import TestClient
 from guard.demo.model import FakeModel
 from guard.demo.run import serving
 from guard.server.app import guarded
+from guard.server.metrics import forget_the_dead
 from guard.settings.load import load
 
 if TYPE_CHECKING:
@@ -221,3 +225,46 @@ class TestBrowsers:
                     told = {name for name in answer.headers if "ratelimit" in name}
                     assert told
                     assert told <= set(exposed)
+
+
+class TestMetrics:
+    def test_the_gauges_of_a_worker_go_with_it_and_its_counts_stay(self, tmp_path: Path) -> None:
+        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        program = """
+import sys
+from guard.telemetry.events import Read
+from guard.telemetry.prometheus import PrometheusHook
+from guard.telemetry.state import State
+from guard.core.modes import Mode
+hook = PrometheusHook()
+hook.watched(State(2, 0, 0, False, None, Mode.ENFORCE, Mode.ENFORCE, 0, True, None))
+hook.read(Read("req_1", "key:a", "default", False, None))
+hook.flush()
+"""
+        environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        for _ in range(2):
+            subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=100)
+
+        def scraped() -> str:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call]
+            return generate_latest(registry).decode()
+
+        assert "guard_requests_in_flight 4.0" in scraped()
+        forget_the_dead(tmp_path)
+        assert "guard_requests_in_flight" not in scraped()
+        assert "guard_store_up" not in scraped()
+        assert "guard_queries_unseen_total 2.0" in scraped()
+
+    def test_two_workers_are_put_together(self, server: Server) -> None:
+        def both() -> bool:
+            told = get(f"{server.metrics}/metrics")[1]
+            return "guard_store_up 1.0" in told and 'guard_mode{mode="enforce"} 1.0' in told
+
+        wait_for(both, 60)
+        told = get(f"{server.metrics}/metrics")[1]
+        assert "pid=" not in told
+        assert 'guard_build_info{version="' in told
+        assert "guard_worker_leads" in told

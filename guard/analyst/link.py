@@ -29,6 +29,7 @@ from guard.analyst.transcript import UNSEEN
 from guard.analyst.wire import Frames, WireError
 from guard.errors import GuardError
 from guard.telemetry.lines import bounded, limited
+from guard.telemetry.state import Analyst
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +82,7 @@ class Link:
         self._connection: Connection | None = None
         self._starting = True
         self._silent = False
+        self._losses = 0
         self._keeping = asyncio.create_task(self._keep())
         self._watching = asyncio.create_task(self._watch())
 
@@ -93,6 +95,11 @@ class Link:
         if connection.full or self._silent:
             return State.DOWN
         return State.OK if connection.welcomed else State.STARTING
+
+    @property
+    def report(self) -> Analyst:
+        """How the process does, for hooks."""
+        return Analyst(self.state is State.OK, len(self._pending), self._losses)
 
     @property
     def handed(self) -> int:
@@ -170,6 +177,7 @@ class Link:
             else:
                 self._connected(connection)
                 await connection.lost.wait()
+                self._losses += 1
                 if connection.welcomed:
                     pause = FIRST_PAUSE_SECONDS
                 limited.log(logging.WARNING, "analyst", "the analyst is lost: %s", connection.reason)

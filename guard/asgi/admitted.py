@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from guard.analyst.transcript import Copies
@@ -16,6 +17,7 @@ from guard.core.query import NO_USAGE, Usage
 from guard.dialects.openai_responses import StoredMeter
 from guard.errors import BackendError
 from guard.http.client import program
+from guard.telemetry.events import Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +68,7 @@ class Admitted:
         self._left = self._unreached = False
         headers = exchange.answer.limit_headers(admission.decision)
         self._kept: bytes | None = None
+        self._forwarded = exchange.began
         self._headers: Iterable[tuple[bytes, bytes]] = ()
         self._tap = Tap(
             send,
@@ -81,12 +84,16 @@ class Admitted:
         self._headers = scope["headers"]
         try:
             if admission.wait_seconds:
+                slowed = perf_counter()
                 await asyncio.sleep(admission.wait_seconds)
+                exchange.waited += perf_counter() - slowed
             if self._prepared is not None:
                 if self._reshape.changes:
                     self._prepared = await exchange.narrowed(self._prepared, self._reshape)
                 scope = _forwarded(scope, len(self._prepared.body), body)
-            await exchange.app(with_state(scope, admission), self.receive, tap.send)
+            scope = with_state(scope, admission)
+            self._forwarded = perf_counter()
+            await exchange.app(scope, self.receive, tap.send)
         except BackendError as error:
             self._fail(error, scope)
             self._unreached = not tap.started and not error.reached
@@ -163,7 +170,12 @@ class Admitted:
                 voice=exchange.whose,
                 reasons=prepared.reasons,
             )
-        await exchange.engine.settle(self._admission, usage, status, copies)
+        times = Times(
+            perf_counter() - exchange.began,
+            self._forwarded - exchange.began - exchange.waited,
+            self._tap.spent_seconds,
+        )
+        await exchange.engine.settle(self._admission, usage, status, copies, times)
 
     def _copies(self) -> Copies | None:
         """What is to be read, now that the answer is over; the request is kept no longer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket
@@ -19,6 +20,7 @@ from guard.dialects.strict import amended, parse_object, serialize
 from guard.errors import QueryError
 from guard.http.headers import check_media_type
 from guard.sealing.seal import MARK
+from guard.telemetry.events import Times
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -63,7 +65,11 @@ class Prepared:
 
 
 class Exchange:
-    """One guarded request and its answer."""
+    """One guarded request and its answer.
+
+    `began` is when the request came, by `perf_counter`, and `waited` how many seconds of the time since then
+    are none of guard's own.
+    """
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class Exchange:
         dialect: Dialect | None,
         identity: Identity,
         answer: Refuser,
+        began: float,
     ) -> None:
         self.app = app
         self.engine = service.engine
@@ -88,6 +95,8 @@ class Exchange:
         self.path = path
         self.model = route.model_in(path)
         self.held = service.held
+        self.began = began
+        self.waited = 0.0
         self._sealing = service.rules.sealing
         self._receipts = service.receipts
         self._bodies = service.rules.bodies
@@ -167,7 +176,9 @@ class Exchange:
             await Admitted(self, prepared, body, admission, receive, send).run(scope)
 
     async def _prepared(self, dialect: Dialect, body: Body, path: str) -> Prepared:
+        began = perf_counter()
         chunks = await body.read()
+        self.waited += perf_counter() - began
         size = sum(map(len, chunks))
         prepared = await self._bodies.parsed(
             size, self.whose, prepare, dialect, chunks, path, self.model, self._thoughts
@@ -212,7 +223,8 @@ class Exchange:
 
     async def _refuse(self, admission: Admission, scope: Scope, receive: Receive, send: Send) -> None:
         response = self.answer.refusal(admission, self._receipts.of(admission))
-        self.engine.refuse(admission, response.status_code)
+        total = perf_counter() - self.began
+        self.engine.refuse(admission, response.status_code, Times(total, total - self.waited, 0.0))
         await answer_with(response, scope, receive, send)
 
 

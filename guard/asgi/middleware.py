@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 from guard.asgi.answers import Refuser
@@ -94,6 +95,7 @@ class GuardMiddleware:
             raise RuntimeError(f"guard lets nothing pass that it does not know: scope {scope['type']!r}")
         # The server may add trailers to its list of headers later; we and the app go by what there is now.
         scope = {**scope, "headers": frozen(scope["headers"])}
+        began = perf_counter()
         if scope["type"] == "http":
             scope["method"] = scope["method"].upper()  # as some frameworks take it
         service = self._service
@@ -129,7 +131,7 @@ class GuardMiddleware:
                 head = read_head(scope, route, rules.identifier, vouched, takes_body=takes_body)
                 identity = head.identity
                 exchange = Exchange(
-                    self._app, service, route, methods[0], path.judged, dialect, identity, answer
+                    self._app, service, route, methods[0], path.judged, dialect, identity, answer, began
                 )
                 if not takes_body:
                     receive = without_body(receive)

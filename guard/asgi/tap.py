@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from guard.asgi.copies import MOST_OF_AN_ERROR, AnswerCopy
@@ -88,6 +89,9 @@ class Tap:
         self._read_on = 0
         self._enough = asyncio.Event()
         self._ended = False
+        self._busy_since: float | None = None
+        self.spent_seconds = 0.0
+        """What guard has taken of the time so far, without what the client takes to receive the answer."""
 
     @property
     def started(self) -> bool:
@@ -131,6 +135,7 @@ class Tap:
 
     async def send(self, message: Message) -> None:
         """Take the place of ASGI's `send`."""
+        self._busy_since = perf_counter()
         if message["type"] == "http.response.body":
             await (self._changed(message) if self._changes else self._body(message))
         elif message["type"] == "http.response.start":
@@ -142,12 +147,16 @@ class Tap:
                 await self._send_start(start)
         else:
             await self._pass(message)
+        if self._busy_since is not None:
+            self.spent_seconds += perf_counter() - self._busy_since
+            self._busy_since = None
 
     async def close(self, unanswered: Usage) -> None:
         """The app is done, whether or not its answer was; `unanswered` is owed where it gave none."""
         if self._owner is None:
             return
         answered = self._status is not None
+        self._busy_since = None
         self._give_up()
         await self._settle_once(self._owed if answered else unanswered)
 
@@ -253,8 +262,11 @@ class Tap:
         if self._gone:
             self._check_lost()
             return
+        if self._busy_since is not None:
+            self.spent_seconds += perf_counter() - self._busy_since
         try:
             await self._send(message)
+            self._busy_since = perf_counter()
             if self._copy is not None:
                 self._copy.add(message.get("body", b""))
         except OSError as error:
@@ -297,6 +309,9 @@ class Tap:
         if self._owner is not None:
             owner, self._owner = self._owner, None
             self._enough.set()
+            if self._busy_since is not None:
+                self.spent_seconds += perf_counter() - self._busy_since
+                self._busy_since = None
             await owner.settle(usage, self._status)
 
 

@@ -73,7 +73,7 @@ def serve(
     # Held by this process too, the embedded server outlives a restart of all workers.
     with (
         Installation.of(settings).server or nullcontext(),
-        metrics_server(host, metrics_port, (ANY.get(host, host), port)),
+        metrics_server(host, metrics_port, (ANY.get(host, host), port), settings),
     ):
         complain(
             f"http://{f'[{host}]' if ':' in host else host}:{port} -> {settings.backend.url}, "

@@ -80,4 +80,6 @@ class GlobTable(Generic[T]):
         return next((entry for glob, entry in self.globs if glob.match(name)), None)
 
 
+NO_NAMES: GlobTable[str] = GlobTable({}, ())
+
 _SIGNS = frozenset("*?[")

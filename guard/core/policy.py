@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from guard.core.demand import Demand
 from guard.core.detection import NO_DETECTION, Detection, Suspect
+from guard.core.globs import NO_NAMES, GlobTable
 from guard.core.holds import DEFAULT_HOLD_TERMS
 from guard.core.identity import FOUND, Attribute, Holder
 from guard.core.ladder import NO_ACTION, NO_LADDER, Ladder, Rung
@@ -21,7 +22,6 @@ from guard.core.uses import declared_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from guard.core.globs import GlobTable
     from guard.core.holds import HoldTerms
     from guard.core.identity import Identity
     from guard.core.limits import Ramp
@@ -182,7 +182,8 @@ class Policy:
     """Everything that decides, as the operator set it; immutable, so that one request sees one policy.
 
     For `new_for_us` after it was first seen, an unverified caller is new. `campaigns` says whether anything
-    follows for members of one.
+    follows for members of one. `models` are the names and globs by which the operator speaks of models, each
+    under itself.
     """
 
     rollout: Rollout
@@ -198,6 +199,7 @@ class Policy:
     holds: HoldTerms = DEFAULT_HOLD_TERMS
     new_for_us: int = 0
     campaigns: Mode = Mode.ENFORCE
+    models: GlobTable[str] = NO_NAMES
 
     @property
     def reads_texts(self) -> bool:
@@ -216,6 +218,10 @@ class Policy:
             if route.matches(method, path):
                 return _NOTHING if self._guarded_otherwise(route, path) else route
         return Route(UNKNOWN_PATH, frozenset(), self.unknown_paths)
+
+    def dialect(self, route: str, method: str) -> str | None:
+        """The dialect of the route that has this pattern."""
+        return next((each.dialect for each in self.routes if each.path == route and each.takes(method)), None)
 
     def methods(self, path: str) -> frozenset[str]:
         """The methods that routes name for a path, and with which it is let through."""

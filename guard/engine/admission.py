@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from guard.core.sealed import Mismatch
     from guard.core.signals import Signal
     from guard.engine.plan import Plan
+    from guard.telemetry.events import Times
 
 LONGEST_METHOD = 16
 """A client chooses the method; events and log lines hold no more characters of it."""
@@ -40,7 +41,8 @@ class Admission(NamedTuple):
     says that query and answer are read when that is over, and `suspect` whom they speak for or against, with
     the `marks` against it. `wait_seconds` is how long to wait before the backend is asked. `campaign`
     is that of which the suspect is held to be a member. `usual` is how its tier narrows whatever is asked,
-    and `mismatches` are the sealed thoughts in it that do not belong there.
+    and `mismatches` are the sealed thoughts in it that do not belong there. `dialect` and `model` are for the
+    event too.
     """
 
     request_id: str
@@ -64,6 +66,8 @@ class Admission(NamedTuple):
     campaign: str | None = None
     usual: Reshape = UNCHANGED
     mismatches: tuple[Mismatch, ...] = ()
+    dialect: str | None = None
+    model: str | None = None
 
     @classmethod
     def of(cls, plan: Plan, request_id: str, demand: Demand, decision: Decision, **more: Any) -> Admission:
@@ -80,6 +84,8 @@ class Admission(NamedTuple):
             suspect=plan.suspect,
             campaign=plan.campaign,
             usual=plan.tier.reshape if plan.mode is Mode.ENFORCE else UNCHANGED,
+            dialect=plan.dialect,
+            model=plan.model,
             **more,
         )
 
@@ -104,7 +110,8 @@ class Outcome(NamedTuple):
     """How a request that was decided on has ended.
 
     `usage` is what it used, `cost` that in micro-dollars. `status` is what its client got, `None` where that
-    left first. `answered` says that the backend took the request. `copies` are there where they are read.
+    left first. `answered` says that the backend took the request. `copies` are there where they are read, and
+    `times` where somebody has looked at a clock.
     """
 
     admission: Admission
@@ -113,15 +120,21 @@ class Outcome(NamedTuple):
     cost: int
     answered: bool
     copies: Copies | None
+    times: Times | None = None
 
     @classmethod
     def of(
-        cls, admission: Admission, usage: Usage, status: int | None, copies: Copies | None = None
+        cls,
+        admission: Admission,
+        usage: Usage,
+        status: int | None,
+        copies: Copies | None = None,
+        times: Times | None = None,
     ) -> Outcome:
         """The outcome of a request that has used so much."""
         taken = status is not None and status < 400
         cost = admission.demand.cost(usage) if usage is not NO_USAGE else 0
-        return cls(admission, usage, status, cost, taken, copies)
+        return cls(admission, usage, status, cost, taken, copies, times)
 
 
 @dataclass(slots=True)

@@ -85,6 +85,16 @@ class Books:
         self._running: dict[str, Running] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
+    @property
+    def running(self) -> int:
+        """How many admitted requests are under way."""
+        return len(self._running)
+
+    @property
+    def unsettled(self) -> int:
+        """How much work is under way in the background, or is tried again."""
+        return len(self._background)
+
     def open(self, admission: Admission) -> None:
         """A request has been admitted: keep its reservation alive from now on."""
         self._running[admission.request_id] = Running(admission, self._clock.seconds())

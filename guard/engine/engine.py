@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
     from guard.store.port import Verdict
-    from guard.telemetry.events import Hook
+    from guard.telemetry.events import Hook, Times
 
 logger = logging.getLogger("guard")
 
@@ -63,8 +63,9 @@ class Engine:
     """Decides on requests and keeps their books.
 
     `policy` may be replaced between requests. `control` is what the operator has ordered for all, as `watch`
-    last heard it. `local` counts what this process admits by itself while `store` fails; without it, tiers
-    whose `on_store_error` is `local` deny.
+    last heard it, and `store_seconds` how long that took, `None` where the store did not answer. `local`
+    counts what this process admits by itself while `store` fails; without it, tiers whose `on_store_error` is
+    `local` deny.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Engine:
         self._refusals = Refusals(kept_seconds=KEPT_SECONDS - store.stale_seconds)
         self._blocks = Blocks()
         self._suspicions = Suspicions()
+        self.store_seconds: float | None = None
 
     @property
     def reader(self) -> Reader | None:
@@ -167,11 +169,11 @@ class Engine:
             self._books.open(admission)
         return admission
 
-    def refuse(self, admission: Admission, status: int) -> None:
+    def refuse(self, admission: Admission, status: int, times: Times | None = None) -> None:
         """A refusal has been sent: tell the hooks."""
         if not admission.counted:
             self._books.tally.add(admission.identity, refused=1)
-        self._over(Outcome.of(admission, NO_USAGE, status))
+        self._over(Outcome.of(admission, NO_USAGE, status, None, times))
 
     def fail(
         self,
@@ -187,14 +189,19 @@ class Engine:
         self._events.failed(request_id, error, label, tier, route, scope)
 
     async def settle(
-        self, admission: Admission, usage: Usage, status: int | None, copies: Copies | None = None
+        self,
+        admission: Admission,
+        usage: Usage,
+        status: int | None,
+        copies: Copies | None = None,
+        times: Times | None = None,
     ) -> None:
         """The answer is over: charge what it used. `copies` are of what is to be read.
 
         Returns when the store has settled, or could not within its deadline; then it is tried again in the
         background. A cancelled caller does not cancel the settling.
         """
-        outcome = Outcome.of(admission, usage, status, copies)
+        outcome = Outcome.of(admission, usage, status, copies, times)
         if self._crowds is not None and outcome.answered:
             self._crowds.accept(admission.identity, self._clock.seconds())
         await self._books.settle(outcome)
@@ -233,6 +240,16 @@ class Engine:
         """How many limits of holders owe what was admitted without the store."""
         return self._alone.debts
 
+    @property
+    def running(self) -> int:
+        """How many admitted requests are under way."""
+        return self._books.running
+
+    @property
+    def unsettled(self) -> int:
+        """How much work on the books is under way in the background, or is tried again."""
+        return self._books.unsettled
+
     async def quiet(self) -> None:
         """Wait until nothing is under way in the background."""
         await self._books.quiet()
@@ -254,12 +271,16 @@ class Engine:
 
     async def _hear(self) -> Control | None:
         """Ask the store, also as the probe that finds it well again where there are no requests."""
+        began = self._clock.seconds()
         try:
             with self._alone.asking():
-                return await self._store.control(self._worker)
+                heard = await self._store.control(self._worker)
         except StoreError as error:
             self._alone.outage.failed(error)
+            self.store_seconds = None
             return None
+        self.store_seconds = self._clock.seconds() - began
+        return heard
 
     async def _hear_campaigns(self) -> None:
         """Ask who is in which pool, if that has changed; what was heard last holds until it is heard."""

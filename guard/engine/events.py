@@ -60,6 +60,7 @@ class Events:
         """A request that was decided on is over."""
         admission, usage = outcome.admission, outcome.usage
         decision = admission.decision
+        wait_us = decision.retry_after_us
         # A deny for risk only looks as if a limit were used up.
         violated = decision.violated if decision.reason not in _NO_LIMITS else ()
         event = Event(
@@ -86,10 +87,13 @@ class Events:
             store_forgets=store_forgets,
             unknown_tier=self._unknown_tier(admission),
             method=admission.method,
-            wait_seconds=_seconds(decision.retry_after_us),
+            wait_seconds=None if wait_us is None else wait_us / MICROSECONDS,
             vouched_by=admission.identity.vouched_by,
             campaign=admission.campaign,
             mismatches=_reasons(admission.mismatches) if admission.mismatches else (),
+            dialect=admission.dialect,
+            model=admission.model,
+            times=outcome.times,
         )
         tell(self._hooks, event)
 
@@ -152,7 +156,3 @@ _NO_LIMITS = (None, Reason.RISK)
 
 def _reasons(mismatches: Iterable[Mismatch]) -> tuple[MismatchReason, ...]:
     return tuple(each.reason for each in mismatches)
-
-
-def _seconds(wait_us: int | None) -> float | None:
-    return None if wait_us is None else wait_us / MICROSECONDS

@@ -59,7 +59,8 @@ class Plan:
     and the caller is taken for a new one. At `until_us` the plan is over, since the caller is new no more.
 
     `campaign` is that of which the suspect, or else its principal, is a member, also where nothing follows
-    from it. Where something does, the identity has the pool.
+    from it. Where something does, the identity has the pool. `dialect` and `model` are for events, as
+    `guard.Event` has them.
     """
 
     identity: Identity
@@ -82,6 +83,8 @@ class Plan:
     provisional: bool = False
     until_us: int | None = None
     campaign: str | None = None
+    dialect: str | None = None
+    model: str | None = None
 
     def demand(self, query: Query | None, amounts: Mapping[str, int]) -> Demand:
         """What a request asks for."""
@@ -214,6 +217,8 @@ class Plans:
             provisional=by_age and since_us is None,
             until_us=None if since_us is None else policy.new_until_us(since_us, now_us),
             campaign=None if pool is None else campaign_of(pool),
+            dialect=policy.dialect(route, method),
+            model=policy.models.find(models[0]) if models else None,
         )
 
     def _pool(self, identity: Identity, suspect: Suspect | None) -> str | None:

@@ -1,4 +1,4 @@
-"""The port for Prometheus and for probes: counters of all workers, and how they do.
+"""The port for Prometheus and for probes: what all workers have counted, what the store says, how they do.
 
 It is served by the process that runs the workers. Whether requests can be served, it asks a worker, by the
 address that clients use: a worker that does not answer is not ready.
@@ -12,6 +12,7 @@ import secrets
 import socket
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ from guard.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from guard.settings.root import Settings
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 """Names the folder in which workers count, for prometheus-client."""
@@ -48,7 +51,9 @@ class _Quiet(WSGIRequestHandler):
 
 
 @contextmanager
-def metrics_server(host: str, port: int | None, serving: tuple[str, int]) -> Iterator[None]:
+def metrics_server(
+    host: str, port: int | None, serving: tuple[str, int], settings: Settings
+) -> Iterator[None]:
     """Serve `/metrics`, `/-/live` and `/-/ready`; `serving` is the address of the workers.
 
     Raises `ConfigError` where that cannot be. Without a port, does nothing.
@@ -63,13 +68,16 @@ def metrics_server(host: str, port: int | None, serving: tuple[str, int]) -> Ite
         try:
             from prometheus_client import CollectorRegistry, make_wsgi_app
             from prometheus_client.multiprocess import MultiProcessCollector
+
+            from guard.admin.collector import StoreCollector
         except ImportError as error:
             raise ConfigError(
                 f'{error}; `pip install "asgi-guard[prometheus]"` brings what `--metrics-port` needs'
             ) from error
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        app = _with_probes(make_wsgi_app(registry), serving, token)
+        registry.register(StoreCollector(settings))
+        app = _with_probes(make_wsgi_app(registry), Path(folder), serving, token)
         try:
             server = make_server(host, port, app, _ServerOfIPv6 if ":" in host else _Server, _Quiet)
         except OSError as error:
@@ -84,7 +92,9 @@ def metrics_server(host: str, port: int | None, serving: tuple[str, int]) -> Ite
             thread.join()
 
 
-def _with_probes(metrics: WSGIApplication, serving: tuple[str, int], token: str) -> WSGIApplication:
+def _with_probes(
+    metrics: WSGIApplication, folder: Path, serving: tuple[str, int], token: str
+) -> WSGIApplication:
     def app(environment: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
         path = environment["PATH_INFO"]
         if path == LIVE:
@@ -92,6 +102,7 @@ def _with_probes(metrics: WSGIApplication, serving: tuple[str, int], token: str)
         elif path == READY:
             status, body = _ask(serving, token)
         elif path == METRICS:
+            forget_the_dead(folder)
             return metrics(environment, start)
         else:
             status, body = 404, b"there are /metrics, /-/live and /-/ready\n"
@@ -99,6 +110,24 @@ def _with_probes(metrics: WSGIApplication, serving: tuple[str, int], token: str)
         return [body]
 
     return app
+
+
+def forget_the_dead(folder: Path) -> None:
+    """Take out the gauges of workers that have ended; what they have counted stays."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            file.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _ask(serving: tuple[str, int], token: str) -> tuple[int, bytes]:

@@ -17,6 +17,9 @@ from guard.errors import ConfigError, naming
 from guard.settings.prices import PriceFile, price_table, read_price_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from guard.core.limits import Limit
     from guard.settings.root import Settings
 
 
@@ -69,4 +72,15 @@ def policy_of(settings: Settings, unknown_paths: RouteAction) -> Policy:
         holds=settings.hold.terms(),
         campaigns=settings.campaigns.mode,
         new_for_us=int(parse_duration(settings.identity.new_for) * MICROSECONDS),
+        models=_models(settings, limits, file),
     )
+
+
+def _models(settings: Settings, limits: Iterable[Limit], file: Iterable[str]) -> GlobTable[str]:
+    """The names and globs by which the operator speaks of models, the settings' own before those of a price
+    file. One that all models fall under tells none from another.
+    """
+    models = settings.models
+    of_limits = (name for limit in limits for name in limit.match.models)
+    names = (*models.prices, *models.max_output_tokens, *models.tokenizers, *of_limits, *file)
+    return GlobTable.of({name: name for name in names if name.strip("*")})

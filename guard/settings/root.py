@@ -32,6 +32,7 @@ from guard.settings.routes import DialectName, RouteSettings, default_routes
 from guard.settings.server import CorsSettings, ServerSettings
 from guard.settings.spelling import suggestion
 from guard.settings.store import StoreSettings
+from guard.settings.telemetry import TelemetrySettings
 from guard.settings.tiers import TierSettings, default_tiers
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Settings(BaseSettings):
     hold: HoldSettings = HoldSettings()
     campaigns: CampaignSettings = CampaignSettings()
     reasoning: ReasoningSettings = ReasoningSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

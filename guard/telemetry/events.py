@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from guard.core.decision import FORWARDED, Action
 from guard.core.evidence import Band
@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from guard.core.policy import OnStoreError
     from guard.core.sealed import MismatchReason
     from guard.core.signals import Group
+    from guard.telemetry.state import State
+
+
+class Times(NamedTuple):
+    """How long a request took, in seconds.
+
+    `total` is all of it: from its arrival until its answer was over. `request` is what guard took of it until
+    it forwarded or refused, without the time that the client took to send its body, or that the ladder slows
+    a request by; `answer` is what guard took of it while the answer passed.
+    """
+
+    total: float
+    request: float
+    answer: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,10 @@ class Event:
     Redis drops counts (`maxmemory-policy`). `campaign` is the id of the campaign that the caller is held to
     be a member of, also where nothing follows from it (mode `shadow`). `mismatches` is what is wrong with
     sealed thoughts that came back in the request, one for each that does not belong there.
+
+    `dialect` is the API, and `model` the entry of the settings that the model which was asked for falls
+    under, such as `small-*`; each is `None` where there is none, so neither is a client's own word. `times`
+    says how long the request took, `None` where it was not measured.
     """
 
     request_id: str
@@ -73,6 +91,9 @@ class Event:
     vouched_by: VouchedBy | None = None
     campaign: str | None = None
     mismatches: tuple[MismatchReason, ...] = ()
+    dialect: str | None = None
+    model: str | None = None
+    times: Times | None = None
 
     @property
     def verified(self) -> bool:
@@ -162,8 +183,9 @@ class Hook(Protocol):
 
     A hook may also have a method `failed(failure: Failure) -> None`, which is called for each request that
     ended in an error, a method `read(read: Read) -> None` for each answer that was to be read, a method
-    `held(hold: Hold) -> None` for each hold that was placed, and a method `told(notice: Notice) -> None` for
-    each hold that a web-hook was to be told of.
+    `held(hold: Hold) -> None` for each hold that was placed, a method `told(notice: Notice) -> None` for
+    each hold that a web-hook was to be told of, and a method `watched(state: State) -> None`, which is told
+    once in `reload_seconds` how the process does, and for the last time when it closes.
     """
 
     def __call__(self, event: Event, /) -> None:
@@ -199,7 +221,12 @@ def tell_notice(hooks: Iterable[Hook], notice: Notice) -> None:
     _tell_method(hooks, "told", notice)
 
 
-def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read | Hold | Notice) -> None:
+def tell_state(hooks: Iterable[Hook], state: State) -> None:
+    """Likewise how the process does."""
+    _tell_method(hooks, "watched", state)
+
+
+def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read | Hold | Notice | State) -> None:
     for hook in hooks:
         method = getattr(hook, name, None)
         if method is None:

@@ -50,6 +50,9 @@ class EventLog:
         if suppressed is None:
             return
         line = {"kind": kind, **asdict(about), **({"suppressed": suppressed} if suppressed else {})}
+        times = line.get("times")
+        if times is not None:
+            line["times"] = {name: round(seconds, 6) for name, seconds in times._asdict().items()}
         if line.get("mismatches"):  # of each blob that a client has sent, thousands in one body
             line["mismatches"] = sorted(set(line["mismatches"]))
         logger.log(level, "%s", json.dumps(line))
