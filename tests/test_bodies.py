@@ -127,7 +127,7 @@ class TestUnreadable:
     ) -> None:
         app = guarded(FakeModel(), REQUESTS)
         async with Operator(app.settings) as operator:
-            await operator.block(key(app), None, "because")
+            await operator.orders.block(key(app), None, "because")
         assert (await call(app, body=b"{}", headers=KEY)).status == 403
 
     @pytest.mark.parametrize(

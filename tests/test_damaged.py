@@ -109,7 +109,7 @@ async def test_what_says_held_holds_and_nothing_else_does(
     redis.hset(TERMS, keys.review_field(caller.principal), cast("Any", review))
     assert await statuses(app, 1) == [status]
     async with Operator(app.settings) as operator:
-        await operator.reviews.release(caller.principal, None)
+        await operator.orders.release(caller.principal, None)
     clock.ahead_seconds += 2
     assert await statuses(app, 1) == [200]
     assert (await shown(app))[1] == {}
@@ -128,5 +128,5 @@ async def test_counts_that_cannot_be_read_go_by_on_store_error_until_they_are_re
     redis.set(keys.counts(caller.principal, caller), b"foreign")
     assert await statuses(app, 5) == [200] * 3 + [429] * 2
     async with Operator(app.settings) as operator:
-        await operator.reset(caller.principal)
+        await operator.orders.reset(caller.principal)
     assert (await shown(app))[1] == {}

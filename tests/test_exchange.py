@@ -135,7 +135,7 @@ class TestCheapRefusals:
         for _ in range(2):
             await call(app, body=CHAT, headers=KEY)
         async with Operator(app.settings) as operator:
-            assert await operator.reset(key(app)) == 1
+            assert (await operator.orders.reset(key(app))).before == {"used": {"requests": 1}}
         clock.ahead_seconds = 1.0
         assert (await call(app, body=CHAT, headers=KEY)).status == 200
 
@@ -147,7 +147,7 @@ class TestCheapRefusals:
         for _ in range(2):
             await call(app, body=CHAT, headers=KEY)
         async with Operator(app.settings) as operator:
-            await operator.override(key(app), "requests", **numbers)  # type: ignore[arg-type]
+            await operator.orders.override(key(app), "requests", **numbers)  # type: ignore[arg-type]
         clock.ahead_seconds = 1.0
         statuses = [(await call(app, body=CHAT, headers=KEY)).status for _ in range(5)]
         assert statuses == ([200] * 4 + [429] if numbers else [200] * 5)
@@ -155,9 +155,9 @@ class TestCheapRefusals:
     async def test_an_unblock_is_seen_within_a_second(self, guarded: MakeGuarded, clock: Clock) -> None:
         app = guarded(FakeModel(), REQUESTS)
         async with Operator(app.settings) as operator:
-            await operator.block(key(app), None, "because")
+            await operator.orders.block(key(app), None, "because")
             assert [(await call(app, body=CHAT, headers=KEY)).status for _ in range(2)] == [403, 403]
-            assert await operator.unblock(key(app))
+            assert (await operator.orders.unblock(key(app))).changed
         clock.ahead_seconds = 1.0
         assert (await call(app, body=CHAT, headers=KEY)).status == 200
 
@@ -177,7 +177,7 @@ class TestCheapRefusals:
     ) -> None:
         app = guarded(FakeModel(), **modes)
         async with Operator(app.settings) as operator:
-            await operator.block(key(app), None, "because")
+            await operator.orders.block(key(app), None, "because")
         assert (await call(app, body=CHAT, headers=KEY)).status == status
 
 

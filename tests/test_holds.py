@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from guard.admin import Released
+    from guard.admin import Act
     from guard.core.holds import Held
 
     MakeGuarded = Callable[..., Guarded]
@@ -48,10 +48,10 @@ async def held(app: Guarded) -> list[tuple[Holder, Held]]:
     return [(each, hold) for each, hold in own if each.parts[0] == holder(app)]
 
 
-async def release(app: Guarded, who: Holder | None = None, seconds: float | None = A_MONTH) -> Released:
+async def release(app: Guarded, who: Holder | None = None, seconds: float | None = A_MONTH) -> Act:
     who = who or holder(app)
-    released: Released = await operate(app, lambda operator: operator.reviews.release(who, seconds))
-    return released
+    act: Act = await operate(app, lambda operator: operator.orders.release(who, seconds))
+    return act
 
 
 async def forgotten(clock: Clock) -> None:
@@ -95,7 +95,7 @@ class TestWhoIsHeld:
     ) -> None:
         first = await ask(app)
         await app.placed()
-        await operate(app, lambda operator: operator.forgive(holder(app)))
+        await operate(app, lambda operator: operator.orders.forgive(holder(app)))
         for _ in range(2):  # by the store, then by memory
             again = await ask(app)
             assert (again.status, again.json["error"]) == (403, first.json["error"])
@@ -275,7 +275,7 @@ class TestModes:
         await accuse(app, HIGH)
         assert (await ask(app)).status == 403
         await app.placed()
-        await operate(app, lambda operator: operator.forgive(holder(app)))
+        await operate(app, lambda operator: operator.orders.forgive(holder(app)))
         shadow = guarded(FakeModel(), ladder=HOLD, hooks=[heard], mode="shadow")
         assert (await ask(shadow)).status == 200
         await accuse(app, HIGH)
@@ -287,11 +287,11 @@ class TestModes:
         assert (await ask(app)).status == 403
         await app.placed()
         try:
-            await operate(app, lambda operator: operator.set_mode(Mode.SHADOW))
+            await operate(app, lambda operator: operator.orders.set_mode(Mode.SHADOW))
             await app.hear()
             assert (await ask(app)).status == 200
         finally:
-            await operate(app, lambda operator: operator.set_mode(Mode.ENFORCE))
+            await operate(app, lambda operator: operator.orders.set_mode(Mode.ENFORCE))
         await app.hear()
         assert (await ask(app)).status == 403
 
@@ -327,9 +327,9 @@ class TestItsEnd:
         await ask(app)
         await app.placed()
         released = await release(app)
-        assert released.was_held
-        assert released.cleared is not None
-        assert released.cleared.groups == (Group.CONTENT,)
+        assert released.before["review"]["held"]
+        assert not released.after["review"]["held"]
+        assert released.after["review"]["groups"] == [Group.CONTENT]
         await forgotten(clock)
         for _ in range(2):
             assert (await ask(app)).status == 200
@@ -407,19 +407,18 @@ class TestItsEnd:
         await release(app)
         await accuse(app, {Signal.GRADING: 20.0})
         again = await release(app, seconds=None)
-        assert not again.was_held
-        assert again.cleared is not None
-        assert again.cleared.groups == (Group.CONTENT, Group.INTENT)
-        assert again.cleared.until_us is None
+        assert not again.before["review"]["held"]
+        assert again.after["review"]["groups"] == [Group.CONTENT, Group.INTENT]
+        assert again.after["review"]["until"] is None
 
     async def test_nobody_is_cleared_of_nothing(self, guarded: MakeGuarded) -> None:
         released = await release(guarded(FakeModel()))
-        assert (released.was_held, released.cleared) == (False, None)
+        assert (released.before, released.after) == ({"review": None}, {"review": None})
 
     async def test_a_block_decides_on_it(self, app: Guarded, clock: Clock) -> None:
         await ask(app)
         await app.placed()
-        await operate(app, lambda operator: operator.block(holder(app), None, "a thief"))
+        await operate(app, lambda operator: operator.orders.block(holder(app), None, "a thief"))
         assert await held(app) == []
         await forgotten(clock)
         assert (await ask(app)).json["error"]["code"] == "access_blocked"
@@ -429,7 +428,7 @@ class TestItsEnd:
         await accuse(app, HIGH)
         assert (await ask(app)).status == 403
         await app.placed()
-        await operate(app, lambda operator: operator.forgive(holder(app)))
+        await operate(app, lambda operator: operator.orders.forgive(holder(app)))
         assert await held(app) == []
         await forgotten(clock)
         assert (await ask(app)).status == 200
@@ -459,7 +458,7 @@ class TestWithoutTheStore:
         await accuse(app, HIGH)
         first = await ask(app)
         await app.placed()
-        await operate(app, lambda operator: operator.forgive(holder(app)))
+        await operate(app, lambda operator: operator.orders.forgive(holder(app)))
         await forgotten(clock)
         assert (await ask(app)).status == 403  # and now it knows of no evidence
         service = await app.middleware._opened()

@@ -112,15 +112,15 @@ async def crowded(guarded: MakeGuarded) -> Crowded:
 
 
 ORDERS: dict[str, tuple[Callable[[Operator, Holder], Awaitable[object]], list[int]]] = {
-    "a block": (lambda operator, key: operator.block(key, None, "leaked"), [403]),
-    "a block for a while": (lambda operator, key: operator.block(key, 3_600, "leaked"), [403]),
-    "an exemption": (lambda operator, key: operator.override(key, "*"), [200] * 12),
+    "a block": (lambda operator, key: operator.orders.block(key, None, "leaked"), [403]),
+    "a block for a while": (lambda operator, key: operator.orders.block(key, 3_600, "leaked"), [403]),
+    "an exemption": (lambda operator, key: operator.orders.override(key, "*"), [200] * 12),
     "other numbers": (
-        lambda operator, key: operator.override(key, "requests", rate="7/day"),
+        lambda operator, key: operator.orders.override(key, "requests", rate="7/day"),
         [200] * 7 + [429],
     ),
-    "a reset": (lambda operator, key: operator.reset(key), [200] * 5 + [429]),
-    "evidence forgiven": (lambda operator, key: operator.forgive(key), [200] * 5 + [429]),
+    "a reset": (lambda operator, key: operator.orders.reset(key), [200] * 5 + [429]),
+    "evidence forgiven": (lambda operator, key: operator.orders.forgive(key), [200] * 5 + [429]),
 }
 
 
@@ -135,8 +135,8 @@ async def test_an_order_for_a_key_holds_while_its_network_has_too_many(
 
 
 async def test_a_key_whose_block_was_lifted_counts_for_itself_still(crowded: Crowded) -> None:
-    await crowded.order(lambda operator, key: operator.block(key, 3_600, "leaked"))
-    await crowded.order(lambda operator, key: operator.unblock(key))
+    await crowded.order(lambda operator, key: operator.orders.block(key, 3_600, "leaked"))
+    await crowded.order(lambda operator, key: operator.orders.unblock(key))
     assert [await crowded.status() for _ in range(6)] == [200] * 5 + [429]
 
 
@@ -171,7 +171,7 @@ async def test_a_hold_on_a_key_holds_while_its_network_has_too_many(
     assert await store.set_review(crowded.holder, held, instead_of=None)
     await app.hear()
     assert await crowded.status() == 403
-    await crowded.order(lambda operator, key: operator.reviews.release(key, 3_600))
+    await crowded.order(lambda operator, key: operator.orders.release(key, 3_600))
     clock.ahead_seconds += 2
     assert [await crowded.status() for _ in range(6)] == [200] * 5 + [429]
 

@@ -69,7 +69,7 @@ async def refused_for(reason: str, guarded: MakeGuarded) -> tuple[Guarded, Answe
     if reason == "block":
         app = guarded(FakeModel(), TEN)
         async with Operator(app.settings) as operator:
-            await operator.block(holder(app), None, "")
+            await operator.orders.block(holder(app), None, "")
         return app, await ask(app)
     rungs = {"deny": {"deny": True}, "hold": {"hold": True}, "challenge": {"challenge": "Who are you?"}}
     app = guarded(FakeModel(), TEN, ladder={**AT_ONCE, "critical": rungs[reason], "high": rungs[reason]})

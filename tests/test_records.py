@@ -85,7 +85,7 @@ async def test_u19_and_where_the_next_request_is_admitted(guarded: MakeGuarded) 
     app = guarded(FakeModel(), ONCE, {**ONCE, "name": "other", "routes": ["/v1/messages"]}, **FROM_A_GATEWAY)
     await ask(app, 3)
     async with Operator(app.settings) as operator:
-        await operator.reset(USER)
+        await operator.orders.reset(USER)
     app.middleware._service.engine.adopt(app.settings.policy())  # type: ignore[union-attr]
     assert await ask(app, 1) == [200]
     assert (await record_of(app)).refused == 2

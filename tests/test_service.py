@@ -180,7 +180,7 @@ class TestReloading:
         app = guarded(FakeModel(), reload_seconds=0.01)
         assert (await call(app, body=CHAT, headers=KEY)).status == 200
         async with Operator(app.settings) as operator:
-            await operator.reload()
+            await operator.orders.reload()
         await app.hear()
         assert "reloaded" not in caplog.text
 
@@ -322,7 +322,7 @@ class TestOrders:
         try:
             assert [await each.limit() for each in (running, other)] == ["100", "100"]
             async with Operator(load(running.file)) as operator:
-                while await operator.reload() < 2:  # noqa: ASYNC110 - nobody says when they are heard of
+                while (await operator.orders.reload()).after["processes"] < 2:  # noqa: ASYNC110 - nobody says when they are heard of
                     await asyncio.sleep(0)
             await logged(caplog, "settings reloaded", times=2)
         finally:
@@ -351,12 +351,12 @@ class TestOrders:
 
         assert await statuses() == [200, 429, 429]
         async with Operator(app.settings) as operator:
-            await operator.set_mode(mode)
+            await operator.orders.set_mode(mode)
             try:
                 await app.hear()
                 assert await statuses() == [200, 200, 200]
             finally:
-                await operator.set_mode(Mode.ENFORCE)
+                await operator.orders.set_mode(Mode.ENFORCE)
             await app.hear()
         assert await statuses() == [429, 429, 429]
 
@@ -371,14 +371,14 @@ class TestOrders:
         await app.hear()
         async with Operator(app.settings) as operator:
             try:
-                await operator.set_mode(Mode.SHADOW)
+                await operator.orders.set_mode(Mode.SHADOW)
                 await logged(caplog, SWITCH)
                 later = Guarded(FakeModel(), app.settings.model_copy(update={"mode": Mode.OFF}))
                 await later.middleware._opened()
                 await logged(caplog, SWITCH, times=2)
                 await later.middleware.aclose()
             finally:
-                await operator.set_mode(Mode.ENFORCE)
+                await operator.orders.set_mode(Mode.ENFORCE)
             await logged(caplog, SWITCH, times=3)
         assert lines() == [
             ("shadow", "enforce", "shadow"),

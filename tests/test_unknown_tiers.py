@@ -83,5 +83,5 @@ async def test_an_order_for_the_default_tier_bites_those_who_name_no_tier(guarde
     headers = {"authorization": "Bearer sk-a"}
     assert (await call(app, body=CHAT, headers=headers)).status == 200
     async with Operator(app.settings) as operator:
-        await operator.block(Holder.parse("tier:default"), None, "overload")
+        await operator.orders.block(Holder.parse("tier:default"), None, "overload")
     assert (await call(app, body=CHAT, headers=headers)).status == 403

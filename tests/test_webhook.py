@@ -260,7 +260,7 @@ class TestThroughTheApp:
         clear = service.engine.holds._clear
 
         async def late(*arguments: Any) -> None:
-            await operate(app, lambda operator: operator.block(holder(app), None, "no"))
+            await operate(app, lambda operator: operator.orders.block(holder(app), None, "no"))
             await clear(*arguments)
 
         monkeypatch.setattr(service.engine.holds, "_clear", late)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from guard.admin.acts import Act, Acts
 from guard.admin.cases import Case, Pool
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
-from guard.admin.reviews import Released
+from guard.admin.orders import Orders
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block
@@ -15,6 +16,8 @@ from guard.store.redis.orders import Record, Term
 
 __all__ = [
     "GROUPED_BY",
+    "Act",
+    "Acts",
     "Appeal",
     "Block",
     "Case",
@@ -24,9 +27,9 @@ __all__ = [
     "Idle",
     "Nearest",
     "Operator",
+    "Orders",
     "Pool",
     "Record",
-    "Released",
     "Sheet",
     "Term",
     "Terrain",

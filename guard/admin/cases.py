@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from guard.admin.totals import Nearest
 from guard.core.atlas import Technique, techniques
-from guard.core.calendars import MICROSECONDS
 from guard.core.campaigns import NOBODY, SAID_BY_PEOPLE, Event, Judged, Verdict, campaign_of
 from guard.core.identity import Attribute, Holder
-from guard.errors import DAMAGED, StoreError, UnknownCampaignError
+from guard.errors import DAMAGED, StoreError, UnknownCampaignError, UnknownHolderError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -130,41 +129,42 @@ class Campaigns:
         """Those of which somebody is a member, or was one until a person took it out."""
         return [each for each in await self.all() if label in each.members or label in each.cleared]
 
-    async def judge(
-        self, campaign_id: str, verdict: str, by: str, reason: str, seconds: float | None
-    ) -> Case:
-        """Have what a person says of a campaign hold for so long, or for good (`None`).
-
-        Raises `UnknownCampaignError`, and `ValueError` for what is no verdict of a person's.
+    def judged(self, verdict: str, by: str, reason: str, until_us: int | None) -> Judged:
+        """What a person says now, until then or for good (`None`); raises `ValueError` for what is no verdict
+        of a person's.
         """
         if verdict not in set(SAID_BY_PEOPLE):
             raise ValueError(f"{verdict!r} is not for a person to say; say {', '.join(SAID_BY_PEOPLE)}")
-        now_us = self._clock.date_us()
-        until_us = None if seconds is None else now_us + int(seconds * MICROSECONDS)
-        judged = Judged(Verdict(verdict), by, reason, now_us, until_us)
-        await self._there(campaign_id)
-        await self._store.judge(campaign_id, judged, Event(now_us, f"{by} says {verdict}: {reason}"))
-        return await self.of(campaign_id)
+        return Judged(Verdict(verdict), by, reason, self._clock.date_us(), until_us)
 
-    async def drop(self, campaign_id: str, by: str) -> Judged | None:
-        """Have what guard says hold again; returns what a person has said until now, if anybody had."""
+    async def judge(self, campaign_id: str, judged: Judged) -> None:
+        """Have what a person says of a campaign hold. Raises `UnknownCampaignError`."""
+        said = f"{judged.by} says {judged.verdict}: {judged.reason}"
+        await self._store.judge(campaign_id, judged, Event(judged.at_us, said))
+
+    async def drop(self, campaign_id: str, by: str) -> None:
+        """Have what guard says hold again, if a person has said something. Raises `UnknownCampaignError`."""
         judged = (await self._there(campaign_id)).judged
         if judged is not None:
             event = Event(self._clock.date_us(), f"{by} takes {judged.verdict} of {judged.by} back")
             await self._store.judge(campaign_id, None, event)
-        return judged
 
-    async def clear(self, campaign_id: str, member: Holder, by: str, reason: str) -> bool:
-        """Take a member out for good; `False` where it was out.
+    async def has(self, campaign_id: str, member: Holder) -> bool:
+        """Whether somebody is a member, and was not taken out.
 
-        Raises `UnknownCampaignError`, and `UnknownHolderError` for one that is no member.
+        Raises `UnknownCampaignError`, and `UnknownHolderError` for one that never was.
         """
         campaign, label = await self._there(campaign_id), self._store.keys.label(member)
-        if label in campaign.cleared:
-            return False
-        event = Event(self._clock.date_us(), f"{by} takes {label} out: {reason}")
-        await self._store.clear(campaign_id, label, event)
-        return True
+        if label not in campaign.members and label not in campaign.cleared:
+            raise UnknownHolderError(f"{label} is no member of campaign {campaign_id}")
+        return label not in campaign.cleared
+
+    async def clear(self, campaign_id: str, member: Holder, by: str, reason: str) -> None:
+        """Take a member out for good, if it is not. Raises as `has`."""
+        if await self.has(campaign_id, member):
+            label = self._store.keys.label(member)
+            event = Event(self._clock.date_us(), f"{by} takes {label} out: {reason}")
+            await self._store.clear(campaign_id, label, event)
 
     async def _there(self, campaign_id: str) -> Campaign:
         campaign = await self._store.campaign(campaign_id)

@@ -1,4 +1,4 @@
-"""The operator's questions and orders, asked of the same policy and store as every request."""
+"""The operator's questions, asked of the same policy and store as every request."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
+from guard.admin.acts import ANYBODY, Acts, Forgotten
 from guard.admin.cases import Campaigns, Case
 from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
+from guard.admin.orders import Orders
 from guard.admin.reviews import Reviews
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
@@ -32,15 +34,14 @@ from guard.core.identity import (
     Holder,
     Identity,
 )
-from guard.core.limits import Algorithm, Charge, Role, Unit
+from guard.core.limits import Charge, Role, Unit
 from guard.core.novelty import covered
 from guard.core.policy import Caller, beside
-from guard.errors import DAMAGED, ConfigError, GuardError, StoreError, UnknownHolderError
+from guard.errors import DAMAGED, GuardError, StoreError, UnknownHolderError
 from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
 from guard.receipts import Receipts
-from guard.settings.rates import counts_by_limit
 from guard.store.redis.client import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
@@ -60,11 +61,20 @@ if TYPE_CHECKING:
 class Operator:
     """Opens the store that the settings name, for as long as the `async with` lasts.
 
-    Every method raises `StoreError` when the store does not answer, and those that tell how a holder behaves
-    raise `ConfigError` where the reference cannot be read.
+    `orders` are what may be changed, and `by` is who gives them; with `dry_run`, they change nothing. Every
+    method raises `StoreError` when the store does not answer, and those that tell how a holder behaves raise
+    `ConfigError` where the reference cannot be read.
     """
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        by: str = ANYBODY,
+        dry_run: bool = False,
+        acts: Acts | None = None,
+    ) -> None:
         self._clock = clock or SystemClock()
         self._settings = settings
         self._policy = settings.policy()
@@ -74,7 +84,9 @@ class Operator:
         self._keys = self._installation.keys
         self._store = self._installation.store
         self.campaigns = Campaigns(self._store, self._clock, self._pools, self._blocks)
-        self.reviews = Reviews(self._store, self._policy.detection.weights, self._clock, self._belonging)
+        self.reviews = Reviews(self._store)
+        acts = Forgotten() if acts is None else acts
+        self.orders = Orders(self, self._store, self._policy, self._clock, acts, by, dry_run)
 
     async def __aenter__(self) -> Self:
         try:
@@ -203,7 +215,7 @@ class Operator:
 
     async def suspicion(self, holder: Holder) -> Suspicion | None:
         """What speaks against a holder now; `None` where nothing is known of how it behaves."""
-        identity = await self._belonging(holder)
+        identity = await self.belonging(holder)
         evidence = await self._store.evidence(holder, identity)
         if not evidence.version:
             return None
@@ -227,12 +239,6 @@ class Operator:
         from guard.detection.reference import Reference
 
         return Habits.of(profile, Reference.load(self._reference_file))
-
-    async def forgive(self, holder: Holder) -> Suspicion | None:
-        """Forget how a holder behaved, and all that speaks against it; returns what that was, if anything."""
-        suspicion = await self.suspicion(holder)
-        forgotten = await self._store.forgive(holder, await self._belonging(holder))
-        return suspicion if forgotten else None
 
     async def limits(self, holder: Holder) -> Sheet:
         """What holds for a holder, also for one of whom nothing is known yet."""
@@ -429,59 +435,6 @@ class Operator:
             for record, each, signals in zip(records, marks, excused, strict=True)
         ]
 
-    async def block(self, holder: Holder, seconds: float | None, reason: str) -> None:
-        """Refuse a holder for so long, or for good (`None`); that decides on a hold."""
-        await self._store.block(holder, seconds, reason)
-        await self.reviews.end_hold(holder)
-
-    async def unblock(self, holder: Holder) -> bool:
-        """Lift a block; `False` where there was none."""
-        return await self._store.unblock(holder)
-
-    async def reset(self, holder: Holder) -> int:
-        """Forget what a holder has used of every limit; returns how many limits it had used."""
-        return await self._store.reset(holder, self._policy.limits, await self._belonging(holder))
-
-    async def override(
-        self,
-        holder: Holder,
-        limit: str,
-        *,
-        rate: str | None = None,
-        count: int | None = None,
-        burst: int | None = None,
-        seconds: float | None = None,
-    ) -> tuple[str, ...]:
-        """Give a holder other numbers in a limit, or, without any, exempt it; for so long, or for good.
-
-        `limit` may be `*` for an exemption from all. Returns the tiers in which that holds: the holder's own,
-        or where it is not known, all whose limit of that name has such windows. Raises `ValueError` where
-        there is no such limit or window, and `ConfigError` where it is sure to change nothing.
-        """
-        tiers = await self.tiers(holder)
-        if limit == "*" and rate is None and count is None:
-            await self._refuse_idle(holder, limit)
-            await self._store.override(holder, limit, None, seconds)
-            return tiers
-        named = [each for each in self._policy.limits_of(tiers) if each.name == limit]
-        if not named:
-            raise self._no_limit(limit, tiers)
-        counts: dict[int, tuple[int, int]] | None = None
-        if rate is not None or count is not None:
-            by_limit = counts_by_limit(named, rate, count, burst)
-            named = list(by_limit)
-            # The burst is GCRA's alone; where tiers differ, the smallest.
-            gcra = [given for each, given in by_limit.items() if each.algorithm is Algorithm.GCRA]
-            counts = {
-                period: (number, min((each[period][1] for each in gcra if period in each), default=number))
-                for given in by_limit.values()
-                for period, (number, _) in given.items()
-            }
-        await self._refuse_idle(holder, limit)
-        await self._store.override(holder, limit, counts, seconds)
-        having = {tier for each in named for tier in self._policy.tiers_with(each)}
-        return tuple(tier for tier in tiers if tier in having)
-
     async def idle(self, holder: Holder, limit: str) -> Idle | None:
         """Where other numbers for a holder in a limit, or in all (`*`), would change nothing: why."""
         tiers = await self.tiers(holder)
@@ -493,36 +446,6 @@ class Operator:
         identities = (*(each.identity for each in seen), *self._identifier().named(holder))
         return Idle.of(holder, limit, named, identities, self._keys.label)
 
-    async def _refuse_idle(self, holder: Holder, limit: str) -> None:
-        idle = await self.idle(holder, limit)
-        if idle is not None and idle.certain:
-            raise ConfigError(str(idle))
-
-    def _no_limit(self, name: str, tiers: Iterable[str]) -> ValueError:
-        known = ", ".join(dict.fromkeys(each.name for each in self._policy.limits_of(tiers)))
-        return ValueError(
-            f"no limit is named {name!r} in tier {', '.join(tiers)}; there are {known or 'none'}"
-        )
-
-    async def drop_override(self, holder: Holder, limit: str) -> bool:
-        """Let the settings hold again for a holder; `False` where they did.
-
-        Raises `ValueError` for a limit that neither the settings nor an override of the holder name.
-        """
-        dropped = await self._store.drop_override(holder, limit)
-        if not dropped and limit != "*" and limit not in {each.name for each in self._policy.limits}:
-            raise self._no_limit(limit, self._policy.tiers)
-        return dropped
-
-    async def drop_overrides(self, holder: Holder) -> list[str]:
-        """Let the settings hold again in every limit; returns those in which they did not, `*` for all."""
-        names = await self._store.overridden(holder)
-        return [name for name in names if await self._store.drop_override(holder, name)]
-
-    async def set_mode(self, mode: Mode) -> None:
-        """Turn the kill switch: nothing bites further than this mode, whatever the settings say."""
-        await self._store.set_mode(mode)
-
     async def mode(self) -> Mode:
         """How the kill switch stands."""
         return (await self._store.control()).mode
@@ -532,11 +455,7 @@ class Operator:
         """The mode that the settings name, under which nothing is enforced further either."""
         return self._policy.rollout.mode
 
-    async def reload(self) -> int:
-        """Have every process read its settings again; returns how many serve."""
-        return await self._store.reload()
-
-    async def _belonging(self, holder: Holder) -> Identity:
+    async def belonging(self, holder: Holder) -> Identity:
         """An identity that a holder belongs to: it says where its keys live on a cluster, and what it is
         declared to be for.
         """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import time
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from guard.admin import Operator, Record, Unseen
-    from guard.admin.suspicion import Suspicion
     from guard.core.holds import Review
     from guard.core.identity import Holder
 
@@ -139,7 +139,7 @@ def block(
 
     async def ask(operator: Operator) -> tuple[str, Unseen | None]:
         found = await operator.resolve(holder)
-        await operator.block(found, seconds, reason)
+        await operator.orders.block(found, seconds, reason)
         return str(found), await unseen_by(operator, found)
 
     name, unseen = ask_store(config, ask)
@@ -153,7 +153,8 @@ def unblock(holder: HolderText, config: Config = None) -> None:
 
     async def ask(operator: Operator) -> tuple[str, bool, Unseen | None]:
         found = await operator.resolve(holder)
-        lifted = await operator.unblock(found)
+        act = await operator.orders.unblock(found)
+        lifted = act.before["block"] is not None
         return str(found), lifted, None if lifted else await unseen_by(operator, found)
 
     name, lifted, unseen = ask_store(config, ask)
@@ -170,7 +171,8 @@ def reset(holder: HolderText, config: Config = None) -> None:
 
     async def ask(operator: Operator) -> tuple[str, int, list[Record], Unseen | None]:
         found = await operator.resolve(holder)
-        used, members = await operator.reset(found), await operator.members(found)
+        act, members = await operator.orders.reset(found), await operator.members(found)
+        used = len(act.before["used"])
         return str(found), used, members, None if used else await unseen_by(operator, found)
 
     name, used, members, unseen = ask_store(config, ask)
@@ -189,9 +191,10 @@ def forgive(holder: HolderText, config: Config = None) -> None:
 
     async def ask(
         operator: Operator,
-    ) -> tuple[str, Suspicion | None, list[Record], Review | None, Unseen | None]:
+    ) -> tuple[str, dict[str, Any] | None, list[Record], Review | None, Unseen | None]:
         found = await operator.resolve(holder)
-        forgiven, members = await operator.forgive(found), await operator.members(found)
+        act, members = await operator.orders.forgive(found), await operator.members(found)
+        forgiven = act.before["evidence"]
         unseen = await unseen_by(operator, found) if forgiven is None else None
         return str(found), forgiven, members, await operator.reviews.of(found), unseen
 
@@ -206,11 +209,11 @@ def forgive(holder: HolderText, config: Config = None) -> None:
     output.note_members(members)
 
 
-def _say_forgiven(name: str, forgiven: Suspicion) -> None:
-    signals = ", ".join(finding.signal for finding in forgiven.findings)
+def _say_forgiven(name: str, forgiven: dict[str, Any]) -> None:
+    signals = ", ".join(forgiven["signals"])
     said = f"signals {signals}" if signals else "no signal"
-    queries = output.counted(forgiven.habits.queries if forgiven.habits else 0, "query", "queries")
-    risk = f"risk {forgiven.risk.decibans:.0f} dB ({forgiven.risk.band})"
+    queries = output.counted(forgiven["queries"], "query", "queries")
+    risk = f"risk {forgiven['risk_decibans']:.0f} dB ({forgiven['band']})"
     print(f"Cleared {output.printable(name)}: {risk}, {said}, profile of {queries}.")
 
 
@@ -229,7 +232,7 @@ def mode(
 
     async def ask(operator: Operator) -> tuple[Mode, Mode]:
         if wanted is not None:
-            await operator.set_mode(wanted)
+            await operator.orders.set_mode(wanted)
         return await operator.mode(), operator.mode_of_settings
 
     switch, settings = ask_store(config, ask, remind=False)
@@ -250,7 +253,7 @@ def reload(config: Config = None) -> None:
     """
 
     async def ask(operator: Operator) -> int:
-        return await operator.reload()
+        return cast("int", (await operator.orders.reload()).after["processes"])
 
     count = ask_store(config, ask)
     their = "its" if count == 1 else "their"
@@ -265,17 +268,24 @@ async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
         return None
 
 
-def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]], *, remind: bool = True) -> T:
+def ask_store(
+    config: Path | None,
+    question: Callable[[Operator], Awaitable[T]],
+    *,
+    remind: bool = True,
+    by: str | None = None,
+) -> T:
     """Put a question to the store that the settings name; `ConfigError` where there is none yet.
 
-    Reminds of the kill switch where it holds the settings back, unless told not to.
+    Orders in it are given `by` somebody, or else by the user of this machine. Reminds of the kill switch
+    where it holds the settings back, unless told not to.
     """
     from guard.admin import Operator, settings_with_store
 
     settings = settings_with_store(config)
 
     async def ask() -> T:
-        async with Operator(settings) as operator:
+        async with Operator(settings, by=by or _user()) as operator:
             try:
                 answer = await question(operator)
                 if remind:
@@ -290,6 +300,15 @@ def ask_store(config: Path | None, question: Callable[[Operator], Awaitable[T]],
         return asyncio.run(ask())
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _user() -> str:
+    from guard.admin.acts import ANYBODY
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in a container
+        return ANYBODY
 
 
 def _remind(switch: Mode, settings: Mode) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +136,7 @@ def verdict(
     if drop:
         if said is not None or duration is not None or until is not None:
             raise typer.BadParameter("--drop says nothing new: leave out the verdict, --for and --until")
-        _drop(campaign_id, config, by or _user())
+        _drop(campaign_id, config, by)
         return
     if said is None:
         raise typer.BadParameter(f"say one of {', '.join(SAID_BY_PEOPLE)}, or --drop")
@@ -145,19 +144,22 @@ def verdict(
     seconds = seconds_left(duration, until, otherwise="ever")
 
     async def ask(operator: Operator) -> Case:
-        return await operator.campaigns.judge(campaign_id, said, by or _user(), reason, seconds)
+        await operator.orders.judge(campaign_id, said, reason, seconds)
+        return await operator.campaigns.of(campaign_id)
 
-    case = ask_store(config, ask)
+    case = ask_store(config, ask, by=by)
     end = output.until_us(case.word.until_us) if case.word else ""
     print(output.printable(f"{campaign_id} is {case.verdict} {end}: {case.verdict.meaning}."))
     print(f"{cases.spread(case)}.")
 
 
-def _drop(campaign_id: str, config: Config, by: str) -> None:
+def _drop(campaign_id: str, config: Config, by: str | None) -> None:
     async def ask(operator: Operator) -> tuple[Judged | None, Case]:
-        return await operator.campaigns.drop(campaign_id, by), await operator.campaigns.of(campaign_id)
+        judged = (await operator.campaigns.of(campaign_id)).campaign.judged
+        await operator.orders.drop_verdict(campaign_id)
+        return judged, await operator.campaigns.of(campaign_id)
 
-    judged, case = ask_store(config, ask)
+    judged, case = ask_store(config, ask, by=by)
     if judged is None:
         print(output.printable(f"Nobody has said anything of {campaign_id}; guard says {case.verdict}."))
     else:
@@ -184,9 +186,10 @@ def clear(
 
     async def ask(operator: Operator) -> tuple[str, bool]:
         found = await operator.resolve(member)
-        return operator.name(found), await operator.campaigns.clear(campaign_id, found, by or _user(), reason)
+        act = await operator.orders.clear(campaign_id, found, reason)
+        return act.subject, act.changed
 
-    name, cleared = ask_store(config, ask)
+    name, cleared = ask_store(config, ask, by=by)
     if cleared:
         print(output.printable(f"{name} is no member of {campaign_id} any more, and never will be again."))
     else:
@@ -196,10 +199,3 @@ def clear(
 def _need(reason: str) -> None:
     if not reason.strip():
         raise typer.BadParameter("give a --reason: who looks at the campaign later wants to know why")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in a container
-        return "an operator"

@@ -11,7 +11,7 @@ from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 
 if TYPE_CHECKING:
-    from guard.admin import Operator, Released, Unseen
+    from guard.admin import Act, Operator, Unseen
     from guard.core.holds import Held
     from guard.core.identity import Holder
 
@@ -72,25 +72,30 @@ def release(
     """
     seconds = seconds_left(duration, until, otherwise=DAYS_CLEARED)
 
-    async def ask(operator: Operator) -> tuple[Holder, Released, list[Holder], bool, Unseen | None]:
+    async def ask(operator: Operator) -> tuple[Holder, Act, list[Holder], bool, Unseen | None]:
         found = await operator.resolve(holder)
-        released = await operator.reviews.release(found, seconds, reason)
+        act = await operator.orders.release(found, seconds, reason)
         held = [other for other, _ in await operator.reviews.held() if other.parts[0] == found]
-        unseen = None if released.was_held else await unseen_by(operator, found)
-        return found, released, held, await operator.may_hold(found), unseen
+        unseen = None if _was_held(act) else await unseen_by(operator, found)
+        return found, act, held, await operator.may_hold(found), unseen
 
-    found, released, others, may_hold, unseen = ask_store(config, ask)
-    print(f"{output.printable(str(found))} {_said(released)}.")
+    found, act, others, may_hold, unseen = ask_store(config, ask)
+    print(f"{output.printable(str(found))} {_said(act)}.")
     output.note_unseen(unseen)
-    if released.cleared is not None and not may_hold:
+    if act.after["review"] is not None and not may_hold:
         output.complain("no rung of its tier has `hold = true`, so nobody asks whether it is cleared")
     if others:
         output.complain(f"its end users have holds of their own: {', '.join(map(str, others))}")
 
 
-def _said(released: Released) -> str:
-    was = "is no longer held" if released.was_held else "was not held"
-    cleared = released.cleared
+def _was_held(act: Act) -> bool:
+    review = act.before["review"]
+    return review is not None and bool(review["held"])
+
+
+def _said(act: Act) -> str:
+    was = "is no longer held" if _was_held(act) else "was not held"
+    cleared = act.after["review"]
     if cleared is None:
         return f"{was}; nothing speaks against it"
-    return f"{was}; cleared of {', '.join(cleared.groups)} {output.until_us(cleared.until_us)}"
+    return f"{was}; cleared of {', '.join(cleared['groups'])} {output.until_us(act.until_us)}"

@@ -63,11 +63,13 @@ def set_(
         raise typer.BadParameter("give --rate, or --count for a limit on concurrency")
     seconds = None if duration == "ever" else seconds_of(duration)
 
-    async def ask(operator: Operator) -> tuple[str, tuple[str, ...]]:
+    async def ask(operator: Operator) -> tuple[str, list[str]]:
         found = await operator.resolve(holder)
-        tiers = await operator.override(found, limit, rate=rate, count=count, burst=burst, seconds=seconds)
+        act = await operator.orders.override(
+            found, limit, rate=rate, count=count, burst=burst, seconds=seconds
+        )
         await _remark(operator, found, limit)
-        return str(found), tiers
+        return str(found), act.after["limits"][limit]["tiers"]
 
     name, tiers = ask_store(config, ask)
     of_tiers = f"tier{'s' if len(tiers) > 1 else ''} {', '.join(tiers)}"
@@ -87,7 +89,7 @@ def exempt(
 
     async def ask(operator: Operator) -> str:
         found = await operator.resolve(holder)
-        await operator.override(found, limit, seconds=seconds)
+        await operator.orders.override(found, limit, seconds=seconds)
         await _remark(operator, found, limit)
         return str(found)
 
@@ -107,10 +109,9 @@ def clear(
 
     async def ask(operator: Operator) -> tuple[str, list[str], Unseen | None]:
         found = await operator.resolve(holder)
-        if limit is None:
-            cleared = await operator.drop_overrides(found)
-        else:
-            cleared = [limit] if await operator.drop_override(found, limit) else []
+        orders = operator.orders
+        dropping = orders.drop_overrides(found) if limit is None else orders.drop_override(found, limit)
+        cleared = list((await dropping).before["limits"])
         return str(found), cleared, None if cleared else await unseen_by(operator, found)
 
     name, cleared, unseen = ask_store(config, ask)

@@ -132,7 +132,7 @@ class Demo:
                 blocked = False
                 while seconds is None or time.monotonic() - started < seconds:
                     if not blocked and time.monotonic() - started > (seconds or 20) / 2:
-                        await operator.block(BLOCKED.holder, 3600, "the demo says so")
+                        await operator.orders.block(BLOCKED.holder, 3600, "the demo says so")
                         blocked = True
                     yield [await self._row(operator, client) for client in CLIENTS]
                     await asyncio.sleep(REFRESH_SECONDS)

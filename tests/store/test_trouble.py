@@ -31,7 +31,7 @@ async def refusal(url: str) -> StoreError:
     settings = Settings.model_validate({"store": {"redis_url": url}, "identity": {"pepper": "x" * 16}})
     with pytest.raises(StoreError) as error:
         async with Operator(settings) as operator:
-            await operator.block(Holder(Attribute.KEY, "alice"), 10, "")
+            await operator.orders.block(Holder(Attribute.KEY, "alice"), 10, "")
     return error.value
 
 
@@ -72,7 +72,7 @@ class TestPasswords:
             }
         )
         async with Operator(settings) as operator:
-            await operator.block(Holder(Attribute.KEY, "alice"), 10, "")
+            await operator.orders.block(Holder(Attribute.KEY, "alice"), 10, "")
             assert await operator.top(5) == []
 
 
