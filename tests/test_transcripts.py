@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fakes import Guarded, Heard, call, recorded
+from fakes import FlakyStore, Guarded, Heard, call, recorded
 
 from guard.asgi.copies import MOST_COPIED, Held
 from guard.demo.model import FakeModel
@@ -51,18 +51,46 @@ async def test_a_narrowed_request_is_handed_over_as_it_was_forwarded(guarded: Ma
     assert recorder.taken[0].body == model.requests[0].body
 
 
-async def test_what_is_refused_or_fails_or_is_not_read_is_not_handed_over(guarded: MakeGuarded) -> None:
+async def test_that_a_caller_was_refused_is_told_once_a_minute_and_nothing_else_of_it(
+    guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("guard.engine.transcripts.MINUTE_US", 10**15)
+    monkeypatch.setattr("guard.engine.transcripts.MOST_REFUSED", 2)
     app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "1/hour"})
     recorder = await recorded(app)
-    for _ in range(3):
-        await call(app, body=chat("hello"), headers=KEY)
+    for key in ("a", "b", "a", "b", "c", "c", "a"):
+        await call(app, body=chat("hello"), headers={"x-api-key": key})
+    await app.settled()
+    assert [each.refused for each in recorder.taken].count(False) == 3
+    told = [each for each in recorder.taken if each.refused]
+    # Of names beyond so many nothing is told: they cost nothing to make up.
+    assert len({each.suspect for each in told}) == len(told) == 2
+    assert not any(each.body or each.answer or each.reservation.charges or each.receipts for each in told)
+
+
+async def test_nothing_is_told_of_a_request_that_is_too_large_or_while_the_store_fails(
+    guarded: MakeGuarded,
+) -> None:
+    tokens = {"name": "tokens", "unit": "input_tokens", "rate": "5/hour"}
+    app = guarded(FakeModel(), tiers={"default": {"limits": [tokens], "on_store_error": "deny"}})
+    recorder = await recorded(app)
+    service = await app.middleware._opened()
+    long = chat("hello there, how are you all today")
+    refused = [(await call(app, body=long, headers=KEY)).status]
+    service.engine._store = FlakyStore(service.engine._store, "connection")  # type: ignore[arg-type]
+    refused.append((await call(app, body=chat("hi"), headers=KEY)).status)
+    assert all(status >= 400 for status in refused)
+    assert recorder.taken == []
+
+
+async def test_what_fails_or_is_not_read_is_not_handed_over(guarded: MakeGuarded) -> None:
     failing = guarded(FakeModel())
     failed = await recorded(failing)
     await call(failing, body={"model": "m", "messages": []}, headers=KEY)
     off = guarded(FakeModel(), detection={"mode": "off"})
     nobody = await recorded(off)
     await call(off, body=chat("hello"), headers=KEY)
-    assert [len(each.taken) for each in (recorder, failed, nobody)] == [1, 0, 0]
+    assert [len(each.taken) for each in (failed, nobody)] == [0, 0]
 
 
 async def test_of_a_long_answer_the_first_of_it_is_handed_over(guarded: MakeGuarded) -> None:

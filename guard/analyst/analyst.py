@@ -103,6 +103,12 @@ class Analyst:
 
     def hand_over(self, transcript: Transcript, done: Callable[[Outcome], None]) -> None:
         """Read a transcript now; `done` is told when its payout is charged, or cannot be."""
+        if transcript.refused:
+            if self._observer is not None and transcript.suspect is not None:
+                identity = transcript.reservation.identity
+                self._observer.refuse(transcript.suspect, identity, transcript.now_us)
+            done(UNSEEN)
+            return
         try:
             paying = Paying(transcript, self._read(transcript), done)
         except Exception as error:  # noqa: BLE001 - whatever a client has sent; the message may hold text

@@ -28,7 +28,8 @@ class Transcript(NamedTuple):
     time this takes. `dialect` is the name of the route's, `path` that of the request, and `model` the one
     that the path names. `now_us` is when the answer was over, in Unix microseconds. `body` is the request as
     the backend got it, but for thoughts that came sealed, `answer` what its client got, or the first of it,
-    in these `codings`. Who has read the body already says what it `asked` in its place.
+    in these `codings`. Who has read the body already says what it `asked` in its place. Of a request that was
+    `refused` there is nothing to read: it says when its caller was.
     """
 
     reservation: Reservation
@@ -46,6 +47,7 @@ class Transcript(NamedTuple):
     codings: tuple[str, ...] = ()
     asked: Asked | None = None
     client: bytes = b""
+    refused: bool = False
 
 
 class Copies(NamedTuple):

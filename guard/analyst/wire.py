@@ -118,6 +118,7 @@ def pack_transcript(number: int, transcript: Transcript, callers: Callers) -> Se
         transcript.content_type,
         transcript.codings,
         transcript.client,
+        transcript.refused,
     )
     return _frame(message, LARGEST_FRAME)
 
@@ -171,8 +172,8 @@ def unpack_hello(message: tuple[Any, ...]) -> bytes:
 
 def unpack_transcript(message: tuple[Any, ...], caller_of: CallerReader) -> tuple[int, Transcript]:
     """A transcript and its number. `caller_of` reads what is the same for every request of a caller."""
-    _, numbered, packed, request_id, amounts, receipts, *others = as_row(message, 16)
-    dialect, path, model, usage, now_us, body, answer, content_type, codings, client = others
+    _, numbered, packed, request_id, amounts, receipts, *others = as_row(message, 17)
+    dialect, path, model, usage, now_us, body, answer, content_type, codings, client, refused = others
     caller: Caller = caller_of(as_bytes(packed, LARGEST_CALLER))
     if len(as_row(amounts)) != len(caller.held):
         raise WireError("another number of charges than of limits")
@@ -195,6 +196,7 @@ def unpack_transcript(message: tuple[Any, ...], caller_of: CallerReader) -> tupl
         content_type=as_text(content_type),
         codings=tuple(as_text(each) for each in as_row(codings)),
         client=as_bytes(client, LONGEST),
+        refused=as_flag(refused),
     )
     return as_number(numbered), transcript
 

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from guard.campaigns.timing import timing
 from guard.campaigns.window import OF_ONE, Common, units
 from guard.core.campaigns import Finding, Tie, TieKind, Verdict
 from guard.core.signals import Signal
@@ -158,14 +159,17 @@ def judge(
     `suspects` are those that are no reason to take for popular what they share: others that were found to
     behave so.
     """
-    ties = _ties(members, common, behaved, window, suspects)
+    times = timing(members, window.rhythms)
+    ties = _ties(members, common, behaved, window, suspects, times.ties)
+    speaks_for, speaks_against = _findings(behaved, members)
     return Judgement(
         {each.label: _confidence(each, common) for each in members},
         _verdict(behaved.decibans, ties, behaved.apart),
         behaved.decibans,
         _strength(ties),
         ties,
-        *_findings(behaved, members),
+        speaks_for + times.speaks_for,
+        speaks_against,
         _not_seen(ties),
         sum(each.queries for each in members),
         sum(each.paid for each in members),
@@ -228,10 +232,15 @@ def _apart(beside: float, queries: int) -> float:
 
 
 def _ties(
-    members: Sequence[Seen], common: Common, behaved: Conduct, window: Window, suspects: Set[str]
+    members: Sequence[Seen],
+    common: Common,
+    behaved: Conduct,
+    window: Window,
+    suspects: Set[str],
+    by_times: Iterable[Tie],
 ) -> tuple[Tie, ...]:
     """What ties these, the strongest first."""
-    ties = _held_in_common(members, common, window, suspects)
+    ties = [*_held_in_common(members, common, window, suspects), *by_times]
     linked = _linked(members)
     if linked:
         ties.append(Tie(TieKind.LINEAGE, "", linked, 5 + 25 * linked / len(members)))

@@ -1,4 +1,6 @@
-"""What the analyst tells the worker of one query: who asked, what that shares with others, and its trace."""
+"""What the analyst tells the worker: of a query who asked, what that shares with others, and its trace; and
+who was refused.
+"""
 
 from __future__ import annotations
 
@@ -75,10 +77,8 @@ class Observation(NamedTuple):
     @classmethod
     def read(cls, data: bytes) -> Observation:
         """From bytes; raises `ValueError` where they are none of an observation."""
-        if len(data) > LARGEST:
-            raise ValueError("an observation is too large")
+        row = _row(data)
         try:
-            row: Any = msgpack.unpackb(data, strict_map_key=False)
             label, org, verified, at_us, facts, me, links, drew, paid, trace = row
             return cls(
                 _holder(label),
@@ -92,8 +92,31 @@ class Observation(NamedTuple):
                 int(paid) / _UNITS,
                 Trace.read(trace),
             )
-        except (msgpack.UnpackException, TypeError, AttributeError, OverflowError, ValueError) as error:
+        except (TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError("no observation") from error
+
+
+class Refusal(NamedTuple):
+    """A holder was refused, by a limit or for what is held of it, at a time in Unix microseconds."""
+
+    label: str
+    at_us: int
+
+    def write(self) -> bytes:
+        """As bytes."""
+        packed: bytes = msgpack.packb(tuple(self))
+        return packed
+
+
+def read(data: bytes) -> Observation | Refusal:
+    """What somebody has written; raises `ValueError` where it is neither."""
+    row = _row(data)
+    if type(row) is not list or len(row) != len(Refusal._fields):
+        return Observation.read(data)
+    label, at_us = row
+    if type(at_us) is not int:
+        raise ValueError("no observation")
+    return Refusal(_holder(label), at_us)
 
 
 class Facts:
@@ -130,6 +153,15 @@ _ATTRIBUTES = {
     TieKind.ASN: Attribute.ASN,
     TieKind.TLS: Attribute.TLS,
 }
+
+
+def _row(data: bytes) -> Any:
+    if len(data) > LARGEST:
+        raise ValueError("an observation is too large")
+    try:
+        return msgpack.unpackb(data, strict_map_key=False)
+    except (msgpack.UnpackException, TypeError, ValueError) as error:
+        raise ValueError("no observation") from error
 
 
 def _holder(value: Any) -> str:

@@ -1,4 +1,6 @@
-"""Tells the worker what was read: an observation of each query, added to the store's stream."""
+"""Tells the worker what was read: an observation of each query, added to the store's stream, and who was
+refused.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Protocol
 
 from guard.campaigns.lineage import Kind
-from guard.campaigns.observation import MOST_LINKS, Facts, Observation
+from guard.campaigns.observation import MOST_LINKS, Facts, Observation, Refusal
 from guard.core.novelty import UNIT
 from guard.core.uses import declared_of
 from guard.errors import StoreError
@@ -29,6 +31,12 @@ MOST_AT_ONCE = 256
 
 MOST_LINKED = 4_096
 """Maximum number of holders whose links wait for their next observation."""
+
+MOST_ACTIVE = 16_384
+"""Maximum number of holders of which it is known that they have asked lately."""
+
+LATELY_US = 3_600_000_000
+"""It is told that a holder was refused if it was answered so long ago at most: else nobody goes on for it."""
 
 
 class Observing(Protocol):
@@ -62,6 +70,7 @@ class Observer:
         self._background = background
         self._waiting: list[bytes] = []
         self._links: OrderedDict[Holder, dict[int, float]] = OrderedDict()
+        self._active: OrderedDict[Holder, int] = OrderedDict()
 
     def hear(self, exchange: Exchange, found: Sequence[Lineage]) -> None:
         """A holder has sent what was answered to others: that goes with its next observation."""
@@ -106,7 +115,21 @@ class Observer:
             paid=paid / UNIT,
             trace=trace,
         )
-        self._waiting.append(seen.write())
+        self._active[holder] = now_us
+        self._active.move_to_end(holder)
+        if len(self._active) > MOST_ACTIVE:
+            self._active.popitem(last=False)
+        self._add(seen.write())
+
+    def refuse(self, holder: Holder, identity: Identity, now_us: int) -> None:
+        """A request of this holder was refused."""
+        asked_us = self._active.get(holder)
+        if asked_us is None or now_us - asked_us > LATELY_US or self._is_declared(holder, identity, now_us):
+            return
+        self._add(Refusal(self._keys.label(holder), now_us).write())
+
+    def _add(self, record: bytes) -> None:
+        self._waiting.append(record)
         if self._collect_seconds is None:
             self.flush()
         elif len(self._waiting) == 1:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from guard.campaigns.rhythm import Rhythms
 from guard.core.campaigns import TieKind
 from guard.detection.layout import PLACES
 from guard.detection.profile import FULL_PAYOUT
@@ -114,9 +115,10 @@ class Seen:
 
 
 class Window:
-    """The latest of each holder, `most` queries of all together at most."""
+    """The latest of each holder, `most` queries of all together at most; and when each came and went."""
 
     def __init__(self, most: int = MOST, of_one: int = OF_ONE) -> None:
+        self.rhythms = Rhythms()
         self._most = most
         self._of_one = of_one
         self._holders: OrderedDict[str, Seen] = OrderedDict()
@@ -166,6 +168,7 @@ class Window:
         holder.party, holder.verified = seen.party, seen.verified
         holder.last_us = max(holder.last_us, seen.at_us)
         holder.queries += 1
+        self.rhythms.ask(seen.label, seen.at_us)
         holder.paid += seen.paid
         self._issuers[seen.me] = seen.label
         self._issuers.move_to_end(seen.me)

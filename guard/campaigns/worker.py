@@ -13,8 +13,9 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
+from guard.campaigns import observation
 from guard.campaigns.groups import Groups
-from guard.campaigns.observation import Observation
+from guard.campaigns.observation import Refusal
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -135,7 +136,11 @@ class Worker:
             for name, record in records:
                 self._after = name
                 try:
-                    groups.take(Observation.read(record))
+                    seen = observation.read(record)
+                    if isinstance(seen, Refusal):
+                        groups.window.rhythms.refuse(seen.label, seen.at_us)
+                    else:
+                        groups.take(seen)
                 except ValueError as error:
                     limited.log(logging.ERROR, "observation", "skipped: %s", error)
             read += len(records)

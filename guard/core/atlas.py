@@ -68,6 +68,7 @@ TECHNIQUES: dict[str, tuple[Technique, ...]] = {
     TieKind.CLIENT:         (Technique.PROXIES,),
     TieKind.TLS:            (Technique.PROXIES,),
     TieKind.DOMAIN:         (Technique.PROXIES,),
+    TieKind.HANDOVER:       (Technique.PROXIES,),
     TieKind.LIKENESS:       (Technique.EXTRACTION,),
     TieKind.SLICES:         (Technique.EXTRACTION,),
 }

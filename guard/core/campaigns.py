@@ -90,6 +90,7 @@ class TieKind(StrEnum):
     CLIENT = "client", "program", "the same rare program sends their requests"
     TLS = "tls", "program", "their connections have the same rare TLS fingerprint"
     DOMAIN = "domain", "domain", "their names have the same rare mail domain"
+    HANDOVER = "handover", "timing", "where one is refused, others of them take over within minutes"
     LIKENESS = "likeness", "content", "they ask about the same things in the same measure", True
     SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap", True
     # fmt: on

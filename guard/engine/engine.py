@@ -173,6 +173,7 @@ class Engine:
         """A refusal has been sent: tell the hooks."""
         if not admission.counted:
             self._books.tally.add(admission.identity, refused=1)
+        self._transcripts.refuse(admission)
         self._over(Outcome.of(admission, NO_USAGE, status, None, times))
 
     def fail(

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from guard.analyst.backend_words import tells
 from guard.analyst.transcript import UNSEEN, Transcript
+from guard.core.decision import Reason
 from guard.core.limits import Unit
+from guard.core.query import NO_USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,9 +16,21 @@ if TYPE_CHECKING:
     from guard.analyst.transcript import Outcome as Read
     from guard.analyst.transcript import Reader
     from guard.clock import Clock
+    from guard.core.identity import Holder
     from guard.core.limits import Charge
     from guard.engine.admission import Admission, Outcome
     from guard.store.port import Settled
+
+
+MOST_REFUSED = 1_024
+"""Maximum number of holders of which it is told in a minute that they were refused, each once: names cost
+nothing to make up.
+"""
+
+MINUTE_US = 60_000_000
+
+TELLING = frozenset({Reason.QUOTA, Reason.BLOCKED, Reason.RISK})
+"""Why a caller is refused that may go on elsewhere: neither its one request nor the store is at fault."""
 
 
 class Transcripts:
@@ -26,6 +40,39 @@ class Transcripts:
         self.reader = reader
         self._clock = clock
         self._told = told
+        self._minute = 0
+        self._refused: set[Holder] = set()
+
+    def refuse(self, admission: Admission) -> None:
+        """Tell the reader that a caller was refused, once in a minute for each holder."""
+        suspect = admission.suspect
+        if self.reader is None or suspect is None or admission.decision.reason not in TELLING:
+            return
+        now_us = self._clock.date_us()
+        if now_us // MINUTE_US != self._minute:
+            self._minute = now_us // MINUTE_US
+            self._refused.clear()
+        if suspect.holder in self._refused or len(self._refused) >= MOST_REFUSED:
+            return
+        self._refused.add(suspect.holder)
+        self.reader.hand_over(
+            Transcript(
+                reservation=admission.reservation._replace(charges=()),
+                receipts=(),
+                suspect=suspect.holder,
+                whose=admission.identity.accountable,
+                dialect="",
+                path="",
+                model=None,
+                usage=NO_USAGE,
+                now_us=now_us,
+                body=b"",
+                answer=b"",
+                content_type="",
+                refused=True,
+            ),
+            _nobody_waits,
+        )
 
     def hand_over(
         self,
@@ -76,6 +123,10 @@ class Transcripts:
             ),
             over,
         )
+
+
+def _nobody_waits(_: Read) -> None:
+    """Nothing comes of a request that was refused."""
 
 
 def _says_why(outcome: Outcome) -> bool:

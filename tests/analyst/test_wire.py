@@ -63,6 +63,8 @@ transcripts = st.builds(
     st.binary(max_size=200),
     texts,
     st.lists(texts, max_size=2).map(tuple),
+    client=st.binary(max_size=40),
+    refused=st.booleans(),
 )
 
 

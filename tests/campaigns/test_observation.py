@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from fleets import Fleet, sharing_out
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guard.campaigns.observation import LARGEST, Facts, Observation
+from guard.campaigns.observation import LARGEST, Facts, Observation, Refusal, read
 from guard.core.campaigns import TieKind
 from guard.core.identity import Attribute, Holder, Identity
 from guard.core.pseudonyms import Pseudonyms
@@ -31,6 +33,19 @@ def test_it_is_the_same_on_the_other_side() -> None:
     assert read.trace.whole == seen.trace.whole
 
 
+def test_a_refusal_is_told_apart() -> None:
+    refused = Refusal("key:a0", 1_700_000_000_000_000)
+    assert read(refused.write()) == refused
+    assert len(refused.write()) < 40
+    assert read(one().write()).label == one().label
+
+
+@pytest.mark.parametrize("refused", [("nobody", 1), ("key:a", "x"), ("key:a", None), (1, 1), ("key:a", True)])
+def test_a_damaged_refusal_is_an_error(refused: tuple[Any, Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - whatever it is that is wrong
+        read(Refusal(*refused).write())
+
+
 def test_it_is_small() -> None:
     assert len(one().write()) < 500
 
@@ -43,7 +58,7 @@ def test_the_party_is_the_organisation_where_somebody_vouches_for_one() -> None:
 @given(st.binary(max_size=600))
 def test_what_is_none_is_an_error(data: bytes) -> None:
     with pytest.raises(ValueError, match="no observation"):
-        Observation.read(data)
+        read(data)
 
 
 @given(st.integers(0, 2_000), st.integers(0, 255))

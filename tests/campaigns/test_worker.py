@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,8 +13,8 @@ from guard.background import Background
 from guard.campaigns import worker as worker_module
 from guard.campaigns.groups import Groups
 from guard.campaigns.lineage import Exchange, Kind, Lineage, Whose
-from guard.campaigns.observation import Observation
-from guard.campaigns.observer import Observer
+from guard.campaigns.observation import Observation, Refusal, read
+from guard.campaigns.observer import LATELY_US, Observer
 from guard.campaigns.worker import LEASE_SECONDS, Worker
 from guard.core.campaigns import Judged, Lag, TieKind, Verdict, campaign_of
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
@@ -78,6 +79,27 @@ async def test_what_was_observed_becomes_a_campaign(store: MemoryStore, clock: C
     assert membership is not None
     assert {campaign_of(pool) for pool in membership.pools.values()} == {found.id}
     assert len(membership.pools) == len(HYDRA.labels)
+
+
+async def test_a_hand_over_makes_a_wording_likely(store: MemoryStore, clock: Clock) -> None:
+    """Whoever sends the same work through all accounts goes on with another one where one is refused."""
+    fleet = Fleet("relay", sharing_out(each=12))
+    seen, records, at_us = fleet.observed(), list[bytes](), START_US
+    pauses = Random(1)
+    for turn in range(60):
+        label = fleet.label(turn % 20)
+        for each in [one for one in seen if one.label == label][turn // 20 * 4 :][:4]:
+            at_us += pauses.randint(120, 360) * 1_000_000
+            records.append(each._replace(at_us=at_us).write())
+        records.append(Refusal(label, at_us + 60_000_000).write())
+    await store.observe(records)
+    clock.now_us = at_us
+    await made(store, clock).step()
+    (found,) = await store.campaigns()
+    assert found.found is Verdict.LIKELY
+    (tie,) = [each for each in found.ties if each.kind is TieKind.HANDOVER]
+    assert tie.members == 20
+    assert any("refusals of one of them" in each.text for each in found.speaks_for)
 
 
 async def test_its_members_are_accused_and_nobody_else(store: MemoryStore, clock: Clock) -> None:
@@ -213,9 +235,12 @@ class Full:
 class Collecting:
     def __init__(self) -> None:
         self.calls: list[list[Observation]] = []
+        self.refused: list[Refusal] = []
 
     async def observe(self, records: Sequence[bytes]) -> None:
-        self.calls.append(list(map(Observation.read, records)))
+        told = [read(record) for record in records]
+        self.calls.append([each for each in told if isinstance(each, Observation)])
+        self.refused += [each for each in told if isinstance(each, Refusal)]
 
 
 def a_trace() -> Trace:
@@ -274,6 +299,24 @@ async def test_who_is_declared_is_not_observed_but_a_router_s_end_users_are() ->
     observing.flush()
     await background.quiet()
     assert [seen.label for call in store.calls for seen in call] == ["key:r+end_user:ann"]
+
+
+async def test_it_is_told_of_whoever_has_asked_lately_that_it_was_refused() -> None:
+    store, background = Collecting(), Background()
+    observing = observer(store, background, r=Declared(Use.ROUTER))
+    router, stranger = Identity(Holder(Attribute.KEY, "r")), Holder(Attribute.KEY, "stranger")
+    observing.take(KEY, Identity(KEY), START_US, a_trace(), 1, 1)
+    observing.take(router.principal, router, START_US, a_trace(), 1, 1)
+    for holder, identity, at_us in (
+        (KEY, Identity(KEY), START_US + LATELY_US),
+        (KEY, Identity(KEY), START_US + LATELY_US + 1),
+        (router.principal, router, START_US),
+        (stranger, Identity(stranger), START_US),
+    ):
+        observing.refuse(holder, identity, at_us)
+    observing.flush()
+    await background.quiet()
+    assert store.refused == [Refusal("key:k", START_US + LATELY_US)]
 
 
 async def test_what_the_store_does_not_take_is_lost_and_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,190 @@
+"""Whether others of a group take over where one is refused, and whether its members take turns.
+
+**What happens.** Whoever has many accounts behind one dispatcher goes on with another one when an account is
+refused. So soon after a refusal another member enters that was silent, again and again. Honest callers know
+nothing of each other's refusals.
+
+**Events and entries.** An event is a refusal of a member, or its leaving. Of a group's events those count
+that lie `SPACING_US` apart, the first one first: what strikes all at once, such as an outage, is one event.
+An event is *followed* if another party enters within `WITHIN_US` after it.
+
+**Two controls**, of which the weaker one counts. Offices open at nine, jobs run at the full hour, a class
+begins for all, an outage ends for all: then entries are many, and some of them follow events by chance.
+
+- *Before and after.* Whatever brings many in at about the same time brings them in before an event as well as
+  after it. So events with an entry in the `WITHIN_US` after them and none in as long before are counted
+  against those with one before and none after: by chance each is as probable (McNemar, 1947).
+- *By the clock.* What recurs recurs by the hour, the day or the week. So the same is looked for at the same
+  events, shifted by `SHIFTS_US`: the largest share of these that is followed is the chance that an event is.
+
+Worked example: ten accounts, of which one asks at a time until its hourly limit is used up.
+
+    09:00 to 09:12  a asks          09:12:10  a is refused        09:12:40  b enters    followed
+    09:40 to 09:51  d asks          09:51:30  d is refused        09:52:00  e enters    followed
+    …                                                             of 14 events 14 are followed
+
+    before and after   14 with an entry after them alone, none before alone   p = 1/2^14       42 dB
+    by the clock       an hour later 3 of 14 are followed, more than at any   p = (4/16)^14    84 dB
+                       other shift
+
+The weaker says 42 decibans, of which `LOOKED` are taken off for how often groups are looked at: 17 are left.
+
+**What is no hand-over**: fewer than `LEAST_PARTIES` that were refused, or that entered. Two accounts of one
+person are no campaign, and one that is always online follows whatever happens.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import exp, lgamma, log, log1p
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from guard.campaigns.rhythm import Rhythm
+
+WITHIN_US = 5 * 60_000_000
+"""Whoever enters so soon after an event follows it."""
+
+SPACING_US = 30 * 60_000_000
+"""Of events that lie closer, the first counts."""
+
+_HOUR_US = 3_600_000_000
+SHIFTS_US = tuple(hours * _HOUR_US for hours in (-168, -48, -24, -3, -2, -1, 1, 2, 3, 24, 48, 168))
+"""By so much events are shifted for a control."""
+
+LEAST_SHIFTED = 3
+"""A shift is a control where so many shifted events lie in the time in which the group was active."""
+
+LEAST_PARTIES = 3
+
+MOST, LOOKED = 20.0, 25.0
+"""The most that it says, in decibans, and what is taken off for how often groups are looked at."""
+
+OVERLAPPING = 0.2
+"""Members take turns where no larger a share of them overlaps with another at the events that count."""
+
+
+class Follow(NamedTuple):
+    """How often another party enters soon after an event: of so many `events` so many were `followed`, where
+    `expected` would be by chance. `parties` are those with a part in it, and `decibans` what it says.
+    """
+
+    events: int = 0
+    followed: int = 0
+    expected: float = 0.0
+    parties: frozenset[str] = frozenset()
+    decibans: float = 0.0
+
+
+NO_FOLLOW = Follow()
+
+
+def after_refusals(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
+    """How often others of a group take over from who is refused. `rhythms` are of each party."""
+    return _follow(
+        rhythms, [(at_us, who) for who, some in rhythms.items() for one in some for at_us in one.refused]
+    )
+
+
+def after_leaving(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
+    """How often others of a group enter soon after one leaves, where hardly any overlap."""
+    sessions = sorted(
+        (*each, who)
+        for who, some in rhythms.items()
+        for one in some
+        for each in zip(one.entered, one.left, strict=True)
+    )
+    if not sessions or _overlapping(sessions) > OVERLAPPING:
+        return NO_FOLLOW
+    return _follow(rhythms, [(left_us, who) for _, left_us, who in sessions])
+
+
+def _follow(rhythms: Mapping[str, Sequence[Rhythm]], happened: list[tuple[int, str]]) -> Follow:
+    entries = sorted((at_us, who) for who, some in rhythms.items() for one in some for at_us in one.entered)
+    events = _spaced(happened)
+    if not events or not entries:
+        return NO_FOLLOW
+    entered = _Entries(entries)
+    active = entries[0][0], max(one.left[-1] for some in rhythms.values() for one in some if one.left)
+    after = [entered.others(who, at_us, at_us + WITHIN_US) for at_us, who in events]
+    before = [entered.others(who, at_us - WITHIN_US, at_us) for at_us, who in events]
+    followed = sum(map(bool, after))
+    chance = _by_the_clock(events, entered, active)
+    gained = sum(bool(more) and not less for more, less in zip(after, before, strict=True))
+    lost = sum(bool(less) and not more for more, less in zip(after, before, strict=True))
+    whoever = {who for (_, who), others in zip(events, after, strict=True) if others}
+    follower = {other for others in after for other in others}
+    said = min(_at_least(gained, gained + lost, 0.5), _at_least(followed, len(events), chance)) - LOOKED
+    if min(len(whoever), len(follower)) < LEAST_PARTIES:
+        said = 0.0
+    # Events that are too close to count for themselves tell as well who has a part in it.
+    for at_us, who in happened:
+        others = entered.others(who, at_us, at_us + WITHIN_US)
+        if others:
+            whoever |= {who, *others}
+    return Follow(
+        len(events),
+        followed,
+        round(chance * len(events), 1),
+        frozenset(whoever | follower),
+        min(MOST, max(0.0, said)),
+    )
+
+
+class _Entries:
+    """Who enters when, in the order of time."""
+
+    def __init__(self, entries: Sequence[tuple[int, str]]) -> None:
+        self._times = [at_us for at_us, _ in entries]
+        self._whose = [who for _, who in entries]
+
+    def others(self, who: str, from_us: int, to_us: int) -> set[str]:
+        """Who enters between, the first moment included, besides this one."""
+        start, end = bisect_left(self._times, from_us), bisect_left(self._times, to_us)
+        return {each for each in self._whose[start:end] if each != who}
+
+
+def _spaced(events: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
+    spaced: list[tuple[int, str]] = []
+    for event in sorted(events):
+        if not spaced or event[0] - spaced[-1][0] >= SPACING_US:
+            spaced.append(event)
+    return spaced
+
+
+def _by_the_clock(events: Sequence[tuple[int, str]], entered: _Entries, active: tuple[int, int]) -> float:
+    """The largest share of events that is followed where they are shifted, and never none."""
+    most = 1 / (len(events) + 2)
+    compared = False
+    for shift_us in SHIFTS_US:
+        shifted = [(at_us + shift_us, who) for at_us, who in events]
+        inside = [each for each in shifted if active[0] <= each[0] <= active[1] - WITHIN_US]
+        if len(inside) >= LEAST_SHIFTED:
+            compared = True
+            hits = sum(bool(entered.others(who, at_us, at_us + WITHIN_US)) for at_us, who in inside)
+            most = max(most, (hits + 1) / (len(inside) + 2))
+    return most if compared else 0.5
+
+
+def _overlapping(sessions: Sequence[tuple[int, int, str]]) -> float:
+    """The share of sessions that begin while one of another party is not over."""
+    overlapping, latest = 0, dict[str, int]()
+    for entered_us, left_us, who in sessions:
+        overlapping += any(until > entered_us for other, until in latest.items() if other != who)
+        latest = {other: until for other, until in latest.items() if until > entered_us}
+        latest[who] = max(left_us, latest.get(who, 0))
+    return overlapping / len(sessions)
+
+
+def _at_least(hits: int, of: int, chance: float) -> float:
+    """How improbable so many hits are of so many tries, in decibans."""
+    if not hits:
+        return 0.0
+    logs = [
+        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log(chance) + (of - k) * log1p(-chance)
+        for k in range(hits, of + 1)
+    ]
+    most = max(logs)
+    return max(0.0, -10 * (most + log(sum(exp(each - most) for each in logs))) / log(10))

@@ -1,0 +1,57 @@
+"""What the times of a group tell: whether its members take over from each other, and take turns.
+
+A hand-over is a tie: only who sends the same work through all of them knows that one of them was refused.
+Turn-taking is told, and ties nobody: people who share a computer, a shift or a queue of tickets take turns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from guard.campaigns.following import WITHIN_US, after_leaving, after_refusals
+from guard.core.campaigns import Finding, Tie, TieKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from guard.campaigns.following import Follow
+    from guard.campaigns.rhythm import Rhythms
+    from guard.campaigns.window import Seen
+
+LEAST_SHARE = 0.6
+"""So large a share of the members has to have a part in it."""
+
+
+class Timing(NamedTuple):
+    """The ties that the times of a group say, and what else speaks for it."""
+
+    ties: tuple[Tie, ...] = ()
+    speaks_for: tuple[Finding, ...] = ()
+
+
+def timing(members: Sequence[Seen], rhythms: Rhythms) -> Timing:
+    """What the times of these tell."""
+    times = rhythms.of(members)
+    parties = len({member.party for member in members})
+    ties, findings = [], []
+    handed = after_refusals(times)
+    if handed.decibans and len(handed.parties) >= LEAST_SHARE * parties:
+        ties.append(_tie(TieKind.HANDOVER, handed, parties))
+        findings.append(_finding(handed, "refusals of one of them another came"))
+    turns = after_leaving(times)
+    if turns.decibans and len(turns.parties) >= LEAST_SHARE * parties:
+        findings.append(_finding(turns, "times that one of them had left another came"))
+    return Timing(tuple(ties), tuple(findings))
+
+
+def _tie(kind: TieKind, found: Follow, parties: int) -> Tie:
+    return Tie(kind, "", len(found.parties), found.decibans * len(found.parties) / parties)
+
+
+def _finding(found: Follow, what: str) -> Finding:
+    minutes = WITHIN_US // 60_000_000
+    text = (
+        f"after {found.followed} of {found.events} {what} within {minutes} minutes, "
+        f"where {found.expected:g} would by chance"
+    )
+    return Finding(text, found.decibans)
