@@ -26,9 +26,10 @@ lint: $(VENV)/dev
 	$(BIN)/lint-imports
 	$(BIN)/hadolint examples/deploy/Dockerfile
 
-# docs/api.md, from the code.
+# The pages that come from the code, and the site, which is build/site/index.html.
 docs: $(VENV)/dev
-	$(BIN)/python docs/generate_api.py
+	for page in docs/site/*_page.py; do $(BIN)/python $$page || exit 1; done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
 
 # Everything that CI runs.
 check: lint wheel-test lowest-test newer-test

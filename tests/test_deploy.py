@@ -1,8 +1,7 @@
-"""The page of the API, and the files to deploy with, are as the code has them."""
+"""The files to deploy with are as the code has them."""
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -15,15 +14,6 @@ from guard import load
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "examples" / "deploy"
 ON_PRODUCTION = (ROOT / "docs" / "production.md").read_text("utf-8")
-
-
-def test_the_api_page_is_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location("generate_api", ROOT / "docs" / "generate_api.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "api.md").read_text("utf-8") == module.page(), "run `make docs`"
 
 
 def test_the_files_set_only_variables_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(__file__).with_name("api.md")
+PAGE = Path(__file__).parents[1] / "api.md"
 
 PUBLIC = {
     "Middleware": ("guard.GuardMiddleware", "guard.GuardState", "guard.asgi.state.Remaining"),
