@@ -36,6 +36,7 @@ from guard.settings.load import find, load, read_toml
 from guard.settings.root import Settings
 from guard.store.memory.store import MOST_ACCOUNTS, MemoryStore
 from guard.telemetry.events import tell_state
+from guard.telemetry.rollups import Rollups
 from guard.telemetry.state import State
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Service:
         reload_on_sighup: bool = False,
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._hooks = tuple(hooks)
+        self._hooks: tuple[Hook, ...] = tuple(hooks)
         self._rules_of = partial(
             Rules.of, unknown_paths=unknown_paths, only_listed_headers=only_listed_headers
         )
@@ -89,6 +90,9 @@ class Service:
             logger.warning("%s", caution)
         for caution in sorted(self._unsupplied(self.settings)):
             logger.warning("%s", caution)
+        self._rollups = self._summed_up()
+        if self._rollups is not None:
+            self._hooks += (self._rollups,)
         self.engine = Engine(
             self.rules.policy,
             self._installation.store,
@@ -162,8 +166,22 @@ class Service:
             await self.engine.holds.close()
         if self._link is not None:
             await self._link.aclose()
+        if self._rollups is not None:
+            await self._rollups.aclose()
         await self._installation.store.aclose()
         tell_state(self._hooks, self._state)
+
+    def _summed_up(self) -> Rollups | None:
+        """What sums up the events of requests, if the settings want that."""
+        settings = self.settings.rollups
+        if not settings.enabled:
+            return None
+        return Rollups(
+            self._installation.store,
+            flush_seconds=settings.flush_seconds,
+            identities=settings.identities,
+            half_life_us=self.settings.detection.weights.half_life_us,
+        )
 
     async def _watch(self) -> None:
         await asyncio.wait({self._starting})
@@ -232,6 +250,8 @@ class Service:
 
     def _attend(self) -> None:
         """Have queries and answers read, and holds told, by the present settings, or by nobody."""
+        if self._rollups is not None:
+            self._rollups.half_life_us = self.settings.detection.weights.half_life_us
         if self.settings.hold.webhook is None:
             self.engine.holds.reviewer = None
         elif self._webhook is not None:
@@ -289,6 +309,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
         "campaigns.most_traces": (old.campaigns.most_traces, new.campaigns.most_traces),
         "detection.analyst": (old.detection.analyst, new.detection.analyst),
+        "[rollups]": (old.rollups, new.rollups),
     }
     return [name for name, (before, after) in parts.items() if before != after]
 

@@ -9,6 +9,7 @@ from guard.admin.idle import Idle
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
 from guard.admin.orders import Orders
+from guard.admin.rollups import Bucket, Busiest, Busy, By, RefusedTo, Traffic
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen
 from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
 from guard.store.port import Block
@@ -20,6 +21,10 @@ __all__ = [
     "Acts",
     "Appeal",
     "Block",
+    "Bucket",
+    "Busiest",
+    "Busy",
+    "By",
     "Case",
     "Entry",
     "Found",
@@ -30,10 +35,12 @@ __all__ = [
     "Orders",
     "Pool",
     "Record",
+    "RefusedTo",
     "Sheet",
     "Term",
     "Terrain",
     "Totals",
+    "Traffic",
     "Unseen",
     "settings_with_store",
 ]

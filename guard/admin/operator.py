@@ -15,6 +15,7 @@ from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
 from guard.admin.orders import Orders
 from guard.admin.reviews import Reviews
+from guard.admin.rollups import BUSY_HOURS, By, Rollups
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
@@ -49,9 +50,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from guard.admin.habits import Habits
+    from guard.admin.rollups import Busiest, RefusedTo, Traffic
     from guard.clock import Clock
     from guard.core.limits import Limit, Reading
     from guard.core.modes import Mode
+    from guard.core.rollups import Point
     from guard.settings.root import Settings
     from guard.store.port import Block
     from guard.store.redis.condition import Capacity
@@ -87,6 +90,7 @@ class Operator:
         self.reviews = Reviews(self._store)
         acts = Forgotten() if acts is None else acts
         self.orders = Orders(self, self._store, self._policy, self._clock, acts, by, dry_run)
+        self._rollups = Rollups(self._store, self._clock, self._policy.detection.weights.half_life_us)
 
     async def __aenter__(self) -> Self:
         try:
@@ -194,6 +198,30 @@ class Operator:
             unseen = await self.unseen(holder)
             raise UnknownHolderError(f"nothing is known of {holder}{unseen.hint if unseen else ''}")
         return sheet
+
+    async def traffic(self, since: float, until: float | None = None, step: int | None = None) -> Traffic:
+        """What happened from `since` until `until` (Unix seconds; now), in steps of so many seconds.
+
+        Raises `ValueError` for what cannot be answered, with what would be right.
+        """
+        return await self._rollups.traffic(since, until, step)
+
+    async def busiest(
+        self, by: By = By.TOKENS, offset: int = 0, limit: int = 50, hours: int = BUSY_HOURS
+    ) -> Busiest:
+        """The identities that used most in the last hours, or have the highest risk; raises `ValueError` for
+        a page that no list has.
+        """
+        return await self._rollups.busiest(by, offset, limit, hours)
+
+    async def risk_over_time(self, holder: Holder) -> tuple[Point, ...]:
+        """The most that spoke against an identity in each hour of the last week in which anything did."""
+        return await self._rollups.risk_over_time(self._keys.label(holder))
+
+    async def refusals(self, holder: Holder) -> tuple[RefusedTo, ...]:
+        """The latest requests that were refused to a holder, or to those who belong to it."""
+        members = (self.label(record) for record in await self.members(holder))
+        return await self._rollups.refusals([self._keys.label(holder), *members])
 
     async def members(self, holder: Holder) -> list[Record]:
         """The records of the identities that belong to a holder, without its own; most tokens first."""

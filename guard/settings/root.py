@@ -28,6 +28,7 @@ from guard.settings.models import ModelSettings
 from guard.settings.policy import policy_of
 from guard.settings.reasoning import ReasoningSettings
 from guard.settings.risk import DetectionSettings, LadderSettings, UseSettings
+from guard.settings.rollups import RollupSettings
 from guard.settings.routes import DialectName, RouteSettings, default_routes
 from guard.settings.server import CorsSettings, ServerSettings
 from guard.settings.spelling import suggestion
@@ -80,6 +81,7 @@ class Settings(BaseSettings):
     campaigns: CampaignSettings = CampaignSettings()
     reasoning: ReasoningSettings = ReasoningSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    rollups: RollupSettings = RollupSettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

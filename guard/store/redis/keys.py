@@ -63,6 +63,7 @@ class Keys(Pseudonyms):
     def __init__(self, pepper: bytes, *, together: bool = False) -> None:
         super().__init__(pepper)
         self.together = together
+        self._rollups = f"{PREFIX}{{rollups}}:{self.fingerprint[:8]}"
 
     def record(self, identity: Identity) -> str:
         """The record of an identity, by its principal; always in the principal's own slot."""
@@ -96,6 +97,10 @@ class Keys(Pseudonyms):
     def home(self, identity: Identity) -> str:
         """A key in the slot where what this identity holds alone is kept."""
         return self._key(self._callers(identity), identity.principal, "home")
+
+    def rollup(self, noun: str) -> str:
+        """A key of what happened, summed up; all of these are in one slot of a cluster."""
+        return f"{self._rollups}:{noun}"
 
     def block_field(self, holder: Holder) -> str:
         """The field of `TERMS` that blocks a holder."""

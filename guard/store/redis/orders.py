@@ -16,6 +16,7 @@ from guard.store.port import Block, Control
 from guard.store.redis.campaigns import RedisCampaigns
 from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import is_whole, read_review, write_review
+from guard.store.redis.rollups import RedisRollups
 from guard.store.redis.scripts import Script
 from guard.store.redis.wire import record_of
 
@@ -87,8 +88,8 @@ class Record:
         return str(self.identity.principal)
 
 
-class OperatorStore(RedisCampaigns):
-    """The store of the requests and of campaigns, with what only the operator may ask of it.
+class OperatorStore(RedisCampaigns, RedisRollups):
+    """The store of the requests, of campaigns and of rollups, with what only the operator may ask of it.
 
     These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
     and one that is reset or forgiven for as long as an unverified caller is remembered.
@@ -274,6 +275,7 @@ class OperatorStore(RedisCampaigns):
     async def forgive(self, holder: Holder, identity: Identity) -> bool:
         """Forget all evidence against a holder; `False` where there was none."""
         await self._name(holder, self._unverified_ms * 1000)
+        await self.forget_risk(self.keys.label(holder))
         async with self.asking() as client:
             return bool(await client.delete(self.keys.evidence(holder, identity)))
 
