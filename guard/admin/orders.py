@@ -22,7 +22,7 @@ from guard.core.identity import EVERYTHING, Attribute, Holder
 from guard.core.limits import Algorithm
 from guard.core.signals import Group
 from guard.errors import ConfigError
-from guard.settings.rates import counts_by_limit
+from guard.settings.rates import counts_by_limit, multiplied
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from guard.admin.operator import Operator
     from guard.clock import Clock
     from guard.core.holds import Review
+    from guard.core.limits import Limit
     from guard.core.modes import Mode
     from guard.core.policy import Policy
-    from guard.store.redis.orders import OperatorStore
+    from guard.store.redis.orders import OperatorStore, Term
+
+    Counts = Mapping[int, tuple[int, int]]
+    """(count, burst) by period in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +146,12 @@ class Orders:
         rate: str | None = None,
         count: int | None = None,
         burst: int | None = None,
+        times: float | None = None,
         seconds: float | None = None,
         reason: str = "",
     ) -> Act:
-        """Give a holder other numbers in a limit, or, without any, exempt it; for so long, or for good.
+        """Give a holder other numbers in a limit, or so many times what it has for good, or, without any,
+        exempt it; for so long, or for good.
 
         `limit` may be `*` for an exemption from all. What holds after has the `tiers` in which it does: the
         holder's own, or where it is not known, all whose limit of that name has such windows. Raises
@@ -154,11 +160,13 @@ class Orders:
         """
         tiers = await self.asks.tiers(holder)
         counts: dict[int, tuple[int, int]] | None = None
-        if limit != "*" or rate is not None or count is not None:
+        if limit != "*" or rate is not None or count is not None or times is not None:
             named = [each for each in self.policy.limits_of(tiers) if each.name == limit]
             if not named:
                 raise self._no_limit(limit, tiers)
-            if rate is not None or count is not None:
+            if times is not None:
+                counts = multiplied(await self._has_for_good(holder, limit, named), times, self._unit(limit))
+            elif rate is not None or count is not None:
                 by_limit = counts_by_limit(named, rate, count, burst)
                 named = list(by_limit)
                 # The burst is GCRA's alone; where tiers differ, the smallest.
@@ -177,12 +185,30 @@ class Orders:
         after = {limit: {**term_state(counts, self._unit(limit), until_us), "tiers": list(tiers)}}
         return await self._for(
             holder,
-            "limits exempt" if counts is None else "limits set",
+            "grant" if times is not None else "limits exempt" if counts is None else "limits set",
             {"limits": await self._terms(holder, [limit])},
             {"limits": after},
             lambda: self.store.override(holder, limit, counts, seconds),
             reason=reason,
             until_us=until_us,
+        )
+
+    async def end_override(self, holder: Holder, limit: str, reason: str = "") -> Act:
+        """End an override before its time, and let what it was put on hold again, or the settings."""
+        before = await self._terms(holder, [limit])
+        found = [each for each in await self.store.overrides(holder, [limit]) if each.limit == limit]
+        ends = found and found[0].remaining_us is not None
+        then = found[0].then if ends else None
+        after = {} if ends else before
+        if then is not None:
+            after = {limit: self._term(then)}
+        return await self._for(
+            holder,
+            "grant --end",
+            {"limits": before},
+            {"limits": after},
+            lambda: self.store.end_override(holder, limit),
+            reason=reason,
         )
 
     async def drop_override(self, holder: Holder, limit: str, reason: str = "") -> Act:
@@ -309,16 +335,40 @@ class Orders:
 
     async def _terms(self, holder: Holder, names: list[str]) -> dict[str, Any]:
         """The overrides of a holder in these limits."""
+        terms = await self.store.overrides(holder, [name for name in names if name != "*"])
+        return {term.limit: self._term(term) for term in terms if term.limit in names}
+
+    def _term(self, term: Term) -> dict[str, Any]:
+        until_us = None if term.remaining_us is None else self.clock.date_us() + term.remaining_us
+        return term_state(term.counts, self._unit(term.limit), until_us)
+
+    async def _has_for_good(self, holder: Holder, name: str, named: Iterable[Limit]) -> Counts:
+        """The numbers of a holder in a limit that do not end; raises `ValueError` where there are none."""
+        for term in await self.store.overrides(holder, [name]):
+            lasting: Term | None = term
+            while lasting is not None and lasting.remaining_us is not None:
+                lasting = lasting.then
+            if lasting is not None:
+                if lasting.counts is None:
+                    raise ValueError(
+                        f"{self.asks.name(holder)} is exempt from {lasting.limit}: it has no less"
+                    )
+                if lasting.limit == name:
+                    return lasting.counts
         now_us = self.clock.date_us()
-        return {
-            term.limit: term_state(
-                term.counts,
-                self._unit(term.limit),
-                None if term.remaining_us is None else now_us + term.remaining_us,
+        held = [self.policy.held(each, holder, now_us) for each in named]
+        numbers = [
+            {each.period_seconds: (each.count, each.burst) for each in limit.windows}
+            for limit in held
+            if limit is not None
+        ]
+        if not numbers:
+            raise ValueError(
+                f"{self.asks.name(holder)} is exempt from {name} by the settings: it has no less"
             )
-            for term in await self.store.overrides(holder, [name for name in names if name != "*"])
-            if term.limit in names
-        }
+        if any(each != numbers[0] for each in numbers):
+            raise ValueError(f"limit {name!r} has several numbers, by tier: give --rate or --count")
+        return numbers[0]
 
     async def _block(self, holder: Holder) -> dict[str, Any] | None:
         return block_state(await self.store.blocked(holder), self.clock.date_us())

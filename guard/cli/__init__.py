@@ -21,6 +21,7 @@ from guard.cli.demo import demo
 from guard.cli.doctor import doctor
 from guard.cli.evidence import evidence
 from guard.cli.find import find
+from guard.cli.grant import grant
 from guard.cli.holds import holds, release
 from guard.cli.limits import limits
 from guard.cli.output import complain
@@ -49,7 +50,22 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-    *(check, doctor, show, top, find, holds, release, campaigns, campaign, verdict, clear, evidence, appeal),
+    *(
+        check,
+        doctor,
+        grant,
+        show,
+        top,
+        find,
+        holds,
+        release,
+        campaigns,
+        campaign,
+        verdict,
+        clear,
+        evidence,
+        appeal,
+    ),
     *(serve, worker, demo, replay),
 ):
     app.command()(verb)

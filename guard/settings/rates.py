@@ -12,7 +12,7 @@ from guard.core.limits import Algorithm, Limit, Window, scale_of, shown
 from guard.settings.fields import LARGEST_COUNT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 LONGEST_PERIOD_SECONDS = 10 * 366 * 86_400
 
@@ -110,6 +110,16 @@ def other_counts(
     }
     check_counts(limit.unit, counts.values())
     return counts
+
+
+def multiplied(counts: Mapping[int, tuple[int, int]], times: float, unit: str) -> dict[int, tuple[int, int]]:
+    """So many times these numbers, rounded, 1 at least; raises `ValueError` for too many."""
+    more = {
+        period: (max(1, round(count * times)), max(1, round(burst * times)))
+        for period, (count, burst) in counts.items()
+    }
+    check_counts(unit, more.values())
+    return more
 
 
 def _length(window: Window) -> str:
