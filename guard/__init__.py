@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from guard.asgi.middleware import GuardMiddleware
     from guard.asgi.state import GuardState
+    from guard.dashboard.dashboard import Dashboard
     from guard.errors import ConfigError, GuardError
     from guard.settings.load import load
     from guard.settings.root import Settings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "ConfigError": "guard.errors",
+        "Dashboard": "guard.dashboard.dashboard",
         "Event": "guard.telemetry.events",
         "GuardError": "guard.errors",
         "GuardMiddleware": "guard.asgi.middleware",
@@ -34,6 +36,7 @@ else:
 
 __all__ = [
     "ConfigError",
+    "Dashboard",
     "Event",
     "GuardError",
     "GuardMiddleware",

@@ -28,6 +28,7 @@ PUBLIC = {
         "guard.telemetry.state.Analyst",
         "guard.telemetry.prometheus.PrometheusHook",
     ),
+    "Dashboard": ("guard.Dashboard", "guard.dashboard.Viewer"),
     "Settings": ("guard.load", "guard.Settings"),
     "Errors": ("guard.GuardError", "guard.ConfigError"),
 }

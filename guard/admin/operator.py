@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from guard.core.modes import Mode
     from guard.core.rollups import Point
     from guard.settings.root import Settings
-    from guard.store.port import Block
+    from guard.store.port import Block, Control
     from guard.store.redis.condition import Capacity
     from guard.store.redis.orders import Record
 
@@ -64,8 +64,9 @@ if TYPE_CHECKING:
 class Operator:
     """Opens the store that the settings name, for as long as the `async with` lasts.
 
-    `orders` are what may be changed, and `by` is who gives them; with `dry_run`, they change nothing. Every
-    method raises `StoreError` when the store does not answer, and those that tell how a holder behaves raise
+    `orders` are what may be changed, and `by` is who gives them; with `dry_run`, they change nothing. A
+    question that looks through the identities looks at `most_records` of them, the latest used. Every method
+    raises `StoreError` when the store does not answer, and those that tell how a holder behaves raise
     `ConfigError` where the reference cannot be read.
     """
 
@@ -77,7 +78,9 @@ class Operator:
         by: str = ANYBODY,
         dry_run: bool = False,
         acts: Acts | None = None,
+        most_records: int | None = None,
     ) -> None:
+        self._most_records = most_records
         self._clock = clock or SystemClock()
         self._settings = settings
         self._policy = settings.policy()
@@ -113,6 +116,18 @@ class Operator:
     async def capacity(self) -> Capacity:
         """How much room the store has, and what becomes of counts when it is full."""
         return await self._store.capacity()
+
+    def now(self) -> float:
+        """Unix seconds, by the clock that the operator's questions go by."""
+        return self._clock.date_us() / MICROSECONDS
+
+    async def control(self) -> Control:
+        """What holds for all: the kill switch, and how many processes serve."""
+        return await self._store.control()
+
+    def secret(self, purpose: str) -> bytes:
+        """A secret of 32 bytes that follows from the pepper, another for each purpose."""
+        return self._keys.secret(purpose)
 
     def label(self, record: Record) -> str:
         """The name of an identity as the operator sees it."""
@@ -230,7 +245,7 @@ class Operator:
         name = self._keys.label(holder)
         records = [
             record
-            for record in await self._store.recent()
+            for record in await self._recent()
             if self._keys.label(record.identity.principal) != name and self._has(record.identity, holder)
         ]
         return sorted(records, key=used, reverse=True)
@@ -379,18 +394,28 @@ class Operator:
         """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen
         since.
         """
-        records = await self._store.recent(seconds=seconds)
+        records = await self._recent(seconds)
         records.sort(key=used, reverse=True)
         entries = await self._weighed(records if by_risk else records[:count])
         if by_risk:
             entries.sort(key=lambda entry: -entry.risk.decibans)
         return list(await asyncio.gather(*map(self._near, entries[:count])))
 
+    async def latest(self, offset: int, count: int) -> tuple[list[Entry], int]:
+        """So many identities after the first `offset`, the latest used first; and how many are remembered."""
+        holders, known = await self._store.latest(offset, count)
+        return await self.entries(holders), known
+
+    async def entries(self, holders: Sequence[Holder]) -> list[Entry]:
+        """These identities with their risk and their tightest limit; those that are remembered."""
+        entries = await self._weighed(await self._store.records(holders))
+        return list(await asyncio.gather(*map(self._near, entries)))
+
     async def groups(self, by: Attribute, count: int, *, seconds: float | None = None) -> list[Group]:
         """The identities that are remembered, by an attribute, the groups with most tokens first; with
         `seconds`, of those seen since.
         """
-        records = await self._store.recent(seconds=seconds)
+        records = await self._recent(seconds)
         return list(await asyncio.gather(*map(self._group_near, grouped(records, by, self._policy)[:count])))
 
     async def find_credential(self, text: str) -> Found:
@@ -429,12 +454,15 @@ class Operator:
             return None
         identifier = Identifier(self._settings.identity, self._keys)
         names = {each.value for each in identifier.holders if each.attribute is holder.attribute}
-        for record in await self._store.recent():
+        for record in await self._recent():
             names |= {each.value for each in record.identity.holders if each.attribute is holder.attribute}
         if holder.value in names:
             return None
         close = difflib.get_close_matches(holder.value, names, n=1, cutoff=0.75)
         return Unseen(str(Holder(holder.attribute, close[0])) if close else None)
+
+    async def _recent(self, seconds: float | None = None) -> list[Record]:
+        return await self._store.recent(seconds=seconds, most=self._most_records)
 
     async def _blocks(self, holders: Iterable[Holder]) -> tuple[tuple[Holder, Block], ...]:
         blocks = [(each, await self._store.blocked(each)) for each in holders]
@@ -476,7 +504,7 @@ class Operator:
 
     async def mode(self) -> Mode:
         """How the kill switch stands."""
-        return (await self._store.control()).mode
+        return (await self.control()).mode
 
     @property
     def mode_of_settings(self) -> Mode:
@@ -495,7 +523,7 @@ class Operator:
         record = await self._store.record(holder)
         if record is not None or not self._keys.together:
             return record.identity if record else Identity(holder)
-        for each in await self._store.recent():
+        for each in await self._recent():
             if holder in each.identity.holders:
                 return each.identity
         return Identity(holder)

@@ -56,12 +56,12 @@ class Tokens:
     """The tokens of the settings. `tries` outlives them, where settings are read again."""
 
     def __init__(self, known: Iterable[AdminTokenSettings], tries: Tries | None = None) -> None:
-        self._known = tuple(known)
+        self.known = tuple(known)
         self.tries = Tries() if tries is None else tries
 
     def __bool__(self) -> bool:
         """Whether there is any token."""
-        return bool(self._known)
+        return bool(self.known)
 
     def check(self, token: str, address: str | None) -> AdminTokenSettings:
         """Whose token it is that comes from an address, or from none, as on a unix socket.
@@ -71,7 +71,7 @@ class Tokens:
         """
         self.tries.refuse(address)
         digest, found = digest_of(token), None
-        for each in self._known:
+        for each in self.known:
             if compare_digest(each.sha256, digest):
                 found = each
         if found is None:

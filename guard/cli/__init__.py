@@ -17,6 +17,7 @@ from guard.cli.appeal import appeal
 from guard.cli.calibrate import calibrate_
 from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
+from guard.cli.dashboard import dashboard
 from guard.cli.demo import demo
 from guard.cli.doctor import doctor
 from guard.cli.evidence import evidence
@@ -66,7 +67,7 @@ for verb in (
         evidence,
         appeal,
     ),
-    *(serve, worker, demo, replay),
+    *(serve, worker, dashboard, demo, replay),
 ):
     app.command()(verb)
 app.command("calibrate")(calibrate_)

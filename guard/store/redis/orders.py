@@ -290,12 +290,29 @@ class OperatorStore(RedisCampaigns, RedisRollups):
             labels = cast("list[bytes]", await client.zrevrange(IDENTITIES, 0, -1))
         return [str(holder) for holder in self._indexed_in(labels)]
 
-    async def recent(self, *, seconds: float | None = None) -> list[Record]:
-        """The identities that are remembered; with `seconds`, those seen since."""
+    async def recent(self, *, seconds: float | None = None, most: int | None = None) -> list[Record]:
+        """The identities that are remembered; with `seconds`, those seen since; with `most`, so many of them,
+        the latest.
+        """
         async with self.asking() as client:
             since = await self._now_us() - int(seconds * MICROSECONDS) if seconds else "-inf"
-            labels = cast("list[bytes]", await client.zrangebyscore(IDENTITIES, since, "+inf"))
-        holders, records = self._indexed_in(labels), []
+            first, count = (None, None) if most is None else (0, most)
+            labels = cast(
+                "list[bytes]",
+                await client.zrevrangebyscore(IDENTITIES, "+inf", since, start=first, num=count),
+            )
+        return await self.records(self._indexed_in(labels[::-1]))
+
+    async def latest(self, offset: int, count: int) -> tuple[list[Holder], int]:
+        """So many identities after the first `offset`, the latest used first; and how many are remembered."""
+        async with self.asking() as client:
+            labels = cast("list[bytes]", await client.zrevrange(IDENTITIES, offset, offset + count - 1))
+            known = int(await client.zcard(IDENTITIES))
+        return self._indexed_in(labels), known
+
+    async def records(self, holders: Sequence[Holder]) -> list[Record]:
+        """What is known of the identities with these principals, of those that are remembered."""
+        records = []
         for start in range(0, len(holders), READ_AT_ONCE):  # each part has a deadline of its own
             part = holders[start : start + READ_AT_ONCE]
             async with self.asking() as client:
