@@ -31,6 +31,7 @@ from guard.cli.replay import replay
 from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
+from guard.cli.traffic import traffic
 from guard.cli.worker import worker
 from guard.errors import (
     DAMAGED,
@@ -57,6 +58,7 @@ for verb in (
         grant,
         show,
         top,
+        traffic,
         find,
         holds,
         release,
