@@ -25,7 +25,7 @@ from guard.clock import SystemClock
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.engine.engine import Engine
-from guard.errors import GuardError
+from guard.errors import GuardError, StoreError
 from guard.identity.crowds import Crowds
 from guard.installation import Installation
 from guard.receipts import Receipts
@@ -35,7 +35,8 @@ from guard.settings.cautions import Content
 from guard.settings.load import find, load, read_toml
 from guard.settings.root import Settings
 from guard.store.memory.store import MOST_ACCOUNTS, MemoryStore
-from guard.telemetry.events import tell_state
+from guard.telemetry.cloudevents import OF_CAMPAIGNS
+from guard.telemetry.events import tell_sent, tell_state
 from guard.telemetry.rollups import Rollups
 from guard.telemetry.state import State
 
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from guard.analyst.link import Link
     from guard.telemetry.events import Hook
-    from guard.webhook import Webhook
+    from guard.webhooks.holds import HoldWebhook
+    from guard.webhooks.notifier import Notifier
 
 logger = logging.getLogger("guard")
 
@@ -108,7 +110,9 @@ class Service:
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
         )
         self._link: Link | None = None
-        self._webhook: Webhook | None = None
+        self._webhook: HoldWebhook | None = None
+        self._notifier: Notifier | None = None
+        self._campaigns_told = 0
         self._attend()
         self.held = Held()
         self._asked = asyncio.Event()
@@ -164,6 +168,8 @@ class Service:
         if self._webhook is not None:
             await self._webhook.aclose()
             await self.engine.holds.close()
+        if self._notifier is not None:
+            await self._notifier.aclose()
         if self._link is not None:
             await self._link.aclose()
         if self._rollups is not None:
@@ -201,6 +207,8 @@ class Service:
     async def _look(self) -> None:
         control = await self.engine.watch()
         self._store_answers = control is not None
+        if control is not None:
+            await self._tell_campaigns()
         known = self._generation
         if control is not None:
             self._generation = control.generation
@@ -255,12 +263,13 @@ class Service:
         if self.settings.hold.webhook is None:
             self.engine.holds.reviewer = None
         elif self._webhook is not None:
-            self._webhook.settings = self.settings.hold
+            self._webhook.adopt(self.settings.hold)
             self.engine.holds.reviewer = self._webhook
         else:
-            from guard.webhook import Webhook  # and with it an HTTP client: only where it is needed
+            from guard.webhooks.holds import HoldWebhook  # and with it an HTTP client: only where needed
 
-            self.engine.holds.reviewer = self._webhook = Webhook(self.settings.hold)
+            self.engine.holds.reviewer = self._webhook = HoldWebhook(self.settings.hold)
+        self._attend_webhooks()
         if not self.rules.policy.reads_texts:
             self.engine.reader = None
         elif self._link is not None:
@@ -270,6 +279,30 @@ class Service:
             from guard.analyst import ways  # and with it msgpack: only where it is needed
 
             self.engine.reader = self._link = ways.link_of(self.settings)
+
+    def _attend_webhooks(self) -> None:
+        """Have `[[webhooks]]` told by the present settings, or nobody."""
+        webhooks = self.settings.webhooks
+        if self._notifier is not None:
+            self._notifier.adopt(webhooks)
+        elif webhooks:
+            from guard.store.redis.told import Told
+            from guard.webhooks.notifier import Notifier  # likewise
+
+            keys, told = self._installation.keys, Told(self._installation.store)
+            sent = partial(tell_sent, self._hooks)
+            self._notifier = Notifier(webhooks, keys, told, SystemClock(), sent)
+        self.engine.notifier = self._notifier if webhooks else None
+
+    async def _tell_campaigns(self) -> None:
+        """Have web-hooks told of campaigns, where any has changed since they were."""
+        version = self.engine.control.campaigns
+        if self._notifier is None or version == self._campaigns_told:
+            return
+        with suppress(StoreError):  # the next look tries again
+            if not self._notifier.wanted.isdisjoint(OF_CAMPAIGNS):
+                self._notifier.campaigns(await self._installation.store.campaigns())
+            self._campaigns_told = version
 
     def _read(self) -> tuple[Settings, Rules, Content]:
         settings = load(self._path)

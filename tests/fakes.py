@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from guard.settings.root import Settings
     from guard.store.port import Control, Settled, Verdict
     from guard.store.redis.orders import OperatorStore
-    from guard.telemetry.events import Event, Hold, Hook, Notice, Read
+    from guard.telemetry.events import Event, Hold, Hook, Notice, Read, Sent
 
 
 @dataclass
@@ -177,6 +177,8 @@ class Guarded:
         if service._webhook is not None:
             await service._webhook.quiet()
             await service.engine.holds.quiet()
+        if service._notifier is not None:
+            await service._notifier.quiet()
 
     async def hear(self) -> None:
         """Hear what the operator has ordered for all, as happens by itself once a second or so."""
@@ -193,6 +195,7 @@ class Heard(list["Event"]):
         self.holds: list[Hold] = []
         self.notices: list[Notice] = []
         self.states: list[State] = []
+        self.sends: list[Sent] = []
 
     def __call__(self, event: Event, /) -> None:
         """Keep an event."""
@@ -209,6 +212,10 @@ class Heard(list["Event"]):
     def told(self, notice: Notice) -> None:
         """Keep what came of telling a web-hook."""
         self.notices.append(notice)
+
+    def sent(self, sent: Sent) -> None:
+        """Keep what came of telling one of several web-hooks."""
+        self.sends.append(sent)
 
     def watched(self, state: State) -> None:
         """Keep how the process did."""

@@ -46,6 +46,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 ON_REPLAY = (ROOT / "docs" / "replay.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
 ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
+ON_TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
 KEY = {"authorization": "Bearer sk-docs"}
@@ -142,7 +143,9 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
     assert load(tmp_path / "guard.toml").tiers["default"].limits[0].name == "tokens"
 
 
-@pytest.mark.parametrize("settings", snippets("toml", ON_LIMITS) + snippets("toml", ON_DETECTION))
+@pytest.mark.parametrize(
+    "settings", [each for page in (ON_LIMITS, ON_DETECTION, ON_TELEMETRY) for each in snippets("toml", page)]
+)
 def test_the_settings_in_the_other_pages_load(settings: str, tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text(settings)
     load(tmp_path / "guard.toml")
@@ -281,12 +284,20 @@ def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
     tables = STARTER.replace("# [[", "[[").replace("# [units", "[units").replace("# [dialects", "[dialects")
     tables = tables.replace("# [tiers.pro.ladder]", "[tiers.pro.ladder]")
     shown = re.split(r"\n(?=\[)", tables)
-    kinds = ("[[limits]]", "[[overrides]]", "[[uses]]", "[units.", "[dialects.", "[tiers.pro.ladder]")
+    kinds = (
+        "[[limits]]",
+        "[[overrides]]",
+        "[[uses]]",
+        "[[webhooks]]",
+        "[units.",
+        "[dialects.",
+        "[tiers.pro.ladder]",
+    )
     examples = [
         re.sub(r"^# (?=\w+ = )", "", table, flags=re.MULTILINE) for table in shown if table.startswith(kinds)
     ]
     examples = [re.sub(r"^(model_name|burst) = .*", "", each, flags=re.MULTILINE) for each in examples]
-    assert len(examples) == 8
+    assert len(examples) == 9
     priced = STARTER.replace("# prices = ", "prices = ")
     (tmp_path / "guard.toml").write_text(priced + "\n".join(examples))
     settings = load(tmp_path / "guard.toml", environment=False)

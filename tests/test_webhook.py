@@ -23,7 +23,8 @@ from guard.core.signals import Group
 from guard.demo.model import FakeModel
 from guard.settings.hold import HoldSettings
 from guard.telemetry.events import Hold, Told
-from guard.webhook import LONGEST_RELEASE_SECONDS, MOST_ANSWERED, MOST_WAITING, Webhook, released_for
+from guard.webhooks.delivery import MOST_ANSWERED, MOST_WAITING
+from guard.webhooks.holds import LONGEST_RELEASE_SECONDS, HoldWebhook, released_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -61,12 +62,12 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("guard.webhook.RETRY_SECONDS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr("guard.webhooks.delivery.RETRY_SECONDS", (0.0, 0.0, 0.0))
 
 
 @asynccontextmanager
-async def webhook(url: str, **settings: Any) -> AsyncIterator[Webhook]:
-    webhook = Webhook(
+async def webhook(url: str, **settings: Any) -> AsyncIterator[HoldWebhook]:
+    webhook = HoldWebhook(
         HoldSettings.model_validate({"webhook": url, "webhook_timeout_seconds": PATIENCE_SECONDS, **settings})
     )
     try:
@@ -75,7 +76,7 @@ async def webhook(url: str, **settings: Any) -> AsyncIterator[Webhook]:
         await webhook.aclose()
 
 
-async def tell(webhook: Webhook) -> tuple[Told, float | None]:
+async def tell(webhook: HoldWebhook) -> tuple[Told, float | None]:
     heard: list[tuple[Told, float | None]] = []
     webhook.tell(A_HOLD, lambda told, seconds: heard.append((told, seconds)))
     await webhook.quiet()
@@ -183,7 +184,7 @@ async def test_one_that_cannot_be_asked_fails_and_the_next_is_told_all_the_same(
 ) -> None:
     async with webhook(url.format(receiver.url), **settings) as hook:
         assert (await tell(hook))[0] is Told.FAILED
-        hook.settings = HoldSettings.model_validate({"webhook": receiver.url})
+        hook.adopt(HoldSettings.model_validate({"webhook": receiver.url}))
         assert (await tell(hook))[0] is Told.DELIVERED
 
 
@@ -211,7 +212,7 @@ async def test_no_more_wait_than_there_is_room_for(receiver: Receiver) -> None:
 
 async def test_what_is_not_told_when_the_process_stops_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     heard: list[Told] = []
-    hook = Webhook(HoldSettings.model_validate({"webhook": "http://127.0.0.1:9/"}))
+    hook = HoldWebhook(HoldSettings.model_validate({"webhook": "http://127.0.0.1:9/"}))
     for _ in range(2):
         hook.tell(A_HOLD, lambda told, _seconds: heard.append(told))
     await hook.aclose(seconds=0)

@@ -24,6 +24,7 @@ PUBLIC = {
         "guard.telemetry.events.Hold",
         "guard.telemetry.events.Notice",
         "guard.telemetry.events.Told",
+        "guard.telemetry.events.Sent",
         "guard.telemetry.state.State",
         "guard.telemetry.state.Analyst",
         "guard.telemetry.prometheus.PrometheusHook",

@@ -100,6 +100,7 @@ def check(
     if watches:
         say(_ladders_lines(policy))
         say(_hold_lines(settings, policy))
+        say(_webhook_lines(settings))
     say(_cut(list(_override_lines(policy)), "override", verbose))
     if reference is None:
         say([f"\nDetection off{f': it {NEEDS_DETECTION}' if settings.detection.missing else ''}"])
@@ -232,6 +233,12 @@ def _hold_lines(settings: Settings, policy: Policy) -> Iterator[str]:
         webhook = settings.hold.webhook
         told = f", and {webhook.host} is told" if webhook is not None else ""
         yield f"\nWho is held stays so until released, for {settings.hold.expires_days:g} days at most{told}"
+
+
+def _webhook_lines(settings: Settings) -> Iterator[str]:
+    """Who is told of what."""
+    for each in settings.webhooks:
+        yield f"\n{each.url.host} is told of {', '.join(each.events)}"
 
 
 def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:

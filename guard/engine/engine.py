@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.query import Usage
     from guard.core.signals import Signal
+    from guard.engine.events import Notifier
     from guard.engine.plan import Plan
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
@@ -118,6 +119,15 @@ class Engine:
     @reader.setter
     def reader(self, reader: Reader | None) -> None:
         self._transcripts.reader = reader
+
+    @property
+    def notifier(self) -> Notifier | None:
+        """Who tells others of what has happened, if anybody does."""
+        return self._events.notifier
+
+    @notifier.setter
+    def notifier(self, notifier: Notifier | None) -> None:
+        self._events.notifier = notifier
 
     @property
     def mode(self) -> Mode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from guard.core.calendars import MICROSECONDS
 from guard.core.decision import Reason
@@ -25,7 +25,7 @@ from guard.telemetry.events import (
     tell_notice,
     tell_read,
 )
-from guard.telemetry.lines import bounded
+from guard.telemetry.lines import bounded, limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,10 +43,21 @@ MOST_UNKNOWN_TIERS = 100
 """Maximum number of tiers without a definition that are warned of, each once."""
 
 
+class Notifier(Protocol):
+    """Who tells others of what has happened. It must not block, nor ask anybody before it returns."""
+
+    def over(self, admission: Admission) -> None:
+        """A request that was decided on is over."""
+
+    def held(self, hold: Hold) -> None:
+        """A hold was placed."""
+
+
 class Events:
-    """Makes events, and hands them to the hooks."""
+    """Makes events, and hands them to the hooks, and what they are about to the notifier."""
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
+        self.notifier: Notifier | None = None
         self._hooks = tuple(hooks)
         self._unknown_tiers: set[str] = set()
 
@@ -96,6 +107,11 @@ class Events:
             times=outcome.times,
         )
         tell(self._hooks, event)
+        if self.notifier is not None:
+            try:
+                self.notifier.over(admission)
+            except Exception:  # noqa: BLE001 - as with hooks
+                limited.exception("notifier", "noting what to tell a web-hook failed")
 
     def read(self, admission: Admission, novelty: int | None, *, seen: bool) -> None:
         """An answer was read, or was to be."""
@@ -106,6 +122,8 @@ class Events:
     def held(self, hold: Hold) -> None:
         """A hold was placed."""
         tell_hold(self._hooks, hold)
+        if self.notifier is not None:
+            self.notifier.held(hold)
 
     def told(self, hold: Hold, told: Told) -> None:
         """A web-hook was told of it, or not."""

@@ -35,6 +35,7 @@ from guard.settings.spelling import suggestion
 from guard.settings.store import StoreSettings
 from guard.settings.telemetry import TelemetrySettings
 from guard.settings.tiers import TierSettings, default_tiers
+from guard.settings.webhooks import WebhookSettings
 
 if TYPE_CHECKING:
     from guard.core.uses import Declared
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     reasoning: ReasoningSettings = ReasoningSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     rollups: RollupSettings = RollupSettings()
+    webhooks: tuple[WebhookSettings, ...] = ()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guard.core.policy import OnStoreError
     from guard.core.sealed import MismatchReason
     from guard.core.signals import Group
+    from guard.telemetry.cloudevents import Type
     from guard.telemetry.state import State
 
 
@@ -160,7 +161,7 @@ class Hold:
 
 
 class Told(StrEnum):
-    """What came of telling a web-hook of a hold."""
+    """What came of telling a web-hook of something."""
 
     DELIVERED = "delivered"
     RELEASED = "released"
@@ -178,14 +179,23 @@ class Notice:
     told: Told
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One of `[[webhooks]]` was to be told of something: what came of that."""
+
+    type: Type
+    told: Told
+
+
 class Hook(Protocol):
     """Something that watches.
 
     A hook may also have a method `failed(failure: Failure) -> None`, which is called for each request that
     ended in an error, a method `read(read: Read) -> None` for each answer that was to be read, a method
     `held(hold: Hold) -> None` for each hold that was placed, a method `told(notice: Notice) -> None` for
-    each hold that a web-hook was to be told of, and a method `watched(state: State) -> None`, which is told
-    once in `reload_seconds` how the process does, and for the last time when it closes.
+    each hold that `hold.webhook` was to be told of, a method `sent(sent: Sent) -> None` for each event that
+    one of `[[webhooks]]` was to be told of, and a method `watched(state: State) -> None`, which is told once
+    in `reload_seconds` how the process does, and for the last time when it closes.
     """
 
     def __call__(self, event: Event, /) -> None:
@@ -221,12 +231,19 @@ def tell_notice(hooks: Iterable[Hook], notice: Notice) -> None:
     _tell_method(hooks, "told", notice)
 
 
+def tell_sent(hooks: Iterable[Hook], sent: Sent) -> None:
+    """Likewise what came of telling one of `[[webhooks]]` something."""
+    _tell_method(hooks, "sent", sent)
+
+
 def tell_state(hooks: Iterable[Hook], state: State) -> None:
     """Likewise how the process does."""
     _tell_method(hooks, "watched", state)
 
 
-def _tell_method(hooks: Iterable[Hook], name: str, told: Failure | Read | Hold | Notice | State) -> None:
+def _tell_method(
+    hooks: Iterable[Hook], name: str, told: Failure | Read | Hold | Notice | Sent | State
+) -> None:
     for hook in hooks:
         method = getattr(hook, name, None)
         if method is None:

@@ -119,6 +119,10 @@ WEBHOOKS = _counter(
     "webhooks", "Holds that hold.webhook was to hear of: delivered, released by its answer, failed, dropped.",
     "outcome",
 )
+WEBHOOK_EVENTS = _counter(
+    "webhook_events", "Events that one of [[webhooks]] was to be told of: delivered, failed, dropped.",
+    "type", "outcome",
+)
 LOSSES = _counter("analyst_losses", "How often the connection to the analyst was lost.")
 
 IN_FLIGHT = _gauge(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from guard.core.decision import Action, Reason
     from guard.core.evidence import Band
-    from guard.telemetry.events import Event, Failure, Hold, Notice, Read
+    from guard.telemetry.events import Event, Failure, Hold, Notice, Read, Sent
     from guard.telemetry.state import State
 
 MICRODOLLARS = 1_000_000
@@ -176,6 +176,10 @@ class PrometheusHook(Collector):
     def told(self, notice: Notice, /) -> None:
         """Count one hold that a web-hook was to be told of."""
         self._count(metrics.WEBHOOKS, notice.told)
+
+    def sent(self, sent: Sent, /) -> None:
+        """Count one event that one of `[[webhooks]]` was to be told of."""
+        self._count(metrics.WEBHOOK_EVENTS, sent.type, sent.told)
 
     def failed(self, failure: Failure, /) -> None:
         """Count one error."""
