@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from guard.api.app import AdminAPI
     from guard.asgi.middleware import GuardMiddleware
     from guard.asgi.state import GuardState
     from guard.dashboard.dashboard import Dashboard
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from guard.telemetry.events import Event, Hook
 else:
     _HOMES = {
+        "AdminAPI": "guard.api.app",
         "ConfigError": "guard.errors",
         "Dashboard": "guard.dashboard.dashboard",
         "Event": "guard.telemetry.events",
@@ -35,6 +37,7 @@ else:
 
 
 __all__ = [
+    "AdminAPI",
     "ConfigError",
     "Dashboard",
     "Event",

@@ -12,7 +12,7 @@ import pytest
 
 import guard
 
-NEEDED = {"hiredis", "limits", "pydantic", "pydantic_settings", "redis", "starlette"}
+NEEDED = {"hiredis", "limits", "pydantic", "pydantic_settings", "redis", "starlette", "typing_extensions"}
 """The dependencies that are loaded where requests are served and detection is off."""
 
 SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings.root", "guard.engine.engine"}

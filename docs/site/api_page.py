@@ -29,6 +29,7 @@ PUBLIC = {
         "guard.telemetry.state.Analyst",
         "guard.telemetry.prometheus.PrometheusHook",
     ),
+    "Admin API": ("guard.AdminAPI",),
     "Dashboard": ("guard.Dashboard", "guard.dashboard.Viewer"),
     "Settings": ("guard.load", "guard.Settings"),
     "Errors": ("guard.GuardError", "guard.ConfigError"),

@@ -11,12 +11,11 @@ from guard.admin.operator import Operator
 from guard.admin.orders import Orders
 from guard.admin.rollups import Bucket, Busiest, Busy, By, RefusedTo, Traffic
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen
-from guard.admin.totals import GROUPED_BY, Group, Nearest, Totals
+from guard.admin.totals import Group, Nearest, Totals
 from guard.store.port import Block
 from guard.store.redis.orders import Record, Term
 
 __all__ = [
-    "GROUPED_BY",
     "Act",
     "Acts",
     "Appeal",

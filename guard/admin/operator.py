@@ -16,7 +16,7 @@ from guard.admin.idle import Idle
 from guard.admin.orders import Orders
 from guard.admin.reviews import Reviews
 from guard.admin.rollups import BUSY_HOURS, By, Rollups
-from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen, used
+from guard.admin.sheets import Appeal, Entry, Place, Sheet, Terrain, Unseen, place_of, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
 from guard.clock import SystemClock
@@ -390,15 +390,25 @@ class Operator:
         records = [*(() if own is None else (own,)), *await self.members(holder)]
         return sum(record.admitted for record in records) if records else None
 
-    async def top(self, count: int, *, seconds: float | None = None, by_risk: bool = False) -> list[Entry]:
-        """The identities that used most tokens, or have most risk, most first; with `seconds`, of those seen
-        since.
+    async def top(
+        self,
+        count: int,
+        *,
+        seconds: float | None = None,
+        by_risk: bool = False,
+        after: Place | None = None,
+    ) -> list[Entry]:
+        """The identities that used most tokens, or have most risk, most first: so many of them, those behind
+        `after` where that is given. With `seconds`, of those seen since.
         """
         records = await self._recent(seconds)
-        records.sort(key=used, reverse=True)
-        entries = await self._weighed(records if by_risk else records[:count])
+        if not by_risk:
+            behind = [each for each in records if after is None or place_of(each) > after]
+            records = sorted(behind, key=place_of)[:count]
+        entries = await self._weighed(records)
         if by_risk:
-            entries.sort(key=lambda entry: -entry.risk.decibans)
+            entries = [each for each in entries if after is None or each.place(by_risk=True) > after]
+            entries.sort(key=lambda entry: entry.place(by_risk=True))
         return list(await asyncio.gather(*map(self._near, entries[:count])))
 
     async def latest(self, offset: int, count: int) -> tuple[list[Entry], int]:

@@ -93,6 +93,10 @@ class Entry:
     risk: Risk
     nearest: Nearest | None = None
 
+    def place(self, *, by_risk: bool) -> Place:
+        """Where it stands in a list by risk, or by tokens."""
+        return place_of(self.record, self.risk.decibans if by_risk else 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
@@ -104,6 +108,19 @@ class Unseen:
     def hint(self) -> str:
         """What the operator may have meant, if that can be said."""
         return f"; did you mean {self.close_to}?" if self.close_to else ""
+
+
+Place = tuple[float, int, int, str]
+"""Where a record stands in a list, the least first; no two have the same."""
+
+
+def place_of(record: Record, decibans: float = 0.0) -> Place:
+    """Most risk first where that is given, then most tokens, then most requests.
+
+    Risk fades from one page to the next: in tenths of a decibel, few change their place meanwhile.
+    """
+    tokens, requests = used(record)
+    return -round(decibans, 1), -tokens, -requests, record.label
 
 
 def used(record: Record) -> tuple[int, int]:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy
     from guard.store.redis.orders import Record
 
-GROUPED_BY = (Attribute.KEY, Attribute.USER, Attribute.ORG, Attribute.TIER)
-"""What identities can be grouped by. A record does not say which models were asked."""
-
 
 @dataclass(frozen=True, slots=True)
 class Totals:

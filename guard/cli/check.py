@@ -57,6 +57,7 @@ def check(
 
     Reads the settings and the files that they name; asks not the backend, and the store only with --store.
     """
+    from guard.admin.json.policy import policy_json, reference_of
     from guard.core.pseudonyms import Pseudonyms
     from guard.identity.identifier import Identifier
     from guard.settings import cautions
@@ -74,14 +75,8 @@ def check(
     if room is not None and room.forgets:
         output.complain(str(room))
     watches = policy.detection.rollout.mode is not Mode.OFF
-    reference = None
-    if watches:
-        from guard.detection.reference import Reference
-
-        reference = Reference.load(settings.detection.reference)
+    reference = reference_of(settings, policy)
     if json:
-        from guard.admin.json.policy import policy_json
-
         output.print_json(policy_json(settings, policy, reference))
         return
     console = output.console()

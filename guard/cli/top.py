@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_of
-from guard.core.identity import Attribute
+from guard.core.identity import Attribute, GroupedBy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,18 +21,6 @@ UNIMPORTANT = ("tier", "out", "would refuse", "last seen")
 """The columns that a narrow terminal has no room for, the first one first."""
 
 
-class By(StrEnum):
-    """What `--by` takes."""
-
-    KEY = "key"
-    USER = "user"
-    ORG = "org"
-    TIER = "tier"
-    ASN = "asn"
-    PAYMENT = "payment"
-    TLS = "tls"
-
-
 def top(
     config: Config = None,
     *,
@@ -42,7 +29,9 @@ def top(
         str, typer.Option(help="Only identities seen in this time, such as 10m, 2h or 7d.")
     ] = "1d",
     risk: Annotated[bool, typer.Option("--risk", help="Those with most risk first.")] = False,
-    by: Annotated[By | None, typer.Option("--by", help="Add up the identities by this attribute.")] = None,
+    by: Annotated[
+        GroupedBy | None, typer.Option("--by", help="Add up the identities by this attribute.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List who used most tokens, with cost and risk.

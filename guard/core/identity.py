@@ -116,6 +116,18 @@ class VouchedBy(StrEnum):
     APP = "app"
 
 
+class GroupedBy(StrEnum):
+    """What identities can be added up by. Their records do not say which models were asked."""
+
+    KEY = "key"
+    USER = "user"
+    ORG = "org"
+    TIER = "tier"
+    ASN = "asn"
+    PAYMENT = "payment"
+    TLS = "tls"
+
+
 def attributes_with(trait: Trait) -> frozenset[Attribute]:
     """All attributes of which this holds."""
     return frozenset(each for each in Attribute if trait in each.traits)

@@ -11,7 +11,7 @@ from typing import assert_type
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
-from guard import ConfigError, Event, GuardError, GuardMiddleware, Hook, Settings, load
+from guard import AdminAPI, ConfigError, Event, GuardError, GuardMiddleware, Hook, Settings, load
 
 
 def watch(event: Event) -> None:
@@ -46,3 +46,6 @@ try:
     load("none.toml")
 except ConfigError as error:
     fault: GuardError = error
+
+assert_type(AdminAPI("guard.toml"), AdminAPI)
+app.mount("/guard", AdminAPI(settings, deadline_seconds=5))

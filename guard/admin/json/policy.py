@@ -143,6 +143,15 @@ class PolicyJson(TypedDict):
     detection: DetectionJson
 
 
+def reference_of(settings: Settings, policy: Policy) -> Reference | None:
+    """What holders are compared with, `None` where detection is off; raises `ConfigError`."""
+    if policy.detection.rollout.mode is Mode.OFF:
+        return None
+    from guard.detection.reference import Reference  # and with it numpy
+
+    return Reference.load(settings.detection.reference)
+
+
 def policy_json(settings: Settings, policy: Policy, reference: Reference | None) -> PolicyJson:
     """The policy that follows from the settings."""
     return {

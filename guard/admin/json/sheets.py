@@ -69,8 +69,8 @@ class SheetJson(TypedDict):
     evidence: SuspicionJson | None
 
 
-def sheet_json(sheet: Sheet) -> SheetJson:
-    """All that is known of a holder."""
+def sheet_json(sheet: Sheet, *, most_members: int | None = None) -> SheetJson:
+    """All that is known of a holder, with so many of its members, or all."""
     return {
         "holder": sheet.label,
         "tier": sheet.tier,
@@ -78,7 +78,7 @@ def sheet_json(sheet: Sheet) -> SheetJson:
         "blocks": [block_json(holder, block) for holder, block in sheet.blocks],
         "review": review_json(sheet.review) if sheet.review else None,
         "totals": totals_json(sheet.totals) if sheet.totals else None,
-        "members": [record_json(each.label, each) for each in sheet.members],
+        "members": [record_json(each.label, each) for each in sheet.members[:most_members]],
         "campaigns": [
             {"campaign": each.id, "member": sheet.label in each.members, "found": each.found}
             for each in sheet.campaigns

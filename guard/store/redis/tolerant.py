@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from guard.core.calendars import MICROSECONDS
 from guard.errors import DAMAGED, StoreError
@@ -11,13 +13,34 @@ from guard.store.redis.client import OPERATOR_SECONDS
 from guard.store.redis.keys import TERMS
 from guard.store.redis.store import RedisStore
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_APART: ContextVar[dict[str, str] | None] = ContextVar("damaged", default=None)
+
+
+@contextmanager
+def damage_apart() -> Iterator[dict[str, str]]:
+    """What is found damaged within, by itself: a store that stays open is asked by many."""
+    found: dict[str, str] = {}
+    token = _APART.set(found)
+    try:
+        yield found
+    finally:
+        _APART.reset(token)
+
 
 class TolerantStore(RedisStore):
     """Takes a value that guard has not written, or not this version of it, for none, and keeps its name."""
 
-    @cached_property
+    @property
     def damaged(self) -> dict[str, str]:
-        """What was found damaged so far, by what it is, and how."""
+        """What was found damaged so far, by what it is, and how; in `damage_apart`, what was found there."""
+        apart = _APART.get()
+        return self._damaged if apart is None else apart
+
+    @cached_property
+    def _damaged(self) -> dict[str, str]:
         return {}
 
     async def _get(self, what: str, key: str) -> bytes:
