@@ -166,7 +166,7 @@ def test_the_commands_in_the_docs_exist() -> None:
     text = "".join(block for page in (README, ON_LIMITS, ON_DETECTION) for block in snippets("", page))
     lines = re.findall(r"^guard (.*)$", text, re.MULTILINE)
     named = {tuple(re.findall(r"[a-z]+", line)) for line in lines}
-    assert set(verbs) - {"demo"} == {words[0] for words in named}
+    assert {words[0] for words in named} <= set(verbs)
     for verb, *words in named:
         below = getattr(verbs[verb], "commands", None)
         assert below is None or words[0] in below, verb

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from guard.campaigns.communities import communities
 from guard.campaigns.judgement import (
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from guard.campaigns.window import Seen
     from guard.core.campaigns import Tie
     from guard.detection.reference import Reference
+
+T = TypeVar("T")
 
 PROPOSING = frozenset({TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.LINEAGE})
 """What groups are proposed by. The rest is too common by itself: there are few programs and operators."""
@@ -110,6 +112,18 @@ class Groups:
                 self._asked[common] += 1
                 if self._asked[common] >= max(LEAST_QUERIES, GROWN * self._judged.get(common, 0)):
                     self._ready.add(common)
+
+    def forget(self, label: str) -> None:
+        """Forget a holder, whatever it was found to be."""
+        self.window.forget(label)
+        self._accused.pop(label, None)
+        for found in self._found.values():
+            for common, each in found.items():
+                found[common] = each._replace(members=_without(each.members, label))
+        for name, campaign in self._known.items():
+            self._known[name] = replace(
+                campaign, members=_without(campaign.members, label), cleared=campaign.cleared - {label}
+            )
 
     def adopt(self, kept: Iterable[Campaign]) -> None:
         """Go on by what the store has, with what persons have said."""
@@ -340,6 +354,10 @@ class Groups:
             for common in [each for each in self._asked if not self.window.carriers(each)]:
                 del self._asked[common]
                 self._judged.pop(common, None)
+
+
+def _without(members: Mapping[str, T], label: str) -> dict[str, T]:
+    return {each: what for each, what in members.items() if each != label}
 
 
 def against_members(campaign: Campaign, now_us: int) -> float:

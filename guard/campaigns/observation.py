@@ -108,9 +108,22 @@ class Refusal(NamedTuple):
         return packed
 
 
-def read(data: bytes) -> Observation | Refusal:
-    """What somebody has written; raises `ValueError` where it is neither."""
+class Forgotten(NamedTuple):
+    """A holder is to be forgotten."""
+
+    label: str
+
+    def write(self) -> bytes:
+        """As bytes."""
+        packed: bytes = msgpack.packb(tuple(self))
+        return packed
+
+
+def read(data: bytes) -> Observation | Refusal | Forgotten:
+    """What somebody has written; raises `ValueError` where it is none of these."""
     row = _row(data)
+    if type(row) is list and len(row) == len(Forgotten._fields):
+        return Forgotten(_holder(row[0]))
     if type(row) is not list or len(row) != len(Refusal._fields):
         return Observation.read(data)
     label, at_us = row

@@ -84,6 +84,10 @@ class Rhythms:
         if len(self._of) > self._most:
             self._of.popitem(last=False)
 
+    def forget(self, label: str) -> None:
+        """Nothing is remembered of a holder any more."""
+        self._of.pop(label, None)
+
     def refuse(self, label: str, at_us: int) -> None:
         """A holder was refused; of whom nothing is known nobody takes over anything."""
         if label in self._of:

@@ -190,6 +190,18 @@ class Window:
         self._bound()
         return sighting
 
+    def forget(self, label: str) -> None:
+        """Forget a holder, and that others have sent back what it was answered."""
+        holder = self._holders.pop(label, None)
+        while holder is not None and holder.latest:
+            self._drop(holder)
+        self.rhythms.forget(label)
+        self._lineages.forget(label)
+        for issuer in [issuer for issuer, whose in self._issuers.items() if whose == label]:
+            del self._issuers[issuer]
+        for other in self._holders.values():
+            other.links.pop(label, None)
+
     def _drop(self, holder: Seen) -> None:
         """Forget a query of a holder."""
         for each in holder.drop().common:

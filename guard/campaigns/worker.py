@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from guard.campaigns import observation
 from guard.campaigns.groups import Groups
-from guard.campaigns.observation import Refusal
+from guard.campaigns.observation import Forgotten, Refusal
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -136,11 +136,13 @@ class Worker:
             for name, record in records:
                 self._after = name
                 try:
-                    seen = observation.read(record)
-                    if isinstance(seen, Refusal):
-                        groups.window.rhythms.refuse(seen.label, seen.at_us)
-                    else:
-                        groups.take(seen)
+                    match observation.read(record):
+                        case Refusal(label, at_us):
+                            groups.window.rhythms.refuse(label, at_us)
+                        case Forgotten(label):
+                            groups.forget(label)
+                        case seen:
+                            groups.take(seen)
                 except ValueError as error:
                     limited.log(logging.ERROR, "observation", "skipped: %s", error)
             read += len(records)

@@ -22,6 +22,7 @@ from guard.cli.demo import demo
 from guard.cli.doctor import doctor
 from guard.cli.evidence import evidence
 from guard.cli.find import find
+from guard.cli.forget import forget
 from guard.cli.grant import grant
 from guard.cli.holds import holds, release
 from guard.cli.limits import limits
@@ -52,23 +53,9 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-    *(
-        check,
-        doctor,
-        grant,
-        show,
-        top,
-        traffic,
-        find,
-        holds,
-        release,
-        campaigns,
-        campaign,
-        verdict,
-        clear,
-        evidence,
-        appeal,
-    ),
+    *(check, doctor, show, top, traffic, find),
+    *(grant, forget, holds, release),
+    *(campaigns, campaign, verdict, clear, evidence, appeal),
     *(serve, worker, dashboard, demo, replay),
 ):
     app.command()(verb)

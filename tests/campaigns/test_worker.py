@@ -13,7 +13,7 @@ from guard.background import Background
 from guard.campaigns import worker as worker_module
 from guard.campaigns.groups import Groups
 from guard.campaigns.lineage import Exchange, Kind, Lineage, Whose
-from guard.campaigns.observation import Observation, Refusal, read
+from guard.campaigns.observation import Forgotten, Observation, Refusal, read
 from guard.campaigns.observer import LATELY_US, Observer
 from guard.campaigns.worker import LEASE_SECONDS, Worker
 from guard.core.campaigns import Judged, Lag, TieKind, Verdict, campaign_of
@@ -338,3 +338,20 @@ async def test_no_address_is_observed() -> None:
     (seen,) = store.calls[0]
     assert "198.51" not in str(seen)
     assert seen.label.startswith("network:")
+
+
+async def test_who_is_to_be_forgotten_comes_into_no_campaign_any_more(
+    store: MemoryStore, clock: Clock
+) -> None:
+    await observed(store, clock, HYDRA.observed())
+    worker = made(store, clock)
+    await worker.step()
+    gone = HYDRA.label(0)
+    await store.observe([Forgotten(gone).write()])
+    await observed(store, clock, [each for each in HYDRA.observed(clock.now_us) if each.label != gone])
+    await worker.step()
+    (found,) = await store.campaigns()
+    assert found.members.keys() == HYDRA.labels - {gone}
+    groups = worker._groups
+    assert groups is not None
+    assert gone not in repr([vars(groups), vars(groups.window), *groups.window])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,6 +124,19 @@ class RedisCampaigns(RedisTraces):
             word = self._word(texts, campaign_id)
             said = word.with_(event, cleared=word.cleared | {label})
             texts.words[campaign_id] = write_word(said, now_us)
+
+        await self._change(edit, now_us)
+
+    async def forget_member(self, label: str, now_us: int) -> None:
+        """Have no campaign know a label, nor an event name it."""
+
+        def edit(texts: Texts) -> None:
+            for kept in (texts.found, texts.words):
+                for campaign_id, text in kept.items():
+                    if label.encode() in text or json.dumps(label).encode()[1:-1] in text:
+                        kept[campaign_id] = json.dumps(
+                            _without(_fields(text), label), separators=(",", ":")
+                        ).encode()
 
         await self._change(edit, now_us)
 
@@ -325,6 +339,17 @@ def _fields(text: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict) or fields.get("version") != VERSION:
         raise ValueError(f"what another version of guard has written, or none; this is version {VERSION}")
     return fields
+
+
+def _without(value: Any, label: str) -> Any:
+    """JSON without a label: as a member it goes, and where a text names it, it is a forgotten one."""
+    if isinstance(value, dict):
+        return {name: _without(each, label) for name, each in value.items() if name != label}
+    if isinstance(value, list):
+        return [_without(each, label) for each in value if each != label]
+    if isinstance(value, str):
+        return re.sub(rf"(?<![\w:+.@-]){re.escape(label)}(?![\w+@-]|[.:]\w)", "a forgotten identity", value)
+    return value
 
 
 def _findings(pairs: Sequence[tuple[Any, Any]]) -> tuple[Finding, ...]:

@@ -161,10 +161,10 @@ class Client:
         return cast("list[Any]", reply)
 
     @asynccontextmanager
-    async def asking(self) -> AsyncIterator[Redis | RedisCluster]:
-        """A plain client, for what no request waits for."""
+    async def asking(self, seconds: float = OPERATOR_SECONDS) -> AsyncIterator[Redis | RedisCluster]:
+        """A plain client, for what no request waits for and is done within so many seconds."""
         with self._translated():
-            async with asyncio.timeout(OPERATOR_SECONDS):
+            async with asyncio.timeout(seconds):
                 yield self._nodes().client()
 
     @contextmanager
