@@ -14,6 +14,15 @@ NEEDS_DETECTION = 'needs `pip install "asgi-guard[detection]"`'
 NEEDS_SERVE = 'needs `pip install "asgi-guard[serve]"`'
 
 
+NEEDS_OTEL = 'needs `pip install "asgi-guard[otel]"`'
+
+
+@cache
+def otel_installed() -> bool:
+    """Whether OpenTelemetry's SDK is there, and its exporter."""
+    return find_spec("opentelemetry") is not None and find_spec("opentelemetry.exporter.otlp") is not None
+
+
 @cache
 def detection_installed() -> bool:
     """Whether the extra is there. No other package brings wordllama, as some do numpy."""

@@ -39,6 +39,7 @@ from guard.telemetry.cloudevents import OF_CAMPAIGNS
 from guard.telemetry.events import tell_sent, tell_state
 from guard.telemetry.rollups import Rollups
 from guard.telemetry.state import State
+from guard.telemetry.tracing import TraceIds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 
     from guard.analyst.link import Link
     from guard.telemetry.events import Hook
+    from guard.telemetry.exporting import Exporting
+    from guard.telemetry.tracing import Tracing
     from guard.webhooks.holds import HoldWebhook
     from guard.webhooks.notifier import Notifier
 
@@ -92,6 +95,9 @@ class Service:
             logger.warning("%s", caution)
         for caution in sorted(self._unsupplied(self.settings)):
             logger.warning("%s", caution)
+        self.tracing, self._exporting = _tracing_of(self.settings)
+        if self._exporting is not None:
+            self._hooks += (self._exporting.spans,)
         self._rollups = self._summed_up()
         if self._rollups is not None:
             self._hooks += (self._rollups,)
@@ -176,6 +182,8 @@ class Service:
             await self._rollups.aclose()
         await self._installation.store.aclose()
         tell_state(self._hooks, self._state)
+        if self._exporting is not None:
+            await self._exporting.aclose()
 
     def _summed_up(self) -> Rollups | None:
         """What sums up the events of requests, if the settings want that."""
@@ -330,6 +338,21 @@ class Service:
         return {each: _state(each) for each in (*([file] if file is not None else ()), *self._named)}
 
 
+def _tracing_of(settings: Settings) -> tuple[Tracing | None, Exporting | None]:
+    """How requests are followed, `None` where they are not, and where their spans go."""
+    telemetry = settings.telemetry
+    if telemetry.otel:
+        from guard.telemetry.exporting import Exporting  # and with it OpenTelemetry: only where it is on
+
+        exporting = Exporting(
+            telemetry.otel_url("traces"),
+            telemetry.otel_url("metrics"),
+            guardrails=telemetry.semconv == "genai-2026-08",
+        )
+        return exporting.spans, exporting
+    return (TraceIds() if telemetry.log == "json" else None), None
+
+
 def _fixed(old: Settings, new: Settings) -> list[str]:
     """The settings that have changed and that only a start reads."""
     parts = {
@@ -338,6 +361,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "identity.pepper": (old.identity.pepper, new.identity.pepper),
         "[backend]": (old.backend, new.backend),
         "[server]": (old.server, new.server),
+        "[telemetry]": (old.telemetry, new.telemetry),
         "[cors]": (old.cors, new.cors),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
         "campaigns.most_traces": (old.campaigns.most_traces, new.campaigns.most_traces),

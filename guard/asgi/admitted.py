@@ -18,6 +18,7 @@ from guard.dialects.openai_responses import StoredMeter
 from guard.errors import BackendError
 from guard.http.client import program
 from guard.telemetry.events import Times
+from guard.telemetry.tracing import TRACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from guard.dialects.base import Meter
     from guard.engine.admission import Admission
     from guard.errors import RequestError
+    from guard.telemetry.tracing import Traced
 
 MOVED_ELSEWHERE = frozenset({"http.response.pathsend", "http.response.zerocopysend"})
 """Extensions by which an app could answer past us."""
@@ -91,6 +93,10 @@ class Admitted:
                 if self._reshape.changes:
                     self._prepared = await exchange.narrowed(self._prepared, self._reshape)
                 scope = _forwarded(scope, len(self._prepared.body), body)
+            traced: Traced | None = scope.get(TRACED)
+            if traced is not None:
+                asked = self._prepared.query.model if self._prepared is not None else None
+                scope = traced.forwarded(scope, admission.dialect, asked)
             scope = with_state(scope, admission)
             self._forwarded = perf_counter()
             await exchange.app(scope, self.receive, tap.send)

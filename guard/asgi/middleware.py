@@ -26,6 +26,7 @@ from guard.identity.identifier import NOTHING_VOUCHED
 from guard.service import Service
 from guard.telemetry.lines import limited
 from guard.telemetry.log import EventLog
+from guard.telemetry.tracing import TRACED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,6 +102,9 @@ class GuardMiddleware:
         service = self._service
         if service is None or not service.ready:
             service = await self._opened()
+        if service.tracing is not None and TRACED not in scope:
+            await service.tracing.serve(self, scope, receive, send)
+            return
         rules, policy = service.rules, service.engine.policy
         if self._routes is None or self._routes.policy is not policy:
             self._routes = Routes(policy, self._looked_through(service))

@@ -89,7 +89,7 @@ def serve(
                 http=protocol(settings.server, settings.identity.proxies),
                 ws="none",
                 access_log=access_log,
-                log_config=log_config(access_log=access_log),
+                log_config=log_config(access_log=access_log, json=settings.telemetry.log == "json"),
                 # Addresses are ours to judge, by `trusted_proxies`.
                 proxy_headers=False,
                 server_header=False,

@@ -45,17 +45,21 @@ def run(config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         sys.exit(1 if end.code == STARTUP_FAILURE else end.code)
 
 
-def log_config(*, access_log: bool) -> dict[str, Any]:
+def log_config(*, access_log: bool, json: bool = False) -> dict[str, Any]:
     """Everything to stderr, without queries of URLs; of the servers only warnings, unless requests are to be
-    logged.
+    logged. With `json` each line is a JSON object.
     """
+    formatter = (
+        "guard.telemetry.json_lines.JsonFormatter" if json else "guard.telemetry.lines.RedactingFormatter"
+    )
+    layout = "%(message)s" if json else "%(asctime)s %(levelname)s %(name)s %(message)s"
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "line": {
-                "()": "guard.telemetry.lines.RedactingFormatter",
-                "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s",
+                "()": formatter,
+                "fmt": layout,
             }
         },
         "filters": {"already_logged": {"()": "guard.telemetry.lines.AlreadyLogged"}},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from guard.core.decision import Action
 from guard.core.modes import Mode, mildest
 from guard.telemetry.lines import LineLimit, limited, logger
+from guard.telemetry.tracing import TRACE_ID
 
 if TYPE_CHECKING:
     from guard.telemetry.events import Event, Failure, Hold
@@ -50,6 +51,9 @@ class EventLog:
         if suppressed is None:
             return
         line = {"kind": kind, **asdict(about), **({"suppressed": suppressed} if suppressed else {})}
+        trace_id = TRACE_ID.get()
+        if trace_id is not None:
+            line["trace_id"] = trace_id
         times = line.get("times")
         if times is not None:
             line["times"] = {name: round(seconds, 6) for name, seconds in times._asdict().items()}
