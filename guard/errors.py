@@ -12,6 +12,7 @@
     ├── UnknownHolderError    the operator's: there is no such holder, or several
     ├── UnknownCampaignError  the operator's: there is no such campaign
     ├── UnknownReceiptError   the operator's: it is no receipt of this installation's
+    ├── UnknownRequestError   the operator's: nothing is recorded of such a request
     ├── JobError          ours: a process that was to do a part of some work did not
     └── StoreError        ours: Redis did not answer in time, or answered with an error
 
@@ -54,6 +55,10 @@ class UnknownCampaignError(GuardError):
 
 class UnknownReceiptError(GuardError):
     """It is no receipt that this installation has given."""
+
+
+class UnknownRequestError(GuardError):
+    """Nothing is recorded of a request of this id."""
 
 
 class JobError(GuardError):

@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING
 
 from guard.asgi.copies import Held
 from guard.asgi.health import Health
+from guard.audit.chain import ChainWriter
+from guard.audit.recorder import Recorder
 from guard.clock import SystemClock
+from guard.core.chains import Chain
 from guard.core.modes import Mode
 from guard.core.policy import OnStoreError, RouteAction
 from guard.engine.engine import Engine
@@ -98,6 +101,10 @@ class Service:
         self.tracing, self._exporting = _tracing_of(self.settings)
         if self._exporting is not None:
             self._hooks += (self._exporting.spans,)
+        store, keys = self._installation.store, self._installation.keys
+        self._recorder = Recorder(ChainWriter(store, keys, Chain.DECISIONS, self.settings.audit.retention))
+        if self.settings.audit.enabled:
+            self._hooks += (self._recorder,)
         self._rollups = self._summed_up()
         if self._rollups is not None:
             self._hooks += (self._rollups,)
@@ -127,6 +134,7 @@ class Service:
         self._current = True
         self._starting = self.loop.create_task(self._installation.store.start())
         self._watching = self.loop.create_task(self._watch())
+        self._recorder.start()
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
             self.loop.add_signal_handler(signal.SIGHUP, self._asked.set)
 
@@ -180,6 +188,7 @@ class Service:
             await self._link.aclose()
         if self._rollups is not None:
             await self._rollups.aclose()
+        await self._recorder.aclose()
         await self._installation.store.aclose()
         tell_state(self._hooks, self._state)
         if self._exporting is not None:
@@ -260,6 +269,7 @@ class Service:
         if settings.models.tokenizers == self.settings.models.tokenizers:
             rules = replace(rules, estimator=self.rules.estimator)  # what it has learnt still holds
         self.settings, self.rules, self._content = settings, rules, content
+        self._recorder.chain.retention = settings.audit.retention
         self.engine.adopt(rules.policy)
         self._attend()
         logger.info("settings reloaded")
@@ -363,6 +373,7 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "[server]": (old.server, new.server),
         "[telemetry]": (old.telemetry, new.telemetry),
         "[cors]": (old.cors, new.cors),
+        "audit.enabled": (old.audit.enabled, new.audit.enabled),
         "detection.max_waiting": (old.detection.max_waiting, new.detection.max_waiting),
         "campaigns.most_traces": (old.campaigns.most_traces, new.campaigns.most_traces),
         "detection.analyst": (old.detection.analyst, new.detection.analyst),

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any]]] = {
     "everything": (EVERYTHING, {"models": {"prices": {"*": {"input": "0.1", "output": "0.4"}}}}),
 }
 
-BOUNDS = {"limits": (565, 62), "everything": (638, 69)}
+BOUNDS = {"limits": (565, 63), "everything": (638, 70)}
 """Calls beyond those of the bare app, and files of guard. The goal for both is 700 calls in 20 files.
 
 Lower them where a change makes fewer. The calls leave 1 % for other versions of redis-py.

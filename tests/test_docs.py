@@ -27,14 +27,21 @@ from starlette.testclient import TestClient
 from typer.main import get_command
 
 from guard import Settings, load
+from guard.admin import Act
+from guard.audit.recorder import Several
+from guard.audit.records import decision_record, failure_record, hold_record
 from guard.cli.app import app as cli
+from guard.core.decision import Action, Reason
 from guard.core.evidence import Band, Weights
+from guard.core.identity import VouchedBy
+from guard.core.modes import Mode
 from guard.core.novelty import BITMAP_BYTES
-from guard.core.signals import Signal
+from guard.core.signals import Group, Signal
 from guard.core.uses import Use
 from guard.detection.layout import LAYOUT
 from guard.settings.environment import section_in
 from guard.settings.routes import default_routes
+from guard.telemetry.events import Event, Failure, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -305,3 +312,30 @@ def test_the_examples_in_the_starter_file_load(tmp_path: Path) -> None:
     assert settings.units["pages"].default == 1
     assert settings.policy().tiers["pro"].ladder.rungs[Band.CRITICAL].challenge
     assert [each.use for each in settings.uses] == [Use.EVALUATION]
+
+
+def test_the_fields_of_audit_records_are_written_down() -> None:
+    page = (ROOT / "docs" / "audit.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    event = Event(
+        *("req_1", "key:a", "default", "/v1", Mode.SHADOW, Action.DENY, Reason.RISK, ("requests",), 200),
+        *(1, 1, "timeout"),
+        risk=1.0,
+        band=Band.HIGH,
+        groups=(Group.CONTENT,),
+        campaign="c",
+        method="POST",
+        wait_seconds=1.0,
+        vouched_by=VouchedBy.TOKEN,
+        dialect="d",
+        model="m",
+    )
+    failure = Failure("req_1", "x", 500, "POST", "/v1", None, "key:a", "default", "")
+    hold = Hold("req_1", "key:a", "default", Band.HIGH, (Group.CONTENT,), 1.0)
+    several = Several(decision_record(event, 1), 2, "req_2", 2).record()
+    act = Act("block", "key:a", {"block": 1}, {"block": 2}, "ann", "leaked", 1, 2, "no").record()
+    records = (several, failure_record(failure, 1), hold_record(hold, 1), act)
+    written = {name for each in records for name in each}
+    of_chains = {"chain", "number", "gone", "first", "found", "of"}
+    assert documented == written | of_chains

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from guard.audit.records import Kind, record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from guard.audit.chain import ChainWriter
 
 LONGEST_BY = 100
 LONGEST_REASON = 1_000
@@ -36,6 +40,11 @@ class Act:
     until_us: int | None = None
     failed: str = ""
 
+    def record(self) -> dict[str, Any]:
+        """The act as it is recorded."""
+        fields = {name: value for name, value in asdict(self).items() if name not in ("at_us", "until_us")}
+        return record(Kind.ACT, self.at_us, **fields, until=self.until_us)
+
     @property
     def changed(self) -> bool:
         """Whether something else holds now than before."""
@@ -47,6 +56,17 @@ class Acts(Protocol):
 
     async def write(self, act: Act) -> None:
         """Keep an act. Where this raises, the order is not carried out."""
+
+
+class Recorded:
+    """In the chain of what people have ordered."""
+
+    def __init__(self, chain: ChainWriter) -> None:
+        self._chain = chain
+
+    async def write(self, act: Act) -> None:
+        """Append an act."""
+        await self._chain.append([act.record()], act.at_us)
 
 
 class Forgotten:

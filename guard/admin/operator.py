@@ -8,7 +8,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
-from guard.admin.acts import ANYBODY, Acts, Forgotten
+from guard.admin.acts import ANYBODY, Acts, Forgotten, Recorded
+from guard.admin.audit import Audit
 from guard.admin.cases import Campaigns, Case
 from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import RECEIPTS, resolved
@@ -19,9 +20,11 @@ from guard.admin.rollups import BUSY_HOURS, By, Rollups
 from guard.admin.sheets import Appeal, Entry, Place, Sheet, Terrain, Unseen, place_of, used
 from guard.admin.suspicion import Suspicion
 from guard.admin.totals import Group, Nearest, grouped
+from guard.audit.chain import ChainWriter
 from guard.clock import SystemClock
 from guard.core.calendars import MICROSECONDS
 from guard.core.campaigns import campaign_of
+from guard.core.chains import Chain
 from guard.core.decision import Reason
 from guard.core.evidence import risk
 from guard.core.identity import (
@@ -91,7 +94,12 @@ class Operator:
         self._store = self._installation.store
         self.campaigns = Campaigns(self._store, self._clock, self._pools, self._blocks)
         self.reviews = Reviews(self._store)
-        acts = Forgotten() if acts is None else acts
+        self.audit = Audit(self._store, self._keys)
+        if acts is None:
+            acts = Forgotten()
+            if settings.audit.enabled:
+                chain = ChainWriter(self._store, self._keys, Chain.ACTS, settings.audit.retention)
+                acts = Recorded(chain)
         self.orders = Orders(self, self._store, self._policy, self._clock, acts, by, dry_run)
         self._rollups = Rollups(self._store, self._clock, self._policy.detection.weights.half_life_us)
 

@@ -14,6 +14,7 @@ from io import TextIOWrapper
 from guard.cli.admin import admin
 from guard.cli.app import FAULT, app
 from guard.cli.appeal import appeal
+from guard.cli.audit import audit, explain
 from guard.cli.calibrate import calibrate_
 from guard.cli.campaigns import campaign, campaigns, clear, verdict
 from guard.cli.check import check
@@ -41,6 +42,7 @@ from guard.errors import (
     UnknownCampaignError,
     UnknownHolderError,
     UnknownReceiptError,
+    UnknownRequestError,
 )
 
 __all__ = ["main"]
@@ -55,11 +57,12 @@ PIPE_CLOSED = 128 + 13
 for verb in (
     *(check, doctor, show, top, traffic, find),
     *(grant, forget, holds, release),
-    *(campaigns, campaign, verdict, clear, evidence, appeal),
+    *(campaigns, campaign, verdict, clear, evidence, appeal, explain),
     *(serve, worker, dashboard, demo, replay),
 ):
     app.command()(verb)
 app.command("calibrate")(calibrate_)
+app.add_typer(audit, name="audit")
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 app.add_typer(admin, name="admin")
@@ -87,7 +90,7 @@ def _run() -> int | str | None:
         app(prog_name="guard")
     except SystemExit as end:
         return PIPE_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code
-    except (UnknownHolderError, UnknownCampaignError, UnknownReceiptError) as error:
+    except (UnknownHolderError, UnknownCampaignError, UnknownReceiptError, UnknownRequestError) as error:
         complain(str(error))
         return NOBODY
     except StoreError as error:

@@ -16,6 +16,7 @@ from guard.core.policy import OnStoreError, Policy, RouteAction
 from guard.dialects import DIALECTS, Generic, GenericPaths
 from guard.extras import NEEDS_DETECTION, detection_installed
 from guard.settings.admin import AdminSettings
+from guard.settings.audit import AuditSettings
 from guard.settings.backend import BackendSettings
 from guard.settings.body import BodySettings
 from guard.settings.campaigns import CampaignSettings
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = TelemetrySettings()
     rollups: RollupSettings = RollupSettings()
     webhooks: tuple[WebhookSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
     uses: tuple[UseSettings, ...] = ()
     dialects: dict[DialectName, GenericPaths] = Field(default_factory=dict)
 

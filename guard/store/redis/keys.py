@@ -18,6 +18,7 @@ from guard.core.identity import IN_THE_ORGS_SLOT, Attribute, Holder
 from guard.core.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
+    from guard.core.chains import Chain
     from guard.core.identity import Identity
     from guard.store.slots import Table
 
@@ -46,6 +47,9 @@ TRACES = PREFIX + "{campaigns}:traces"
 """What it looks at: a stream."""
 READ = PREFIX + "{campaigns}:read"
 """The last trace that it has read."""
+
+AUDIT = PREFIX + "{audit}:"
+"""What the chains of records begin with (guard/audit): a stream each, and its head beside it in one slot."""
 
 REVIEW_FIELDS = "review:"
 """What the fields of `TERMS` begin with that are reviews."""
@@ -134,6 +138,16 @@ class Keys(Pseudonyms):
 def _sharing(holder: Holder) -> Holder:
     """The holder that several share, of what a caller has for itself of its limit."""
     return Holder.together(holder.parts[:-1])
+
+
+def audit_records(chain: Chain) -> str:
+    """The stream of a chain's records."""
+    return f"{AUDIT}{chain}"
+
+
+def audit_head(chain: Chain) -> str:
+    """The head of a chain."""
+    return f"{AUDIT}{chain}:head"
 
 
 def beside(near: str, noun: str) -> str:

@@ -13,7 +13,7 @@ from guard.core.novelty import BITMAP_BYTES, Recent
 from guard.errors import StoreError
 from guard.store.marks import BEGINNING, damage_of, marks_in, read_evidence
 from guard.store.port import Block, Control
-from guard.store.redis.campaigns import RedisCampaigns
+from guard.store.redis.audit import RedisAudit
 from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import is_whole, read_review, write_review
 from guard.store.redis.rollups import RedisRollups
@@ -88,8 +88,8 @@ class Record:
         return str(self.identity.principal)
 
 
-class OperatorStore(RedisCampaigns, RedisRollups):
-    """The store of the requests, of campaigns and of rollups, with what only the operator may ask of it.
+class OperatorStore(RedisAudit, RedisRollups):
+    """The store of the requests, of campaigns, rollups and audit records, with what only the operator asks.
 
     These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
     and one that is reset or forgiven for as long as an unverified caller is remembered.
