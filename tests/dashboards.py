@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from httpx2 import ASGITransport, AsyncClient
@@ -16,13 +18,16 @@ from guard.core.evidence import Band, Evidence, Mark
 from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Charge
+from guard.core.modes import Mode
 from guard.core.query import Usage
+from guard.core.rollups import Refusal, Suspected, standing
 from guard.core.signals import Group, Signal
 from guard.installation import Installation
 from guard.store.port import Reservation
+from guard.telemetry.minutes import Minute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from httpx2 import Response
     from starlette.types import ASGIApp
@@ -175,20 +180,100 @@ HOUSE = replace(
 )
 
 
-async def fill(settings: Settings) -> None:
-    """Customers with their keys, of whom some are suspect, held or blocked, and two campaigns."""
+def minute_of(at: int, level: float, names: Sequence[str]) -> Minute:
+    """A minute in which callers are so busy, from 0 to 1."""
+    minute = Minute(at)
+    small, large = ("default", "allow", Mode.ENFORCE, None, ()), ("default", "limited", Mode.ENFORCE, "quota")
+    minute.cells = {
+        (*small, Band.LOW, "small"): [int(900 * level), int(700_000 * level), int(200_000 * level), 90_000],
+        (*small, Band.HIGH, "large"): [int(120 * level), int(90_000 * level), int(60_000 * level), 210_000],
+        (*large, ("tokens-per-day",), Band.LOW, "small"): [int(90 * level**3), 0, 0, 0],
+        (*large, ("requests",), Band.LOW, "large"): [int(25 * level**2), 0, 0, 0],
+        ("default", "throttle", Mode.ENFORCE, "risk", (), Band.HIGH, "large"): [int(14 * level), 0, 0, 0],
+        ("default", "limited", Mode.SHADOW, "quota", ("cost-of-org",), Band.LOW, "small"): [
+            int(30 * level),
+            0,
+            0,
+            0,
+        ],
+    }
+    minute.own = [0, int(600 * level), int(380 * level), int(60 * level), 3, *[0] * 9]
+    for place, name in enumerate(names):
+        share = level / (place + 1)
+        used = (
+            int(300 * share),
+            int(20 * share),
+            int(90_000 * share),
+            int(60_000 * share),
+            int(9_000 * share),
+            0,
+        )
+        minute.use(name)[:] = used
+    return minute
+
+
+async def fill_rollups(store: OperatorStore, settings: Settings, steps: int) -> None:
+    """A day of traffic, who was busy in it, a week of risks, and what was refused last."""
+    now, half_life_us = NOW_US // 1_000_000, settings.policy().detection.weights.half_life_us
+    names = (
+        "key:acme-prod",
+        "key:globex-web",
+        "key:acme-batch",
+        "key:trial-000",
+        "key:globex-app",
+        "key:initech-eval",
+    )
+    calls = count(1)
+    for ago in range(steps - 1, -1, -1):
+        at = (now - ago * 86_400 // steps) // 60 * 60
+        level = 0.55 + 0.45 * math.sin(at / 86_400 * 2 * math.pi - 1.7) + 0.06 * math.sin(ago * 2.1)
+        minute = minute_of(at, max(0.02, level), names)
+        uses = {name: use for name, use in minute.uses.items() if name is not None}
+        await store.add_sums(("seed", next(calls)), at, minute.counts(set()), uses, 5_000)
+    for hour in range(160, -1, -480 // steps):
+        at_us = NOW_US - hour * HOUR_US
+        risks = {
+            "key:acme-research": Suspected(30 - hour / 6, Band.HIGH if hour < 80 else Band.ELEVATED, 0.0),
+            "key:trial-000": Suspected(24 + 6 * math.sin(hour / 9), Band.CRITICAL, 0.0),
+            "key:trial-012": Suspected(12.0, Band.ELEVATED, 0.0),
+        }
+        stands = {
+            name: each._replace(stands=standing(each.decibans, at_us, half_life_us))
+            for name, each in risks.items()
+        }
+        await store.add_risks(("seed", next(calls)), at_us // 1_000_000, stands, 0.0)
+    refused = [
+        Refusal(f"req_{number:04x}", now - 60 * number, "limited", "quota", ("tokens-per-day",))
+        for number in range(8)
+    ]
+    shadowed = Refusal("req_beef", now, "limited", "quota", ("cost-of-org",), Mode.SHADOW)
+    await store.add_refusals(("seed", next(calls)), {"key:acme-prod": [*reversed(refused), shadowed]})
+
+
+async def fill(settings: Settings, *, steps: int = 12) -> None:
+    """Customers with their keys, of whom some are suspect, held or blocked, two campaigns, and a day of
+    traffic in so many steps.
+    """
     store = Installation.of(settings, deadline_seconds=60).store
     await store.start()
+    await fill_rollups(store, settings, steps)
     customers = {"acme": ("prod", "batch", "research"), "globex": ("web", "app"), "initech": ("eval",)}
     for place, (org, names) in enumerate(customers.items()):
         for number, name in enumerate(names):
             who = identity(f"{org}-{name}", org, tier="default")
             tokens = 40_000 * (5 - place) * (3 - number)
             used = Usage(tokens, 3 * tokens)
-            await use(store, settings, who, used, requests=40 - 9 * number - 5 * place, cost=tokens * 12)
+            await use(
+                store,
+                settings,
+                who,
+                used,
+                requests=22 - 9 * number - 5 * place if (org, name) != ("acme", "research") else 22,
+                cost=tokens * 12,
+            )
     for number in range(0, 64, 6):
         trial = identity(f"trial-{number:03}", "trial", tier="default", campaign="c1")
-        await use(store, settings, trial, Usage(9_000, 41_000), requests=6, cost=90_000)
+        await use(store, settings, trial, Usage(9_000, 41_000), requests=2, cost=90_000)
     for suspect, marks in MARKS.items():
         known = await store.record(Holder.parse(suspect))
         assert known is not None

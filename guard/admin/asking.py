@@ -48,7 +48,7 @@ class Asker:
     """Asks the store that the settings name; raises `ConfigError` where the settings cannot work.
 
     `config` is a path, settings, or nothing for what `guard.load` finds. Settings that are given as an object
-    are not followed.
+    are not followed. A question that looks through the identities looks at `most_records` of them.
     """
 
     def __init__(
@@ -57,8 +57,10 @@ class Asker:
         *,
         deadline_seconds: float = DEADLINE_SECONDS,
         clock: Clock | None = None,
+        most_records: int | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
+        self._most_records = most_records
         self._deadline_seconds = deadline_seconds
         self._follows = not isinstance(config, Settings)
         self._path = None if isinstance(config, Settings) else find(config)
@@ -67,11 +69,15 @@ class Asker:
         """Why the settings that stand in the files cannot work; empty where they can."""
         self._seen = self._files()
         self._looked_seconds = self.clock.seconds()
-        self._operator = Operator(self.settings, self.clock)
+        self._operator = self._operator_of(self.settings)
         self._opening: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(MOST_AT_ONCE)
         self._over = asyncio.Event()
+
+    def secret(self, purpose: str) -> bytes:
+        """A secret of 32 bytes that follows from the pepper, another for each purpose."""
+        return self._operator.secret(purpose)
 
     def follow(self) -> bool:
         """Read the settings again where their files have changed; whether other ones hold now."""
@@ -85,7 +91,7 @@ class Asker:
         self._seen = files
         try:
             settings = load(self._path)
-            operator = Operator(settings, self.clock)
+            operator = self._operator_of(settings)
         except GuardError as error:
             logger.error("settings not reloaded, keeping the previous ones: %s", error)
             self.fault = str(error)
@@ -140,6 +146,9 @@ class Asker:
         task = asyncio.create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def _operator_of(self, settings: Settings) -> Operator:
+        return Operator(settings, self.clock, most_records=self._most_records)
 
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""

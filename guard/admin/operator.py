@@ -57,11 +57,16 @@ if TYPE_CHECKING:
     from guard.clock import Clock
     from guard.core.limits import Limit, Reading
     from guard.core.modes import Mode
+    from guard.core.policy import Policy
     from guard.core.rollups import Point
     from guard.settings.root import Settings
     from guard.store.port import Block, Control
     from guard.store.redis.condition import Capacity
     from guard.store.redis.orders import Record
+
+
+LOOK_SECONDS = 1.0
+"""How long records are kept that were looked through with `most_records`: a page asks several questions."""
 
 
 class Operator:
@@ -84,6 +89,9 @@ class Operator:
         most_records: int | None = None,
     ) -> None:
         self._most_records = most_records
+        self._looking = asyncio.Lock()
+        self._looked_seconds: float | None = None
+        self._records: list[Record] = []
         self._clock = clock or SystemClock()
         self._settings = settings
         self._policy = settings.policy()
@@ -124,6 +132,11 @@ class Operator:
     async def capacity(self) -> Capacity:
         """How much room the store has, and what becomes of counts when it is full."""
         return await self._store.capacity()
+
+    @property
+    def policy(self) -> Policy:
+        """What the settings say."""
+        return self._policy
 
     def now(self) -> float:
         """Unix seconds, by the clock that the operator's questions go by."""
@@ -480,7 +493,15 @@ class Operator:
         return Unseen(str(Holder(holder.attribute, close[0])) if close else None)
 
     async def _recent(self, seconds: float | None = None) -> list[Record]:
-        return await self._store.recent(seconds=seconds, most=self._most_records)
+        if self._most_records is None:
+            return await self._store.recent(seconds=seconds)
+        async with self._looking:
+            now = self._clock.seconds()
+            if self._looked_seconds is None or now - self._looked_seconds > LOOK_SECONDS:
+                self._records = await self._store.recent(most=self._most_records)
+                self._looked_seconds = now
+        since = 0.0 if seconds is None else self.now() - seconds
+        return [record for record in self._records if record.last_seen >= since]
 
     async def _blocks(self, holders: Iterable[Holder]) -> tuple[tuple[Holder, Block], ...]:
         blocks = [(each, await self._store.blocked(each)) for each in holders]

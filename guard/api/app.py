@@ -21,9 +21,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 
+from guard.admin.addresses import address_of
 from guard.admin.asking import DEADLINE_SECONDS, Asker, damage_apart
 from guard.admin.tokens import Tokens
-from guard.api.addresses import address_of
 from guard.api.openapi import document
 from guard.api.operations import Asked
 from guard.api.orders import ORDERS

@@ -128,6 +128,10 @@ class GroupedBy(StrEnum):
     TLS = "tls"
 
 
+KNOWN = frozenset(Attribute)
+"""All there are, for who reads many names."""
+
+
 def attributes_with(trait: Trait) -> frozenset[Attribute]:
     """All attributes of which this holds."""
     return frozenset(each for each in Attribute if trait in each.traits)
@@ -296,7 +300,7 @@ def _escape(value: str) -> str:
 
 def _parse_part(text: str) -> Holder:
     name, _, value = text.partition(":")
-    if name not in set(Attribute):
+    if name not in KNOWN:
         kinds = ", ".join(Attribute)
         raise ValueError(f"{text!r} is not a holder; write ATTRIBUTE:VALUE with one of {kinds}")
     attribute = Attribute(name)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from guard.dashboard.dashboard import Dashboard
-from guard.dashboard.sessions import Viewer
+from guard.dashboard.sessions import Role, Viewer
 
-__all__ = ["Dashboard", "Viewer"]
+__all__ = ["Dashboard", "Role", "Viewer"]

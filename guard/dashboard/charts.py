@@ -6,6 +6,7 @@ style, by the classes of the parts. What is drawn are numbers; the only texts ar
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -57,16 +58,17 @@ def lines(times: Sequence[float], series: Sequence[tuple[str, Sequence[float | N
     return _svg(WIDTH, HEIGHT, "chart", what, parts)
 
 
-def sparkline(values: Sequence[float], what: str, highest: float | None = None) -> Markup:
-    """A small line of values that follow each other at equal distances."""
-    if len(values) < 2:
-        return Markup("")
-    top = max(highest or 0.0, max(values), 1e-9)
-    step = 96 / (len(values) - 1)
-    points = " ".join(
-        f"{2 + place * step:.1f},{22 - 20 * max(0.0, value) / top:.1f}" for place, value in enumerate(values)
-    )
-    return _svg(100, 24, "spark", what, [f'<polyline class="line" points="{points}"/>'])
+def sparkline(points: Sequence[tuple[float, float]], what: str, *, gap: float) -> Markup:
+    """A small line through points, each from 0 to 1 in both directions; between two that are further apart
+    than `gap`, there is none.
+    """
+    path, last = [], -math.inf
+    for x, y in points:
+        pen = "L" if x - last <= gap else "M"
+        path.append(f"{pen}{2 + 96 * x:.1f},{22 - 20 * min(1.0, max(0.0, y)):.1f}")
+        last = x
+    parts = ['<path class="floor" d="M0,23.5H100"/>', f'<path class="line" d="{"".join(path)}"/>']
+    return _svg(100, 24, "spark", what, parts)
 
 
 def bar(share: float, what: str, kind: str = "") -> Markup:

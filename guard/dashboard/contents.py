@@ -9,6 +9,7 @@ from guard.dashboard.views.holder import holder
 from guard.dashboard.views.holds import holds
 from guard.dashboard.views.identities import identities
 from guard.dashboard.views.overview import overview
+from guard.dashboard.views.shadow import shadow
 
 PAGES = (
     Page("/", "overview", overview, "Overview"),
@@ -17,5 +18,6 @@ PAGES = (
     Page("/campaigns", "campaigns", campaigns, "Campaigns"),
     Page("/campaigns/{campaign}", "campaign", campaign, "Campaigns"),
     Page("/holds", "holds", holds, "Holds"),
+    Page("/shadow", "shadow", shadow, "Shadow"),
     Page("/find", "find", find),
 )

@@ -20,10 +20,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from guard.admin.tokens import Tokens
+from guard.admin.asking import Asker, damage_apart
 from guard.core.calendars import MICROSECONDS
-from guard.dashboard.asking import DEADLINE_SECONDS, Asker
 from guard.dashboard.contents import PAGES
+from guard.dashboard.desk import Desk
 from guard.dashboard.doors import Doors
 from guard.dashboard.headers import HEADERS
 from guard.dashboard.pages import LastKnown
@@ -49,6 +49,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("guard")
 
+DEADLINE_SECONDS = 3.0
+"""Within this a page has its answer, or says that the store does not answer."""
+
+MOST_RECORDS = 2_000
+"""Maximum number of identities that a page looks through, the latest used first."""
+
 
 class Dashboard:
     """Serves the dashboard; raises `ConfigError` where the settings cannot work or have no token.
@@ -70,7 +76,7 @@ class Dashboard:
         deadline_seconds: float = DEADLINE_SECONDS,
         clock: Clock | None = None,
     ) -> None:
-        self._asker = Asker(config, deadline_seconds=deadline_seconds, clock=clock)
+        self._asker = Asker(config, deadline_seconds=deadline_seconds, clock=clock, most_records=MOST_RECORDS)
         if authenticate is None and not self._asker.settings.admin.tokens:
             raise ConfigError(
                 "admin.tokens is empty, so nobody could log in: `guard admin token new NAME` makes a token, "
@@ -79,9 +85,9 @@ class Dashboard:
         sessions = Sessions(self._asker.secret(PURPOSE), self._asker.clock)
         statics = Statics()
         self._showing = Showing(environment(), statics, sessions, orders=orders)
-        self._doors = Doors(self._showing, sessions, Tokens(self._asker.settings.admin.tokens), authenticate)
+        self._doors = Doors(self._showing, sessions, self._asker.settings, authenticate)
         self._known = LastKnown()
-        self._app: ASGIApp = self._starlette(statics)
+        self._app: ASGIApp = self._starlette(statics, sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope."""
@@ -89,8 +95,7 @@ class Dashboard:
             await self._app(scope, receive, send)
             return
         if self._asker.follow():
-            tokens = Tokens(self._asker.settings.admin.tokens, self._doors.tokens.tries)
-            self._doors.tokens = tokens
+            self._doors.adopt(self._asker.settings)
         self._showing.fault = self._asker.fault
 
         async def with_headers(message: Message) -> None:
@@ -106,16 +111,18 @@ class Dashboard:
         """Close the store; done for you where the server's lifespan reaches us."""
         await self._asker.aclose()
 
-    def _starlette(self, statics: Statics) -> Starlette:
+    def _starlette(self, statics: Statics, sessions: Sessions) -> Starlette:
         @asynccontextmanager
         async def closing(_: Starlette) -> AsyncIterator[None]:
             yield
             await self.aclose()
 
+        desk = Desk(self._asker, self._showing, self._doors, sessions)
         pages = [Route(path, self._endpoint(page)) for page in PAGES for path in page.paths]
         routes = [
             Route("/static/{name}", statics.answer),
             Route("/login", self._doors.login, methods=["GET", "POST"]),
+            Route("/orders/{order}", desk.order, methods=["GET", "POST"]),
             Route("/logout", self._doors.logout, methods=["POST"]),
             *pages,
         ]
@@ -140,7 +147,8 @@ class Dashboard:
         url = f"{request.url.path}?{request.url.query}"
         query = Query({**request.query_params, **request.path_params})
         try:
-            answer = await self._asker.ask(lambda operator: page.ask(operator, query))
+            with damage_apart():
+                answer = await self._asker.ask(lambda operator: page.ask(operator, query))
         except StoreError as error:
             return self._without_store(page, request, viewer, url, error)
         except (UnknownHolderError, UnknownCampaignError) as error:

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
+from guard.admin.addresses import address_of
+from guard.admin.tokens import Tokens
 from guard.dashboard.forms import read_form, refuse_foreign
 from guard.dashboard.sessions import IDLE_SECONDS
 from guard.dashboard.showing import wants_json
@@ -18,9 +20,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from guard.admin.tokens import Tokens
     from guard.dashboard.sessions import Authenticate, Sessions, Viewer
     from guard.dashboard.showing import Showing
+    from guard.settings.root import Settings
 
 COOKIE = "guard_dashboard"
 
@@ -29,15 +31,20 @@ _HERE = re.compile(r"/(?![/\\])[!-\[\]-~]*")
 
 
 class Doors:
-    """Lets in who has a token, or whom the app around knows."""
+    """Lets in who has a token of the settings, or whom the app around knows."""
 
     def __init__(
-        self, showing: Showing, sessions: Sessions, tokens: Tokens, authenticate: Authenticate | None
+        self, showing: Showing, sessions: Sessions, settings: Settings, authenticate: Authenticate | None
     ) -> None:
         self._showing = showing
         self._sessions = sessions
         self._authenticate = authenticate
-        self.tokens = tokens
+        self._settings = settings
+        self.tokens = Tokens(settings.admin.tokens)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from now on: who has a token that is not in these is out."""
+        self._settings, self.tokens = settings, Tokens(settings.admin.tokens, self.tokens.tries)
 
     def viewer(self, request: Request) -> Viewer | None:
         """Who asks; `None` for somebody who may not look."""
@@ -66,7 +73,9 @@ class Doors:
         form = await read_form(request)
         to = _here(form.get("to", "/"))
         try:
-            token = self.tokens.check(form.get("token", "").strip(), request.client and request.client.host)
+            token = self.tokens.check(
+                form.get("token", "").strip(), address_of(request.scope, self._settings.identity)
+            )
         except TooManyTriesError as error:
             wait = str(int(error.wait_seconds) + 1)
             why = f"Too many wrong tokens came from your network. Try again in {wait} s."

@@ -13,10 +13,14 @@ from markupsafe import Markup
 from guard import words
 from guard.core.limits import Unit
 from guard.dashboard import charts
+from guard.dashboard.spans import A_DAY, SPANS, course_points
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+
+HIGHEST_DECIBANS = 30.0
+"""The top of a small chart of a risk, so that two of them can be compared."""
 
 NOTHING = "\N{EN DASH}"
 """What stands for a number or a moment that there is none of."""
@@ -36,16 +40,18 @@ def environment() -> Environment:
         "ago": _ago,
         "ahead": _ahead,
         "amount": _amount,
+        "course": _course,
         "data": _data,
         "day": _day,
         "dollars": words.dollars,
+        "milliseconds": _milliseconds,
         "moment": _moment,
         "number": _number,
         "percent": _percent,
         "period": words.period,
         "span": words.span,
     }
-    templates.globals |= {"bar": charts.bar, "counted": words.counted, "link": link}
+    templates.globals |= {"bar": charts.bar, "spans": tuple(SPANS), "counted": words.counted, "link": link}
     return templates
 
 
@@ -81,6 +87,10 @@ def _percent(share: float | None) -> str:
 def _amount(value: float, unit: str) -> str:
     """So many of what a limit counts; cost is in micro-dollars."""
     return words.dollars(int(value)) if unit == Unit.COST else _number(value)
+
+
+def _milliseconds(seconds: float | None) -> str:
+    return NOTHING if seconds is None else f"{seconds * 1000:g} ms"
 
 
 def _seconds(moment: str) -> float:
@@ -119,6 +129,14 @@ def _away(moment: str | None, form: str, *, sign: int) -> Markup | str:
     seconds = sign * (_seconds(moment) - datetime.now(UTC).timestamp())
     text = "now" if seconds < 2 else form.format(words.span(round(seconds)).replace(".0s", "s"))
     return Markup('<time datetime="{}" title="{}">{}</time>').format(moment, moment, text)
+
+
+def _course(course: Sequence[Mapping[str, Any]], of: str) -> Markup:
+    """How a risk went in the last week."""
+    if not course:
+        return Markup("")
+    points = course_points(course, datetime.now(UTC).timestamp())
+    return charts.sparkline(points, f"risk of {of} in the last week", gap=A_DAY)
 
 
 def _data(value: Mapping[str, Any] | list[Any]) -> str:

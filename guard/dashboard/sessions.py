@@ -21,7 +21,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from guard.settings.admin import Role
+from guard.settings.admin import Role as Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import HTMLResponse, JSONResponse
 
+from guard.dashboard.orders import ORDERS
 from guard.settings.admin import Role
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Showing:
         """The form for a token."""
         return self._html("login.html", request, None, status, title="Log in", why=why, to=to, part="")
 
+    def order(self, request: Request, viewer: Viewer, status: int, **shown: Any) -> Response:
+        """The form of an order, or what it would change."""
+        return self._html("order.html", request, viewer, status, title=shown["order"].title, part="", **shown)
+
     def may_order(self, viewer: Viewer | None) -> bool:
         """Whether somebody may give orders here."""
         return viewer is not None and self._orders and viewer.role.may(Role.OPERATE)
@@ -80,6 +85,7 @@ class Showing:
     ) -> Response:
         text = self._templates.get_template(template).render(
             {"since": None, **shown},
+            done=ORDERS.get(request.query_params.get("done", "")),
             root=request.scope["root_path"],
             path=request.scope["path"].removeprefix(request.scope["root_path"]),
             query=request.url.query,

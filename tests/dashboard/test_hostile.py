@@ -13,7 +13,9 @@ from guard.core.campaigns import Event, Finding, Judged, Member, Verdict
 from guard.core.evidence import Band, Evidence, Mark
 from guard.core.holds import Cleared, Held
 from guard.core.identity import Attribute
+from guard.core.modes import Mode
 from guard.core.query import Usage
+from guard.core.rollups import Dimension, Measure, Refusal, Suspected, field_of
 from guard.core.signals import Group, Signal
 from guard.installation import Installation
 
@@ -28,7 +30,15 @@ MALLORY = identity(HOSTILE, HOSTILE, user=HOSTILE, tier=HOSTILE)
 CAMPAIGN = '"><script>alert(3)'
 QUOTED = quote(HOSTILE, safe="")
 PATHS = (
-    *("/", "/identities", "/holds", "/campaigns?which=all", f"/campaigns/{quote(CAMPAIGN, safe='')}"),
+    *(
+        "/",
+        "/identities",
+        "/identities?by=latest",
+        "/holds",
+        "/shadow",
+        "/campaigns?which=all",
+        f"/campaigns/{quote(CAMPAIGN, safe='')}",
+    ),
     *(f"/holder?name={kind}%3A{QUOTED}" for kind in ("key", "org", "user")),
     *(f"/{name}={QUOTED}" for name in ("holder?name", "find?name", "identities?by", "campaigns?which")),
     *(f"/identities?page={QUOTED}", f"/campaigns/{QUOTED}", f"/{QUOTED}"),
@@ -40,6 +50,18 @@ async def fill(settings: Settings) -> None:
     store = Installation.of(settings, deadline_seconds=60).store
     await store.start()
     await use(store, settings, MALLORY, Usage(10, 20))
+    label, now = str(MALLORY.principal), NOW_US // 1_000_000
+    await store.add_risks(("seed", 1), now, {label: Suspected(24.0, Band.HIGH, 1e9)}, 0.0)
+    refused = Refusal(f"req_{SCRIPT}", now, "limited", SCRIPT, (SCRIPT,), Mode.SHADOW)
+    await store.add_refusals(("seed", 2), {label: [refused]})
+    names = {
+        field_of(Dimension.REASON, Measure.REFUSED, HOSTILE),
+        field_of(Dimension.LIMIT, Measure.REFUSED, HOSTILE),
+    }
+    shadowed = {field_of(each, Measure.WOULD_REFUSE, HOSTILE) for each in (Dimension.TIER, Dimension.MODEL)}
+    every = {field_of(Dimension.ALL, each) for each in (Measure.REFUSED, Measure.WOULD_REFUSE)}
+    counts = dict.fromkeys({*names, *shadowed, *every}, 3)
+    await store.add_sums(("seed", 3), now // 60 * 60, counts, {label: [1, 1, 10, 20, 5, 0]}, 5_000)
     marks = {Signal.ENUMERATION: Mark(24.0, NOW_US, NOW_US)}
     await store.learn(MALLORY.principal, MALLORY, Evidence(0, b"", marks))
     await store.block(MALLORY.principal, None, HOSTILE)
@@ -87,7 +109,7 @@ async def test_hostile_texts_stay_texts(browser: Browser, path: str) -> None:
 
 
 async def test_links_of_hostile_names_lead_to_them(browser: Browser) -> None:
-    page = Html((await browser.get("/identities")).text)
+    page = Html((await browser.get("/identities?by=latest")).text)
     (link,) = (each.attributes["href"] for each in page.all("tbody a"))
     assert (await browser.get(link)).status_code == 200
     data = await browser.json(link.replace("/holder?", "/holder.json?"))

@@ -12,13 +12,17 @@ from starlette.routing import Mount
 from guard import Dashboard
 from guard.dashboard.headers import HEADERS
 from guard.dashboard.queries import MOST_PAGES
+from guard.dashboard.views.identities import ORDERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from guard import Settings
 
 HOLDERS = ("key:acme-research", "org:acme", "key:trial-006", "everything")
 PATHS = (
-    *("/", "/identities", *(f"/holder?name={name}" for name in HOLDERS)),
+    *("/", "/?span=7d", "/shadow", "/shadow?span=30d", *(f"/identities?by={by}" for by in ORDERS)),
+    *("/identities", *(f"/holder?name={name}" for name in HOLDERS)),
     *("/campaigns", "/campaigns?which=all", "/campaigns/c1", "/campaigns/c2", "/holds"),
 )
 WRONG = (
@@ -29,57 +33,54 @@ WRONG = (
 
 
 class TestEachPage:
-    @pytest.mark.parametrize("path", PATHS)
-    async def test_it_is_valid_html_with_landmarks(self, browser: Browser, path: str) -> None:
-        answer = await browser.get(path)
-        assert answer.status_code == 200
-        page = Html(answer.text)
-        assert page.errors == []
-        assert len(page.all("main")) == len(page.all("h1")) == 1
-        assert page.all("html")[0].attributes["lang"] == "en"
-        labelled = {each.attributes["for"] for each in page.all("label")}
-        fields = [each for each in page.all("input") if each.attributes.get("type") != "hidden"]
-        assert {each.attributes["id"] for each in fields} <= labelled
-        ids = [each.attributes["id"] for each in page.all("[id]")]
-        assert len(ids) == len(set(ids))
+    async def test_it_is_valid_html_with_landmarks(self, browser: Browser) -> None:
+        for path in PATHS:
+            answer = await browser.get(path)
+            assert answer.status_code == 200, path
+            page = Html(answer.text)
+            assert page.errors == [], path
+            assert len(page.all("main")) == len(page.all("h1")) == 1, path
+            assert page.all("html")[0].attributes["lang"] == "en"
+            labelled = {each.attributes["for"] for each in page.all("label")}
+            fields = [each for each in page.all("input") if each.attributes.get("type") != "hidden"]
+            assert {each.attributes["id"] for each in fields} <= labelled, path
+            ids = [each.attributes["id"] for each in page.all("[id]")]
+            assert len(ids) == len(set(ids)), path
 
-    @pytest.mark.parametrize("path", [*PATHS, *WRONG])
-    async def test_nothing_in_it_is_inline_and_nothing_is_from_elsewhere(
-        self, browser: Browser, path: str
-    ) -> None:
-        answer = await browser.get(path)
-        for name, value in HEADERS.items():
-            assert answer.headers[name] == value
-        page = Html(answer.text)
-        for each in page.all("*"):
-            assert not [name for name in each.attributes if name.startswith("on") or name == "style"]
-            for name in ("href", "src", "action"):
-                assert each.attributes.get(name, "/").startswith(("/", "#"))
-                assert not each.attributes.get(name, "/").startswith("//")
-        assert all(each.attributes.get("src") and not each.text for each in page.all("script"))
-        assert not page.all("style")
+    async def test_nothing_in_it_is_inline_and_nothing_is_from_elsewhere(self, browser: Browser) -> None:
+        for path in (*PATHS, *WRONG):
+            answer = await browser.get(path)
+            assert {name: answer.headers[name] for name in HEADERS} == HEADERS, path
+            page = Html(answer.text)
+            for each in page.all("*"):
+                assert not [name for name in each.attributes if name.startswith("on") or name == "style"]
+                for name in ("href", "src", "action"):
+                    assert each.attributes.get(name, "/").startswith(("/", "#"))
+                    assert not each.attributes.get(name, "/").startswith("//")
+            assert all(each.attributes.get("src") and not each.text for each in page.all("script"))
+            assert not page.all("style")
 
-    @pytest.mark.parametrize("path", PATHS)
-    async def test_it_is_json_too(self, browser: Browser, path: str) -> None:
-        asked = await browser.get(path, accept="application/json")
-        name, _, query = path.partition("?")
-        suffixed = await browser.get(f"{'/overview' if name == '/' else name}.json?{query}")
-        assert asked.status_code == suffixed.status_code == 200
-        assert asked.headers["content-type"] == "application/json"
-        assert asked.json().keys() == suffixed.json().keys()
+    async def test_it_is_json_too(self, browser: Browser) -> None:
+        for path in PATHS:
+            asked = await browser.get(path, accept="application/json")
+            name, _, query = path.partition("?")
+            suffixed = await browser.get(f"{'/overview' if name == '/' else name}.json?{query}")
+            assert asked.status_code == suffixed.status_code == 200, path
+            assert asked.headers["content-type"] == "application/json"
+            assert asked.json().keys() == suffixed.json().keys()
 
-    @pytest.mark.parametrize("path", WRONG)
-    async def test_what_is_wrong_is_said_as_a_page_and_as_json(self, browser: Browser, path: str) -> None:
-        page, data = await browser.get(path), await browser.get(path, accept="application/json")
-        assert page.status_code in (404, 422)
-        assert data.headers["content-type"] == "application/problem+json"
-        assert data.json()["status"] == data.status_code == page.status_code
-        assert Html(page.text).errors == []
+    async def test_what_is_wrong_is_said_as_a_page_and_as_json(self, browser: Browser) -> None:
+        for path in WRONG:
+            page, data = await browser.get(path), await browser.get(path, accept="application/json")
+            assert page.status_code in (404, 422), path
+            assert data.headers["content-type"] == "application/problem+json"
+            assert data.json()["status"] == data.status_code == page.status_code
+            assert Html(page.text).errors == []
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-    async def test_it_is_for_reading(self, browser: Browser, method: str) -> None:
+    async def test_it_is_for_reading(self, open_dashboard: Callable[..., Browser], method: str) -> None:
         for path in PATHS:
-            answer = await browser.client.request(method, path)
+            answer = await open_dashboard().client.request(method, path)
             assert answer.status_code == 405
             assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
@@ -98,11 +99,11 @@ class TestIdentities:
         self, browser: Browser, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("guard.dashboard.views.identities.PAGE_SIZE", 5)
-        first, second = [await browser.json(f"/identities.json?page={page}") for page in (1, 2)]
+        first, second = [await browser.json(f"/identities.json?by=latest&page={page}") for page in (1, 2)]
         names = [each["identity"] for each in (*first["identities"], *second["identities"])]
         assert len(names) == len(set(names)) == 10
         assert first["known"] == 17
-        last = await browser.get("/identities?page=4")
+        last = await browser.get("/identities?by=latest&page=4")
         assert "Page 4 of 4" in last.text
         assert "Next" not in last.text
 

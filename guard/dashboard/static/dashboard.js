@@ -20,6 +20,11 @@
     const tops = data.stacked
       ? values.map((_, place) => data.times.map((_, at) => values.slice(0, place + 1).reduce((sum, row) => sum + (row[at] || 0), 0)))
       : values;
+    const clock = (_, moments, __, ___, step) =>
+      moments.map((at) => {
+        const date = new Date(at * 1000);
+        return step >= 86400 ? date.toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" }) : date.toISOString().slice(11, 16);
+      });
     const axis = { stroke: colour("dim"), grid: { stroke: colour("rule"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
     const options = {
       width: figure.clientWidth,
@@ -27,7 +32,7 @@
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
-      axes: [axis, { ...axis, size: 48, values: (_, ticks) => ticks.map(short) }],
+      axes: [{ ...axis, values: clock }, { ...axis, size: 48, values: (_, ticks) => ticks.map(short) }],
       series: [
         { value: (_, at) => (at === null ? "–" : `${new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`) },
         ...data.series.map((each, place) => ({

@@ -1,4 +1,4 @@
-"""How it stands now, on one page."""
+"""How it stands now, and what has happened lately, on one page."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from guard.admin.json.campaigns import campaign_json
-from guard.admin.json.records import entry_json
+from guard.admin.json.rollups import busiest_json, traffic_json
+from guard.admin.rollups import By
 from guard.core.modes import Mode, mildest
 from guard.dashboard.pages import Answer
+from guard.dashboard.spans import SPANS, quantile, requests_chart
 from guard.words import counted
 
 if TYPE_CHECKING:
@@ -18,22 +20,50 @@ if TYPE_CHECKING:
     from guard.dashboard.queries import Query
 
 MOST_CAMPAIGNS = 5
-MOST_IDENTITIES = 8
+MOST_LISTED = 5
+
+ALMOST_FULL = 0.9
 
 
 async def overview(operator: Operator, query: Query) -> Answer:
     """What holds, who serves, what was admitted and refused, and what needs somebody's attention."""
-    control, capacity, campaigns, looked_for, held, (entries, known) = await asyncio.gather(
-        operator.control(),
-        operator.capacity(),
+    span = query.choice("span", tuple(SPANS))
+    seconds, step = SPANS[span]
+    traffic, suspects, users, campaigns, standing = await asyncio.gather(
+        operator.traffic(operator.now() - seconds, step=step),
+        operator.busiest(By.RISK, 0, MOST_LISTED),
+        operator.busiest(By.TOKENS, 0, MOST_LISTED),
         operator.campaigns.all(),
-        operator.campaigns.are_looked_for(),
-        operator.reviews.held(),
-        operator.latest(0, MOST_IDENTITIES),
+        _standing(operator),
     )
     now_us = int(operator.now() * 1e6)
     counting = [each for each in campaigns if each.verdict(now_us).counts]
-    found = {
+    told = traffic_json(traffic)
+    own = told["total"]["own_seconds"]
+    data = {
+        **standing,
+        "span": span,
+        "traffic": told,
+        "own_seconds": {"p50": quantile(own, 0.5), "p99": quantile(own, 0.99)},
+        "suspects": busiest_json(suspects)["identities"],
+        "users": busiest_json(users)["identities"],
+        "campaigns_counting": len(counting),
+        "campaigns": [campaign_json(each, now_us) for each in counting[:MOST_CAMPAIGNS]],
+    }
+    data["warnings"] = [*_warnings(data, operator)]
+    return Answer("Overview", data, {"requests": requests_chart(told["steps"], told["step_seconds"])})
+
+
+async def _standing(operator: Operator) -> dict[str, Any]:
+    """What holds, and how the parts do."""
+    control, capacity, looked_for, held, (_, known) = await asyncio.gather(
+        operator.control(),
+        operator.capacity(),
+        operator.campaigns.are_looked_for(),
+        operator.reviews.held(),
+        operator.latest(0, 1),
+    )
+    return {
         "mode": {
             "switch": control.mode,
             "settings": operator.mode_of_settings,
@@ -48,32 +78,27 @@ async def overview(operator: Operator, query: Query) -> Answer:
         },
         "identities_known": known,
         "held": len(held),
-        "campaigns_counting": len(counting),
         "campaigns_looked_for": looked_for,
-        "campaigns": [campaign_json(each, now_us) for each in counting[:MOST_CAMPAIGNS]],
-        "identities": [entry_json(operator.label(each.record), each) for each in entries],
     }
-    found["warnings"] = [*_warnings(found, operator)]
-    return Answer("Overview", found)
 
 
-def _warnings(found: dict[str, Any], operator: Operator) -> Iterator[str]:
+def _warnings(data: dict[str, Any], operator: Operator) -> Iterator[str]:
     """What an operator should know, the gravest first."""
-    if found["mode"]["switch"] is not Mode.ENFORCE:
-        yield f"The kill switch is at {found['mode']['switch']}: nothing is enforced further."
-    elif found["mode"]["settings"] is not Mode.ENFORCE:
-        yield f"The settings say mode {found['mode']['settings']}: nothing is enforced further."
-    if not found["processes"]:
+    mode, store = data["mode"], data["store"]
+    if mode["switch"] is not Mode.ENFORCE:
+        yield f"The kill switch is at {mode['switch']}: nothing is enforced further."
+    elif mode["settings"] is not Mode.ENFORCE:
+        yield f"The settings say mode {mode['settings']}: nothing is enforced further."
+    if not data["processes"]:
         yield "No process of guard was heard of in the last seconds: nobody serves, or with another store."
-    if found["store"]["forgets"]:
+    if store["forgets"]:
         yield (
-            f"Redis forgets counts when it is full (maxmemory-policy {found['store']['policy']}): "
+            f"Redis forgets counts when it is full (maxmemory-policy {store['policy']}): "
             "whoever fills it gets more than the limits. Set noeviction."
         )
-    full = found["store"]["maxmemory_bytes"]
-    if full and found["store"]["used_bytes"] > 0.9 * full:
-        yield f"Redis uses {found['store']['used_bytes'] / full:.0%} of its memory."
-    if not found["campaigns_looked_for"]:
+    if store["maxmemory_bytes"] and store["used_bytes"] > ALMOST_FULL * store["maxmemory_bytes"]:
+        yield f"Redis uses {store['used_bytes'] / store['maxmemory_bytes']:.0%} of its memory."
+    if not data["campaigns_looked_for"]:
         yield "Nobody looks for campaigns: neither an analyst nor a guard worker runs."
     if operator.damaged:
         what = ", ".join(list(operator.damaged)[:3])

@@ -15,7 +15,7 @@ from struct import Struct, pack, unpack_from
 from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
-from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.identity import KNOWN, Attribute, Holder, Identity, VouchedBy
 from guard.core.limits import Algorithm, Reading, Role, Unit
 from guard.core.pseudonyms import VOUCHED_BY
 from guard.store.marks import read_marks
@@ -137,7 +137,7 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
     try:
         known = json.loads(facts)
         vouched_by = known.pop(VOUCHED_BY, None)
-        attributes = {Attribute(name): str(value) for name, value in known.items() if name in set(Attribute)}
+        attributes = {Attribute(name): str(value) for name, value in known.items() if name in KNOWN}
         identity = Identity(Holder.parse(label.decode()), attributes, vouched_by and VouchedBy(vouched_by))
     except (ValueError, AttributeError):
         raise ValueError("a record that this version of guard cannot read") from None
