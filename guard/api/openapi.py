@@ -28,6 +28,7 @@ SAID = {
     408: "The body came too slowly.",
     409: "The order cannot work with these settings.",
     413: "The body is too large.",
+    414: "The URL is too long.",
     415: "The body is not JSON.",
     422: "A field is wrong; `errors` say which.",
     429: "Too many wrong tokens came from this network.",
@@ -93,12 +94,14 @@ def _operation(operation: Operation, taken: Any, given: Any, shapes: Mapping[str
 
 
 def _refusal(status: int) -> dict[str, Any]:
+    if status == 414:  # which the server says before anything of this is asked
+        return {"description": SAID[status], "content": {"text/plain": {"schema": {"type": "string"}}}}
     problem = {"$ref": _REF.format(model=Problem.__name__)}
     return {"description": SAID[status], "content": {MEDIA_TYPE: {"schema": problem}}}
 
 
 def _statuses(operation: Operation) -> list[int]:
-    more = WITH_BODY if operation.method == "POST" else ()
+    more = WITH_BODY if operation.method == "POST" else (414,)
     roles = (403,) if operation.is_order else ()
     return sorted({*ALWAYS, *more, *roles, *operation.refuses})
 
