@@ -6,13 +6,14 @@ nothing of each other's refusals.
 
 **Events and entries.** An event is a refusal of a member, or its leaving. Of a group's events those count
 that lie `SPACING_US` apart, the first one first: what strikes all at once, such as an outage, is one event.
-An event is *followed* if another party enters within `WITHIN_US` after it.
+An event is *followed* if another party enters soon after it: in one minute, or in five (`WITHIN_US`; where a
+hundred accounts come and go, somebody enters in any five). What is told more surely counts.
 
 **Two controls**, of which the weaker one counts. Offices open at nine, jobs run at the full hour, a class
 begins for all, an outage ends for all: then entries are many, and some of them follow events by chance.
 
 - *Before and after.* Whatever brings many in at about the same time brings them in before an event as well as
-  after it. So events with an entry in the `WITHIN_US` after them and none in as long before are counted
+  after it. So events with an entry in the minutes after them and none in as many before are counted
   against those with one before and none after: by chance each is as probable (McNemar, 1947).
 - *By the clock.* What recurs recurs by the hour, the day or the week. So the same is looked for at the same
   events, shifted by `SHIFTS_US`: the largest share of these that is followed is the chance that an event is.
@@ -44,8 +45,8 @@ if TYPE_CHECKING:
 
     from guard.campaigns.rhythm import Rhythm
 
-WITHIN_US = 5 * 60_000_000
-"""Whoever enters so soon after an event follows it."""
+WITHIN_US = 60_000_000, 5 * 60_000_000
+"""Whoever enters so soon after an event follows it: two things to look for."""
 
 SPACING_US = 30 * 60_000_000
 """Of events that lie closer, the first counts."""
@@ -63,14 +64,15 @@ MOST, LOOKED = 20.0, 25.0
 """The most that it says, in decibans, and what is taken off for how often groups are looked at."""
 
 OVERLAPPING = 0.2
-"""Members take turns where no larger a share of them overlaps with another at the events that count."""
+"""Members take turns where no larger a share of their sessions begins while another member's goes on."""
 
 
 class Follow(NamedTuple):
-    """How often another party enters soon after an event: of so many `events` so many were `followed`, where
-    `expected` would be by chance. `parties` are those with a part in it, and `decibans` what it says.
+    """How often another party enters `within_us` after an event: of so many `events` so many were `followed`,
+    where `expected` would be by chance. `parties` are those with a part in it, and `decibans` what it says.
     """
 
+    within_us: int = 0
     events: int = 0
     followed: int = 0
     expected: float = 0.0
@@ -83,9 +85,8 @@ NO_FOLLOW = Follow()
 
 def after_refusals(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
     """How often others of a group take over from who is refused. `rhythms` are of each party."""
-    return _follow(
-        rhythms, [(at_us, who) for who, some in rhythms.items() for one in some for at_us in one.refused]
-    )
+    refused = [(at_us, who) for who, some in rhythms.items() for one in some for at_us in one.refused]
+    return _most_surely(rhythms, refused)
 
 
 def after_leaving(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
@@ -98,20 +99,32 @@ def after_leaving(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
     )
     if not sessions or _overlapping(sessions) > OVERLAPPING:
         return NO_FOLLOW
-    return _follow(rhythms, [(left_us, who) for _, left_us, who in sessions])
+    return _most_surely(rhythms, [(left_us, who) for _, left_us, who in sessions])
 
 
-def _follow(rhythms: Mapping[str, Sequence[Rhythm]], happened: list[tuple[int, str]]) -> Follow:
-    entries = sorted((at_us, who) for who, some in rhythms.items() for one in some for at_us in one.entered)
+def _most_surely(rhythms: Mapping[str, Sequence[Rhythm]], happened: Sequence[tuple[int, str]]) -> Follow:
+    entered = _Entries(
+        sorted((at_us, who) for who, some in rhythms.items() for one in some for at_us in one.entered)
+    )
     events = _spaced(happened)
-    if not events or not entries:
+    if not events:
         return NO_FOLLOW
-    entered = _Entries(entries)
-    active = entries[0][0], max(one.left[-1] for some in rhythms.values() for one in some if one.left)
-    after = [entered.others(who, at_us, at_us + WITHIN_US) for at_us, who in events]
-    before = [entered.others(who, at_us - WITHIN_US, at_us) for at_us, who in events]
+    active = entered.first_us, max(one.left[-1] for some in rhythms.values() for one in some if one.left)
+    found = (_follow(events, happened, entered, active, within_us) for within_us in WITHIN_US)
+    return max(found, key=lambda each: each.decibans)
+
+
+def _follow(
+    events: Sequence[tuple[int, str]],
+    happened: Sequence[tuple[int, str]],
+    entered: _Entries,
+    active: tuple[int, int],
+    within_us: int,
+) -> Follow:
+    after = [entered.others(who, at_us, at_us + within_us) for at_us, who in events]
+    before = [entered.others(who, at_us - within_us, at_us) for at_us, who in events]
     followed = sum(map(bool, after))
-    chance = _by_the_clock(events, entered, active)
+    chance = _by_the_clock(events, entered, active, within_us)
     gained = sum(bool(more) and not less for more, less in zip(after, before, strict=True))
     lost = sum(bool(less) and not more for more, less in zip(after, before, strict=True))
     whoever = {who for (_, who), others in zip(events, after, strict=True) if others}
@@ -121,10 +134,11 @@ def _follow(rhythms: Mapping[str, Sequence[Rhythm]], happened: list[tuple[int, s
         said = 0.0
     # Events that are too close to count for themselves tell as well who has a part in it.
     for at_us, who in happened:
-        others = entered.others(who, at_us, at_us + WITHIN_US)
+        others = entered.others(who, at_us, at_us + within_us)
         if others:
             whoever |= {who, *others}
     return Follow(
+        within_us,
         len(events),
         followed,
         round(chance * len(events), 1),
@@ -140,6 +154,11 @@ class _Entries:
         self._times = [at_us for at_us, _ in entries]
         self._whose = [who for _, who in entries]
 
+    @property
+    def first_us(self) -> int:
+        """When the first one enters."""
+        return self._times[0]
+
     def others(self, who: str, from_us: int, to_us: int) -> set[str]:
         """Who enters between, the first moment included, besides this one."""
         start, end = bisect_left(self._times, from_us), bisect_left(self._times, to_us)
@@ -154,16 +173,18 @@ def _spaced(events: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     return spaced
 
 
-def _by_the_clock(events: Sequence[tuple[int, str]], entered: _Entries, active: tuple[int, int]) -> float:
+def _by_the_clock(
+    events: Sequence[tuple[int, str]], entered: _Entries, active: tuple[int, int], within_us: int
+) -> float:
     """The largest share of events that is followed where they are shifted, and never none."""
     most = 1 / (len(events) + 2)
     compared = False
     for shift_us in SHIFTS_US:
         shifted = [(at_us + shift_us, who) for at_us, who in events]
-        inside = [each for each in shifted if active[0] <= each[0] <= active[1] - WITHIN_US]
+        inside = [each for each in shifted if active[0] <= each[0] <= active[1] - within_us]
         if len(inside) >= LEAST_SHIFTED:
             compared = True
-            hits = sum(bool(entered.others(who, at_us, at_us + WITHIN_US)) for at_us, who in inside)
+            hits = sum(bool(entered.others(who, at_us, at_us + within_us)) for at_us, who in inside)
             most = max(most, (hits + 1) / (len(inside) + 2))
     return most if compared else 0.5
 

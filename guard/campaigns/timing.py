@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from guard.campaigns.following import WITHIN_US, after_leaving, after_refusals
+from guard.campaigns.following import after_leaving, after_refusals
 from guard.core.campaigns import Finding, Tie, TieKind
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ def _tie(kind: TieKind, found: Follow, parties: int) -> Tie:
 
 
 def _finding(found: Follow, what: str) -> Finding:
-    minutes = WITHIN_US // 60_000_000
+    minutes = found.within_us // 60_000_000
     text = (
-        f"after {found.followed} of {found.events} {what} within {minutes} minutes, "
+        f"after {found.followed} of {found.events} {what} within {minutes} min, "
         f"where {found.expected:g} would by chance"
     )
     return Finding(text, found.decibans)
