@@ -21,6 +21,7 @@ from benchmarks.detection.figures import Table
 from benchmarks.detection.fleets import FLEETS, HYDRAS, LOOK_ALIKES, RELAYS
 from benchmarks.detection.gate import Gate
 from benchmarks.detection.lives import MICROSECONDS, SECRET, Eyes, Known
+from benchmarks.detection.shifts import DISPATCHED, IN_TIME, REFUSED
 from benchmarks.detection.sources import Part
 from benchmarks.detection.twins import TWINS
 from guard.analyst.opened import followers_of
@@ -28,7 +29,7 @@ from guard.analyst.request_texts import ASSISTANT
 from guard.background import Foreground
 from guard.campaigns.groups import Groups
 from guard.campaigns.lineage import Exchange
-from guard.campaigns.observation import Observation
+from guard.campaigns.observation import Forgotten, Refusal, read
 from guard.core.campaigns import Verdict
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.pseudonyms import Pseudonyms
@@ -40,9 +41,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.detection.fleets import Fleet
+    from benchmarks.detection.fleet import Fleet
     from benchmarks.detection.sources import Side, Split
     from benchmarks.detection.traffic import Campaign, Line
+    from guard.campaigns.observation import Observation
     from guard.core.campaigns import Campaign as Found
     from guard.detection.reference import Reference
 
@@ -68,6 +70,7 @@ SIZES: Mapping[str, Sequence[tuple[int, int]]] = {
     "hydra-bare": ((100, 15),),
     "hydra-rotating": ((30, 30),),
     "hydra-overlapping": ((30, 30),),
+    **{fleet.name: ((10, 60), (30, 30), (100, 15)) for fleet in DISPATCHED},
 }
 COVERED, COVERED_SETS = ((100, 25),), 2
 LARGEST = 1_000, 5
@@ -103,7 +106,7 @@ class Watched:
     """What a group told the worker, in the order of time, and who is in it."""
 
     group: Group
-    observations: Sequence[Observation]
+    observations: Sequence[Observation | Refusal]
     labels: frozenset[str]
 
 
@@ -145,9 +148,12 @@ class Watch:
         self._lineages, self._observer = lineages, observer
         self._known: defaultdict[str, Known] = defaultdict(Known)
 
-    def see(self, line: Line, identity: Identity) -> Observation:
-        """Take in one exchange."""
+    def see(self, line: Line, identity: Identity) -> Observation | Refusal | None:
+        """Take in one exchange, or a refusal; `None` where nobody is told of that."""
         holder, now_us = identity.principal, int(line.ts * MICROSECONDS)
+        if line.response["status"] == REFUSED:
+            self._observer.refuse(holder, identity, now_us)
+            return self._told()
         opened = self._eyes.open(line)
         history = [each.text for each in opened.sent if each.role == ASSISTANT]
         said = opened.said
@@ -155,7 +161,14 @@ class Watch:
         taken = self._eyes.take(holder, self._known[holder.value], line, opened)
         client = program((name.encode(), value.encode()) for name, value in line.headers.items())
         self._observer.take(holder, identity, now_us, taken.trace, taken.drew, taken.paid, client)
-        return Observation.read(self._store.heard.pop())
+        return self._told()
+
+    def _told(self) -> Observation | Refusal | None:
+        if not self._store.heard:
+            return None
+        told = read(self._store.heard.pop())
+        assert not isinstance(told, Forgotten)  # an operator's word alone
+        return told
 
 
 class _Heard(MemoryStore):
@@ -184,7 +197,7 @@ def identity_of(key: str, line: Line, *, vouched: bool) -> Identity:
 
 def groups_of(split: Split) -> Iterator[Group]:
     """All groups of a side, the honest ones first."""
-    for fleet in LOOK_ALIKES:
+    for fleet in (*LOOK_ALIKES, *IN_TIME):
         if fleet.plays(split):
             sources = [None] if fleet.part is None else sorted(split.pool(fleet.part).sources)
             for source in sources:
@@ -194,7 +207,7 @@ def groups_of(split: Split) -> Iterator[Group]:
         yield Group(split.side, fleet.name, *RELAYING)
     sets = _by_size(split)
     for place, source in enumerate(sets):
-        for fleet in HYDRAS:
+        for fleet in (*HYDRAS, *DISPATCHED):
             for size in SIZES.get(fleet.name, COVERED if place < COVERED_SETS else ()):
                 yield Group(split.side, fleet.name, *size, source)
     yield Group(split.side, WRAPPED, *LARGEST, sets[0])
@@ -224,7 +237,7 @@ def _campaign(split: Split, group: Group, seed: int) -> Campaign:
     return next(campaigns(split, chance, group.accounts, group.queries, fleets=[group.fleet]))
 
 
-def neighbours(split: Split, seed: int, instances: int = NEIGHBOURS) -> Sequence[Observation]:
+def neighbours(split: Split, seed: int, instances: int = NEIGHBOURS) -> Sequence[Observation | Refusal]:
     """What the worker knows of others: honest callers of all uses that nobody has to declare."""
     lines = [(line, f"neighbour/{key}") for line, key in _neighbours(split, seed, instances)]
     return _told(lines, vouched=False)[0]
@@ -244,7 +257,7 @@ def _neighbours(
     return ((line, actor.name) for actor in cast for line in actor.lines)
 
 
-def outcome(watched: Watched, neighbours: Sequence[Observation], reference: Reference) -> Outcome:
+def outcome(watched: Watched, neighbours: Sequence[Observation | Refusal], reference: Reference) -> Outcome:
     """What comes of a group among these."""
     groups = settled(neighbours, reference)
     found = Outcome(watched.group, len(watched.observations), len(watched.labels))
@@ -272,7 +285,7 @@ def outcome(watched: Watched, neighbours: Sequence[Observation], reference: Refe
     return found
 
 
-def settled(neighbours: Iterable[Observation], reference: Reference) -> Groups:
+def settled(neighbours: Iterable[Observation | Refusal], reference: Reference) -> Groups:
     """The groups of a gateway that knows these, and has judged them."""
     groups, last_us = Groups(reference), 0
     for seen in neighbours:
@@ -300,7 +313,9 @@ class Together(NamedTuple):
     honest_in_possible: int
 
 
-def together(watched: Sequence[Watched], neighbours: Sequence[Observation], reference: Reference) -> Together:
+def together(
+    watched: Sequence[Watched], neighbours: Sequence[Observation | Refusal], reference: Reference
+) -> Together:
     """What is found of all of these among each other."""
     parts = (neighbours, *(each.observations for each in watched))
     told = sorted((seen for part in parts for seen in part), key=lambda seen: seen.at_us)
@@ -495,13 +510,14 @@ def _means(scored: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 def _told(
     lines: Sequence[tuple[Line, str]], *, vouched: bool
-) -> tuple[tuple[Observation, ...], frozenset[str]]:
+) -> tuple[tuple[Observation | Refusal, ...], frozenset[str]]:
     """What the worker is told of these lines of these keys, in the order of time; and the labels of all."""
     watch = Watch()
-    told = tuple(
+    seen = (
         watch.see(line, identity_of(key, line, vouched=vouched))
         for line, key in sorted(lines, key=lambda each: each[0].ts)
     )
+    told = tuple(each for each in seen if each is not None)
     return told, frozenset(seen.label for seen in told)
 
 
@@ -518,17 +534,20 @@ Hydras share one instruction set out, and each of their accounts asks 6 to 30 ti
 by itself. They are *wrapped* in one template, have one *payment* for eight accounts, are paraphrased out of
 one *network* (a /24), or have nothing in common (*bare*), with an address each but for those of one network.
 Of *app* and *person* so many queries in a hundred are a cover's; *rotating* accounts are banned after three
-days, and others go on; *overlapping* ones send one item in ten twice. *Relays* pass on conversations of
-people. Of so many sets it is told how many were found (and the median of the exchanges of all accounts
-together until then): possible at least, likely, and with {ALL_IN:.0%} of the accounts in the campaign. The
-share of members, and of outsiders among those that are in it, are of those found, at the end. Three in ten
-have one system prompt in all accounts, by which *bare* ones are found too, and small sets run out."""
+days, and others go on; *overlapping* ones send one item in ten twice. Those of a dispatcher, wrapped too, ask
+one after another, on a lane for each 25 of them: *failing over* when they are refused for an hour, *banned*
+for good, or *taking turns* before that. *Relays* pass on conversations of people. Of so many
+sets it is told how many were found (and the median of the exchanges of all accounts together until then):
+possible at least, likely, and with {ALL_IN:.0%} of the accounts in the campaign. The share of members, and of
+outsiders among those that are in it, are of those found, at the end. Three in ten have one system prompt in
+all accounts, by which *bare* ones are found too, and small sets run out."""
 
 _HONEST = f"""\
 Groups of {HONEST[0]} callers with {HONEST[1]} queries each: {INSTANCES} of each, or one of each source that
 it was tried on. *Labs* all run one evaluation, *sampling* ones a part of a set by lot. Nobody has declared
-anything, and nobody vouches for any but *team*, *company* and *nightly-jobs*. Accused is who has
-{ACCUSED:.0f} decibans of a campaign against it."""
+anything. *Users* ask single questions about anything under one prompt, no two of them the same, are answered
+six an hour, and come together as their names say. Nobody vouches for any but *team*, *company* and
+*nightly-jobs*. Accused is who has {ACCUSED:.0f} decibans of a campaign against it."""
 
 _AT_ONCE = """\
 All groups of the two tables and the callers around them, at one gateway: B-cubed precision and recall (Bagga

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.detection.accounts import Account, open_account, tied
-from benchmarks.detection.fleets import FLEETS, Fleet
+from benchmarks.detection.fleets import FLEETS
 from benchmarks.detection.frames import Frames
 from benchmarks.detection.stage import Stage
 from benchmarks.detection.traffic import Actor, Campaign
@@ -21,6 +21,7 @@ from benchmarks.detection.traffic import Actor, Campaign
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from benchmarks.detection.fleet import Fleet
     from benchmarks.detection.sources import Split
     from benchmarks.detection.traffic import Line
 

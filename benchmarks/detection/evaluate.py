@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from benchmarks.detection.harvest import Harvest
     from benchmarks.detection.lives import Life, Work
     from benchmarks.detection.sources import Split
-    from guard.campaigns.observation import Observation
+    from guard.campaigns.observation import Observation, Refusal
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -249,7 +249,7 @@ def _bill(work: tuple[Work, Standing]) -> Bill:
 
 
 @cache
-def _neighbours(side: Side) -> tuple[Sequence[Observation], Reference]:
+def _neighbours(side: Side) -> tuple[Sequence[Observation | Refusal], Reference]:
     """The callers that groups are watched among, and what those are judged by."""
     splits, files, seed, size = _loaded
     return alliances.neighbours(splits[side], seed, size.neighbours), Reference.load(files[side])

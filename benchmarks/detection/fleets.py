@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.detection import attacks, people, programs, timing
 from benchmarks.detection.accounts import Caller, Ties
+from benchmarks.detection.fleet import Fleet
+from benchmarks.detection.shifts import DISPATCHED, IN_TIME
 from benchmarks.detection.sources import Part, Pool
 from benchmarks.detection.stage import Style
 from benchmarks.detection.traffic import Exchange
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
     from benchmarks.detection.accounts import Account
     from benchmarks.detection.attacks import Asking
-    from benchmarks.detection.sources import Split
     from benchmarks.detection.stage import Stage
     from benchmarks.detection.traffic import Kind, Line
 
@@ -51,29 +52,6 @@ _ELSEWHERE = 0.5
 """The share of its requests that a caller of several gateways sends to another one."""
 
 _SAMPLED = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """A kind of campaign: what each of its accounts does, and what they share.
-
-    `together` is for what only the whole can do: the lines of all accounts, by account. `vouched` is whether
-    somebody vouches for the accounts, and `part` what it can be had of one source of.
-    """
-
-    name: str
-    kind: Kind
-    caller: Caller
-    ties: Ties
-    act: Callable[[Stage, int], Iterator[Line]] | None = None
-    together: Callable[[Stage, Sequence[Account]], Sequence[Sequence[Line]]] | None = None
-    only_openai: bool = False
-    vouched: bool = False
-    part: Part | None = None
-
-    def plays(self, split: Split) -> bool:
-        """Whether the split has what this takes."""
-        return self.part is None or self.part in split.pools
 
 
 def _each(act: Acting) -> Callable[[Stage, int], Iterator[Line]]:
@@ -397,5 +375,7 @@ FLEETS: tuple[Fleet, ...] = (
     Fleet("fleet-failover", "attack", Caller.PROGRAM, Ties(payment=4, network=8, client=True), _failing_over),
     *RELAYS,
     *HYDRAS,
+    *DISPATCHED,
+    *IN_TIME,
 )
 """All kinds of campaign, the benign first."""

@@ -1,4 +1,5 @@
-"""Whether others of a group take over where one is refused, and whether its members take turns.
+"""Whether others of a group take over where one is refused, whether its members take turns, and whether they
+come together.
 
 **What happens.** Whoever has many accounts behind one dispatcher goes on with another one when an account is
 refused. So soon after a refusal another member enters that was silent, again and again. Honest callers know
@@ -28,7 +29,10 @@ Worked example: ten accounts, of which one asks at a time until its hourly limit
     by the clock       an hour later 3 of 14 are followed, more than at any   p = (4/16)^14    84 dB
                        other shift
 
-The weaker says 42 decibans, of which `LOOKED` are taken off for how often groups are looked at: 17 are left.
+The weaker says 42 decibans, of which `LOOKED` are taken off for how often groups are looked at: 12 are left.
+
+**Coming together** is what the first control takes away, so there is another one for it: the same events
+shifted by `NEARBY_US`, some tens of minutes, in which the hour of the day is much the same.
 
 **What is no hand-over**: fewer than `LEAST_PARTIES` that were refused, or that entered. Two accounts of one
 person are no campaign, and one that is always online follows whatever happens.
@@ -48,19 +52,21 @@ if TYPE_CHECKING:
 WITHIN_US = 60_000_000, 5 * 60_000_000
 """Whoever enters so soon after an event follows it: two things to look for."""
 
-SPACING_US = 30 * 60_000_000
-"""Of events that lie closer, the first counts."""
+SPACING_US = 2 * max(WITHIN_US)
+"""Of events that lie closer, the first counts: an entry is then near one event only."""
 
 _HOUR_US = 3_600_000_000
 SHIFTS_US = tuple(hours * _HOUR_US for hours in (-168, -48, -24, -3, -2, -1, 1, 2, 3, 24, 48, 168))
 """By so much events are shifted for a control."""
+
+NEARBY_US = tuple(minutes * 60_000_000 for minutes in (-45, -30, -20, 20, 30, 45))
 
 LEAST_SHIFTED = 3
 """A shift is a control where so many shifted events lie in the time in which the group was active."""
 
 LEAST_PARTIES = 3
 
-MOST, LOOKED = 20.0, 25.0
+MOST, LOOKED = 20.0, 30.0
 """The most that it says, in decibans, and what is taken off for how often groups are looked at."""
 
 OVERLAPPING = 0.2
@@ -102,7 +108,17 @@ def after_leaving(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
     return _most_surely(rhythms, [(left_us, who) for _, left_us, who in sessions])
 
 
-def _most_surely(rhythms: Mapping[str, Sequence[Rhythm]], happened: Sequence[tuple[int, str]]) -> Follow:
+def after_entering(rhythms: Mapping[str, Sequence[Rhythm]]) -> Follow:
+    """How often others of a group enter when one does."""
+    entered = [(at_us, who) for who, some in rhythms.items() for one in some for at_us in one.entered]
+    return _most_surely(rhythms, entered, NEARBY_US)
+
+
+def _most_surely(
+    rhythms: Mapping[str, Sequence[Rhythm]],
+    happened: Sequence[tuple[int, str]],
+    shifts_us: Sequence[int] = SHIFTS_US,
+) -> Follow:
     entered = _Entries(
         sorted((at_us, who) for who, some in rhythms.items() for one in some for at_us in one.entered)
     )
@@ -110,7 +126,7 @@ def _most_surely(rhythms: Mapping[str, Sequence[Rhythm]], happened: Sequence[tup
     if not events:
         return NO_FOLLOW
     active = entered.first_us, max(one.left[-1] for some in rhythms.values() for one in some if one.left)
-    found = (_follow(events, happened, entered, active, within_us) for within_us in WITHIN_US)
+    found = (_follow(events, happened, entered, active, within_us, shifts_us) for within_us in WITHIN_US)
     return max(found, key=lambda each: each.decibans)
 
 
@@ -120,16 +136,19 @@ def _follow(
     entered: _Entries,
     active: tuple[int, int],
     within_us: int,
+    shifts_us: Sequence[int],
 ) -> Follow:
     after = [entered.others(who, at_us, at_us + within_us) for at_us, who in events]
     before = [entered.others(who, at_us - within_us, at_us) for at_us, who in events]
     followed = sum(map(bool, after))
-    chance = _by_the_clock(events, entered, active, within_us)
+    chance = _shifted(events, entered, active, within_us, shifts_us)
     gained = sum(bool(more) and not less for more, less in zip(after, before, strict=True))
     lost = sum(bool(less) and not more for more, less in zip(after, before, strict=True))
     whoever = {who for (_, who), others in zip(events, after, strict=True) if others}
     follower = {other for others in after for other in others}
-    said = min(_at_least(gained, gained + lost, 0.5), _at_least(followed, len(events), chance)) - LOOKED
+    said = _at_least(followed, len(events), chance) - LOOKED
+    if shifts_us is SHIFTS_US:
+        said = min(said, _at_least(gained, gained + lost, 0.5) - LOOKED)
     if min(len(whoever), len(follower)) < LEAST_PARTIES:
         said = 0.0
     # Events that are too close to count for themselves tell as well who has a part in it.
@@ -173,13 +192,17 @@ def _spaced(events: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:
     return spaced
 
 
-def _by_the_clock(
-    events: Sequence[tuple[int, str]], entered: _Entries, active: tuple[int, int], within_us: int
+def _shifted(
+    events: Sequence[tuple[int, str]],
+    entered: _Entries,
+    active: tuple[int, int],
+    within_us: int,
+    shifts_us: Sequence[int],
 ) -> float:
     """The largest share of events that is followed where they are shifted, and never none."""
     most = 1 / (len(events) + 2)
     compared = False
-    for shift_us in SHIFTS_US:
+    for shift_us in shifts_us:
         shifted = [(at_us + shift_us, who) for at_us, who in events]
         inside = [each for each in shifted if active[0] <= each[0] <= active[1] - within_us]
         if len(inside) >= LEAST_SHIFTED:

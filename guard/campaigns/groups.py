@@ -24,6 +24,7 @@ from guard.campaigns.judgement import (
     conduct,
     judge,
 )
+from guard.campaigns.observation import Refusal
 from guard.campaigns.window import Common, Window
 from guard.core.campaigns import MOST_EVENTS, Campaign, Event, Member, TieKind, Verdict
 
@@ -105,8 +106,11 @@ class Groups:
         """Those that are known."""
         return self._known.values()
 
-    def take(self, seen: Observation) -> None:
-        """Take in one query."""
+    def take(self, seen: Observation | Refusal) -> None:
+        """Take in one query, or a refusal."""
+        if isinstance(seen, Refusal):
+            self.window.rhythms.refuse(seen.label, seen.at_us)
+            return
         for common in (*self.window.add(seen).common, self.window.lineage(seen.label)):
             if common is not None and common.kind in PROPOSING:
                 self._asked[common] += 1

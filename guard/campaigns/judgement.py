@@ -159,7 +159,7 @@ def judge(
     `suspects` are those that are no reason to take for popular what they share: others that were found to
     behave so.
     """
-    times = timing(members, window.rhythms)
+    times = timing(members, window)
     ties = _ties(members, common, behaved, window, suspects, times.ties)
     speaks_for, speaks_against = _findings(behaved, members)
     return Judgement(

@@ -27,6 +27,8 @@ MOST_LINKS = 16
 
 DIGESTS_KEPT = 4_096
 
+MODEL_DIGITS = 8
+
 _UNITS = 1_000
 
 
@@ -38,7 +40,7 @@ class Observation(NamedTuple):
     `facts` are what others may have in common with the holder, by kind, as keyed digests or public numbers.
     `me` is the short name under which answers of this holder are remembered (guard/campaigns/lineage.py), and
     `links` are those whose answers it has sent back, each with how sure that is, from 0 to 1. `drew` and
-    `paid` are in units of payout.
+    `paid` are in units of payout. `model` is a keyed digest of the model that it asked, empty for none.
     """
 
     label: str
@@ -51,6 +53,7 @@ class Observation(NamedTuple):
     drew: float
     paid: float
     trace: Trace
+    model: str = ""
 
     @property
     def party(self) -> str:
@@ -70,6 +73,7 @@ class Observation(NamedTuple):
             round(self.drew * _UNITS),
             round(self.paid * _UNITS),
             self.trace.write(),
+            self.model,
         )
         packed: bytes = msgpack.packb(row)
         return packed
@@ -79,7 +83,7 @@ class Observation(NamedTuple):
         """From bytes; raises `ValueError` where they are none of an observation."""
         row = _row(data)
         try:
-            label, org, verified, at_us, facts, me, links, drew, paid, trace = row
+            label, org, verified, at_us, facts, me, links, drew, paid, trace, model = row
             return cls(
                 _holder(label),
                 _holder(org) if org else "",
@@ -91,6 +95,7 @@ class Observation(NamedTuple):
                 int(drew) / _UNITS,
                 int(paid) / _UNITS,
                 Trace.read(trace),
+                _text(model),
             )
         except (TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError("no observation") from error
@@ -155,6 +160,11 @@ class Facts:
         if client:
             facts[TieKind.CLIENT] = self._digest(client)
         return facts
+
+    def model(self, identity: Identity) -> str:
+        """What stands for the model that a request names, which is its caller's own word."""
+        name = identity.attributes.get(Attribute.MODEL, "")
+        return self._digest(name.encode("utf-8", "surrogatepass"))[:MODEL_DIGITS] if name else ""
 
     def _hash(self, said: bytes) -> str:
         return hmac.digest(self._secret, said, "sha256")[:16].hex()

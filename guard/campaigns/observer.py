@@ -114,6 +114,7 @@ class Observer:
             drew=drew / UNIT,
             paid=paid / UNIT,
             trace=trace,
+            model=self._facts.model(identity),
         )
         self._active[holder] = now_us
         self._active.move_to_end(holder)

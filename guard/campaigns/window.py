@@ -50,6 +50,7 @@ class Sighting(NamedTuple):
     drew: float
     paid: float
     common: tuple[Common, ...]
+    model: str = ""
 
     @property
     def pays(self) -> bool:
@@ -180,7 +181,7 @@ class Window:
                     self._lineages.join(seen.label, from_whom)
         common = _common_in(seen)
         place = units(seen.trace.place[None, :])[0]
-        sighting = Sighting(seen.at_us, seen.trace, place, seen.drew, seen.paid, common)
+        sighting = Sighting(seen.at_us, seen.trace, place, seen.drew, seen.paid, common, seen.model)
         holder.keep(sighting)
         for each in common:
             self._carriers.setdefault(each, Counter())[seen.label] += 1

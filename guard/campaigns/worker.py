@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from guard.campaigns import observation
 from guard.campaigns.groups import Groups
-from guard.campaigns.observation import Forgotten, Refusal
+from guard.campaigns.observation import Forgotten
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
@@ -137,8 +137,6 @@ class Worker:
                 self._after = name
                 try:
                     match observation.read(record):
-                        case Refusal(label, at_us):
-                            groups.window.rhythms.refuse(label, at_us)
                         case Forgotten(label):
                             groups.forget(label)
                         case seen:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from fleets import REFERENCE, Fleet, customers, sharing_out
 
@@ -10,10 +12,13 @@ from benchmarks.detection.alliances import Group, Outcome, Watched, identity_of,
 from benchmarks.detection.harvest import Day, Harvest, Scene
 from benchmarks.detection.sources import Side
 from benchmarks.detection.traffic import Line
-from guard.campaigns.observation import Facts
+from guard.campaigns.observation import Facts, Observation, Refusal
 from guard.core.campaigns import Campaign, Member, TieKind, Verdict
 from guard.core.identity import Attribute, Holder
 from guard.core.pseudonyms import Pseudonyms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 KEYS = Pseudonyms(b"a pepper for tests that is long")
 HYDRA = Group(Side.JUDGING, "hydra-wrapped", 20, 20, "a-set")
@@ -90,3 +95,30 @@ def test_what_many_keys_draw_is_told_in_yields_of_one() -> None:
     ]
     rows = yields.amplified(found).values()["rows"]
     assert [row["in yields of one key"] for row in rows] == [1, 10, 1, 10]
+
+
+def lines_of(times: Iterable[tuple[float, int]]) -> list[tuple[Line, str]]:
+    """Lines of keys at these times, with these statuses."""
+    headers, ask = {"authorization": "x"}, {"messages": [{"role": "user", "content": "How deep is the sea?"}]}
+    return [
+        (
+            Line(
+                ts,
+                "/v1/chat/completions",
+                headers,
+                ("192.0.2.7", 1),
+                {"payment": "visa-1", "asn": "AS1"},
+                {"model": "m", **ask},
+                {"status": status, "usage": {"input_tokens": 5, "output_tokens": 5}, "text": "Very deep."},
+                "benign",
+            ),
+            "k",
+        )
+        for ts, status in times
+    ]
+
+
+def test_the_worker_is_told_of_refusals_of_whoever_was_answered() -> None:
+    told, labels = alliances._told(lines_of([(0.0, 429), (60.0, 200), (70.0, 429)]), vouched=False)
+    assert [type(each) for each in told] == [Observation, Refusal]
+    assert labels == {"key:k"}

@@ -17,6 +17,7 @@ from benchmarks.detection.attacks import DILUTED, SHARES
 from benchmarks.detection.campaigns import campaigns
 from benchmarks.detection.fleets import COVERS, FLEETS
 from benchmarks.detection.frames import Frames
+from benchmarks.detection.shifts import HOURLY, IN_TIME, REFUSED
 from benchmarks.detection.sources import Part, Side, SourceError, Split, load
 from benchmarks.detection.topics import Topics
 from benchmarks.detection.twins import RECORDED
@@ -438,3 +439,50 @@ def test_the_command_says_what_it_lacks(
     monkeypatch.setenv("DETECTION_DATA", str(tmp_path))
     assert log.main(["--out", str(tmp_path / "out")]) == 1
     assert "no *.jsonl.gz" in capsys.readouterr().err
+
+
+def told(split: Split, fleet: str, accounts: int, queries: int) -> list[tuple[float, int, bool]]:
+    """When which account of a fleet asks, and whether it is refused, in the order of time."""
+    (campaign,) = campaigns(split, 5, accounts, queries, fleets=[fleet])
+    return sorted(
+        (line.ts, place, line.response["status"] == REFUSED)
+        for place, actor in enumerate(campaign.actors)
+        for line in actor.lines
+    )
+
+
+@pytest.mark.parametrize(("fleet", "queries"), [("hydra-failing-over", 30), ("hydra-banned", 8)])
+def test_a_dispatcher_goes_on_with_another_account_when_one_is_refused(
+    split: Split, fleet: str, queries: int
+) -> None:
+    lines = told(split, fleet, 10, queries)
+    refused = [(each, after) for each, after in pairwise(lines) if each[2]]
+    assert len(refused) >= 9
+    assert all(other != who and ts <= at + 120 for (at, who, _), (ts, other, _) in refused)
+    if fleet == "hydra-banned":
+        assert all(
+            not [each for each in lines if each[0] > at and each[1] == who] for (at, who, _), _ in refused
+        )
+
+
+def test_a_dispatcher_may_change_accounts_before_one_is_refused(split: Split) -> None:
+    lines = told(split, "hydra-taking-turns", 10, 30)
+    assert not any(refused for _, _, refused in lines)
+    assert sum(one != other for (_, one, _), (_, other, _) in pairwise(lines)) < len(lines) / 4
+
+
+@pytest.mark.parametrize("fleet", [fleet.name for fleet in IN_TIME])
+def test_users_have_so_many_answers_an_hour_and_no_question_twice(split: Split, fleet: str) -> None:
+    lines = told(split, fleet, 8, 20)
+    assert any(refused for _, _, refused in lines)
+    for user in range(8):
+        times = [ts for ts, place, refused in lines if place == user and not refused]
+        assert all(later - first > timing.HOUR for first, later in zip(times, times[HOURLY:], strict=False))
+    (campaign,) = campaigns(split, 5, 8, 20, fleets=[fleet])
+    asked = [
+        line.body["messages"][-1]["content"]
+        for actor in campaign.actors
+        for line in actor.lines
+        if line.response["status"] != REFUSED
+    ]
+    assert len(asked) == len(set(asked))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from guard.campaigns.following import LOOKED, MOST, Follow, after_leaving, after_refusals
+from guard.campaigns.following import MOST, Follow, after_entering, after_leaving, after_refusals
 from guard.campaigns.rhythm import Rhythm
 
 if TYPE_CHECKING:
@@ -169,7 +169,17 @@ def test_who_comes_and_goes_with_the_clock_or_beside_others_takes_no_turns(
     assert after_leaving(group(come(Random(7)))).decibans == 0
 
 
+@pytest.mark.parametrize("come", [outages, classes])
+def test_it_is_told_who_comes_together(come: Callable[[Random], list[list[float]]]) -> None:
+    found = after_entering(group(come(Random(7))))
+    assert found.decibans > 0
+    assert found.followed > found.expected
+
+
+def test_who_comes_in_the_evening_as_others_do_does_not_come_together() -> None:
+    assert after_entering(group(evenings(Random(7)))).decibans == 0
+
+
 def test_nothing_is_told_of_nothing() -> None:
-    assert after_refusals({}) == after_leaving({}) == Follow()
-    assert after_refusals({"key:a": [Rhythm()]}).decibans == 0
-    assert LOOKED > 0
+    for tell in (after_refusals, after_leaving, after_entering):
+        assert tell({}) == tell({"key:a": [Rhythm()]}) == Follow()

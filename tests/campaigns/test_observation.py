@@ -20,13 +20,13 @@ KEYS = Pseudonyms(b"a pepper of the tests")
 
 def one() -> Observation:
     fleet = Fleet("a", sharing_out(members=1, each=1), lambda _: {TieKind.PAYMENT: "visa", TieKind.ASN: "1"})
-    return fleet.observed()[0]._replace(links=((7, 1.0), (9, 0.5)), me=3)
+    return fleet.observed()[0]._replace(links=((7, 1.0), (9, 0.5)), me=3, model="0badcafe")
 
 
 def test_it_is_the_same_on_the_other_side() -> None:
     seen = one()
     read = Observation.read(seen.write())
-    for name in ("label", "org", "verified", "at_us", "facts", "me", "links", "party"):
+    for name in ("label", "org", "verified", "at_us", "facts", "me", "links", "party", "model"):
         assert getattr(read, name) == getattr(seen, name), name
     assert read.drew == pytest.approx(seen.drew, abs=1e-3)
     assert read.paid == pytest.approx(seen.paid, abs=1e-3)
@@ -96,6 +96,15 @@ def test_a_mail_domain_is_a_fact_without_its_name() -> None:
     assert "example" not in str(domain_of("ann@mail.example"))
     assert domain_of("ann") is None
     assert domain_of("ann@") is None
+
+
+def test_a_model_is_known_again_without_its_name() -> None:
+    def model_of(**asked: str) -> str:
+        return Facts(KEYS).model(Identity(Holder(Attribute.KEY, "k")).asking(**asked))
+
+    assert model_of(model="gpt-large") == model_of(model="GPT-Large") != model_of(model="gpt-small")
+    assert len(model_of(model="x" * 10_000)) == len(model_of(model="\ud800")) == 8
+    assert model_of() == ""
 
 
 def test_facts_have_no_address() -> None:
