@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from guard.core.identity import SHARED, Attribute, Holder, Identity
 from guard.extras import detection_installed
 from guard.store.redis.forgetting import Names, Swept, sweep
-from guard.store.redis.keys import PREFIX
-
-AUDIT = PREFIX + "{audit}:"
+from guard.store.redis.keys import AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

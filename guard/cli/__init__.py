@@ -34,6 +34,7 @@ from guard.cli.serve import serve
 from guard.cli.show import show
 from guard.cli.top import top
 from guard.cli.traffic import traffic
+from guard.cli.watch import watch
 from guard.cli.worker import worker
 from guard.errors import (
     DAMAGED,
@@ -55,7 +56,7 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
-    *(check, doctor, show, top, traffic, find),
+    *(check, doctor, show, top, traffic, watch, find),
     *(grant, forget, holds, release),
     *(campaigns, campaign, verdict, clear, evidence, appeal, explain),
     *(serve, worker, dashboard, demo, replay),

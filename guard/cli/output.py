@@ -60,6 +60,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_json_line(value: Any) -> None:
+    """One JSON value to stdout, in one line, at once."""
+    print(json.dumps(value, separators=(",", ":")), flush=True)
+
+
 def note_unseen(unseen: Unseen | None) -> None:
     """A remark where an order is for a name that no identity has."""
     if unseen is not None:
