@@ -6,6 +6,7 @@ from guard.admin.acts import Act, Acts
 from guard.admin.cases import Case, Pool
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
+from guard.admin.impact import Hit, Impact, Loss
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
 from guard.admin.orders import Orders
@@ -28,7 +29,10 @@ __all__ = [
     "Entry",
     "Found",
     "Group",
+    "Hit",
     "Idle",
+    "Impact",
+    "Loss",
     "Nearest",
     "Operator",
     "Orders",

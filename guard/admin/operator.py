@@ -14,7 +14,8 @@ from guard.admin.cases import Campaigns, Case
 from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
-from guard.admin.orders import Orders
+from guard.admin.impact import MOST_HOURS, Impact, Impacts
+from guard.admin.orders import Orders, no_limit
 from guard.admin.reviews import Reviews
 from guard.admin.rollups import BUSY_HOURS, By, Rollups
 from guard.admin.sheets import Appeal, Entry, Place, Sheet, Terrain, Unseen, place_of, used
@@ -46,6 +47,7 @@ from guard.extras import detection_installed
 from guard.identity.identifier import Identifier
 from guard.installation import Installation
 from guard.receipts import Receipts
+from guard.settings.rates import counts_by_limit
 from guard.store.redis.client import OPERATOR_SECONDS
 
 if TYPE_CHECKING:
@@ -249,6 +251,35 @@ class Operator:
         a page that no list has.
         """
         return await self._rollups.busiest(by, offset, limit, hours)
+
+    async def impact_of_block(self, holder: Holder, hours: int = MOST_HOURS) -> Impact:
+        """What a block on this holder would have refused in the last hours."""
+        return await Impacts(self._store, self._policy, self._clock, hours).of_block(holder)
+
+    async def impact_of_limit(
+        self,
+        holder: Holder,
+        limit: str,
+        *,
+        rate: str | None = None,
+        count: int | None = None,
+        burst: int | None = None,
+        hours: int = MOST_HOURS,
+    ) -> Impact:
+        """What a limit with other numbers would have refused of what was forwarded to a holder in the last
+        hours; raises `ValueError` where it has no limit of that name, or none with such windows.
+        """
+        tiers = await self.tiers(holder)
+        named = [each for each in self._policy.limits_of(tiers) if each.name == limit]
+        if not named:
+            raise no_limit(self._policy, limit, tiers)
+        given = counts_by_limit(named, rate, count, burst)
+        changed = [each.with_counts(counts) for each, counts in given.items()]
+        return await Impacts(self._store, self._policy, self._clock, hours).of_limit(holder, changed[0])
+
+    async def impact_of_settings(self, hours: int = MOST_HOURS) -> Impact:
+        """What the limits of these settings would have refused of what was forwarded in the last hours."""
+        return await Impacts(self._store, self._policy, self._clock, hours).of_policy()
 
     async def risk_over_time(self, holder: Holder) -> tuple[Point, ...]:
         """The most that spoke against an identity in each hour of the last week in which anything did."""

@@ -163,7 +163,7 @@ class Orders:
         if limit != "*" or rate is not None or count is not None or times is not None:
             named = [each for each in self.policy.limits_of(tiers) if each.name == limit]
             if not named:
-                raise self._no_limit(limit, tiers)
+                raise no_limit(self.policy, limit, tiers)
             if times is not None:
                 counts = multiplied(await self._has_for_good(holder, limit, named), times, self._unit(limit))
             elif rate is not None or count is not None:
@@ -218,7 +218,7 @@ class Orders:
         """
         names = [each for each in await self.store.overridden(holder) if each == limit]
         if not names and limit != "*" and limit not in {each.name for each in self.policy.limits}:
-            raise self._no_limit(limit, self.policy.tiers)
+            raise no_limit(self.policy, limit, self.policy.tiers)
         return await self._drop(holder, names, reason)
 
     async def drop_overrides(self, holder: Holder, reason: str = "") -> Act:
@@ -383,11 +383,11 @@ class Orders:
     def _until_us(self, seconds: float | None) -> int | None:
         return None if seconds is None else self.clock.date_us() + int(seconds * MICROSECONDS)
 
-    def _no_limit(self, name: str, tiers: Iterable[str]) -> ValueError:
-        known = ", ".join(dict.fromkeys(each.name for each in self.policy.limits_of(tiers)))
-        return ValueError(
-            f"no limit is named {name!r} in tier {', '.join(tiers)}; there are {known or 'none'}"
-        )
+
+def no_limit(policy: Policy, name: str, tiers: Iterable[str]) -> ValueError:
+    """That no limit of these tiers has this name, and which there are."""
+    known = ", ".join(dict.fromkeys(each.name for each in policy.limits_of(tiers)))
+    return ValueError(f"no limit is named {name!r} in tier {', '.join(tiers)}; there are {known or 'none'}")
 
 
 class _OvertakenError(Exception):

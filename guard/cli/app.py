@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from guard.cli import output
+from guard.cli.impact import print_impact
 from guard.core.durations import parse_duration
 from guard.core.holds import Held
 from guard.core.modes import Mode, mildest
@@ -24,7 +25,7 @@ from guard.extras import NEEDS_DETECTION
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Operator, Record, Unseen
+    from guard.admin import Impact, Operator, Record, Unseen
     from guard.core.holds import Review
     from guard.core.identity import Holder
 
@@ -59,6 +60,9 @@ Config = Annotated[
 Until = Annotated[
     str | None,
     typer.Option(help="Until when, in place of --for: 2030-06-30, or 2030-06-30T12:00+02:00; else in UTC."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; say what it would have done to the last day.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HolderText = Annotated[
@@ -130,6 +134,7 @@ def block(
         str, typer.Option("--for", help="How long, such as 30m, 12h or 7d; `ever` for good.")
     ] = "1d",
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Refuse every request of a holder.
 
@@ -137,14 +142,19 @@ def block(
     """
     seconds = None if duration == "ever" else seconds_of(duration)
 
-    async def ask(operator: Operator) -> tuple[str, Unseen | None]:
+    async def ask(operator: Operator) -> tuple[str, Unseen | None, Impact | None]:
         found = await operator.resolve(holder)
-        await operator.orders.block(found, seconds, reason)
-        return str(found), await unseen_by(operator, found)
+        orders = operator.orders
+        await orders.given(orders.by, dry_run=dry_run or orders.dry_run).block(found, seconds, reason)
+        impact = await operator.impact_of_block(found) if dry_run else None
+        return str(found), await unseen_by(operator, found), impact
 
-    name, unseen = ask_store(config, ask)
-    print(f"{output.printable(name)} is blocked {'for good' if seconds is None else 'for ' + duration}.")
+    name, unseen, impact = ask_store(config, ask)
+    span = "for good" if seconds is None else f"for {duration}"
+    print(f"{output.printable(name)} {'would be' if dry_run else 'is'} blocked {span}.")
     output.note_unseen(unseen)
+    if impact is not None:
+        print_impact(impact)
 
 
 @app.command()

@@ -11,7 +11,8 @@ import typer
 
 from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
-from guard.cli.app import Config, Json, ask_store
+from guard.cli.app import Config, Json, ask_store, seconds_of
+from guard.cli.impact import print_impact
 from guard.core.identity import Attribute
 from guard.core.limits import Algorithm, shown
 from guard.core.modes import ENFORCED, Mode
@@ -21,9 +22,11 @@ from guard.settings.risk import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
+    from guard.admin import Impact
     from guard.cli.tables import Trimmed
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
@@ -51,11 +54,16 @@ def check(
     store: Annotated[
         bool, typer.Option("--store", help="Ask the store too: its pepper, and what it does when it is full.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Say what these limits would have refused in the last 6h, or 24h at most."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Validate the settings, and print the policy they make.
 
-    Reads the settings and the files that they name; asks not the backend, and the store only with --store.
+    Reads the settings and the files that they name; asks not the backend, and the store only with --store
+    or --against.
     """
     from guard.admin.json.policy import policy_json, reference_of
     from guard.core.pseudonyms import Pseudonyms
@@ -71,13 +79,17 @@ def check(
     policy = settings.policy()
     for caution in cautions.of(settings, policy, content, os.environ):
         output.complain(caution)
+    impact = None if against is None else _impact(config, against)
     room = ask_store(config, lambda operator: operator.capacity()) if store else None
     if room is not None and room.forgets:
         output.complain(str(room))
     watches = policy.detection.rollout.mode is not Mode.OFF
     reference = reference_of(settings, policy)
     if json:
-        output.print_json(policy_json(settings, policy, reference))
+        from guard.admin.json.impact import impact_json
+
+        shown = policy_json(settings, policy, reference)
+        output.print_json(shown if impact is None else {**shown, "against": impact_json(impact)})
         return
     console = output.console()
     if room is not None and not room.forgets:
@@ -105,6 +117,15 @@ def check(
         say([f"\nCampaigns in mode {policy.campaigns}: their members are held each by itself"])
     uses = [f"{holder}: {each.use}{_until(each.until_us)}" for holder, each in policy.detection.uses.items()]
     say(_cut(uses, "declared use", verbose))
+    if impact is not None:
+        print()
+        print_impact(impact)
+
+
+def _impact(config: Path | None, against: str) -> Impact:
+    """What the settings would have refused in the last hours."""
+    hours = -(-int(seconds_of(against)) // 3_600)
+    return ask_store(config, lambda operator: operator.impact_of_settings(hours))
 
 
 def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -> Iterator[str]:

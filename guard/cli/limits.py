@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guard.cli import output
-from guard.cli.app import Config, HolderText, Json, ask_store, seconds_of, unseen_by
+from guard.cli.app import Config, DryRun, HolderText, Json, ask_store, seconds_of, unseen_by
+from guard.cli.impact import print_impact
 
 if TYPE_CHECKING:
-    from guard.admin import Operator, Sheet, Unseen
+    from guard.admin import Impact, Operator, Sheet, Unseen
     from guard.core.identity import Holder
 
 limits = typer.Typer(no_args_is_help=True, help="Show the limits of a holder, or override them.")
@@ -57,23 +58,31 @@ def set_(
         int | None, typer.Option(help="For GCRA; else in proportion to the rate.", min=1)
     ] = None,
     duration: Duration = "ever",
+    dry_run: DryRun = False,
 ) -> None:
     """Give a holder other numbers in one limit."""
     if (rate is None) == (count is None):
         raise typer.BadParameter("give --rate, or --count for a limit on concurrency")
     seconds = None if duration == "ever" else seconds_of(duration)
 
-    async def ask(operator: Operator) -> tuple[str, list[str]]:
+    async def ask(operator: Operator) -> tuple[str, list[str], Impact | None]:
         found = await operator.resolve(holder)
-        act = await operator.orders.override(
+        orders = operator.orders
+        act = await orders.given(orders.by, dry_run=dry_run or orders.dry_run).override(
             found, limit, rate=rate, count=count, burst=burst, seconds=seconds
         )
+        impact = None
+        if dry_run:
+            impact = await operator.impact_of_limit(found, limit, rate=rate, count=count, burst=burst)
         await _remark(operator, found, limit)
-        return str(found), act.after["limits"][limit]["tiers"]
+        return str(found), act.after["limits"][limit]["tiers"], impact
 
-    name, tiers = ask_store(config, ask)
+    name, tiers, impact = ask_store(config, ask)
     of_tiers = f"tier{'s' if len(tiers) > 1 else ''} {', '.join(tiers)}"
-    print(f"{output.printable(name)} has {rate or count} in {limit} of {of_tiers} {_span(duration)}.")
+    has = "would have" if dry_run else "has"
+    print(f"{output.printable(name)} {has} {rate or count} in {limit} of {of_tiers} {_span(duration)}.")
+    if impact is not None:
+        print_impact(impact)
 
 
 @limits.command()
