@@ -5,7 +5,7 @@
     ├── RequestError      the caller's: answered with its `status`, in the dialect's shape
     │   ├── MethodError       a path that only other methods have (405)
     │   ├── PathError         a path that a backend may read in another way (400, 404, 414)
-    │   ├── CredentialError   no usable credential (401) or an ambiguous one (400)
+    │   ├── CredentialError   no usable credential (401, 403) or an ambiguous one (400)
     │   ├── TooManyTriesError  too many wrong tokens of one network (429)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
@@ -113,7 +113,9 @@ class PathError(RequestError):
 
 
 class CredentialError(RequestError):
-    """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one."""
+    """The caller cannot be identified: 401 for a bad or missing credential, 400 for an ambiguous one, 403 for
+    one that may not be used now or from here, 503 where nobody can tell.
+    """
 
     reasons: ClassVar[Mapping[int, str]] = {400: "ambiguous_credential", 401: "invalid_credential"}
 

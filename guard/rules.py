@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from guard.core.policy import Policy
     from guard.core.pseudonyms import Pseudonyms
     from guard.dialects.base import Dialect
+    from guard.identity.issued import IssuedKeys
     from guard.sealing.thoughts import Sealing
     from guard.settings.root import Settings
 
@@ -39,9 +40,10 @@ class Rules:
         keys: Pseudonyms,
         unknown_paths: RouteAction = RouteAction.DENY,
         *,
+        issued: IssuedKeys | None = None,
         only_listed_headers: bool = False,
     ) -> Self:
-        """Read all that the settings name; raises `ConfigError`."""
+        """Read all that the settings name; raises `ConfigError`. `issued` are keys that they do not name."""
         return cls(
             settings.policy(unknown_paths),
             Identifier(
@@ -49,6 +51,7 @@ class Rules:
                 keys,
                 settings.units,
                 settings.tiers,
+                issued=issued,
                 only_listed_headers=only_listed_headers,
             ),
             Bodies(settings.body),

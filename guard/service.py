@@ -30,6 +30,7 @@ from guard.core.policy import OnStoreError, RouteAction
 from guard.engine.engine import Engine
 from guard.errors import GuardError, StoreError
 from guard.identity.crowds import Crowds
+from guard.identity.issued import IssuedKeys
 from guard.installation import Installation
 from guard.receipts import Receipts
 from guard.rules import Rules
@@ -90,13 +91,12 @@ class Service:
         self._named = self.settings.files
         self._seen = self._looked_at = self._files()
         self._installation = Installation.of(self.settings)
-        self.rules = self._rules_of(self.settings, self._installation.keys)
+        self._issued = IssuedKeys(self._installation.keys)
+        self.rules = self._rules_of(self.settings, self._installation.keys, issued=self._issued)
         self.receipts = Receipts(self._installation.keys)
         self._content = self._content_of(self.rules)
         self._app_identifies = app_identifies
         for caution in cautions.at_start(self.settings, self._content, os.environ):
-            logger.warning("%s", caution)
-        for caution in sorted(self._unsupplied(self.settings)):
             logger.warning("%s", caution)
         self.tracing, self._exporting = _tracing_of(self.settings)
         if self._exporting is not None:
@@ -121,6 +121,7 @@ class Service:
             local_share=self.settings.store.local_share,
             reservation_seconds=self.settings.store.reservation_seconds,
             crowds=Crowds(self.settings.store.unverified_per_network, self.settings.store.unverified_seconds),
+            issued=self._issued,
         )
         self._link: Link | None = None
         self._webhook: HoldWebhook | None = None
@@ -132,7 +133,7 @@ class Service:
         self._generation: int | None = None
         self._store_answers = False
         self._current = True
-        self._starting = self.loop.create_task(self._installation.store.start())
+        self._starting = self.loop.create_task(self._start())
         self._watching = self.loop.create_task(self._watch())
         self._recorder.start()
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
@@ -193,6 +194,13 @@ class Service:
         tell_state(self._hooks, self._state)
         if self._exporting is not None:
             await self._exporting.aclose()
+
+    async def _start(self) -> None:
+        """Open the store, and hear which keys there are before the first request comes with one."""
+        if await self._installation.store.start():
+            await self.engine.hear_issued()
+        for caution in sorted(self._unsupplied(self.settings)):
+            logger.warning("%s", caution)
 
     def _summed_up(self) -> Rollups | None:
         """What sums up the events of requests, if the settings want that."""
@@ -326,14 +334,15 @@ class Service:
         settings = load(self._path)
         # Also those of settings that cannot work, since one of them may be what has to be mended.
         self._named = settings.files
-        rules = self._rules_of(settings, self._installation.keys)
+        rules = self._rules_of(settings, self._installation.keys, issued=self._issued)
         content = self._content_of(rules)
         cautions.refuse_emptied(self._content, content)
         return settings, rules, content
 
     def _unsupplied(self, settings: Settings) -> set[str]:
         """Where settings go by what nobody says; an app that identifies callers may say all of them."""
-        of_callers = () if self._app_identifies else cautions.unsupplied(settings)
+        said = self._issued.attributes
+        of_callers = () if self._app_identifies else cautions.unsupplied(settings, said)
         return {*of_callers, *cautions.unmeasured(settings)}
 
     def _content_of(self, rules: Rules) -> Content:

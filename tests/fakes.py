@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from guard.core.campaigns import Membership
     from guard.core.identity import Identity
     from guard.settings.root import Settings
-    from guard.store.port import Control, Settled, Verdict
+    from guard.store.port import Control, IssuedPage, Settled, Verdict
     from guard.store.redis.orders import OperatorStore
     from guard.telemetry.events import Event, Hold, Hook, Notice, Read, Sent
 
@@ -333,6 +333,9 @@ class TimedStore:
     async def membership(self, version: int) -> Membership | None:
         return await self._store.membership(version)
 
+    async def issued_since(self, version: int) -> IssuedPage:
+        return await self._store.issued_since(version)
+
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         await self._store.note(identity, refused=refused, shadowed=shadowed)
 
@@ -382,6 +385,9 @@ class FlakyStore:
 
     async def membership(self, version: int) -> Membership | None:
         return await self._working().membership(version)
+
+    async def issued_since(self, version: int) -> IssuedPage:
+        return await self._working().issued_since(version)
 
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         await self._working().note(identity, refused=refused, shadowed=shadowed)

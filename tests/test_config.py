@@ -327,7 +327,6 @@ class TestErrors:
                 '[identity]\ntrusted_proxies = ["10.0.0.0/8"]\n[identity.headers]\ntier = "x"',
                 "`tier` alone does not identify anyone",
             ),
-            ('[identity]\nunknown_keys = "refuse"', "needs a `keys_file` or `jwt`"),
             ("[identity.jwt]", "give either `key_file`"),
             ('[identity.jwt]\nsecret = "x"\nkey_file = "y"', "give either `key_file`"),
             ('[identity.jwt]\nsecret = "x"', "must be HS… with a `secret`"),

@@ -102,6 +102,7 @@ _REFUSALS = {
 
 _CODES = {
     401: "invalid_api_key",
+    403: "access_denied",
     404: "unknown_path",
     405: "method_not_allowed",
     408: "request_timeout",

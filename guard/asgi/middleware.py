@@ -23,6 +23,7 @@ from guard.errors import GuardError, RequestError, StoreError
 from guard.http.headers import frozen, values_of
 from guard.http.paths import Routes, denied
 from guard.identity.identifier import NOTHING_VOUCHED
+from guard.identity.issued import IssuedKeyError
 from guard.service import Service
 from guard.telemetry.lines import limited
 from guard.telemetry.log import EventLog
@@ -144,6 +145,8 @@ class GuardMiddleware:
         except RequestError as error:
             if route is None and not problems:
                 answer.voice = _voice_of(scope)
+            if isinstance(error, IssuedKeyError):
+                identity = error.identity
             named = UNKNOWN_PATH if route is None else route.path
             service.engine.fail(answer.request_id, error, identity, named, scope)
             await answer_with(answer.error(error), scope, receive, send)

@@ -106,11 +106,12 @@ class Attribute(StrEnum):
 
 
 class VouchedBy(StrEnum):
-    """Who says that a caller is who it is: the keys file, the signature of a token, a trusted gateway, or the
-    app that guard stands before.
+    """Who says that a caller is who it is: the keys file, guard itself for a key that it has issued, the
+    signature of a token, a trusted gateway, or the app that guard stands before.
     """
 
     KEYS_FILE = "keys_file"
+    ISSUED = "issued"
     TOKEN = "token"  # noqa: S105 - a kind of credential, not one
     GATEWAY = "gateway"
     APP = "app"

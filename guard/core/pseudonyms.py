@@ -60,6 +60,12 @@ class Pseudonyms:
         """The name of what a gateway says of an attribute that is kept as a hash: likewise."""
         return self._hash(attribute, said)
 
+    def issued(self, secret: str) -> str:
+        """What is kept of a secret that guard has issued: likewise. Whoever can write to the store and has no
+        pepper cannot make a key.
+        """
+        return self._hash("issued key", secret)
+
     def digest(self, holder: Holder) -> str:
         """The keyed hash of a holder; an address may be given as its digest already (see `label`)."""
         if not holder.and_:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from guard.engine.plan import Plan
     from guard.errors import BackendError, RequestError
     from guard.identity.crowds import Crowds
+    from guard.identity.issued import IssuedKeys
     from guard.store.port import Verdict
     from guard.telemetry.events import Hook, Times
 
@@ -66,7 +67,7 @@ class Engine:
     `policy` may be replaced between requests. `control` is what the operator has ordered for all, as `watch`
     last heard it, and `store_seconds` how long that took, `None` where the store did not answer. `local`
     counts what this process admits by itself while `store` fails; without it, tiers whose `on_store_error` is
-    `local` deny.
+    `local` deny. `issued` are the keys of which `watch` hears.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Engine:
         local_share: float | None = None,
         reservation_seconds: float = 60.0,
         crowds: Crowds | None = None,
+        issued: IssuedKeys | None = None,
         reader: Reader | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -90,6 +92,7 @@ class Engine:
         self._store = store
         self._keys = keys
         self._crowds = crowds
+        self._issued = issued
         self._worker = secrets.token_hex(8)
         self._events = Events(hooks)
         self._alone = Alone(self._clock, self._instead, local=local, share=local_share)
@@ -240,11 +243,23 @@ class Engine:
             log_switch(heard.mode, self.policy.rollout.mode)
         self.control = heard
         await self._hear_campaigns()
+        if self._issued is not None and self._issued.version != heard.issued:
+            await self.hear_issued()
         self._alone.workers = heard.workers
         await self._alone.repay(self._store)
         await self._books.report()
         self._alone.outage.heard()
         return heard
+
+    async def hear_issued(self) -> None:
+        """Ask which keys guard has issued; what was heard last holds until it is heard."""
+        if self._issued is None:
+            return
+        try:
+            with self._alone.asking():
+                await self._issued.hear(self._store)
+        except StoreError as error:
+            self._alone.outage.failed(error)
 
     @property
     def debts(self) -> int:

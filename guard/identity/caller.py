@@ -18,12 +18,15 @@ LONGEST_NAME = 256
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A credential that has been judged: whom it names."""
+    """A credential that has been judged: whom it names, and until when at the longest, in Unix microseconds
+    (`None`: until something is changed).
+    """
 
     principal: Holder
     attributes: Mapping[Attribute, str]
     vouched_by: VouchedBy | None
     amounts: Mapping[str, int] = field(default_factory=dict)
+    until_us: int | None = None
 
 
 def principal_of(attributes: Mapping[Attribute, str]) -> Holder | None:

@@ -12,7 +12,9 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from guard.clock import SystemClock
 from guard.core.by_name import ByName
+from guard.core.calendars import MICROSECONDS
 from guard.core.identity import HASHED, Attribute, Holder, Identity, VouchedBy, spelled
 from guard.core.network import NO_ADDRESS, client_address, forwarded, forwarded_for, parse_address
 from guard.errors import CredentialError, naming
@@ -20,15 +22,17 @@ from guard.http.credentials import Places
 from guard.http.forwarding import Forwarding
 from guard.http.headers import may_be_trailers, sorted_out
 from guard.identity.caller import Caller, amount_of, name_of, principal_of
+from guard.identity.issued import identity_of, unknown_key
 from guard.identity.keys_file import read_keys_file
 from guard.identity.tokens import TokenVerifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from guard.core.network import Address
     from guard.core.pseudonyms import Pseudonyms
     from guard.http.headers import Pairs
+    from guard.identity.issued import IssuedKeys
     from guard.settings.identity import IdentitySettings
     from guard.settings.limits import UnitSettings
 
@@ -63,17 +67,19 @@ class _Told(NamedTuple):
     """What the headers that guard reads tell of a caller.
 
     `has_key` is whether there is a credential, `None` where somebody else names the caller; `empty`, whether
-    there is a place for one with nothing in it. `lasts` is false for what is judged by the clock.
+    there is a place for one with nothing in it. `lasts` is false for what is judged by the clock each time;
+    else it holds until `until_us`, or until something is changed (`None`).
     """
 
     identity: Identity
     has_key: bool | None
     empty: bool
     lasts: bool
+    until_us: int | None
 
 
 class Identifier:
-    """Identifies callers as the settings say.
+    """Identifies callers as the settings say, and by the keys that guard has `issued`, where it issues any.
 
     `only_listed_headers` has no other headers go on than `guard.http.forwarding` lists, and the settings.
     """
@@ -85,6 +91,7 @@ class Identifier:
         units: Mapping[str, UnitSettings] = NO_UNITS,
         tiers: Collection[str] | None = None,
         *,
+        issued: IssuedKeys | None = None,
         only_listed_headers: bool = False,
     ) -> None:
         self._settings = settings
@@ -92,6 +99,10 @@ class Identifier:
         self._units = units
         with naming("identity.keys_file"):
             self._known = read_keys_file(settings.keys_file, tiers) if settings.keys_file else {}
+        self._in_file = {caller.principal.value: caller for caller in self._known.values()}
+        self._issued = issued
+        self._issued_changes = 0
+        self._clock = SystemClock()
         claims = {name: unit.claim for name, unit in units.items() if unit.claim is not None}
         self._tokens = TokenVerifier(settings.jwt, claims) if settings.jwt else None
         self._proxies = settings.proxies
@@ -128,23 +139,36 @@ class Identifier:
 
     @property
     def holders(self) -> frozenset[Holder]:
-        """What the keys file names: keys, users, organisations and tiers."""
-        callers = self._known.values()
+        """What the keys file and issued keys name: keys, users, organisations and tiers."""
         return frozenset(
-            Holder(attribute, value) for caller in callers for attribute, value in caller.attributes.items()
+            Holder(attribute, value)
+            for identity in self._identities()
+            for attribute, value in identity.attributes.items()
         )
 
+    @property
+    def twice(self) -> frozenset[str]:
+        """The names that a key in the keys file has and an issued one: what the file says of them holds."""
+        return frozenset() if self._issued is None else frozenset(self._in_file.keys() & self._issued.names)
+
     def tiers_of(self, holder: Holder) -> frozenset[str | None]:
-        """The tiers of the callers that the keys file names with this holder; `None` where it names none."""
+        """The tiers of the callers that have a key and this name; `None` for a key without one."""
         return frozenset(each.attributes.get(Attribute.TIER) for each in self.named(holder))
 
     def named(self, holder: Holder) -> tuple[Identity, ...]:
-        """The callers that the keys file names with this holder."""
+        """The callers with a key, in the keys file or issued, that have this name."""
         return tuple(
-            Identity(caller.principal, caller.attributes, caller.vouched_by)
-            for caller in self._known.values()
-            if caller.attributes.get(holder.attribute) == holder.value and not holder.and_
+            identity
+            for identity in self._identities()
+            if identity.attributes.get(holder.attribute) == holder.value and not holder.and_
         )
+
+    def _identities(self) -> Iterator[Identity]:
+        for caller in self._known.values():
+            yield Identity(caller.principal, caller.attributes, caller.vouched_by)
+        for key in self._issued or ():
+            if key.name not in self._in_file:
+                yield identity_of(key)
 
     def identify(
         self,
@@ -181,13 +205,15 @@ class Identifier:
             )
         kept, values = sorted_out(headers, trusted=trusted, read=self._read)
         # What has been told of these values once is told of them again: only settings make another of it.
+        if self._issued is not None and self._issued.changes != self._issued_changes:
+            self._issued_changes = self._issued.changes
+            self._told.clear()
         key = client[0] if client else "", tuple([(name, tuple(texts)) for name, texts in values.items()])
-        if vouched or in_query or key not in self._told:
+        told = None if vouched or in_query else self._told.get(key)
+        if told is None or (told.until_us is not None and told.until_us <= self._now_us(now_seconds)):
             told = self._tell(values, peer, trusted, vouched, now_seconds, in_query)
             if told.lasts and not vouched and not in_query:
                 self._remember(key, told)
-        else:
-            told = self._told[key]
         if told.has_key is None:
             dropped = self._withheld if trusted else self._of_gateway
             if dropped:
@@ -216,7 +242,7 @@ class Identifier:
             caller = (
                 self._anonymous(address)
                 if credential is None
-                else self._secret_caller(credential, now_seconds)
+                else self._secret_caller(credential, address, now_seconds)
             )
         amounts = {name: unit.default for name, unit in self._units.items()} | dict(caller.amounts)
         if trusted:
@@ -225,7 +251,7 @@ class Identifier:
         traits = self._told_of(values, self._traits, empty=False) if trusted else {}
         attributes = self._named({**caller.attributes, **places, **traits, **vouched})
         identity = Identity(caller.principal, attributes, caller.vouched_by, amounts)
-        return _Told(identity, has_key, empty, lasts)
+        return _Told(identity, has_key, empty, lasts, caller.until_us)
 
     def _peer(self, text: str) -> tuple[Address | None, bool]:
         address = parse_address(text)
@@ -281,14 +307,21 @@ class Identifier:
             if header in values
         }
 
-    def _secret_caller(self, secret: str, now_seconds: float | None) -> Caller:
+    def _now_us(self, now_seconds: float | None) -> int:
+        return self._clock.date_us() if now_seconds is None else int(now_seconds * MICROSECONDS)
+
+    def _secret_caller(self, secret: str, address: Address | None, now_seconds: float | None) -> Caller:
         known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
         if known is not None:
             return known
+        if self._issued is not None:
+            known = self._issued.judge(secret, address, self._now_us(now_seconds), self._in_file)
+            if known is not None:
+                return known
         if self._tokens is not None and self._is_token(secret):
             return self._tokens.verify(secret, now_seconds)
         if self._settings.unknown_keys == "refuse":
-            raise CredentialError("Incorrect API key provided.", status=401, reason="unknown_key")
+            raise unknown_key()
         name = self._keys.credential(secret)
         return Caller(Holder(Attribute.KEY, name), {Attribute.KEY: name}, None)
 

@@ -19,7 +19,7 @@ from guard.settings.environment import unrelated
 from guard.settings.tiers import limits_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from guard.core.policy import Policy
     from guard.settings.root import Settings
@@ -46,7 +46,8 @@ SAID_BY = {
 the app may.
 """
 
-IN_KEYS_FILE = frozenset({Attribute.USER, Attribute.ORG, Attribute.TIER})
+SAID_BY_KEYS = frozenset({Attribute.USER, Attribute.ORG, Attribute.TIER})
+"""What the keys file may say of a key, and the operator who issues one."""
 
 
 class Content(NamedTuple):
@@ -90,9 +91,12 @@ def at_start(settings: Settings, content: Content, environment: Mapping[str, str
             )
 
 
-def unsupplied(settings: Settings) -> Iterator[str]:
-    """Where settings go by what nothing says of a caller: each caller is then held by itself."""
-    lacking = {attribute for attribute in SAID_BY if not _is_said(settings, attribute)}
+def unsupplied(settings: Settings, issued: Collection[Attribute] = ()) -> Iterator[str]:
+    """Where settings go by what nothing says of a caller: each caller is then held by itself.
+
+    `issued` is what the keys say that guard has issued.
+    """
+    lacking = {attribute for attribute in SAID_BY if not _is_said(settings, attribute)}.difference(issued)
     limits = {limit.name: limit for tier in settings.tiers for limit in settings.limits_of(tier)}
     for limit in limits.values():
         for attribute in limit.per:
@@ -105,10 +109,11 @@ def unsupplied(settings: Settings) -> Iterator[str]:
             yield (
                 f"limit `{limit.name}`: it holds nobody, since campaigns.mode is `{settings.campaigns.mode}`"
             )
-        if limit.holders is Holders.VERIFIED and not _is_anybody_verified(settings):
+        if limit.holders is Holders.VERIFIED and not (issued or _is_anybody_verified(settings)):
             yield (
                 f"limit `{limit.name}`: it is for verified callers, and nobody vouches for any; set "
-                "identity.keys_file, identity.jwt or identity.headers.user, or let the app say it"
+                "identity.keys_file, identity.jwt or identity.headers.user, let the app say it, or issue "
+                "keys (`guard key new`)"
             )
     if Attribute.TIER in lacking:
         for tier in settings.tiers:
@@ -268,7 +273,7 @@ def _is_said(settings: Settings, attribute: Attribute) -> bool:
     """Whether a setting has somebody say an attribute."""
     identity = settings.identity
     return (
-        (identity.keys_file is not None and attribute in IN_KEYS_FILE)
+        (identity.keys_file is not None and attribute in SAID_BY_KEYS)
         or getattr(identity.headers, attribute) is not None
         or (identity.jwt is not None and attribute in identity.jwt.claims)
     )
@@ -281,7 +286,8 @@ def _is_anybody_verified(settings: Settings) -> bool:
 
 
 def _how_to_say(attribute: Attribute) -> str:
-    return f"set {SAID_BY[attribute]}, or let the app say it (`identify`)"
+    issuing = f", or issue keys with it (`guard key new --{attribute}`)" if attribute in SAID_BY_KEYS else ""
+    return f"set {SAID_BY[attribute]}, or let the app say it (`identify`){issuing}"
 
 
 def _looked_at(settings: Settings) -> set[str]:

@@ -139,8 +139,6 @@ class IdentitySettings(Section):
                     f"`pool_prefix.{version}` = {pool} is smaller than a network (/{network}): "
                     "a pool holds whole networks"
                 )
-        if self.unknown_keys == "refuse" and self.keys_file is None and self.jwt is None:
-            raise ValueError('`unknown_keys = "refuse"` needs a `keys_file` or `jwt` to know any')
         return self
 
     def network_of(self, attribute: Attribute, address: Address) -> str:

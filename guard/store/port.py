@@ -122,7 +122,8 @@ class Control:
     `mode` is the kill switch: nothing bites further than it. `generation` goes up with every `guard reload`.
     `forgets` says that a full server drops counts, as far as it told at the start. `named` are the digests of
     the keys that the operator or a hold has named: each counts for itself, whatever else its network sends.
-    `campaigns` is the version of what is known of campaigns, 0 where nothing is.
+    `campaigns` is the version of what is known of campaigns, 0 where nothing is. `issued` is that of the keys
+    that guard has issued (`IssuedPage.about`).
     """
 
     mode: Mode = Mode.ENFORCE
@@ -131,9 +132,38 @@ class Control:
     forgets: bool = False
     named: frozenset[str] = frozenset()
     campaigns: int = 0
+    issued: str = ""
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True)
+class IssuedPage:
+    """Keys that guard has issued which have changed since a version, the oldest change first.
+
+    `about` is the epoch and the version of all of them, which are whole numbers, as the store writes them;
+    empty where the store has no keys. An epoch begins with the first key of a store, so another one says that
+    all was lost since. `count` is how many keys there are at `now_us`, without those that are to be
+    forgotten. `changed` are their names, versions and texts (guard/store/issued.py); `last` says that there
+    are no more.
+    """
+
+    about: str
+    count: int
+    now_us: int
+    changed: Sequence[tuple[str, int, bytes]]
+    last: bool
+
+
+NONE_ISSUED = IssuedPage("", 0, 0, (), last=True)
+
+
+class IssuedStore(Protocol):
+    """The keys that guard has issued, for who judges by them; every call raises `StoreError`."""
+
+    async def issued_since(self, version: int) -> IssuedPage:
+        """Those that were written after a version (0: all), as many as one call should take."""
+
+
+class Store(IssuedStore, Protocol):
     """What the engine needs of a store; every call raises `StoreError`."""
 
     @property

@@ -28,7 +28,15 @@ from guard.store.memory.records import Records
 from guard.store.memory.reviews import Reviews
 from guard.store.memory.slots import Slots
 from guard.store.memory.windows import stand_of
-from guard.store.port import LARGEST_AMOUNT, SETTLED_SECONDS, UNVERIFIED_SECONDS, Control, Settled, Verdict
+from guard.store.port import (
+    LARGEST_AMOUNT,
+    NONE_ISSUED,
+    SETTLED_SECONDS,
+    UNVERIFIED_SECONDS,
+    Control,
+    Settled,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from guard.core.query import Usage
     from guard.core.signals import Signal
     from guard.store.memory.tickets import Entry
-    from guard.store.port import Debt, Reservation
+    from guard.store.port import Debt, IssuedPage, Reservation
     from guard.store.slots import Found, Step
 
 MOST_ACCOUNTS = 50_000
@@ -225,6 +233,10 @@ class MemoryStore(MemoryCampaigns):
     async def control(self, worker: str | None = None) -> Control:
         """Nobody orders anything here."""
         return Control(campaigns=self._membership.version)
+
+    async def issued_since(self, version: int) -> IssuedPage:
+        """Nobody makes keys here."""
+        return NONE_ISSUED
 
     async def note(self, identity: Identity, *, refused: int, shadowed: int) -> None:
         """Totals are not kept here."""

@@ -65,8 +65,8 @@ class Client:
         self._foreign = False
         self.forgets = False
 
-    async def start(self, *, required: bool = False) -> None:
-        """Start the embedded server, where there is one, and connect.
+    async def start(self, *, required: bool = False) -> bool:
+        """Start the embedded server, where there is one, and connect; whether it answers.
 
         A remote Redis that is down is an error only where it is `required`: else it may come back before the
         first request. Raises `ConfigError` where the store is kept with another pepper.
@@ -85,7 +85,7 @@ class Client:
             if required:
                 raise StoreError(text, kind=kind_of(error)) from error
             logger.warning("Redis does not answer yet: %s", text)
-            return
+            return False
         try:
             await self.claim()
         except StoreError as error:
@@ -94,9 +94,10 @@ class Client:
             if required:
                 raise
             logger.warning("Redis does not say yet which pepper it is kept with: %s", error)
-            return
+            return False
         if not required:
             await self._log_capacity()
+        return True
 
     async def claim(self) -> None:
         """See to it that the store is this pepper's; else each call raises `StoreError` from now on."""

@@ -14,6 +14,7 @@ from guard.errors import StoreError
 from guard.store.marks import BEGINNING, damage_of, marks_in, read_evidence
 from guard.store.port import Block, Control
 from guard.store.redis.audit import RedisAudit
+from guard.store.redis.issued import RedisIssued
 from guard.store.redis.keys import CONTROL, IDENTITIES, NAMED, REVIEW_FIELDS, TERMS, WORKERS
 from guard.store.redis.reviews import is_whole, read_review, write_review
 from guard.store.redis.rollups import RedisRollups
@@ -88,8 +89,8 @@ class Record:
         return str(self.identity.principal)
 
 
-class OperatorStore(RedisAudit, RedisRollups):
-    """The store of the requests, of campaigns, rollups and audit records, with what only the operator asks.
+class OperatorStore(RedisAudit, RedisIssued, RedisRollups):
+    """The store of the requests, campaigns, issued keys, rollups and records, with what only the operator asks.
 
     These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
     and one that is reset or forgiven for as long as an unverified caller is remembered.
@@ -351,6 +352,7 @@ class OperatorStore(RedisAudit, RedisRollups):
             self.forgets,
             frozenset(map(bytes.decode, named)),
             await self.campaigns_version(),
+            await self.issued_version(),
         )
 
     async def leave(self, worker: str) -> None:
