@@ -9,6 +9,7 @@
     │   ├── TooManyTriesError  too many wrong tokens of one network (429)
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
+    ├── KeyOrderError     the operator's: a key does not stand so that this can be done to it
     ├── UnknownHolderError    the operator's: there is no such holder, or several
     ├── UnknownCampaignError  the operator's: there is no such campaign
     ├── UnknownReceiptError   the operator's: it is no receipt of this installation's
@@ -43,6 +44,10 @@ def naming(setting: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError("\n".join(f"{setting}: {line}" for line in str(error).splitlines())) from error
+
+
+class KeyOrderError(GuardError):
+    """What was ordered cannot be done to an issued key; the message says why, and what can be."""
 
 
 class UnknownHolderError(GuardError):

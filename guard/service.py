@@ -199,7 +199,7 @@ class Service:
         """Open the store, and hear which keys there are before the first request comes with one."""
         if await self._installation.store.start():
             await self.engine.hear_issued()
-        for caution in sorted(self._unsupplied(self.settings)):
+        for caution in sorted(self._cautions(self.settings, self.rules)):
             logger.warning("%s", caution)
 
     def _summed_up(self) -> Rollups | None:
@@ -270,7 +270,7 @@ class Service:
             logger.warning("the new settings protect less: %s", loss)
         for caution in cautions.fewer_keys(self._content, content):
             logger.warning("%s", caution)
-        for caution in sorted(self._unsupplied(settings) - self._unsupplied(self.settings)):
+        for caution in sorted(self._cautions(settings, rules) - self._cautions(self.settings, self.rules)):
             logger.warning("%s", caution)
         for name in _fixed(self.settings, settings):
             logger.warning("%s has changed, which takes effect at the next start", name)
@@ -339,11 +339,13 @@ class Service:
         cautions.refuse_emptied(self._content, content)
         return settings, rules, content
 
-    def _unsupplied(self, settings: Settings) -> set[str]:
-        """Where settings go by what nobody says; an app that identifies callers may say all of them."""
+    def _cautions(self, settings: Settings, rules: Rules) -> set[str]:
+        """Where settings go by what nobody says, of which an app that identifies callers may say all; and the
+        keys of which two say something.
+        """
         said = self._issued.attributes
         of_callers = () if self._app_identifies else cautions.unsupplied(settings, said)
-        return {*of_callers, *cautions.unmeasured(settings)}
+        return {*of_callers, *cautions.unmeasured(settings), *cautions.told_twice(rules.identifier.twice)}
 
     def _content_of(self, rules: Rules) -> Content:
         file = find(self._path) if self._follows else None

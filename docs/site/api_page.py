@@ -31,6 +31,13 @@ PUBLIC = {
     ),
     "Admin API": ("guard.AdminAPI",),
     "Dashboard": ("guard.Dashboard", "guard.dashboard.Viewer"),
+    "Orders": (
+        "guard.admin.Operator",
+        "guard.admin.KeyOrders",
+        "guard.admin.Issued",
+        "guard.admin.IssuedKey",
+        "guard.admin.Act",
+    ),
     "Settings": ("guard.load", "guard.Settings"),
     "Errors": ("guard.GuardError", "guard.ConfigError"),
 }

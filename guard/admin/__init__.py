@@ -7,12 +7,14 @@ from guard.admin.cases import Case, Pool
 from guard.admin.finding import Found
 from guard.admin.idle import Idle
 from guard.admin.impact import Hit, Impact, Loss
+from guard.admin.keys import Issued, KeyOrders, Keys
 from guard.admin.opening import settings_with_store
 from guard.admin.operator import Operator
 from guard.admin.orders import Orders
 from guard.admin.rollups import Bucket, Busiest, Busy, By, RefusedTo, Traffic
 from guard.admin.sheets import Appeal, Entry, Sheet, Terrain, Unseen
 from guard.admin.totals import Group, Nearest, Totals
+from guard.core.issued import IssuedKey
 from guard.store.port import Block
 from guard.store.redis.orders import Record, Term
 
@@ -32,6 +34,10 @@ __all__ = [
     "Hit",
     "Idle",
     "Impact",
+    "Issued",
+    "IssuedKey",
+    "KeyOrders",
+    "Keys",
     "Loss",
     "Nearest",
     "Operator",

@@ -15,6 +15,7 @@ from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
 from guard.admin.impact import MOST_HOURS, Impact, Impacts
+from guard.admin.keys import Keys
 from guard.admin.orders import Orders, no_limit
 from guard.admin.reviews import Reviews
 from guard.admin.rollups import BUSY_HOURS, By, Rollups
@@ -38,6 +39,7 @@ from guard.core.identity import (
     Attribute,
     Holder,
     Identity,
+    VouchedBy,
 )
 from guard.core.limits import Charge, Role, Unit
 from guard.core.novelty import covered
@@ -104,6 +106,7 @@ class Operator:
         self._store = self._installation.store
         self.campaigns = Campaigns(self._store, self._clock, self._pools, self._blocks)
         self.reviews = Reviews(self._store)
+        self.keys = Keys(self._store, self._clock)
         self.audit = Audit(self._store, self._keys)
         if acts is None:
             acts = Forgotten()
@@ -355,11 +358,11 @@ class Operator:
         return await asyncio.gather(*(self._look(Identity(pool), None, tiers) for pool in pools))
 
     async def tiers(self, holder: Holder) -> tuple[str, ...]:
-        """The tiers whose limits hold for a holder, as far as the keys file or its requests say; else all."""
+        """The tiers whose limits hold for a holder, as far as its keys or its requests say; else all."""
         if holder.attribute is Attribute.TIER and holder.value in self._policy.tiers:
             return (holder.value,)
         default = self._policy.default_tier
-        found = {tier or default for tier in self._identifier().tiers_of(holder)}
+        found = {tier or default for tier in (await self._identifier()).tiers_of(holder)}
         if not found:
             record = await self._store.record(holder)
             records = [*(() if record is None else (record,)), *await self.members(holder)]
@@ -370,9 +373,21 @@ class Operator:
         """Whether a rung of a holder's tier holds, so that its review is looked at."""
         return any(self._policy.tiers[name].ladder.holds for name in await self.tiers(holder.parts[0]))
 
-    def _identifier(self) -> Identifier:
-        """Reads the keys file."""
-        return Identifier(self._settings.identity, self._keys, self._settings.units, self._settings.tiers)
+    async def _identifier(self) -> Identifier:
+        """Reads the keys file, and which keys are issued."""
+        return Identifier(
+            self._settings.identity,
+            self._keys,
+            self._settings.units,
+            self._settings.tiers,
+            issued=await self.keys.heard(),
+        )
+
+    async def in_keys_file(self, name: str) -> bool:
+        """Whether the keys file has a key of this name."""
+        holder = Holder(Attribute.KEY, name)
+        named = (await self._identifier()).named(holder)
+        return any(each.vouched_by is VouchedBy.KEYS_FILE for each in named)
 
     async def _look(
         self, identity: Identity, record: Record | None, tiers: Iterable[str] | None = None
@@ -482,7 +497,7 @@ class Operator:
 
     async def find_credential(self, text: str) -> Found:
         """Which identity a key or a token is; raises `CredentialError` where its requests are refused."""
-        identity, how = of_credential(self._settings, self._keys, text)
+        identity, how = of_credential(await self._identifier(), await self.keys.heard(), text, self._clock)
         tier = self._policy.tier(identity).name
         record = await self._store.record(identity.principal)
         records = () if record is None else (record,)
@@ -507,14 +522,14 @@ class Operator:
         return Found(holders, "an address", None, {}, records, blocks, await self.reviews.of(holders[0]))
 
     async def unseen(self, holder: Holder) -> Unseen | None:
-        """Where no identity has this name, now or in the keys file: that, and the name that is closest.
+        """Where no identity has this name, now or by a key: that, and the name that is closest.
 
         Addresses are often blocked before they come, and have no such note; nor have holders of several
         parts.
         """
         if holder.and_ or holder.attribute not in NAMES:
             return None
-        identifier = Identifier(self._settings.identity, self._keys)
+        identifier = await self._identifier()
         names = {each.value for each in identifier.holders if each.attribute is holder.attribute}
         for record in await self._recent():
             names |= {each.value for each in record.identity.holders if each.attribute is holder.attribute}
@@ -569,7 +584,7 @@ class Operator:
             return None
         record = await self._store.record(holder)
         seen = [*(() if record is None else (record,)), *await self.members(holder)]
-        identities = (*(each.identity for each in seen), *self._identifier().named(holder))
+        identities = (*(each.identity for each in seen), *(await self._identifier()).named(holder))
         return Idle.of(holder, limit, named, identities, self._keys.label)
 
     async def mode(self) -> Mode:

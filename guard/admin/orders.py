@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from guard.admin.acts import Act, Acts, stated
+from guard.admin.keys import KeyOrders
 from guard.admin.states import (
     block_state,
     evidence_state,
@@ -59,6 +60,11 @@ class Orders:
     def given(self, by: str, *, dry_run: bool = False) -> Orders:
         """The same orders, given by somebody else."""
         return replace(self, by=by, dry_run=dry_run)
+
+    @property
+    def keys(self) -> KeyOrders:
+        """The orders about keys that guard issues."""
+        return KeyOrders(self)
 
     async def give(
         self,

@@ -49,11 +49,11 @@ class GuardState:
     """Who makes this request, and how the caller stands. It holds no credential.
 
     `identity` is the name that guard's log and `guard show` use, in which an address is a keyed hash.
-    `vouched_by` says who vouches for it: `keys_file`, `token`, `gateway` or `app`; `None` where nobody does.
-    `tier` is the policy that holds. `attributes` are those that are known of `key` (a name, or a keyed hash),
-    `user`, `org`, `tier`, `ip`, `network` and `pool` (plain addresses, which guard's log never has), `asn`,
-    `payment` and `tls` (keyed hashes), `model`, `route` and `end_user`, which is what the caller says where
-    nobody vouches for it.
+    `vouched_by` says who vouches for it: `keys_file`, `issued`, `token`, `gateway` or `app`; `None` where
+    nobody does. `tier` is the policy that holds. `attributes` are those that are known of `key` (a name, or a
+    keyed hash), `user`, `org`, `tier`, `ip`, `network` and `pool` (plain addresses, which guard's log never
+    has), `asn`, `payment` and `tls` (keyed hashes), `model`, `route` and `end_user`, which is what the caller
+    says where nobody vouches for it.
     """
 
     request_id: str

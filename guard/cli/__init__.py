@@ -26,6 +26,7 @@ from guard.cli.find import find
 from guard.cli.forget import forget
 from guard.cli.grant import grant
 from guard.cli.holds import holds, release
+from guard.cli.key import key
 from guard.cli.limits import limits
 from guard.cli.output import complain
 from guard.cli.prices import prices
@@ -64,6 +65,7 @@ for verb in (
     app.command()(verb)
 app.command("calibrate")(calibrate_)
 app.add_typer(audit, name="audit")
+app.add_typer(key, name="key")
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 app.add_typer(admin, name="admin")

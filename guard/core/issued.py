@@ -52,6 +52,10 @@ class State(StrEnum):
     ACTIVE = "active"
 
 
+ENDED = frozenset({State.REVOKED, State.EXPIRED})
+"""The states of a key that nobody can use any more."""
+
+
 class Fault(StrEnum):
     """Why a request with a secret that guard has issued is refused: the reason in the log and in metrics, the
     status, and what the caller is told.
@@ -139,7 +143,7 @@ class IssuedKey:
         hold is not told where it would.
         """
         state = self.state(now_us)
-        if state in (State.REVOKED, State.EXPIRED):
+        if state in ENDED:
             return _FAULTS[state]
         if not secret.holds(now_us):
             return Fault.ROTATED

@@ -66,6 +66,23 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+def whole_network(text: object) -> Network:
+    """The network that is written so, an address being a network of one; raises `ValueError`, whose message
+    goes on from the text.
+    """
+    try:
+        network = ip_network(str(text), strict=False)
+    except ValueError:
+        raise ValueError("is no network; write one such as 10.0.0.0/8, or an address") from None
+    if (
+        isinstance(text, str)
+        and "/" in text
+        and ip_address(text.partition("/")[0]) != network.network_address
+    ):
+        raise ValueError(f"is an address in a network; write {network} for all of it")
+    return network
+
+
 @lru_cache(maxsize=4_096)
 def network_of(address: Address, prefixes: Prefixes = SUBSCRIBER) -> str:
     """The network of an address, as `192.0.2.0/24`."""

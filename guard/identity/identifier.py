@@ -151,6 +151,10 @@ class Identifier:
         """The names that a key in the keys file has and an issued one: what the file says of them holds."""
         return frozenset() if self._issued is None else frozenset(self._in_file.keys() & self._issued.names)
 
+    def is_in_file(self, secret: str) -> bool:
+        """Whether the keys file has a key."""
+        return _sha256(secret) in self._known
+
     def tiers_of(self, holder: Holder) -> frozenset[str | None]:
         """The tiers of the callers that have a key and this name; `None` for a key without one."""
         return frozenset(each.attributes.get(Attribute.TIER) for each in self.named(holder))
@@ -311,7 +315,7 @@ class Identifier:
         return self._clock.date_us() if now_seconds is None else int(now_seconds * MICROSECONDS)
 
     def _secret_caller(self, secret: str, address: Address | None, now_seconds: float | None) -> Caller:
-        known = self._known.get(hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest())
+        known = self._known.get(_sha256(secret))
         if known is not None:
             return known
         if self._issued is not None:
@@ -355,3 +359,7 @@ def _single(values: Mapping[bytes, list[str]], name: bytes) -> str:
     if len(found) > 1:
         raise CredentialError(f"The header {name.decode()} stands twice.")
     return found[0]
+
+
+def _sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

@@ -2,7 +2,7 @@
 
 It hears of each change within a second or two (`Engine.watch`), and reads only what has changed. So a request
 asks nobody, and what was heard last holds while the store is down. A key's text is read when somebody comes
-with it, since of many keys few are in use at a time: a hundred thousand of them take about 50 MB.
+with it, since of many keys few are in use at a time: a hundred thousand of them take about 40 MB.
 """
 
 from __future__ import annotations

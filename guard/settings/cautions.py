@@ -19,7 +19,7 @@ from guard.settings.environment import unrelated
 from guard.settings.tiers import limits_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from guard.core.policy import Policy
     from guard.settings.root import Settings
@@ -139,6 +139,12 @@ def unmeasured(settings: Settings) -> Iterator[str]:
         if not any(where and believed for where, believed, _, _ in told):
             needs = " or ".join(f"its {kind} needs {setting}" for where, _, kind, setting in told if where)
             yield f"unit `{name}`: each request has {unit.default}, since nobody says it; {needs}"
+
+
+def told_twice(names: Iterable[str]) -> Iterator[str]:
+    """The keys that are in the keys file and issued."""
+    for name in names:
+        yield f"key {name!r} is in the keys file and issued: what the keys file says of it holds"
 
 
 def without_server(settings: Settings) -> Iterator[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, IPvAnyNetwork, SecretStr, field_validator, model_validator
 
 from guard.core.identity import Attribute
-from guard.core.network import Address, Prefixes, TrustedProxies, network_of
+from guard.core.network import Address, Prefixes, TrustedProxies, network_of, whole_network
 from guard.http.credentials import DEFAULT_HEADERS
 from guard.settings.fields import Duration, FileName, HeaderName, HeaderPattern, Section
 
@@ -16,20 +15,6 @@ TokenAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
-
-
-def _whole_network(text: object) -> object:
-    try:
-        network = ip_network(str(text), strict=False)
-    except ValueError:
-        raise ValueError("is no network; write one such as 10.0.0.0/8, or an address") from None
-    if (
-        isinstance(text, str)
-        and "/" in text
-        and ip_address(text.partition("/")[0]) != network.network_address
-    ):
-        raise ValueError(f"is an address in a network; write {network} for all of it")
-    return network
 
 
 class JwtSettings(Section):
@@ -105,7 +90,7 @@ class IdentitySettings(Section):
     anonymous: Literal["accept", "refuse"] = "accept"
     unknown_keys: Literal["accept", "refuse"] = "accept"
     keys_file: FileName | None = None
-    trusted_proxies: tuple[Annotated[IPvAnyNetwork, BeforeValidator(_whole_network)], ...] = ()
+    trusted_proxies: tuple[Annotated[IPvAnyNetwork, BeforeValidator(whole_network)], ...] = ()
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
     headers: GatewayHeaders = GatewayHeaders()
     credential_headers: tuple[HeaderName, ...] = Field(default=DEFAULT_HEADERS, min_length=1)

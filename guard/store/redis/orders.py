@@ -90,7 +90,7 @@ class Record:
 
 
 class OperatorStore(RedisAudit, RedisIssued, RedisRollups):
-    """The store of the requests, campaigns, issued keys, rollups and records, with what only the operator asks.
+    """The store of requests, campaigns, issued keys, rollups and records, with what only the operator asks.
 
     These calls end within `OPERATOR_SECONDS`. A key that is given a term is named with it (`Control.named`),
     and one that is reset or forgiven for as long as an unverified caller is remembered.

@@ -11,7 +11,10 @@
 
 local name, before, text, forgotten = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local now = clock('0')
-for _, old in ipairs(call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 20)) do
+local drop = call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, 20)
+local ends = call('ZSCORE', KEYS[3], name)
+if ends and tonumber(ends) <= now then drop[#drop + 1] = name end
+for _, old in ipairs(drop) do
   call('HDEL', KEYS[1], old)
   call('ZREM', KEYS[2], old)
   call('ZREM', KEYS[3], old)
