@@ -290,7 +290,8 @@ class CampaignStore(Protocol):
 
     async def lead(self, name: str, seconds: float, read: str | None = None) -> bool:
         """Be the one process that looks for campaigns, for so long, or go on being it; `False` where
-        another one is. `read` is the last trace that it has read, once it has read more.
+        another one is. `read` is the last trace that it has read, once it has read more; what another one has
+        read before it stays read.
         """
 
     async def resign(self, name: str) -> None:

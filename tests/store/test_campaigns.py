@@ -351,6 +351,8 @@ async def test_who_leads_lags_by_what_it_has_not_read(store: Kept) -> None:
     assert (await store.lag()).queries == 2
     assert await store.lead("b", 600, names[2])
     assert await store.lag() == Lag()
+    assert await store.lead("b", 600, names[1])  # it reads all of it again
+    assert await store.lag() == Lag()
 
 
 async def test_a_lag_is_as_long_as_the_oldest_has_waited() -> None:

@@ -82,7 +82,7 @@ class MemoryCampaigns:
             return False
         self._leader = name, self._now_us() + int(seconds * MICROSECONDS)
         if read is not None:
-            self._read = int(read)
+            self._read = max(self._read, int(read))
         return True
 
     async def is_led(self) -> bool:

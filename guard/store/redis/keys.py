@@ -46,7 +46,7 @@ LEAD = PREFIX + "{campaigns}:lead"
 TRACES = PREFIX + "{campaigns}:traces"
 """What it looks at: a stream."""
 READ = PREFIX + "{campaigns}:read"
-"""The last trace that it has read."""
+"""The last trace that any has read."""
 
 AUDIT = PREFIX + "{audit}:"
 """What the chains of records begin with (guard/audit): a stream each, and its head beside it in one slot."""

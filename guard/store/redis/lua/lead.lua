@@ -8,5 +8,15 @@
 local leader = call('GET', KEYS[1])
 if leader and leader ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then call('DEL', KEYS[1]) else call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
-if ARGV[3] ~= '' then call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4]) end
+if ARGV[3] == '' then return 1 end
+-- Who takes over reads again what was read before.
+local function place(name)
+  local began, number = string.match(name or '', '^(%d+)-(%d+)$')
+  return tonumber(began) or 0, tonumber(number) or 0
+end
+local began, number = place(ARGV[3])
+local known_began, known_number = place(call('GET', KEYS[2]))
+if began > known_began or began == known_began and number >= known_number then
+  call('SET', KEYS[2], ARGV[3], 'PX', ARGV[4])
+end
 return 1
