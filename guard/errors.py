@@ -12,6 +12,7 @@
     ├── KeyOrderError     the operator's: a key does not stand so that this can be done to it
     ├── UnknownHolderError    the operator's: there is no such holder, or several
     ├── UnknownCampaignError  the operator's: there is no such campaign
+    ├── UnknownIndicatorError the operator's: no indicator is called so, nor who has told one
     ├── UnknownReceiptError   the operator's: it is no receipt of this installation's
     ├── UnknownRequestError   the operator's: nothing is recorded of such a request
     ├── JobError          ours: a process that was to do a part of some work did not
@@ -56,6 +57,10 @@ class UnknownHolderError(GuardError):
 
 class UnknownCampaignError(GuardError):
     """There is no campaign of this id."""
+
+
+class UnknownIndicatorError(GuardError):
+    """No indicator is called so, nor anybody who has told one."""
 
 
 class UnknownReceiptError(GuardError):

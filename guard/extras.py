@@ -1,5 +1,5 @@
-"""What is installed beside the core: the extra `detection`, which reads texts, and the client of `serve`. A
-limiter does without.
+"""What is installed beside the core: the extra `detection`, which reads texts, the client of `serve`, and
+`sharing`, which reads bundles of STIX. A limiter does without.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from guard.errors import ConfigError
 NEEDS_DETECTION = 'needs `pip install "asgi-guard[detection]"`'
 
 NEEDS_SERVE = 'needs `pip install "asgi-guard[serve]"`'
+
+
+NEEDS_SHARING = 'needs `pip install "asgi-guard[sharing]"`'
 
 
 NEEDS_OTEL = 'needs `pip install "asgi-guard[otel]"`'
@@ -39,3 +42,9 @@ def require_detection(what: str) -> None:
     """Raise `ConfigError` where the extra is not there."""
     if not detection_installed():
         raise ConfigError(f"{what} {NEEDS_DETECTION}")
+
+
+def require_sharing(what: str) -> None:
+    """Raise `ConfigError` where bundles of STIX cannot be read."""
+    if find_spec("stix2") is None:
+        raise ConfigError(f"{what} {NEEDS_SHARING}")

@@ -53,6 +53,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 ON_REPLAY = (ROOT / "docs" / "replay.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
 ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
+ON_INDICATORS = (ROOT / "docs" / "indicators.md").read_text("utf-8")
 ON_TELEMETRY = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
 STARTER = files("guard.cli").joinpath("starter.toml").read_text("utf-8")
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
@@ -151,7 +152,12 @@ def test_the_readmes_settings_load(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [each for page in (ON_LIMITS, ON_DETECTION, ON_TELEMETRY) for each in snippets("toml", page)]
+    "settings",
+    [
+        each
+        for page in (ON_LIMITS, ON_DETECTION, ON_INDICATORS, ON_TELEMETRY)
+        for each in snippets("toml", page)
+    ],
 )
 def test_the_settings_in_the_other_pages_load(settings: str, tmp_path: Path) -> None:
     (tmp_path / "guard.toml").write_text(settings)

@@ -15,6 +15,7 @@ from guard.admin.finding import Found, of_address, of_credential
 from guard.admin.holders import RECEIPTS, resolved
 from guard.admin.idle import Idle
 from guard.admin.impact import MOST_HOURS, Impact, Impacts
+from guard.admin.indicators import Indicators
 from guard.admin.keys import Keys
 from guard.admin.orders import Orders, no_limit
 from guard.admin.reviews import Reviews
@@ -114,6 +115,8 @@ class Operator:
                 chain = ChainWriter(self._store, self._keys, Chain.ACTS, settings.audit.retention)
                 acts = Recorded(chain)
         self.orders = Orders(self, self._store, self._policy, self._clock, acts, by, dry_run)
+        sharing = settings.campaigns.sharing
+        self.indicators = Indicators(self._store, sharing, self._clock, self._keys, self.orders)
         self._rollups = Rollups(self._store, self._clock, self._policy.detection.weights.half_life_us)
 
     async def __aenter__(self) -> Self:

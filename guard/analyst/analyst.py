@@ -85,7 +85,8 @@ class Analyst:
         lineages: Lineages | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self.lessons = Lessons(keys, dialects, bounded=bounded)
+        wordings = None if observer is None else observer.wordings
+        self.lessons = Lessons(keys, dialects, bounded=bounded, wordings=wordings)
         self._background = background or Background()
         self.profiles: Profiles[Lesson] = Profiles(
             store,
@@ -171,6 +172,7 @@ class Analyst:
                 drew,
                 paid,
                 transcript.client,
+                taken.lesson.sight.twins,
             )
 
     def _pay(self) -> None:

@@ -27,8 +27,10 @@ def dump(settings: Settings) -> bytes:
         "store": store | {"redis_url": _revealed(settings.store.redis_url)},
         "identity": {"pepper": _revealed(settings.identity.pepper)},
         "detection": detection,
-        **settings.model_dump(mode="json", include={"dialects", "uses", "campaigns"}),
+        "campaigns": settings.campaigns.model_dump(mode="json"),
+        **settings.model_dump(mode="json", include={"dialects", "uses"}),
     }
+    told["campaigns"]["sharing"]["secret"] = _revealed(settings.campaigns.sharing.secret)
     return json.dumps(told).encode()
 
 

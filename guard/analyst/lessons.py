@@ -63,12 +63,20 @@ class Lessons:
     """Reads queries of all dialects; raises `ConfigError` where the word vectors cannot be read.
 
     `dialects` may be replaced. What is read depends on the secret behind `keys`. Without `bounded`, what a
-    holder has sent is not forgotten for others.
+    holder has sent is not forgotten for others. `wordings` is the secret by which operators share these.
     """
 
-    def __init__(self, keys: Pseudonyms, dialects: Mapping[str, Dialect], *, bounded: bool = True) -> None:
+    def __init__(
+        self,
+        keys: Pseudonyms,
+        dialects: Mapping[str, Dialect],
+        *,
+        bounded: bool = True,
+        wordings: bytes | None = None,
+    ) -> None:
         self.dialects = dialects
-        self._learner = Learner(keys.secret("analysis"), Fingerprinter(keys.secret("fingerprint")))
+        fingerprinter = Fingerprinter(keys.secret("fingerprint"), wordings)
+        self._learner = Learner(keys.secret("analysis"), fingerprinter)
         self._most_holders = MOST_HOLDERS if bounded else sys.maxsize
         self._known = Known(
             keys.secret("chunks"),

@@ -11,6 +11,7 @@ from guard.background import Background
 from guard.campaigns.lineage import Lineages, LineageStore
 from guard.campaigns.observer import Observer, Observing
 from guard.campaigns.opened import worker_of
+from guard.campaigns.sharing import sharing_of
 from guard.clock import SystemClock
 from guard.core.modes import Mode
 from guard.detection.reference import Reference
@@ -125,7 +126,14 @@ def followers_of(
     """
     observer = None
     if settings.campaigns.mode is not Mode.OFF:
-        observer = Observer(keys, store, collect_seconds=collect_seconds, background=background, uses=uses)
+        observer = Observer(
+            keys,
+            store,
+            collect_seconds=collect_seconds,
+            background=background,
+            uses=uses,
+            sharing=sharing_of(settings.campaigns.sharing),
+        )
     lineages = Lineages(
         keys,
         store,

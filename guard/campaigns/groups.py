@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from guard.campaigns.communities import communities
 from guard.campaigns.judgement import (
     CONVICTED,
-    LEAST_PARTIES,
     LEAST_QUERIES,
     SUSPECTED,
     Judgement,
@@ -25,6 +24,7 @@ from guard.campaigns.judgement import (
     judge,
 )
 from guard.campaigns.observation import Refusal
+from guard.campaigns.ties import LEAST_PARTIES
 from guard.campaigns.window import Common, Window
 from guard.core.campaigns import MOST_EVENTS, Campaign, Event, Member, TieKind, Verdict
 
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PROPOSING = frozenset({TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.LINEAGE})
+PROPOSING = frozenset(
+    {
+        *(TieKind.TEMPLATE, TieKind.PAYMENT, TieKind.POOL, TieKind.DOMAIN, TieKind.LINEAGE),
+        TieKind.INDICATED,
+    }
+)
 """What groups are proposed by. The rest is too common by itself: there are few programs and operators."""
 
 GROWN = 1.25
@@ -93,7 +98,7 @@ class Groups:
 
     def __init__(self, reference: Reference, window: Window | None = None) -> None:
         self.reference = reference
-        self.window = window or Window()
+        self.window = Window() if window is None else window
         self._known: dict[str, Campaign] = {}
         self._asked: defaultdict[Common, int] = defaultdict(int)
         self._judged: dict[Common, int] = {}

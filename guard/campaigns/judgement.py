@@ -26,29 +26,22 @@ those of honest groups: whoever runs one public benchmark asks what others ask.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from math import log10
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from guard.campaigns.ties import LEAST_PARTIES, TIED, places_of, strength_of, ties_of
 from guard.campaigns.timing import timing
-from guard.campaigns.window import OF_ONE, Common, units
+from guard.campaigns.window import OF_ONE, Common
 from guard.core.campaigns import Finding, Tie, TieKind, Verdict
 from guard.core.signals import Signal
 from guard.detection.profile import Profile
-from guard.detection.reference import ENOUGH_PAYOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence, Set
 
-    from numpy.typing import NDArray
-
     from guard.campaigns.window import Seen, Sighting, Window
     from guard.detection.reference import Reference
-
-LEAST_PARTIES = 3
-"""A group has so many at least, of whom no two belong to one organisation."""
 
 LEAST_QUERIES = 240
 """A group of which fewer queries are known is not judged: honest ones come out too high then."""
@@ -67,9 +60,6 @@ answers letters came to 19, and nobody else to more than 13.6.
 SUSPECTED = 10.0
 """Likewise as one that may."""
 
-TIED = 5.0
-"""A tie counts from so many decibans on."""
-
 BESIDE = 0.9
 """Two queries with this cosine, the mean taken away, lie right beside each other."""
 
@@ -79,28 +69,8 @@ USUALLY_BESIDE = 0.04
 MOST_FOR, MOST_AGAINST = 4.0, -6.0
 """The most that the share beside each other adds to a conviction, and takes from it, in decibans."""
 
-SHARED_BY = 0.6
-"""What so large a share of the members has in common ties the group."""
-
-_HARD = {
-    TieKind.PAYMENT: 20.0,
-    TieKind.DOMAIN: 10.0,
-    TieKind.TEMPLATE: 10.0,
-    TieKind.CLIENT: 6.0,
-    TieKind.POOL: 6.0,
-    TieKind.TLS: 4.0,
-    TieKind.ASN: 3.0,
-}
-"""What each is worth, in decibans, where few others are known; where many are, up to twice that, the rarer it
-is among them."""
-
 OVERLAP = -2.0
 """Decibans for lying apart below which a group is no more than possible: it does not share a set out."""
-
-_ENOUGH_OTHERS = 20
-_MOST_OTHERS = 1_000
-_LEAST_OF_ONE = 4
-_LIKE_AS_OWN = 0.002
 
 
 class Judgement(NamedTuple):
@@ -160,17 +130,17 @@ def judge(
     behave so.
     """
     times = timing(members, window)
-    ties = _ties(members, common, behaved, window, suspects, times.ties)
-    speaks_for, speaks_against = _findings(behaved, members)
+    ties = ties_of(members, common, behaved.shared, behaved.apart, window, suspects, times.ties)
+    speaks_for, speaks_against = _findings(behaved, members, _warnings(ties, window))
     return Judgement(
         {each.label: _confidence(each, common) for each in members},
         _verdict(behaved.decibans, ties, behaved.apart),
         behaved.decibans,
-        _strength(ties),
+        strength_of(ties),
         ties,
         speaks_for + times.speaks_for,
         speaks_against,
-        _not_seen(ties),
+        _not_seen(ties, window),
         sum(each.queries for each in members),
         sum(each.paid for each in members),
     )
@@ -217,7 +187,7 @@ def _as_one(sightings: Iterable[tuple[str, Sighting]], reference: Reference) -> 
 
 def _beside(sightings: Sequence[tuple[str, Sighting]]) -> float:
     """The share of queries that lie right beside one of another party."""
-    places, owners = _places(sightings)
+    places, owners = places_of(sightings)
     if len(places) < 2:
         return 0.0
     cosines = places @ places.T
@@ -231,114 +201,23 @@ def _apart(beside: float, queries: int) -> float:
     return min(MOST_FOR, max(MOST_AGAINST, 10 * log10(usual / max(beside, 1 / queries))))
 
 
-def _ties(
-    members: Sequence[Seen],
-    common: Common,
-    behaved: Conduct,
-    window: Window,
-    suspects: Set[str],
-    by_times: Iterable[Tie],
-) -> tuple[Tie, ...]:
-    """What ties these, the strongest first."""
-    ties = [*_held_in_common(members, common, window, suspects), *by_times]
-    linked = _linked(members)
-    if linked:
-        ties.append(Tie(TieKind.LINEAGE, "", linked, 5 + 25 * linked / len(members)))
-    like = _likeness(members, window, behaved.shared)
-    if like > 0:
-        ties.append(Tie(TieKind.LIKENESS, "", len(members), like))
-    if behaved.apart > 0:
-        ties.append(Tie(TieKind.SLICES, "", len(members), 2 * behaved.apart))
-    return tuple(sorted(ties, key=lambda tie: -tie.decibans))
-
-
-def _held_in_common(members: Sequence[Seen], common: Common, window: Window, suspects: Set[str]) -> list[Tie]:
-    """For each kind of thing, how many parties have one in common with another."""
-    carriers: dict[Common, set[str]] = {}
-    for member in members:
-        for sighting in member.latest:
-            for each in sighting.common:
-                carriers.setdefault(each, set()).add(member.party)
-    labels = {member.label for member in members}
-    parties = len({member.party for member in members})
-    ties = []
-    for kind, hard in _HARD.items():
-        several = {each: who for each, who in carriers.items() if each.kind is kind and len(who) > 1}
-        if not several:
-            continue
-        together = set[str]().union(*several.values())
-        most = max(several, key=lambda each: (len(several[each]), each == common))
-        if len(together) < SHARED_BY * parties and common.kind is not kind:
-            continue
-        what = most.what if len(several[most]) >= SHARED_BY * parties else ""
-        worth = hard * _rarity(several, labels | suspects, window) * len(together) / parties
-        ties.append(Tie(kind, what, len(together), worth))
-    return ties
-
-
-def _rarity(shared: Iterable[Common], ours: Set[str], window: Window) -> float:
-    """How rare it is among others than ours to have any of what they share, from 0 for one in three of the
-    others to 2 for none of many; 1 where few others are known. Who draws next to nothing vouches for nothing:
-    such an account is cheap.
-    """
-    having = {label for common in shared for label in window.carriers(common)} - ours
-    drawing = sum(_draws(window.of(label)) for label in having)
-    others = window.holders - len(ours)
-    if others < _ENOUGH_OTHERS:
-        return 1.0 if drawing <= others / 3 else 0.0
-    return min(2.0, max(0.0, log10(others / (3 * drawing + 1)) * 2 / 3))
-
-
-def _draws(seen: Seen | None) -> bool:
-    return seen is not None and seen.paid >= ENOUGH_PAYOUT * seen.queries
-
-
-def _linked(members: Sequence[Seen]) -> int:
-    """How many have sent back what was answered to another member."""
-    labels = {member.label for member in members}
-    return sum(any(who in labels and sure >= 1 for who, sure in member.links.items()) for member in members)
-
-
-def _likeness(members: Sequence[Seen], window: Window, shared: Sequence[tuple[str, Sighting]]) -> float:
-    """How improbable it is that holders ask about the same things in the same measure, in decibans: by how
-    few others lie as near to the middle of the group as half of its members do. Where few others are known,
-    it is whether the members are as like each other as they are like themselves.
-    """
-    labels = {member.label for member in members}
-    others = [each for each in window if each.label not in labels and len(each.latest) >= _LEAST_OF_ONE]
-    others = others[-_MOST_OTHERS:]
-    ours = [each.mean for each in members if len(each.latest) >= _LEAST_OF_ONE]
-    if len(ours) < LEAST_PARTIES:
-        return 0.0
-    if len(others) < _ENOUGH_OTHERS:
-        own, other = _cosines(shared)
-        return 6.0 if other >= own - _LIKE_AS_OWN else 0.0
-    middle = np.mean([each.mean for each in others], axis=0)
-    means = np.array(ours) - middle
-    total = means.sum(axis=0)
-    inside = [_cosine(each, total - each) for each in means]
-    median = float(np.median(inside))
-    outside = sum(_cosine(each.mean - middle, total) >= median for each in others)
-    if median <= 0:
-        return 0.0
-    return min(20.0, -10 * log10((outside + 1) / (len(others) + 1)))
-
-
-def _strength(ties: Sequence[Tie]) -> float:
-    """How surely the members are tied, from 0 to 1: 30 decibans of different families are sure."""
-    best: dict[str, float] = {}
-    for tie in ties:
-        best[tie.kind.family] = max(best.get(tie.kind.family, 0.0), tie.decibans)
-    return min(1.0, sum(best.values()) / 30)
-
-
 def _confidence(member: Seen, common: Common) -> float:
     """How surely one of a group belongs to it: by how much of what it asks is the group's."""
     return min(1.0, 0.25 + member.carried(common) / max(1, len(member.latest)))
 
 
-def _findings(behaved: Conduct, members: Sequence[Seen]) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-    """What speaks for and what against it, apart from the ties."""
+def _warnings(ties: Sequence[Tie], window: Window) -> Iterable[Finding]:
+    """What other operators have said of what ties these."""
+    for tie in ties:
+        if tie.kind is TieKind.INDICATED:
+            who = window.foreign.called(tie.what) if tie.what else "several operators"
+            yield Finding(f"{tie.members} of them have what {who} has seen in a campaign")
+
+
+def _findings(
+    behaved: Conduct, members: Sequence[Seen], warnings: Iterable[Finding]
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """What speaks for and what against it, apart from the ties; `warnings` are those of others."""
     speaks_for, speaks_against = [], []
     shared, content, beside, apart = behaved
     queries = len(shared)
@@ -349,6 +228,7 @@ def _findings(behaved: Conduct, members: Sequence[Seen]) -> tuple[tuple[Finding,
         text = f"{queries} of their queries, taken for those of one holder, look like those of an honest one"
         speaks_against.append(Finding(text, 0.0))
     text = f"{beside:.1%} of their queries lie right beside one of another member's"
+    speaks_for += warnings
     if apart > 0:
         speaks_for.append(Finding(f"only {text}", apart))
     elif apart < 0:
@@ -362,36 +242,9 @@ def _findings(behaved: Conduct, members: Sequence[Seen]) -> tuple[tuple[Finding,
     return tuple(speaks_for), tuple(speaks_against)
 
 
-def _not_seen(ties: Sequence[Tie]) -> tuple[str, ...]:
+def _not_seen(ties: Sequence[Tie], window: Window) -> tuple[str, ...]:
     """What was looked for and not found."""
     found = {tie.kind for tie in ties if tie.decibans >= TIED}
+    if not window.foreign:
+        found.add(TieKind.INDICATED)
     return tuple(kind.meaning for kind in TieKind if kind not in found)
-
-
-def _places(sightings: Sequence[tuple[str, Sighting]]) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """Where these lie, the mean taken away, as rows of length 1; and a number for each one's owner."""
-    known = [(label, each.place) for label, each in sightings if each.trace.sketch is not None]
-    numbers: Counter[str] = Counter()
-    for label, _ in known:
-        numbers.setdefault(label, len(numbers))
-    if not known:
-        return np.zeros((0, 1), np.float32), np.zeros(0, np.intp)
-    rows = np.array([place for _, place in known], np.float32)
-    return units(rows - rows.mean(axis=0)), np.array([numbers[label] for label, _ in known])
-
-
-def _cosines(sightings: Sequence[tuple[str, Sighting]]) -> tuple[float, float]:
-    """The mean cosine of two queries of one member, and of two of different ones."""
-    places, owners = _places(sightings)
-    if len(places) < 2:
-        return 0.0, 0.0
-    cosines, same = places @ places.T, owners[:, None] == owners[None, :]
-    np.fill_diagonal(same, val=False)
-    apart = owners[:, None] != owners[None, :]
-    own = float(cosines[same].mean()) if same.any() else 0.0
-    return own, float(cosines[apart].mean()) if apart.any() else 0.0
-
-
-def _cosine(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return float(one @ other) / length if length else 0.0

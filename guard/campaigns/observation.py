@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hmac
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
@@ -15,7 +16,7 @@ from guard.core.identity import Attribute, Holder
 from guard.detection.trace import Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from guard.core.identity import Identity
     from guard.core.pseudonyms import Pseudonyms
@@ -25,11 +26,15 @@ LARGEST = 4 << 10
 
 MOST_LINKS = 16
 
+SHARED_BYTES = 16
+"""Size of a hash that operators share."""
+
 DIGESTS_KEPT = 4_096
 
 MODEL_DIGITS = 8
 
 _UNITS = 1_000
+_NOTHING: Mapping[TieKind, tuple[bytes, ...]] = MappingProxyType({})
 
 
 class Observation(NamedTuple):
@@ -41,6 +46,8 @@ class Observation(NamedTuple):
     `me` is the short name under which answers of this holder are remembered (guard/campaigns/lineage.py), and
     `links` are those whose answers it has sent back, each with how sure that is, from 0 to 1. `drew` and
     `paid` are in units of payout. `model` is a keyed digest of the model that it asked, empty for none.
+    `shared` are the hashes that operators tell each other, by kind: of the wordings of the trace in their
+    order, and one of each fact.
     """
 
     label: str
@@ -54,6 +61,18 @@ class Observation(NamedTuple):
     paid: float
     trace: Trace
     model: str = ""
+    shared: Mapping[TieKind, tuple[bytes, ...]] = _NOTHING
+
+    def twins(self) -> Iterator[tuple[TieKind, str, str]]:
+        """Each thing of which operators share a hash: its kind, what it is here, and what it is to them."""
+        for kind, digests in self.shared.items():
+            ours = self._wordings if kind is TieKind.TEMPLATE else (self.facts.get(kind, ""),)
+            for what, digest in zip(ours, digests, strict=False):
+                yield kind, what, digest.hex()
+
+    @property
+    def _wordings(self) -> tuple[str, ...]:
+        return tuple(f"{each:016x}" for each in self.trace.wordings)
 
     @property
     def party(self) -> str:
@@ -62,7 +81,7 @@ class Observation(NamedTuple):
 
     def write(self) -> bytes:
         """As bytes."""
-        row = (
+        row: tuple[Any, ...] = (
             self.label,
             self.org,
             self.verified,
@@ -75,6 +94,8 @@ class Observation(NamedTuple):
             self.trace.write(),
             self.model,
         )
+        if self.shared:
+            row += ({kind.value: digests for kind, digests in self.shared.items()},)
         packed: bytes = msgpack.packb(row)
         return packed
 
@@ -83,7 +104,7 @@ class Observation(NamedTuple):
         """From bytes; raises `ValueError` where they are none of an observation."""
         row = _row(data)
         try:
-            label, org, verified, at_us, facts, me, links, drew, paid, trace, model = row
+            label, org, verified, at_us, facts, me, links, drew, paid, trace, model, *shared = row
             return cls(
                 _holder(label),
                 _holder(org) if org else "",
@@ -96,6 +117,7 @@ class Observation(NamedTuple):
                 int(paid) / _UNITS,
                 Trace.read(trace),
                 _text(model),
+                _shared(*shared) if shared else _NOTHING,
             )
         except (TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError("no observation") from error
@@ -185,6 +207,16 @@ def _row(data: bytes) -> Any:
         return msgpack.unpackb(data, strict_map_key=False)
     except (msgpack.UnpackException, TypeError, ValueError) as error:
         raise ValueError("no observation") from error
+
+
+def _shared(told: Any) -> dict[TieKind, tuple[bytes, ...]]:
+    found = {}
+    for kind, digests in told.items():
+        if not all(type(each) is bytes and len(each) == SHARED_BYTES for each in digests):
+            raise ValueError("no digests")
+        if kind in set(TieKind):
+            found[TieKind(kind)] = tuple(digests)
+    return found
 
 
 def _holder(value: Any) -> str:

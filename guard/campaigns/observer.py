@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from guard.background import Background
     from guard.campaigns.lineage import Exchange, Lineage
+    from guard.campaigns.sharing import Sharing
     from guard.core.identity import Holder, Identity
     from guard.core.pseudonyms import Pseudonyms
     from guard.core.uses import Declared
@@ -50,7 +51,8 @@ class Observer:
     """Collects observations for `collect_seconds` and adds them in the `background`; with `None`, at once.
 
     What cannot be added is lost: the worker judges by what it hears. Who is declared in `uses` is what its
-    operator says, and nobody's account; of a router, its end users are observed.
+    operator says, and nobody's account; of a router, its end users are observed. With `sharing`, hashes go
+    with them that operators tell each other.
     """
 
     def __init__(
@@ -61,16 +63,23 @@ class Observer:
         collect_seconds: float | None,
         background: Background,
         uses: Mapping[Holder, Declared],
+        sharing: Sharing | None = None,
     ) -> None:
         self.uses = uses
         self._keys = keys
         self._facts = Facts(keys)
+        self._sharing = sharing
         self._store = store
         self._collect_seconds = collect_seconds
         self._background = background
         self._waiting: list[bytes] = []
         self._links: OrderedDict[Holder, dict[int, float]] = OrderedDict()
         self._active: OrderedDict[Holder, int] = OrderedDict()
+
+    @property
+    def wordings(self) -> bytes | None:
+        """The secret by which operators share wordings; `None` where they do not."""
+        return None if self._sharing is None else self._sharing.wordings
 
     def hear(self, exchange: Exchange, found: Sequence[Lineage]) -> None:
         """A holder has sent what was answered to others: that goes with its next observation."""
@@ -96,9 +105,10 @@ class Observer:
         drew: int,
         paid: int,
         client: bytes = b"",
+        twins: tuple[bytes, ...] = (),
     ) -> None:
         """A query of this holder was read, whose answers drew and paid out so much, in thousandths. `client`
-        is what tells the program that sent it from others.
+        is what tells the program that sent it from others, and `twins` are those of its wordings.
         """
         links = self._links.pop(holder, {})
         if self._is_declared(holder, identity, now_us):
@@ -116,6 +126,8 @@ class Observer:
             trace=trace,
             model=self._facts.model(identity),
         )
+        if self._sharing is not None:
+            seen = seen._replace(shared=self._sharing.of(identity, client, twins))
         self._active[holder] = now_us
         self._active.move_to_end(holder)
         if len(self._active) > MOST_ACTIVE:

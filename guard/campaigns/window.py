@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from guard.campaigns.foreign import Foreign
 from guard.campaigns.rhythm import Rhythms
 from guard.core.campaigns import TieKind
 from guard.detection.layout import PLACES
@@ -116,14 +117,18 @@ class Seen:
 
 
 class Window:
-    """The latest of each holder, `most` queries of all together at most; and when each came and went."""
+    """The latest of each holder, `most` queries of all together at most; and when each came and went.
+    `foreign` knows what other operators have seen.
+    """
 
-    def __init__(self, most: int = MOST, of_one: int = OF_ONE) -> None:
+    def __init__(self, most: int = MOST, of_one: int = OF_ONE, foreign: Foreign | None = None) -> None:
+        self.foreign = Foreign() if foreign is None else foreign
         self.rhythms = Rhythms()
         self._most = most
         self._of_one = of_one
         self._holders: OrderedDict[str, Seen] = OrderedDict()
         self._carriers: dict[Common, Counter[str]] = {}
+        self._shared: dict[Common, str] = {}
         self._issuers: OrderedDict[int, str] = OrderedDict()
         self._lineages = _Sets()
         self._size = 0
@@ -153,6 +158,10 @@ class Window:
             return {each.label: len(each.latest) for each in members if each.crosses}
         return self._carriers.get(common, {})
 
+    def shared(self, common: Common) -> str:
+        """The hash of it that operators tell each other; empty where there is none."""
+        return self._shared.get(common, "")
+
     def lineage(self, label: str) -> Common | None:
         """What a holder has in common with those whose answers it has sent back, or they its."""
         name = self._lineages.of(label)
@@ -179,7 +188,7 @@ class Window:
                 holder.links[from_whom] = holder.links.get(from_whom, 0.0) + sure
                 if holder.links[from_whom] >= 1 and from_whom in self._holders:
                     self._lineages.join(seen.label, from_whom)
-        common = _common_in(seen)
+        common = self._common_in(seen)
         place = units(seen.trace.place[None, :])[0]
         sighting = Sighting(seen.at_us, seen.trace, place, seen.drew, seen.paid, common, seen.model)
         holder.keep(sighting)
@@ -190,6 +199,14 @@ class Window:
             self._drop(holder)
         self._bound()
         return sighting
+
+    def _common_in(self, seen: Observation) -> tuple[Common, ...]:
+        """What a query may have in common with those of others."""
+        common = [Common(kind, what) for kind, what in seen.facts.items()]
+        common += [Common(TieKind.TEMPLATE, f"{each:016x}") for each in seen.trace.wordings]
+        self._shared.update({Common(kind, what): digest for kind, what, digest in seen.twins()})
+        common += [Common(TieKind.INDICATED, group) for group in self.foreign.seen_in(seen)]
+        return tuple(common)
 
     def forget(self, label: str) -> None:
         """Forget a holder, and that others have sent back what it was answered."""
@@ -212,6 +229,7 @@ class Window:
                 del carriers[holder.label]
             if not carriers:
                 del self._carriers[each]
+                self._shared.pop(each, None)
         self._size -= 1
 
     def _bound(self) -> None:
@@ -260,13 +278,6 @@ class _Sets:
             members.discard(label)
             if not members:
                 del self._members[name]
-
-
-def _common_in(seen: Observation) -> tuple[Common, ...]:
-    """What a query may have in common with those of others."""
-    common = [Common(kind, what) for kind, what in seen.facts.items()]
-    common += [Common(TieKind.TEMPLATE, f"{each:016x}") for each in seen.trace.wordings]
-    return tuple(common)
 
 
 def units(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,9 +14,12 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from guard.campaigns import observation
+from guard.campaigns.foreign import Foreign
 from guard.campaigns.groups import Groups
 from guard.campaigns.observation import Forgotten
+from guard.campaigns.window import Window
 from guard.core.identity import Attribute, Holder, Identity, VouchedBy
+from guard.core.indicators import Imported
 from guard.core.signals import Signal
 from guard.detection.reference import Reference
 from guard.errors import StoreError
@@ -58,6 +61,7 @@ class Worker:
         self._unwritten: deque[Changes] = deque()
         self._after = FIRST_TRACE
         self._version = 0
+        self._warned = 0
         self._looked_us = 0
 
     def adopt(self, settings: Settings) -> None:
@@ -87,10 +91,9 @@ class Worker:
         """One pass: read what is new, judge, and write down what has changed; raises `StoreError`."""
         if not await self._leads():
             return
-        if self._groups is None:
-            self._groups, self._after, self._version = Groups(self._reference), FIRST_TRACE, 0
-            self._unwritten.clear()
         groups = self._groups
+        if groups is None or await self._are_warned_anew():
+            groups = await self._begin()
         groups.reference = self._reference
         await self._write()
         # What people have said since, and what another worker has found before this one.
@@ -106,11 +109,12 @@ class Worker:
             if not groups.due():
                 break
             await asyncio.sleep(0)  # the analyst shares this loop
-        if self._date_us() - self._looked_us >= LOOK_AFTER_US:
+        if self._looks_after():
             self._looked_us = self._date_us()
             self._unwritten.append(groups.look_after(self._looked_us))
             await self._write()
             await self._store.keep_campaigns((), (), self._looked_us)
+            await self._store.keep_sighted(groups.window.foreign.fresh())
 
     async def aclose(self) -> None:
         """Let another worker go on."""
@@ -120,6 +124,23 @@ class Worker:
                 await self._store.resign(self._name)
             except StoreError as error:
                 limited.log(logging.WARNING, "worker", "the lease is left to end (%s)", error.kind)
+
+    def _looks_after(self) -> bool:
+        """Whether it is time for what time alone changes."""
+        return self._date_us() - self._looked_us >= LOOK_AFTER_US
+
+    async def _are_warned_anew(self) -> bool:
+        """Whether other operators have said something new: then all is read again."""
+        return self._looks_after() and await self._store.imported(self._warned) is not None
+
+    async def _begin(self) -> Groups:
+        """Begin anew, by what other operators have said until now."""
+        imported = await self._store.imported() or Imported()
+        foreign = Foreign(imported.indicators.values(), await self._store.sighted())
+        self._warned, self._after, self._version = imported.version, FIRST_TRACE, 0
+        self._unwritten.clear()
+        self._groups = Groups(self._reference, Window(foreign=foreign))
+        return self._groups
 
     async def _leads(self, read: str | None = None) -> bool:
         """Whether it is this one that looks, which has read up to there."""

@@ -26,6 +26,7 @@ from guard.cli.find import find
 from guard.cli.forget import forget
 from guard.cli.grant import grant
 from guard.cli.holds import holds, release
+from guard.cli.indicators import indicators
 from guard.cli.key import key
 from guard.cli.limits import limits
 from guard.cli.output import complain
@@ -43,6 +44,7 @@ from guard.errors import (
     StoreError,
     UnknownCampaignError,
     UnknownHolderError,
+    UnknownIndicatorError,
     UnknownReceiptError,
     UnknownRequestError,
 )
@@ -69,6 +71,7 @@ app.add_typer(key, name="key")
 app.add_typer(limits, name="limits")
 app.add_typer(prices, name="prices")
 app.add_typer(admin, name="admin")
+app.add_typer(indicators, name="indicators")
 
 
 def main() -> None:
@@ -93,7 +96,13 @@ def _run() -> int | str | None:
         app(prog_name="guard")
     except SystemExit as end:
         return PIPE_CLOSED if isinstance(end.__context__, BrokenPipeError) else end.code
-    except (UnknownHolderError, UnknownCampaignError, UnknownReceiptError, UnknownRequestError) as error:
+    except (
+        UnknownHolderError,
+        UnknownCampaignError,
+        UnknownIndicatorError,
+        UnknownReceiptError,
+        UnknownRequestError,
+    ) as error:
         complain(str(error))
         return NOBODY
     except StoreError as error:

@@ -71,6 +71,7 @@ TECHNIQUES: dict[str, tuple[Technique, ...]] = {
     TieKind.HANDOVER:       (Technique.PROXIES,),
     TieKind.LIKENESS:       (Technique.EXTRACTION,),
     TieKind.SLICES:         (Technique.EXTRACTION,),
+    TieKind.INDICATED:      (Technique.EXTRACTION,),
 }
 # fmt: on
 

@@ -93,18 +93,21 @@ class TieKind(StrEnum):
     HANDOVER = "handover", "timing", "where one is refused, others of them take over within minutes"
     LIKENESS = "likeness", "content", "they ask about the same things in the same measure", True
     SLICES = "slices", "slices", "they ask for parts of one set that nowhere overlap", True
+    INDICATED = "indicated", "program", "another operator has seen the same in a campaign"
     # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Tie:
     """One thing that so many members have in common. `what` is a keyed digest, or empty; `decibans` how
-    improbable that is among identities that have nothing to do with each other."""
+    improbable that is among identities that have nothing to do with each other. `shared` is the same as
+    operators may tell each other (guard/core/indicators.py), of each such thing, the most common first."""
 
     kind: TieKind
     what: str
     members: int
     decibans: float
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

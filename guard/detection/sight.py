@@ -54,7 +54,8 @@ class Sight:
     where there is none; `disguised` says whether more of the text is than honest texts have. `bag` is what it
     is made of, `earlier` what the user's turns before it are made of, the latest last. `words` has a bit for
     the hash of each of its words, and `wants` is what it is after. `refused` and `bound` are what the backend
-    says of it (guard/analyst/backend_words.py). `wordings` are all that stand round the part that varies.
+    says of it (guard/analyst/backend_words.py). `wordings` are all that stand round the part that varies, and
+    `twins` the same for other operators, if anything is shared with them.
     """
 
     whole: int
@@ -69,6 +70,7 @@ class Sight:
     refused: float = 0.0
     bound: float = 0.0
     wordings: tuple[int, ...] = ()
+    twins: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Looker:
             seen.words,
             seen.wants.together(said) if said else seen.wants,
             wordings=fingerprint.wordings,
+            twins=fingerprint.twins,
         )
 
     def _stands_for(self, text: str) -> int:

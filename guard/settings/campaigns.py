@@ -9,6 +9,7 @@ from pydantic import Field
 
 from guard.core.modes import Mode
 from guard.settings.fields import Section
+from guard.settings.sharing import SharingSettings
 from guard.store.port import MOST_TRACES
 
 
@@ -27,3 +28,4 @@ class CampaignSettings(Section):
     most_traces: Annotated[int, Field(ge=1_000, le=10_000_000)] = MOST_TRACES
     lineage_ids: Annotated[int, Field(ge=0, le=10**9)] = 1_000_000
     lineage_turns: Annotated[int, Field(ge=0, le=10**8)] = 100_000
+    sharing: SharingSettings = SharingSettings()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from guard.core.evidence import Mark
     from guard.core.holds import Review
     from guard.core.identity import Holder, Identity
+    from guard.core.indicators import Imported, Indicator, Sighted
     from guard.core.limits import Charge, Limit, Reading
     from guard.core.novelty import Payout
     from guard.core.query import Usage
@@ -310,3 +311,17 @@ class CampaignStore(Protocol):
 
     async def lag(self) -> Lag:
         """How far behind it is who looks for campaigns, or was who did so last."""
+
+    async def imported(self, version: int = -1) -> Imported | None:
+        """What other operators have said; `None` where nothing has changed since this version."""
+
+    async def keep_indicators(self, before: Imported, after: Mapping[str, Indicator], now_us: int) -> bool:
+        """Write down what others have said by now, all or nothing; `False` where somebody else has written
+        something since `before`. What is over goes. Raises `ValueError` for more than `MOST_INDICATORS`.
+        """
+
+    async def sighted(self) -> Mapping[str, Sighted]:
+        """What was seen here of indicators, by their ids."""
+
+    async def keep_sighted(self, sighted: Mapping[str, Sighted]) -> None:
+        """Write down what was seen of these; an indicator that is no more is left out."""

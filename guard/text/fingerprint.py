@@ -41,13 +41,15 @@ class Fingerprint:
     equal: `system` of what the system and developer turns say; `head` and `tail` of the first and the last
     `HEAD_WORDS` words of the query proper, in which quotations, code, addresses and long literals are made
     equal too. A query with fewer than twice as many words has neither: a short question that is asked twice
-    is no wrapper.
+    is no wrapper. `twins` are the same of all `wordings`, in their order, of 16 bytes each, keyed with what
+    operators share; none where they share nothing.
     """
 
     folded: Folded
     head: int
     system: int
     tail: int = 0
+    twins: tuple[bytes, ...] = ()
 
     @property
     def template(self) -> int:
@@ -63,24 +65,19 @@ class Fingerprint:
 class Fingerprinter:
     """Makes fingerprints with one secret, of 16 bytes or more; raises `ValueError` for a shorter one.
 
-    Fingerprints are comparable between all processes with the secret, and with no others.
+    Fingerprints are comparable between all processes with the secret, and with no others. With one that
+    operators share (`sharing`), theirs have twins that are comparable between all of these.
     """
 
-    def __init__(self, secret: bytes) -> None:
-        if len(secret) < LEAST_SECRET_BYTES:
-            raise ValueError(f"the secret has {len(secret)} bytes; it needs {LEAST_SECRET_BYTES} or more")
-
-        def keyed(purpose: bytes) -> blake2b:
-            return blake2b(key=key, digest_size=8, person=purpose)
-
-        key = blake2b(secret, person=b"fingerprint").digest()
-        self._head, self._tail = keyed(b"head"), keyed(b"tail")
-        by_system = keyed(b"system")
+    def __init__(self, secret: bytes, sharing: bytes | None = None) -> None:
+        self._head, self._tail, by_system = _keyed(secret, 8)
+        twins: tuple[blake2b | None, ...] = _keyed(sharing, 16) if sharing else (None,) * 3
+        self._twin_head, self._twin_tail, twin_system = twins
 
         @lru_cache(maxsize=_MOST_KNOWN_SYSTEMS)
-        def system_hash(text: str) -> int:
-            words = fold(text).words
-            return _hash(by_system, " ".join(map(_masked, words)).encode()) if words else 0
+        def system_hash(text: str) -> tuple[int, bytes]:
+            said = " ".join(map(_masked, fold(text).words)).encode()
+            return _hash(by_system, said), _twin(twin_system, said)
 
         self._system = system_hash
 
@@ -89,19 +86,40 @@ class Fingerprinter:
         folded = fold(_joined(_proper(query.turns)))
         words = _maskable(folded.text, folded.words)
         head, tail = (" ".join(map(_masked, part)).encode() for part in _ends(words))
+        system, twin = self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES]))
+        twins = twin, _twin(self._twin_head, head), _twin(self._twin_tail, tail)
         return Fingerprint(
             folded,
-            head=_hash(self._head, head) if head else 0,
-            tail=_hash(self._tail, tail) if tail else 0,
-            system=self._system(_joined([turn for turn in query.turns if turn.role in _SYSTEM_ROLES])),
+            head=_hash(self._head, head),
+            tail=_hash(self._tail, tail),
+            system=system,
+            twins=tuple(filter(None, twins)),
         )
 
 
+def _keyed(secret: bytes, size: int) -> tuple[blake2b, ...]:
+    """What makes hashes of this size of the head, the tail and the system's words."""
+    if len(secret) < LEAST_SECRET_BYTES:
+        raise ValueError(f"the secret has {len(secret)} bytes; it needs {LEAST_SECRET_BYTES} or more")
+    key = blake2b(secret, person=b"fingerprint").digest()
+    return tuple(blake2b(key=key, digest_size=size, person=part) for part in (b"head", b"tail", b"system"))
+
+
 def _hash(keyed: blake2b, data: bytes) -> int:
+    """The hash of the data, 0 where there is none."""
+    return int.from_bytes(_digest(keyed, data)) if data else 0
+
+
+def _twin(keyed: blake2b | None, data: bytes) -> bytes:
+    """Likewise as operators share it, empty where they do not."""
+    return _digest(keyed, data) if keyed is not None and data else b""
+
+
+def _digest(keyed: blake2b, data: bytes) -> bytes:
     """The hash of the data with what `keyed` has been given already; a copy costs less than the key does."""
     copy = keyed.copy()
     copy.update(data)
-    return int.from_bytes(copy.digest())
+    return copy.digest()
 
 
 _MOST_KNOWN_SYSTEMS = 256

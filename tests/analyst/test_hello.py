@@ -16,3 +16,13 @@ def test_it_is_told_who_is_a_router_and_how_much_to_remember() -> None:
     told = load(dump(settings))
     assert told.declared == settings.declared
     assert told.campaigns == settings.campaigns
+
+
+def test_it_is_told_what_operators_share() -> None:
+    secret = "a secret that operators share"
+    settings = Settings.model_validate({"campaigns": {"sharing": {"secret": secret, "things": ["asn"]}}})
+    told = load(dump(settings)).campaigns
+    assert told == settings.campaigns
+    assert told.sharing.secret is not None
+    assert told.sharing.secret.get_secret_value() == secret
+    assert secret not in repr(told)

@@ -12,7 +12,8 @@ from fleets import REFERENCE, START_US, SYSTEM, Fleet, customers, mixed, people,
 from lessons import asking, noise_of
 
 from guard.campaigns.groups import STALE_US, Changes, Groups, against_members
-from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES, TIED
+from guard.campaigns.judgement import CONVICTED, LEAST_QUERIES
+from guard.campaigns.ties import TIED
 from guard.core.campaigns import Campaign, Judged, TieKind, Verdict
 
 if TYPE_CHECKING:

@@ -56,12 +56,15 @@ class GroundJson(TypedDict):
 
 
 class TieJson(TypedDict):
-    """What so many members have in common; `digest` is keyed with the pepper, or empty."""
+    """What so many members have in common; `digest` is keyed with the pepper, or empty, and `shared` are the
+    hashes of it that other operators are told.
+    """
 
     kind: TieKind
     family: str
     means: str
     digest: str
+    shared: list[str]
     members: int
     decibans: float
     atlas: list[str]
@@ -186,6 +189,7 @@ def _tie_json(tie: Tie) -> TieJson:
         "family": tie.kind.family,
         "means": tie.kind.meaning,
         "digest": tie.what,
+        "shared": list(tie.shared),
         "members": tie.members,
         "decibans": tie.decibans,
         "atlas": list(TECHNIQUES[tie.kind]),

@@ -11,6 +11,7 @@ from guard.core.calendars import MICROSECONDS
 from guard.core.campaigns import NOBODY, Lag, Membership, Word, pools_by_digest
 from guard.core.identity import Holder
 from guard.errors import UnknownCampaignError, UnknownHolderError
+from guard.store.memory.indicators import MemoryIndicators
 from guard.store.port import CAMPAIGN_SECONDS, MOST_TRACES
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 _NO_WORD = Word()
 
 
-class MemoryCampaigns:
+class MemoryCampaigns(MemoryIndicators):
     """Keeps campaigns for one process, whose members `keys` names; `date_us` tells the Unix microseconds."""
 
     def __init__(self, date_us: Callable[[], int], keys: Pseudonyms) -> None:
+        super().__init__()
         self._now_us = date_us
         self._keys = keys
         self._found: dict[str, tuple[Campaign, int]] = {}

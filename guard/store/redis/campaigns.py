@@ -33,6 +33,7 @@ from guard.core.identity import Holder
 from guard.errors import StoreError, UnknownCampaignError, UnknownHolderError
 from guard.store.marks import read_evidence
 from guard.store.port import CAMPAIGN_SECONDS
+from guard.store.redis.indicators import RedisIndicators
 from guard.store.redis.keys import CAMPAIGNS, POOLS, WORDS
 from guard.store.redis.scripts import Script
 from guard.store.redis.traces import RedisTraces
@@ -76,7 +77,7 @@ class Texts:
         return replace(self, found=dict(self.found), words=dict(self.words))
 
 
-class RedisCampaigns(RedisTraces):
+class RedisCampaigns(RedisTraces, RedisIndicators):
     """Keeps campaigns, and what is needed to find them."""
 
     async def campaigns(self) -> list[Campaign]:
@@ -258,7 +259,7 @@ def write_campaign(campaign: Campaign, now_us: int) -> bytes:
         decibans=campaign.decibans,
         strength=campaign.strength,
         members={label: (each.since_us, each.confidence) for label, each in campaign.members.items()},
-        ties=[(tie.kind, tie.what, tie.members, tie.decibans) for tie in campaign.ties],
+        ties=[(tie.kind, tie.what, tie.members, tie.decibans, tie.shared) for tie in campaign.ties],
         speaks_for=[(each.text, each.decibans) for each in campaign.speaks_for],
         speaks_against=[(each.text, each.decibans) for each in campaign.speaks_against],
         not_seen=list(campaign.not_seen),
@@ -290,8 +291,8 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
             float(fields["strength"]),
             members,
             tuple(
-                Tie(TieKind(kind), str(what), int(several), float(decibans))
-                for kind, what, several, decibans in fields["ties"]
+                Tie(TieKind(kind), str(what), int(several), float(decibans), tuple(map(str, *shared)))
+                for kind, what, several, decibans, *shared in fields["ties"]
                 if kind in set(TieKind)
             ),
             _findings(fields["speaks_for"]),

@@ -59,6 +59,11 @@ ISSUED_VERSIONS = PREFIX + "{keys}:versions"
 ISSUED_ENDS = PREFIX + "{keys}:ends"
 """The names of those that have an end, by when they are forgotten."""
 
+INDICATORS = PREFIX + "{campaigns}:indicators"
+"""What other operators have said of campaigns, by the id of each indicator, and its version."""
+SIGHTED = PREFIX + "{campaigns}:sighted"
+"""What was seen here of indicators, by their ids."""
+
 REVIEW_FIELDS = "review:"
 """What the fields of `TERMS` begin with that are reviews."""
 
