@@ -47,9 +47,9 @@ MOST_WAITING = 20_000
 MOST_REFUSED = 500
 """Maximum number of identities of which refusals wait to be sent; likewise of those with a risk."""
 
-AT_ONCE, REFUSED_AT_ONCE = 200, 20
-"""Maximum number of identities whose use, or whose refusals, are in one part: about two milliseconds of
-Redis's time."""
+AT_ONCE, REFUSED_AT_ONCE = 50, 20
+"""Maximum number of identities whose use, or whose refusals, are in one part: two milliseconds of Redis's
+time."""
 
 CLOSE_SECONDS = 1.0
 """How long a process that stops waits for the store to take the last sums."""

@@ -54,7 +54,7 @@ HOURS_SECONDS = 35 * DAY
 CALL_SECONDS = HOUR
 """How long a process's last call is remembered, against a second one."""
 
-PRESENT_SECONDS = 10 * 60
+PRESENT_SECONDS = 3 * 60
 """How long it is remembered what an identity has used in a minute, for those who add to it later."""
 
 WEEK_SECONDS = COURSE_HOURS * HOUR

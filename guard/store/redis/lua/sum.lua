@@ -45,6 +45,7 @@ local function make_room()
     end
     call('HDEL', home, name)
   end
+  call('HDEL', KEYS[4], name)
   for board = 6, 8 do call('ZREM', KEYS[board], name) end
   return tonumber(least[2])
 end
