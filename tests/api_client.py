@@ -12,6 +12,11 @@ from guard.admin.tokens import Role, digest_of
 if TYPE_CHECKING:
     from guard.settings.root import Settings
 
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "one two three"}]}
+
+GATEWAY = "192.0.2.9"
+"""Who may say for whom it asks."""
+
 TOKENS = {"ann": ("guard_admin_of_ann", Role.OPERATE), "bob": ("guard_admin_of_bob", Role.READ)}
 """Who may ask; who may order too is Ann."""
 

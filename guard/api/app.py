@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -24,6 +25,7 @@ from starlette.routing import Route
 from guard.admin.addresses import address_of
 from guard.admin.asking import DEADLINE_SECONDS, Asker, damage_apart
 from guard.admin.tokens import Tokens
+from guard.api.history import HISTORY
 from guard.api.openapi import document
 from guard.api.operations import Asked
 from guard.api.orders import ORDERS
@@ -50,7 +52,7 @@ LIVE = "/-/live"
 
 DESCRIPTION = "/openapi.json"
 
-OPERATIONS = (*QUESTIONS, *ORDERS)
+OPERATIONS = (*QUESTIONS, *HISTORY, *ORDERS)
 
 HEADERS = {
     "cache-control": "no-store",
@@ -170,7 +172,12 @@ async def _live(_: Request) -> Response:
 
 async def _describe(_: Request) -> Response:
     """What can be asked and ordered, as OpenAPI."""
-    return JSONResponse(document(OPERATIONS))
+    return JSONResponse(_description())
+
+
+@cache
+def _description() -> dict[str, Any]:
+    return document(OPERATIONS)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

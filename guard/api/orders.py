@@ -52,6 +52,11 @@ NeededReason = Annotated[
     AfterValidator(_not_blank),
     Field(description="Why: who looks at it later wants to know; never told to a caller."),
 ]
+Rate = Annotated[
+    str | None,
+    Field(max_length=200, description="Only for windows that the limit has.", examples=["500/minute"]),
+]
+Number = Annotated[int | None, Field(ge=1, le=LARGEST_COUNT, description="For a limit on concurrency.")]
 LimitName = Annotated[Text, Field(description="The limit's name in the settings.", examples=["requests"])]
 CampaignId = Annotated[Text, Field(description="The campaign, as the list names it.", examples=["c1"])]
 
@@ -154,17 +159,9 @@ class LimitBody(OfHolder, Ending):
     """Other numbers in one limit, for good where nothing is said: a `rate`, or a `count` for concurrency."""
 
     limit: LimitName
-    rate: Annotated[
-        str | None,
-        Field(max_length=200, description="Only for windows that the limit has.", examples=["500/minute"]),
-    ] = None
-    count: Annotated[int | None, Field(ge=1, le=LARGEST_COUNT, description="For a limit on concurrency.")] = (
-        None
-    )
-    burst: Annotated[
-        int | None,
-        Field(ge=1, le=LARGEST_COUNT, description="For GCRA; else in proportion to the rate."),
-    ] = None
+    rate: Rate = None
+    count: Number = None
+    burst: Annotated[Number, Field(description="For GCRA; else in proportion to the rate.")] = None
 
     @model_validator(mode="after")
     def _numbers(self) -> Self:
@@ -213,6 +210,46 @@ async def _overridden(
     done = await _done(asked.operator, body, act, holder)
     idle = await asked.operator.idle(holder, limit)
     return done if idle is None else {**done, "remarks": [str(idle), *done["remarks"]]}
+
+
+class GrantBody(OfHolder, Ending):
+    """More of one limit for a while, a day where nothing is said: so many `times` what it has for good, or a
+    `rate`, or a `count` for concurrency.
+    """
+
+    limit: LimitName
+    times: Annotated[float | None, Field(gt=0, allow_inf_nan=False, examples=[2])] = None
+    rate: Rate = None
+    count: Number = None
+
+    @model_validator(mode="after")
+    def _numbers(self) -> Self:
+        if sum(each is not None for each in (self.times, self.rate, self.count)) != 1:
+            raise ValueError("give one of `times`, `rate` and `count`")
+        return self
+
+
+async def grant(asked: Asked, body: GrantBody) -> Done:
+    """Give a holder more of one limit for a while; what held before holds again then."""
+    holder = await holder_of(asked.operator, body.holder)
+    seconds = body.seconds(asked.now_us / 1e6, "1d")
+    if seconds is None:
+        raise WrongInputError({"for": "a grant ends; `limits/set` gives other numbers for good"})
+    numbers = {"times": body.times, "rate": body.rate, "count": body.count}
+    return await _overridden(asked, body, holder, body.limit, seconds, numbers)
+
+
+class EndGrantBody(OfHolder):
+    """In which limit it ends."""
+
+    limit: LimitName
+
+
+async def end_grant(asked: Asked, body: EndGrantBody) -> Done:
+    """End a grant before its time."""
+    holder = await holder_of(asked.operator, body.holder)
+    act = await _orders(asked, body).end_override(holder, body.limit, body.reason)
+    return await _done(asked.operator, body, act, holder)
 
 
 class ClearLimitBody(OfHolder):
@@ -329,6 +366,8 @@ ORDERS: tuple[Operation, ...] = (
     order("release", ReleaseBody, Done, release, 404),
     order("limits/set", LimitBody, Done, set_limit, 404, 409),
     order("limits/exempt", ExemptBody, Done, exempt, 404, 409),
+    order("grant", GrantBody, Done, grant, 404, 409),
+    order("grant/end", EndGrantBody, Done, end_grant, 404),
     order("limits/clear", ClearLimitBody, Done, clear_limits, 404),
     order("mode", ModeBody, Done, mode),
     order("reload", OrderBody, Done, reload),

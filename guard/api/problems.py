@@ -21,6 +21,7 @@ from guard.errors import (
     UnknownCampaignError,
     UnknownHolderError,
     UnknownReceiptError,
+    UnknownRequestError,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ NOT_FOUND = {
     UnknownHolderError: "Unknown holder",
     UnknownCampaignError: "Unknown campaign",
     UnknownReceiptError: "Unknown receipt",
+    UnknownRequestError: "Unknown request",
 }
 NOT_WITH_THESE_SETTINGS = "Not with these settings"
 

@@ -32,7 +32,17 @@ from guard.admin.json.records import (
 from guard.admin.json.sheets import SheetJson, sheet_json
 from guard.api.cursors import Order, cursor_of, place_of
 from guard.api.operations import Nothing, Operation, Taken, question, secret_question
-from guard.api.taken import Duration, Flag, HolderName, Text, WrongInputError, holder_of, seconds_of
+from guard.api.taken import (
+    Count,
+    Flag,
+    HolderQuery,
+    Members,
+    Since,
+    Text,
+    WrongInputError,
+    holder_of,
+    seconds_of,
+)
 from guard.core.identity import Attribute, GroupedBy
 from guard.core.modes import Mode
 from guard.errors import CredentialError, UnknownHolderError
@@ -41,16 +51,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from guard.api.operations import Asked
-
-MOST_ON_A_PAGE = 1_000
-
-Count = Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE, description="How many at most.")]
-
-Members = Annotated[int, Field(ge=0, le=MOST_ON_A_PAGE, description="How many members at most.")]
-
-Since = Annotated[
-    Duration, Field(description="Who was seen in this time, such as `10m`, `2h` or `7d`; or `ever`.")
-]
 
 
 class IdentitiesQuery(Taken):
@@ -105,12 +105,6 @@ async def groups(asked: Asked, query: GroupsQuery) -> Groups:
     by = Attribute(query.by)
     found = await asked.operator.groups(by, query.count, seconds=seconds_of(query.since))
     return {"items": [group_json(group, by) for group in found]}
-
-
-class HolderQuery(Taken):
-    """Whom the question is about."""
-
-    holder: HolderName
 
 
 class IdentityQuery(HolderQuery):

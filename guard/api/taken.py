@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from guard.api.operations import Taken
 from guard.core.durations import parse_duration
 from guard.errors import GuardError
 from guard.settings.spelling import in_words
@@ -86,6 +87,23 @@ HolderName = Annotated[
         "behind it; or the receipt of a hold.",
         examples=["org:acme"],
     ),
+]
+
+
+class HolderQuery(Taken):
+    """Whom the question is about."""
+
+    holder: HolderName
+
+
+MOST_ON_A_PAGE = 1_000
+
+Count = Annotated[int, Field(ge=1, le=MOST_ON_A_PAGE, description="How many at most.")]
+
+Members = Annotated[int, Field(ge=0, le=MOST_ON_A_PAGE, description="How many members at most.")]
+
+Since = Annotated[
+    Duration, Field(description="What was seen in this time, such as `10m`, `2h` or `7d`; or `ever`.")
 ]
 
 

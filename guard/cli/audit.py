@@ -169,12 +169,13 @@ def export(
     since_us = 0 if since is None else _since_us(since)
 
     async def ask(operator: Operator) -> None:
+        from guard.admin.json.audit import kept_json
         from guard.admin.ocsf import ocsf_event
 
         async for kept, before in operator.audit.every():
             if kept.at_us < since_us:
                 continue
-            event = ocsf_event(kept, before) if as_ is Format.OCSF else _json(kept)
+            event = ocsf_event(kept, before) if as_ is Format.OCSF else kept_json(kept)
             print(json_of.dumps(event))
 
     ask_store(config, ask, remind=False)
@@ -189,9 +190,11 @@ def explain(
     json: Json = False,
 ) -> None:
     """Tell why a request was refused or narrowed, and when it would have been admitted."""
+    from guard.admin.json.audit import kept_json
+
     kept = ask_store(config, lambda operator: operator.audit.request(request_id), remind=False)
     if json:
-        output.print_json(_json(kept))
+        output.print_json(kept_json(kept))
         return
     for name, value in _explained(kept.fields):
         print(f"{name:<12}{output.printable(value)}")
@@ -238,19 +241,15 @@ def _risk(fields: Any) -> str | None:
 
 
 def _print(kept: Kept, json: bool) -> None:
+    from guard.admin.json.audit import kept_json
     from guard.audit.words import said
 
     if json:
-        print(json_of.dumps(_json(kept)))
+        print(json_of.dumps(kept_json(kept)))
         return
     request = kept.fields.get("request")
     line = f"{output.moment(kept.at_us / 1e6)}  {said(kept.fields)}{f'  {request}' if request else ''}"
     print(output.printable(line))
-
-
-def _json(kept: Kept) -> dict[str, Any]:
-    """A record as data (docs/audit.md)."""
-    return {"chain": kept.chain, "number": kept.number, **kept.fields}
 
 
 def _verification_lines(chain: Chain, found: Verification) -> list[str]:

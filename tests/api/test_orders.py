@@ -27,13 +27,15 @@ ORDERS: dict[str, dict[str, Any]] = {
     "limits/set": {"holder": "org:acme/eu", "limit": "org-requests", "rate": "99/hour", "for": "2h"},
     "limits/exempt": {"holder": "user:alice"},
     "limits/clear": {"holder": "user:alice"},
+    "grant": {"holder": "org:acme/eu", "limit": "org-requests", "times": 2, "for": "2h"},
+    "grant/end": {"holder": "org:acme/eu", "limit": "org-requests"},
     "mode": {"mode": "shadow", "reason": "an outage"},
     "reload": {},
     "verdict": {"campaign": "c1", "verdict": "confirmed", "reason": "one bank account"},
     "verdict/drop": {"campaign": "c1"},
     "clear": {"campaign": "c1", "member": "user:bob", "reason": "a colleague"},
 }
-CHANGING = [path for path in ORDERS if path not in ("unblock", "limits/clear", "verdict/drop")]
+CHANGING = [path for path in ORDERS if path not in ("unblock", "limits/clear", "grant/end", "verdict/drop")]
 """Those that change something where nobody has given an order yet."""
 
 
@@ -106,6 +108,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("limits/set", {"holder": "user:a", "limit": "requests", "count": 0}, "count"),
     ("limits/set", {"holder": "user:a", "limit": "requests"}, "body"),
     ("limits/exempt", {"holder": "user:a", "limit": "nope"}, "limit"),
+    ("grant", {"holder": "user:a", "limit": "requests", "times": 0}, "times"),
+    ("grant", {"holder": "user:a", "limit": "requests", "times": 2, "rate": "2/hour"}, "body"),
+    ("grant", {"holder": "user:a", "limit": "requests", "times": 2, "for": "ever"}, "for"),
+    ("grant", {"holder": "user:a", "limit": "nope", "times": 2}, "limit"),
     ("limits/clear", {"holder": "user:a", "limit": "nope"}, "limit"),
     ("mode", {"mode": "Shadow"}, "mode"),
     ("mode", {}, "mode"),
@@ -174,8 +180,14 @@ class TestWhatHolds:
         assert answer.status_code == 409, answer.text
         assert answer.json()["title"] == "Not with these settings"
 
-    async def test_many_at_once_are_all_carried_out(self, api: Client) -> None:
+    async def test_many_at_once_are_all_carried_out_and_recorded(
+        self, api: Client, settings: Settings
+    ) -> None:
         names = [f"user:u{number}" for number in range(20)]
         await asyncio.gather(*(api.order("block", holder=name) for name in names))
         told = await asyncio.gather(*(api.told("identity", holder=name) for name in names))
         assert all(each["blocks"] for each in told)
+        records = (await api.told("audit", verb="block"))["items"]
+        assert {(each["subject"], each["by"]) for each in records} == {(name, "ann") for name in names}
+        async with Operator(settings) as operator:
+            assert not any(each.problems for each in (await operator.audit.verify()).values())

@@ -6,12 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from api_client import CHAT, GATEWAY
+from fakes import call
 from pydantic import TypeAdapter
 
+from guard import GuardMiddleware
 from guard.admin import Operator
 from guard.admin.json.sheets import sheet_json
 from guard.api.app import OPERATIONS
 from guard.core.identity import Holder, Identity
+from guard.demo.model import FakeModel
 from guard.installation import Installation
 
 if TYPE_CHECKING:
@@ -30,6 +34,11 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "holds": {},
     "control": {},
     "policy": {},
+    "traffic": {},
+    "busiest": {},
+    "risk": {"holder": "user:carol"},
+    "refusals": {"holder": "org:acme/eu"},
+    "audit": {},
     "health": {},
 }
 ALL = ["user:alice", "user:bob", "user:carol"]
@@ -39,7 +48,7 @@ SECRET_QUESTIONS = {"find": {"credential": "sk-made-up"}, "appeal": {"receipt": 
 class TestEvery:
     def test_there_is_an_example_of_each(self) -> None:
         asked = {each.path for each in OPERATIONS if not each.is_order}
-        assert asked == {*QUESTIONS, *SECRET_QUESTIONS}
+        assert asked == {*QUESTIONS, *SECRET_QUESTIONS, "explain"}
 
     @pytest.mark.parametrize("path", [*QUESTIONS, *SECRET_QUESTIONS])
     async def test_whoever_may_read_is_answered_as_the_description_says(self, path: str, api: Client) -> None:
@@ -212,3 +221,47 @@ class TestDamage:
         assert answer.status_code == 200
         assert answer.headers["guard-damaged"] == "the%20evidence%20of%20user%3Acarol"
         assert "guard-damaged" not in (await api.get("identity", holder="user:alice")).headers
+
+
+class TestHistory:
+    @pytest.fixture
+    async def refused(self, api: Client, settings: Settings) -> str:
+        """The request of Alice's that was refused, among others that were admitted."""
+        app, headers = (
+            GuardMiddleware(FakeModel(), settings, log=False),
+            {"x-user": "bob", "x-org": "acme/eu"},
+        )
+        for _ in range(2):
+            assert (await call(app, body=CHAT, headers=headers, client=GATEWAY)).status == 200
+        await api.order("block", holder="user:alice")
+        answer = await call(app, body=CHAT, headers={**headers, "x-user": "alice"}, client=GATEWAY)
+        await app.aclose()
+        return answer.headers["x-request-id"]
+
+    async def test_all_of_it(self, api: Client, refused: str) -> None:
+        told = await api.told("traffic", since="2h", step="1h")
+        assert told["step_seconds"] == 3_600
+        assert sum(each["admitted"] for each in told["steps"]) == told["total"]["admitted"] == 2
+        busiest = await api.told("busiest", count=1)
+        assert [each["identity"] for each in busiest["identities"]] == ["user:bob"]
+        explained = await api.told("explain", request=refused)
+        assert (explained["identity"], explained["reason"]) == ("user:alice", "blocked")
+        (refusal,) = (await api.told("refusals", holder="org:acme/eu"))["items"]
+        assert (refusal["identity"], refusal["request_id"]) == ("user:alice", refused)
+
+    @pytest.mark.parametrize(
+        ("query", "field"),
+        [({"since": "36d"}, "since"), ({"since": "ever"}, "since"), ({"step": "7s"}, "step")],
+    )
+    async def test_of_no_other_time(self, query: dict[str, str], field: str, api: Client) -> None:
+        answer = await api.get("traffic", **query)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["field"] == field
+
+    async def test_an_order_is_on_record(self, api: Client) -> None:
+        await api.order("block", holder="user:bob", reason="leaked")
+        (record,) = (await api.told("audit", identity="user:bob", verb="block"))["items"]
+        assert (record["by"], record["reason"]) == ("ann", "leaked")
+
+    async def test_one_without_a_record_is_a_404(self, api: Client) -> None:
+        assert (await api.get("explain", request="req_none")).json()["title"] == "Unknown request"
