@@ -243,6 +243,11 @@ class Operator:
             raise UnknownHolderError(f"nothing is known of {holder}{unseen.hint if unseen else ''}")
         return sheet
 
+    @property
+    def sums_up(self) -> bool:
+        """Whether what happens is summed up, as far as these settings say."""
+        return self._settings.rollups.enabled
+
     async def traffic(self, since: float, until: float | None = None, step: int | None = None) -> Traffic:
         """What happened from `since` until `until` (Unix seconds; now), in steps of so many seconds.
 

@@ -46,8 +46,9 @@ def _cells(loss: Loss) -> tuple[str, ...]:
 def _lines(impact: Impact) -> Iterator[str]:
     hours = (impact.until - impact.since) // SECONDS_AN_HOUR
     use, loss = impact.forwarded, impact.loss
+    were = "was" if use.requests == 1 else "were"
     yield (
-        f"In the last {counted(hours, 'hour')} {counted(use.requests, 'request')} were forwarded, "
+        f"In the last {counted(hours, 'hour')} {counted(use.requests, 'request')} {were} forwarded, "
         f"{use.refused} refused."
     )
     if not loss.requests.most:

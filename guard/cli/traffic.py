@@ -16,7 +16,7 @@ from guard.words import dollars, moment, period
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from guard.admin import Traffic
+    from guard.admin import Operator, Traffic
 
 MOST_LINES = 24
 """Maximum number of steps of a chart, where nobody names a step."""
@@ -60,7 +60,13 @@ def traffic(
     """
     length = int(seconds_of(since))
     step_seconds = _step(length) if step is None else int(seconds_of(step))
-    found = ask_store(config, lambda operator: operator.traffic(time.time() - length, step=step_seconds))
+
+    async def ask(operator: Operator) -> Traffic:
+        if not operator.sums_up:
+            output.complain("nothing is summed up: the settings say `rollups.enabled = false`")
+        return await operator.traffic(time.time() - length, step=step_seconds)
+
+    found = ask_store(config, ask)
     if json:
         from guard.admin.json.rollups import traffic_json
 

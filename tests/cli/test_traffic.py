@@ -126,6 +126,12 @@ def test_where_nothing_happened_it_says_so(folder: Path) -> None:
     assert told.stdout.splitlines()[1:] == ["No request has come."]
 
 
+def test_where_nothing_is_summed_up_it_says_so(folder: Path) -> None:
+    with (folder / "guard.toml").open("a") as file:
+        file.write("rollups.enabled = false\n")
+    assert "rollups.enabled = false" in guard("traffic", folder=folder).stderr
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
