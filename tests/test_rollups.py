@@ -198,6 +198,23 @@ async def test_what_is_sent_again_counts_once(store: OperatorStore, process: Mad
     assert (await store.uses(["key:a"], [NOON]))["key:a"][0].requests == 2
 
 
+async def test_what_the_store_never_takes_holds_nothing_up(
+    store: OperatorStore, process: Made, redis_url: str
+) -> None:
+    hook = process()
+    async with Redis.from_url(redis_url) as client:
+        await client.set(store.keys.rollup(f"minute:{NOON}"), "foreign")
+        hook(event())
+        await hook.flush()
+        await client.delete(store.keys.rollup(f"minute:{NOON}"))
+    hook(event("key:\ud800"))
+    await hook.flush()
+    hook(event())
+    await hook.flush()
+    (sums,) = (await store.minutes(NOON, NOON + HOUR)).values()
+    assert sums.of(Measure.ADMITTED) == 1
+
+
 async def test_sums_wait_while_the_store_is_down_and_are_bounded(
     store: OperatorStore, process: Made, now: Now, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ from guard.core.decision import FORWARDED
 from guard.core.evidence import Band
 from guard.core.modes import Mode
 from guard.core.rollups import HOUR, MINUTE, MOST_REFUSALS, NOVELTY_UNIT, Refusal, Suspected, standing
-from guard.errors import StoreError
+from guard.errors import DAMAGED, StoreError
 from guard.telemetry.lines import limited
 from guard.telemetry.metrics import OWN_SECONDS
 from guard.telemetry.minutes import Minute
@@ -171,13 +171,20 @@ class Rollups:
         errors[failure.reason] = errors.get(failure.reason, 0) + 1
 
     async def flush(self) -> None:
-        """Send what was summed up; raises `StoreError` where the store does not take it, and then the next
-        flush goes on where this one has ended.
+        """Send what was summed up; raises `StoreError` where the store takes nothing now, and then the next
+        flush goes on where this one has ended. A part that it never takes is given up.
         """
         if not self._parts:
             self._parts.extend(self._taken())
         while self._parts:
-            await self._send(self._parts[0])
+            try:
+                await self._send(self._parts[0])
+            except StoreError as error:
+                if error.kind != DAMAGED:
+                    raise
+                limited.log(logging.ERROR, "rollups", "sums are lost: %s", error)
+            except Exception:  # noqa: BLE001 - else it would be sent for ever, and nothing behind it
+                limited.exception("rollups", "sums are lost")
             self._parts.popleft()
 
     async def aclose(self) -> None:
