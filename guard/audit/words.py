@@ -51,12 +51,18 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
 
 
 def _plain(value: object) -> str:
-    """A state in words: `none`, `shadow`, or its parts."""
-    if value is None or value == {} or value == []:
-        return "none"
+    """A state in words: `none`, `shadow`, or what it has to say."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, dict):
-        parts = (f"{name} {_plain(each)}" for name, each in value.items() if name not in ("since", "receipt"))
-        return f"[{', '.join(parts)}]"
+        if "window_seconds" in value:
+            return f"{value.get('count')}/{value['window_seconds']} s"
+        parts = {name: _plain(each) for name, each in value.items() if name not in _NOT_SAID}
+        return ", ".join(f"{name} {said}" for name, said in parts.items() if said not in _EMPTY) or "none"
     if isinstance(value, list):
-        return "/".join(map(_plain, value))
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+        return " ".join(map(_plain, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+_NOT_SAID = ("since", "receipt", "tiers")
+_EMPTY = ("none", "no", "")

@@ -29,6 +29,7 @@ from guard.cli.holds import holds, release
 from guard.cli.indicators import indicators
 from guard.cli.key import key
 from guard.cli.limits import limits
+from guard.cli.orders import block, forgive, mode, reload, reset, unblock
 from guard.cli.output import complain
 from guard.cli.prices import prices
 from guard.cli.replay import replay
@@ -59,6 +60,7 @@ PIPE_CLOSED = 128 + 13
 """What a shell says of a process that SIGPIPE has ended."""
 
 for verb in (
+    *(block, unblock, reset, forgive, mode, reload),
     *(check, doctor, show, top, traffic, watch, find),
     *(grant, forget, holds, release),
     *(campaigns, campaign, verdict, clear, evidence, appeal, explain),

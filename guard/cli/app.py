@@ -1,4 +1,4 @@
-"""The verbs of the command line, and what they have in common."""
+"""What the verbs of the command line have in common, and `guard init`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from guard.cli import output
-from guard.cli.impact import print_impact
 from guard.core.durations import parse_duration
-from guard.core.holds import Held
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
 from guard.extras import NEEDS_DETECTION
@@ -25,8 +23,7 @@ from guard.extras import NEEDS_DETECTION
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from guard.admin import Impact, Operator, Record, Unseen
-    from guard.core.holds import Review
+    from guard.admin import Operator, Unseen
     from guard.core.identity import Holder
 
 T = TypeVar("T")
@@ -60,9 +57,6 @@ Config = Annotated[
 Until = Annotated[
     str | None,
     typer.Option(help="Until when, in place of --for: 2030-06-30, or 2030-06-30T12:00+02:00; else in UTC."),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing; say what it would have done to the last day.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HolderText = Annotated[
@@ -125,151 +119,6 @@ def _without_novelty(text: str) -> str:
     return "\n\n".join(paragraphs)
 
 
-@app.command()
-def block(
-    holder: HolderText,
-    config: Config = None,
-    *,
-    duration: Annotated[
-        str, typer.Option("--for", help="How long, such as 30m, 12h or 7d; `ever` for good.")
-    ] = "1d",
-    reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
-    dry_run: DryRun = False,
-) -> None:
-    """Refuse every request of a holder.
-
-    A hold on it is over with that.
-    """
-    seconds = None if duration == "ever" else seconds_of(duration)
-
-    async def ask(operator: Operator) -> tuple[str, Unseen | None, Impact | None]:
-        found = await operator.resolve(holder)
-        orders = operator.orders
-        await orders.given(orders.by, dry_run=dry_run or orders.dry_run).block(found, seconds, reason)
-        impact = await operator.impact_of_block(found) if dry_run else None
-        return str(found), await unseen_by(operator, found), impact
-
-    name, unseen, impact = ask_store(config, ask)
-    span = "for good" if seconds is None else f"for {duration}"
-    print(f"{output.printable(name)} {'would be' if dry_run else 'is'} blocked {span}.")
-    output.note_unseen(unseen)
-    if impact is not None:
-        print_impact(impact)
-
-
-@app.command()
-def unblock(holder: HolderText, config: Config = None) -> None:
-    """Lift the block on a holder."""
-
-    async def ask(operator: Operator) -> tuple[str, bool, Unseen | None]:
-        found = await operator.resolve(holder)
-        act = await operator.orders.unblock(found)
-        lifted = act.before["block"] is not None
-        return str(found), lifted, None if lifted else await unseen_by(operator, found)
-
-    name, lifted, unseen = ask_store(config, ask)
-    print(f"{output.printable(name)} {'is no longer blocked' if lifted else 'was not blocked'}.")
-    output.note_unseen(unseen)
-
-
-@app.command()
-def reset(holder: HolderText, config: Config = None) -> None:
-    """Clear what a holder has used of its limits.
-
-    Its record, its blocks and its evidence stay.
-    """
-
-    async def ask(operator: Operator) -> tuple[str, int, list[Record], Unseen | None]:
-        found = await operator.resolve(holder)
-        act, members = await operator.orders.reset(found), await operator.members(found)
-        used = len(act.before["used"])
-        return str(found), used, members, None if used else await unseen_by(operator, found)
-
-    name, used, members, unseen = ask_store(config, ask)
-    shown = output.printable(name)
-    print(f"Reset {output.counted(used, 'limit')} of {shown}." if used else f"{shown} has no recorded usage.")
-    output.note_unseen(unseen)
-    output.note_members(members)
-
-
-@app.command()
-def forgive(holder: HolderText, config: Config = None) -> None:
-    """Clear the evidence against a holder, and its profile.
-
-    What it has used of its limits stands, and so does a hold.
-    """
-
-    async def ask(
-        operator: Operator,
-    ) -> tuple[str, dict[str, Any] | None, list[Record], Review | None, Unseen | None]:
-        found = await operator.resolve(holder)
-        act, members = await operator.orders.forgive(found), await operator.members(found)
-        forgiven = act.before["evidence"]
-        unseen = await unseen_by(operator, found) if forgiven is None else None
-        return str(found), forgiven, members, await operator.reviews.of(found), unseen
-
-    name, forgiven, members, review, unseen = ask_store(config, ask)
-    if forgiven is None:
-        print(f"{output.printable(name)} has no recorded behaviour.")
-        output.note_unseen(unseen)
-    else:
-        _say_forgiven(name, forgiven)
-    if isinstance(review, Held):
-        output.complain(f"it is held all the same; `guard release {name}` ends that")
-    output.note_members(members)
-
-
-def _say_forgiven(name: str, forgiven: dict[str, Any]) -> None:
-    signals = ", ".join(forgiven["signals"])
-    said = f"signals {signals}" if signals else "no signal"
-    queries = output.counted(forgiven["queries"], "query", "queries")
-    risk = f"risk {forgiven['risk_decibans']:.0f} dB ({forgiven['band']})"
-    print(f"Cleared {output.printable(name)}: {risk}, {said}, profile of {queries}.")
-
-
-@app.command()
-def mode(
-    wanted: Annotated[
-        Mode | None, typer.Argument(metavar="MODE", help="enforce, shadow or off; without it, tell.")
-    ] = None,
-    config: Config = None,
-) -> None:
-    """Show the kill switch, or set it to MODE.
-
-    No process enforces more than MODE, within two seconds.
-    `enforce` lets the settings hold again.
-    """
-
-    async def ask(operator: Operator) -> tuple[Mode, Mode]:
-        if wanted is not None:
-            await operator.orders.set_mode(wanted)
-        return await operator.mode(), operator.mode_of_settings
-
-    switch, settings = ask_store(config, ask, remind=False)
-    said = (
-        ""
-        if settings is Mode.ENFORCE
-        else f"; the settings say {settings}: {mildest(switch, settings)} holds"
-    )
-    print(f"The kill switch is at {switch}{said}.")
-
-
-@app.command()
-def reload(config: Config = None) -> None:
-    """Have every process read its settings again.
-
-    On every machine that shares this store.
-    A process whose settings cannot work keeps its last good ones, and says so in its log.
-    """
-
-    async def ask(operator: Operator) -> int:
-        return cast("int", (await operator.orders.reload()).after["processes"])
-
-    count = ask_store(config, ask)
-    their = "its" if count == 1 else "their"
-    print(f"{output.counted(count, 'process', 'processes')} will read {their} settings again.")
-
-
 async def unseen_by(operator: Operator, holder: Holder) -> Unseen | None:
     """Whether a name is one that no identity has; an order that was carried out does not fail for that."""
     try:
@@ -284,18 +133,19 @@ def ask_store(
     *,
     remind: bool = True,
     by: str | None = None,
+    dry_run: bool = False,
 ) -> T:
     """Put a question to the store that the settings name; `ConfigError` where there is none yet.
 
-    Orders in it are given `by` somebody, or else by the user of this machine. Reminds of the kill switch
-    where it holds the settings back, unless told not to.
+    Orders in it are given `by` somebody, or else by the user of this machine; with `dry_run`, they change
+    nothing. Reminds of the kill switch where it holds the settings back, unless told not to.
     """
     from guard.admin import Operator, settings_with_store
 
     settings = settings_with_store(config)
 
     async def ask() -> T:
-        async with Operator(settings, by=by or _user()) as operator:
+        async with Operator(settings, by=by or _user(), dry_run=dry_run) as operator:
             try:
                 answer = await question(operator)
                 if remind:

@@ -26,7 +26,7 @@ FOLLOW_SECONDS = 1.0
 
 audit = typer.Typer(
     invoke_without_command=True,
-    help="List what was decided and ordered, verify that nobody has changed it, or export it.",
+    help="List what was decided and ordered, or verify that nobody has changed it.",
 )
 
 
@@ -182,14 +182,12 @@ def export(
 
 
 def explain(
-    request_id: Annotated[
-        str, typer.Argument(metavar="REQUEST_ID", help="What the client got as `x-request-id`.")
-    ],
+    request_id: Annotated[str, typer.Argument(metavar="ID", help="What the client got as `x-request-id`.")],
     config: Config = None,
     *,
     json: Json = False,
 ) -> None:
-    """Tell why a request was refused or narrowed, and when it would have been admitted."""
+    """Tell why a request was refused, and when it would have been admitted."""
     from guard.admin.json.audit import kept_json
 
     kept = ask_store(config, lambda operator: operator.audit.request(request_id), remind=False)

@@ -9,19 +9,18 @@ import typer
 
 from guard.cli import cases, output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left
+from guard.cli.orders import By, DryRun, Reason, tell
 from guard.cli.reports import print_report
 from guard.core.campaigns import SAID_BY_PEOPLE
 
 if TYPE_CHECKING:
-    from guard.admin import Case, Operator
+    from guard.admin import Act, Case, Operator
     from guard.core.campaigns import Campaign, Judged, Lag
 
 OPTIONAL = ("since", "tie", "by", "queries", "dB")
 """The columns that a narrow terminal has no room for, the first one first."""
 
 CampaignId = Annotated[str, typer.Argument(metavar="ID", help="The campaign, as `guard campaigns` lists it.")]
-By = Annotated[str | None, typer.Option("--by", help="Who says so; else the user of this machine.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the campaign, and never told to a caller.")]
 
 
 def campaigns(
@@ -127,6 +126,7 @@ def verdict(
         typer.Option("--for", help="How long it holds, such as 12h or 30d; `ever` for good. [ever]"),
     ] = None,
     until: Until = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Say what a campaign is; that outranks what guard says.
 
@@ -136,38 +136,35 @@ def verdict(
     if drop:
         if said is not None or duration is not None or until is not None:
             raise typer.BadParameter("--drop says nothing new: leave out the verdict, --for and --until")
-        _drop(campaign_id, config, by)
+        _drop(campaign_id, config, by, reason, dry_run=dry_run)
         return
     if said is None:
         raise typer.BadParameter(f"say one of {', '.join(SAID_BY_PEOPLE)}, or --drop")
     _need(reason)
     seconds = seconds_left(duration, until, otherwise="ever")
 
-    async def ask(operator: Operator) -> Case:
-        await operator.orders.judge(campaign_id, said, reason, seconds)
-        return await operator.campaigns.of(campaign_id)
+    async def ask(operator: Operator) -> tuple[Act, Case]:
+        act = await operator.orders.judge(campaign_id, said, reason, seconds)
+        return act, await operator.campaigns.of(campaign_id)
 
-    case = ask_store(config, ask, by=by)
+    act, case = ask_store(config, ask, by=by, dry_run=dry_run)
     end = output.until_us(case.word.until_us) if case.word else ""
-    print(output.printable(f"{campaign_id} is {case.verdict} {end}: {case.verdict.meaning}."))
-    print(f"{cases.spread(case)}.")
+    tell(act, f"{campaign_id} is {case.verdict} {end}: {case.verdict.meaning}.", dry_run=dry_run)
+    if not dry_run:
+        print(f"{cases.spread(case)}.")
 
 
-def _drop(campaign_id: str, config: Config, by: str | None) -> None:
-    async def ask(operator: Operator) -> tuple[Judged | None, Case]:
+def _drop(campaign_id: str, config: Config, by: str | None, reason: str, *, dry_run: bool) -> None:
+    async def ask(operator: Operator) -> tuple[Act, Judged | None, Case]:
         judged = (await operator.campaigns.of(campaign_id)).campaign.judged
-        await operator.orders.drop_verdict(campaign_id)
-        return judged, await operator.campaigns.of(campaign_id)
+        act = await operator.orders.drop_verdict(campaign_id, reason)
+        return act, judged, await operator.campaigns.of(campaign_id)
 
-    judged, case = ask_store(config, ask, by=by)
-    if judged is None:
-        print(output.printable(f"Nobody has said anything of {campaign_id}; guard says {case.verdict}."))
-    else:
-        print(
-            output.printable(
-                f"{campaign_id} is {case.verdict} again, as guard says; {judged.by} said {judged.verdict}."
-            )
-        )
+    act, judged, case = ask_store(config, ask, by=by, dry_run=dry_run)
+    sentence = f"Nobody has said anything of {campaign_id}; guard says {case.verdict}."
+    if judged is not None:
+        sentence = f"{campaign_id} is {case.verdict} again, as guard says; {judged.by} said {judged.verdict}."
+    tell(act, sentence, dry_run=dry_run)
 
 
 def clear(
@@ -177,6 +174,7 @@ def clear(
     *,
     by: By = None,
     reason: Reason = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Take an innocent member out of a campaign, for good.
 
@@ -184,16 +182,15 @@ def clear(
     """
     _need(reason)
 
-    async def ask(operator: Operator) -> tuple[str, bool]:
+    async def ask(operator: Operator) -> Act:
         found = await operator.resolve(member)
-        act = await operator.orders.clear(campaign_id, found, reason)
-        return act.subject, act.changed
+        return await operator.orders.clear(campaign_id, found, reason)
 
-    name, cleared = ask_store(config, ask, by=by)
-    if cleared:
-        print(output.printable(f"{name} is no member of {campaign_id} any more, and never will be again."))
-    else:
-        print(output.printable(f"{name} was taken out of {campaign_id} before."))
+    act = ask_store(config, ask, by=by, dry_run=dry_run)
+    sentence = f"{act.subject} was taken out of {campaign_id} before."
+    if act.changed:
+        sentence = f"{act.subject} is no member of {campaign_id} any more, and never will be again."
+    tell(act, sentence, dry_run=dry_run)
 
 
 def _need(reason: str) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
+from guard.cli.orders import By, DryRun, tell
 
 if TYPE_CHECKING:
     from guard.admin import Act, Operator, Unseen
@@ -64,6 +65,8 @@ def release(
     ] = None,
     until: Until = None,
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
+    by: By = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Serve a holder again that is held, and clear it for a time.
 
@@ -79,8 +82,8 @@ def release(
         unseen = None if _was_held(act) else await unseen_by(operator, found)
         return found, act, held, await operator.may_hold(found), unseen
 
-    found, act, others, may_hold, unseen = ask_store(config, ask)
-    print(f"{output.printable(str(found))} {_said(act)}.")
+    found, act, others, may_hold, unseen = ask_store(config, ask, by=by, dry_run=dry_run)
+    tell(act, f"{found} {_said(act)}.", dry_run=dry_run)
     output.note_unseen(unseen)
     if act.after["review"] is not None and not may_hold:
         output.complain("no rung of its tier has `hold = true`, so nobody asks whether it is cleared")

@@ -11,7 +11,7 @@ import typer
 
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_left
-from guard.cli.campaigns import By
+from guard.cli.orders import By
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:

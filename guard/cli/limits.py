@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from guard.cli import output
-from guard.cli.app import Config, DryRun, HolderText, Json, ask_store, seconds_of, unseen_by
+from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 from guard.cli.impact import print_impact
+from guard.cli.orders import By, DryRun, Foreseen, Reason, span, tell
 
 if TYPE_CHECKING:
-    from guard.admin import Impact, Operator, Sheet, Unseen
+    from guard.admin import Act, Impact, Operator, Sheet, Unseen
     from guard.core.identity import Holder
 
 limits = typer.Typer(no_args_is_help=True, help="Show the limits of a holder, or override them.")
 
 LimitName = Annotated[str, typer.Argument(metavar="LIMIT", help="The limit's name in the settings.")]
 Duration = Annotated[
-    str, typer.Option("--for", help="How long, such as 30m, 12h or 7d; `ever` until it is cleared.")
+    str | None, typer.Option("--for", help="How long, such as 30m, 12h or 7d. [until it is cleared]")
 ]
 
 
@@ -57,30 +58,33 @@ def set_(
     burst: Annotated[
         int | None, typer.Option(help="For GCRA; else in proportion to the rate.", min=1)
     ] = None,
-    duration: Duration = "ever",
-    dry_run: DryRun = False,
+    duration: Duration = None,
+    until: Until = None,
+    reason: Reason = "",
+    by: By = None,
+    dry_run: Foreseen = False,
 ) -> None:
     """Give a holder other numbers in one limit."""
     if (rate is None) == (count is None):
         raise typer.BadParameter("give --rate, or --count for a limit on concurrency")
-    seconds = None if duration == "ever" else seconds_of(duration)
+    seconds = seconds_left(duration, until, otherwise="ever")
 
-    async def ask(operator: Operator) -> tuple[str, list[str], Impact | None]:
+    async def ask(operator: Operator) -> tuple[str, Act, Impact | None]:
         found = await operator.resolve(holder)
-        orders = operator.orders
-        act = await orders.given(orders.by, dry_run=dry_run or orders.dry_run).override(
-            found, limit, rate=rate, count=count, burst=burst, seconds=seconds
+        act = await operator.orders.override(
+            found, limit, rate=rate, count=count, burst=burst, seconds=seconds, reason=reason
         )
         impact = None
         if dry_run:
             impact = await operator.impact_of_limit(found, limit, rate=rate, count=count, burst=burst)
         await _remark(operator, found, limit)
-        return str(found), act.after["limits"][limit]["tiers"], impact
+        return str(found), act, impact
 
-    name, tiers, impact = ask_store(config, ask)
+    name, act, impact = ask_store(config, ask, by=by, dry_run=dry_run)
+    tiers = act.after["limits"][limit]["tiers"]
     of_tiers = f"tier{'s' if len(tiers) > 1 else ''} {', '.join(tiers)}"
     has = "would have" if dry_run else "has"
-    print(f"{output.printable(name)} {has} {rate or count} in {limit} of {of_tiers} {_span(duration)}.")
+    tell(act, f"{name} {has} {rate or count} in {limit} of {of_tiers} {_span(duration, until)}.")
     if impact is not None:
         print_impact(impact)
 
@@ -91,19 +95,24 @@ def exempt(
     limit: Annotated[str, typer.Argument(metavar="LIMIT", help="The limit; without it, all.")] = "*",
     config: Config = None,
     *,
-    duration: Duration = "ever",
+    duration: Duration = None,
+    until: Until = None,
+    reason: Reason = "",
+    by: By = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Hold a holder to no limit, or not to this one."""
-    seconds = None if duration == "ever" else seconds_of(duration)
+    seconds = seconds_left(duration, until, otherwise="ever")
 
-    async def ask(operator: Operator) -> str:
+    async def ask(operator: Operator) -> tuple[str, Act]:
         found = await operator.resolve(holder)
-        await operator.orders.override(found, limit, seconds=seconds)
+        act = await operator.orders.override(found, limit, seconds=seconds, reason=reason)
         await _remark(operator, found, limit)
-        return str(found)
+        return str(found), act
 
-    name = ask_store(config, ask)
-    print(f"{output.printable(name)} is exempt from {_named(limit)} {_span(duration)}.")
+    name, act = ask_store(config, ask, by=by, dry_run=dry_run)
+    sentence = f"{name} is exempt from {_named(limit)} {_span(duration, until)}."
+    tell(act, sentence, dry_run=dry_run)
 
 
 @limits.command()
@@ -113,23 +122,30 @@ def clear(
         str | None, typer.Argument(metavar="LIMIT", help="The limit; without it, every limit.")
     ] = None,
     config: Config = None,
+    *,
+    reason: Reason = "",
+    by: By = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Let the settings hold again for a holder, in one limit or in all."""
 
-    async def ask(operator: Operator) -> tuple[str, list[str], Unseen | None]:
+    async def ask(operator: Operator) -> tuple[str, Act, Unseen | None]:
         found = await operator.resolve(holder)
         orders = operator.orders
-        dropping = orders.drop_overrides(found) if limit is None else orders.drop_override(found, limit)
-        cleared = list((await dropping).before["limits"])
-        return str(found), cleared, None if cleared else await unseen_by(operator, found)
+        act = await (
+            orders.drop_overrides(found, reason)
+            if limit is None
+            else orders.drop_override(found, limit, reason)
+        )
+        return str(found), act, None if act.changed else await unseen_by(operator, found)
 
-    name, cleared, unseen = ask_store(config, ask)
-    shown = output.printable(name)
-    if not cleared:
-        print(f"{shown} has no override{'' if limit is None else f' in {_named(limit)}'}.")
-        output.note_unseen(unseen)
-    else:
-        print(f"Cleared the overrides of {shown} in {', '.join(map(_named, cleared))}.")
+    name, act, unseen = ask_store(config, ask, by=by, dry_run=dry_run)
+    cleared = ", ".join(map(_named, act.before["limits"]))
+    sentence = f"{name} has no override{'' if limit is None else f' in {_named(limit)}'}."
+    if cleared:
+        sentence = f"Cleared the overrides of {name} in {cleared}."
+    tell(act, sentence, dry_run=dry_run)
+    output.note_unseen(unseen)
 
 
 async def _remark(operator: Operator, holder: Holder, limit: str) -> None:
@@ -144,5 +160,5 @@ def _named(limit: str) -> str:
     return "all limits" if limit == "*" else limit
 
 
-def _span(duration: str) -> str:
-    return "until it is cleared" if duration == "ever" else f"for {duration}"
+def _span(duration: str | None, until: str | None) -> str:
+    return span(duration, until, otherwise="ever", ever="until it is cleared")

@@ -444,7 +444,8 @@ class TestWriting:
         assert (block["holder"], block["reason"]) == ("org:acme", "[b]why[/b]")
         assert 7_000 < block["remaining_seconds"] <= 7_200
         assert "BLOCKED" in guard("show", "org:acme", folder=folder).stdout
-        assert guard("unblock", "org:acme", folder=folder).stdout == "org:acme is no longer blocked.\n"
+        told = guard("unblock", "org:acme", folder=folder).stdout
+        assert told.startswith("org:acme is no longer blocked.\n  block until 20")
         assert guard("unblock", "org:acme", folder=folder).stdout == "org:acme was not blocked.\n"
 
     def test_a_block_may_be_for_good(self, folder: Path) -> None:
@@ -463,7 +464,8 @@ class TestWriting:
             Holder(Attribute.KEY, "carol-2"), {Attribute.KEY: "carol-2"}, vouched_by=VouchedBy.KEYS_FILE
         )
         asyncio.run(use(load(folder / "guard.toml"), longer))
-        assert guard("unblock", "key:carol", folder=folder).stdout == "key:carol is no longer blocked.\n"
+        told = guard("unblock", "key:carol", folder=folder).stdout
+        assert told.startswith("key:carol is no longer blocked.\n")
 
     @pytest.mark.parametrize(
         "holder",

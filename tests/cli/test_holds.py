@@ -99,7 +99,7 @@ def test_a_release_clears_it_of_what_is_known(folder: Path) -> None:
     assert "cleared of content, intent until 20" in guard("show", "key:alice", folder=folder).stdout
     assert "key:alice" not in guard("holds", folder=folder).stdout
     again = guard("release", "key:alice", "--for", "ever", folder=folder).stdout
-    assert again == "key:alice was not held; cleared of content, intent for good.\n"
+    assert again.startswith("key:alice was not held; cleared of content, intent for good.\n")
 
 
 def test_a_release_until_a_day(folder: Path) -> None:

@@ -61,6 +61,7 @@ def test_a_block_is_tried_without_being_given(folder: Path) -> None:
     told = guard("block", "key:alice", "--for", "2h", "--dry-run", folder=folder)
     assert told.returncode == 0, told.stderr
     lines = told.stdout.splitlines()
+    assert lines.pop(1).startswith("  block none -> until 20")
     assert lines[:3] == [
         "key:alice would be blocked for 2h.",
         "In the last 24 hours 410 requests were forwarded, 3 refused.",
