@@ -9,10 +9,14 @@ import pytest
 from fakes import FlakyStore, Guarded, Heard, call, recorded
 
 from guard.asgi.copies import MOST_COPIED, Held
+from guard.campaigns.observation import read
 from guard.demo.model import FakeModel
+from guard.store.port import FIRST_TRACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from guard.store.redis.orders import OperatorStore
 
     MakeGuarded = Callable[..., Guarded]
 
@@ -133,3 +137,13 @@ async def test_no_request_is_held_for_longer_than_its_answer_takes(guarded: Make
         await app.settled()
         assert service.held.keep(b"a" * 1_000) is not None
         service.held.let_go(b"a" * 1_000)
+
+
+async def test_the_worker_is_told_who_was_refused(guarded: MakeGuarded, store: OperatorStore) -> None:
+    app = guarded(FakeModel(), {"name": "requests", "unit": "requests", "rate": "2/hour"})
+    for _ in range(4):
+        await call(app, body=chat("hello"), headers=KEY)
+    await app.settled()
+    told = [read(record) for _, record in await store.traces(FIRST_TRACE, 9)]
+    assert sorted(type(each).__name__ for each in told) == ["Observation", "Observation", "Refusal"]
+    assert len({each.label for each in told}) == 1

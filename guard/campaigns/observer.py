@@ -36,6 +36,9 @@ MOST_LINKED = 4_096
 MOST_ACTIVE = 16_384
 """Maximum number of holders of which it is known that they have asked lately."""
 
+MOST_EARLY = 1_024
+"""Maximum number of holders that were refused and of which no answer was read yet."""
+
 LATELY_US = 3_600_000_000
 """It is told that a holder was refused if it was answered so long ago at most: else nobody goes on for it."""
 
@@ -75,6 +78,7 @@ class Observer:
         self._waiting: list[bytes] = []
         self._links: OrderedDict[Holder, dict[int, float]] = OrderedDict()
         self._active: OrderedDict[Holder, int] = OrderedDict()
+        self._early: OrderedDict[Holder, int] = OrderedDict()
 
     @property
     def wordings(self) -> bytes | None:
@@ -128,18 +132,24 @@ class Observer:
         )
         if self._sharing is not None:
             seen = seen._replace(shared=self._sharing.of(identity, client, twins))
+        self._add(seen.write())
         self._active[holder] = now_us
         self._active.move_to_end(holder)
         if len(self._active) > MOST_ACTIVE:
             self._active.popitem(last=False)
-        self._add(seen.write())
+        early_us = self._early.pop(holder, None)
+        if early_us is not None:
+            self.refuse(holder, identity, early_us)
 
     def refuse(self, holder: Holder, identity: Identity, now_us: int) -> None:
-        """A request of this holder was refused."""
+        """A request of this holder was refused. It may be read before the answers that came before it."""
         asked_us = self._active.get(holder)
-        if asked_us is None or now_us - asked_us > LATELY_US or self._is_declared(holder, identity, now_us):
-            return
-        self._add(Refusal(self._keys.label(holder), now_us).write())
+        if asked_us is None:
+            self._early[holder] = now_us
+            if len(self._early) > MOST_EARLY:
+                self._early.popitem(last=False)
+        elif abs(now_us - asked_us) <= LATELY_US and not self._is_declared(holder, identity, now_us):
+            self._add(Refusal(self._keys.label(holder), now_us).write())
 
     def _add(self, record: bytes) -> None:
         self._waiting.append(record)

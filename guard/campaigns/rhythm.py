@@ -8,6 +8,7 @@ refused shortly before: it is the first of those that come until somebody looks 
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -33,13 +34,20 @@ MOST_HOLDERS = 20_000
 @dataclass(slots=True, eq=False)
 class Rhythm:
     """One holder's times, in Unix microseconds: the first and the last query of each session, in the order of
-    time, and its refusals.
+    time, and when it was refused.
     """
 
     entered: array[int] = field(default_factory=lambda: array("q"))
     left: array[int] = field(default_factory=lambda: array("q"))
-    refused: array[int] = field(default_factory=lambda: array("q"))
-    _struck_us: int = 0
+    _struck: array[int] = field(default_factory=lambda: array("q"))
+    _refused_us: int = -STRUCK_US
+
+    @property
+    def refused(self) -> list[int]:
+        """The refusals that count. A query may be told of later than the refusal of the next one, so whether
+        the holder was active is asked now.
+        """
+        return [at_us for at_us in self._struck if self._is_active(at_us)]
 
     def ask(self, at_us: int) -> None:
         """It was answered."""
@@ -53,13 +61,16 @@ class Rhythm:
 
     def refuse(self, at_us: int) -> None:
         """It was refused."""
-        again = at_us - self._struck_us < STRUCK_US
-        self._struck_us = max(self._struck_us, at_us)
-        if again or not self.left or at_us - self.left[-1] > SILENCE_US:
-            return
-        self.refused.append(at_us)
-        if len(self.refused) > MOST_REFUSALS:
-            del self.refused[0]
+        again = at_us - self._refused_us < STRUCK_US
+        self._refused_us = max(self._refused_us, at_us)
+        if not again:
+            self._struck.append(at_us)
+            if len(self._struck) > MOST_REFUSALS:
+                del self._struck[0]
+
+    def _is_active(self, at_us: int) -> bool:
+        place = bisect_right(self.entered, at_us) - 1
+        return place >= 0 and at_us - self.left[place] <= SILENCE_US
 
 
 class Rhythms:
@@ -79,16 +90,19 @@ class Rhythms:
 
     def ask(self, label: str, at_us: int) -> None:
         """A holder was answered."""
-        self._of.setdefault(label, Rhythm()).ask(at_us)
-        self._of.move_to_end(label)
-        if len(self._of) > self._most:
-            self._of.popitem(last=False)
+        self._known(label).ask(at_us)
 
     def forget(self, label: str) -> None:
         """Nothing is remembered of a holder any more."""
         self._of.pop(label, None)
 
     def refuse(self, label: str, at_us: int) -> None:
-        """A holder was refused; of whom nothing is known nobody takes over anything."""
-        if label in self._of:
-            self._of[label].refuse(at_us)
+        """A holder was refused."""
+        self._known(label).refuse(at_us)
+
+    def _known(self, label: str) -> Rhythm:
+        rhythm = self._of.setdefault(label, Rhythm())
+        self._of.move_to_end(label)
+        if len(self._of) > self._most:
+            self._of.popitem(last=False)
+        return rhythm

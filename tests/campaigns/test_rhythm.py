@@ -60,10 +60,13 @@ def test_who_has_been_silent_longest_is_forgotten() -> None:
     assert known(rhythms, "a", "b", "c").keys() == {"a", "c"}
 
 
-def test_of_whom_nothing_is_known_no_refusal_is_kept() -> None:
+def test_a_refusal_may_be_told_before_the_query_that_was_answered_before_it() -> None:
     rhythms = Rhythms()
-    rhythms.refuse("key:made-up", 1)
-    assert known(rhythms, "key:made-up") == {}
+    rhythms.refuse("key:quick", 5)
+    (rhythm,) = known(rhythms, "key:quick")["key:quick"]
+    assert rhythm.refused == []
+    rhythms.ask("key:quick", 4)
+    assert rhythm.refused == [5]
 
 
 def test_the_keys_of_one_organisation_are_one_party() -> None:

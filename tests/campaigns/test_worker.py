@@ -316,7 +316,19 @@ async def test_it_is_told_of_whoever_has_asked_lately_that_it_was_refused() -> N
         observing.refuse(holder, identity, at_us)
     observing.flush()
     await background.quiet()
+    observing.take(router.principal, router, START_US, a_trace(), 1, 1)
     assert store.refused == [Refusal("key:k", START_US + LATELY_US)]
+
+
+async def test_a_refusal_that_is_read_before_the_answers_before_it_is_told_with_them() -> None:
+    store, background = Collecting(), Background()
+    observing = observer(store, background)
+    observing.refuse(KEY, Identity(KEY), START_US + 5)
+    observing.refuse(Holder(Attribute.KEY, "made up"), Identity(KEY), START_US)
+    observing.take(KEY, Identity(KEY), START_US, a_trace(), 1, 1)
+    observing.flush()
+    await background.quiet()
+    assert store.refused == [Refusal("key:k", START_US + 5)]
 
 
 async def test_what_the_store_does_not_take_is_lost_and_said(caplog: pytest.LogCaptureFixture) -> None:
