@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-litellm bench-memory soak chaos fairness interop detection payouts reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory soak chaos fairness interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -80,6 +80,10 @@ endef
 # docs/performance.md. BENCH="peers --rounds 4 --dry" runs a part of it, and writes nothing.
 bench: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed $(BENCH)
+
+# What telemetry takes of the time of requests: two minutes.
+bench-telemetry: $(VENV)/dev
+	$(BIN)/python -m benchmarks.telemetry $(BENCH)
 
 # `guard serve` beside LiteLLM.
 bench-litellm: $(VENV)/bench build/interop/ready

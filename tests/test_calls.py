@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from fakes import call, recorded
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 import guard
+from guard.telemetry.prometheus import PrometheusHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,6 +73,10 @@ Lower them where a change makes fewer. The calls leave 1 % for other versions of
 """
 
 
+MOST_TO_TELL = 28
+"""Calls that a request makes more where all of it is on."""
+
+
 @dataclass
 class Profile:
     """The Python functions that were called in this thread, and those of guard's files that they are in."""
@@ -109,6 +115,30 @@ async def test_an_admitted_request_makes_no_more_calls_than_it_did(guarded: Make
     print(f"\n{case}: {calls} calls, {own} of them of functions in {len(profile.files)} files of guard")
     assert calls <= most_calls
     assert len(profile.files) <= most_files, sorted(profile.files)
+
+
+async def test_what_tells_others_of_a_request_makes_few_calls(guarded: MakeGuarded) -> None:
+    """Prometheus, web-hooks and the log as JSON, beside what sums up and what is recorded by default."""
+    limits, sections = CASES["limits"]
+    bare, telling = (
+        guarded(
+            Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])]),
+            *limits,
+            **sections,
+            **more,
+            hooks=hooks,
+        )
+        for more, hooks in (
+            ({}, []),
+            (
+                {"webhooks": [{"url": "http://127.0.0.1:9/"}], "telemetry": {"log": "json"}},
+                [PrometheusHook(CollectorRegistry())],
+            ),
+        )
+    )
+    calls = [(await fewest(app)).calls for app in (bare, telling)]
+    print(f"\ntelling others: {calls[1] - calls[0]} calls")
+    assert calls[1] - calls[0] <= MOST_TO_TELL
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -282,6 +286,34 @@ async def test_a_client_that_leaves_leaves_no_span_open(guarded: MakeGuarded, co
     assert set(collected.spans) == {SpanKind.SERVER, SpanKind.CLIENT}
 
 
+async def test_what_is_known_after_the_answer_stands_in_its_spans(
+    guarded: MakeGuarded, collected: Collected, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server lets go of a request when its client has the answer, also while the books are kept."""
+    app = guarded(FakeModel(), telemetry=ON)
+    service = await app.middleware._opened()
+    settle, answered, go_on = service._installation.store.settle, asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        answered.set()
+        await go_on.wait()
+        return await settle(*arguments, **named)
+
+    service.engine._books._store = SimpleNamespace(settle=late)  # type: ignore[assignment]
+    serving = asyncio.create_task(call(app, body=CHAT, headers=KEY))
+    await answered.wait()
+    serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
+    assert not collected.spans
+    go_on.set()
+    await service.engine.quiet()
+    told = collected.spans[SpanKind.CLIENT].attributes or {}
+    assert told["gen_ai.usage.output_tokens"]
+    assert (collected.spans[SpanKind.SERVER].attributes or {})["guard.action"] == "allow"
+    assert "ended span" not in caplog.text
+
+
 async def test_an_app_that_raises_is_an_error(guarded: MakeGuarded, collected: Collected) -> None:
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         raise LookupError
@@ -333,3 +365,6 @@ async def test_a_collector_that_is_gone_holds_up_nothing(
     app = guarded(FakeModel(), telemetry={**ON, "otel_endpoint": "http://127.0.0.1:9"})
     assert (await call(app, body=CHAT, headers=KEY)).status == 200
     await app.middleware.aclose()
+    # Whatever still tries to reach it does not keep the process from ending.
+    waited_for = {each.name for each in threading.enumerate() if not each.daemon}
+    assert not [name for name in waited_for if "shutdown" in name.lower() or "otel" in name.lower()]

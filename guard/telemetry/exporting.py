@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from opentelemetry import metrics, trace
@@ -34,17 +35,28 @@ class Exporting:
         tracers, meters = trace.get_tracer_provider(), metrics.get_meter_provider()
         resource = Resource.create({"service.name": "guard"}).merge(OTELResourceDetector().detect())
         if not isinstance(tracers, TracerProvider):
-            tracers = TracerProvider(resource=resource)
+            tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
             tracers.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=traces)))
             self._own.append(tracers)
         if not isinstance(meters, MeterProvider):
             exporter = OTLPMetricExporter(endpoint=metrics_url)
-            meters = MeterProvider([PeriodicExportingMetricReader(exporter)], resource=resource)
+            reader = PeriodicExportingMetricReader(exporter)
+            meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
             self._own.append(meters)
         self.spans = Spans(tracers, meters, guardrails=guardrails)
 
     async def aclose(self) -> None:
         """Send what has not been sent, where that is possible in time."""
+        loop, over = asyncio.get_running_loop(), asyncio.Event()
+
+        def close() -> None:
+            for each in self._own:
+                each.shutdown()
+            with suppress(RuntimeError):  # the loop is closed, since nobody waited so long
+                loop.call_soon_threadsafe(over.set)
+
+        # No thread of the loop's: these it would wait for, however long a collector is gone.
+        Thread(target=close, daemon=True).start()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.gather(*(asyncio.to_thread(each.shutdown) for each in self._own))
+                await over.wait()

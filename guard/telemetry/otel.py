@@ -63,7 +63,11 @@ _HEADERS = (b"traceparent", b"tracestate")
 
 @dataclass(slots=True)
 class _Followed:
-    """One request that is followed: its spans, its status, and when the last byte of its answer was sent."""
+    """One request that is followed: its spans, its status, and when the last byte of its answer was sent.
+
+    It is `over` when it has been served. What became of one that was forwarded may be known only after that,
+    since no client waits for the books: then it is not `told` yet, and its spans stay open.
+    """
 
     spans: Spans
     server: Span
@@ -72,6 +76,8 @@ class _Followed:
     forwarded_at: float = 0.0
     status: int | None = None
     ended_ns: int | None = None
+    over: bool = False
+    told: bool = False
 
     def forwarded(self, scope: Scope, dialect: str | None, model: str | None) -> Scope:
         """It goes to the backend now, as a span of its own; nothing is known of one that is not read."""
@@ -143,7 +149,10 @@ class Spans:
         finally:
             _NOW.reset(now)
             TRACE_ID.reset(trace_id)
-            self._end(followed)
+            followed.over = True
+            followed.ended_ns = followed.ended_ns or time.time_ns()
+            if followed.told or not followed.forwarded_at:
+                self._end(followed)
 
     def __call__(self, event: Event, /) -> None:
         """Say what was decided, and what the answer used."""
@@ -174,6 +183,9 @@ class Spans:
             self._told(followed, event)
         if followed.client is not None:
             self._answered(followed, followed.client, event)
+        followed.told = True
+        if followed.over:
+            self._end(followed)
 
     def failed(self, failure: Failure, /) -> None:
         """Say what went wrong."""
@@ -249,7 +261,7 @@ class Spans:
         span.end(began_ns + int(seconds * 1e9))
 
     def _end(self, followed: _Followed) -> None:
-        """The request is over; its spans end with the last byte of its answer, not with the books."""
+        """All is known: the spans end, with the last byte of the answer and not with the books."""
         status = followed.status
         if status is not None:
             for span in filter(None, (followed.server, followed.client)):
