@@ -14,7 +14,6 @@ import json
 import os
 import random
 import statistics
-import sys
 import time
 import timeit
 from functools import partial
@@ -88,7 +87,9 @@ async def ask(app: GuardMiddleware) -> None:
     parts = [{"type": "http.request", "body": BODY, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return parts.pop() if parts else await asyncio.Event().wait() or {}  # type: ignore[return-value]
+        if not parts:
+            await asyncio.Event().wait()  # the client stays
+        return parts.pop()
 
     async def send(message: Any) -> None:
         nonlocal status
@@ -189,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -135,6 +135,7 @@ class Service:
         self._current = True
         self._starting = self.loop.create_task(self._start())
         self._watching = self.loop.create_task(self._watch())
+        self._telling = self.loop.create_task(self._tell())
         self._recorder.start()
         if reload_on_sighup and hasattr(signal, "SIGHUP"):
             self.loop.add_signal_handler(signal.SIGHUP, self._asked.set)
@@ -160,7 +161,7 @@ class Service:
             in_flight=engine.running,
             unsettled=engine.unsettled,
             debts=engine.debts,
-            store_up=self._store_answers,
+            store_up=self._store_answers and not self.engine.store_fails,
             store_seconds=engine.store_seconds,
             mode=engine.mode,
             switch=engine.control.mode,
@@ -175,7 +176,7 @@ class Service:
 
     async def aclose(self) -> None:
         """Settle what is under way, and close the store."""
-        for task in (self._watching, self._starting):
+        for task in (self._telling, self._watching, self._starting):
             task.cancel()
             with suppress(asyncio.CancelledError, GuardError):
                 await task
@@ -222,12 +223,17 @@ class Service:
         while True:
             try:
                 await self._look()
-                tell_state(self._hooks, self._state)
             except Exception:  # what goes wrong once must not end renewals and the kill switch for good
                 logger.exception("looking after the store and the settings failed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.reload_seconds):
                     await self._asked.wait()
+
+    async def _tell(self) -> None:
+        """Tell hooks how this process does, also while the store keeps others waiting."""
+        while True:
+            await asyncio.sleep(self.settings.reload_seconds)
+            tell_state(self._hooks, self._state)
 
     async def _look(self) -> None:
         control = await self.engine.watch()

@@ -299,7 +299,7 @@ async def test_what_is_known_after_the_answer_stands_in_its_spans(
         await go_on.wait()
         return await settle(*arguments, **named)
 
-    service.engine._books._store = SimpleNamespace(settle=late)  # type: ignore[assignment]
+    service.engine._books._store = SimpleNamespace(settle=late)
     serving = asyncio.create_task(call(app, body=CHAT, headers=KEY))
     await answered.wait()
     serving.cancel()

@@ -12,6 +12,7 @@ from patience import eventually
 
 from guard.core.modes import Mode
 from guard.demo.model import FakeModel
+from guard.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,29 @@ async def test_the_model_of_an_event_is_the_settings_word_for_it(
     await call(app, body={**CHAT, "model": asked})
     await call(app, "/v1/models", method="GET")
     assert [(event.dialect, event.model) for event in heard] == [("openai.chat", model), (None, None)]
+
+
+async def test_hooks_are_told_of_a_store_that_hangs_while_it_does(
+    guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard()
+    app = guarded(FakeModel(), hooks=[heard], reload_seconds=0.02)
+    await call(app, body=CHAT)
+    service = await app.middleware._opened()
+
+    async def up(wanted: bool) -> bool:
+        return bool(heard.states) and heard.states[-1].store_up is wanted
+
+    await eventually(lambda: up(True))
+
+    async def hanging(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(service.engine._store, "control", hanging)
+    before = len(heard.states)
+    service.engine._alone.outage.failed(StoreError("no answer", kind="timeout"), requests=1)
+    await eventually(lambda: up(False))
+    assert len(heard.states) > before
 
 
 async def test_hooks_are_told_how_the_process_does(guarded: MakeGuarded) -> None:

@@ -267,6 +267,11 @@ class Engine:
         return self._alone.debts
 
     @property
+    def store_fails(self) -> bool:
+        """Whether the store has failed, and has not been heard well again since."""
+        return self._alone.outage.lasts
+
+    @property
     def running(self) -> int:
         """How many admitted requests are under way."""
         return self._books.running

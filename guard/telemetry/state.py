@@ -28,10 +28,11 @@ class State:
 
     `in_flight` are admitted requests whose answers are not over; `unsettled` is work on the books that is
     under way or is tried again; `debts` are limits of holders that owe what was admitted without the store.
-    `store_seconds` is how long the store took to answer when it was last asked, `None` where it did not, and
-    `store_up` whether it did. `switch` is the kill switch, and `mode` what holds. `generation` is the number
-    of the settings, which each `guard reload` raises; `settings_current` is false where the file has been
-    changed to what cannot work. `analyst` is `None` where nobody reads.
+    `store_seconds` is how long the store took to answer when it was last asked, `None` where it did not.
+    `store_up` is whether it did, and no request has found it failing since. `switch` is the kill switch, and
+    `mode` what holds. `generation` is the number of the settings, which each `guard reload` raises;
+    `settings_current` is false where the file has been changed to what cannot work. `analyst` is `None` where
+    nobody reads.
     """
 
     in_flight: int

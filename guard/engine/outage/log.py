@@ -53,6 +53,11 @@ class Outage:
         self._instead = instead
         self._failing: _Failing | None = None
 
+    @property
+    def lasts(self) -> bool:
+        """Whether there is one now."""
+        return self._failing is not None
+
     def failed(self, error: StoreError, *, requests: int = 0) -> None:
         """A call failed, and this number of requests had to do without its answer."""
         now = self._seconds()
