@@ -26,6 +26,7 @@ from guard.admin.addresses import address_of
 from guard.admin.asking import DEADLINE_SECONDS, Asker, damage_apart
 from guard.admin.tokens import Tokens
 from guard.api.history import HISTORY
+from guard.api.keys import KEYS
 from guard.api.openapi import document
 from guard.api.operations import Asked
 from guard.api.orders import ORDERS
@@ -52,7 +53,7 @@ LIVE = "/-/live"
 
 DESCRIPTION = "/openapi.json"
 
-OPERATIONS = (*QUESTIONS, *HISTORY, *ORDERS)
+OPERATIONS = (*QUESTIONS, *HISTORY, *ORDERS, *KEYS)
 
 HEADERS = {
     "cache-control": "no-store",

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, WithJsonSchema, m
 
 from guard.admin.acts import LONGEST_REASON
 from guard.admin.json.acts import ActJson, act_json
+from guard.admin.json.impact import ImpactJson, impact_json
 from guard.api.operations import Operation, Taken, order
 from guard.api.taken import Duration, HolderName, Text, WrongInputError, holder_of, seconds_of
 from guard.core.campaigns import SAID_BY_PEOPLE, Verdict
@@ -67,9 +68,12 @@ PersonsVerdict = Annotated[
 
 
 class Done(ActJson):
-    """What was done, and what it may have got wrong."""
+    """What was done, and what it may have got wrong; of a block or of numbers that were only tried, also what
+    they would have refused in the last day.
+    """
 
     remarks: list[str]
+    impact: ImpactJson | None
 
 
 class OrderBody(Taken):
@@ -120,28 +124,31 @@ class BlockBody(OfHolder, Ending):
 async def block(asked: Asked, body: BlockBody) -> Done:
     """Refuse every request of a holder; a hold on it is over with that."""
     holder = await holder_of(asked.operator, body.holder)
-    act = await _orders(asked, body).block(holder, body.seconds(asked.now_us / 1e6, "1d"), body.reason)
-    return await _done(asked.operator, body, act, holder)
+    act = await orders_of(asked, body).block(holder, body.seconds(asked.now_us / 1e6, "1d"), body.reason)
+    told = await done(asked.operator, body, act, holder)
+    if body.dry_run:
+        told["impact"] = impact_json(await asked.operator.impact_of_block(holder))
+    return told
 
 
 async def unblock(asked: Asked, body: OfHolder) -> Done:
     """Lift the block on a holder."""
     holder = await holder_of(asked.operator, body.holder)
-    return await _done(asked.operator, body, await _orders(asked, body).unblock(holder, body.reason), holder)
+    return await done(asked.operator, body, await orders_of(asked, body).unblock(holder, body.reason), holder)
 
 
 async def reset(asked: Asked, body: OfHolder) -> Done:
     """Clear what a holder has used of its limits; its record, its blocks and its evidence stay."""
     holder = await holder_of(asked.operator, body.holder)
-    act = await _orders(asked, body).reset(holder, body.reason)
-    return await _done(asked.operator, body, act, holder, alone=True)
+    act = await orders_of(asked, body).reset(holder, body.reason)
+    return await done(asked.operator, body, act, holder, alone=True)
 
 
 async def forgive(asked: Asked, body: OfHolder) -> Done:
     """Clear the evidence against a holder, and its profile; what it has used stands, and so does a hold."""
     holder = await holder_of(asked.operator, body.holder)
-    act = await _orders(asked, body).forgive(holder, body.reason)
-    return await _done(asked.operator, body, act, holder, alone=True)
+    act = await orders_of(asked, body).forgive(holder, body.reason)
+    return await done(asked.operator, body, act, holder, alone=True)
 
 
 class ReleaseBody(OfHolder, Ending):
@@ -151,8 +158,8 @@ class ReleaseBody(OfHolder, Ending):
 async def release(asked: Asked, body: ReleaseBody) -> Done:
     """Serve a holder again that is held, and clear it for a time."""
     holder = await holder_of(asked.operator, body.holder)
-    act = await _orders(asked, body).release(holder, body.seconds(asked.now_us / 1e6, "30d"), body.reason)
-    return await _done(asked.operator, body, act, holder)
+    act = await orders_of(asked, body).release(holder, body.seconds(asked.now_us / 1e6, "30d"), body.reason)
+    return await done(asked.operator, body, act, holder)
 
 
 class LimitBody(OfHolder, Ending):
@@ -174,8 +181,11 @@ async def set_limit(asked: Asked, body: LimitBody) -> Done:
     """Give a holder other numbers in one limit."""
     holder = await holder_of(asked.operator, body.holder)
     seconds = body.seconds(asked.now_us / 1e6, "ever")
-    numbers = {"rate": body.rate, "count": body.count, "burst": body.burst}
-    return await _overridden(asked, body, holder, body.limit, seconds, numbers)
+    numbers: dict[str, Any] = {"rate": body.rate, "count": body.count, "burst": body.burst}
+    told = await _overridden(asked, body, holder, body.limit, seconds, numbers)
+    if body.dry_run:
+        told["impact"] = impact_json(await asked.operator.impact_of_limit(holder, body.limit, **numbers))
+    return told
 
 
 class ExemptBody(OfHolder, Ending):
@@ -200,16 +210,18 @@ async def _overridden(
     numbers: dict[str, Any],
 ) -> Done:
     try:
-        act = await _orders(asked, body).override(
+        act = await orders_of(asked, body).override(
             holder, limit, seconds=seconds, reason=body.reason, **numbers
         )
     except ValueError as error:
         given = [name for name, number in numbers.items() if number is not None]
         wrong = "limit" if "no limit is named" in str(error) or not given else given[0]
         raise WrongInputError({wrong: str(error)}) from None
-    done = await _done(asked.operator, body, act, holder)
+    told = await done(asked.operator, body, act, holder)
     idle = await asked.operator.idle(holder, limit)
-    return done if idle is None else {**done, "remarks": [str(idle), *done["remarks"]]}
+    if idle is not None:
+        told["remarks"].insert(0, str(idle))
+    return told
 
 
 class GrantBody(OfHolder, Ending):
@@ -248,8 +260,8 @@ class EndGrantBody(OfHolder):
 async def end_grant(asked: Asked, body: EndGrantBody) -> Done:
     """End a grant before its time."""
     holder = await holder_of(asked.operator, body.holder)
-    act = await _orders(asked, body).end_override(holder, body.limit, body.reason)
-    return await _done(asked.operator, body, act, holder)
+    act = await orders_of(asked, body).end_override(holder, body.limit, body.reason)
+    return await done(asked.operator, body, act, holder)
 
 
 class ClearLimitBody(OfHolder):
@@ -261,7 +273,7 @@ class ClearLimitBody(OfHolder):
 async def clear_limits(asked: Asked, body: ClearLimitBody) -> Done:
     """Let the settings hold again for a holder, in one limit or in all."""
     holder = await holder_of(asked.operator, body.holder)
-    orders = _orders(asked, body)
+    orders = orders_of(asked, body)
     try:
         if body.limit is None:
             act = await orders.drop_overrides(holder, body.reason)
@@ -269,7 +281,7 @@ async def clear_limits(asked: Asked, body: ClearLimitBody) -> Done:
             act = await orders.drop_override(holder, body.limit, body.reason)
     except ValueError as error:
         raise WrongInputError({"limit": str(error)}) from None
-    return await _done(asked.operator, body, act, holder)
+    return await done(asked.operator, body, act, holder)
 
 
 class ModeBody(OrderBody):
@@ -280,12 +292,12 @@ class ModeBody(OrderBody):
 
 async def mode(asked: Asked, body: ModeBody) -> Done:
     """Set the kill switch: no process enforces more than this, within two seconds."""
-    return await _done(asked.operator, body, await _orders(asked, body).set_mode(body.mode, body.reason))
+    return await done(asked.operator, body, await orders_of(asked, body).set_mode(body.mode, body.reason))
 
 
 async def reload(asked: Asked, body: OrderBody) -> Done:
     """Have every process read its settings again."""
-    return await _done(asked.operator, body, await _orders(asked, body).reload(body.reason))
+    return await done(asked.operator, body, await orders_of(asked, body).reload(body.reason))
 
 
 class VerdictBody(Ending):
@@ -299,8 +311,8 @@ class VerdictBody(Ending):
 async def verdict(asked: Asked, body: VerdictBody) -> Done:
     """Say what a campaign is; that outranks what guard says."""
     seconds = body.seconds(asked.now_us / 1e6, "ever")
-    act = await _orders(asked, body).judge(body.campaign, body.verdict, body.reason, seconds)
-    return await _done(asked.operator, body, act)
+    act = await orders_of(asked, body).judge(body.campaign, body.verdict, body.reason, seconds)
+    return await done(asked.operator, body, act)
 
 
 class DropVerdictBody(OrderBody):
@@ -311,8 +323,8 @@ class DropVerdictBody(OrderBody):
 
 async def drop_verdict(asked: Asked, body: DropVerdictBody) -> Done:
     """Take back what a person has said of a campaign."""
-    act = await _orders(asked, body).drop_verdict(body.campaign, body.reason)
-    return await _done(asked.operator, body, act)
+    act = await orders_of(asked, body).drop_verdict(body.campaign, body.reason)
+    return await done(asked.operator, body, act)
 
 
 class ClearBody(OrderBody):
@@ -326,15 +338,16 @@ class ClearBody(OrderBody):
 async def clear(asked: Asked, body: ClearBody) -> Done:
     """Take an innocent member out of a campaign, for good; what speaks against it stays."""
     member = await holder_of(asked.operator, body.member, "member")
-    act = await _orders(asked, body).clear(body.campaign, member, body.reason)
-    return await _done(asked.operator, body, act)
+    act = await orders_of(asked, body).clear(body.campaign, member, body.reason)
+    return await done(asked.operator, body, act)
 
 
-def _orders(asked: Asked, body: OrderBody) -> Orders:
+def orders_of(asked: Asked, body: OrderBody) -> Orders:
+    """The orders of whom the token is, carried out or only tried."""
     return asked.operator.orders.given(asked.by, dry_run=body.dry_run)
 
 
-async def _done(
+async def done(
     operator: Operator, body: OrderBody, act: Act, holder: Holder | None = None, *, alone: bool = False
 ) -> Done:
     """What was done, with a remark where no identity has the name, or where an order for one holder `alone`
@@ -355,7 +368,7 @@ async def _done(
             remarks.append(
                 f"what its members have of their own stands, name them to change it: {names}{more}"
             )
-    return {**act_json(act, dry_run=body.dry_run), "remarks": remarks}
+    return {**act_json(act, dry_run=body.dry_run), "remarks": remarks, "impact": None}
 
 
 ORDERS: tuple[Operation, ...] = (

@@ -15,6 +15,7 @@ from guard.errors import (
     DAMAGED,
     ConfigError,
     CredentialError,
+    KeyOrderError,
     RequestError,
     StoreError,
     TooManyTriesError,
@@ -51,9 +52,11 @@ NOT_FOUND = {
     UnknownRequestError: "Unknown request",
 }
 NOT_WITH_THESE_SETTINGS = "Not with these settings"
+NOT_AS_THE_KEY_STANDS = "Not as the key stands"
 
 TITLES = (
-    *(NO_TOKEN, WRONG_ROLE, *NOT_FOUND.values(), NOT_WITH_THESE_SETTINGS, WRONG_INPUT, TOO_MANY_TRIES),
+    *(NO_TOKEN, WRONG_ROLE, *NOT_FOUND.values(), NOT_WITH_THESE_SETTINGS, NOT_AS_THE_KEY_STANDS),
+    *(WRONG_INPUT, TOO_MANY_TRIES),
     *(INTERNAL, STORE_DAMAGED, STORE_DOWN),
 )
 """Every title; other problems say no more than their status."""
@@ -108,6 +111,8 @@ def answer_to(error: Exception) -> Response:
             return _problem(error.status_code, None, error.detail, error.headers)
         case ConfigError():
             return _problem(409, NOT_WITH_THESE_SETTINGS, str(error))
+        case KeyOrderError():
+            return _problem(409, NOT_AS_THE_KEY_STANDS, str(error))
         case StoreError() if error.kind == DAMAGED:
             return _problem(500, STORE_DAMAGED, str(error))
         case StoreError():

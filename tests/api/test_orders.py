@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from guard.admin import Operator
-from guard.api.app import OPERATIONS
+from guard.api import orders as api_orders
 from guard.api.orders import Done
 from guard.core.identity import Holder
 
@@ -40,7 +40,7 @@ CHANGING = [path for path in ORDERS if path not in ("unblock", "limits/clear", "
 
 
 def test_there_is_an_example_of_each() -> None:
-    assert {each.path for each in OPERATIONS if each.is_order} == {f"orders/{path}" for path in ORDERS}
+    assert {each.path for each in api_orders.ORDERS} == {f"orders/{path}" for path in ORDERS}
 
 
 class TestEvery:
@@ -63,6 +63,7 @@ class TestEvery:
     async def test_one_that_is_tried_says_the_same_and_changes_nothing(self, path: str, api: Client) -> None:
         tried = await api.order(path, **ORDERS[path], dry_run=True)
         assert tried["dry_run"]
+        assert (tried["impact"] is not None) == (path in ("block", "limits/set"))
         done = await api.order(path, **ORDERS[path])
         assert done["changed"]
         for side in ("before", "after"):

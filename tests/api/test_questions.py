@@ -39,6 +39,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "risk": {"holder": "user:carol"},
     "refusals": {"holder": "org:acme/eu"},
     "audit": {},
+    "keys": {},
     "health": {},
 }
 ALL = ["user:alice", "user:bob", "user:carol"]
@@ -48,7 +49,7 @@ SECRET_QUESTIONS = {"find": {"credential": "sk-made-up"}, "appeal": {"receipt": 
 class TestEvery:
     def test_there_is_an_example_of_each(self) -> None:
         asked = {each.path for each in OPERATIONS if not each.is_order}
-        assert asked == {*QUESTIONS, *SECRET_QUESTIONS, "explain"}
+        assert asked == {*QUESTIONS, *SECRET_QUESTIONS, "explain", "key"}
 
     @pytest.mark.parametrize("path", [*QUESTIONS, *SECRET_QUESTIONS])
     async def test_whoever_may_read_is_answered_as_the_description_says(self, path: str, api: Client) -> None:
