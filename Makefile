@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory soak chaos fairness interop detection payouts reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory soak chaos fairness browser interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -109,6 +109,15 @@ fairness: $(VENV)/dev
 interop: $(VENV)/dev build/interop/ready build/interop-llama-index/ready interop/node_modules/ready
 	$(BIN)/python -m pytest interop
 
+# The dashboard in Chromium: axe finds nothing against a page, and other sites get nothing. `make pictures` takes those
+# of docs/dashboard.
+browser: $(VENV)/browser browser/node_modules/ready
+	$(BIN)/python -m pytest browser $(BROWSER)
+
+.PHONY: pictures
+pictures:
+	$(MAKE) browser BROWSER=--pictures
+
 # What guard leaves to who copies a model, and what it costs everybody else: an hour, and a folder of prompts, which
 # DETECTION_DATA names. DETECTION="--quick" is for a look: two minutes.
 detection: $(VENV)/bench
@@ -123,7 +132,7 @@ reference: $(VENV)/dev
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.detection.reference --out guard/detection/reference.json
 
 clean:
-	rm -rf $(VENV) build dist .guard interop/node_modules
+	rm -rf $(VENV) build dist .guard browser/node_modules interop/node_modules
 
 # What `make interop` needs beside guard: two programs of the system, and three sets of packages.
 .PHONY: interop-programs
@@ -146,6 +155,22 @@ build/interop-llama-index/ready: interop/requirements-llama-index.txt
 	build/interop-llama-index/bin/pip install --quiet --requirement $<
 	touch $@
 
+# What `make browser` needs beside guard: a browser with its driver, and axe.
+.PHONY: browser-programs
+browser-programs:
+	@if ! command -v chromium >/dev/null || ! command -v chromedriver >/dev/null || ! command -v npm >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver npm; \
+		else \
+			echo "make browser needs Chromium with its driver, and npm: apt-get install chromium chromium-driver npm"; \
+			exit 1; \
+		fi; \
+	fi
+
+browser/node_modules/ready: browser/package-lock.json | browser-programs
+	cd browser && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
+
 interop/node_modules/ready: interop/package-lock.json | interop-programs
 	cd interop && npm ci --ignore-scripts --no-audit --no-fund --silent
 	touch $@
@@ -161,6 +186,10 @@ $(VENV)/run: pyproject.toml | $(VENV)/bin/pip
 $(VENV)/dev: pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --editable ".[all]" --group dev
 	touch $@ $(VENV)/run
+
+$(VENV)/browser: pyproject.toml | $(VENV)/dev
+	$(BIN)/pip install --quiet --editable ".[all]" --group browser
+	touch $@
 
 $(VENV)/bench: pyproject.toml | $(VENV)/dev
 	$(BIN)/pip install --quiet --editable ".[all]" --group bench

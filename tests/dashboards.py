@@ -260,7 +260,8 @@ async def fill(settings: Settings, *, steps: int = 12) -> None:
     customers = {"acme": ("prod", "batch", "research"), "globex": ("web", "app"), "initech": ("eval",)}
     for place, (org, names) in enumerate(customers.items()):
         for number, name in enumerate(names):
-            who = identity(f"{org}-{name}", org, tier="default")
+            tier = {} if org == "initech" else {"tier": "default"}
+            who = identity(f"{org}-{name}", org, **tier)
             tokens = 40_000 * (5 - place) * (3 - number)
             used = Usage(tokens, 3 * tokens)
             await use(

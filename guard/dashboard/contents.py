@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from guard.dashboard.pages import Page
+from guard.dashboard.views.audit import audit
 from guard.dashboard.views.campaigns import campaign, campaigns
 from guard.dashboard.views.find import find
 from guard.dashboard.views.holder import holder
@@ -19,5 +20,6 @@ PAGES = (
     Page("/campaigns/{campaign}", "campaign", campaign, "Campaigns"),
     Page("/holds", "holds", holds, "Holds"),
     Page("/shadow", "shadow", shadow, "Shadow"),
+    Page("/audit", "audit", audit, "Audit"),
     Page("/find", "find", find),
 )

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse
 
+from guard.admin.impact_words import impact_lines
 from guard.dashboard.forms import read_form, refuse_foreign
 from guard.dashboard.orders import ALL, ORDERS
 from guard.dashboard.queries import Query
@@ -15,6 +16,8 @@ from guard.dashboard.rendering import link
 from guard.errors import ConfigError, StoreError, UnknownCampaignError, UnknownHolderError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -77,7 +80,21 @@ class Desk:
             raise HTTPException(503, f"The store does not answer ({error.kind}): {error}") from error
         except (ValueError, ConfigError, UnknownHolderError, UnknownCampaignError) as error:
             return self._form(order, request, viewer, name, given, why=str(error))
-        return self._form(order, request, viewer, name, read, act=act)
+        return self._form(order, request, viewer, name, read, act=act, impact=await self._impact(order, name))
+
+    async def _impact(self, order: Order, name: str) -> list[str]:
+        """What an order would have refused lately, in sentences; none for one that refuses nothing."""
+        if not order.refuses:
+            return []
+
+        async def ask(operator: Operator) -> list[str]:
+            impact = await operator.impact_of_block(await operator.resolve(name))
+            return [*impact_lines(impact), *impact.notes]
+
+        try:
+            return await self._asker.ask(ask)
+        except StoreError:  # it reads far more than the order does
+            return ["What it would have refused in the last hours is not known within the time of a page."]
 
     async def _give(
         self,
@@ -101,8 +118,10 @@ class Desk:
         *,
         why: str = "",
         act: Act | None = None,
+        impact: Sequence[str] = (),
     ) -> Response:
-        shown: dict[str, Any] = {"order": order, "name": name, "given": given, "why": why, "act": act}
+        shown: dict[str, Any] = {"order": order, "name": name, "given": given, "why": why}
+        shown |= {"act": act, "impact": impact}
         return self._showing.order(request, viewer, 422 if why else 200, **shown)
 
 

@@ -63,7 +63,10 @@ Give: TypeAlias = "Callable[[Orders, Operator, str, Given], Awaitable[Act]]"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order: `subject` says how its name is read (a holder, a campaign, or all), `says` what it does."""
+    """An order: `subject` says how its name is read (a holder, a campaign, or all), `says` what it does.
+
+    One that `refuses` requests is shown with how many it would have refused lately.
+    """
 
     name: str
     title: str
@@ -72,6 +75,7 @@ class Order:
     fields: tuple[Field, ...]
     subject: str = "holder"
     grave: bool = False
+    refuses: bool = False
 
     def read(self, form: Mapping[str, str]) -> dict[str, str]:
         """What a form says of each field; raises `ValueError`."""
@@ -141,6 +145,7 @@ ORDERS = {
             _block,
             (_lasting("1d"), REASON),
             grave=True,
+            refuses=True,
         ),
         Order("unblock", "Unblock", "Serves it again.", _unblock, (REASON,)),
         Order(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +73,12 @@ async def test_an_order_is_looked_at_and_then_given(browser: Browser, order: str
     assert measured(await browser.json(page), what) == after
     seen = await browser.get(given.headers["location"])
     assert f"The order was given: {ORDERS[order].title.lower()}." in seen.text
+
+
+async def test_a_block_says_what_it_would_have_refused(browser: Browser) -> None:
+    form = {**BLOCK, "name": "key:acme-prod", "form_token": await browser.form_token(), "step": "look"}
+    said = (await browser.post("/orders/block", form)).text
+    assert re.search(r"Of them \d+ would have been refused \([\d.]+ %\), of 1 identity: \d+ tokens", said)
 
 
 async def test_a_verdict_can_be_dropped_and_says_who_gave_it(browser: Browser) -> None:

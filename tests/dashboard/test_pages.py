@@ -24,6 +24,7 @@ PATHS = (
     *("/", "/?span=7d", "/shadow", "/shadow?span=30d", *(f"/identities?by={by}" for by in ORDERS)),
     *("/identities", *(f"/holder?name={name}" for name in HOLDERS)),
     *("/campaigns", "/campaigns?which=all", "/campaigns/c1", "/campaigns/c2", "/holds"),
+    *("/audit", "/audit?kind=act&identity=key:acme-prod&back=7d&request=req_1"),
 )
 WRONG = (
     *("/nowhere", "/holder?name=key:nobody", "/campaigns/c9", "/holder", "/holder?name=nonsense:x"),
@@ -201,3 +202,19 @@ class TestFiles:
 
     async def test_the_licence_of_the_charts_is_there(self, browser: Browser) -> None:
         assert "The MIT License" in (await browser.get("/static/uPlot.LICENSE")).text
+
+
+class TestAudit:
+    async def test_orders_are_in_it_with_who_gave_them(self, browser: Browser) -> None:
+        form = {
+            "form_token": await browser.form_token(),
+            "name": "key:acme-prod",
+            "for": "1d",
+            "reason": "leaked",
+        }
+        await browser.post("/orders/block", {**form, "step": "give"})
+        (record,) = (await browser.json("/audit.json?kind=act&identity=key:acme-prod"))["records"]
+        assert (record["verb"], record["subject"], record["by"]) == ("block", "key:acme-prod", "ann")
+        assert "block key:acme-prod by ann: leaked" in (await browser.get("/audit")).text
+        assert (await browser.json("/audit.json?kind=act&identity=key:globex-web"))["records"] == []
+        assert (await browser.get("/audit?kind=shoe")).status_code == 422

@@ -32,7 +32,7 @@
       cursor: { y: false, points: { size: 6 } },
       legend: { live: true },
       scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.05 : 1] } },
-      axes: [{ ...axis, values: clock }, { ...axis, size: 48, values: (_, ticks) => ticks.map(short) }],
+      axes: [{ ...axis, size: 30, values: clock }, { ...axis, size: 48, values: (_, ticks) => ticks.map(short) }],
       series: [
         { value: (_, at) => (at === null ? "–" : `${new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`) },
         ...data.series.map((each, place) => ({
