@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from threading import Lock
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 10.0
 
 ASK_SECONDS = 3.0
-"""Prometheus waits for 10 by default."""
+
+WAIT_SECONDS = 2.0
+"""How long a scrape waits for the store; Prometheus itself waits for 10 by default."""
 
 BUSY_SECONDS = 900.0
 """Who was not seen for so long is not among the busiest."""
@@ -46,17 +48,32 @@ class StoreCollector(Collector):
         self._lock = Lock()
         self._families: list[GaugeMetricFamily] = []
         self._asked_at: float | None = None
+        self._asking: Thread | None = None
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """What the store says, or said up to `KEPT_SECONDS` ago."""
+        """What the store says, or said up to `KEPT_SECONDS` ago; nothing where it keeps us waiting."""
         with self._lock:
-            if self._asked_at is None or time.monotonic() - self._asked_at > KEPT_SECONDS:
-                try:
-                    self._families = asyncio.run(self._asked())
-                except (GuardError, TimeoutError):
-                    self._families = []
-                self._asked_at = time.monotonic()
-            return self._families
+            if self._asking is None and self._is_stale:
+                self._asking = Thread(target=self._ask, daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking is not None:
+            asking.join(WAIT_SECONDS)
+        return [] if asking is not None and asking.is_alive() else self._families
+
+    @property
+    def _is_stale(self) -> bool:
+        return self._asked_at is None or time.monotonic() - self._asked_at > KEPT_SECONDS
+
+    def _ask(self) -> None:
+        """Ask, however long that takes: closing what does not answer takes its time too."""
+        try:
+            self._families = asyncio.run(self._asked())
+        except (GuardError, TimeoutError):
+            self._families = []
+        finally:
+            with self._lock:
+                self._asked_at, self._asking = time.monotonic(), None
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """The metrics without their values."""

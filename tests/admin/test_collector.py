@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, Self
 
 from fakes import Guarded, call
+from patience import PATIENCE_SECONDS
 from prometheus_client import CollectorRegistry, generate_latest
 
 from guard.admin import collector
@@ -67,6 +69,31 @@ async def test_a_store_that_is_down_leaves_its_gauges_out_and_fails_no_scrape() 
     settings = Settings.model_validate({"store": store, "identity": {"pepper": "a pepper of the tests"}})
     told = await text_of(await scraped(settings))
     assert "guard_" not in told
+
+
+async def test_a_store_that_hangs_holds_up_no_scrape(
+    guarded: MakeGuarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Settings] = []
+    go_on = threading.Event()
+
+    class Hanging(Operator):
+        async def __aenter__(self) -> Self:
+            begun.append(self._settings)
+            await asyncio.to_thread(go_on.wait)
+            return await super().__aenter__()
+
+    monkeypatch.setattr(collector, "Operator", Hanging)
+    monkeypatch.setattr(collector, "ASK_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(collector, "WAIT_SECONDS", 0.01)
+    registry = await scraped(guarded(FakeModel(), TEN).settings)
+    for _ in range(3):
+        assert "guard_" not in await text_of(registry)
+    assert len(begun) == 1
+    go_on.set()
+    monkeypatch.setattr(collector, "WAIT_SECONDS", PATIENCE_SECONDS)
+    assert "guard_worker_leads" in await text_of(registry)
+    assert len(begun) == 1
 
 
 async def test_the_store_is_asked_once_for_several_scrapes(
