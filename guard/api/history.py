@@ -8,7 +8,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from guard.admin.audit import Wanted
+from guard.admin.impact import MOST_HOURS
 from guard.admin.json.audit import kept_json
+from guard.admin.json.impact import ImpactJson, impact_json
 from guard.admin.json.rollups import (
     BusiestJson,
     RefusalJson,
@@ -108,6 +110,22 @@ async def refusals(asked: Asked, query: HolderQuery) -> Refusals:
     return {"items": refusals_json(await asked.operator.refusals(holder))}
 
 
+class ImpactQuery(Taken):
+    """Of how many hours."""
+
+    hours: Annotated[
+        int, Field(ge=1, le=MOST_HOURS, description="Of how many hours, this one among them.")
+    ] = MOST_HOURS
+
+
+async def impact(asked: Asked, query: ImpactQuery) -> ImpactJson:
+    """Tell what the limits of these settings would have refused of what was forwarded.
+
+    What an order would have refused, the order itself tells as `impact`, with `dry_run`.
+    """
+    return impact_json(await asked.operator.impact_of_settings(query.hours))
+
+
 class RecordsQuery(Taken):
     """Which records."""
 
@@ -152,6 +170,7 @@ HISTORY: tuple[Operation, ...] = (
     question("busiest", BusiestQuery, BusiestJson, busiest),
     question("risk", HolderQuery, Risk, risk, 404),
     question("refusals", HolderQuery, Refusals, refusals, 404),
+    question("impact", ImpactQuery, ImpactJson, impact),
     question("audit", RecordsQuery, Records, records),
     question("explain", RequestQuery, dict[str, Any], explain, 404),
 )

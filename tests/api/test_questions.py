@@ -38,6 +38,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "busiest": {},
     "risk": {"holder": "user:carol"},
     "refusals": {"holder": "org:acme/eu"},
+    "impact": {},
     "audit": {},
     "keys": {},
     "health": {},
@@ -258,6 +259,12 @@ class TestHistory:
         answer = await api.get("traffic", **query)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == field
+
+    async def test_what_the_settings_would_have_refused(self, api: Client, refused: str) -> None:
+        told = await api.told("impact", hours=1)
+        assert told["forwarded"]["requests"] == 2
+        assert told["would_refuse"]["requests"] == {"least": 0, "most": 0}
+        assert (await api.get("impact", hours="25")).status_code == 422
 
     async def test_an_order_is_on_record(self, api: Client) -> None:
         await api.order("block", holder="user:bob", reason="leaked")
