@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from guard.audit.records import Kind, record
+from guard.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,10 @@ class Recorded:
 
     async def write(self, act: Act) -> None:
         """Append an act."""
-        await self._chain.append([act.record()], act.at_us)
+        try:
+            await self._chain.append([act.record()], act.at_us)
+        except StoreError as error:
+            raise StoreError(f"{act.verb} cannot be recorded: {error}", kind=error.kind) from error
 
 
 class Forgotten:

@@ -22,7 +22,7 @@ from guard.core.holds import Cleared, Held
 from guard.core.identity import EVERYTHING, Attribute, Holder
 from guard.core.limits import Algorithm
 from guard.core.signals import Group
-from guard.errors import ConfigError
+from guard.errors import ConfigError, StoreError
 from guard.settings.rates import counts_by_limit, multiplied
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
     Counts = Mapping[int, tuple[int, int]]
     """(count, burst) by period in seconds."""
+
+
+TRIES = 10
+"""Compare-and-set attempts when a hold is placed and released at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +259,7 @@ class Orders:
         now_us = self.clock.date_us()
         until_us = self._until_us(seconds)
         speaking = risk(evidence.marks, now_us, self.policy.detection.weights).groups
-        while True:
+        for _ in range(TRIES):
             review = await self.store.review(holder)
             known = {*speaking, *(review.groups if review is not None else ())}
             groups = tuple(group for group in Group if group in known)
@@ -268,6 +272,7 @@ class Orders:
                 )
             except _OvertakenError:
                 continue
+        raise StoreError(f"the review of {self.asks.name(holder)} changes all the time", kind="contention")
 
     async def judge(self, campaign_id: str, verdict: str, reason: str, seconds: float | None) -> Act:
         """Have what the person says of a campaign hold for so long, or for good (`None`).

@@ -26,7 +26,7 @@ FOLLOW_SECONDS = 1.0
 
 audit = typer.Typer(
     invoke_without_command=True,
-    help="List what was decided and ordered, or verify that nobody has changed it.",
+    help="List what was decided and ordered, and verify it.",
 )
 
 
@@ -107,7 +107,10 @@ def verify_(
 
 @audit.command()
 def anchor(config: Config = None) -> None:
-    """Print the heads of the records, to be kept where nobody with Redis can write."""
+    """Print the heads of the records, to be kept elsewhere.
+
+    Where nobody with Redis can write; `guard audit verify --anchor` takes it.
+    """
     found = ask_store(config, lambda operator: operator.audit.anchor(), remind=False)
     print(json_of.dumps(found))
 
@@ -122,8 +125,9 @@ def hash_(
     *,
     json: Json = False,
 ) -> None:
-    """Tell under which name a key or an address stands in the records, and how often.
+    """Tell the names of a key or an address in the records.
 
+    And how many records have each.
     On standard input it stands in no history and no list of processes.
     """
     text = (sys.stdin.readline() if value is None else value).strip()
@@ -165,7 +169,10 @@ def export(
     as_: Annotated[Format, typer.Option("--format", help="ocsf (1.8.0) or guard's own json.")] = Format.OCSF,
     since: Annotated[str | None, typer.Option(help="Since when, as above.")] = None,
 ) -> None:
-    """Print all records as JSON lines, those of each chain in their order."""
+    """Print all records as JSON lines.
+
+    Those of each chain in their order.
+    """
     since_us = 0 if since is None else _since_us(since)
 
     async def ask(operator: Operator) -> None:
@@ -187,7 +194,7 @@ def explain(
     *,
     json: Json = False,
 ) -> None:
-    """Tell why a request was refused, and when it would have been admitted."""
+    """Tell why a request was refused, and when it has room."""
     from guard.admin.json.audit import kept_json
 
     kept = ask_store(config, lambda operator: operator.audit.request(request_id), remind=False)

@@ -31,7 +31,7 @@ def campaigns(
     ] = False,
     json: Json = False,
 ) -> None:
-    """List the campaigns: several identities that are held to be one.
+    """List the campaigns: identities that are held to be one.
 
     `guard campaign ID` shows one, and `guard verdict ID` says what you hold of it.
     """

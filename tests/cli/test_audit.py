@@ -276,3 +276,11 @@ def test_a_store_that_is_down_is_told(folder: Path, verb: tuple[str, ...]) -> No
     config = folder / "guard.toml"
     config.write_text(SETTINGS.format(url="redis://127.0.0.1:1"))
     assert guard(*verb, folder=folder).returncode == 69
+
+
+def test_an_order_that_cannot_be_recorded_is_not_carried_out(folder: Path, redis: Redis) -> None:
+    redis.set(audit_records(Chain.ACTS), "of another type")
+    told = guard("block", "key:bob", folder=folder)
+    assert told.returncode != 0
+    assert "block cannot be recorded" in told.stderr
+    assert "BLOCKED" not in guard("show", "key:bob", folder=folder).stdout
