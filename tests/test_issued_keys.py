@@ -18,6 +18,8 @@ from guard.admin import Operator
 from guard.core.identity import Attribute, Holder
 from guard.core.secret import SECRET_BYTES, secret_of
 from guard.demo.model import FakeModel
+from guard.errors import StoreError
+from guard.store.embedded.server import EmbeddedServer
 from guard.store.redis.keys import ISSUED, ISSUED_ENDS, ISSUED_VERSIONS
 
 if TYPE_CHECKING:
@@ -367,6 +369,39 @@ class TestWithoutTheStore:
         assert caplog.text.count("Redis has lost its keys") == 1
         new = await issued(app, "bob")
         assert (await status(app, secret), await status(app, new)) == (401, 200)
+
+    async def test_what_is_wrong_with_all_of_it_is_said_once(
+        self, guarded: MakeGuarded, redis_url: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app = guarded(FakeModel(), REQUESTS)
+        secret = await issued(app)
+        with client_of(redis_url) as client:
+            client.set(ISSUED_VERSIONS, "not ours")
+            client.hset(ISSUED, "", "1 2")
+        for _ in range(3):
+            await app.hear()
+        assert caplog.text.count("Redis has lost its keys") == 1
+        assert await status(app, secret) == 200
+
+    async def test_a_process_that_starts_while_redis_is_full_knows_the_keys(
+        self, guarded: MakeGuarded, tmp_path: Path
+    ) -> None:
+        with EmbeddedServer(tmp_path, maxmemory_mb=64) as server:
+            store = {"redis_url": f"unix://{server.socket}", "deadline_ms": 60_000}
+            first = guarded(FakeModel(), REQUESTS, store=store)
+            secret, revoked = await issued(first), await issued(first, "bob")
+            async with ordering(first) as keys:
+                await keys.revoke("bob")
+            with client_of(f"unix://{server.socket}") as client:
+                client.config_set("maxmemory", 1)
+            later = guarded(FakeModel(), REQUESTS, store=store, on_store_error="allow")
+            assert await status(later, secret) == 200
+            assert await reason(later, revoked) == (401, "key_revoked")
+            async with Operator(later.settings) as operator:
+                with pytest.raises(StoreError, match="no memory left"):
+                    await operator.orders.keys.revoke("alice")
+            for app in (first, later):
+                await app.middleware.aclose()
 
     async def test_one_that_has_lost_a_part_is(self, guarded: MakeGuarded, redis_url: str) -> None:
         """As a replica that took over before it had all."""

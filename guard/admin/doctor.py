@@ -18,6 +18,7 @@ from guard.errors import ConfigError, GuardError, StoreError
 from guard.extras import NEEDS_DETECTION, detection_installed
 from guard.http.reach import takes_a_connection
 from guard.identity.identifier import Identifier
+from guard.identity.issued import IssuedKeys
 from guard.installation import Installation
 from guard.settings import cautions
 from guard.settings.load import find, load, read_toml
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from guard.core.identity import Attribute
     from guard.core.policy import Policy
     from guard.settings.root import Settings
     from guard.store.redis.orders import OperatorStore
@@ -83,7 +85,8 @@ async def examine(config: Path | None, backend: str | None = None) -> AsyncItera
         return
     named = "the default settings" if file is None else str(file)
     yield Finding("settings", State.OK, f"{named}: mode {policy.rollout.mode}")
-    for caution in cautions.of(settings, policy, content, os.environ):
+    said = await _said_by_keys(settings)
+    for caution in cautions.of(settings, policy, content, os.environ, said):
         yield Finding("settings", State.WARNING, caution)
     async for found in _store(settings, policy):
         yield found
@@ -95,6 +98,24 @@ def _content(settings: Settings, file: Path | None) -> cautions.Content:
     keys = Pseudonyms(b"only to read the files that the settings name")
     identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
     return cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
+
+
+async def _said_by_keys(settings: Settings) -> frozenset[Attribute]:
+    """What issued keys say of callers, as far as the store can be asked."""
+    if settings.store.redis_url is None and not has_store(settings.data_dir):
+        return frozenset()
+    store: OperatorStore | None = None
+    try:
+        installation = Installation.of(settings, deadline_seconds=OPERATOR_SECONDS)
+        store, issued = installation.store, IssuedKeys(installation.keys)
+        await store.start(required=True)
+        await issued.hear(store)
+        return issued.attributes
+    except GuardError:
+        return frozenset()
+    finally:
+        if store is not None:
+            await store.aclose()
 
 
 async def _store(settings: Settings, policy: Policy) -> AsyncIterator[Finding]:

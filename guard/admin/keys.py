@@ -42,6 +42,10 @@ GRACE_SECONDS = 7 * 86_400
 """How long the secrets of a key hold that is rotated, where nothing else is said."""
 
 
+LONGEST_SECONDS = 100 * 366 * 86_400
+"""How far away the end of a key may be, and that of a grace."""
+
+
 @dataclass(frozen=True, slots=True)
 class Issued:
     """A key, and a secret that was made for it just now: nobody can be told it again."""
@@ -149,6 +153,8 @@ class KeyOrders:
 
     async def rotate(self, name: str, grace_seconds: float = GRACE_SECONDS, reason: str = "") -> Issued:
         """Give a key a new secret; those that it has hold for so long more."""
+        if not 0 <= grace_seconds <= LONGEST_SECONDS:
+            raise ValueError(f"a grace is between 0 and 100 years, got {grace_seconds:g} seconds")
         secret = ""
 
         def change(key: IssuedKey, now_us: int) -> IssuedKey:
@@ -299,7 +305,12 @@ def _networks(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _until_us(now_us: int, seconds: float | None) -> int | None:
-    return None if seconds is None else now_us + int(seconds * MICROSECONDS)
+    """When a key ends that holds for so long; raises `ValueError`."""
+    if seconds is None:
+        return None
+    if not 0 < seconds <= LONGEST_SECONDS:
+        raise ValueError("a key ends within 100 years; one without an end holds for good")
+    return now_us + int(seconds * MICROSECONDS)
 
 
 def _refuse_ended(key: IssuedKey, now_us: int) -> None:

@@ -538,7 +538,7 @@ class Operator:
         if holder.and_ or holder.attribute not in NAMES:
             return None
         identifier = await self._identifier()
-        names = {each.value for each in identifier.holders if each.attribute is holder.attribute}
+        names = identifier.names_of(holder.attribute)
         for record in await self._recent():
             names |= {each.value for each in record.identity.holders if each.attribute is holder.attribute}
         if holder.value in names:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from guard.admin import Impact
+    from guard.admin import Impact, Operator
     from guard.cli.tables import Trimmed
     from guard.core.detection import Detection
     from guard.core.ladder import Ladder, Rung
@@ -52,7 +52,10 @@ def check(
         bool, typer.Option("--verbose", "-v", help="Also list routes, overrides and uses.")
     ] = False,
     store: Annotated[
-        bool, typer.Option("--store", help="Ask the store too: its pepper, and what it does when it is full.")
+        bool,
+        typer.Option(
+            "--store", help="Ask the store too: its pepper, what issued keys say, and what it does when full."
+        ),
     ] = False,
     against: Annotated[
         str | None,
@@ -77,7 +80,8 @@ def check(
     identifier = Identifier(settings.identity, keys, settings.units, settings.tiers)
     content = cautions.Content(file is not None and not read_toml(file), identifier.known_keys)
     policy = settings.policy()
-    for caution in cautions.of(settings, policy, content, os.environ):
+    said = ask_store(config, _said_by_keys) if store else frozenset()
+    for caution in cautions.of(settings, policy, content, os.environ, said):
         output.complain(caution)
     impact = None if against is None else _impact(config, against)
     room = ask_store(config, lambda operator: operator.capacity()) if store else None
@@ -126,6 +130,10 @@ def _impact(config: Path | None, against: str) -> Impact:
     """What the settings would have refused in the last hours."""
     hours = -(-int(seconds_of(against)) // 3_600)
     return ask_store(config, lambda operator: operator.impact_of_settings(hours))
+
+
+async def _said_by_keys(operator: Operator) -> frozenset[Attribute]:
+    return (await operator.keys.heard()).attributes
 
 
 def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -> Iterator[str]:

@@ -29,6 +29,7 @@ from guard.identity.tokens import TokenVerifier
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from guard.core.issued import IssuedKey
     from guard.core.network import Address
     from guard.core.pseudonyms import Pseudonyms
     from guard.http.headers import Pairs
@@ -137,14 +138,12 @@ class Identifier:
         """The number of keys in the keys file; `None` where there is no such file."""
         return len(self._known) if self._settings.keys_file else None
 
-    @property
-    def holders(self) -> frozenset[Holder]:
-        """What the keys file and issued keys name: keys, users, organisations and tiers."""
-        return frozenset(
-            Holder(attribute, value)
-            for identity in self._identities()
-            for attribute, value in identity.attributes.items()
-        )
+    def names_of(self, attribute: Attribute) -> set[str]:
+        """What the keys file and issued keys say of an attribute: of users, of organisations and so on."""
+        if attribute is Attribute.KEY:
+            return {*self._in_file, *(self._issued.names if self._issued is not None else ())}
+        said = (identity.attributes.get(attribute) for identity in self._identities(self._issued or ()))
+        return {value for value in said if value is not None}
 
     @property
     def twice(self) -> frozenset[str]:
@@ -161,16 +160,18 @@ class Identifier:
 
     def named(self, holder: Holder) -> tuple[Identity, ...]:
         """The callers with a key, in the keys file or issued, that have this name."""
+        issued = () if self._issued is None else self._issued.saying(holder)
         return tuple(
             identity
-            for identity in self._identities()
+            for identity in self._identities(issued)
             if identity.attributes.get(holder.attribute) == holder.value and not holder.and_
         )
 
-    def _identities(self) -> Iterator[Identity]:
+    def _identities(self, issued: Iterable[IssuedKey]) -> Iterator[Identity]:
+        """Those of the keys file, and of issued keys that it does not name."""
         for caller in self._known.values():
             yield Identity(caller.principal, caller.attributes, caller.vouched_by)
-        for key in self._issued or ():
+        for key in issued:
             if key.name not in self._in_file:
                 yield identity_of(key)
 

@@ -7,6 +7,7 @@ with it, since of many keys few are in use at a time: a hundred thousand of them
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -72,6 +73,17 @@ class IssuedKeys:
         text = self._book.texts.get(name)
         return None if text is None else read_issued(name, text)
 
+    def saying(self, holder: Holder) -> Iterator[IssuedKey]:
+        """The keys that may have a name: all that do, and perhaps some that do not."""
+        if holder.attribute is Attribute.KEY:
+            key = self.get(holder.value)
+            yield from () if key is None else (key,)
+            return
+        written = json.dumps(holder.value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        for name, text in self._book.texts.items():
+            if written in text:
+                yield read_issued(name, text)
+
     def find(self, secret: str) -> tuple[IssuedKey, Secret] | None:
         """The key that a secret belongs to, and what is known of the secret."""
         digest = self._names.issued(secret)
@@ -135,7 +147,7 @@ class IssuedKeys:
             page = await store.issued_since(book.position)
 
     def _note_lost(self) -> None:
-        if self._book.texts:
+        if self._book.texts and self.version:
             logger.error(
                 "Redis has lost its keys; the %d that were heard hold until this process ends. Restore a "
                 "backup of Redis before you make new keys: they take the place of all others",

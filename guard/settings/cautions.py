@@ -57,12 +57,18 @@ class Content(NamedTuple):
     keys: int | None
 
 
-def of(settings: Settings, policy: Policy, content: Content, environment: Mapping[str, str]) -> Iterator[str]:
-    """All that is to be said of settings before anything serves by them."""
+def of(
+    settings: Settings,
+    policy: Policy,
+    content: Content,
+    environment: Mapping[str, str],
+    issued: Collection[Attribute] = (),
+) -> Iterator[str]:
+    """All that is to be said of settings before anything serves by them; `issued` is what issued keys say."""
     yield from at_start(settings, content, environment)
     yield from without_server(settings)
     yield from doubled(settings)
-    yield from unsupplied(settings)
+    yield from unsupplied(settings, issued)
     yield from unmeasured(settings)
     yield from coarse(policy)
     yield from unbounded(settings, policy)

@@ -260,6 +260,29 @@ async def test_the_tiers_and_names_that_keys_give_are_known(operator: Operator, 
     unseen = await operator.unseen(Holder(Attribute.KEY, "alicf"))
     assert unseen is not None
     assert unseen.hint.endswith("did you mean key:alice?")
+    unseen = await operator.unseen(Holder(Attribute.ORG, "acne"))
+    assert unseen is not None
+    assert unseen.hint.endswith("did you mean org:acme?")
+
+
+@pytest.mark.parametrize("org", ["acme", 'a"c\\me', "Ünal & Söhne", "a/b", "made"])
+async def test_keys_are_found_by_what_is_said_of_them_however_that_is_written(
+    operator: Operator, orders: KeyOrders, org: str
+) -> None:
+    await orders.new("made", tier="pro")
+    await orders.new("alice", org=org, tier="pro")
+    await orders.new("bob", org=f"{org}2")
+    assert await operator.tiers(Holder(Attribute.ORG, org)) == ("pro",)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, 101 * 366 * DAY, float("inf"), float("nan")])
+async def test_an_end_that_is_none_is_refused(orders: KeyOrders, seconds: float) -> None:
+    with pytest.raises(ValueError, match="a key ends within 100 years"):
+        await orders.new("alice", seconds=seconds)
+    await orders.new("alice")
+    if seconds:
+        with pytest.raises(ValueError, match="a grace is between 0 and 100 years"):
+            await orders.rotate("alice", seconds)
 
 
 @dataclass

@@ -187,3 +187,15 @@ def test_a_secret_can_be_piped(folder: Path) -> None:
     told = guard_process("key", "new", "alice", folder=folder)
     found = guard_process("key", "find", folder=folder, stdin=told.stdout)
     assert found.stdout.startswith("key:alice: an issued key")
+
+
+@pytest.mark.parametrize("verb", [("check", "--store"), ("doctor",)])
+def test_settings_are_not_blamed_for_what_keys_say(folder: Path, verb: tuple[str, ...]) -> None:
+    limit = '[[tiers.default.limits]]\nname = "l"\nunit = "requests"\nrate = "9/day"\nper = "org"\n'
+    (folder / "guard.toml").write_text(CONFIG + limit)
+    blame = "nothing says the org of a caller"
+    before = guard(*verb, folder=folder)
+    assert blame in before.stdout + before.stderr
+    key(folder, "new", "alice", "--org", "acme")
+    after = guard(*verb, folder=folder)
+    assert blame not in after.stdout + after.stderr

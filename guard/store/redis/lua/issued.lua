@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=no-writes
 -- Reads the keys that guard has issued which were written after a version, the oldest change first.
 --
 -- KEYS  1 the keys (hash: text by name; under '' their epoch and version)  2 the version of each (zset)
