@@ -44,11 +44,11 @@ unit = "requests"
 rate = "100/hour"
 """
 VERBS = """
-show key:alice; top --risk; top --by org; find --address 192.0.2.1; limits show key:alice; holds;
+doctor; show key:alice; top --risk; top --by org; find --address 192.0.2.1; limits show key:alice; holds;
 evidence key:alice; campaigns --all; block key:alice --reason x; unblock key:alice;
 limits set key:alice requests --rate 9/hour;
 key new alice; key rotate alice; key disable alice; key enable alice; key revoke alice; key list;
-limits clear key:alice; reset key:alice; forgive key:alice; mode shadow; mode enforce; reload; doctor
+limits clear key:alice; reset key:alice; forgive key:alice; mode shadow; mode enforce; reload
 """
 
 
