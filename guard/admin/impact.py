@@ -99,25 +99,31 @@ class Seen:
     def __init__(self, sums: Mapping[int, Sums], uses: Mapping[str, Mapping[int, Use]], span: range) -> None:
         self.span = span
         self.uses = uses
+        self._totals: dict[str, Use] = {}
         self.forwarded = _use_of(sums.values(), Dimension.ALL)
         # Of one alone it is known in hours in which its use is kept.
         known = next(iter(uses.values())) if len(uses) == 1 else {}
         open_ = [each for at, each in sums.items() if at not in known or known[at].missed]
         self.unknown = _use_of(open_, Dimension.OTHERS)
 
-    def hours(self, labels: Sequence[str], unit: str) -> list[Hour] | None:
-        """What these identities have used of a unit together, hour by hour; `None` where that is unknown."""
+    def hours(self, labels: Sequence[str], unit: str) -> list[Hour]:
+        """What these identities have used together, hour by hour, of a unit that is summed up."""
         found = []
         for at in self.span:
             amount = by_unit(unit, (self.uses[each][at] for each in labels if at in self.uses[each]))
-            if amount is None:
-                return None
-            found.append(Hour(at, *amount))
+            if amount is not None:
+                found.append(Hour(at, *amount))
         return found
 
     def together(self, labels: Iterable[str]) -> Use:
         """What these identities have used in all."""
-        return Use.together([use for label in labels for use in self.uses[label].values()])
+        return Use.together([self._total(label) for label in labels])
+
+    def _total(self, label: str) -> Use:
+        total = self._totals.get(label)
+        if total is None:
+            total = self._totals[label] = Use.together(self.uses[label].values())
+        return total
 
 
 class Impacts:
@@ -186,11 +192,15 @@ class Impacts:
 
     def _hit(self, seen: Seen, limit: Limit, label: str, labels: list[str], notes: list[str]) -> Hit | None:
         """What a limit would have refused to a holder that these identities belong to, if anything."""
-        hours = seen.hours(labels, limit.unit)
-        if hours is None:
+        use = seen.together(labels)
+        amount = by_unit(limit.unit, [use])
+        if amount is None:
             notes.append(f"limit {limit.name} is on {limit.unit}: not known")
             return None
-        used = sum(hour.used for hour in hours)
+        used, _ = amount
+        if all(used <= window.count for window in limit.windows):
+            return None
+        hours = seen.hours(labels, limit.unit)
         share = NOTHING
         for window in limit.windows:
             if used > window.count:
@@ -203,7 +213,6 @@ class Impacts:
             notes.append(f"limit {limit.name} is for some requests only: for which these were is not known")
         elif limit.unit != Unit.REQUESTS:
             notes.append(f"for limit {limit.name}, requests are taken to be all of one size")
-        use = seen.together(labels)
         return Hit(label, limit.name, tuple(labels), use, Loss.of(use, share))
 
     async def _of(self, holder: Holder) -> tuple[Seen, list[str], list[str]]:
