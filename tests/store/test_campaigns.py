@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -490,6 +491,27 @@ class TestDamage:
             await client.hset(CAMPAIGNS, "c1", json.dumps({**text, "since": moment}))
         assert await redis.campaigns() == []
         assert f"{moment} is no moment" in redis.damaged["the campaign c1"]
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            {"decibans": math.nan},
+            {"strength": math.inf},
+            {"paid": "nan"},
+            {"ties": [["payment", "", 2, math.nan]]},
+            {"speaks_for": [["a reason", -math.inf]]},
+            {"members": {"key:a": [1, math.nan]}},
+        ],
+    )
+    async def test_a_number_that_json_has_not_is_damage(
+        self, redis: OperatorStore, field: dict[str, Any]
+    ) -> None:
+        await redis.keep_campaigns([campaign()], [], now())
+        async with redis.asking() as client:
+            text = json.loads((await client.hget(CAMPAIGNS, "c1")) or b"")
+            await client.hset(CAMPAIGNS, "c1", json.dumps({**text, **field}))
+        assert await redis.campaigns() == []
+        assert "is no number" in redis.damaged["the campaign c1"]
 
     @pytest.mark.parametrize("text", [b"\xff", b"[]", b'{"a":1}'])
     async def test_pools_that_cannot_be_read_are_none_and_mended_with_the_next_writing(

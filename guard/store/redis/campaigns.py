@@ -279,7 +279,7 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
     fields = _fields(text)
     try:
         members = {
-            str(Holder.parse(label)): Member(_moment(since_us), float(confidence))
+            str(Holder.parse(label)): Member(_moment(since_us), _finite(confidence))
             for label, (since_us, confidence) in fields["members"].items()
         }
         return Campaign(
@@ -287,11 +287,11 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
             _moment(fields["since"]),
             _moment(fields["seen"]),
             Verdict(fields["found"]),
-            float(fields["decibans"]),
-            float(fields["strength"]),
+            _finite(fields["decibans"]),
+            _finite(fields["strength"]),
             members,
             tuple(
-                Tie(TieKind(kind), str(what), int(several), float(decibans), tuple(map(str, *shared)))
+                Tie(TieKind(kind), str(what), int(several), _finite(decibans), tuple(map(str, *shared)))
                 for kind, what, several, decibans, *shared in fields["ties"]
                 if kind in set(TieKind)
             ),
@@ -299,7 +299,7 @@ def read_campaign(campaign_id: str, text: bytes) -> Campaign:
             _findings(fields["speaks_against"]),
             tuple(map(str, fields["not_seen"])),
             int(fields["queries"]),
-            float(fields["paid"]),
+            _finite(fields["paid"]),
             frozenset(map(str, fields["cleared"])),
             events=_events(fields["events"]),
         )
@@ -354,7 +354,7 @@ def _without(value: Any, label: str) -> Any:
 
 
 def _findings(pairs: Sequence[tuple[Any, Any]]) -> tuple[Finding, ...]:
-    return tuple(Finding(str(text), float(decibans)) for text, decibans in pairs)
+    return tuple(Finding(str(text), _finite(decibans)) for text, decibans in pairs)
 
 
 def _pairs(events: Sequence[Event]) -> list[tuple[int, str]]:
@@ -363,6 +363,14 @@ def _pairs(events: Sequence[Event]) -> list[tuple[int, str]]:
 
 def _events(pairs: Sequence[tuple[Any, Any]]) -> tuple[Event, ...]:
     return tuple(Event(_moment(at_us), str(said)) for at_us, said in pairs)
+
+
+def _finite(value: Any) -> float:
+    """A number that JSON has: no infinity, and something."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number")
+    return number
 
 
 def _moment(value: Any) -> int:
