@@ -22,7 +22,8 @@ from test_webhook import Receiver, at_once, receiver
 from guard.core.campaigns import Campaign, Member, Tie, TieKind, Verdict
 from guard.core.evidence import Band
 from guard.demo.model import FakeModel
-from guard.errors import StoreError
+from guard.errors import ConfigError, StoreError
+from guard.settings.load import load
 from guard.telemetry.cloudevents import CloudEvent, Content, Type
 from guard.telemetry.events import Told
 from guard.telemetry.signing import read_secret, signature_headers
@@ -392,6 +393,38 @@ async def test_neither_secrets_nor_headers_are_logged(
     assert "status 400" in caplog.text
     assert "hush" not in caplog.text + repr(app.settings)
     assert SECRET not in caplog.text + repr(app.settings)
+
+
+@pytest.mark.parametrize(
+    ("webhook", "told"),
+    [
+        (
+            'url = "h.example"',
+            "webhooks[0].url: a URL begins with http:// or https://; write http://h.example",
+        ),
+        ('events = ["hold.placed"]', "webhooks[0].url: must be given"),
+        (
+            'url = "https://h/"\nevents = []',
+            "webhooks[0].events: is empty: name one or more of limit.reached, ",
+        ),
+        (
+            'url = "https://h/"\nevents = ["limit"]',
+            "webhooks[0].events[0] = 'limit': must be 'limit.reached', ",
+        ),
+        (
+            'url = "https://h/"\ncontent = "xml"',
+            "webhooks[0].content = 'xml': must be 'structured' or 'binary'",
+        ),
+        ('url = "https://me:pw@h/"', "webhooks[0].url: a URL is shown and logged"),
+    ],
+)
+def test_a_setting_that_cannot_work_says_why(webhook: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "guard.toml"
+    file.write_text(f"[[webhooks]]\n{webhook}\n")
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    assert told in str(error.value)
+    assert "pw@" not in str(error.value)
 
 
 def test_the_page_has_every_event() -> None:

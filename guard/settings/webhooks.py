@@ -24,7 +24,7 @@ class WebhookSettings(Section):
     """One web-hook."""
 
     url: HttpUrl
-    events: Annotated[tuple[Type, ...], Field(min_length=1)] = tuple(Type)
+    events: tuple[Type, ...] = tuple(Type)
     content: Content = Content.STRUCTURED
     secret: Secret | None = None
     old_secret: Secret | None = None
@@ -37,6 +37,13 @@ class WebhookSettings(Section):
         if not aiohttp_installed():
             raise ValueError(f"a web-hook {NEEDS_SERVE}")
         return url
+
+    @field_validator("events")
+    @classmethod
+    def _some(cls, events: tuple[Type, ...]) -> tuple[Type, ...]:
+        if not events:
+            raise ValueError(f"is empty: name one or more of {', '.join(Type)}, or leave it out for all")
+        return events
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
