@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 ON_REPLAY = (ROOT / "docs" / "replay.md").read_text("utf-8")
+OPERATING = (ROOT / "docs" / "operating.md").read_text("utf-8")
 ON_LIMITS = (ROOT / "docs" / "limits.md").read_text("utf-8")
 ON_DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 ON_INDICATORS = (ROOT / "docs" / "indicators.md").read_text("utf-8")
@@ -104,7 +105,12 @@ def example(*arguments: str, folder: Path) -> Iterator[IO[str]]:
 
 def test_each_example_that_is_a_program_is_run_here() -> None:
     programs = {file.name for file in (ROOT / "examples").rglob("*.py")}
-    assert programs == {"diversity.py", "fastapi_app.py"}
+    assert programs == {
+        "diversity.py",
+        "fastapi_app.py",
+        "app.py",
+        "distiller.py",
+    }  # the last two by the tutorial
 
 
 def test_the_fastapi_example_runs_as_it_says(tmp_path: Path) -> None:
@@ -176,7 +182,9 @@ def test_c15_the_python_of_the_page_on_logging_runs_as_it_stands(monkeypatch: py
 
 def test_the_commands_in_the_docs_exist() -> None:
     verbs: dict[str, Any] = get_command(cli).commands  # type: ignore[attr-defined]
-    text = "".join(block for page in (README, ON_LIMITS, ON_DETECTION) for block in snippets("", page))
+    text = "".join(
+        block for page in (README, OPERATING, ON_LIMITS, ON_DETECTION) for block in snippets("", page)
+    )
     lines = re.findall(r"^guard (.*)$", text, re.MULTILINE)
     named = {tuple(re.findall(r"[a-z]+", line)) for line in lines}
     assert {words[0] for words in named} <= set(verbs)
