@@ -69,6 +69,9 @@ DAMAGED = "guard-damaged"
 MOST_DAMAGE = 10
 """Maximum number of damaged values that it names."""
 
+MOST_RECORDS = 2_000
+"""Maximum number of identities that one question looks through, those used last."""
+
 NO_TOKENS = (
     "nobody may ask: there is no [[admin.tokens]] in the settings; `guard admin token new NAME` makes a token"
 )
@@ -88,7 +91,7 @@ class AdminAPI:
     def __init__(
         self, config: str | Path | Settings | None = None, *, deadline_seconds: float = DEADLINE_SECONDS
     ) -> None:
-        self._asker = Asker(config, deadline_seconds=deadline_seconds)
+        self._asker = Asker(config, deadline_seconds=deadline_seconds, most_records=MOST_RECORDS)
         self._tokens = Tokens(self._asker.settings.admin.tokens)
         if not self._tokens:
             raise ConfigError(NO_TOKENS)

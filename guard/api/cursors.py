@@ -5,41 +5,37 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from guard.admin.sheets import Place
 from guard.api.taken import WrongInputError
 
-if TYPE_CHECKING:
-    from guard.admin.sheets import Entry
-
 
 class Order(StrEnum):
-    """What a list of identities goes by, most first."""
+    """What a list of identities goes by: the latest used, or most tokens or risk among these, first."""
 
+    LATEST = "latest"
     TOKENS = "tokens"
     RISK = "risk"
 
 
-_PLACE = TypeAdapter(tuple[Order, Place])
+_KNOWN: TypeAdapter[tuple[Order, Place | int]] = TypeAdapter(tuple[Order, Place | NonNegativeInt])
 
 
-def cursor_of(entry: Entry, order: Order) -> str:
-    """Behind which entry the next page begins."""
-    place = entry.place(by_risk=order is Order.RISK)
-    return urlsafe_b64encode(json.dumps((order, place)).encode()).decode()
+def cursor_of(order: Order, after: Place | int) -> str:
+    """Where a list goes on: behind a place, or after so many."""
+    return urlsafe_b64encode(json.dumps((order, after)).encode()).decode()
 
 
-def place_of(cursor: str, order: Order) -> Place | None:
+def after_of(cursor: str, order: Order) -> Place | int | None:
     """Where a page begins, `None` for the first; raises `WrongInputError` for a cursor of another list."""
     if not cursor:
         return None
     try:
-        found, place = _PLACE.validate_json(urlsafe_b64decode(cursor.encode("ascii")))
+        found, after = _KNOWN.validate_json(urlsafe_b64decode(cursor.encode("ascii")), strict=True)
     except (ValueError, ValidationError):  # binascii.Error and UnicodeError too
-        found, place = None, None
-    if found is not order:
+        found, after = None, None
+    if found is not order or isinstance(after, int) != (order is Order.LATEST):
         raise WrongInputError({"after": f"is no `next` of a list by {order}"})
-    return place
+    return after

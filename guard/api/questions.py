@@ -30,7 +30,7 @@ from guard.admin.json.records import (
     hold_json,
 )
 from guard.admin.json.sheets import SheetJson, sheet_json
-from guard.api.cursors import Order, cursor_of, place_of
+from guard.api.cursors import Order, after_of, cursor_of
 from guard.api.operations import Nothing, Operation, Taken, question, secret_question
 from guard.api.taken import (
     Count,
@@ -50,6 +50,7 @@ from guard.errors import CredentialError, UnknownHolderError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from guard.admin.sheets import Place
     from guard.api.operations import Asked
 
 
@@ -58,7 +59,7 @@ class IdentitiesQuery(Taken):
 
     count: Count = 50
     since: Since = "1d"
-    order: Annotated[Order, Field(description="What the list goes by, most first.")] = Order.TOKENS
+    order: Annotated[Order, Field(description="What the list goes by, most first.")] = Order.LATEST
     after: Annotated[str, Field(max_length=8_192, description="`next` of the page before.")] = ""
 
 
@@ -72,17 +73,26 @@ class IdentitiesPage(TypedDict):
 
 
 async def identities(asked: Asked, query: IdentitiesQuery) -> IdentitiesPage:
-    """List who used most tokens, or is most suspect."""
-    found = await asked.operator.top(
-        query.count + 1,
-        seconds=seconds_of(query.since),
-        by_risk=query.order is Order.RISK,
-        after=place_of(query.after, query.order),
-    )
-    page = found[: query.count]
+    """List identities: those used last, or those of them that used most tokens or are most suspect."""
+    operator, order, seconds = asked.operator, query.order, seconds_of(query.since)
+    after = after_of(query.after, order)
+    if order is Order.LATEST:
+        offset = after if isinstance(after, int) else 0
+        found, known = await operator.latest(offset, query.count)
+        page = [
+            each for each in found if seconds is None or each.record.last_seen >= operator.now() - seconds
+        ]
+        goes_on = offset + query.count < known and len(page) == len(found)
+        following: Place | int = offset + query.count
+    else:
+        place = None if isinstance(after, int) else after
+        by_risk = order is Order.RISK
+        found = await operator.top(query.count + 1, seconds=seconds, by_risk=by_risk, after=place)
+        page, goes_on = found[: query.count], len(found) > query.count
+        following = page[-1].place(by_risk=by_risk) if page else 0
     return {
-        "items": [entry_json(asked.operator.label(entry.record), entry) for entry in page],
-        "next": cursor_of(page[-1], query.order) if len(found) > len(page) else None,
+        "items": [entry_json(operator.label(entry.record), entry) for entry in page],
+        "next": cursor_of(order, following) if goes_on else None,
     }
 
 

@@ -6,7 +6,6 @@ import asyncio
 import getpass
 import time
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from guard.cli import output
-from guard.core.durations import parse_duration
+from guard.core.durations import parse_duration, seconds_until
 from guard.core.modes import Mode, mildest
 from guard.errors import ConfigError, GuardError
 from guard.extras import NEEDS_DETECTION
@@ -192,14 +191,9 @@ def seconds_left(duration: str | None, until: str | None, *, otherwise: str) -> 
 
 def _seconds_until(text: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is not a date; write 2030-06-30") from None
-    seconds = moment.timestamp() - time.time()
-    if seconds <= 0:
-        raise typer.BadParameter(f"{text} is over")
-    return seconds
+        return seconds_until(text, time.time())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def seconds_of(text: str) -> float:
