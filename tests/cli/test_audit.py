@@ -80,7 +80,7 @@ class TestTheList:
         refused, blocked = lines(folder, "audit")
         assert f"limited {name(folder)}: quota requests, POST /v1/chat/completions x3" in refused
         assert "block key:bob by " in blocked
-        assert ": leaked (block none -> [until 20" in blocked
+        assert ": leaked (block none -> until 20" in blocked
 
     def test_json_has_the_fields_of_records(self, folder: Path) -> None:
         (refused,) = records(folder)
