@@ -74,7 +74,7 @@ def visit(client: httpx2.Client, token: str) -> str:
     origin = {"origin": str(client.base_url).rstrip("/")}
     answer = client.post("/login", data={**hidden, "token": token}, headers=origin)
     assert answer.status_code in (200, 302, 303), answer.text
-    return client.get("/identities?by=tokens").text + client.get("/holder/key:mallory").text
+    return client.get("/identities?by=tokens").text + client.get("/holder?name=key:mallory").text
 
 
 def run(command: str, folder: Path, environment: Mapping[str, str]) -> str:
