@@ -11,6 +11,8 @@ from guard.errors import ConfigError
 
 NEEDS_DETECTION = 'needs `pip install "asgi-guard[detection]"`'
 
+NEEDS_DASHBOARD = 'needs `pip install "asgi-guard[dashboard]"`'
+
 NEEDS_SERVE = 'needs `pip install "asgi-guard[serve]"`'
 
 
@@ -48,3 +50,9 @@ def require_sharing(what: str) -> None:
     """Raise `ConfigError` where bundles of STIX cannot be read."""
     if find_spec("stix2") is None:
         raise ConfigError(f"{what} {NEEDS_SHARING}")
+
+
+def require_dashboard() -> None:
+    """Raise `ConfigError` where what the pages are drawn with is not there."""
+    if find_spec("jinja2") is None:
+        raise ConfigError(f"the dashboard {NEEDS_DASHBOARD}")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from guard.cli.app import Config
 from guard.cli.output import complain
 from guard.errors import ConfigError
+from guard.extras import NEEDS_DASHBOARD
 from guard.server.listening import listen, port_of
 from guard.server.run import log_config, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from guard.dashboard import Dashboard
 
 GRACE_SECONDS = 3
 """How long an answer that is under way may take when the server is told to stop."""
@@ -36,10 +32,18 @@ def dashboard(
 
     `guard admin token new NAME` makes a token.
     """
-    app = _app(config, orders=orders)
-    import uvicorn
+    from guard.admin import settings_with_store
 
-    from guard.server.http11 import protocol
+    settings_with_store(config)  # or say that there is none yet
+    from guard.dashboard import Dashboard
+
+    app = Dashboard(config, orders=orders)
+    try:
+        import uvicorn
+
+        from guard.server.http11 import protocol
+    except ImportError as error:
+        raise ConfigError(f"`guard dashboard` {NEEDS_DASHBOARD}") from error
     from guard.settings.server import ServerSettings
 
     sockets = listen(host, port)
@@ -60,20 +64,3 @@ def dashboard(
         ),
         sockets,
     )
-
-
-def _app(config: Path | None, *, orders: bool) -> Dashboard:
-    """The app; raises `ConfigError` where it is not installed, or cannot work."""
-    from guard.admin import settings_with_store
-
-    settings_with_store(config)  # or say that there is none yet
-    try:
-        import jinja2  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f'{error}; `pip install "asgi-guard[dashboard]"` brings what `guard dashboard` needs'
-        ) from error
-    from guard.dashboard import Dashboard
-
-    return Dashboard(config, orders=orders)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from guard.dashboard.dashboard import Dashboard
-from guard.dashboard.sessions import Role, Viewer
+from guard.extras import require_dashboard
+
+require_dashboard()
+
+from guard.dashboard.dashboard import Dashboard  # noqa: E402 - or say what to install
+from guard.dashboard.sessions import Role, Viewer  # noqa: E402
 
 __all__ = ["Dashboard", "Role", "Viewer"]

@@ -147,18 +147,20 @@ class Dashboard:
         url = f"{request.url.path}?{request.url.query}"
         query = Query({**request.query_params, **request.path_params})
         try:
-            with damage_apart():
+            with damage_apart() as damaged:
                 answer = await self._asker.ask(lambda operator: page.ask(operator, query))
         except StoreError as error:
             return self._without_store(page, request, viewer, url, error)
         except (UnknownHolderError, UnknownCampaignError) as error:
             raise HTTPException(404, str(error)) from error
+        except ConfigError as error:  # a file that the settings name cannot be read any more
+            raise HTTPException(503, str(error)) from error
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         if answer.to:
             return RedirectResponse(f"{request.scope['root_path']}{answer.to}", 303)
         self._known.keep(url, answer, self._asker.clock.date_us())
-        return self._showing.page(page, answer, request, viewer)
+        return self._showing.page(page, answer, request, viewer, damaged=tuple(damaged))
 
     def _without_store(
         self, page: Page, request: Request, viewer: Viewer, url: str, error: StoreError

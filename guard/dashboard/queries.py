@@ -43,6 +43,6 @@ class Query:
     def page(self) -> int:
         """Which page of a list, from 1 on; raises `ValueError`."""
         value = self.text("page", "1")
-        if not (value.isascii() and value.isdigit() and 1 <= int(value[:9]) <= MOST_PAGES):
+        if not (value.isascii() and value.isdigit() and len(value) < 9 and 1 <= int(value) <= MOST_PAGES):
             raise ValueError(f"page must be a number from 1 to {MOST_PAGES:,}, got {value[:40]!r}")
         return int(value)

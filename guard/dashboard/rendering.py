@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-HIGHEST_DECIBANS = 30.0
-"""The top of a small chart of a risk, so that two of them can be compared."""
-
 NOTHING = "\N{EN DASH}"
 """What stands for a number or a moment that there is none of."""
 
@@ -32,6 +29,7 @@ def environment() -> Environment:
         loader=PackageLoader("guard.dashboard"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,
         finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,7 +49,12 @@ def environment() -> Environment:
         "period": words.period,
         "span": words.span,
     }
-    templates.globals |= {"bar": charts.bar, "spans": tuple(SPANS), "counted": words.counted, "link": link}
+    templates.globals |= {
+        "bar": charts.bar,
+        "counted": words.counted,
+        "link": link,
+        "span_choices": [(name, span.label) for name, span in SPANS.items()],
+    }
     return templates
 
 

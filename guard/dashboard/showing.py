@@ -11,7 +11,7 @@ from guard.dashboard.orders import ORDERS
 from guard.settings.admin import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jinja2 import Environment
     from starlette.requests import Request
@@ -43,13 +43,14 @@ class Showing:
         *,
         status: int = 200,
         since: str | None = None,
+        damaged: Sequence[str] = (),
     ) -> Response:
-        """An answer; where it is an old one, `since` says of when."""
+        """An answer; where it is an old one, `since` says of when. What is `damaged` in Redis lacks in it."""
         if wants_json(request):
             headers = {} if since is None else {"x-guard-known-at": since}
             return JSONResponse(answer.data, status, headers)
         shown = {"title": answer.title, "data": answer.data, "pictures": answer.pictures, "part": page.part}
-        return self._html(page.template, request, viewer, status, since=since, **shown)
+        return self._html(page.template, request, viewer, status, since=since, damaged=damaged, **shown)
 
     def error(
         self,
@@ -84,7 +85,7 @@ class Showing:
         self, template: str, request: Request, viewer: Viewer | None, status: int, **shown: Any
     ) -> Response:
         text = self._templates.get_template(template).render(
-            {"since": None, **shown},
+            {"since": None, "damaged": (), **shown},
             done=ORDERS.get(request.query_params.get("done", "")),
             root=request.scope["root_path"],
             path=request.scope["path"].removeprefix(request.scope["root_path"]),

@@ -17,9 +17,26 @@ if TYPE_CHECKING:
 
 HOUR = 3_600
 
-SPANS = {"24h": (24 * HOUR, 900), "1h": (HOUR, 60), "6h": (6 * HOUR, 300), "7d": (168 * HOUR, 3 * HOUR)}
-"""How far back pages may look, and in which steps, in seconds; the first one where nobody says."""
-SPANS["30d"] = (720 * HOUR, 6 * HOUR)
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time that a page looks back over: what it is called, how long it is, and its steps, in seconds."""
+
+    label: str
+    seconds: int
+    step: int
+
+
+SPANS = {
+    "1h": Span("1 hour", HOUR, 60),
+    "6h": Span("6 hours", 6 * HOUR, 300),
+    "24h": Span("24 hours", 24 * HOUR, 900),
+    "7d": Span("7 days", 7 * 24 * HOUR, 3 * HOUR),
+    "30d": Span("30 days", 30 * 24 * HOUR, 6 * HOUR),
+}
+
+PRESET = "24h"
+"""The span where nobody asks for one."""
 
 COURSE_HOURS = 168
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from dashboards import ADMIN, LIMITS, Browser, fill
+from patience import PATIENCE_SECONDS
 from pydantic import SecretStr
 
 from guard import Dashboard, Settings
+from guard.store.redis.keys import IDENTITIES, WORDS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "store"))
 
@@ -82,6 +84,23 @@ class TestAStoreThatDoesNotAnswer:
         assert (await _patiently(browser, "/overview.json"))["identities_known"] == 0
         server.client.flushall()
         assert (await _patiently(browser, "/overview.json"))["identities_known"] == 0
+        await app.aclose()
+
+    async def test_what_cannot_be_read_is_named_and_the_rest_is_shown(
+        self, settings: Settings, server: Server
+    ) -> None:
+        await fill(settings)
+        server.client.hset(WORDS, "c1", "no word")
+        server.client.zadd(IDENTITIES, {"nobody": 4e15})
+        app = Dashboard(settings, deadline_seconds=PATIENCE_SECONDS)
+        browser = Browser(app)
+        await browser.log_in()
+        page = await browser.get("/identities?by=latest")
+        assert page.status_code == 200
+        assert "1 value in Redis cannot be read, and is missing here: the index of identities." in page.text
+        assert "key:acme-prod" in page.text
+        assert "cannot be read" in (await browser.get("/campaigns")).text
+        assert "cannot be read" not in (await browser.get("/holds")).text
         await app.aclose()
 
     async def test_a_store_of_another_pepper_is_said_to_be_one(self, settings: Settings) -> None:

@@ -10,8 +10,7 @@ from guard.admin.json.rollups import busiest_json, traffic_json
 from guard.admin.rollups import By
 from guard.core.modes import Mode, mildest
 from guard.dashboard.pages import Answer
-from guard.dashboard.spans import SPANS, quantile, requests_chart
-from guard.words import counted
+from guard.dashboard.spans import PRESET, SPANS, quantile, requests_chart
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,10 +26,10 @@ ALMOST_FULL = 0.9
 
 async def overview(operator: Operator, query: Query) -> Answer:
     """What holds, who serves, what was admitted and refused, and what needs somebody's attention."""
-    span = query.choice("span", tuple(SPANS))
-    seconds, step = SPANS[span]
+    name = query.choice("span", (PRESET, *SPANS))
+    span = SPANS[name]
     traffic, suspects, users, campaigns, standing = await asyncio.gather(
-        operator.traffic(operator.now() - seconds, step=step),
+        operator.traffic(operator.now() - span.seconds, step=span.step),
         operator.busiest(By.RISK, 0, MOST_LISTED),
         operator.busiest(By.TOKENS, 0, MOST_LISTED),
         operator.campaigns.all(),
@@ -42,7 +41,7 @@ async def overview(operator: Operator, query: Query) -> Answer:
     own = told["total"]["own_seconds"]
     data = {
         **standing,
-        "span": span,
+        "span": name,
         "traffic": told,
         "own_seconds": {"p50": quantile(own, 0.5), "p99": quantile(own, 0.99)},
         "suspects": busiest_json(suspects)["identities"],
@@ -50,7 +49,7 @@ async def overview(operator: Operator, query: Query) -> Answer:
         "campaigns_counting": len(counting),
         "campaigns": [campaign_json(each, now_us) for each in counting[:MOST_CAMPAIGNS]],
     }
-    data["warnings"] = [*_warnings(data, operator)]
+    data["warnings"] = [*_warnings(data)]
     return Answer("Overview", data, {"requests": requests_chart(told["steps"], told["step_seconds"])})
 
 
@@ -82,7 +81,7 @@ async def _standing(operator: Operator) -> dict[str, Any]:
     }
 
 
-def _warnings(data: dict[str, Any], operator: Operator) -> Iterator[str]:
+def _warnings(data: dict[str, Any]) -> Iterator[str]:
     """What an operator should know, the gravest first."""
     mode, store = data["mode"], data["store"]
     if mode["switch"] is not Mode.ENFORCE:
@@ -100,6 +99,3 @@ def _warnings(data: dict[str, Any], operator: Operator) -> Iterator[str]:
         yield f"Redis uses {store['used_bytes'] / store['maxmemory_bytes']:.0%} of its memory."
     if not data["campaigns_looked_for"]:
         yield "Nobody looks for campaigns: neither an analyst nor a guard worker runs."
-    if operator.damaged:
-        what = ", ".join(list(operator.damaged)[:3])
-        yield f"{counted(len(operator.damaged), 'value')} in Redis cannot be read: {what}."

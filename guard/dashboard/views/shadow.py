@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from guard.admin.json.rollups import traffic_json
 from guard.core.modes import ENFORCED
 from guard.dashboard.pages import Answer
-from guard.dashboard.spans import SPANS, Line, requests_chart
+from guard.dashboard.spans import PRESET, SPANS, Line, requests_chart
 from guard.words import rollout
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def _trials(policy: Policy) -> Iterator[dict[str, object]]:
 
 async def shadow(operator: Operator, query: Query) -> Answer:
     """How many requests were forwarded that would have been refused, by limit, reason, tier and model."""
-    span = query.choice("span", tuple(SPANS))
-    seconds, step = SPANS[span]
-    told = traffic_json(await operator.traffic(operator.now() - seconds, step=step))
-    data = {"span": span, "trials": list(_trials(operator.policy)), "traffic": told}
+    name = query.choice("span", (PRESET, *SPANS))
+    span = SPANS[name]
+    told = traffic_json(await operator.traffic(operator.now() - span.seconds, step=span.step))
+    data = {"span": name, "trials": list(_trials(operator.policy)), "traffic": told}
     return Answer("Shadow", data, {"requests": requests_chart(told["steps"], told["step_seconds"], LINES)})
