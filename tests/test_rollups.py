@@ -467,6 +467,7 @@ QUESTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "backwards": ({"since": NOON, "until": NOON - 1}, "not before"),
     "too small a step": ({"since": NOON, "step": 30}, "a step of 30 s"),
     "an odd step": ({"since": NOON, "step": 5_400}, "a step of 5400 s"),
+    "a step of years": ({"since": NOON, "step": 400 * 86_400}, "longer than all that is kept"),
     "minutes of last week": ({"since": NOON - 7 * DAY, "step": 60}, "24 hours"),
     "last year": ({"since": NOON - 300 * DAY, "step": DAY}, "35 days"),
 }

@@ -131,6 +131,8 @@ class Rollups:
             raise ValueError(
                 f"a step of {step} s is none: write 60, or a multiple of it; above 3600, of that"
             )
+        if step > HOURS_SECONDS:
+            raise ValueError(f"a step of {step} s is longer than all that is kept, {HOURS_SECONDS} s")
         if begin < now - (MINUTES_SECONDS if step % HOUR else HOURS_SECONDS):
             kept = (
                 "a step of less than an hour goes back 24 hours" if step % HOUR else "hours go back 35 days"

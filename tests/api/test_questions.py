@@ -257,7 +257,12 @@ class TestHistory:
 
     @pytest.mark.parametrize(
         ("query", "field"),
-        [({"since": "36d"}, "since"), ({"since": "ever"}, "since"), ({"step": "7s"}, "step")],
+        [
+            ({"since": "36d"}, "since"),
+            ({"since": "ever"}, "since"),
+            ({"step": "7s"}, "step"),
+            ({"step": "36d"}, "step"),
+        ],
     )
     async def test_of_no_other_time(self, query: dict[str, str], field: str, api: Client) -> None:
         answer = await api.get("traffic", **query)
