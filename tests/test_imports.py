@@ -19,21 +19,27 @@ SETTINGS = {"pydantic_settings", "redis", "limits", "starlette", "guard.settings
 
 ROOMS = {
     *("guard.admin", "guard.cli", "guard.demo", "guard.analyst.opened", "guard.server", "guard.text"),
-    *("guard.children", "guard.store.embedded.server", "cryptography.hazmat.primitives.ciphers.aead"),
+    *(
+        "guard.children",
+        "guard.store.embedded.server",
+        "guard.telemetry.otel",
+        "cryptography.hazmat.primitives.ciphers.aead",
+    ),
 }
 """What an app does without that has detection off, and a Redis."""
 
 
 def dependencies() -> set[str]:
     """The packages of all distributions that guard requires, those of its extras too; without `cryptography`,
-    of which redis-py loads the outermost module to see whether it is there.
+    of which redis-py loads the outermost module to see whether it is there, and `opentelemetry`, which it
+    loads itself where that is installed.
     """
     required = {_normal(found[0]) for each in requires("asgi-guard") or () if (found := _NAME.match(each))}
     return {
         package
         for package, distributions in packages_distributions().items()
         if not required.isdisjoint(map(_normal, distributions))
-    } - {"cryptography"}
+    } - {"cryptography", "opentelemetry"}
 
 
 def _normal(name: str) -> str:
