@@ -137,7 +137,7 @@ def _short(value: float) -> str:
 def _svg(
     width: float, height: float, kind: str, what: str, parts: Sequence[str], *, stretched: bool = False
 ) -> Markup:
-    ratio = ' preserveAspectRatio="none"' if stretched else ""
+    ratio = f' preserveAspectRatio="{"none" if stretched else "xMinYMid"}"'
     head = f'<svg class="{kind}" viewBox="0 0 {width:g} {height:g}"{ratio} role="img"'
     drawn = "".join((f'{head} aria-label="{safe(what)}">', *parts, "</svg>"))
     return Markup(drawn)  # noqa: S704 - numbers, and texts that are escaped
