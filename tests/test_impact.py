@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from fakes import call
 from starlette.responses import JSONResponse
 
 from guard.admin import Operator
-from guard.core.excess import NOTHING, Between
+from guard.core.excess import NOTHING, Between, excess
 from guard.core.identity import EVERYTHING, UNVERIFIED, Attribute, Holder
 from guard.core.rollups import HOUR, Dimension, Measure, field_of
 from guard.errors import ConfigError
@@ -142,6 +144,24 @@ async def test_a_settings_file_is_held_against_what_happened(make_settings: Call
         said = " ".join(impact.notes)
         assert "limit pages is on pages: not known" in said
         assert "limit small is for some requests only" in said
+
+
+async def test_the_loop_goes_on_while_a_settings_file_is_held_against_what_happened(
+    make_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, goes_on = asyncio.get_running_loop(), threading.Event()
+    went_on = []
+
+    def excess_when_the_loop_went_on(*given: Any) -> Any:
+        loop.call_soon_threadsafe(goes_on.set)
+        went_on.append(goes_on.wait(10))
+        return excess(*given)
+
+    monkeypatch.setattr("guard.admin.impact.excess", excess_when_the_loop_went_on)
+    async with Operator(make_settings(TOKENS), Standing()) as operator:
+        await happened(operator, {"key:a": (1, 0, 10_000, 0)})
+        assert (await operator.impact_of_settings()).loss.tokens == Between(5_000, 5_000)
+    assert went_on == [True]
 
 
 async def test_an_unchanged_day_would_have_refused_nothing(make_settings: Callable[..., Settings]) -> None:

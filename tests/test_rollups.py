@@ -444,6 +444,20 @@ async def test_an_operator_sees_what_an_app_was_asked(
         assert (await operator.busiest(By.COST)).entries == ()
 
 
+async def test_the_refusals_of_an_organisation_are_found_without_looking_through_all_identities(
+    guarded: Callable[..., Guarded], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = {"trusted_proxies": ["192.0.2.9"], "headers": {"user": "x-user", "org": "x-org"}}
+    app = guarded(answer, {"name": "requests", "unit": "requests", "rate": "1/hour"}, identity=gateway)
+    for user, org in (("ann", "acme"), ("bob", "globex"), ("ann", "acme"), ("bob", "globex")):
+        await call(app, body=BODY, headers={"x-user": user, "x-org": org}, client="192.0.2.9")
+    await app.middleware.aclose()
+    async with Operator(app.settings) as operator:
+        monkeypatch.setattr("guard.store.redis.orders.OperatorStore.recent", None)
+        for holder, names in (("org:acme", ["user:ann"]), ("user:bob", ["user:bob"]), ("org:none", [])):
+            assert [each.label for each in await operator.refusals(Holder.parse(holder))] == names
+
+
 async def test_nothing_is_summed_up_where_that_is_turned_off(guarded: Callable[..., Guarded]) -> None:
     app = guarded(answer, rollups={"enabled": False})
     await call(app, body=BODY, headers=KEY)

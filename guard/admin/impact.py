@@ -3,10 +3,14 @@
 A block refuses all that was forwarded; that is known exactly of whoever is among the busiest of each hour. Of
 limits it is known how much of what was used lies over them (guard/core/excess.py), and requests, tokens and
 cost are taken to be refused in the same share.
+
+What goes through all identities, of which there may be 120,000, takes seconds. It is done in a thread, so
+that the loop of a door that stays open goes on.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import ceil
@@ -161,9 +165,12 @@ class Impacts:
 
     async def of_policy(self) -> Impact:
         """What the limits of the policy would have refused of what was forwarded to anybody."""
-        policy = self._policy
         seen = await self._seen(None)
-        identities, notes = await self._identities(seen), list[str]()
+        identities = await self._identities(seen)
+        return await asyncio.to_thread(self._of_all, seen, identities)
+
+    def _of_all(self, seen: Seen, identities: Mapping[str, tuple[Identity, int | None]]) -> Impact:
+        policy, notes = self._policy, list[str]()
         held: dict[tuple[Limit, Holder], list[str]] = {}
         now_us = self._clock.date_us()
         for label, (identity, since_us) in identities.items():
@@ -227,13 +234,15 @@ class Impacts:
             members = () if campaign is None else campaign.members
             return seen, [each for each in members if each in seen.uses], []
         identities = await self._identities(seen)
+        return seen, await asyncio.to_thread(self._belonging, identities, holder), []
+
+    def _belonging(self, identities: Mapping[str, tuple[Identity, int | None]], holder: Holder) -> list[str]:
         lasting = [part for part in holder.parts if part.attribute not in OF_A_REQUEST]
-        labels = [
-            each
-            for each, (identity, _) in identities.items()
+        return [
+            label
+            for label, (identity, _) in identities.items()
             if all(self._has(identity, part) for part in lasting)
         ]
-        return seen, labels, []
 
     def _has(self, identity: Identity, part: Holder) -> bool:
         """Whether an identity belongs to a holder."""
@@ -264,10 +273,7 @@ class Impacts:
 
     async def _identities(self, seen: Seen) -> dict[str, tuple[Identity, int | None]]:
         """Those whose use is kept, and since when each is known in µs; without a record, only its name is."""
-        holders = {}
-        for label in seen.uses:
-            with suppress(ValueError):
-                holders[label] = Holder.parse(label)
+        holders = await asyncio.to_thread(_holders, seen.uses)
         name = self._store.keys.label
         records = {
             name(each.identity.principal): each for each in await self._store.records(list(holders.values()))
@@ -278,6 +284,15 @@ class Impacts:
             else (Identity(holder), None)
             for label, holder in holders.items()
         }
+
+
+def _holders(labels: Iterable[str]) -> dict[str, Holder]:
+    """Those whom these labels name."""
+    found = {}
+    for label in labels:
+        with suppress(ValueError):
+            found[label] = Holder.parse(label)
+    return found
 
 
 def _whole(number: Between) -> Between:

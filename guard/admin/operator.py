@@ -297,9 +297,15 @@ class Operator:
         return await self._rollups.risk_over_time(self._keys.label(holder))
 
     async def refusals(self, holder: Holder) -> tuple[RefusedTo, ...]:
-        """The latest requests that were refused to a holder, or to those who belong to it."""
-        members = (self.label(record) for record in await self.members(holder))
-        return await self._rollups.refusals([self._keys.label(holder), *members])
+        """The latest requests that were refused to a holder, or to those who belong to it.
+
+        However many these are, it looks through those alone whose refusals are remembered.
+        """
+        refused: list[Record] = []
+        if not holder.and_ and holder.attribute in SHARED:
+            refused = await self._rollups.refused_last()
+        members = (self.label(record) for record in refused if self._has(record.identity, holder))
+        return await self._rollups.refusals([*dict.fromkeys((self._keys.label(holder), *members))])
 
     async def members(self, holder: Holder) -> list[Record]:
         """The records of the identities that belong to a holder, without its own; most tokens first."""

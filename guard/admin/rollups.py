@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
 from guard.core.calendars import MICROSECONDS
+from guard.core.identity import Holder
 from guard.core.rollups import COURSE_HOURS, DAY, HOUR, MINUTE, MOST_REFUSALS, NO_USE, Sums, Use, faded
 from guard.store.redis.rollups import HOURS_SECONDS, MINUTES_SECONDS, Board
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from guard.clock import Clock
     from guard.core.rollups import Point, Refusal
-    from guard.store.redis.orders import OperatorStore
+    from guard.store.redis.orders import OperatorStore, Record
 
 STEPS = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR, DAY)
 """The steps that traffic is shown in where nobody names one."""
@@ -191,6 +193,14 @@ class Rollups:
         (course,) = await self._store.courses([label])
         oldest = self._now - COURSE_HOURS * HOUR
         return tuple(point for point in course if point.at > oldest)
+
+    async def refused_last(self) -> list[Record]:
+        """The records of those whose refusals are remembered, at most 2,000."""
+        holders = []
+        for label in await self._store.refused_last():
+            with suppress(ValueError):
+                holders.append(Holder.parse(label))
+        return await self._store.records(holders)
 
     async def refusals(self, labels: Sequence[str]) -> tuple[RefusedTo, ...]:
         """The latest refusals of some identities, the latest first, `MOST_REFUSALS` at most."""

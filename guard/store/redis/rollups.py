@@ -244,6 +244,15 @@ class RedisRollups(TolerantStore):
             found.append(lines)
         return found
 
+    async def refused_last(self) -> list[str]:
+        """The identities whose refusals are remembered, `MOST_REFUSED` at most."""
+        async with self.asking() as client:
+            pipeline = client.pipeline(transaction=False)
+            pipeline.zrange(self.keys.rollup("refused"), 0, MOST_REFUSED - 1)
+            (reply,) = await pipeline.execute(raise_on_error=False)
+        listed = self._list("the list of who was refused something", reply)
+        return [label.decode(errors="replace") for label in listed]
+
     async def forget_risk(self, label: str) -> None:
         """Forget how the risk of an identity went."""
         async with self.asking() as client:
