@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory soak chaos fairness browser interop detection payouts reference clean
+.PHONY: demo test fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory load soak chaos fairness browser interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -92,6 +92,11 @@ bench-litellm: $(VENV)/bench build/interop/ready
 # The memory of an identity in Redis, at 100,000 of them; 15 minutes.
 bench-memory: $(VENV)/bench
 	$(BIN)/python -m benchmarks.speed memory $(BENCH)
+
+# What Redis needs for 1,000,000 identities, 10,000 wordings and 10 million ids of answers, what an admit costs there, and
+# how much a worker keeps up with; half an hour, and 6 GB of memory. LOAD="--identities 10000" is for a look.
+load: $(VENV)/bench
+	$(BIN)/python -m benchmarks.sizing $(LOAD)
 
 # A hundred thousand queries of one identity; prints what they leave in Redis.
 soak: $(VENV)/dev

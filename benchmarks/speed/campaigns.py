@@ -41,21 +41,21 @@ STREAMED, AT_ONCE = 20_000, 256
 SECRET = b"a benchmark keeps no secrets"
 
 
-def run(tell: Callable[[str], None]) -> dict[str, object]:
+def run(tell: Callable[[str], None], holders: int = HOLDERS, wordings: int = WORDINGS) -> dict[str, object]:
     """The worker's rate, its memory, and the size of an observation."""
-    told: dict[str, object] = {"holders": HOLDERS, "wordings": WORDINGS, "window": MOST}
-    observed = _observed(random.Random(1))
-    told |= asyncio.run(_in_redis([next(observed) for _ in range(STREAMED)]))
+    told: dict[str, object] = {"holders": holders, "wordings": wordings, "window": MOST}
+    seen = observed(random.Random(1), holders, wordings)
+    told |= asyncio.run(_in_redis([next(seen) for _ in range(STREAMED)]))
     before = processes.resident_bytes([os.getpid()])
     groups = Groups(Reference.load())
     for _ in range(MOST):
-        groups.take(Observation.read(next(observed)))
+        groups.take(Observation.read(next(seen)))
     told["window_bytes"] = processes.resident_bytes([os.getpid()]) - before
     _judge(groups)
     taking = judging = 0.0
     judged = 0
     for _ in range(TIMED // IN_A_PASS):
-        records = [next(observed) for _ in range(IN_A_PASS)]
+        records = [next(seen) for _ in range(IN_A_PASS)]
         began = time.process_time()
         for record in records:
             groups.take(Observation.read(record))
@@ -83,16 +83,16 @@ def _judge(groups: Groups) -> int:
     return judged
 
 
-def _observed(chance: random.Random) -> Iterator[bytes]:
+def observed(chance: random.Random, callers: int = HOLDERS, templates: int = WORDINGS) -> Iterator[bytes]:
     """Observations without end, of holders by lot: some wordings have many of them, and most have few."""
     learner = Learner(SECRET, Fingerprinter(SECRET))
-    wordings = [int(WORDINGS * chance.random() ** 3) for _ in range(HOLDERS)]
-    queries = [_query(chance, wording) for wording in range(WORDINGS) for _ in range(4)]
+    wordings = [int(templates * chance.random() ** 3) for _ in range(callers)]
+    queries = [_query(chance, wording) for wording in range(templates) for _ in range(4)]
     sights = [learner.look(query) for query in queries]
-    profiles = [Profile.new() for _ in range(WORDINGS)]
+    profiles = [Profile.new() for _ in range(templates)]
     number = 0
     while True:
-        holder = chance.randrange(HOLDERS)
+        holder = chance.randrange(callers)
         wording, number = wordings[holder], number + 1
         sight = sights[4 * wording + chance.randrange(4)]
         trace = learner.learn(profiles[wording], sight, Usage(200, 300), number).trace

@@ -27,6 +27,16 @@ TRUSTED = f'trusted_proxies = ["{ADDRESS}/32"]\n'
 
 async def ask(app: ASGIApp, user: int, body: bytes) -> None:
     """One request of a user, whose organisation is that of ten, and whose network is one of 250."""
+    caller = [
+        (b"x-user", b"user-%d" % user),
+        (b"x-org", b"org-%d" % (user // 10)),
+        (b"x-forwarded-for", b"198.51.100.%d" % (user % 250)),
+    ]
+    await send(app, caller, body)
+
+
+async def send(app: ASGIApp, caller: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """One request of whoever these headers name; raises `WrongAnswerError`."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -39,9 +49,7 @@ async def ask(app: ASGIApp, user: int, body: bytes) -> None:
         "root_path": "",
         "headers": [
             (b"host", b"localhost"),
-            (b"x-user", b"user-%d" % user),
-            (b"x-org", b"org-%d" % (user // 10)),
-            (b"x-forwarded-for", b"198.51.100.%d" % (user % 250)),
+            *caller,
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
         ],
@@ -54,13 +62,13 @@ async def ask(app: ASGIApp, user: int, body: bytes) -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(message: Message) -> None:
+    async def answered(message: Message) -> None:
         if message["type"] == "http.response.start":
             statuses.append(message["status"])
         else:
             received.append(message["body"])
 
-    await app(scope, receive, send)
+    await app(scope, receive, answered)
     if statuses != [200] or b"".join(received) != ANSWER_BODY:
         raise WrongAnswerError(f"{statuses}: {b''.join(received)[:500]!r}")
 

@@ -359,6 +359,13 @@ class TestHostileBundles:
         )
         assert beta.listed() == before
 
+    def test_moments_that_are_far_away_are_no_trouble(self, beta: Site, bundle: Path) -> None:
+        far = {"created": "0001-01-01T00:00:00Z", "valid_from": "0001-01-01T00:00:00Z"}
+        far |= {"modified": "9999-12-31T23:59:59Z", "valid_until": "9999-12-31T23:59:59Z"}
+        beta.says("import", "-", stdin=changed(bundle, **far))
+        assert {each["since"] for each in beta.listed()} == {"1970-01-01T00:00:00Z"}
+        assert "365d" in beta.says("list") or "366d" in beta.says("list")
+
     def test_what_we_have_told_is_not_heard_from_others(self, alpha: Site, bundle: Path) -> None:
         told = guard("indicators", "import", bundle, folder=alpha.folder)
         assert f"left out {count_of(bundle)}: our own" in told.stderr

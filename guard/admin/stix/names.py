@@ -56,8 +56,8 @@ def date(at_us: int) -> datetime:
 
 
 def date_us(moment: datetime) -> int:
-    """Unix microseconds."""
-    return int(moment.timestamp() * MICROSECONDS)
+    """Unix microseconds, of a moment before 1970 none."""
+    return max(0, int(moment.timestamp() * MICROSECONDS))
 
 
 def _joined(parts: Iterable[object]) -> str:
