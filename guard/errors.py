@@ -10,6 +10,7 @@
     │   └── QueryError        a body that cannot be read without guessing (400, 408, 413, 415)
     ├── BackendError      the backend's: it failed (502) or took too long (504)
     ├── KeyOrderError     the operator's: a key does not stand so that this can be done to it
+    ├── RepeatedOrderError    the operator's: an order that is carried out once was given before
     ├── UnknownHolderError    the operator's: there is no such holder, or several
     ├── UnknownCampaignError  the operator's: there is no such campaign
     ├── UnknownIndicatorError the operator's: no indicator is called so, nor who has told one
@@ -49,6 +50,10 @@ def naming(setting: str) -> Iterator[None]:
 
 class KeyOrderError(GuardError):
     """What was ordered cannot be done to an issued key; the message says why, and what can be."""
+
+
+class RepeatedOrderError(GuardError):
+    """An order that is carried out once was given before, by the same person under the same key."""
 
 
 class UnknownHolderError(GuardError):

@@ -46,6 +46,14 @@ LONGEST_SECONDS = 100 * 366 * 86_400
 """How far away the end of a key may be, and that of a grace."""
 
 
+class KeyFieldError(ValueError):
+    """What cannot be said of a key. `field` is one of name, user, org, tier, networks, until and grace."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(why)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class Issued:
     """A key, and a secret that was made for it just now: nobody can be told it again."""
@@ -104,8 +112,9 @@ class Keys:
 class KeyOrders:
     """The orders of one person about keys; each holds in every process within two seconds.
 
-    Names and texts are checked: each method raises `ValueError` for one that cannot be kept, `KeyOrderError`
-    where a key stands otherwise than an order needs, and `UnknownHolderError` where there is no such key.
+    Names and texts are checked: each method raises `KeyFieldError` for one that cannot be kept, `ValueError`
+    for a reason that is too long, `KeyOrderError` where a key stands otherwise than an order needs, and
+    `UnknownHolderError` where there is no such key.
     """
 
     orders: Orders
@@ -154,7 +163,7 @@ class KeyOrders:
     async def rotate(self, name: str, grace_seconds: float = GRACE_SECONDS, reason: str = "") -> Issued:
         """Give a key a new secret; those that it has hold for so long more."""
         if not 0 <= grace_seconds <= LONGEST_SECONDS:
-            raise ValueError(f"a grace is between 0 and 100 years, got {grace_seconds:g} seconds")
+            raise KeyFieldError("grace", f"a grace is between 0 and 100 years, got {grace_seconds:g} seconds")
         secret = ""
 
         def change(key: IssuedKey, now_us: int) -> IssuedKey:
@@ -259,8 +268,8 @@ class KeyOrders:
         attributes = dict(known) | {Attribute(name): text for name, text in said.items() if text is not None}
         for attribute, text in attributes.items():
             if text and not is_name(text):
-                raise ValueError(
-                    f"{attribute} must be 1 to {LONGEST_NAME} printable characters, got {text!r}"
+                raise KeyFieldError(
+                    attribute, f"{attribute} must be 1 to {LONGEST_NAME} printable characters, got {text!r}"
                 )
         tier, tiers = attributes.get(Attribute.TIER), self.orders.policy.tiers
         if tier and tier not in tiers:
@@ -287,9 +296,13 @@ class _OvertakenError(Exception):
 
 def _check_name(name: str) -> None:
     if not is_name(name) or name != name.strip():
-        raise ValueError(f"a key has a name of 1 to {LONGEST_NAME} printable characters, got {name!r}")
+        raise KeyFieldError(
+            "name", f"a key has a name of 1 to {LONGEST_NAME} printable characters, got {name!r}"
+        )
     if is_digest(name):
-        raise ValueError(f"{name!r} looks like the hash of a key that guard does not know: take another name")
+        raise KeyFieldError(
+            "name", f"{name!r} looks like the hash of a key that guard does not know: take another name"
+        )
 
 
 def _networks(texts: Sequence[str]) -> tuple[str, ...]:
@@ -298,18 +311,18 @@ def _networks(texts: Sequence[str]) -> tuple[str, ...]:
         try:
             networks[str(whole_network(text))] = None
         except ValueError as error:
-            raise ValueError(f"{text!r} {error}") from None
+            raise KeyFieldError("networks", f"{text!r} {error}") from None
     if len(networks) > MOST_NETWORKS:
-        raise ValueError(f"a key has {MOST_NETWORKS} networks at most, got {len(networks)}")
+        raise KeyFieldError("networks", f"a key has {MOST_NETWORKS} networks at most, got {len(networks)}")
     return tuple(networks)
 
 
 def _until_us(now_us: int, seconds: float | None) -> int | None:
-    """When a key ends that holds for so long; raises `ValueError`."""
+    """When a key ends that holds for so long; raises `KeyFieldError`."""
     if seconds is None:
         return None
     if not 0 < seconds <= LONGEST_SECONDS:
-        raise ValueError("a key ends within 100 years; one without an end holds for good")
+        raise KeyFieldError("until", "a key ends within 100 years; one without an end holds for good")
     return now_us + int(seconds * MICROSECONDS)
 
 

@@ -17,6 +17,7 @@ from guard.admin.idle import Idle
 from guard.admin.impact import MOST_HOURS, Impact, Impacts
 from guard.admin.indicators import Indicators
 from guard.admin.keys import Keys
+from guard.admin.once import Once
 from guard.admin.orders import Orders, no_limit
 from guard.admin.reviews import Reviews
 from guard.admin.rollups import BUSY_HOURS, By, Rollups
@@ -108,6 +109,7 @@ class Operator:
         self.campaigns = Campaigns(self._store, self._clock, self._pools, self._blocks)
         self.reviews = Reviews(self._store)
         self.keys = Keys(self._store, self._clock)
+        self.once = Once(self._store)
         self.audit = Audit(self._store, self._keys)
         if acts is None:
             acts = Forgotten()

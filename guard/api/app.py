@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -29,10 +29,10 @@ from guard.api.history import HISTORY
 from guard.api.keys import KEYS
 from guard.api.openapi import document
 from guard.api.operations import Asked
-from guard.api.orders import ORDERS
+from guard.api.orders import ORDERS, OrderBody
 from guard.api.problems import RoleError, answer_to
 from guard.api.questions import QUESTIONS
-from guard.api.reading import taken_from
+from guard.api.reading import idempotency_key_of, taken_from
 from guard.errors import ConfigError, CredentialError, GuardError, RequestError
 from guard.telemetry.lines import limited
 
@@ -156,11 +156,14 @@ class AdminAPI:
             token: AdminTokenSettings = request.scope["guard.token"]
             if not token.role.may(operation.role):
                 raise RoleError
-            taken = await taken_from(operation, request)
+            taken, key = await taken_from(operation, request), idempotency_key_of(operation, request)
             settings, fault, now_us = self._asker.settings, self._asker.fault, self._asker.clock.date_us()
 
             async def ask(operator: Operator) -> object:
-                return await operation.answer(Asked(operator, settings, fault, token.name, now_us), taken)
+                asked = Asked(operator, settings, fault, token.name, now_us)
+                if key is None or (isinstance(taken, OrderBody) and taken.dry_run):
+                    return await operation.answer(asked, taken)
+                return await operator.once.give(token.name, key, partial(operation.answer, asked, taken))
 
             with damage_apart() as damaged:
                 found = await (self._asker.order(ask) if operation.is_order else self._asker.ask(ask))

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from guard.admin.json.keys import KeyJson
-from guard.admin.keys import GRACE_SECONDS
+from guard.admin.keys import GRACE_SECONDS, KeyFieldError
 from guard.api.operations import Operation, Taken, order, question
 from guard.api.orders import Done, Ending, OrderBody, done, orders_of
 from guard.api.taken import Text, WrongInputError
@@ -86,8 +86,8 @@ async def new_key(asked: Asked, body: NewKeyBody) -> IssuedDone:
         issued = await _keys(asked, body).new(
             body.name, **said, networks=body.networks, seconds=seconds, reason=body.reason
         )
-    except ValueError as error:
-        raise _wrong(error) from None
+    except KeyFieldError as error:
+        raise _wrong(error, body) from None
     return await _issued(asked, body, issued)
 
 
@@ -112,9 +112,16 @@ class RotateBody(OrderBody):
 
 
 async def rotate(asked: Asked, body: RotateBody) -> IssuedDone:
-    """Give a key a new secret; those that it has hold for a grace. Given again, it gives another one."""
+    """Give a key a new secret; those that it has hold for a grace.
+
+    Given again, it gives another one, but not with the same `Idempotency-Key`.
+    """
     seconds = 0.0 if body.grace == AT_ONCE else parse_duration(body.grace)
-    return await _issued(asked, body, await _keys(asked, body).rotate(body.name, seconds, body.reason))
+    try:
+        issued = await _keys(asked, body).rotate(body.name, seconds, body.reason)
+    except KeyFieldError as error:
+        raise _wrong(error, body) from None
+    return await _issued(asked, body, issued)
 
 
 class OfKey(OrderBody):
@@ -158,8 +165,8 @@ async def change(asked: Asked, body: ChangeBody) -> Done:
             for_good=body.duration == "ever",
             reason=body.reason,
         )
-    except ValueError as error:
-        raise _wrong(error) from None
+    except KeyFieldError as error:
+        raise _wrong(error, body) from None
     return await done(asked.operator, body, act)
 
 
@@ -172,18 +179,17 @@ async def _issued(asked: Asked, body: OrderBody, issued: Issued) -> IssuedDone:
     return {**told, "secret": None if body.dry_run else issued.secret}
 
 
-def _wrong(error: ValueError) -> WrongInputError:
-    """Which field it was: the admin's words begin with it, but for a name and for networks."""
-    first = str(error).partition(" ")[0]
-    field = first if first in ("user", "org", "tier") else "name" if "name" in str(error) else "networks"
-    return WrongInputError({field: str(error)})
+def _wrong(error: KeyFieldError, body: OrderBody) -> WrongInputError:
+    """That a field is wrong; an end is said in one of two."""
+    ends_in = isinstance(body, Ending) and body.duration is not None
+    return WrongInputError({"for" if error.field == "until" and ends_in else error.field: str(error)})
 
 
 KEYS: tuple[Operation, ...] = (
     question("keys", KeysQuery, Keys, keys),
     question("key", KeyQuery, KeyJson, key, 404),
-    order("key/new", NewKeyBody, IssuedDone, new_key, 409),
-    order("key/rotate", RotateBody, IssuedDone, rotate, 404, 409),
+    order("key/new", NewKeyBody, IssuedDone, new_key, 409, once=True),
+    order("key/rotate", RotateBody, IssuedDone, rotate, 404, 409, once=True),
     order("key/disable", OfKey, Done, disable, 404, 409),
     order("key/enable", OfKey, Done, enable, 404, 409),
     order("key/revoke", OfKey, Done, revoke, 404, 409),

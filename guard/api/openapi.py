@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from guard.api.operations import VERSION
 from guard.api.problems import MEDIA_TYPE, Problem
+from guard.api.reading import IDEMPOTENCY_KEY, IDEMPOTENCY_KEY_FORM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 ABOUT = """
 The operator's questions and orders: what `guard show`, `guard block` and the other verbs of the command line
 ask and do. Each request has a token of `[[admin.tokens]]`; questions need the role `read`, orders `operate`.
-An order can be given twice: what holds after is the same. docs/admin-api.md says more.
+An order can be given twice: what holds after is the same, but for two that say so. docs/admin-api.md says
+more.
 """
 
 SAID = {
@@ -26,7 +28,7 @@ SAID = {
     403: "The token may not give orders.",
     404: "There is nobody, and nothing, of this name.",
     408: "The body came too slowly.",
-    409: "The order cannot work with these settings.",
+    409: "The order cannot work with these settings, or as the key stands, or was given before.",
     413: "The body is too large.",
     414: "The URL is too long.",
     415: "The body is not JSON.",
@@ -34,6 +36,14 @@ SAID = {
     429: "Too many wrong tokens came from this network.",
     500: "A fault of guard's, or something in the store that cannot be read.",
     503: "The store does not answer.",
+}
+
+ONCE = {
+    "name": IDEMPOTENCY_KEY,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": IDEMPOTENCY_KEY_FORM},
+    "description": "With the same one, the order is carried out once in a day.",
 }
 
 ALWAYS = (400, 401, 422, 429, 500, 503)
@@ -88,6 +98,8 @@ def _operation(operation: Operation, taken: Any, given: Any, shapes: Mapping[str
     }
     if operation.method == "POST":
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": taken}}}
+        if operation.once:
+            made["parameters"] = [ONCE]
     else:
         made["parameters"] = _parameters(shapes[operation.takes.__name__])
     return made

@@ -55,6 +55,8 @@ class Operation:
     answer: Callable[[Asked, Any], Awaitable[Any]]
     refuses: tuple[int, ...] = ()
     """The statuses, beside those that every operation may have, that it answers with."""
+    once: bool = False
+    """Whether it is carried out once for each `Idempotency-Key` that it is given with."""
 
     @property
     def is_order(self) -> bool:
@@ -82,7 +84,14 @@ def secret_question(
 
 
 def order(
-    path: str, takes: type[Taken], gives: Any, answer: Callable[[Asked, Any], Awaitable[Any]], *refuses: int
+    path: str,
+    takes: type[Taken],
+    gives: Any,
+    answer: Callable[[Asked, Any], Awaitable[Any]],
+    *refuses: int,
+    once: bool = False,
 ) -> Operation:
-    """An order, in the body. It can be given twice: what holds after is the same."""
-    return Operation(f"orders/{path}", "POST", Role.OPERATE, takes, gives, answer, refuses)
+    """An order, in the body. It can be given twice, and what holds after is the same; or else it may be given
+    with an `Idempotency-Key`, and is carried out `once` for each.
+    """
+    return Operation(f"orders/{path}", "POST", Role.OPERATE, takes, gives, answer, refuses, once)

@@ -16,6 +16,7 @@ from guard.errors import (
     ConfigError,
     CredentialError,
     KeyOrderError,
+    RepeatedOrderError,
     RequestError,
     StoreError,
     TooManyTriesError,
@@ -53,10 +54,11 @@ NOT_FOUND = {
 }
 NOT_WITH_THESE_SETTINGS = "Not with these settings"
 NOT_AS_THE_KEY_STANDS = "Not as the key stands"
+GIVEN_BEFORE = "Given before"
 
 TITLES = (
     *(NO_TOKEN, WRONG_ROLE, *NOT_FOUND.values(), NOT_WITH_THESE_SETTINGS, NOT_AS_THE_KEY_STANDS),
-    *(WRONG_INPUT, TOO_MANY_TRIES),
+    *(GIVEN_BEFORE, WRONG_INPUT, TOO_MANY_TRIES),
     *(INTERNAL, STORE_DAMAGED, STORE_DOWN),
 )
 """Every title; other problems say no more than their status."""
@@ -113,6 +115,8 @@ def answer_to(error: Exception) -> Response:
             return _problem(409, NOT_WITH_THESE_SETTINGS, str(error))
         case KeyOrderError():
             return _problem(409, NOT_AS_THE_KEY_STANDS, str(error))
+        case RepeatedOrderError():
+            return _problem(409, GIVEN_BEFORE, str(error))
         case StoreError() if error.kind == DAMAGED:
             return _problem(500, STORE_DAMAGED, str(error))
         case StoreError():

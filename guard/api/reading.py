@@ -27,6 +27,10 @@ BODY_SECONDS = 10.0
 
 MOST_PARAMETERS = 32
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+IDEMPOTENCY_KEY_FORM = "^[!-~]{1,255}$"
+
 _JSON = re.compile(r"application/json(?: *; *charset=\"?utf-8\"?)?", re.IGNORECASE)
 
 
@@ -44,6 +48,16 @@ async def taken_from(operation: Operation, request: Request) -> Taken:
         return read()
     except ValidationError as error:
         raise WrongInputError.of(error.errors(include_url=False, include_input=False)) from None
+
+
+def idempotency_key_of(operation: Operation, request: Request) -> str | None:
+    """What an order is given with that is carried out once, if it is; raises `WrongInputError`."""
+    given = request.headers.getlist(IDEMPOTENCY_KEY) if operation.once else []
+    if not given:
+        return None
+    if len(given) > 1 or re.fullmatch(IDEMPOTENCY_KEY_FORM, given[0]) is None:
+        raise WrongInputError({IDEMPOTENCY_KEY: "must be 1 to 255 visible ASCII characters, once"})
+    return given[0]
 
 
 def _parameters(request: Request) -> dict[str, Any]:

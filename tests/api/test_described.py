@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from api_client import TOKENS
 from typer.main import get_command
 
 from guard.api.app import OPERATIONS
@@ -64,11 +65,12 @@ async def test_the_calls_on_the_page_are_answered(api: Client) -> None:
 async def curl(api: Client, line: str) -> Any:
     """What `curl` with these arguments would be answered."""
     words = iter(shlex.split(line))
-    url, body, params = "", None, {}
+    url, body, params, headers = "", None, {}, {}
     for word in words:
         match word:
             case "-H":
-                assert next(words) == "Authorization: Bearer $TOKEN"
+                name, _, value = next(words).partition(": ")
+                headers[name] = value.replace("$TOKEN", TOKENS["ann"][0])
             case "--json":
                 body = json.loads(next(words))
             case "-G":
@@ -81,7 +83,8 @@ async def curl(api: Client, line: str) -> Any:
     split = urlsplit(url)
     assert split.netloc == "127.0.0.1:9180"
     query = params or split.query
-    return await api.send("GET" if body is None else "POST", split.path, params=query, json=body)
+    method, sent = "GET" if body is None else "POST", [*headers.items()]
+    return await api.send(method, split.path, None, sent, params=query, json=body)
 
 
 def test_the_description_in_the_docs_is_that_of_the_code() -> None:

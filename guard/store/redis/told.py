@@ -1,4 +1,4 @@
-"""What somebody has been told of already, so that of several processes one tells it.
+"""What somebody has been told of, or has ordered, already, so that of several processes one does it.
 
 Each call is one command on one key, which is a keyed hash of what it is about and has an end.
 """
@@ -37,6 +37,11 @@ class Told:
             before = await client.set(self._key(about), state, px=max(1, int(seconds * 1000)), get=True)
         found = cast("bytes | None", before)
         return None if found is None else found.decode("utf-8", "replace")
+
+    async def forget(self, about: tuple[str, ...]) -> None:
+        """Have this count as never asked."""
+        async with self._store.asking() as client:
+            await client.delete(self._key(about))
 
     def _key(self, about: tuple[str, ...]) -> str:
         text = "\0".join(about).encode("utf-8", "surrogatepass")
