@@ -24,7 +24,7 @@ CONFIG_VARIABLE = "GUARD_CONFIG"
 NEAR = 0.8
 """Names whose `difflib` ratio is at least this are taken for the same one, misspelt."""
 
-ANYBODYS = frozenset({"URL", "HEADERS", "SECRET", "USER", "ORG", "TIER", "MODE", "HIGH"})
+ANYBODYS = frozenset({"URL", "HOST", "PORT", "HEADERS", "SECRET", "USER", "ORG", "TIER", "MODE", "HIGH"})
 """Names of settings within sections that, without the section, may well mean something else."""
 
 SECTION = "__"
