@@ -83,6 +83,24 @@ class Keys:
             key=lambda key: key.name,
         )
 
+    async def part(self, offset: int, count: int, org: str | None = None) -> tuple[list[IssuedKey], int]:
+        """So many of them by name, or of those of an organisation, after the first `offset`; and how many
+        there are. Unlike `all`, it reads no more than it returns.
+        """
+        known = await self.heard()
+        if org is None:
+            names = sorted(known.names)
+        else:
+            saying = known.saying(Holder(Attribute.ORG, org))
+            names = sorted(key.name for key in saying if key.attributes.get(Attribute.ORG) == org)
+        found = map(known.get, names[offset : offset + count])
+        return [key for key in found if key is not None], len(names)
+
+    async def last_used(self, keys: Sequence[IssuedKey]) -> dict[str, float]:
+        """When each of these was used last (Unix seconds), by name, where that is known."""
+        records = await self._store.records([Holder(Attribute.KEY, key.name) for key in keys])
+        return {each.identity.principal.value: each.last_seen for each in records}
+
     async def of(self, name: str) -> IssuedKey:
         """The key of this name; raises `UnknownHolderError`, and `StoreError` for one that is damaged."""
         return (await self.text_of(name))[0]

@@ -9,6 +9,7 @@ from guard.dashboard.views.find import find
 from guard.dashboard.views.holder import holder
 from guard.dashboard.views.holds import holds
 from guard.dashboard.views.identities import identities
+from guard.dashboard.views.keys import keys
 from guard.dashboard.views.overview import overview
 from guard.dashboard.views.shadow import shadow
 
@@ -16,6 +17,7 @@ PAGES = (
     Page("/", "overview", overview, "Overview"),
     Page("/identities", "identities", identities, "Identities"),
     Page("/holder", "holder", holder, "Identities"),
+    Page("/keys", "keys", keys, "Keys"),
     Page("/campaigns", "campaigns", campaigns, "Campaigns"),
     Page("/campaigns/{campaign}", "campaign", campaign, "Campaigns"),
     Page("/holds", "holds", holds, "Holds"),

@@ -13,7 +13,7 @@ from guard.dashboard.forms import read_form, refuse_foreign
 from guard.dashboard.orders import ALL, ORDERS
 from guard.dashboard.queries import Query
 from guard.dashboard.rendering import link
-from guard.errors import ConfigError, StoreError, UnknownCampaignError, UnknownHolderError
+from guard.errors import ConfigError, KeyOrderError, StoreError, UnknownCampaignError, UnknownHolderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Desk:
             )
         except StoreError as error:
             raise HTTPException(503, f"The store does not answer ({error.kind}): {error}") from error
-        except (ValueError, ConfigError, UnknownHolderError, UnknownCampaignError) as error:
+        except (ValueError, ConfigError, KeyOrderError, UnknownHolderError, UnknownCampaignError) as error:
             return self._form(order, request, viewer, name, given, why=str(error))
         return self._form(order, request, viewer, name, read, act=act, impact=await self._impact(order, name))
 
@@ -129,6 +129,8 @@ def _after(order: Order, name: str) -> str:
     """The page that shows what an order has changed."""
     if order.subject == "all":
         return link("/", done=order.name)
+    if order.subject == "key":
+        return link("/keys", done=order.name)
     if order.subject == "campaign":
         return link(f"/campaigns/{quote(name, safe='')}", done=order.name)
     return link("/holder", name=name, done=order.name)

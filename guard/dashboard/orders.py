@@ -63,9 +63,8 @@ Give: TypeAlias = "Callable[[Orders, Operator, str, Given], Awaitable[Act]]"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order: `subject` says how its name is read (a holder, a campaign, or all), `says` what it does.
-
-    One that `refuses` requests is shown with how many it would have refused lately.
+    """An order: `subject` says how its name is read (a holder, a key, a campaign, or all), `says` what it
+    does. One that `refuses` requests is shown with how many it would have refused lately.
     """
 
     name: str
@@ -125,6 +124,18 @@ async def _clear(orders: Orders, operator: Operator, name: str, given: Given) ->
 
 async def _mode(orders: Orders, operator: Operator, name: str, given: Given) -> Act:
     return await orders.set_mode(Mode(given["mode"]), given["reason"])
+
+
+async def _disable_key(orders: Orders, operator: Operator, name: str, given: Given) -> Act:
+    return await orders.keys.disable(name, given["reason"])
+
+
+async def _enable_key(orders: Orders, operator: Operator, name: str, given: Given) -> Act:
+    return await orders.keys.enable(name, given["reason"])
+
+
+async def _revoke_key(orders: Orders, operator: Operator, name: str, given: Given) -> Act:
+    return await orders.keys.revoke(name, given["reason"])
 
 
 REASON = Field("reason", "Reason")
@@ -200,6 +211,25 @@ ORDERS = {
             _clear,
             (Field("member", "Member", required=True), WHY),
             subject="campaign",
+        ),
+        Order(
+            "disable-key",
+            "Disable the key",
+            "Refuses all requests with the key until it is enabled.",
+            _disable_key,
+            (REASON,),
+            subject="key",
+        ),
+        Order("enable-key", "Enable the key", "Serves the key again.", _enable_key, (REASON,), subject="key"),
+        Order(
+            "revoke-key",
+            "Revoke the key",
+            "Refuses all requests with the key for good: nothing takes that back. Its name is free again "
+            "after 90 days.",
+            _revoke_key,
+            (REASON,),
+            subject="key",
+            grave=True,
         ),
         Order(
             "mode",

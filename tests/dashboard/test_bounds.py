@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HOLDERS = ("key:acme-prod", "org:acme", "org:big", "key:nobody")
 PATHS = (
     *("/", "/identities", "/identities?by=tokens", "/identities?by=latest&page=2", "/campaigns"),
-    *("/campaigns/c1", "/holds", "/shadow", "/audit", "/find?name=key:acme-prod"),
+    *("/campaigns/c1", "/holds", "/keys", "/shadow", "/audit", "/find?name=key:acme-prod"),
     *(f"/holder?name={name}" for name in HOLDERS),
 )
 MOST_RECORDS = 50

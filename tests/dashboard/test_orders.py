@@ -91,7 +91,7 @@ async def test_a_verdict_can_be_dropped_and_says_who_gave_it(browser: Browser) -
 
 
 async def test_all_orders_are_tried_here() -> None:
-    assert {*GIVEN, "drop-verdict"} == set(ORDERS)
+    assert {*GIVEN, "drop-verdict"} == {each.name for each in ORDERS.values() if each.subject != "key"}
 
 
 async def test_nobody_gives_orders_where_they_are_off(

@@ -23,7 +23,7 @@ HOLDERS = ("key:acme-research", "org:acme", "key:trial-006", "everything")
 PATHS = (
     *("/", "/?span=7d", "/shadow", "/shadow?span=30d", *(f"/identities?by={by}" for by in ORDERS)),
     *("/identities", *(f"/holder?name={name}" for name in HOLDERS)),
-    *("/campaigns", "/campaigns?which=all", "/campaigns/c1", "/campaigns/c2", "/holds"),
+    *("/campaigns", "/campaigns?which=all", "/campaigns/c1", "/campaigns/c2", "/holds", "/keys"),
     *("/audit", "/audit?kind=act&identity=key:acme-prod&back=7d&request=req_1"),
 )
 WRONG = (
