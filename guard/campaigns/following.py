@@ -41,6 +41,7 @@ person are no campaign, and one that is always online follows whatever happens.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter, defaultdict
 from math import exp, lgamma, log, log1p
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,6 +70,9 @@ LEAST_PARTIES = 3
 MOST, LOOKED = 20.0, 30.0
 """The most that it says, in decibans, and what is taken off for how often groups are looked at."""
 
+MOSTLY = 0.5
+"""Who comes for reasons of its own comes as often at any other time."""
+
 OVERLAPPING = 0.2
 """Members take turns where no larger a share of their sessions begins while another member's goes on."""
 
@@ -76,6 +80,8 @@ OVERLAPPING = 0.2
 class Follow(NamedTuple):
     """How often another party enters `within_us` after an event: of so many `events` so many were `followed`,
     where `expected` would be by chance. `parties` are those with a part in it, and `decibans` what it says.
+    `mostly` are those of them who do hardly anything else: at least `MOSTLY` of the times that they have
+    entered were soon after an event, and that was twice, or they were followed themselves.
     """
 
     within_us: int = 0
@@ -84,6 +90,7 @@ class Follow(NamedTuple):
     expected: float = 0.0
     parties: frozenset[str] = frozenset()
     decibans: float = 0.0
+    mostly: frozenset[str] = frozenset()
 
 
 NO_FOLLOW = Follow()
@@ -152,10 +159,18 @@ def _follow(
     if min(len(whoever), len(follower)) < LEAST_PARTIES:
         said = 0.0
     # Events that are too close to count for themselves tell as well who has a part in it.
+    soon: defaultdict[str, set[int]] = defaultdict(set)
+    ahead = set()
     for at_us, who in happened:
-        others = entered.others(who, at_us, at_us + within_us)
-        if others:
-            whoever |= {who, *others}
+        for entered_us, other in entered.between(who, at_us, at_us + within_us):
+            whoever |= {who, other}
+            ahead.add(who)
+            soon[other].add(entered_us)
+    mostly = {
+        other
+        for other, times in soon.items()
+        if len(times) >= MOSTLY * entered.often(other) and (len(times) > 1 or other in ahead)
+    }
     return Follow(
         within_us,
         len(events),
@@ -163,6 +178,7 @@ def _follow(
         round(chance * len(events), 1),
         frozenset(whoever | follower),
         min(MOST, max(0.0, said)),
+        frozenset(mostly),
     )
 
 
@@ -172,16 +188,26 @@ class _Entries:
     def __init__(self, entries: Sequence[tuple[int, str]]) -> None:
         self._times = [at_us for at_us, _ in entries]
         self._whose = [who for _, who in entries]
+        self._often = Counter(self._whose)
 
     @property
     def first_us(self) -> int:
         """When the first one enters."""
         return self._times[0]
 
+    def often(self, who: str) -> int:
+        """How often somebody has entered."""
+        return self._often[who]
+
     def others(self, who: str, from_us: int, to_us: int) -> set[str]:
         """Who enters between, the first moment included, besides this one."""
+        return {each for _, each in self.between(who, from_us, to_us)}
+
+    def between(self, who: str, from_us: int, to_us: int) -> list[tuple[int, str]]:
+        """Likewise, and when."""
         start, end = bisect_left(self._times, from_us), bisect_left(self._times, to_us)
-        return {each for each in self._whose[start:end] if each != who}
+        found = zip(self._times[start:end], self._whose[start:end], strict=True)
+        return [(at_us, each) for at_us, each in found if each != who]
 
 
 def _spaced(events: Iterable[tuple[int, str]]) -> list[tuple[int, str]]:

@@ -131,10 +131,19 @@ def judge(
     """
     times = timing(members, window)
     ties = ties_of(members, common, behaved.shared, behaved.apart, window, suspects, times.ties)
+    verdict = _verdict(behaved.decibans, ties, behaved.apart)
+    without = [tie for tie in ties if tie.kind is not TieKind.HANDOVER]
+    if verdict is not _verdict(behaved.decibans, without, behaved.apart):
+        # What some do at each other's refusals convicts nobody else who asks under the same wording.
+        dispatched = [each for each in members if each.party in times.dispatched]
+        if len({each.party for each in dispatched}) >= LEAST_PARTIES:
+            members = dispatched
+        else:
+            verdict, ties = _verdict(behaved.decibans, without, behaved.apart), tuple(without)
     speaks_for, speaks_against = _findings(behaved, members, _warnings(ties, window))
     return Judgement(
         {each.label: _confidence(each, common) for each in members},
-        _verdict(behaved.decibans, ties, behaved.apart),
+        verdict,
         behaved.decibans,
         strength_of(ties),
         ties,

@@ -24,10 +24,13 @@ LEAST_SHARE = 0.6
 
 
 class Timing(NamedTuple):
-    """The ties that the times of a group say, and what else speaks for it."""
+    """The ties that the times of a group say, and what else speaks for it; `dispatched` are the parties that
+    a hand-over brings in, and hardly anything else.
+    """
 
     ties: tuple[Tie, ...] = ()
     speaks_for: tuple[Finding, ...] = ()
+    dispatched: frozenset[str] = frozenset()
 
 
 def timing(members: Sequence[Seen], window: Window) -> Timing:
@@ -52,7 +55,7 @@ def timing(members: Sequence[Seen], window: Window) -> Timing:
             f"and {moved.others:.0%} of others'"
         )
         findings.append(Finding(text))
-    return Timing(tuple(ties), tuple(findings))
+    return Timing(tuple(ties), tuple(findings), handed.mostly)
 
 
 def _tie(kind: TieKind, found: Follow, parties: int) -> Tie:

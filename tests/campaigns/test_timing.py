@@ -80,6 +80,17 @@ def test_the_refusals_of_others_tie_nobody() -> None:
     assert found.found is Verdict.POSSIBLE
 
 
+def test_who_only_asks_under_the_same_wording_is_no_member_of_what_a_hand_over_convicts() -> None:
+    groups = Groups(REFERENCE)
+    bystanders = Fleet("bystander", sharing_out(members=4, each=12, seed=9))
+    for each in bystanders.observed(START_US + 7 * MINUTE_US):
+        groups.take(each)
+    found = dispatched(groups, refused=True)
+    assert found.found is Verdict.LIKELY
+    assert found.members.keys() <= FLEET.labels
+    assert len(found.members) >= 0.9 * MEMBERS
+
+
 def test_a_hand_over_among_a_few_members_ties_not_all_of_them() -> None:
     groups = Groups(REFERENCE)
     more = Fleet("more", sharing_out(members=60, each=12, seed=7))
