@@ -15,7 +15,7 @@ from guard.core.decision import Action, Reason
 from guard.core.evidence import Band
 from guard.core.identity import Attribute, Holder
 from guard.core.modes import Mode
-from guard.core.rollups import DAY, HOUR, MINUTE, MOST_REFUSALS, Dimension, Measure, Use
+from guard.core.rollups import COURSE_HOURS, DAY, HOUR, MINUTE, MOST_REFUSALS, Dimension, Measure, Use
 from guard.errors import StoreError
 from guard.store.redis.rollups import Board
 from guard.telemetry import minutes, rollups
@@ -321,6 +321,30 @@ async def test_the_busiest_stay_and_what_the_others_used_is_summed_up(
     others = sums.of(Measure.ADMITTED, Dimension.OTHERS)
     assert sum(use.requests for use in uses.values()) + others == 606
     assert next(iter(await store.board(Board.TOKENS, [NOON], 10))) == "key:7"
+
+
+async def test_numbers_that_nothing_is_counted_up_to_are_told_as_damaged(
+    store: OperatorStore, process: Made
+) -> None:
+    hook = process()
+    hook(event("key:a"))
+    await hook.flush()
+    huge, keys = "9" * 400, store.keys
+    async with store.asking() as client:
+        await client.hset(keys.rollup(f"hour:{NOON}"), "ar", huge)
+        await client.zadd(keys.rollup(f"{NOON}:tokens"), {"key:b": float("inf")})
+        await client.hset(keys.rollup("refusals"), "key:a", f"{huge} enforce deny - - req_1\n")
+        await client.hset(keys.rollup("courses"), "key:a", b"\xff" * 4 + bytes(2 * COURSE_HOURS))
+    assert [sums.of(Measure.ADMITTED) for sums in (await store.hours(NOON, NOON + HOUR)).values()] == [0]
+    assert "key:b" not in await store.board(Board.TOKENS, [NOON], 10)
+    assert await store.refused(["key:a"]) == [[]]
+    assert await store.courses(["key:a"]) == [[]]
+    assert set(store.damaged) == {
+        "the sums of what happened",
+        "a list of the busiest",
+        "what was refused to key:a",
+        "the course of the risk of key:a",
+    }
 
 
 async def test_a_list_of_an_hour_is_bounded(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guard.audit.chain import PAGE
-from guard.audit.records import Kind
+from guard.audit.records import Kind, read_record
 from guard.audit.verify import Verification, verify
 from guard.core.chains import Chain, Head, Seals
 from guard.errors import ConfigError, UnknownRequestError
@@ -36,8 +36,8 @@ class Kept:
     @property
     def at_us(self) -> int:
         """When it was written, in Unix microseconds."""
-        at = self.fields.get("at")
-        return at if isinstance(at, int) else 0
+        at: int = self.fields["at"]
+        return at
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +184,15 @@ def read_anchor(text: str) -> dict[Chain, Head]:
         if fields.get("schema") != ANCHOR:
             raise ValueError(f"its schema is not {ANCHOR}")
         return {chain: Head.parse(fields[chain]) for chain in Chain if chain in fields}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ConfigError(f"this is no anchor, as `guard audit anchor` writes it: {error}") from None
 
 
 def _kept(chain: Chain, entry: Entry) -> Kept | None:
     try:
-        fields = json.loads(entry.text)
+        return Kept(chain, entry.number, read_record(entry.text), entry.seal)
     except ValueError:
         return None
-    return Kept(chain, entry.number, fields, entry.seal) if isinstance(fields, dict) else None
 
 
 def _old(chain: Chain, page: list[Entry], since_us: int) -> bool:

@@ -11,15 +11,14 @@ there, or that records and head do not fit, it goes on all the same and writes a
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import secrets
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
-from guard.audit.records import Kind, record, written
+from guard.audit.records import Kind, read_record, record, written
 from guard.core.calendars import MICROSECONDS
-from guard.core.chains import Chain, End, Entry, Head, Retention, Seals
+from guard.core.chains import LAST_NUMBER, Chain, End, Entry, Head, Retention, Seals
 from guard.errors import StoreError
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class ChainWriter:
     async def _try(self, records: Sequence[Mapping[str, Any]], trim: Entry | None, now_us: int) -> bool:
         number, before, first = self._going_on(now_us)
         texts = [*first, *records]
+        if number > LAST_NUMBER - len(texts) - 1:
+            raise StoreError(f"the chain of {self._chain} is damaged in Redis: delete it", kind="damaged")
         if trim is not None:
             texts.append(record(Kind.TRIM, now_us, first=trim.number + 1, before=trim.seal.hex()))
         entries = []
@@ -166,7 +167,7 @@ class ChainWriter:
 def at_of(entry: Entry) -> int:
     """When an entry was written, in Unix microseconds; 0 where it does not say."""
     try:
-        at = json.loads(entry.text)["at"]
-    except (ValueError, TypeError, KeyError):
+        at: int = read_record(entry.text)["at"]
+    except ValueError:
         return 0
-    return at if isinstance(at, int) else 0
+    return at

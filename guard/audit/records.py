@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from guard.core.kept import read_json, read_moment
 from guard.core.modes import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from guard.telemetry.events import Event, Failure, Hold
 
@@ -49,6 +51,64 @@ _NOTHING: tuple[object, ...] = (None, "", (), [], {})
 def written(fields: Mapping[str, Any]) -> bytes:
     """A record as it is kept."""
     return json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+
+
+def read_record(text: bytes) -> dict[str, Any]:
+    """A record of a text that is kept; raises `ValueError` where a field is not what it is in a record.
+
+    Fields that this version does not know are left as they are.
+    """
+    fields = read_json(text)
+    if not isinstance(fields, dict) or not isinstance(fields.get("kind"), str):
+        raise ValueError("no record")
+    for name, value in fields.items():
+        # What held before an act; or the seal before the first record that a clean-up has left.
+        is_one = _text if (name, fields["kind"]) == ("before", Kind.TRIM) else _SHAPES.get(name)
+        if is_one is not None and not is_one(value):
+            raise ValueError(f"its {name} is none")
+    read_moment(fields.get("at"))
+    read_moment(fields.get("last_at", 0))
+    return fields
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value) and abs(value) < _MOST
+
+
+def _state(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_count, value.values()))
+
+
+_MOST = 1e12
+"""More than any wait, in seconds, and any risk."""
+
+_SHAPES: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("verb", "subject", "by", "reason", "failed", "request", "last_request", "found"), _text),
+    **dict.fromkeys(("identity", "vouched_by", "tier", "method", "route", "dialect", "model"), _text),
+    **dict.fromkeys(("action", "mode", "band", "campaign", "store_error", "chain"), _text),
+    **dict.fromkeys(("limits", "groups"), _texts),
+    **dict.fromkeys(("status", "count", "until", "gone", "first"), _count),
+    **dict.fromkeys(("wait_seconds", "risk_decibans"), _number),
+    **dict.fromkeys(("before", "after"), _state),
+    "of": _counts,
+}
+"""What each field is, where a record has it."""
 
 
 def decision_record(event: Event, at_us: int) -> dict[str, Any]:

@@ -9,12 +9,11 @@ takes an *anchor*, a head that was kept somewhere else.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
-from guard.audit.records import Kind
+from guard.audit.records import Kind, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -146,10 +145,9 @@ def _compare(seals: Seals, entries: list[Entry], anchor: Head, found: Verificati
 
 def _record(entry: Entry) -> dict[str, Any] | None:
     try:
-        record = json.loads(entry.text)
+        return read_record(entry.text)
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
 
 
 def _number(value: object) -> int:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 SEAL_BYTES = 32
 
+LAST_NUMBER = (1 << 64) - 1
+"""The last number that a record may have: a stream of Redis has no later one."""
+
 
 class Chain(StrEnum):
     """The chains of one installation. What clients cause has its own, so that no flood of refusals pushes out
@@ -57,7 +60,7 @@ class Head:
         """The head of a text; raises `ValueError`."""
         number, seal, attested = text.split(" ")
         head = cls(int(number), bytes.fromhex(seal), bytes.fromhex(attested))
-        if head.number < 1 or len(head.seal) != SEAL_BYTES or str(head) != text:
+        if not 1 <= head.number <= LAST_NUMBER or len(head.seal) != SEAL_BYTES or str(head) != text:
             raise ValueError(f"{text[:80]!r} is no head of a chain")
         return head
 

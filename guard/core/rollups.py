@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from guard.core.calendars import MICROSECONDS
 from guard.core.evidence import Band
+from guard.core.kept import LAST_US
 from guard.core.modes import Mode
 
 if TYPE_CHECKING:
@@ -240,6 +242,8 @@ def read_course(text: bytes) -> list[Point]:
     if len(text) != 4 + 2 * COURSE_HOURS:
         raise ValueError(f"{len(text)} bytes that are no course")
     last, points = int.from_bytes(text[:4], "big"), []
+    if not COURSE_HOURS <= last <= LAST_US // (HOUR * MICROSECONDS):
+        raise ValueError(f"{last} is no hour")
     for hour in range(last - COURSE_HOURS + 1, last + 1):
         place = 4 + 2 * (hour % COURSE_HOURS)
         band, decibans = text[place], text[place + 1]

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guard.core.indicators import Indicator, Sighted, Thing, is_shared_digest
+from guard.core.kept import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,6 +48,6 @@ def read_sighted(text: bytes) -> Sighted:
 
 def _read(text: bytes, of: Callable[[Mapping[str, Any]], T]) -> T:
     try:
-        return of(json.loads(text))
+        return of(read_json(text))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"an indicator that cannot be read: {type(error).__name__}") from None

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from guard.core.issued import TOLD, IssuedKey, Secret
+from guard.core.kept import read_json, read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,10 +41,10 @@ def read_issued(name: str, text: bytes) -> IssuedKey:
         return IssuedKey(
             name,
             tuple(
-                Secret(str(digest), int(made_us), None if until_us is None else int(until_us))
+                Secret(str(digest), read_moment(made_us), None if until_us is None else read_moment(until_us))
                 for digest, made_us, until_us in fields["secrets"]
             ),
-            int(fields["made"]),
+            read_moment(fields["made"]),
             {each: str(fields[each.value]) for each in TOLD if each.value in fields},
             networks,
             *(_moment(fields, name) for name in ("until", "disabled", "revoked")),
@@ -54,7 +55,7 @@ def read_issued(name: str, text: bytes) -> IssuedKey:
 
 def _fields(text: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
     except ValueError:
         raise ValueError("bytes that are not JSON") from None
     if not isinstance(fields, dict) or fields.get("v") != VERSION:
@@ -63,4 +64,4 @@ def _fields(text: bytes) -> dict[str, Any]:
 
 
 def _moment(fields: Mapping[str, Any], name: str) -> int | None:
-    return int(fields[name]) if name in fields else None
+    return read_moment(fields[name]) if name in fields else None

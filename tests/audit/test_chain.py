@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from guard.audit.chain import ChainWriter
+from guard.admin.audit import Audit, Wanted
+from guard.admin.ocsf import ocsf_event
+from guard.audit.chain import PAGE, ChainWriter
 from guard.audit.records import Kind, record
 from guard.audit.verify import Verification, verify
-from guard.core.chains import Chain, Retention, Seals
+from guard.audit.words import said
+from guard.core.chains import LAST_NUMBER, Chain, Retention, Seals
 from guard.errors import StoreError
 from guard.store.redis.keys import audit_head, audit_records
 
 if TYPE_CHECKING:
+    from guard.admin.audit import Kept
     from guard.store.redis.keys import Keys
     from guard.store.redis.orders import OperatorStore
 
@@ -213,3 +217,71 @@ async def test_another_pepper_sees_that_the_chain_is_not_its_own(store: Operator
         "record 2: it was changed, or is not of this chain",
         "the head is false: there may have been more behind record 2",
     ]
+
+
+async def test_an_entry_that_is_put_in_where_a_page_ends_is_found(store: OperatorStore, keys: Keys) -> None:
+    await writer(store).append([decision(str(number)) for number in range(2 * PAGE)], NOW_US)
+    made_up = (b'{"kind":"act","at":1,"by":"ann"}', b"")
+    entries = await store.records_from(CHAIN, 0, 3 * PAGE)
+    told = [(f"{each.number}-0", each.text, each.seal) for each in entries]
+    told[PAGE:PAGE] = [(f"{PAGE}-{sequence}", *made_up) for sequence in (1, 2)]
+    async with store.asking() as client:
+        await client.delete(RECORDS)
+        pipeline = client.pipeline(transaction=False)
+        for name, text, seal in told:
+            pipeline.xadd(RECORDS, {"r": text, "s": seal}, id=name)
+        await pipeline.execute()
+    found = await Audit(store, keys).verify()
+    assert [each.number for each in found[CHAIN].problems] == [PAGE, PAGE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 100_000,
+        b'{"kind": "act", "at": 1, "after": ' + b'{"a":' * 500 + b"1" + b"}" * 501,
+        b'{"kind": "act", "at": 1' + b"0" * 30 + b"}",
+        b'{"kind": "act", "at": 1, "before": [1], "after": {}}',
+        b'{"kind": "decision", "at": 1, "limits": 7}',
+        b'{"kind": "decision", "at": 1, "wait_seconds": Infinity}',
+        b'{"kind": "decision", "at": 1, "count": 2, "last_at": "x"}',
+        b'{"kind": "lost", "at": 1, "count": "x", "of": {"a": "b"}}',
+        b'{"kind": ["act"], "at": 1}',
+        b"\xff",
+    ],
+)
+async def test_what_is_no_record_is_found_and_not_shown(
+    store: OperatorStore, keys: Keys, text: bytes
+) -> None:
+    await writer(store).append([decision("a")], NOW_US)
+    async with store.asking() as client:
+        await client.xadd(RECORDS, {"r": text, "s": b""}, id="3-0")
+    audit = Audit(store, keys)
+    assert "record 3: its text cannot be read" in map(str, (await audit.verify())[CHAIN].problems)
+    shown = [ocsf_event(kept, before) for kept, before in await _all(audit)]
+    assert [event["metadata"]["sequence"] for event in shown] == [1, 2]
+    assert [said(kept.fields) for kept in await audit.records(Wanted())] == ["None None: , "]
+    await writer(store).append([decision("b")], NOW_US)
+
+
+async def test_a_chain_that_was_given_the_last_number_is_an_error_of_the_store(store: OperatorStore) -> None:
+    await writer(store).append([decision("a")], NOW_US)
+    async with store.asking() as client:
+        await client.xadd(RECORDS, {"r": b"{}", "s": b""}, id=f"{LAST_NUMBER}-0")
+    assert any("cannot be read" in each for each in await problems(store))
+    assert await store.records_from(CHAIN, LAST_NUMBER + 1, 10) == []
+    with pytest.raises(StoreError, match="the chain of decisions is damaged in Redis"):
+        await writer(store).append([decision("b")], NOW_US)
+
+
+async def test_a_head_of_a_number_that_no_record_has_is_false(store: OperatorStore) -> None:
+    await writer(store).append([decision("a")], NOW_US)
+    async with store.asking() as client:
+        await client.set(HEAD, f"{LAST_NUMBER + 1} {'a' * 64} {'b' * 64}")
+    assert any("the head is false" in each for each in await problems(store))
+    await writer(store).append([decision("b")], NOW_US)
+    assert any("the head was missing or false" in each for each in await problems(store))
+
+
+async def _all(audit: Audit) -> list[tuple[Kept, Kept | None]]:
+    return [pair async for pair in audit.every()]

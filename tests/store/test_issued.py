@@ -53,6 +53,12 @@ def test_a_key_is_read_as_it_was_written(issued: IssuedKey) -> None:
     [
         *(b"", b"no JSON", b"[]", b'"v"', b"{}", b'{"v":2}', b'{"v":1,"made":1}'),
         *(b'{"v":1,"made":1,"secrets":[["a"]]}', b'{"v":1,"made":1,"secrets":[],"from":["here"]}'),
+        *(
+            b"[" * 100_000,
+            b'{"v":' * 10_000,
+            b'{"v":1,"made":1,"secrets":[],"x":' + b"[" * 99 + b"]" * 99 + b"}",
+        ),
+        *(b'{"v":1,"made":1,"secrets":[],"until":1' + b"0" * 30 + b"}", b'{"v":1,"made":-1,"secrets":[]}'),
         *(b'{"v":1,"made":null,"secrets":[]}', b'{"v":1,"made":1,"secrets":[],"until":"x"}', b"\xff"),
     ],
 )

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder, Identity
+from guard.core.kept import LAST_US
 from guard.core.limits import Algorithm, Charge, Limit, Window
 from guard.store.redis.keys import TERMS
 
@@ -133,3 +135,29 @@ async def test_the_reason_of_a_block_may_have_a_bar(store: OperatorStore) -> Non
     block = await store.blocked(ALICE.principal)
     assert block is not None
     assert block.reason == "less"
+
+
+@pytest.mark.parametrize("far", [b"9" * 19, b"9" * 25, b"9" * 5_000])
+async def test_a_moment_that_no_calendar_has_is_the_last_that_one_has(
+    store: OperatorStore, far: bytes
+) -> None:
+    keys, whom = store.keys, ALICE.principal
+    async with store.asking() as client:
+        await client.hset(TERMS, keys.block_field(whom), far + b" leaked")
+        await client.hset(TERMS, keys.override_field(whom, LIMIT.name), far + b" 3600000000:5:5")
+        await client.hset(
+            TERMS, keys.review_field(whom), far + b" held req_1 high content " + far + b" key:alice"
+        )
+    block, (override,), review = (
+        await store.blocked(whom),
+        await store.overrides(whom, [LIMIT.name]),
+        await store.review(whom),
+    )
+    assert block is not None
+    assert isinstance(review, Held)
+    assert [holder for holder, _ in await store.held()] == [whom]
+    for remaining_us in (block.remaining_us, override.remaining_us):
+        assert remaining_us is not None
+        assert 0 < remaining_us < LAST_US
+    assert review.until_us == review.since_us == LAST_US
+    assert await room(store) == 5

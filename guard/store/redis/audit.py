@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from guard.core.chains import End, Entry, Head
+from guard.core.chains import LAST_NUMBER, End, Entry, Head
 from guard.store.redis.campaigns import RedisCampaigns
 from guard.store.redis.keys import audit_head, audit_records
 from guard.store.redis.scripts import Script
@@ -35,16 +35,13 @@ class RedisAudit(RedisCampaigns):
 
     async def records_from(self, chain: Chain, first: int, count: int) -> list[Entry]:
         """At most so many entries, beginning with the first whose number is not below this."""
-        async with self.asking() as client:
-            found = await client.xrange(audit_records(chain), max(0, first), "+", count)
-        return _entries(cast("list[Any]", found))
+        if first > LAST_NUMBER:
+            return []
+        return await self._page(chain, str(max(0, first)), "+", count)
 
     async def records_back(self, chain: Chain, last: int | None, count: int) -> list[Entry]:
         """At most so many entries, the latest first, beginning with this number (`None`: with the last)."""
-        name = "+" if last is None else str(last)
-        async with self.asking() as client:
-            found = await client.xrevrange(audit_records(chain), name, "-", count)
-        return _entries(cast("list[Any]", found))
+        return await self._page(chain, "+" if last is None else str(last), "-", count, back=True)
 
     async def chain_head(self, chain: Chain) -> Head | None:
         """The head of a chain; `None` where there is none, or nothing that is one."""
@@ -54,6 +51,21 @@ class RedisAudit(RedisCampaigns):
             return None if text is None else Head.parse(text.decode(errors="replace"))
         except ValueError:
             return Head(0, b"", b"")  # which holds nowhere
+
+    async def _page(
+        self, chain: Chain, start: str, end: str, count: int, *, back: bool = False
+    ) -> list[Entry]:
+        """So many entries, and more of the last one's number, which others have put in: the next page begins
+        with another number.
+        """
+        key = audit_records(chain)
+        async with self.asking() as client:
+            read = client.xrevrange if back else client.xrange
+            found = cast("list[Any]", await read(key, start, end, count))
+            if len(found) == count:
+                last = found[-1][0].decode()
+                found += cast("list[Any]", await read(key, f"({last}", last.partition("-")[0], count))
+        return _entries(found)
 
 
 def _entries(found: list[Any]) -> list[Entry]:

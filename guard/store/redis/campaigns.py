@@ -30,6 +30,7 @@ from guard.core.campaigns import (
 )
 from guard.core.evidence import merge
 from guard.core.identity import Holder
+from guard.core.kept import LAST_US, read_json
 from guard.errors import StoreError, UnknownCampaignError, UnknownHolderError
 from guard.store.marks import read_evidence
 from guard.store.port import CAMPAIGN_SECONDS
@@ -46,9 +47,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """The version of how a campaign is written; one of another version is damaged here."""
-
-LAST_US = 253_402_300_800 * MICROSECONDS
-"""The end of the year 9999, which is the last that people write."""
 
 TRIES = 10
 """Compare-and-set attempts when several processes write at the same time."""
@@ -147,7 +145,7 @@ class RedisCampaigns(RedisTraces, RedisIndicators):
             return None
         kept = await self._hash("the pools of campaigns", POOLS)
         try:
-            pools = json.loads(kept.get(b"pools", b"{}"))
+            pools = read_json(kept.get(b"pools", b"{}"))
             if not all(isinstance(each, str) for each in pools.values()):
                 raise ValueError
         except (ValueError, AttributeError):
@@ -334,7 +332,7 @@ def _written(now_us: int, **fields: Any) -> bytes:
 
 def _fields(text: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(text)
+        fields = read_json(text)
     except ValueError:
         raise ValueError("bytes that are not JSON") from None
     if not isinstance(fields, dict) or fields.get("version") != VERSION:
@@ -376,7 +374,7 @@ def _finite(value: Any) -> float:
 def _moment(value: Any) -> int:
     """A moment in Unix microseconds, which a calendar has."""
     at_us = int(value)
-    if not 0 <= at_us < LAST_US:
+    if not 0 <= at_us <= LAST_US:
         raise ValueError(f"{at_us} is no moment")
     return at_us
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from guard.core.calendars import MICROSECONDS
 from guard.core.holds import Held
 from guard.core.identity import Attribute, Holder, Identity
+from guard.core.kept import moment_in
 from guard.core.modes import Mode
 from guard.core.novelty import BITMAP_BYTES, Recent
 from guard.errors import StoreError
@@ -109,13 +110,14 @@ class OperatorStore(RedisAudit, RedisIssued, RedisRollups):
         async with self.asking() as client:
             text = cast("bytes | None", await client.hget(TERMS, self.keys.block_field(holder))) or b""
             now_us = await self._now_us()
-        until_us, _, reason = text.decode(errors="replace").partition(" ")
-        if text and not (until_us.isascii() and until_us.isdigit()):
+        until, _, reason = text.decode(errors="replace").partition(" ")
+        until_us = moment_in(until)
+        if text and until_us is None:
             self.damaged[f"the block of {holder}"] = _shown(text)
-        elif until_us == "0":
+        elif until_us == 0:
             return Block(None, reason)
-        elif until_us and int(until_us) > now_us:
-            return Block(int(until_us) - now_us, reason)
+        elif until_us is not None and until_us > now_us:
+            return Block(until_us - now_us, reason)
         return None
 
     async def set_review(self, holder: Holder, review: Review | None, *, instead_of: Review | None) -> bool:
@@ -425,8 +427,8 @@ class OperatorStore(RedisAudit, RedisIssued, RedisRollups):
 
 def _lasts(term: bytes, now_us: int) -> bool:
     """Whether a term is not over; what says no end is not."""
-    until_us = term.partition(b" ")[0]
-    return not until_us.isdigit() or int(until_us) == 0 or int(until_us) > now_us
+    until_us = moment_in(term.partition(b" ")[0].decode(errors="replace"))
+    return not until_us or until_us > now_us
 
 
 def _holder_of(label: str) -> Holder | None:
@@ -446,11 +448,12 @@ def _standing(limit: str, text: bytes, now_us: int) -> Term | None:
     """The override of a text that holds, as terms.lua says; raises `ValueError`."""
     term = None
     for part in reversed(text.decode(errors="replace").split("|") if text else []):
-        until_us, _, rest = part.partition(" ")
-        if not (until_us.isascii() and until_us.isdigit()):
-            raise ValueError(f"no moment: {until_us!r}")
-        if until_us == "0" or int(until_us) > now_us:
-            remaining_us = None if until_us == "0" else int(until_us) - now_us
+        until, _, rest = part.partition(" ")
+        until_us = moment_in(until)
+        if until_us is None:
+            raise ValueError(f"no moment: {until!r}")
+        if until_us == 0 or until_us > now_us:
+            remaining_us = None if until_us == 0 else until_us - now_us
             term = Term(limit, _counts(rest), remaining_us, term)
     return term
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from guard.core.evidence import Band
 from guard.core.holds import Cleared, Held, Review
+from guard.core.kept import moment_in
 from guard.core.signals import Group
 
 _NO_GROUPS = "-"
@@ -30,18 +31,18 @@ def read_review(term: bytes) -> tuple[Review | None, str]:
     what this version does not know. All else that cannot be read is no review.
     """
     until, kind, rest = (*term.decode(errors="replace").split(" ", 2), "", "")[:3]
-    if not _is_moment(until):
+    until_us = moment_in(until)
+    if until_us is None:
         return None, ""
     if kind == "held":
         receipt, band, groups, since, label = (*rest.split(" ", 4), *[""] * 4)[:5]
         known = Band(band) if band in set(Band) else Band.HIGH
-        return Held(
-            receipt, known, _groups(groups), int(since) if _is_moment(since) else 0, int(until)
-        ), label
+        return Held(receipt, known, _groups(groups), moment_in(since) or 0, until_us), label
     groups, since, reason = (*rest.split(" ", 2), "", "")[:3]
-    if kind != "cleared" or not _is_moment(since):
+    since_us = moment_in(since)
+    if kind != "cleared" or since_us is None:
         return None, ""
-    return Cleared(_groups(groups), int(since), int(until) or None, reason), ""
+    return Cleared(_groups(groups), since_us, until_us or None, reason), ""
 
 
 def is_whole(term: bytes) -> bool:
@@ -56,7 +57,3 @@ def _joined(groups: tuple[Group, ...]) -> str:
 
 def _groups(text: str) -> tuple[Group, ...]:
     return tuple(Group(name) for name in text.split(",") if name in set(Group))
-
-
-def _is_moment(text: str) -> bool:
-    return text.isascii() and text.isdigit()

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis import exceptions
 
+from guard.core.calendars import MICROSECONDS
+from guard.core.kept import read_count, read_moment
 from guard.core.modes import Mode
 from guard.core.rollups import (
     BANDS,
@@ -159,7 +161,10 @@ class RedisRollups(TolerantStore):
             each for reply in replies for each in self._list("a list of the busiest", reply)
         ):
             name = label.decode(errors="replace")
-            found[name] = found.get(name, 0) + int(number)
+            try:
+                found[name] = found.get(name, 0) + read_count(number)
+            except ValueError as error:
+                self.damaged["a list of the busiest"] = str(error)
         return found
 
     async def uses(self, labels: Sequence[str], hours: Sequence[int]) -> dict[str, list[Use]]:
@@ -285,7 +290,7 @@ class RedisRollups(TolerantStore):
 
     def _sums(self, counts: Mapping[bytes, bytes]) -> Sums:
         try:
-            return Sums({name.decode(errors="replace"): int(count) for name, count in counts.items()})
+            return Sums({name.decode(errors="replace"): read_count(count) for name, count in counts.items()})
         except ValueError:
             self.damaged["the sums of what happened"] = "a number that cannot be read"
             return Sums()
@@ -357,7 +362,12 @@ def _line(refusal: Refusal) -> str:
     return f"{at} {mode} {action} {reason or '-'} {','.join(limits) or '-'} {request_id}\n"
 
 
+def _second(text: str) -> int:
+    at_us = read_moment(read_count(text) * MICROSECONDS)
+    return at_us // MICROSECONDS
+
+
 def _refusal(line: str) -> Refusal:
     at, mode, action, reason, limits, request_id = line.split(" ")
     named = () if limits == "-" else tuple(limits.split(","))
-    return Refusal(request_id, int(at), action, "" if reason == "-" else reason, named, Mode(mode))
+    return Refusal(request_id, _second(at), action, "" if reason == "-" else reason, named, Mode(mode))

@@ -6,7 +6,6 @@ held to the same limits is packed once.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from guard.core.calendars import boundaries
 from guard.core.identity import KNOWN, Attribute, Holder, Identity, VouchedBy
+from guard.core.kept import read_json
 from guard.core.limits import Algorithm, Reading, Role, Unit
 from guard.core.pseudonyms import VOUCHED_BY
 from guard.store.marks import read_marks
@@ -135,7 +135,7 @@ def record_of(packed: bytes) -> tuple[Identity, list[float]]:
     *numbers, length = _RECORD.unpack_from(packed)
     label, facts = packed[_RECORD.size : _RECORD.size + length], packed[_RECORD.size + length :]
     try:
-        known = json.loads(facts)
+        known = read_json(facts)
         vouched_by = known.pop(VOUCHED_BY, None)
         attributes = {Attribute(name): str(value) for name, value in known.items() if name in KNOWN}
         identity = Identity(Holder.parse(label.decode()), attributes, vouched_by and VouchedBy(vouched_by))

@@ -6,10 +6,13 @@
 -- may stand on one that outlasts it, which holds again then: "till numbers|till numbers …". Its field for its
 -- review is "till held …" or "till cleared …" (guard/store/redis/reviews.py). `till` is in µs, 0 for good.
 
+-- The end of the year 9999 (µs), which is the last that a date can be written for.
+local LAST = 253402300799999999
+
 local function term(text, now)
   local till, rest = string.match(text or '', '^(%d+) ?(.*)$')
   till = tonumber(till)
-  if till and (till == 0 or till > now) then return till, rest end
+  if till and (till == 0 or till > now) then return math.min(till, LAST), rest end
 end
 
 -- The override of a text that holds: till when and what, and the text of those that it stands on.
