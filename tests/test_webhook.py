@@ -296,3 +296,16 @@ def logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("guard.telemetry.lines.limited._limit._kinds", {})
     with caplog.at_level(logging.WARNING, "guard"):
         yield
+
+
+async def test_a_listener_that_fails_ends_nothing(
+    receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(told: Told, seconds: float | None) -> None:
+        raise RuntimeError("a fault of the listener")
+
+    async with webhook(receiver.url) as hook:
+        hook.tell(A_HOLD, fail)
+        await hook.quiet()
+        assert await tell(hook) == (Told.DELIVERED, None)
+    assert "a fault of the listener" in caplog.text

@@ -379,6 +379,17 @@ async def test_a_reload_changes_who_is_told(guarded: MakeGuarded, receiver: Rece
     assert service.engine.notifier is None
 
 
+async def test_two_web_hooks_at_one_url_are_told_each_as_it_says(
+    guarded: MakeGuarded, receiver: Receiver
+) -> None:
+    webhooks = [{"url": receiver.url, "headers": {"x-of": name}} for name in ("first", "second")]
+    app = guarded(FakeModel(), ONCE, webhooks=webhooks)
+    for _ in range(2):
+        await call(app, body=chat("hi"), headers=KEY)
+    await app.placed()
+    assert {request.headers["x-of"] for request, _ in receiver.taken} == {"first", "second"}
+
+
 async def test_neither_secrets_nor_headers_are_logged(
     guarded: MakeGuarded, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

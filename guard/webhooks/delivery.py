@@ -112,9 +112,13 @@ class Delivery:
             message = await self._waiting.get()
             told, answer = Told.FAILED, b""
             try:
-                told, answer = await self._insist(message)
+                try:
+                    told, answer = await self._insist(message)
+                finally:
+                    message.done(told, answer)
+            except Exception:  # noqa: BLE001 - what goes wrong with one message must not end all others
+                limited.exception("webhook", "%s", message.not_told)
             finally:
-                message.done(told, answer)
                 self._waiting.task_done()
 
     async def _insist(self, message: Message) -> tuple[Told, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,7 +78,8 @@ class Notifier:
         self._told = told
         self._clock = clock
         self._sent = sent
-        self._deliveries: dict[str, Delivery] = {}
+        self._deliveries: dict[tuple[str, int], Delivery] = {}
+        """In the order of the settings, by the URL and how many before have it too."""
         self._closing: set[asyncio.Task[None]] = set()
         self._notes: asyncio.Queue[tuple[Type, Find]] = asyncio.Queue(MOST_NOTES)
         self._working: asyncio.Task[None] | None = None
@@ -92,14 +93,17 @@ class Notifier:
         self._settings = tuple(settings)
         self.wanted = frozenset(event for each in self._settings for event in each.events)
         before, self._deliveries = self._deliveries, {}
+        urls: Counter[str] = Counter()
         for each in self._settings:
             url = str(each.url)
             target = Target(url, each.headers, each.timeout_seconds, each.secrets)
-            known = before.pop(url, None) or self._deliveries.get(url)
+            urls[url] += 1
+            place = url, urls[url]
+            known = before.pop(place, None)
             if known is None:
-                self._deliveries[url] = Delivery(target)
+                self._deliveries[place] = Delivery(target)
             else:
-                known.target, self._deliveries[url] = target, known
+                known.target, self._deliveries[place] = target, known
         for gone in before.values():
             closing = asyncio.get_running_loop().create_task(gone.aclose())
             self._closing.add(closing)
@@ -254,12 +258,11 @@ class Notifier:
         return _event(about, now_us, data, f"campaign:{campaign.id}")
 
     def _send(self, event: CloudEvent) -> None:
-        for each in self._settings:
+        for each, delivery in zip(self._settings, self._deliveries.values(), strict=True):
             if event.type not in each.events:
                 continue
             headers, body = event.sent(each.content)
             not_told = f"the web-hook at {each.url.host} was not told of {event.type} {event.id}"
-            delivery = self._deliveries[str(each.url)]
             delivery.send(Message(event.id, headers, body, not_told, partial(self._done, event.type)))
 
     def _done(self, about: Type, outcome: Outcome, answer: bytes) -> None:
