@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from guard.admin.json.keys import key_json
 from guard.admin.states import moment
 from guard.core.calendars import MICROSECONDS
+from guard.core.durations import LONGEST_SECONDS
 from guard.core.identity import Attribute, Holder
 from guard.core.issued import ENDED, MOST_NETWORKS, TOLD, IssuedKey, Secret, State
 from guard.core.network import whole_network
@@ -40,10 +41,6 @@ TRIES = 10
 
 GRACE_SECONDS = 7 * 86_400
 """How long the secrets of a key hold that is rotated, where nothing else is said."""
-
-
-LONGEST_SECONDS = 100 * 366 * 86_400
-"""How far away the end of a key may be, and that of a grace."""
 
 
 class KeyFieldError(ValueError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from guard.admin.sheets import Place
 from guard.api.taken import WrongInputError
@@ -20,7 +21,9 @@ class Order(StrEnum):
     RISK = "risk"
 
 
-_KNOWN: TypeAdapter[tuple[Order, Place | int]] = TypeAdapter(tuple[Order, Place | NonNegativeInt])
+Offset = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+_KNOWN: TypeAdapter[tuple[Order, Place | int]] = TypeAdapter(tuple[Order, Place | Offset])
 
 
 def cursor_of(order: Order, after: Place | int) -> str:

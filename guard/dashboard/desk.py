@@ -59,8 +59,11 @@ class Desk:
     async def _answer(self, order: Order, request: Request, viewer: Viewer) -> Response:
         if request.method != "POST":
             query = Query(request.query_params)
-            name = query.text("name", ALL if order.subject == "all" else "")
-            preset = {field.name: query.text(field.name, field.preset) for field in order.fields}
+            try:
+                name = query.text("name", ALL if order.subject == "all" else "")
+                preset = {field.name: query.text(field.name, field.preset) for field in order.fields}
+            except ValueError as error:
+                raise HTTPException(422, str(error)) from error
             return self._form(order, request, viewer, name, preset)
         refuse_foreign(request)
         form = await read_form(request)

@@ -81,8 +81,10 @@ class Sessions:
         return Viewer(token.name, token.role, secrets.token_hex(16), now, now)
 
     def cookie(self, viewer: Viewer, tokens: Iterable[AdminTokenSettings]) -> str:
-        """The value of the cookie of a session that one of these tokens has begun."""
-        token = next(each for each in tokens if each.name == viewer.name)
+        """The value of the cookie of a session that one of these tokens has begun; empty for one of none."""
+        token = next((each for each in tokens if each.name == viewer.name), None)
+        if token is None:  # it was taken out of the settings since
+            return ""
         text = f"{_VERSION}.{viewer.session}.{viewer.begun}.{viewer.used}.{viewer.name}"
         return f"{text}.{self._tag(text, token)}"
 

@@ -114,6 +114,7 @@ def other_counts(
 
 def multiplied(counts: Mapping[int, tuple[int, int]], times: float, unit: str) -> dict[int, tuple[int, int]]:
     """So many times these numbers, rounded, 1 at least; raises `ValueError` for too many."""
+    times = min(times, LARGEST_COUNT)  # which is too many of anything
     more = {
         period: (max(1, round(count * times)), max(1, round(burst * times)))
         for period, (count, burst) in counts.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -43,6 +44,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "keys": {},
     "health": {},
 }
+TOO_FAR = urlsafe_b64encode(b'["latest", 9223372036854775808]').decode()
 ALL = ["user:alice", "user:bob", "user:carol"]
 SECRET_QUESTIONS = {"find": {"credential": "sk-made-up"}, "appeal": {"receipt": "req_1"}}
 
@@ -97,7 +99,8 @@ class TestIdentities:
         assert [each["identity"] for each in rest["items"]] == ["user:alice", "user:bob"]
 
     @pytest.mark.parametrize(
-        "cursor", ["x", "é", "bnVsbA==", "WyJyaXNrIixbMCwwLDAsIngiXV0=", "WyJsYXRlc3QiLC0xXQ==", "a" * 8_192]
+        "cursor",
+        ["x", "é", "bnVsbA==", "WyJyaXNrIixbMCwwLDAsIngiXV0=", "WyJsYXRlc3QiLC0xXQ==", TOO_FAR, "a" * 8_192],
     )
     async def test_what_is_no_cursor_of_this_list_is_an_error(self, cursor: str, api: Client) -> None:
         answer = await api.get("identities", after=cursor)

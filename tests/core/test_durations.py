@@ -19,6 +19,12 @@ def test_what_is_none_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["999999w", "999999d", "36601d"])
+def test_what_no_date_may_be_written_for_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is longer than 100 years"):
+        parse_duration(text)
+
+
 NOON = 1_909_051_200.0
 """2030-06-30, 12:00 in UTC."""
 

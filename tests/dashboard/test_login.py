@@ -11,11 +11,12 @@ from patience import PATIENCE_SECONDS
 
 from guard import ConfigError, Dashboard
 from guard.admin.tokens import MOST_TRIES
+from guard.clock import SystemClock
 from guard.dashboard import Viewer
 from guard.dashboard.contents import PAGES
 from guard.dashboard.doors import COOKIE
-from guard.dashboard.sessions import IDLE_SECONDS, LONGEST_SECONDS
-from guard.settings.admin import Role
+from guard.dashboard.sessions import IDLE_SECONDS, LONGEST_SECONDS, Sessions
+from guard.settings.admin import AdminTokenSettings, Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -207,6 +208,12 @@ class TestASession:
             clock.ahead_seconds += 1_000
         clock.ahead_seconds += 1_000
         assert (await browser.get("/holds")).status_code == 303
+
+    def test_a_session_whose_token_has_left_since_it_was_looked_at_gets_no_cookie(self) -> None:
+        token = AdminTokenSettings.model_validate(ADMIN["tokens"][0])
+        sessions = Sessions(b"secret", SystemClock())
+        assert sessions.cookie(sessions.begin(token), [token])
+        assert not sessions.cookie(sessions.begin(token), [])
 
     async def test_it_ends_when_its_token_leaves_the_settings(
         self, settings: Settings, tmp_path: Path, clock: Clock

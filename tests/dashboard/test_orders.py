@@ -195,3 +195,10 @@ async def test_what_is_wrong_with_an_order_is_said(
 async def test_there_are_no_other_orders(browser: Browser) -> None:
     for name in ("reload", "__class__", "block%00", "..%2flogin"):
         assert (await browser.get(f"/orders/{name}?name=key:a")).status_code == 404
+
+
+async def test_a_form_that_is_asked_for_with_a_name_that_is_too_long_says_so(browser: Browser) -> None:
+    for query in (f"name={'a' * 2_049}", f"name=key:a&reason={'a' * 2_049}"):
+        answer = await browser.get(f"/orders/block?{query}")
+        assert answer.status_code == 422
+        assert "must have 2,048 characters at most" in answer.text
