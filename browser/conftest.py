@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from dashboards import ADMIN, LIMITS, TOKENS, fill
+from dashboards import ADMIN, LIMITS, TOKENS, fill, issue
 
 from guard import Dashboard, Settings
 from guard.demo.run import serving
@@ -41,6 +41,7 @@ PATHS = {
     "identities": "/identities",
     "holder": "/holder?name=key:acme-research",
     "customer": "/holder?name=org:acme",
+    "keys": "/keys",
     "campaigns": "/campaigns",
     "campaign": "/campaigns/c1",
     "holds": "/holds",
@@ -75,6 +76,7 @@ def url(settings: Settings) -> Iterator[str]:
     """Where a dashboard is served that takes orders."""
     with EmbeddedServer(settings.data_dir):
         asyncio.run(fill(settings, steps=96))
+        asyncio.run(issue(settings, {"acme-prod": "acme", "acme-batch": "acme", "globex-web": "globex"}))
         # And guard itself, so that a process serves.
         with serving(guarded(settings, log=False)), serving(Dashboard(settings, orders=True)) as url:
             yield url

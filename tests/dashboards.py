@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from httpx2 import ASGITransport, AsyncClient
 from justhtml import JustHTML
 
+from guard.admin import Operator
 from guard.core.campaigns import Campaign, Event, Finding, Member, Tie, TieKind, Verdict
 from guard.core.evidence import Band, Evidence, Mark
 from guard.core.holds import Held
@@ -284,6 +285,17 @@ async def fill(settings: Settings, *, steps: int = 12) -> None:
     await store.set_review(Holder.parse("key:acme-research"), held, instead_of=None)
     await store.block(Holder.parse("key:trial-006"), 7 * 86_400, "goes through a benchmark; case 4711")
     await store.aclose()
+
+
+async def issue(settings: Settings, keys: Mapping[str, str]) -> dict[str, str]:
+    """Keys of organisations, by name; the last but one is disabled. Returns their secrets."""
+    async with Operator(settings) as operator:
+        orders, told = operator.orders.keys, {}
+        for name, org in keys.items():
+            issued = await orders.new(name, org=org, user=org, tier="default", seconds=90 * 86_400)
+            told[name] = issued.secret
+        await orders.disable([*keys][-2])
+    return told
 
 
 MARKS = {

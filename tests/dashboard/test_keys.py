@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dashboards import Browser, Html
+from dashboards import Browser, Html, issue
 from hostiles import SCRIPT
 
 from guard.admin import Operator
@@ -28,13 +28,7 @@ GIVEN = {
 @pytest.fixture
 async def issued(browser: Browser, settings: Settings) -> dict[str, str]:
     """Keys of two organisations, one of them disabled, and one whose texts are hostile; their secrets."""
-    told = {}
-    async with Operator(settings) as operator:
-        keys = operator.orders.keys
-        for name, org in (("acme-prod", "acme"), ("globex-web", "globex"), (MARKUP, MARKUP)):
-            told[name] = (await keys.new(name, org=org, user=org, seconds=90 * 86_400)).secret
-        await keys.disable("globex-web")
-    return told
+    return await issue(settings, {"acme-prod": "acme", "globex-web": "globex", MARKUP: MARKUP})
 
 
 async def test_it_lists_keys_by_name_and_tells_no_secret(browser: Browser, issued: dict[str, str]) -> None:
@@ -93,7 +87,7 @@ async def test_an_order_is_looked_at_and_then_given(
     async def state() -> Any:
         return {each["name"]: each["state"] for each in (await browser.json("/keys.json"))["keys"]}[name]
 
-    links = [each.attributes["href"] for each in Html((await browser.get("/keys")).text).all("td.actions a")]
+    links = [each.attributes["href"] for each in Html((await browser.get("/keys")).text).all("tbody a")]
     (asked,) = (each for each in links if each == f"/orders/{order}?name={name}")
     assert Html((await browser.get(asked)).text).errors == []
     form = {"name": name, "reason": "a bill", "form_token": await browser.form_token(), "step": "look"}
