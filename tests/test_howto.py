@@ -16,6 +16,7 @@ import yaml  # type: ignore[import-untyped]
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.testclient import TestClient
 from typer.main import get_command
 
 from guard import load
@@ -41,8 +42,8 @@ def blocks(language: str) -> list[Any]:
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Each call of guard in the pages: its page, and its words."""
     for name, page in PAGES.items():
-        for block in re.findall(r"^```(?:sh)?\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
-            for line in block.replace("\\\n", " ").splitlines():
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+            for line in block.replace("\\\n", " ").splitlines() if language == "sh" else ():
                 call = re.match(r"(?:.*[ /])?guard ([a-z].*)", line.partition("  #")[0])
                 if call is not None:
                     yield name, shlex.split(call[1].rstrip("'"))
@@ -54,9 +55,10 @@ def test_every_page_is_in_the_table_of_the_site() -> None:
 
 
 @pytest.mark.parametrize("settings", blocks("toml"))
-def test_settings_load(settings: str, tmp_path: Path) -> None:
+def test_settings_load(settings: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUARD_IDENTITY__PEPPER", "0123456789abcdef")
     (tmp_path / "guard.toml").write_text(settings)
-    load(tmp_path / "guard.toml", environment=False)
+    load(tmp_path / "guard.toml")
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
@@ -69,9 +71,22 @@ def test_python_can_be_compiled(code: str) -> None:
     ast.parse(code)
 
 
+def test_the_fastapi_app_answers_as_its_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "guard.toml").write_text("")
+    app: dict[str, Any] = {}
+    (code,) = [each.values[0] for each in blocks("python") if each.id == "fastapi-0"]
+    exec(code, app)
+    query = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+    with TestClient(app["app"]) as client:
+        answer = client.post("/v1/chat/completions", json=query, headers={"authorization": "Bearer sk-a"})
+    assert answer.json()["choices"][0]["message"]["content"].startswith("Hello, ")
+    assert {"ratelimit", "x-ratelimit-remaining-requests"} <= answer.headers.keys()
+
+
 def test_guards_verbs_and_options_exist() -> None:
     calls = list(commands())
-    assert {page for page, _ in calls} >= {"kubernetes", "nginx", "systemd", "compose"}
+    assert {page for page, _ in calls} == PAGES.keys() - {"langchain"}  # which is for clients
     for page, words in calls:
         command: Any = get_command(cli)
         while words and words[0] in getattr(command, "commands", {}):
