@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from guard.core.identity import SHARED, Attribute, Holder, Identity
 from guard.extras import detection_installed
 from guard.store.redis.forgetting import Names, Swept, sweep
-from guard.store.redis.keys import AUDIT
+from guard.store.redis.keys import AUDIT, KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from guard.admin.acts import Act
     from guard.admin.orders import Orders
     from guard.core.policy import Policy
+
+BESIDE = (AUDIT, KEYS)
+"""What is not swept: the audit, and the operator's keys, which may be named as anybody is."""
 
 MOST_SWEEPS = 5
 """Who is served goes on leaving something behind; so often it is swept away."""
@@ -65,7 +68,7 @@ async def forget(
         labels = (orders.asks.name(holder), *labels)
     holders = [joint for each in identities for joint in joint_holders(each, orders.policy)]
     names = Names(labels, [orders.store.keys.digest(each) for each in holders])
-    first = await sweep(orders.store, names, remove=False, beside=AUDIT, progress=progress)
+    first = await sweep(orders.store, names, remove=False, beside=BESIDE, progress=progress)
     proof: list[Swept] = []
 
     async def change() -> None:
@@ -73,8 +76,8 @@ async def forget(
         for label in labels:
             await orders.store.forget_member(label, orders.clock.date_us())
         for _ in range(MOST_SWEEPS):
-            await sweep(orders.store, names, remove=True, beside=AUDIT, progress=progress)
-            proof[:] = [await sweep(orders.store, names, remove=False, beside=AUDIT, progress=progress)]
+            await sweep(orders.store, names, remove=True, beside=BESIDE, progress=progress)
+            proof[:] = [await sweep(orders.store, names, remove=False, beside=BESIDE, progress=progress)]
             if not proof[0].found:
                 break
 

@@ -166,6 +166,17 @@ def test_nothing_of_it_is_left_and_all_of_the_others_is(folder: Path, redis_url:
     assert "ann cleared a forgotten identity: no part in it" in said
 
 
+def test_what_others_are_called_and_what_is_said_of_them_stays(folder: Path) -> None:
+    made = guard("key", "new", "zed", "--org", "key:alice", folder=folder)
+    assert made.returncode == 0, made.stderr
+    said = 'as "key:alice", and key:alice+model:small, has done'
+    assert guard("block", "org:evil", "--for", "7d", "--reason", said, folder=folder).returncode == 0
+    assert forget(folder, "key:alice", "--yes")["left"] == 0
+    shown = guard("key", "show", "zed", "--json", folder=folder)
+    assert json.loads(shown.stdout)["org"] == "key:alice"
+    assert said in guard("unblock", "org:evil", folder=folder).stdout
+
+
 def test_what_is_counted_with_models_and_routes_goes_too(folder: Path, redis_url: str) -> None:
     def counts() -> int:
         return sum(key.endswith(b":counts") for key in all_of(redis_url))

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from guard.store.redis.keys import PREFIX, REVIEW_FIELDS
+from guard.store.redis.keys import PREFIX, REVIEW_FIELDS, TERMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -76,10 +76,10 @@ async def sweep(
     names: Names,
     *,
     remove: bool,
-    beside: str,
+    beside: tuple[str, ...],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Swept:
-    """Look for an identity in all that guard keeps, but for keys that begin with `beside`, and remove what is
+    """Look for an identity in all that guard keeps, but for keys that begin so (`beside`), and remove what is
     found, or not. `progress` is told how many keys were looked at. Raises `StoreError`.
     """
     swept, shared = Swept(), []
@@ -110,7 +110,11 @@ async def _sweep_one(store: TolerantStore, key: str, names: Names, *, remove: bo
         found: list[Any] = []
         if kind == "hash":
             fields = [each async for each in client.hscan_iter(key, count=READ_AT_ONCE)]
-            found = [name for name, value in fields if names.is_in(name) or names.are_in(value)]
+            # A term is whom its field names; its text is what a person has said, perhaps of others too.
+            in_texts = key != TERMS
+            found = [
+                name for name, value in fields if names.is_in(name) or (in_texts and names.are_in(value))
+            ]
             take: Any = client.hdel
         elif kind == "zset":
             found = [

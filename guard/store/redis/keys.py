@@ -51,12 +51,15 @@ READ = PREFIX + "{campaigns}:read"
 AUDIT = PREFIX + "{audit}:"
 """What the chains of records begin with (guard/audit): a stream each, and its head beside it in one slot."""
 
-ISSUED = PREFIX + "{keys}:issued"
+KEYS = PREFIX + "{keys}:"
+"""What begins the keys below, which are about the keys that guard has issued."""
+
+ISSUED = KEYS + "issued"
 """The keys that guard has issued, by name, and under an empty name their epoch and version. All of this lives
 in one slot, and has no expiry."""
-ISSUED_VERSIONS = PREFIX + "{keys}:versions"
+ISSUED_VERSIONS = KEYS + "versions"
 """The names of these keys, by the version in which each was written last."""
-ISSUED_ENDS = PREFIX + "{keys}:ends"
+ISSUED_ENDS = KEYS + "ends"
 """The names of those that have an end, by when they are forgotten."""
 
 INDICATORS = PREFIX + "{campaigns}:indicators"
