@@ -13,13 +13,16 @@ LAST_US = 253_402_300_799_999_999
 
 
 def read_json(text: bytes) -> Any:
-    """The value of a text; raises `ValueError` for what is no JSON, or is nested too deeply."""
+    """The value of a text; raises `ValueError` for what is no JSON, is nested too deeply, or
+    has half of a surrogate pair."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if text.count(b"[") + text.count(b"{") > MOST_NESTED:
         _refuse_nested(value)
+    if b"\\ud" in text.lower():  # half of a surrogate pair has no UTF-8: a `UnicodeError`
+        json.dumps(value, ensure_ascii=False).encode()
     return value
 
 

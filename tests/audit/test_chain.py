@@ -247,6 +247,7 @@ async def test_an_entry_that_is_put_in_where_a_page_ends_is_found(store: Operato
         b'{"kind": "decision", "at": 1, "count": 2, "last_at": "x"}',
         b'{"kind": "lost", "at": 1, "count": "x", "of": {"a": "b"}}',
         b'{"kind": ["act"], "at": 1}',
+        b'{"kind": "act", "at": 1, "by": "\\uD800"}',
         b"\xff",
     ],
 )

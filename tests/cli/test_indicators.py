@@ -243,7 +243,7 @@ class TestTwoOperators:
     ) -> None:
         assert beta.says("list") == "Nobody has told anything that holds.\n"
         hostile = json.loads(bundle.read_text())
-        hostile["objects"][0]["name"] = "\x1b]0;owned\x07[red]" + "x" * 500
+        hostile["objects"][0]["name"] = "\x1b]0;owned\x07[red]\ud800" + "x" * 500
         (tmp_path / "hostile.json").write_text(json.dumps(hostile))
         beta.says("import", tmp_path / "hostile.json")
         told = beta.says("list")
@@ -252,6 +252,9 @@ class TestTwoOperators:
         assert head.split()[:4] == ["id", "thing", "told", "by"]
         assert len(rows) == count_of(bundle)
         assert all(len(each["called"]) <= 100 for each in beta.listed())
+        assert all(
+            each["called"].isascii() for each in beta.listed()
+        )
         found = guard("indicators", "list", folder=beta.folder, COLUMNS="80").stdout
         assert found == told
 

@@ -68,7 +68,7 @@ def received(data: bytes, check: str, ourselves: str, now_us: int) -> Received:
     """
     objects, found = _objects(data), Received()
     parsed = [each for each in (_parsed(each, found.skipped) for each in objects) if each is not None]
-    names = {each["id"]: str(each["name"])[:LONGEST_NAME] for each in parsed if each["type"] == "identity"}
+    names = {each["id"]: _name(each) for each in parsed if each["type"] == "identity"}
     groups = dict(_groups(parsed))
     others = 0
     for each in parsed:
@@ -101,6 +101,11 @@ def received(data: bytes, check: str, ourselves: str, now_us: int) -> Received:
     if others:
         found.skipped["made with another secret"] += others
     return found
+
+
+def _name(identity: Mapping[str, Any]) -> str:
+    """What an operator calls itself; half of a surrogate pair, which no UTF-8 has, is a question mark."""
+    return str(identity["name"])[:LONGEST_NAME].encode("utf-8", "replace").decode()
 
 
 def _objects(data: bytes) -> list[Any]:
