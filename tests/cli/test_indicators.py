@@ -252,9 +252,7 @@ class TestTwoOperators:
         assert head.split()[:4] == ["id", "thing", "told", "by"]
         assert len(rows) == count_of(bundle)
         assert all(len(each["called"]) <= 100 for each in beta.listed())
-        assert all(
-            each["called"].isascii() for each in beta.listed()
-        )
+        assert all(each["called"].isascii() for each in beta.listed())
         found = guard("indicators", "list", folder=beta.folder, COLUMNS="80").stdout
         assert found == told
 
