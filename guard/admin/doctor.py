@@ -145,6 +145,10 @@ async def _store(settings: Settings, policy: Policy) -> AsyncIterator[Finding]:
 def _cure(error: StoreError | ConfigError, policy: Policy) -> str:
     if isinstance(error, ConfigError) or error.kind == "permission":
         return ""
+    if error.kind == "memory":
+        return (
+            "raise maxmemory: no order is kept until then, the kill switch neither; `mode` in the settings is"
+        )
     denied = all(tier.on_store_error is OnStoreError.DENY for tier in policy.tiers.values())
     return f"start Redis, or mend store.redis_url{'; until then everything is refused' if denied else ''}"
 

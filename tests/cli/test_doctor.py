@@ -169,6 +169,15 @@ def test_a_redis_that_is_down(tmp_path: Path) -> None:
     assert "backend" in found
 
 
+def test_a_redis_that_takes_nothing_more(server: Server, tmp_path: Path) -> None:
+    write(tmp_path, f"redis://{server.address}/0")
+    server.ask("CONFIG SET", "maxmemory", 1)
+    found = findings(tmp_path, code=1)
+    cures = [cure for each in found.values() for state, _, cure in each if state == "failure"]
+    assert any("maxmemory" in cure for cure in cures), found
+    assert not any("start Redis" in cure for cure in cures)
+
+
 def test_another_pepper(server: Server, tmp_path: Path) -> None:
     write(tmp_path, f"redis://{server.address}/0")
     findings(tmp_path)
