@@ -42,7 +42,7 @@ def test_a_name_that_settings_would_not_take_is_wrong_usage(name: str, tmp_path:
 
 
 def test_the_page_shows_the_lines_that_it_prints(tmp_path: Path) -> None:
-    (called,) = re.findall(r"^guard (admin token new .*)$", PAGE, re.MULTILINE)
+    (called,) = re.findall(r"^```\nguard (admin token new .*)\n```$", PAGE, re.MULTILINE)
     (shown,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     printed = guard(*called.split(), folder=tmp_path).stderr
     made = tomllib.loads(printed[printed.index("[[") :])
