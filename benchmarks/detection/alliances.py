@@ -148,8 +148,8 @@ class Watch:
         self._lineages, self._observer = lineages, observer
         self._known: defaultdict[str, Known] = defaultdict(Known)
 
-    def see(self, line: Line, identity: Identity) -> Observation | Refusal | None:
-        """Take in one exchange, or a refusal; `None` where nobody is told of that."""
+    def see(self, line: Line, identity: Identity) -> list[Observation | Refusal]:
+        """Take in one exchange, or a refusal; what the worker is told by that."""
         holder, now_us = identity.principal, int(line.ts * MICROSECONDS)
         if line.response["status"] == REFUSED:
             self._observer.refuse(holder, identity, now_us)
@@ -163,12 +163,10 @@ class Watch:
         self._observer.take(holder, identity, now_us, taken.trace, taken.drew, taken.paid, client)
         return self._told()
 
-    def _told(self) -> Observation | Refusal | None:
-        if not self._store.heard:
-            return None
-        told = read(self._store.heard.pop())
-        assert not isinstance(told, Forgotten)  # an operator's word alone
-        return told
+    def _told(self) -> list[Observation | Refusal]:
+        heard, self._store.heard = self._store.heard, []
+        # To forget somebody is an operator's word alone.
+        return [each for each in map(read, heard) if not isinstance(each, Forgotten)]
 
 
 class _Heard(MemoryStore):
@@ -517,7 +515,7 @@ def _told(
         watch.see(line, identity_of(key, line, vouched=vouched))
         for line, key in sorted(lines, key=lambda each: each[0].ts)
     )
-    told = tuple(each for each in seen if each is not None)
+    told = tuple(sorted((each for some in seen for each in some), key=lambda each: each.at_us))
     return told, frozenset(seen.label for seen in told)
 
 

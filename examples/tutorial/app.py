@@ -17,7 +17,7 @@ from guard import GuardMiddleware
 app = FastAPI(title="A model that writes essays")
 app.add_middleware(GuardMiddleware, config="guard.toml")
 
-SENTENCES = 64
+SENTENCES = 32
 FORMS = (
     "The {} of a {} depends on its {} and on the {} around it.",
     "Most accounts of {} begin with {}, although {} came before {}.",

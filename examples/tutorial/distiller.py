@@ -13,10 +13,11 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 SUBJECTS = (
     *("erosion", "fugues", "antibodies", "leases", "sourdough", "eclipses", "lighthouses", "weaving"),
     *("penalties", "beekeeping", "inflation", "papyrus", "compilers", "sieges", "cathedrals", "otters"),
+    *("basalt", "opera", "enzymes", "verdicts", "croissants", "comets", "tides", "dyes"),
 )
 TASKS = (
     *(

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from guard.admin import Operator
     from guard.admin.indicators import Exported, Known, Taken
 
-indicators = typer.Typer(
-    no_args_is_help=True, help="What operators tell each other of campaigns: docs/indicators.md."
-)
+indicators = typer.Typer(no_args_is_help=True, help="What operators tell each other of campaigns.")
 
 OPTIONAL = ("id", "seen", "for")
 """The columns that a narrow terminal has no room for, the first one first."""
@@ -30,7 +28,7 @@ OPTIONAL = ("id", "seen", "for")
 def export(
     campaigns: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CAMPAIGN]…", help="These alone; else all that are likely or confirmed."),
+        typer.Argument(metavar="CAMPAIGN", help="These alone; else all that are likely or confirmed."),
     ] = None,
     config: Config = None,
     *,
@@ -144,7 +142,7 @@ def sightings(config: Config = None) -> None:
 def drop(
     names: Annotated[
         list[str],
-        typer.Argument(metavar="NAME…", help="The start of an indicator's id, or who has told it."),
+        typer.Argument(metavar="NAME", help="The start of an indicator's id, or who has told it."),
     ],
     config: Config = None,
     *,

@@ -22,7 +22,7 @@ ANYWHERE = "anywhere"
 key = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Issue, rotate, disable and revoke keys; each order holds everywhere within two seconds.",
+    help="Issue, rotate, disable and revoke keys, while all serve.",
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name, such as alice.")]

@@ -60,10 +60,11 @@ def watch(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Watch what is admitted and refused now, and who is busiest in this hour.
+    """Watch what is admitted and refused now, and who is busiest.
 
-    Ends with Ctrl-C. Into a pipe each look is printed below the last; with --json it is a line of JSON. While
-    the store does not answer, it says so and goes on looking. Sums are a few seconds old.
+    The busiest are those of this hour. Ends with Ctrl-C. Into a pipe each look is printed below the last;
+    with --json it is a line of JSON. While the store does not answer, it says so and goes on looking. Sums
+    are a few seconds old.
     """
     seconds = seconds_of(every)
     if seconds < LEAST_SECONDS:

@@ -118,7 +118,7 @@ def lines_of(times: Iterable[tuple[float, int]]) -> list[tuple[Line, str]]:
     ]
 
 
-def test_the_worker_is_told_of_refusals_of_whoever_was_answered() -> None:
+def test_the_worker_is_told_of_refusals_beside_what_was_answered() -> None:
     told, labels = alliances._told(lines_of([(0.0, 429), (60.0, 200), (70.0, 429)]), vouched=False)
-    assert [type(each) for each in told] == [Observation, Refusal]
+    assert [type(each) for each in told] == [Refusal, Observation, Refusal]
     assert labels == {"key:k"}

@@ -143,11 +143,11 @@ class TestHelp:
     @pytest.mark.parametrize("verb", VERBS)
     def test_c16_usage_lines_have_one_style(self, tmp_path: Path, verb: str) -> None:
         """What may be given stands in brackets, what must be in braces or, in an older Typer, by itself; both
-        in capitals.
+        in capitals. Of what may be given several times, dots say so.
         """
         usage = " ".join(guard(*verb.split(), "--help", folder=tmp_path).stdout.split("\n\n")[0].split())
         rest = usage.removeprefix(f"Usage: guard {verb} [OPTIONS]").split()
-        one = re.compile(r"\{[A-Z]+\}|[A-Z]+|\[[A-Z]+\]|\[ARGS\]\.\.\.")
+        one = re.compile(r"(\{[A-Z]+\}|[A-Z]+|\[[A-Z]+\])(\.\.\.)?")
         assert all(map(one.fullmatch, rest)), usage
 
     def test_the_version(self, tmp_path: Path) -> None:

@@ -207,7 +207,9 @@ def test_b4_what_an_answer_pays_is_said_once_enough_are_known(folder: Path) -> N
 
 def test_other_numbers_of_a_diversity_budget_are_given_and_shown_in_whole_units(folder: Path) -> None:
     given = guard("limits", "set", "key:bob", "diversity", "--rate", "50/hour", folder=folder)
-    assert given.stdout == "key:bob has 50/hour in diversity of tier default until it is cleared.\n"
+    said, change = given.stdout.splitlines()
+    assert said == "key:bob has 50/hour in diversity of tier default until it is cleared."
+    assert change == "  limits none -> diversity windows 50/3600 s"
     try:
         told = json.loads(guard("limits", "show", "key:bob", "--json", folder=folder).stdout)
         assert told["overrides"][0]["windows"] == [{"window_seconds": 3600, "count": 50, "burst": 50}]

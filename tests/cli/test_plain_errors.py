@@ -111,7 +111,9 @@ def test_low_mode_says_what_holds_beside_the_switch(folder: Path) -> None:
     assert guard("mode", folder=folder).stdout == (
         "The kill switch is at enforce; the settings say shadow: shadow holds.\n"
     )
-    assert guard("mode", "off", folder=folder).stdout.endswith("the settings say shadow: off holds.\n")
+    said, change = guard("mode", "off", folder=folder).stdout.splitlines()
+    assert said.endswith("the settings say shadow: off holds.")
+    assert change == "  mode enforce -> off"
 
 
 @pytest.mark.parametrize(

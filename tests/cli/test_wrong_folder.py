@@ -64,4 +64,6 @@ def test_h2_a_store_that_has_stopped_is_started_again(tmp_path: Path) -> None:
     assert guard("block", "org:evil", folder=tmp_path).returncode == 0
     (tmp_path / "guard.toml").unlink()
     told = guard("unblock", "org:evil", folder=tmp_path)
-    assert told.stdout == "org:evil is no longer blocked.\n", "the store of the folder, also without a file"
+    assert told.stdout.startswith("org:evil is no longer blocked.\n"), (
+        "the folder's store, without a file too"
+    )
