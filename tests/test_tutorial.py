@@ -42,7 +42,7 @@ def test_the_page_has_the_lines_of_the_app_that_it_shows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the distiller is held to twenty requests a second, and may have to wait for a minute
+@pytest.mark.timeout(900)  # the distiller may have to wait for a minute, as its limits say
 def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
     for file in (ROOT / "examples" / "tutorial").glob("*.py"):
         shutil.copy(file, tmp_path)
