@@ -41,7 +41,7 @@ def test_the_page_has_the_lines_of_the_app_that_it_shows() -> None:
     assert set(shown[0].splitlines()) <= set(app.splitlines())
 
 
-@pytest.mark.slow
+@pytest.mark.skipif("WALK" not in os.environ, reason="takes minutes: make tutorial")
 @pytest.mark.timeout(900)  # the distiller may have to wait for a minute, as its limits say
 def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
     for file in (ROOT / "examples" / "tutorial").glob("*.py"):
