@@ -36,7 +36,7 @@ from guard.receipts import Receipts
 from guard.rules import Rules
 from guard.settings import cautions
 from guard.settings.cautions import Content
-from guard.settings.load import find, load, read_toml
+from guard.settings.load import FileState, file_states, find, load, read_toml
 from guard.settings.root import Settings
 from guard.store.memory.store import MOST_ACCOUNTS, MemoryStore
 from guard.telemetry.cloudevents import OF_CAMPAIGNS
@@ -57,8 +57,6 @@ if TYPE_CHECKING:
     from guard.webhooks.notifier import Notifier
 
 logger = logging.getLogger("guard")
-
-FileState = tuple[int, int, int] | None
 
 
 class Service:
@@ -359,10 +357,7 @@ class Service:
 
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""
-        if not self._follows:
-            return {}
-        file = find(self._path)
-        return {each: _state(each) for each in (*([file] if file is not None else ()), *self._named)}
+        return file_states(self._path, self._named) if self._follows else {}
 
 
 def _tracing_of(settings: Settings) -> tuple[Tracing | None, Exporting | None]:
@@ -397,11 +392,3 @@ def _fixed(old: Settings, new: Settings) -> list[str]:
         "[rollups]": (old.rollups, new.rollups),
     }
     return [name for name, (before, after) in parts.items() if before != after]
-
-
-def _state(file: Path) -> FileState:
-    try:
-        about = file.stat()
-    except OSError:
-        return None
-    return about.st_mtime_ns, about.st_size, about.st_ino

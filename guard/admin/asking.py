@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from guard.admin.operator import Operator
 from guard.clock import SystemClock
 from guard.errors import ConfigError, GuardError, StoreError
-from guard.settings.load import find, load
+from guard.settings.load import FileState, file_states, find, load
 from guard.settings.root import Settings
 from guard.store.redis.tolerant import damage_apart as damage_apart  # for who tells what an answer lacks
 
@@ -40,8 +40,6 @@ LOOK_SECONDS = 1.0
 
 MOST_AT_ONCE = 8
 """Maximum number of questions that are asked at the same time; others wait, within their deadline."""
-
-FileState = tuple[int, int, int] | None
 
 
 class Asker:
@@ -152,11 +150,7 @@ class Asker:
 
     def _files(self) -> dict[Path, FileState]:
         """The files that the settings come from, and a state of each that changes when it does."""
-        if not self._follows:
-            return {}
-        file = find(self._path)
-        named = (*(() if file is None else (file,)), *self.settings.files)
-        return {each: _state(each) for each in named}
+        return file_states(self._path, self.settings.files) if self._follows else {}
 
 
 async def _open(operator: Operator) -> None:
@@ -168,11 +162,3 @@ async def _open(operator: Operator) -> None:
 
 def _failed(task: asyncio.Task[None]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def _state(file: Path) -> FileState:
-    try:
-        about = file.stat()
-    except OSError:
-        return None
-    return about.st_mtime_ns, about.st_size, about.st_ino

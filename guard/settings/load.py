@@ -21,7 +21,10 @@ from guard.settings.explain import explain, explain_json
 from guard.settings.root import FileSettings, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+FileState = tuple[int, int, int] | None
+"""When a file was changed last, its size and which one it is; `None` where there is none."""
 
 
 def load(path: str | Path | None = None, *, environment: bool = True) -> Settings:
@@ -63,6 +66,22 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not TOML: {error}") from error
+
+
+def file_states(path: Path | None, named: Iterable[Path]) -> dict[Path, FileState]:
+    """The files that settings come from, the one that `find` finds and those that it has `named`, each with
+    a state that changes when the file does.
+    """
+    file = find(path)
+    return {each: _state(each) for each in (*(() if file is None else (file,)), *named)}
+
+
+def _state(file: Path) -> FileState:
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
 
 
 def _anchor(settings: Settings, folder: Path) -> Settings:
