@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 UV := $(BIN)/uv
 
-.PHONY: demo test tutorial coverage fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory load soak chaos fairness browser interop detection payouts reference clean
+.PHONY: demo test coverage fuzz lint docs check wheel-test lowest-test newer-test bench bench-telemetry bench-litellm bench-memory load soak chaos fairness browser interop detection payouts reference clean
 
 demo: $(VENV)/run
 	$(BIN)/guard demo
@@ -101,10 +101,6 @@ bench-memory: $(VENV)/bench
 # how much a worker keeps up with; half an hour, and 6 GB of memory. LOAD="--identities 10000" is for a look.
 load: $(VENV)/bench
 	$(BIN)/python -m benchmarks.sizing $(LOAD)
-
-# The tutorial, walked with the real programs; some minutes.
-tutorial: $(VENV)/dev
-	WALK=1 $(BIN)/pytest tests/test_tutorial.py
 
 # A hundred thousand queries of one identity; prints what they leave in Redis.
 soak: $(VENV)/dev

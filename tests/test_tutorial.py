@@ -8,18 +8,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 from commands import GUARD
-from patience import PATIENCE_SECONDS
+from patience import PATIENCE_SECONDS, until
 from serving import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text("utf-8")
@@ -41,7 +41,7 @@ def test_the_page_has_the_lines_of_the_app_that_it_shows() -> None:
     assert set(shown[0].splitlines()) <= set(app.splitlines())
 
 
-@pytest.mark.skipif("WALK" not in os.environ, reason="takes minutes: make tutorial")
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # the distiller may have to wait for a minute, as its limits say
 def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
     for file in (ROOT / "examples" / "tutorial").glob("*.py"):
@@ -58,7 +58,7 @@ def test_its_commands_do_what_it_says(tmp_path: Path) -> None:
             if kind != "sh":
                 assert all(line in printed for line in body.splitlines()), (body, printed)
             elif body.startswith(SERVERS):
-                stack.enter_context(Started(body, tmp_path, environment))
+                stack.enter_context(started(body, tmp_path, environment))
             else:
                 printed = run(body, tmp_path, environment)
         token = (tmp_path / "ann.token").read_text("utf-8").strip()
@@ -92,27 +92,23 @@ def run(command: str, folder: Path, environment: Mapping[str, str]) -> str:
     return told.stdout + told.stderr
 
 
-class Started:
-    """A server that a person leaves running in a terminal of its own, until Ctrl-C."""
+@contextmanager
+def started(command: str, folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """A server that a person leaves running in a terminal of its own, until Ctrl-C.
 
-    def __init__(self, command: str, folder: Path, environment: Mapping[str, str]) -> None:
-        self._process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._port = re.findall(r"--port (\d+)", command)[0]
-
-    def __enter__(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if self._port in line:  # it listens there
-                return
-        raise AssertionError("the server has ended")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self._process.communicate()
+    It writes to a file: a pipe that nobody reads would hold it up once it is full.
+    """
+    (port,) = re.findall(r"--port (\d+)", command)
+    log = folder / f"{port}.log"
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(
+            ["bash", "-c", f"exec {command}"], cwd=folder, env=environment, stdout=out, stderr=out
+        ) as process,
+    ):
+        try:
+            until(lambda: port in log.read_text("utf-8") or process.poll() is not None)
+            assert process.poll() is None, log.read_text("utf-8")
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)

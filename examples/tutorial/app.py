@@ -17,7 +17,7 @@ from guard import GuardMiddleware
 app = FastAPI(title="A model that writes essays")
 app.add_middleware(GuardMiddleware, config="guard.toml")
 
-SENTENCES = 32
+SENTENCES = 40
 FORMS = (
     "The {} of a {} depends on its {} and on the {} around it.",
     "Most accounts of {} begin with {}, although {} came before {}.",
@@ -42,8 +42,24 @@ STEMS = (
     "knight castle siege moat banner squire armour tournament crown feudalism",
     "cathedral arch buttress mosaic fresco dome nave altar stained pillar",
     "wolf otter falcon badger salmon lynx heron beaver antler burrow",
+    "cyclone drizzle thunder frost barometer monsoon fog hail rainbow humidity",
+    "sonnet stanza novel chapter metaphor rhyme critic prologue fable satire",
+    "piston gearbox clutch carburettor axle brake diesel exhaust throttle radiator",
+    "senator ballot treaty parliament coalition veto embassy minister election reform",
+    "dentist molar enamel cavity plaque filling crown gum braces root",
+    "chess bishop rook gambit pawn endgame castling checkmate tournament clock",
+    "coffee espresso roast arabica grinder crema barista filter bean cup",
+    "violet orchid tulip petal stem pollinator bouquet greenhouse bulb thorn",
+    "tunnel bridge girder concrete crane scaffold rivet excavator foundation beam",
+    "painter canvas pigment portrait easel sketch gallery palette varnish brush",
+    "pilot runway cockpit turbulence altitude propeller glider hangar radar wing",
+    "wizard dragon spell potion goblin prophecy amulet cauldron elf curse",
+    "acid alkali molecule isotope catalyst titration polymer valence oxide crystal",
+    "infant cradle lullaby pacifier pram nursery rattle diaper toddler milk",
+    "detective alibi fingerprint suspect motive forensic burglar witness clue robbery",
+    "glove scarf boot zip hem tailor button velvet sleeve collar",
 )
-"""Words of sixteen fields. A question is answered in those of two of them."""
+"""Words of thirty-two fields. A question is answered in those of two of them."""
 
 
 class Message(BaseModel):

@@ -18,6 +18,8 @@ SUBJECTS = (
     *("erosion", "fugues", "antibodies", "leases", "sourdough", "eclipses", "lighthouses", "weaving"),
     *("penalties", "beekeeping", "inflation", "papyrus", "compilers", "sieges", "cathedrals", "otters"),
     *("basalt", "opera", "enzymes", "verdicts", "croissants", "comets", "tides", "dyes"),
+    *("wolves", "monsoons", "sonnets", "gearboxes", "parliaments", "teeth", "chess", "espresso"),
+    *("orchids", "tunnels", "portraits", "gliders", "dragons", "acids", "lullabies", "alibis"),
 )
 TASKS = (
     *(
