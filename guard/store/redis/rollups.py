@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
     from guard.core.rollups import Suspected
 
-SUM = Script.load("sum")
-SUSPECT = Script.load("suspect")
-REFUSE = Script.load("refuse")
+SUM = Script.load("sum", "calls")
+SUSPECT = Script.load("suspect", "calls")
+REFUSE = Script.load("refuse", "calls")
 
 SHARDS = 64
 """Hashes that the use of an hour is spread over: of 5,000 identities each has about 80."""

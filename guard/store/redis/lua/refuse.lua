@@ -10,8 +10,7 @@
 -- Returns 1, or 0 where this call was made before.
 -- Mirrors nothing: guard/store/redis/rollups.py says what a line is.
 
-if (tonumber(call('GET', KEYS[1])) or 0) >= tonumber(ARGV[1]) then return 0 end
-call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if made_before() then return 0 end
 
 local most = tonumber(ARGV[4])
 for at = 7, #ARGV, 4 do
@@ -28,10 +27,5 @@ for at = 7, #ARGV, 4 do
   call('ZADD', KEYS[2], ARGV[at + 1], name)
 end
 
-local function forget(names)
-  for i = 1, #names do call('ZREM', KEYS[2], names[i]) call('HDEL', KEYS[3], names[i]) end
-end
-forget(call('ZRANGE', KEYS[2], '-inf', '(' .. ARGV[6], 'BYSCORE'))
-forget(call('ZRANGE', KEYS[2], 0, -1 - tonumber(ARGV[5])))
-for i = 2, 3 do call('PEXPIRE', KEYS[i], ARGV[3]) end
+keep_highest(KEYS[2], KEYS[3], ARGV[5], ARGV[6], ARGV[3])
 return 1

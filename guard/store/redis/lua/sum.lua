@@ -18,8 +18,7 @@ local LARGEST = 2 ^ 40 - 1
 local FIRST_SHARD = 9
 local shards = #KEYS - FIRST_SHARD + 1
 
-if (tonumber(call('GET', KEYS[1])) or 0) >= tonumber(ARGV[1]) then return 0 end
-call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if made_before() then return 0 end
 
 local sums_end = 10 + 2 * tonumber(ARGV[10])
 for at = 11, sums_end, 2 do

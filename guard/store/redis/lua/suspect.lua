@@ -9,8 +9,7 @@
 -- Mirrors `standing` and `Course` of guard/core/rollups.py. A course begins with its last hour (4 bytes); then come a
 -- byte with the band and one with the decibans for each hour, at the place that the hour has in its period.
 
-if (tonumber(call('GET', KEYS[1])) or 0) >= tonumber(ARGV[1]) then return 0 end
-call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if made_before() then return 0 end
 
 local hour, hours = tonumber(ARGV[4]), tonumber(ARGV[5])
 local NOTHING = string.rep('\0\0', hours)
@@ -41,10 +40,5 @@ for at = 8, #ARGV, 4 do
   call('ZADD', KEYS[2], ARGV[at + 1], name)
 end
 
-local function forget(names)
-  for i = 1, #names do call('ZREM', KEYS[2], names[i]) call('HDEL', KEYS[3], names[i]) end
-end
-forget(call('ZRANGE', KEYS[2], '-inf', '(' .. ARGV[7], 'BYSCORE'))
-forget(call('ZRANGE', KEYS[2], 0, -1 - tonumber(ARGV[6])))
-for i = 2, 3 do call('PEXPIRE', KEYS[i], ARGV[3]) end
+keep_highest(KEYS[2], KEYS[3], ARGV[6], ARGV[7], ARGV[3])
 return 1
