@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import FAULT, Config, HolderText, Json, ask_store
+from guard.cli.orders import By, Reason
 
 if TYPE_CHECKING:
     from guard.admin import Operator
@@ -20,8 +22,8 @@ def forget(
     config: Config = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether it is meant.")] = False,
-    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who says so; else the user of this machine.")] = None,
+    reason: Reason = "",
+    by: By = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only count what there is, and remove nothing.")
     ] = False,
@@ -37,16 +39,15 @@ def forget(
     if not (yes or dry_run):
         if not sys.stdin.isatty():
             raise typer.BadParameter("this cannot be undone: give --yes, or look with --dry-run")
-        typer.confirm(f"Forget all of {output.printable(holder)}? This cannot be undone.", abort=True)
+        typer.confirm(f"Forget all of {words.printable(holder)}? This cannot be undone.", abort=True)
 
     async def ask(operator: Operator) -> Forgotten:
         from guard.admin.forgetting import forget as forget_
 
         found = await operator.resolve(holder)
-        orders = operator.orders.given(by or operator.orders.by, dry_run=dry_run)
-        return await forget_(orders, found, reason, _progress)
+        return await forget_(operator.orders, found, reason, _progress)
 
-    found = ask_store(config, ask)
+    found = ask_store(config, ask, by=by, dry_run=dry_run)
     if json:
         output.print_json(_json(found))
     else:
@@ -63,16 +64,16 @@ def _progress(searched: int) -> None:
 def _say(found: Forgotten) -> None:
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    names = ", ".join(map(output.printable, found.labels))
+    names = ", ".join(map(words.printable, found.labels))
     first, proof = found.first, found.proof
-    entries = output.counted(sum(first.shared.values()), "entry", "entries")
-    what = f"{output.counted(first.own, 'key')} and {entries}"
+    entries = words.counted(sum(first.shared.values()), "entry", "entries")
+    what = f"{words.counted(first.own, 'key')} and {entries}"
     if proof is None:
         print(f"Of {names} there are {what}.")
         return
     print(f"Removed {what} of {names}.")
     if found.complete:
-        print(f"Searched {output.counted(proof.searched, 'key')} again: nothing of it is left.")
+        print(f"Searched {words.counted(proof.searched, 'key')} again: nothing of it is left.")
         return
     output.complain(
         f"{proof.found} are left, or are there again: it is served at this moment. Block it, or take its key "

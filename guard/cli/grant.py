@@ -9,6 +9,7 @@ import typer
 from guard import words
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Until, ask_store, seconds_left, unseen_by
+from guard.cli.orders import By, DryRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,12 +34,8 @@ def grant(
     until: Until = None,
     end: Annotated[bool, typer.Option("--end", help="End it now: what held before holds again.")] = False,
     reason: Annotated[str, typer.Option(help="Why; shown by `guard show`, never to the caller.")] = "",
-    by: Annotated[
-        str | None, typer.Option("--by", help="Who says so; else the user of this machine.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would hold, and change nothing.")
-    ] = False,
+    by: By = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Give a holder more of one limit for a while.
 
@@ -55,17 +52,16 @@ def grant(
 
     async def ask(operator: Operator) -> tuple[str, Act, Unseen | None]:
         found = await operator.resolve(holder)
-        orders = operator.orders.given(by or operator.orders.by, dry_run=dry_run)
         if end:
-            act = await orders.end_override(found, limit, reason)
+            act = await operator.orders.end_override(found, limit, reason)
         else:
-            act = await orders.override(
+            act = await operator.orders.override(
                 found, limit, rate=rate, count=count, times=times, seconds=seconds, reason=reason
             )
         return str(found), act, await unseen_by(operator, found)
 
-    name, act, unseen = ask_store(config, ask)
-    shown = output.printable(name)
+    name, act, unseen = ask_store(config, ask, by=by, dry_run=dry_run)
+    shown = words.printable(name)
     if end and not act.changed:
         print(f"{shown} has no grant in {limit}.")
     else:

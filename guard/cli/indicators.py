@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_left
-from guard.cli.orders import By
+from guard.cli.orders import By, Reason
 from guard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def export(
     print(told.bundle)
     for name, why in told.left_out.items():
         output.complain(f"{name} is left out: {why}")
-    taken_back = f"; {output.counted(len(told.revoked), 'campaign')} taken back" if told.revoked else ""
-    output.complain(f"{output.counted(len(told.campaigns), 'campaign')} told{taken_back}")
+    taken_back = f"; {words.counted(len(told.revoked), 'campaign')} taken back" if told.revoked else ""
+    output.complain(f"{words.counted(len(told.campaigns), 'campaign')} told{taken_back}")
 
 
 @indicators.command(name="import")
@@ -85,13 +86,13 @@ def import_(
         return
     would = "would be " if dry_run else ""
     print(
-        f"{output.counted(taken.new, 'indicator')} {would}new, {taken.changed} {would}changed, "
+        f"{words.counted(taken.new, 'indicator')} {would}new, {taken.changed} {would}changed, "
         f"{taken.same} known, {taken.revoked} {would}taken back."
     )
     for campaign, seen in taken.sightings:
-        ago = output.span(max(0.0, time.time() - seen.last_us / 1e6))
-        queries = output.counted(seen.queries, "query", "queries")
-        print(output.printable(f"{seen.called} has seen what {campaign} has: {queries}, the last {ago} ago."))
+        ago = words.span(max(0.0, time.time() - seen.last_us / 1e6))
+        queries = words.counted(seen.queries, "query", "queries")
+        print(words.printable(f"{seen.called} has seen what {campaign} has: {queries}, the last {ago} ago."))
     for why, count in taken.skipped.most_common():
         output.complain(f"left out {count}: {why}")
 
@@ -119,7 +120,7 @@ def list_(config: Config = None, *, json: Json = False) -> None:
     common = sum(each.sighted is not None and each.sighted.common for each in known)
     if common:
         output.complain(
-            f"{output.counted(common, 'indicator')} ignored: verified organisations here use the same"
+            f"{words.counted(common, 'indicator')} ignored: verified organisations here use the same"
         )
 
 
@@ -135,7 +136,7 @@ def sightings(config: Config = None) -> None:
 
     bundle, seen = ask_store(config, ask)
     print(bundle)
-    output.complain(f"{output.counted(seen, 'indicator')} seen here")
+    output.complain(f"{words.counted(seen, 'indicator')} seen here")
 
 
 @indicators.command()
@@ -147,14 +148,14 @@ def drop(
     config: Config = None,
     *,
     by: By = None,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    reason: Reason = "",
 ) -> None:
     """Forget what others have told."""
 
     async def ask(operator: Operator) -> int:
         return await operator.indicators.drop(names, reason)
 
-    print(f"{output.counted(ask_store(config, ask, by=by), 'indicator')} forgotten.")
+    print(f"{words.counted(ask_store(config, ask, by=by), 'indicator')} forgotten.")
 
 
 def _read(file: Path) -> bytes:
@@ -172,7 +173,7 @@ def _read(file: Path) -> bytes:
 
 def _row(known: Known, now: float) -> tuple[object, ...]:
     each, seen = known
-    ago = "" if seen is None else output.span(max(0.0, now - seen.last_us / 1e6))
+    ago = "" if seen is None else words.span(max(0.0, now - seen.last_us / 1e6))
     return (
         each.id.removeprefix("indicator--")[:8],
         each.thing,
@@ -181,5 +182,5 @@ def _row(known: Known, now: float) -> tuple[object, ...]:
         ago,
         "" if seen is None else seen.queries,
         each.confidence,
-        output.span(max(0.0, each.until_us / 1e6 - now)),
+        words.span(max(0.0, each.until_us / 1e6 - now)),
     )

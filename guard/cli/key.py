@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, Until, ask_store, seconds_left, seconds_of
 from guard.cli.find import find
+from guard.cli.orders import By, DryRun, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -26,9 +28,6 @@ key = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name, such as alice.")]
-By = Annotated[str | None, typer.Option(help="Who gives the order. [the user of this machine]")]
-Reason = Annotated[str, typer.Option(help="Why.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 User = Annotated[str | None, typer.Option(help="The user that it stands for.")]
 Org = Annotated[str | None, typer.Option(help="The organisation that it belongs to.")]
 Tier = Annotated[str | None, typer.Option(help="The tier of the settings that it falls under.")]
@@ -226,17 +225,14 @@ def show(name: Name, config: Config = None, *, json: Json = False) -> None:
         return
     for field, value in _shown(facts).items():
         if value:
-            print(output.printable(f"{field}: {value}"))
+            print(words.printable(f"{field}: {value}"))
 
 
 key.command("find")(find)
 
 
 def _order(config: Config, ask: Callable[[KeyOrders], Awaitable[Any]], by: str | None, dry_run: bool) -> Any:
-    async def asked(operator: Operator) -> Any:
-        return await ask(operator.orders.given(operator.orders.by, dry_run=dry_run).keys)
-
-    return ask_store(config, asked, by=by)
+    return ask_store(config, lambda operator: ask(operator.orders.keys), by=by, dry_run=dry_run)
 
 
 def _say_issued(issued: Issued, what: str, *, json: bool, dry_run: bool) -> None:
@@ -261,11 +257,11 @@ def _say(act: Act, dry_run: bool) -> None:
     changes = _changes(act)
     name = act.after["key"]["name"]
     if not changes:
-        print(output.printable(f"{name} stood so already."))
+        print(words.printable(f"{name} stood so already."))
         return
-    print(output.printable(f"{name} would change:" if dry_run else f"{name} has changed:"))
+    print(words.printable(f"{name} would change:" if dry_run else f"{name} has changed:"))
     for line in changes:
-        print(output.printable(f"  {line}"))
+        print(words.printable(f"  {line}"))
 
 
 def _changes(act: Act) -> list[str]:
