@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.evidence import sheet_report
@@ -49,10 +50,10 @@ def appeal(
 
     And what is known of that caller now, and which orders help.
     """
-    words = (sys.stdin.readline() if receipt is None else receipt).split()
-    if not words:
+    given = (sys.stdin.readline() if receipt is None else receipt).split()
+    if not given:
         raise typer.BadParameter("give a receipt, or have it on standard input")
-    text = words[-1]  # of a whole header too
+    text = given[-1]  # of a whole header too
 
     async def ask(operator: Operator) -> Appeal:
         return await operator.appeal(text)
@@ -65,7 +66,7 @@ def appeal(
         output.print_json(appeal_json(found, now))
         return
     for line in _refused_lines(found.refused) if found.refused else ():
-        output.console().print(output.printable(line), markup=False, soft_wrap=True)
+        output.console().print(words.printable(line), markup=False, soft_wrap=True)
     if found.refused and found.sheet:
         output.console().print()
     if found.sheet is None:
@@ -75,7 +76,7 @@ def appeal(
 
 
 def _refused_lines(refused: Refused) -> Iterator[str]:
-    yield f"{refused.label} was refused at {output.moment(refused.at_us / 1e6)}: {_why(refused)}."
+    yield f"{refused.label} was refused at {words.moment(refused.at_us / 1e6)}: {_why(refused)}."
     yield f"The request was {refused.request_id}; the log has it under this id."
 
 

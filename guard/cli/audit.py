@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import FAULTS, Config, Json, ask_store, seconds_of
 from guard.core.chains import Chain
@@ -100,7 +101,7 @@ def verify_(
     else:
         for chain, each in found.items():
             for line in _verification_lines(chain, each):
-                print(output.printable(line))
+                print(words.printable(line))
     if any(each.problems for each in found.values()):
         FAULTS.get().append("the records")
 
@@ -143,7 +144,7 @@ def hash_(
         output.print_json([{"name": name, "records": count} for name, count in found])
         return
     for name, count in found:
-        print(output.printable(f"{name}  {output.counted(count, 'record')}"))
+        print(words.printable(f"{name}  {words.counted(count, 'record')}"))
 
 
 async def _names(operator: Operator, text: str) -> list[str]:
@@ -202,7 +203,7 @@ def explain(
         output.print_json(kept_json(kept))
         return
     for name, value in _explained(kept.fields):
-        print(f"{name:<12}{output.printable(value)}")
+        print(f"{name:<12}{words.printable(value)}")
 
 
 def _explained(fields: Any) -> list[tuple[str, str]]:
@@ -210,7 +211,7 @@ def _explained(fields: Any) -> list[tuple[str, str]]:
     several = fields.get("count", 1)
     rows = [
         ("request", fields.get("request")),
-        ("when", output.moment(fields.get("at", 0) / 1e6)),
+        ("when", words.moment(fields.get("at", 0) / 1e6)),
         ("what", f"{fields.get('method', '')} {fields.get('route', '')}".strip()),
         ("who", _who(fields)),
         ("decided", would + str(fields.get("action") or fields.get("kind"))),
@@ -236,7 +237,7 @@ def _again(fields: Any) -> str | None:
     wait = fields.get("wait_seconds")
     if wait is None:
         return None
-    return f"admitted from {output.moment(fields.get('at', 0) / 1e6 + wait)} on ({output.span(wait)} later)"
+    return f"admitted from {words.moment(fields.get('at', 0) / 1e6 + wait)} on ({words.span(wait)} later)"
 
 
 def _risk(fields: Any) -> str | None:
@@ -253,15 +254,15 @@ def _print(kept: Kept, json: bool) -> None:
         print(json_of.dumps(kept_json(kept)))
         return
     request = kept.fields.get("request")
-    line = f"{output.moment(kept.at_us / 1e6)}  {said(kept.fields)}{f'  {request}' if request else ''}"
-    print(output.printable(line))
+    line = f"{words.moment(kept.at_us / 1e6)}  {said(kept.fields)}{f'  {request}' if request else ''}"
+    print(words.printable(line))
 
 
 def _verification_lines(chain: Chain, found: Verification) -> list[str]:
     if not found.records and not found.problems:
         return [f"{chain}: no records"]
-    since = "" if found.since_us is None else f", since {output.moment(found.since_us / 1e6)}"
-    lines = [f"{chain}: {output.counted(found.records, 'record')}, {found.first} to {found.last}{since}"]
+    since = "" if found.since_us is None else f", since {words.moment(found.since_us / 1e6)}"
+    lines = [f"{chain}: {words.counted(found.records, 'record')}, {found.first} to {found.last}{since}"]
     if found.trimmed:
         lines.append(f"{chain}: older ones up to {found.trimmed} were let go, as [audit] says")
     if found.lost:
@@ -275,7 +276,7 @@ def _verification_json(found: Verification) -> dict[str, Any]:
         "records": found.records,
         "first": found.first,
         "last": found.last,
-        "since": None if found.since_us is None else output.moment(found.since_us / 1e6),
+        "since": None if found.since_us is None else words.moment(found.since_us / 1e6),
         "trimmed": found.trimmed,
         "lost": found.lost,
         "problems": [{"record": each.number, "what": each.what} for each in found.problems],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json
 from guard.cli.replay import Declare, LogFile
@@ -85,7 +86,7 @@ def calibrate_(
     console = output.console()
     _show(made, out, console)
     for line in ("", *toml):
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
 
 
 def _share(text: str) -> float:
@@ -105,7 +106,7 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
     from guard.detection.tables import Stratum
 
     for text in _left_out(made, out):
-        console.print(output.printable(text), markup=False, soft_wrap=True)
+        console.print(words.printable(text), markup=False, soft_wrap=True)
     for caution in made.cautions:
         console.print(fill(caution, WIDTH), markup=False)
     rows = [
@@ -133,15 +134,15 @@ def _show(made: Calibration, out: Path, console: Console) -> None:
 
 def _left_out(made: Calibration, out: Path) -> Iterator[str]:
     left = made.survey
-    queries = output.counted(left.queries, "query", "queries")
+    queries = words.counted(left.queries, "query", "queries")
     yield f"{out}: from {made.identities} identities with {queries} in {left.days:.1f} days"
     if len(left.traces) > made.identities:
-        few = output.counted(len(left.traces) - made.identities, "identity", "identities")
+        few = words.counted(len(left.traces) - made.identities, "identity", "identities")
         yield f"left out: {few} with too few queries"
     if left.attacks:
-        yield f"left out: {output.counted(left.attacks, 'line')} labelled attack"
+        yield f"left out: {words.counted(left.attacks, 'line')} labelled attack"
     if left.unread:
-        yield f"left out: {output.counted(left.unread.total(), 'line')} of no use here:"
+        yield f"left out: {words.counted(left.unread.total(), 'line')} of no use here:"
         for reason, count in left.unread.most_common(MOST_REASONS):
             yield f"  {count} {reason}"
     if made.reference.place is None:

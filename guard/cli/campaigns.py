@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import cases, output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left
 from guard.cli.orders import By, DryRun, Reason, tell
@@ -45,10 +46,8 @@ def campaigns(
     if not looked_for:
         output.complain("nobody looks for campaigns now: neither guard's analyst nor a `guard worker` runs")
     elif lag.late:
-        waiting = output.counted(lag.queries, "query", "queries")
-        output.complain(
-            f"campaigns are found late: {waiting} wait, the oldest for {output.span(lag.seconds)}"
-        )
+        waiting = words.counted(lag.queries, "query", "queries")
+        output.complain(f"campaigns are found late: {waiting} wait, the oldest for {words.span(lag.seconds)}")
     found = [each for each in known if every or each.verdict(now_us).counts]
     if json:
         from guard.admin.json.campaigns import campaign_json
@@ -65,7 +64,7 @@ def campaigns(
     else:
         output.console().print("There is no campaign." if every or not known else "No campaign counts now.")
     if len(found) < len(known):
-        rest = output.counted(len(known) - len(found), "campaign")
+        rest = words.counted(len(known) - len(found), "campaign")
         output.complain(f"nothing follows from {rest} more; --all lists all")
 
 
@@ -79,8 +78,8 @@ def _row(campaign: Campaign, now_us: int) -> tuple[object, ...]:
         len(campaign.members),
         campaign.queries,
         f"{campaign.paid:.0f}",
-        output.span(max(0.0, (now_us - campaign.since_us) / 1e6)),
-        output.span(max(0.0, (now_us - campaign.seen_us) / 1e6)),
+        words.span(max(0.0, (now_us - campaign.since_us) / 1e6)),
+        words.span(max(0.0, (now_us - campaign.seen_us) / 1e6)),
         f"{campaign.decibans:.0f}",
     )
 
@@ -148,7 +147,7 @@ def verdict(
         return act, await operator.campaigns.of(campaign_id)
 
     act, case = ask_store(config, ask, by=by, dry_run=dry_run)
-    end = output.until_us(case.word.until_us) if case.word else ""
+    end = words.until_us(case.word.until_us) if case.word else ""
     tell(act, f"{campaign_id} is {case.verdict} {end}: {case.verdict.meaning}.", dry_run=dry_run)
     if not dry_run:
         print(f"{cases.spread(case)}.")

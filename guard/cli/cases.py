@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guard import words
 from guard.cli import output
 from guard.cli.reports import Report, Section, Table
 from guard.core.atlas import TECHNIQUES
@@ -37,7 +38,7 @@ def spread(case: Case) -> str:
         elsewhere, f"; {elsewhere} are held as members of another"
     )
     pools = f"one pool, {case.pools[0].holder}" if len(case.pools) == 1 else f"{len(case.pools)} pools"
-    return f"{output.counted(members, 'member shares', 'members share')} {pools}{rest}"
+    return f"{words.counted(members, 'member shares', 'members share')} {pools}{rest}"
 
 
 def case_report(case: Case, most_members: int) -> Report:
@@ -60,7 +61,7 @@ def case_report(case: Case, most_members: int) -> Report:
 
 def moment_line(event: Event) -> str:
     """One event of a timeline."""
-    return f"{output.moment(event.at_us / 1e6)}  {event.text}"
+    return f"{words.moment(event.at_us / 1e6)}  {event.text}"
 
 
 def _head(case: Case) -> Iterator[str]:
@@ -68,13 +69,13 @@ def _head(case: Case) -> Iterator[str]:
     yield f"{case.verdict.meaning}."
     if word is not None:
         yield (
-            f"So says {word.by} since {output.moment(word.at_us / 1e6)}, "
-            f"{output.until_us(word.until_us)}: {word.reason} (guard says {campaign.found})"
+            f"So says {word.by} since {words.moment(word.at_us / 1e6)}, "
+            f"{words.until_us(word.until_us)}: {word.reason} (guard says {campaign.found})"
         )
     yield (
-        f"{output.counted(len(campaign.members), 'member')}, "
-        f"{output.counted(campaign.queries, 'query', 'queries')}, {campaign.paid:.1f} units drawn; "
-        f"{output.moment(campaign.since_us / 1e6)} to {output.moment(campaign.seen_us / 1e6)}"
+        f"{words.counted(len(campaign.members), 'member')}, "
+        f"{words.counted(campaign.queries, 'query', 'queries')}, {campaign.paid:.1f} units drawn; "
+        f"{words.moment(campaign.since_us / 1e6)} to {words.moment(campaign.seen_us / 1e6)}"
     )
     yield (
         f"As one holder it looks {campaign.decibans:.1f} dB like one that goes through a data set; "
@@ -82,7 +83,7 @@ def _head(case: Case) -> Iterator[str]:
     )
     if case.block is not None:
         yield (
-            f"BLOCKED {output.until(case.block)} as {case.holder}: {case.block.reason or 'no reason given'}"
+            f"BLOCKED {words.until(case.block)} as {case.holder}: {case.block.reason or 'no reason given'}"
         )
 
 
@@ -130,7 +131,7 @@ def _members(case: Case, most: int) -> Section:
         (
             label,
             case.held_by.get(label, ""),
-            output.moment(member.since_us / 1e6)[:10],
+            words.moment(member.since_us / 1e6)[:10],
             f"{member.confidence:.2f}",
         )
         for label, member in known[:most]

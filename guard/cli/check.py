@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.asgi.copies import MOST_COPIED
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_of
@@ -101,7 +102,7 @@ def check(
 
     def say(lines: Iterable[str]) -> None:
         for line in lines:
-            console.print(output.printable(line, keep="\n"), markup=False, soft_wrap=not sys.stdout.isatty())
+            console.print(words.printable(line, keep="\n"), markup=False, soft_wrap=not sys.stdout.isatty())
 
     say(_summary_lines(settings, policy, identifier))
     if verbose:
@@ -138,7 +139,7 @@ async def _said_by_keys(operator: Operator) -> frozenset[Attribute]:
 
 def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -> Iterator[str]:
     """How requests come in, in a few lines."""
-    extent = "" if policy.rollout == ENFORCED else f" ({output.rollout(policy.rollout)})"
+    extent = "" if policy.rollout == ENFORCED else f" ({words.rollout(policy.rollout)})"
     unknown_paths = settings.unknown_paths or "deny (in an app: pass)"
     yield f"mode {policy.rollout.mode}{extent}, unknown paths {unknown_paths}"
     own = f"own redis-server in {settings.data_dir}"
@@ -146,7 +147,7 @@ def _summary_lines(settings: Settings, policy: Policy, identifier: Identifier) -
     identity = settings.identity
     callers = [f"unknown keys {identity.unknown_keys}", f"anonymous {identity.anonymous}"]
     if identifier.known_keys is not None:
-        callers.append(f"{output.counted(identifier.known_keys, 'key')} in the keys file")
+        callers.append(f"{words.counted(identifier.known_keys, 'key')} in the keys file")
     if identity.jwt is not None:
         callers.append(f"tokens {'/'.join(identity.jwt.algorithms)} ({_claims(identity.jwt)})")
     if said := identity.headers.model_dump(exclude_none=True):
@@ -207,11 +208,11 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
             limit.name,
             limit.unit,
             "+".join(limit.per),
-            " ".join(output.rate(limit.unit, window) for window in limit.windows)
+            " ".join(words.rate(limit.unit, window) for window in limit.windows)
             + _algorithm(limit)
             + _ramp(limit)
             + _floor(limit),
-            output.conditions(limit),
+            words.conditions(limit),
         )
         for limit in tier.limits
     ]
@@ -219,7 +220,7 @@ def _print_tier(console: Console, tier: Tier, policy: Policy) -> None:
     default = ", the default" if tier.name == policy.default_tier and tier.name != "default" else ""
     title = f"\nTier {tier.name}{default}, on_store_error = {tier.on_store_error}{reasoning}"
     if tier.rollout != ENFORCED:
-        title += f", {output.rollout(tier.rollout)}"
+        title += f", {words.rollout(tier.rollout)}"
     columns = ("limit", "unit", "per", "rate", "only")
     table = output.table(title, columns, rows, optional=("only",))
     console.print(table if rows else f"{title}: no limits", markup=False)
@@ -233,7 +234,7 @@ def _algorithm(limit: Limit) -> str:
 def _ramp(limit: Limit) -> str:
     """How it grows for who is new, where it does."""
     ramp = limit.ramp
-    return f", from {ramp.start:.0%} in {output.span(ramp.span_us / 1e6)}" if ramp else ""
+    return f", from {ramp.start:.0%} in {words.span(ramp.span_us / 1e6)}" if ramp else ""
 
 
 def _floor(limit: Limit) -> str:
@@ -269,7 +270,7 @@ def _cut(lines: Sequence[str], what: str, verbose: bool) -> Iterator[str]:
     """These lines under a title, the first few of many."""
     if not lines:
         return
-    yield f"\n{output.counted(len(lines), what)}"
+    yield f"\n{words.counted(len(lines), what)}"
     shown = lines if verbose else lines[:MOST_LINES]
     yield from shown
     if len(shown) < len(lines):
@@ -281,7 +282,7 @@ def _override_lines(policy: Policy) -> Iterator[str]:
         for each in overrides:
             what = where = ""
             if each.of is not None and each.counts is not None:
-                what = output.numbers(each.of, each.counts)
+                what = words.numbers(each.of, each.counts)
                 if len(policy.tiers) > 1:
                     where = f" of tier {', '.join(policy.tiers_with(each.of))}"
             yield f"{holder} has {what or 'no limit'} in {each.limit}{where}{_until(each.until_us)}"
@@ -291,7 +292,7 @@ def _ladder_lines(ladder: Ladder) -> Iterator[str]:
     for band, rung in ladder.rungs.items():
         if rung.bites:
             yield f"risk {band}: {_rung(rung)}"
-    delay = f", after a delay of up to {output.span(ladder.delay_us / 1e6)}" if ladder.delay_us else ""
+    delay = f", after a delay of up to {words.span(ladder.delay_us / 1e6)}" if ladder.delay_us else ""
     yield f"applied to {ladder.share:.0%} of requests{delay}"
 
 
@@ -319,7 +320,7 @@ _REASONING = {Reasoning.SEALED: "reasoning sealed", Reasoning.HIDDEN: "no reason
 
 def _detection_lines(detection: Detection, reference: Reference, verbose: bool) -> Iterator[str]:
     weights = detection.weights
-    extent = "enforced" if detection.rollout == ENFORCED else output.rollout(detection.rollout)
+    extent = "enforced" if detection.rollout == ENFORCED else words.rollout(detection.rollout)
     sampled = f", {detection.sample:.0%} of queries sampled" if detection.sample < 1 else ""
     yield f"\nDetection {extent}{sampled}, half-life of evidence {weights.half_life_us / 3.6e9:g} h"
     yield (
@@ -345,4 +346,4 @@ def _reference_lines(reference: Reference, verbose: bool) -> Iterator[str]:
 
 
 def _until(until_us: int | None) -> str:
-    return "" if until_us is None else f" until {output.moment(until_us / 1e6)}"
+    return "" if until_us is None else f" until {words.moment(until_us / 1e6)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.core.limits import shown
 from guard.errors import ConfigError
@@ -69,7 +70,7 @@ def _table(rows: list[Row]) -> Trimmed:
         limit, left = "", ""
         if row.tightest is not None:
             held = row.tightest
-            window = output.period(held.window.period_seconds)
+            window = words.period(held.window.period_seconds)
             limit = f"{shown(held.limit.unit, held.window.count)} {held.limit.unit}/{window}"
             left = str(shown(held.limit.unit, held.remaining))
         wants = f"{row.client.per_second:g}/s"

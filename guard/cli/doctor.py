@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import FAULT, Config, Json
 
@@ -60,8 +61,8 @@ async def _ask(config: Path | None, backend: str | None) -> list[Finding]:
 
 def _lines(found: Finding) -> str:
     cure = f"\nCure: {found.cure}." if found.cure else ""
-    parts = output.printable(found.says + cure, keep="\n").split("\n")
-    head = f"{found.state.upper():<8} {output.printable(found.part):<{WIDTH}} "
+    parts = words.printable(found.says + cure, keep="\n").split("\n")
+    head = f"{found.state.upper():<8} {words.printable(found.part):<{WIDTH}} "
     if not sys.stdout.isatty():
         return f"{head}{' '.join(parts)}"
     indent = " " * 9
@@ -75,4 +76,4 @@ def _lines(found: Finding) -> str:
 def _summary(failures: int, warnings: int) -> str:
     if not failures and not warnings:
         return "Nothing is wrong."
-    return f"{output.counted(failures, 'failure')}, {output.counted(warnings, 'warning')}."
+    return f"{words.counted(failures, 'failure')}, {words.counted(warnings, 'warning')}."

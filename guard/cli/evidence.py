@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import cases, output, show
 from guard.cli.app import Config, Json, ask_store
 from guard.cli.reports import Report, Section, Table, print_report
@@ -108,8 +109,8 @@ def _signals(suspicion: Suspicion, now: float) -> Section:
             f"{finding.signal.meaning}{' (excused)' if finding.excused else ''}",
             ", ".join(TECHNIQUES[finding.signal]),
             finding.group,
-            output.moment(finding.since)[:10],
-            output.span(max(0.0, now - finding.at)),
+            words.moment(finding.since)[:10],
+            words.span(max(0.0, now - finding.at)),
             f"{finding.decibans:.1f}",
             f"{finding.left:.1f}",
         )
@@ -168,7 +169,7 @@ def _page(subject: Case | Sheet, suspicions: Sequence[Suspicion], members: int, 
             for each in suspicions
             if each.findings
         ]
-    made = f"guard {version('asgi-guard')}, {output.moment(now)}: evidence on {title}. Confidential."
+    made = f"guard {version('asgi-guard')}, {words.moment(now)}: evidence on {title}. Confidential."
     return page(_report(subject, suspicions, members, now), drawn, made)
 
 

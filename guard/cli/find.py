@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store
 from guard.errors import CredentialError, UnknownHolderError
@@ -47,7 +48,7 @@ def find(
         output.print_json(found_json(found, names))
         return
     for line in _lines(found, names):
-        print(output.printable(line))
+        print(words.printable(line))
 
 
 def _credential() -> str:
@@ -65,16 +66,16 @@ def _lines(found: Found, names: list[str]) -> list[str]:
     else:
         lines.append(f"its names: {', '.join(names)}")
     lines += [
-        f"BLOCKED {output.until(block)} as {holder}: {block.reason or 'no reason given'}"
+        f"BLOCKED {words.until(block)} as {holder}: {block.reason or 'no reason given'}"
         for holder, block in found.blocks
     ]
     if found.review is not None:
-        lines.append(output.review(found.review))
+        lines.append(words.review(found.review))
     if not found.records:
         lines.append("not seen yet")
     for record in found.records:
         lines.append(
-            f"{record.label}: last seen {output.moment(record.last_seen)}, "
+            f"{record.label}: last seen {words.moment(record.last_seen)}, "
             f"{record.admitted} admitted, {record.refused} refused"
         )
     lines.append(f"guard show {names[0]}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 from guard.cli.orders import By, DryRun, tell
@@ -44,8 +45,8 @@ def holds(config: Config = None, *, json: Json = False) -> None:
             held.receipt,
             held.band,
             ", ".join(held.groups),
-            output.span(max(0.0, now_us - held.since_us) / 1e6),
-            output.span(max(0.0, held.until_us - now_us) / 1e6),
+            words.span(max(0.0, now_us - held.since_us) / 1e6),
+            words.span(max(0.0, held.until_us - now_us) / 1e6),
         )
         for holder, held in found
     ]
@@ -101,4 +102,4 @@ def _said(act: Act) -> str:
     cleared = act.after["review"]
     if cleared is None:
         return f"{was}; nothing speaks against it"
-    return f"{was}; cleared of {', '.join(cleared['groups'])} {output.until_us(act.until_us)}"
+    return f"{was}; cleared of {', '.join(cleared['groups'])} {words.until_us(act.until_us)}"

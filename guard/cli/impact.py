@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from guard import words
 from guard.cli import output
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ def print_impact(impact: Impact) -> None:
 
     console = output.console()
     for line in impact_lines(impact):
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
     limits = [(name, *_cells(loss)) for name, loss in impact.by_limit.items()]
     if len(limits) > 1:
         console.print(output.table("", ("limit", *COLUMNS), limits, right=len(COLUMNS), optional=("cost",)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Json, Until, ask_store, seconds_left, unseen_by
 from guard.cli.impact import print_impact
@@ -40,8 +41,8 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         return
     console = output.console()
     for each, term, of in sheet.overrides:
-        line = f"{each} has {output.terms(term, of)}"
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        line = f"{each} has {words.terms(term, of)}"
+        console.print(words.printable(line), markup=False, soft_wrap=True)
     console.print(output.readings_table(sheet.readings))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, HolderText, Until, ask_store, seconds_left, unseen_by
 from guard.cli.impact import print_impact
@@ -32,11 +33,11 @@ def tell(act: Act, sentence: str, *, dry_run: bool = False) -> None:
 
     changes = changed(act.before, act.after)
     if dry_run:
-        print(output.printable(f"{act.verb} {act.subject} would change {'this:' if changes else 'nothing.'}"))
+        print(words.printable(f"{act.verb} {act.subject} would change {'this:' if changes else 'nothing.'}"))
     else:
-        print(output.printable(sentence))
+        print(words.printable(sentence))
     for each in changes:
-        print(output.printable(f"  {each}"))
+        print(words.printable(f"  {each}"))
 
 
 def span(duration: str | None, until: str | None, *, otherwise: str, ever: str = "for good") -> str:
@@ -108,7 +109,7 @@ def reset(
         return str(found), act, members, None if act.changed else await unseen_by(operator, found)
 
     name, act, members, unseen = ask_store(config, ask, by=by, dry_run=dry_run)
-    used = output.counted(len(act.before["used"]), "limit")
+    used = words.counted(len(act.before["used"]), "limit")
     sentence = f"Reset {used} of {name}." if act.changed else f"{name} has no recorded usage."
     tell(act, sentence, dry_run=dry_run)
     output.note_unseen(unseen)
@@ -142,7 +143,7 @@ def forgive(
 def _forgiven(name: str, forgiven: dict[str, Any]) -> str:
     signals = ", ".join(forgiven["signals"])
     said = f"signals {signals}" if signals else "no signal"
-    queries = output.counted(forgiven["queries"], "query", "queries")
+    queries = words.counted(forgiven["queries"], "query", "queries")
     risk = f"risk {forgiven['risk_decibans']:.0f} dB ({forgiven['band']})"
     return f"Cleared {name}: {risk}, {said}, profile of {queries}."
 
@@ -193,5 +194,5 @@ def reload(config: Config = None, *, reason: Reason = "", by: By = None, dry_run
     act = ask_store(config, ask, by=by, dry_run=dry_run)
     count = act.after["processes"]
     their = "its" if count == 1 else "their"
-    sentence = f"{output.counted(count, 'process', 'processes')} will read {their} settings again."
+    sentence = f"{words.counted(count, 'process', 'processes')} will read {their} settings again."
     tell(act, sentence, dry_run=dry_run)

@@ -7,23 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from guard.core.limits import shown
-
-# The verbs find these words here too, beside what only a terminal needs.
-from guard.words import conditions as conditions
-from guard.words import counted as counted
-from guard.words import dollars as dollars
-from guard.words import moment as moment
-from guard.words import numbers as numbers
-from guard.words import period as period
-from guard.words import printable as printable
-from guard.words import rate as rate
-from guard.words import review as review
-from guard.words import rollout as rollout
-from guard.words import span as span
-from guard.words import terms as terms
-from guard.words import until as until
-from guard.words import until_us as until_us
-from guard.words import wait as wait
+from guard.words import dollars, printable, rate, span, wait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

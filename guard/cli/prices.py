@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Json
 from guard.errors import ConfigError
@@ -66,10 +67,10 @@ def import_(
             }
         )
         return
-    print(f"{target}: {output.counted(len(found.models), 'model')}.")
+    print(f"{target}: {words.counted(len(found.models), 'model')}.")
     if found.free:
         print(f"Listed as free, so that no limit on cost holds them: {found.free}.")
     if found.tiered:
         print(f"Dearer for long queries, of which guard counts the base price: {found.tiered}.")
     for reason, count in found.skipped.most_common():
-        print(f"skipped {count}: {output.printable(reason)}")
+        print(f"skipped {count}: {words.printable(reason)}")

@@ -12,9 +12,9 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guard import words
 from guard.admin.budgets import LEAST_DAYS, LEAST_HOLDERS
 from guard.admin.calibrate import BANDS
-from guard.cli import output
 from guard.core.evidence import Band
 from guard.core.limits import Unit
 from guard.settings.cautions import LEAST_SLIDING
@@ -102,12 +102,12 @@ def _budget(budget: Budget, target: Target) -> Iterator[str]:
     largest = ", ".join(f"{name} {amount:.3g}" for name, amount in budget.largest)
     bound = "" if budget.bound is None else f", with 95 % certainty below {budget.bound:.3g}"
     yield from _comment(
-        f"Tier {budget.tier}: 99 % of {output.counted(budget.days, 'day')} of "
-        f"{output.counted(budget.holders, 'holder')} paid out at most "
+        f"Tier {budget.tier}: 99 % of {words.counted(budget.days, 'day')} of "
+        f"{words.counted(budget.holders, 'holder')} paid out at most "
         f"{budget.quantile:.3g} units{bound}. The largest: {largest}."
     )
     if budget.present is not None:
-        windows = " ".join(output.rate(budget.limit.unit, each) for each in budget.limit.windows)
+        windows = " ".join(words.rate(budget.limit.unit, each) for each in budget.limit.windows)
         yield from _comment(f"Now, {windows} would have refused {_refused(budget, budget.present)}.")
     if budget.proposed is None:
         yield from _comment(
@@ -151,8 +151,8 @@ def _refused(budget: Budget, bothered: Sequence[Bothered]) -> str:
         return "nobody"
     refused = sum(each.refused for each in bothered)
     names = [
-        f"{each.holder} ({each.refused / each.requests:.1%} of {output.counted(each.requests, 'request')}, "
-        f"on {output.counted(each.days, 'day')})"
+        f"{each.holder} ({each.refused / each.requests:.1%} of {words.counted(each.requests, 'request')}, "
+        f"on {words.counted(each.days, 'day')})"
         for each in bothered
     ]
     return f"{refused / budget.requests:.2%} of {budget.requests} requests: {_some(names)}"

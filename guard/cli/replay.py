@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config
 from guard.core.evidence import Band
@@ -124,8 +125,8 @@ def show(summary: Summary, console: Console) -> None:
     from guard.admin.summary import BANDS
     from guard.admin.traffic import Label
 
-    requests = output.counted(summary.requests, "request")
-    identities = output.counted(len(summary.courses), "identity", "identities")
+    requests = words.counted(summary.requests, "request")
+    identities = words.counted(len(summary.courses), "identity", "identities")
     console.print(f"{requests} from {identities}", markup=False)
     if summary.estimated:
         console.print(f"{summary.estimated} without an answer in the log: payout estimated", markup=False)

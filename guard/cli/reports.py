@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from guard import words
 from guard.cli import output
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def print_report(report: Report) -> None:
     console = output.console()
 
     def say(line: str, style: str = "") -> None:
-        console.print(output.printable(line), markup=False, soft_wrap=True, style=style)
+        console.print(words.printable(line), markup=False, soft_wrap=True, style=style)
 
     say(report.title, "bold")
     for line in report.lines:

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from guard.cli.app import Config
-from guard.cli.output import complain, counted
+from guard.cli.output import complain
 from guard.errors import ConfigError
 from guard.server.listening import ANY, listen, port_of
 from guard.server.run import log_config, run
+from guard.words import counted
 
 GRACE_SECONDS = 30
 """How long streams may go on after the server was told to stop."""

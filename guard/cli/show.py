@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from guard import words
 from guard.cli import cases, output
 from guard.cli.app import Config, HolderText, Json, ask_store
 from guard.core.holds import Held
@@ -38,14 +39,14 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         output.print_json(sheet_json(sheet))
         return
     console = output.console()
-    console.print(output.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
+    console.print(words.printable(sheet.label), markup=False, style="bold", soft_wrap=True)
     for line in (*record_lines(sheet), *member_lines(sheet)):
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
     if sheet.members:
         console.print(_members_table(sheet))
     for line in order_lines(sheet):
         style = "red" if line.startswith("BLOCKED") else ""
-        console.print(output.printable(line), markup=False, style=style, soft_wrap=True)
+        console.print(words.printable(line), markup=False, style=style, soft_wrap=True)
     if sheet.readings:
         console.print(output.readings_table(sheet.readings))
     else:
@@ -54,7 +55,7 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
         )
         console.print(line, markup=False, soft_wrap=True)
     for terrain in sheet.terrains:
-        console.print(output.printable(terrain_line(terrain)), markup=False, soft_wrap=True)
+        console.print(words.printable(terrain_line(terrain)), markup=False, soft_wrap=True)
     if sheet.suspicion is not None:
         _show_suspicion(sheet.suspicion, console)
 
@@ -62,9 +63,9 @@ def show(holder: HolderText, config: Config = None, *, json: Json = False) -> No
 def order_lines(sheet: Sheet) -> Iterator[str]:
     """What people and guard have decided of a holder."""
     for blocked, block in sheet.blocks:
-        yield f"BLOCKED {output.until(block)} as {blocked}: {block.reason or 'no reason given'}"
+        yield f"BLOCKED {words.until(block)} as {blocked}: {block.reason or 'no reason given'}"
     if sheet.review is not None:
-        yield output.review(sheet.review)
+        yield words.review(sheet.review)
     if isinstance(sheet.review, Held):
         yield f"`guard release {sheet.label}` serves it again, and clears it; `guard block` refuses it"
     now_us = int(time.time() * 1e6)
@@ -73,20 +74,20 @@ def order_lines(sheet: Sheet) -> Iterator[str]:
         verdict = f"{campaign.verdict(now_us)}, says {cases.said_by(campaign, now_us)}"
         yield f"{is_one} campaign {campaign.id} ({verdict}): `guard campaign {campaign.id}`"
     for holder_of, term, of in sheet.overrides:
-        yield f"{holder_of} has {output.terms(term, of)}"
+        yield f"{holder_of} has {words.terms(term, of)}"
 
 
 def _show_suspicion(suspicion: Suspicion, console: Console) -> None:
     console.print()
     for line in risk_lines(suspicion):
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
     if suspicion.findings:
         console.print(_findings_table(suspicion))
     for finding in suspicion.findings:
         line = f"{finding.signal}: {finding.signal.meaning}"
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
     for line in habit_lines(suspicion):
-        console.print(output.printable(line), markup=False, soft_wrap=True)
+        console.print(words.printable(line), markup=False, soft_wrap=True)
 
 
 def record_lines(sheet: Sheet) -> Iterator[str]:
@@ -96,9 +97,9 @@ def record_lines(sheet: Sheet) -> Iterator[str]:
         return
     attributes = (f"{name} {output.short(value)}" for name, value in record.identity.attributes.items())
     yield f"tier {sheet.tier}; {_vouched(record.identity)}; {', '.join(attributes)}"
-    yield f"seen {output.moment(record.first_seen)} to {output.moment(record.last_seen)}"
+    yield f"seen {words.moment(record.first_seen)} to {words.moment(record.last_seen)}"
     tried = f"{record.shadowed} would be refused (shadow), " if record.shadowed else ""
-    cost = f", {output.dollars(record.cost)}" if record.cost else ""
+    cost = f", {words.dollars(record.cost)}" if record.cost else ""
     yield (
         f"{record.admitted} admitted, {record.refused} refused, {tried}"
         f"{record.input_tokens} input and {record.output_tokens} output tokens{cost}"
@@ -115,10 +116,10 @@ def member_lines(sheet: Sheet) -> Iterator[str]:
     if totals is None:
         return
     tried = f"{totals.shadowed} would be refused (shadow), " if totals.shadowed else ""
-    cost = f", {output.dollars(totals.cost)}" if totals.cost else ""
-    yield f"seen {output.moment(totals.first_seen)} to {output.moment(totals.last_seen)}"
+    cost = f", {words.dollars(totals.cost)}" if totals.cost else ""
+    yield f"seen {words.moment(totals.first_seen)} to {words.moment(totals.last_seen)}"
     yield (
-        f"{output.counted(totals.identities, 'identity', 'identities')}: "
+        f"{words.counted(totals.identities, 'identity', 'identities')}: "
         f"{totals.admitted} admitted, {totals.refused} refused, {tried}"
         f"{totals.input_tokens} input and {totals.output_tokens} output tokens{cost}"
     )
@@ -129,7 +130,7 @@ def _members_table(sheet: Sheet) -> Trimmed:
         (
             output.short(record.label),
             *output.usage_cells(record),
-            f"{output.span(max(0.0, time.time() - record.last_seen))} ago",
+            f"{words.span(max(0.0, time.time() - record.last_seen))} ago",
         )
         for record in sheet.members[: output.MOST_MEMBERS]
     ]
@@ -150,10 +151,10 @@ def terrain_line(terrain: Terrain) -> str:
     if terrain.requests is not None and terrain.requests < RECENT_ANSWERS:
         return (
             f"{whose} {ground}; what one pays is not known yet, of "
-            f"{output.counted(terrain.requests, 'request')}: that takes {RECENT_ANSWERS}."
+            f"{words.counted(terrain.requests, 'request')}: that takes {RECENT_ANSWERS}."
         )
     count = terrain.answers_left
-    lasts = "is not used up so" if count is None else f"lasts for {output.counted(count, 'answer')} like that"
+    lasts = "is not used up so" if count is None else f"lasts for {words.counted(count, 'answer')} like that"
     return (
         f"{whose} {ground}; one pays {terrain.recent.paid / UNIT:.2g} units lately, "
         f"of {terrain.recent.drew / UNIT:.2g} that it would if all were new. What is left {lasts}."
@@ -168,7 +169,7 @@ def risk_lines(suspicion: Suspicion) -> Iterator[str]:
         f"{f' ({groups})' if groups else ''}"
     )
     for declared in suspicion.uses:
-        until = "" if declared.until_us is None else f" until {output.moment(declared.until_us / 1e6)}"
+        until = "" if declared.until_us is None else f" until {words.moment(declared.until_us / 1e6)}"
         each = "; each end user is held to account alone" if declared.use.per_end_user else ""
         yield f"declared: {declared.use}{until}{each}"
 
@@ -180,8 +181,8 @@ def _findings_table(suspicion: Suspicion) -> Trimmed:
             finding.signal,
             finding.group,
             "excused" if finding.excused else "",
-            output.span(max(0.0, now - finding.since)),
-            output.span(max(0.0, now - finding.at)),
+            words.span(max(0.0, now - finding.since)),
+            words.span(max(0.0, now - finding.at)),
             f"{finding.decibans:.1f}",
             f"{finding.left:.1f}",
         )
@@ -197,7 +198,7 @@ def habit_lines(suspicion: Suspicion) -> Iterator[str]:
     if habits is None:
         return
     yield (
-        f"{output.counted(habits.queries, 'query', 'queries')} in {habits.days:.1f} days, "
+        f"{words.counted(habits.queries, 'query', 'queries')} in {habits.days:.1f} days, "
         f"{habits.on_first_day} on the first; "
         f"busy in {habits.busy_hours} of the 168 hours of a week"
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_of
 from guard.core.identity import Attribute, GroupedBy
@@ -108,4 +109,4 @@ def _print(
 
 
 def _ago(seconds: float) -> str:
-    return f"{output.span(max(0.0, time.time() - seconds))} ago"
+    return f"{words.span(max(0.0, time.time() - seconds))} ago"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from guard import words
 from guard.cli import output
 from guard.cli.app import Config, Json, ask_store, seconds_of
 from guard.core.rollups import Measure
@@ -119,8 +120,8 @@ def _print(found: Look) -> None:
 
 def _lines(found: Look) -> Iterator[str]:
     yield (
-        f"{moment(found.at)}  mode {found.mode}, {output.counted(found.processes, 'process', 'processes')}, "
-        f"{found.held} held, {output.counted(found.campaigns, 'campaign')}"
+        f"{moment(found.at)}  mode {found.mode}, {words.counted(found.processes, 'process', 'processes')}, "
+        f"{found.held} held, {words.counted(found.campaigns, 'campaign')}"
     )
     for measure, said in _A_MINUTE.items():
         counts = (bucket.sums.of(measure) for bucket in found.traffic.buckets[-MINUTES_SHOWN:])

@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from guard.cli import output
-from guard.cli.output import period, printable, short, span
+from guard.cli.output import short
+from guard.words import dollars, period, printable, span
 
 
 @pytest.mark.parametrize(
@@ -109,4 +110,4 @@ def test_u22_an_optional_column_without_a_value_is_left_out(monkeypatch: pytest.
     [(14_200_000, "$14.20"), (2_100, "$0.0021"), (3, "$0.000003"), (1_234_567_890_000, "$1,234,567.89")],
 )
 def test_money(microdollars: int, text: str) -> None:
-    assert output.dollars(microdollars) == text
+    assert dollars(microdollars) == text
